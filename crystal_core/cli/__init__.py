@@ -1,0 +1,52 @@
+"""The command line ``crystal-core``. Commands live one per file and import what they need only when they run."""
+
+from __future__ import annotations
+
+import importlib
+
+# command path → (module, function); groups are the paths with two words
+COMMANDS = {
+    "models list": ("models", "list_models"),
+    "models show": ("models", "show"),
+    "models verify": ("models", "verify"),
+    "predict-structure": ("predict_structure", "predict_structure"),
+    "analyse": ("analyse", "analyse"),
+    "evaluate csp": ("evaluate", "csp"),
+    "benchmark sampling": ("benchmark", "sampling"),
+    "benchmark train": ("benchmark", "train"),
+    "data prepare": ("data", "prepare"),
+    "data download": ("data", "download"),
+    "data describe": ("data", "describe"),
+    "train": ("train", "train"),
+    "serve": ("serve", "serve"),
+}
+GROUPS = {
+    "models": "The shipped and installed checkpoints.",
+    "evaluate": "The published protocols.",
+    "benchmark": "Speed of this machine.",
+    "data": "Raw data sets and prepared tensor files.",
+}
+
+
+def build_app():  # noqa: ANN201 (typer is imported inside)
+    """The typer application with every command whose module is present."""
+    import typer
+
+    app = typer.Typer(
+        name="crystal-core", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        help="Generate, predict and compare crystal structures.",
+    )  # fmt: skip
+    groups = {}
+    for name, help_text in GROUPS.items():
+        groups[name] = typer.Typer(no_args_is_help=True, help=help_text)
+        app.add_typer(groups[name], name=name)
+    for path, (module, function) in COMMANDS.items():
+        *group, leaf = path.split()
+        handler = getattr(importlib.import_module(f"crystal_core.cli.{module}"), function)
+        (groups[group[0]] if group else app).command(leaf)(handler)
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    build_app()()

@@ -1,0 +1,61 @@
+"""What every command shares: exit codes, one JSON object on stdout, plain sentences on stderr."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from crystal_core.errors import CrystalCoreError
+
+P = ParamSpec("P")
+
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw; drawn and reported when absent.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when absent.")]
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors into the exit codes of the contract: 2 wrong request, 3 something missing, 130 interrupted, 1 else."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except CrystalCoreError as error:
+            say(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            say("Interrupted.")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+        except Exception as error:
+            if os.environ.get("CRYSTAL_DEBUG"):
+                raise
+            logging.getLogger(__name__).debug("unexpected", exc_info=True)
+            say(f"Something unexpected went wrong: {type(error).__name__}: {error}. Set CRYSTAL_DEBUG=1 to see where.")
+            raise typer.Exit(1) from None
+
+    return guarded
+
+
+def emit(data: dict[str, Any]) -> None:
+    """Print ``data`` as the one JSON object on stdout."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,71 @@
+"""``crystal-core models``: what is shipped and installed, read from the cards."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from crystal_core.cli._run import Json, command, emit
+
+
+def _row(card: Any, *, check: bool) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "kind": card.kind,
+        "task": card.task,
+        "method": card.method,
+        "parameters": card.parameters,
+        "size_mb": round(card.size_mb, 2),
+        "trained_on": card.trained_on,
+        "metrics": dict(card.metrics),
+        "licence": card.licence,
+        "limits": card.limits,
+        "sha256_ok": card.problem() is None if check else None,
+    }
+
+
+@command
+def list_models(
+    kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None, json: Json = False
+) -> None:
+    """List the shipped and installed checkpoints."""
+    from crystal_core.registry.store import list_cards
+    from crystal_core.requests import check_choice
+
+    if kind is not None:
+        check_choice("kind", kind, ("generator", "predictor"))
+    rows = [_row(card, check=True) for card in list_cards(kind)]
+    if json:
+        emit({"models": rows})
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:<22} {row['kind']:<10} {row['task']:<24} {row['parameters']:>11,} {row['size_mb']:>7.1f} MB")
+
+
+@command
+def show(name: str, json: Json = False) -> None:
+    """Show one card in full."""
+    from crystal_core.registry.store import find_card
+
+    card = find_card(name)
+    if json:
+        emit({"models": [_row(card, check=True) | {"source": card.source, "training": dict(card.training)}]})
+        return
+    typer.echo((card.folder / "card.toml").read_text(encoding="utf-8") if card.folder else card.name)
+
+
+@command
+def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: Json = False) -> None:
+    """Re-hash every weight file against its card."""
+    from crystal_core.registry.store import find_card, list_cards
+
+    cards = [find_card(name) for name in names] if names else list_cards()
+    rows = [{"name": card.name, "ok": (problem := card.problem()) is None, "problem": problem} for card in cards]
+    if json:
+        emit({"models": rows})
+    else:
+        for row in rows:
+            typer.echo(f"{row['name']:<22} {'ok' if row['ok'] else row['problem']}")
+    if not all(row["ok"] for row in rows):
+        raise typer.Exit(1)

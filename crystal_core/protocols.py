@@ -1,0 +1,23 @@
+"""Where models meet the rest: the few interfaces that pages, jobs and the command line rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from crystal_core.registry.card import ModelCard
+    from crystal_core.requests import Frame, GenerationRequest
+
+
+class Generator(Protocol):
+    """Turns compositions into crystals, one frame at a time."""
+
+    card: ModelCard
+
+    def sample(self, request: GenerationRequest) -> Iterator[Frame]:
+        """Frames from noise to data; nothing runs before the first ``next``; closing the iterator stops the work.
+
+        The last frame has ``finished=True`` and holds one crystal per composition, in order.
+        """
+        ...

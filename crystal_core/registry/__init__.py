@@ -1,0 +1,1 @@
+"""Checkpoints: their cards, their hashes, and loading them by name."""

@@ -1,0 +1,56 @@
+"""Find checkpoints and load them by name. Cards are read freely; weights only when a model is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crystal_core.errors import CheckpointMissing
+from crystal_core.paths import checkpoints_dir, home_dir
+from crystal_core.registry.card import ModelCard, read_card
+
+if TYPE_CHECKING:
+    from crystal_core.protocols import Generator
+
+
+def checkpoint_folders() -> list[Path]:
+    """Folders that hold a card: the shipped ones first, then those installed by the user."""
+    roots = [checkpoints_dir(), home_dir() / "checkpoints"]
+    return [card.parent for root in roots if root.is_dir() for card in sorted(root.glob("*/card.toml"))]
+
+
+def list_cards(kind: str | None = None) -> list[ModelCard]:
+    """Every readable card, optionally of one kind ("generator" or "predictor")."""
+    cards = [read_card(folder) for folder in checkpoint_folders()]
+    return [card for card in cards if kind is None or card.kind == kind]
+
+
+def find_card(name: str) -> ModelCard:
+    """The card of that name.
+
+    Raises:
+        CheckpointMissing: no such checkpoint; the message lists those there are.
+    """
+    folders = {folder.name: folder for folder in reversed(checkpoint_folders())}
+    if name not in folders:
+        known = ", ".join(sorted(folders)) or "none"
+        raise CheckpointMissing(f"No checkpoint named '{name}' is installed. Installed are: {known}.")
+    return read_card(folders[name])
+
+
+def load_generator(name: str, device: str = "auto") -> Generator:
+    """A generator with its weights, ready to sample, on the given device ("auto", "cpu", "cuda").
+
+    Raises:
+        CheckpointMissing: no checkpoint of that name. CheckpointMismatch: the weights do not fit the card.
+    """
+    card = find_card(name)
+    if card.loader == "kldm":
+        from crystal_core.generators.kldm.generator import load_kldm
+
+        return load_kldm(card, device)
+    if card.loader == "prototype":
+        from crystal_core.generators.prototype.generator import load_prototype
+
+        return load_prototype(card)
+    raise CheckpointMissing(f"'{name}' is not a generator this version can load (its loader is '{card.loader}').")

@@ -1,0 +1,230 @@
+"""What travels: requests, frames of a running job, and results. No torch, no pymatgen: plain values that become JSON.
+
+A request is validated when it is built and is frozen afterwards, so every part of the program that holds one can trust it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.crystal import CrystalBatch
+
+T = TypeVar("T")
+SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
+StartName = Literal["noise", "prototype", "both"]
+RankName = Literal["consensus"]
+Origin = Literal["noise", "prototype", "prototype refined"]
+
+MAX_SAMPLES = 200
+MAX_STEPS = 5000
+MAX_ATOMS = 60
+MAX_FORMULA_UNITS = 30
+MAX_SEED = 2**31 - 1
+
+
+class SampleStatus(StrEnum):
+    """How a run ended, as a sentence for its reader."""
+
+    DONE = "Finished all steps."
+    CANCELLED = "Stopped by you; what was finished is kept."
+    DIVERGED = "Values became non-finite. Try more steps or a smaller corrector strength."
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest:
+    """Cells to fill with a structure-prediction model.
+
+    Attributes:
+        compositions: per crystal, the proton numbers of its atoms.
+        sampler: see ``crystal_core.sampling``; "fast" is the card's low-step default.
+        steps: time steps; None takes the sampler's default of the model card.
+        seed: seeds every random draw.
+        frame_every: emit a snapshot every so many steps (the last step always is one).
+        start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
+    """
+
+    compositions: tuple[tuple[int, ...], ...]
+    sampler: SamplerName = "fast"
+    steps: int | None = None
+    seed: int = 0
+    frame_every: int = 10
+    start: CrystalBatch | None = None
+    start_time: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.compositions or any(not c for c in self.compositions):
+            raise RequestError("Nothing to sample: give at least one cell with at least one atom.")
+        if any(not 1 <= z <= 118 for c in self.compositions for z in c):
+            raise RequestError("Atomic numbers must be between 1 (H) and 118 (Og).")
+        check_choice("sampler", self.sampler, get_args(SamplerName))
+        check_range("steps", self.steps, 1, MAX_STEPS)
+        check_range("seed", self.seed, 0, MAX_SEED)
+        check_range("frame_every", self.frame_every, 1, MAX_STEPS)
+        if (self.start is None) != (self.start_time is None):
+            raise RequestError("A start structure needs a start time between 0 and 1, and the other way round.")
+        if self.start_time is not None and not 0 < self.start_time <= 1:
+            raise RequestError(f"The start time must lie in (0, 1], not {self.start_time}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructurePredictionRequest:
+    """A formula to turn into ranked candidate cells.
+
+    Attributes:
+        formula: what the chemist typed, e.g. ``TiO2``.
+        z: formula units per cell to try; None tries those most frequent in training, at most three.
+        exact_cell: the formula is the exact cell content; ``z`` is then not allowed.
+        n_samples: samples per number of formula units.
+        start: from noise, from a known prototype at an intermediate time, or both.
+        seed: None draws one, which the result reports.
+    """
+
+    formula: str
+    z: tuple[int, ...] | None = None
+    exact_cell: bool = False
+    n_samples: int = 10
+    model: str = "kldm-csp-mp"
+    sampler: SamplerName = "fast"
+    steps: int | None = None
+    start: StartName = "both"
+    rank: RankName = "consensus"
+    seed: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    keep_trajectory: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.formula, str) or not self.formula.strip():
+            raise RequestError("Type a formula, e.g. TiO2.")
+        if len(self.formula) > 200:
+            raise RequestError("The formula is longer than 200 characters; write element symbols and counts, e.g. TiO2.")
+        check_choice("sampler", self.sampler, get_args(SamplerName))
+        check_choice("start", self.start, get_args(StartName))
+        check_choice("rank", self.rank, get_args(RankName))
+        check_range("n (samples)", self.n_samples, 1, MAX_SAMPLES)
+        check_range("steps", self.steps, 1, MAX_STEPS)
+        check_range("seed", self.seed, 0, MAX_SEED)
+        check_range("threads", self.threads, 1, 512)
+        if self.z is not None:
+            if self.exact_cell:
+                raise RequestError("With the exact cell given, the number of formula units is fixed; leave out Z.")
+            if not self.z:
+                raise RequestError("Give at least one number of formula units, e.g. 1,2,4.")
+            for value in self.z:
+                check_range("Z", value, 1, MAX_FORMULA_UNITS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One moment of a running sampler.
+
+    Attributes:
+        stage: what is going on, e.g. "denoise".
+        step: steps done, 0..n_steps.
+        time: diffusion time, 1 (noise) to 0 (data).
+        crystals: the current guess for every sample; None when no snapshot was taken at this step.
+        sample_ids: index of each crystal of ``crystals`` in the request.
+        finished: these crystals are final.
+    """
+
+    stage: str
+    step: int
+    n_steps: int
+    time: float
+    crystals: CrystalBatch | None = None
+    sample_ids: tuple[int, ...] = ()
+    finished: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationResult:
+    """The end of a sampling run; ``ok`` marks the samples whose values are finite."""
+
+    crystals: CrystalBatch
+    ok: tuple[bool, ...]
+    status: SampleStatus
+    seconds: float
+    network_calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunUpdate:
+    """What a running job tells: where it is and, when there is news, a frame to draw or the result so far.
+
+    Attributes:
+        stage: one short phrase for the progress line.
+        step: work done in this run, 0..n_steps (over all stages).
+        snapshot: crystal to draw now, as ``CRYSTAL``-like JSON (see :mod:`crystal_core.records`).
+        result: the complete JSON result as far as it is finished; the last update carries the final one.
+        trajectory: frames of one finished sample, ``{"label": str, "frames": [snapshot, ...]}``.
+    """
+
+    stage: str
+    step: int
+    n_steps: int
+    snapshot: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    trajectory: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertySpec:
+    """A property's key, label and unit, written once."""
+
+    key: str
+    label: str
+    unit: str
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """All that is needed to make a result again."""
+
+    model: str
+    weights_sha256: str
+    version: str
+    seed: int
+    settings: Mapping[str, Any]
+    device: str
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    note: str = "Same seed, settings, version, batch and device give the same crystals; other devices give close ones."
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """A frozen request or provenance as a plain dictionary."""
+    return asdict(value)
+
+
+def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
+    """Build a request from JSON; unknown keys raise, lists become tuples.
+
+    Raises:
+        RequestError: a key is unknown or a value is out of range.
+    """
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise RequestError(f"Unknown request field(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise RequestError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise RequestError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
+
+
+def check_range(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise RequestError unless ``value`` is None or a number between ``low`` and ``high``."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not low <= value <= high:
+        raise RequestError(f"{name} must be a number between {low} and {high}, not {value!r}.")
