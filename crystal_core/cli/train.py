@@ -1,0 +1,28 @@
+"""``crystal-core train``: one training run, in slices that stop cleanly and resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystal_core.cli._run import Device, Threads, command, emit, say
+
+
+@command
+def train(
+    config: Annotated[Path, typer.Argument(help="TOML file, or the name of a shipped configuration.")],
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop cleanly and save after so long.")] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Prepared file; overrides the configuration's.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")] = None,
+    export: Annotated[str | None, typer.Option("--export", help="Write the EMA weights as checkpoint of this name.")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Train a model; the last line on stdout is JSON: step, epoch, loss, validation, seconds."""
+    from crystal_core.training.__main__ import run_training
+
+    say(f"training {config.name}")
+    emit(run_training(config, minutes=minutes, resume=resume, data=data, out=out, export=export, device=device, threads=threads))

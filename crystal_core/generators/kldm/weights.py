@@ -1,0 +1,103 @@
+"""KLDM checkpoints on disk: half-precision safetensors shards, lattice statistics and card, written and read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from crystal_core.errors import CheckpointMismatch
+from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+from crystal_core.paths import checkpoints_dir
+from crystal_core.registry.card import ModelCard, sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crystal_core.training.fit import Trainer
+    from crystal_core.training.kldm import KldmTraining
+
+SHARD_BYTES = 14_000_000
+EXACT = ("time_emb.weight",)  # multiplied by 2 pi t before a cosine: half precision would shift its phases
+
+
+def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
+    """The state dictionary (float32) and the lattice statistics of a checkpoint.
+
+    Raises:
+        CheckpointMismatch: a file is missing or changed, or names do not fit the network of the card.
+    """
+    problem = card.problem()
+    if problem or card.folder is None:
+        raise CheckpointMismatch(f"The checkpoint '{card.name}' cannot be used. {problem}")
+    state: dict[str, Tensor] = {}
+    for name in card.files:
+        if name.endswith(".safetensors"):
+            state.update({key: value.float() for key, value in load_file(card.folder / name).items()})
+    expected = {k: v.shape for k, v in PairNetwork(PairNetworkConfig(**card.network)).state_dict().items()}
+    wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
+    if wrong:
+        raise CheckpointMismatch(f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}.")
+    return state, LatticeCodec.from_json((card.folder / "lattice.json").read_text(encoding="utf-8"))
+
+
+def write_shards(state: dict[str, Tensor], folder: Path) -> list[str]:
+    """Write tensors as bf16 safetensors files of at most 14 MB; returns their names."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, value in state.items():
+        stored = value.detach().cpu().contiguous().to(torch.float32 if name in EXACT else torch.bfloat16)
+        if size + stored.nbytes > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            size = 0
+        shards[-1][name] = stored
+        size += stored.nbytes
+    names = []
+    for i, shard in enumerate(shards):
+        names.append(f"weights-{i + 1}-of-{len(shards)}.safetensors")
+        save_file(shard, folder / names[-1])
+    return names
+
+
+def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, settings: KldmTraining, log: Path) -> Path:
+    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
+
+    Fields of an older card that people write (limits, metrics) are kept by ``crystal_core.registry.write``.
+    """
+    from crystal_core.registry.write import write_card
+
+    folder = checkpoints_dir() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("weights-*.safetensors"):
+        old.unlink()
+    files = write_shards(trainer.ema.state_dict(), folder)
+    (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
+    curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    keep = [entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1]
+    (folder / "training.json").write_text(json.dumps(keep, indent=0), encoding="utf-8")
+    files += ["lattice.json", "training.json"]
+    fields: dict[str, Any] = {
+        "name": name,
+        "kind": "generator",
+        "task": "structure prediction" if settings.task == "csp" else "de novo generation",
+        "method": "KLDM (ICML 2025)",
+        "loader": "kldm",
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "files": {file: sha256_of(folder / file) for file in files},
+        "network": settings.network.to_dict(),
+        "training": {
+            "steps": trainer.step,
+            "epochs": trainer.epoch,
+            "samples": trainer.samples,
+            "hours": round(trainer.seconds / 3600, 2),
+            "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else torch.cuda.get_device_name(),
+            "precision": str(trainer.dtype).removeprefix("torch."),
+            "process": settings.process.to_dict(),
+            "validation": curve[-1].get("validation", {}) if curve else {},
+        },
+    }
+    return write_card(folder, fields)

@@ -1,0 +1,24 @@
+"""Choosing the device, once, when a model is loaded or a run begins."""
+
+from __future__ import annotations
+
+import torch
+
+from crystal_core.errors import RequestError
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """"auto" takes a GPU where there is one.
+
+    Raises:
+        RequestError: an unknown name, or a GPU asked for where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise RequestError("This machine has no CUDA device that PyTorch can use; leave out --device or use cpu.")
+        return torch.device("cuda")
+    raise RequestError(f"Unknown device '{name}'; choose auto, cpu or cuda.")

@@ -1,0 +1,112 @@
+"""Prepared crystals as tensors on the training device, and the batches drawn from them. Needs torch, numpy, safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import safe_open
+
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedCrystals:
+    """One split of a prepared file, whole, on one device.
+
+    Attributes:
+        atomic_numbers: (atoms,). frac_coords: (atoms, 3) in [0, 1). cell_parameters: (crystals, 6) in Å and degrees.
+        n_atoms: (crystals,). first_atom: (crystals,) where each crystal begins.
+    """
+
+    atomic_numbers: Tensor
+    frac_coords: Tensor
+    cell_parameters: Tensor
+    n_atoms: Tensor
+    first_atom: Tensor
+    ids: tuple[str, ...]
+    formulas: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return int(self.n_atoms.shape[0])
+
+    def select(self, crystals: Tensor) -> Batch:
+        """The crystals with these indices as one batch, atoms concatenated in that order."""
+        n_atoms = self.n_atoms[crystals]
+        start = torch.repeat_interleave(self.first_atom[crystals] - (torch.cumsum(n_atoms, 0) - n_atoms), n_atoms)
+        atoms = start + torch.arange(start.shape[0], device=start.device)
+        return Batch(
+            atomic_numbers=self.atomic_numbers[atoms],
+            frac_coords=self.frac_coords[atoms],
+            cell_parameters=self.cell_parameters[crystals],
+            n_atoms=n_atoms,
+        )
+
+    def subset(self, crystals: Tensor) -> PreparedCrystals:
+        """The crystals with these indices as a data set of their own."""
+        batch = self.select(crystals)
+        order = crystals.tolist()
+        return PreparedCrystals(
+            **batch.__dict__,
+            first_atom=torch.cumsum(batch.n_atoms, 0) - batch.n_atoms,
+            ids=tuple(self.ids[i] for i in order),
+            formulas=tuple(self.formulas[i] for i in order),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A few crystals drawn for one step; shapes as in :class:`PreparedCrystals`."""
+
+    atomic_numbers: Tensor
+    frac_coords: Tensor
+    cell_parameters: Tensor
+    n_atoms: Tensor
+
+
+def load_prepared(path: Path, device: torch.device | str = "cpu") -> dict[str, PreparedCrystals]:
+    """The splits of a prepared file (``crystal-core data prepare``) that have rows.
+
+    Raises:
+        RequestError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise RequestError(f"There is no prepared file {Path(path).name}. Make it with 'crystal-core data prepare'.")
+    with safe_open(path, framework="pt") as handle:
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dictionary)
+        metadata = handle.metadata()
+    ids, formulas = json.loads(metadata["ids"]), json.loads(metadata["formulas"])
+    n_atoms = tensors["n_atoms"].long()
+    whole = PreparedCrystals(
+        atomic_numbers=tensors["atomic_numbers"].long().to(device),
+        frac_coords=tensors["frac_coords"].to(device),
+        cell_parameters=tensors["cell_parameters"].to(device),
+        n_atoms=n_atoms.to(device),
+        first_atom=(torch.cumsum(n_atoms, 0) - n_atoms).to(device),
+        ids=tuple(ids),
+        formulas=tuple(formulas),
+    )
+    split = tensors["split"].to(device)
+    return {
+        name: whole.subset(torch.nonzero(split == code).squeeze(-1))
+        for code, name in enumerate(SPLITS)
+        if bool((split == code).any())
+    }
+
+
+def epoch_batches(data: PreparedCrystals, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """All crystals once, shuffled; the last, smaller batch is kept."""
+    order = torch.randperm(len(data), generator=generator)
+    for i in range(0, len(order), batch_size):
+        # sorted by size: crystals of equal count stand together, so their pair indices are built in one go
+        chosen = order[i : i + batch_size].to(data.n_atoms.device)
+        yield data.select(chosen[torch.argsort(data.n_atoms[chosen], stable=True)])

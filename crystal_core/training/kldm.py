@@ -1,0 +1,149 @@
+"""Train KLDM on a prepared file: its loss, its validation, its configuration, and the checkpoint folder at the end."""
+
+from __future__ import annotations
+
+import logging
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from crystal_core.errors import RequestError
+from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.process import ProcessConfig, noisy_state
+from crystal_core.networks.packing import pack
+from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+from crystal_core.training.data import Batch, PreparedCrystals, epoch_batches, load_prepared
+from crystal_core.training.fit import FitConfig, Trainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+T_MIN = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class KldmTraining:
+    """A training configuration file: which data, which sizes, which process, how to optimise.
+
+    Attributes:
+        data: prepared file; ``--data`` overrides it.
+        init_from: checkpoint whose EMA weights start the run, or "".
+        validation_rows: fixed random rows of the validation split for the loss.
+    """
+
+    name: str
+    task: str = "csp"
+    data: str = ""
+    init_from: str = ""
+    validation_rows: int = 2048
+    network: PairNetworkConfig = field(default_factory=PairNetworkConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def read_config(path: Path) -> KldmTraining:
+    """A typed configuration from TOML.
+
+    Raises:
+        RequestError: unreadable file, unknown key.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise RequestError(f"The training configuration {path.name} cannot be read: {error}.") from error
+    sections: dict[str, type] = {"network": PairNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        cls = sections.get(key, KldmTraining)
+        unknown = sorted(set(value if key in sections else [key]) - {f.name for f in fields(cls)})
+        if unknown:
+            raise RequestError(f"{path.name} has unknown key(s) {', '.join(unknown)}" + (f" in [{key}]." if key in sections else "."))
+        values[key] = cls(**value) if key in sections else value
+    return KldmTraining(**values)
+
+
+def kldm_loss(
+    network: torch.nn.Module, batch: Batch, generator: torch.Generator, codec: LatticeCodec, process: ProcessConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(L_v + L_l) / 2: plain mean squared errors over atoms × 3 and crystals × 6, one time per crystal in (0.001, 1]."""
+    packing = pack(batch.n_atoms)
+    t = T_MIN + (1 - T_MIN) * (1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device))
+    lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
+    state = noisy_state(batch.frac_coords, lattice, t, packing, process, generator)
+    velocity, cell = network(t, state.frac_coords, state.velocity, batch.atomic_numbers, state.lattice, packing)
+    loss_v = functional.mse_loss(velocity.float(), state.velocity_target)
+    loss_l = functional.mse_loss(cell.float(), state.lattice_target)
+    return 0.5 * (loss_v + loss_l), {"loss_v": loss_v.detach(), "loss_l": loss_l.detach()}
+
+
+@torch.no_grad()
+def validation_loss(
+    network: torch.nn.Module, data: PreparedCrystals, codec: LatticeCodec, process: ProcessConfig, batch_size: int
+) -> dict[str, float]:
+    """The losses on fixed rows with fixed noise: the same draw at every epoch."""
+    device = data.n_atoms.device
+    generator = torch.Generator(device).manual_seed(0)
+    totals = {"loss_v": 0.0, "loss_l": 0.0}
+    weights = {"loss_v": 0, "loss_l": 0}
+    for batch in epoch_batches(data, batch_size, torch.Generator().manual_seed(0)):
+        _, parts = kldm_loss(network, batch, generator, codec, process)
+        for name, weight in (("loss_v", len(batch.atomic_numbers)), ("loss_l", len(batch.n_atoms))):
+            totals[name] += float(parts[name]) * weight
+            weights[name] += weight
+    return {name: round(totals[name] / weights[name], 5) for name in totals}
+
+
+def train(
+    config: KldmTraining,
+    *,
+    data_file: Path,
+    folder: Path,
+    device: torch.device,
+    minutes: float | None = None,
+    resume: bool = False,
+    initial: dict[str, Tensor] | None = None,
+    on_line: Callable[[dict[str, Any]], None] | None = None,
+) -> tuple[Trainer, LatticeCodec, dict[str, Any]]:
+    """Run one slice. Returns the trainer (with EMA weights), the lattice statistics and the last log line."""
+    torch.manual_seed(config.fit.seed)
+    splits = load_prepared(data_file, device)
+    if "train" not in splits:
+        raise RequestError(f"{data_file.name} has no training rows.")
+    rows = splits["train"]
+    codec = LatticeCodec.from_training(rows.cell_parameters[:, :3].cpu(), rows.n_atoms.cpu())
+    network = PairNetwork(config.network)
+    if initial is not None:
+        network.load_state_dict(initial)
+    held = splits.get("val")
+    if held is not None and len(held) > config.validation_rows:
+        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.validation_rows]
+        held = held.subset(chosen.to(device))
+    trainer = Trainer(
+        network,
+        config.fit,
+        loss=lambda net, batch, generator: kldm_loss(net, batch, generator, codec, config.process),
+        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator),
+        batch_crystals=lambda batch: len(batch.n_atoms),
+        folder=folder,
+        device=device,
+    )
+    (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
+    if resume and not trainer.resume():
+        raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
+
+    def on_epoch(current: Trainer) -> dict[str, Any]:
+        if held is None:
+            return {}
+        line = validation_loss(current.ema, held, codec, config.process, config.fit.batch_size)
+        if on_line:
+            on_line({"step": current.step, "epoch": current.epoch, "validation": line})
+        return line
+
+    last = trainer.run(minutes, on_epoch)
+    return trainer, codec, last
