@@ -1,0 +1,156 @@
+"""KLDM's samplers: one numerical step each, no loop, no memory. Coordinates, velocities and lattice move together.
+
+All take the score from the same network call; the predictor–corrector calls twice per step. Time runs from 1 to t_end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from crystal_core.errors import IncompatibleSampler
+from crystal_core.generators.kldm.process import ProcessConfig, displace, velocity_score
+from crystal_core.geometry import TWO_PI, centre, mean_per_crystal, wrap
+from crystal_core.networks.packing import Packing
+from crystal_core.sampling import torus_langevin as torus
+from crystal_core.sampling import variance_preserving as vp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TAU = 0.25  # corrector strength of the published code
+MIN_SQUARED_SCORE = 1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
+
+
+@dataclass(frozen=True)
+class LatentState:
+    """External chart: frac_coords (atoms, 3) in [-½, ½], velocity (atoms, 3), lattice (crystals, 6)."""
+
+    frac_coords: Tensor
+    velocity: Tensor
+    lattice: Tensor
+
+
+Predict = Callable[[LatentState, float], tuple["Tensor", "Tensor"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """What a sampler does at each step.
+
+    Attributes:
+        name: em, exp-em, pc, pc-pf or ode. tau: corrector strength.
+        correct_positions: the corrector also transports positions, as the published code does.
+        t_end: where time stops. score_scale: factor on the predicted velocity score.
+    """
+
+    name: str = "pc"
+    steps: int = 1000
+    tau: float = TAU
+    correct_positions: bool = True
+    t_end: float = 0.001
+    score_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ("em", "exp-em", "pc", "pc-pf", "ode"):
+            raise IncompatibleSampler(f"KLDM has no sampler '{self.name}'; choose em, exp-em, pc, pc-pf or ode.")
+
+    @property
+    def calls_per_step(self) -> int:
+        """Network calls of one step."""
+        return 2 if self.name in ("pc", "pc-pf") else 1
+
+    def times(self, start: float = 1.0) -> list[float]:
+        """steps + 1 times from ``start`` to ``t_end``, evenly spaced."""
+        return [start + (self.t_end - start) * i / self.steps for i in range(self.steps + 1)]
+
+
+class KineticLangevinSampler:
+    """Steps of the reverse process for given crystals; holds only what is fixed during a run."""
+
+    def __init__(self, settings: SamplerSettings, packing: Packing, process: ProcessConfig) -> None:
+        self.settings, self.packing, self.process = settings, packing, process
+
+    def initial(self, rng: torch.Generator) -> LatentState:
+        """The prior: uniform positions, unit normal velocities (mean-free per crystal), unit normal lattice numbers."""
+        n_atoms, device = self.packing.crystal_index.shape[0], self.packing.n_atoms.device
+        frac = wrap(torch.rand((n_atoms, 3), generator=rng, device=device))
+        velocity = self._noise(frac, rng) / TWO_PI
+        lattice = torch.randn((self.packing.n_crystals, 6), generator=rng, device=device)
+        return LatentState(frac, velocity, lattice)
+
+    def start_from(self, frac_coords: Tensor, lattice: Tensor, t: float, rng: torch.Generator) -> LatentState:
+        """A given crystal, moved forward to time t: positions, lattice and velocity drawn from their forward marginals."""
+        times = torch.full((self.packing.n_crystals,), t, device=lattice.device)
+        frac, velocity, _, _ = displace(frac_coords, times, self.packing, self.process, rng)
+        noise = torch.randn(lattice.shape, generator=rng, device=lattice.device)
+        return LatentState(frac, velocity, vp.add_noise(lattice, times, noise))
+
+    def step(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
+        """One step from t to t_next < t."""
+        match self.settings.name:
+            case "pc":
+                return self._predictor(predict, self._corrector(predict, state, t, t - t_next, rng), t, t_next)
+            case "pc-pf":
+                # the corrector at the last time would undo what the last predictor resolved: none at t_end
+                state = self._predictor(predict, state, t, t_next)
+                last = t_next <= self.settings.t_end + 1e-9
+                return state if last else self._corrector(predict, state, t_next, t - t_next, rng)
+            case _:
+                return self._single(predict, state, t, t_next, rng)
+
+    def _single(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
+        score_v, score_l = self._scores(predict, state, t)
+        deterministic = self.settings.name == "ode"
+        noise = None if deterministic else self._noise(state.velocity, rng)
+        h = torus.HORIZON * (t - t_next)
+        x, v = torus.step_em(TWO_PI * state.frac_coords, TWO_PI * state.velocity, score_v, h, noise)
+        now, then = _time(t, state.lattice), _time(t_next, state.lattice)
+        if self.settings.name == "exp-em":
+            lattice = vp.step_exponential(state.lattice, score_l, now, then, _normal(state.lattice, rng))
+        else:
+            lattice = vp.step_euler(state.lattice, score_l, now, then, None if deterministic else _normal(state.lattice, rng))
+        return LatentState(x / TWO_PI, v / TWO_PI, lattice)
+
+    def _corrector(self, predict: Predict, state: LatentState, t: float, dt: float, rng: torch.Generator) -> LatentState:
+        score_v, score_l = self._scores(predict, state, t)
+        index, n = self.packing.crystal_index, self.packing.n_crystals
+        square = mean_per_crystal((score_v**2).mean(-1, keepdim=True), index, n).clamp(min=MIN_SQUARED_SCORE)
+        delta = (self.settings.tau / square)[index]
+        noise = self._noise(state.velocity, rng)
+        v = TWO_PI * state.velocity + delta * score_v + torch.sqrt(2.0 * delta) * noise
+        x = TWO_PI * state.frac_coords
+        if self.settings.correct_positions:
+            x = wrap(x - torus.HORIZON * dt * v, TWO_PI)
+        delta_l = self.settings.tau / (score_l**2).mean(-1, keepdim=True).clamp(min=MIN_SQUARED_SCORE)
+        lattice = state.lattice + delta_l * score_l + torch.sqrt(2.0 * delta_l) * _normal(state.lattice, rng)
+        return LatentState(x / TWO_PI, v / TWO_PI, lattice)
+
+    def _predictor(self, predict: Predict, state: LatentState, t: float, t_next: float) -> LatentState:
+        score_v, score_l = self._scores(predict, state, t)
+        s, h = torus.HORIZON * t, torus.HORIZON * (t - t_next)
+        x, v = torus.step_predictor(TWO_PI * state.frac_coords, TWO_PI * state.velocity, score_v, s, h)
+        lattice = vp.step_ddim(state.lattice, score_l, _time(t, state.lattice), _time(t_next, state.lattice))
+        return LatentState(x / TWO_PI, v / TWO_PI, lattice)
+
+    def _scores(self, predict: Predict, state: LatentState, t: float) -> tuple[Tensor, Tensor]:
+        velocity, lattice = predict(state, t)
+        score_v = velocity_score(self.settings.score_scale * velocity, state.velocity, t, self.process)
+        return score_v, vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target)
+
+    def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        noise = _normal(like, rng)
+        if not self.process.mean_free:
+            return noise
+        return centre(noise, self.packing.crystal_index, self.packing.n_crystals)
+
+
+def _normal(like: Tensor, rng: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
+
+
+def _time(t: float, like: Tensor) -> Tensor:
+    return torch.tensor(t, device=like.device, dtype=like.dtype)
