@@ -1,0 +1,114 @@
+"""Is a structure sane? The published checks (distances and volume; charge neutrality) and our stricter one, with reasons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = 0.5, 0.1, 40.0  # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
+PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
+OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
+MAX_COMBINATIONS = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validity:
+    """Verdicts and their reasons.
+
+    Attributes:
+        structure: all periodic distances ≥ 0.5 Å and volume ≥ 0.1 Å3 (CDVAE).
+        composition: SMACT charge neutrality with the Pauling test; elements and all-metal alloys pass.
+        plausible: no distance below 0.7 × the sum of covalent radii.
+    """
+
+    structure: bool
+    composition: bool
+    plausible: bool
+    reasons: tuple[str, ...]
+
+
+def check_structure(structure: Structure) -> Validity:
+    """All three checks of one structure."""
+    reasons: list[str] = []
+    sound = is_structurally_valid(structure, reasons)
+    plausible = sound and _is_plausible(structure, reasons)
+    composition = is_charge_balanced(tuple(sorted((e.symbol, round(n)) for e, n in structure.composition.items())))
+    if not composition:
+        reasons.append(f"{structure.composition.reduced_formula} has no charge-neutral assignment of common oxidation states.")
+    return Validity(structure=sound, composition=composition, plausible=plausible, reasons=tuple(reasons))
+
+
+def is_structurally_valid(structure: Structure, reasons: list[str] | None = None, *, max_edge: float | None = None) -> bool:
+    """The published structure check; with ``max_edge`` (Å) also KLDM's bound on the longest edge."""
+    notes = reasons if reasons is not None else []
+    matrix = structure.lattice.matrix
+    volume = abs(float(np.linalg.det(matrix)))
+    if not np.isfinite(matrix).all() or not np.isfinite(structure.frac_coords).all() or volume < MIN_VOLUME:
+        notes.append(f"The cell volume is {volume:.3g} Å3, below {MIN_VOLUME} Å3.")
+        return False
+    if max_edge is not None and max(structure.lattice.abc) > max_edge:
+        notes.append(f"The longest edge is {max(structure.lattice.abc):.1f} Å, above {max_edge:.0f} Å.")
+        return False
+    if thickness(matrix) < MIN_DISTANCE:
+        notes.append(f"The cell is only {thickness(matrix):.2f} Å thick, so an atom is closer than 0.5 Å to its own image.")
+        return False
+    distance, i, j = _shortest(structure, MIN_DISTANCE)
+    if distance < MIN_DISTANCE:
+        notes.append(f"{structure[i].specie}–{structure[j].specie} {distance:.2f} Å is below {MIN_DISTANCE} Å.")
+        return False
+    return True
+
+
+def thickness(matrix: np.ndarray) -> float:
+    """Smallest distance between opposite faces of the cell (Å)."""
+    volume = abs(float(np.linalg.det(matrix)))
+    areas = [np.linalg.norm(np.cross(matrix[(k + 1) % 3], matrix[(k + 2) % 3])) for k in range(3)]
+    return volume / max(*areas, 1e-12)
+
+
+@lru_cache(maxsize=20_000)
+def is_charge_balanced(composition: tuple[tuple[str, int], ...]) -> bool:
+    """SMACT's validity (charge neutrality and Pauling test) of ((symbol, count), …), oxidation states ``smact14``."""
+    import smact
+    from smact.screening import smact_validity
+
+    divisor = math.gcd(*(count for _, count in composition))
+    formula = "".join(f"{symbol}{count // divisor}" for symbol, count in composition)
+    if len(composition) > 1:
+        elements = smact.element_dictionary([symbol for symbol, _ in composition])
+        choices = math.prod(max(1, len(elements[symbol].oxidation_states_smact14 or [])) for symbol, _ in composition)
+        if choices > MAX_COMBINATIONS:
+            return False
+    return bool(smact_validity(formula, oxidation_states_set=OXIDATION_TABLE))
+
+
+def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
+    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+
+    radius = {str(e): CovalentRadius.radius.get(str(e), 1.5) for e in structure.composition}
+    reach = PLAUSIBLE_FRACTION * 2 * max(radius.values())
+    first, second, _, distance = structure.get_neighbor_list(reach)
+    symbols = [str(site.specie) for site in structure]
+    sums = np.array([radius[symbols[i]] + radius[symbols[j]] for i, j in zip(first, second, strict=True)])
+    short = np.nonzero(distance < PLAUSIBLE_FRACTION * sums)[0] if len(sums) else []
+    if len(short):
+        k = min(short, key=lambda index: distance[index] / sums[index])
+        reasons.append(
+            f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of covalent radii ({sums[k]:.2f} Å)."
+        )
+    return not len(short)
+
+
+def _shortest(structure: Structure, below: float) -> tuple[float, int, int]:
+    first, second, _, distance = structure.get_neighbor_list(below + 1e-6)
+    if not len(distance):
+        return math.inf, 0, 0
+    k = int(np.argmin(distance))
+    return float(distance[k]), int(first[k]), int(second[k])
