@@ -1,0 +1,1 @@
+"""What ``crystal-core benchmark`` runs."""

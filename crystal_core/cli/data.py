@@ -1,0 +1,49 @@
+"""``crystal-core data``: raw tables into tensor files, and what is in a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystal_core.cli._run import Json, Quiet, command, emit, say
+
+
+@command
+def prepare(
+    inputs: Annotated[list[Path], typer.Option("--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win.")],
+    output: Annotated[Path, typer.Option("--output")],
+    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Niggli-reduce and pack tables into one tensor file for training; skipped rows are listed with reasons."""
+    from crystal_core.datasets.prepare import prepare as run
+
+    report = run(inputs, output, workers=workers, on_progress=None if quiet else lambda done, total: say(f"{done}/{total}"))
+    if json:
+        emit({"rows": report.rows, "splits": report.splits, "skipped": report.skipped})
+    else:
+        typer.echo(f"{report.rows} rows {report.splits}, {len(report.skipped)} skipped")
+
+
+@command
+def describe(path: Annotated[Path, typer.Argument()], json: Json = False) -> None:
+    """Rows, splits, atom counts and labels of a raw table."""
+    from collections import Counter
+
+    from crystal_core.datasets.rows import read_table
+
+    table = read_table(path)
+    splits = Counter(table["split"].fillna("none").astype(str)) if "split" in table.columns else {"none": len(table)}
+    labels = {c: int(table[c].notna().sum()) for c in table.columns if table[c].dtype.kind == "f"}
+    counts = table["n_atoms"].describe()
+    report = {
+        "rows": len(table), "splits": dict(splits), "n_atoms": {"min": int(counts["min"]), "mean": round(float(counts["mean"]), 2), "max": int(counts["max"])},
+        "labels": labels, "skipped": [],
+    }  # fmt: skip
+    if json:
+        emit(report)
+    else:
+        typer.echo(f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}")

@@ -1,0 +1,94 @@
+"""``crystal-core predict-structure``: formulas in, ranked candidate cells out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, say
+
+
+@command
+def predict_structure(
+    formulas: Annotated[list[str], typer.Argument(help="One or more formulas, e.g. TiO2 SrTiO3.")],
+    model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
+    z: Annotated[str | None, typer.Option("--z", help="Formula units per cell, e.g. 1,2,4.")] = None,
+    cell: Annotated[bool, typer.Option("--cell", help="The formula is the exact cell content.")] = False,
+    n: Annotated[int, typer.Option("--n", help="Samples per Z.")] = 10,
+    sampler: Annotated[str, typer.Option("--sampler")] = "fast",
+    steps: Annotated[int | None, typer.Option("--steps")] = None,
+    start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
+    rank: Annotated[str, typer.Option("--rank")] = "consensus",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Predict the structure of a formula."""
+    from crystal_core.errors import CrystalCoreError, RequestError
+    from crystal_core.formula import parse_formula
+    from crystal_core.records import write_run
+    from crystal_core.requests import StructurePredictionRequest
+    from crystal_core.workflows.predict_structure import run
+
+    try:
+        units = tuple(int(part) for part in z.split(",")) if z else None
+    except ValueError:
+        raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
+    common: dict[str, Any] = {
+        "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start,
+        "rank": rank, "seed": seed, "device": device, "threads": threads, "keep_trajectory": False,
+    }  # fmt: skip
+    total: dict[str, Any] = {"results": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
+    for formula in formulas:
+        result: dict[str, Any] | None = None
+        try:
+            parse_formula(formula)
+            for update in run(StructurePredictionRequest(formula=formula, **common)):
+                result = update.result or result
+                if update.result and not quiet:
+                    say(f"{formula}: {update.stage} ({100 * update.step // update.n_steps} %)")
+        except CrystalCoreError as error:
+            if len(formulas) == 1:
+                raise
+            total["results"].append({"formula": formula, "error": str(error)})
+            continue
+        except KeyboardInterrupt:
+            _finish(total, result, out, json, write_run)
+            raise
+        if result:
+            _merge(total, result)
+    _finish(total, None, out, json, write_run)
+
+
+def _merge(total: dict[str, Any], result: dict[str, Any]) -> None:
+    total["results"] += result["results"]
+    total["settings"] = result["settings"]
+    total["seconds"] = round(total["seconds"] + result["seconds"], 2)
+    total["network_calls"] += result["network_calls"]
+
+
+def _finish(total: dict[str, Any], partial: dict[str, Any] | None, out: Path | None, json: bool, write_run: Any) -> None:
+    if partial:
+        _merge(total, partial)
+    records = [record for item in total["results"] for record in item.get("candidates", [])]
+    if out:
+        write_run(records, out, total)
+    if json:
+        emit(total)
+        return
+    for item in total["results"]:
+        if "error" in item:
+            typer.echo(f"{item['formula']}: {item['error']}")
+            continue
+        for place, record in enumerate(item["candidates"], start=1):
+            group = record["space_group"]["symbol"] if record["space_group"] else "–"
+            note = "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
+            typer.echo(
+                f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  "
+                f"alike {record['score']['value']:<3} {record['origin']}{note}"
+            )

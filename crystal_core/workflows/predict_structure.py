@@ -1,0 +1,214 @@
+"""From a formula to ranked candidate cells: sample from noise, from known prototypes, or both; rank by consensus."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from crystal_core import __version__
+from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.requests import MAX_ATOMS, MAX_SEED, GenerationRequest, RunUpdate, StructurePredictionRequest, from_json
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.protocols import Generator
+
+START_TIME = 0.3
+SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per stage, for the player
+SAME = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}
+
+
+@lru_cache(maxsize=4)
+def _generator(name: str, device: str) -> Generator:
+    from crystal_core.registry.store import load_generator
+
+    return load_generator(name, device)
+
+
+def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+    """Work through a request; every update tells the stage, and with each finished part the result so far.
+
+    Raises:
+        RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
+    """
+    from crystal_core.formula import default_z, parse_formula
+
+    asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
+    asked = replace(asked, seed=secrets.randbelow(MAX_SEED) if asked.seed is None else asked.seed)
+    formula = parse_formula(asked.formula)
+    cells = _cells(asked, formula, default_z)
+    if asked.threads:
+        import torch
+
+        torch.set_num_threads(asked.threads)
+    began = time.monotonic()
+    model = _generator(asked.model, asked.device)
+    plan = _plan(asked, cells)
+    run_state = _Run(asked, model, len(plan), began)
+    for part, (z, origin) in enumerate(plan):
+        yield from run_state.part(part, z, cells[z], origin)
+    yield RunUpdate(stage="done", step=run_state.total, n_steps=run_state.total, result=run_state.result())
+
+
+def _cells(asked: StructurePredictionRequest, formula: Any, default_z: Any) -> dict[int, tuple[int, ...]]:
+    """Formula units → atoms of the cell."""
+    if asked.exact_cell:
+        units, cells = 1, {1: tuple(formula.atomic_numbers_of(1, exact=True))}
+    else:
+        units = asked.z or default_z(formula)
+        cells = {z: tuple(formula.atomic_numbers_of(z)) for z in units}
+    for z, atoms in cells.items():
+        if len(atoms) > MAX_ATOMS:
+            raise RequestError(f"Z = {z} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose a smaller Z.")
+    if not cells:
+        raise RequestError(f"No number of formula units of {asked.formula} fits the models (up to 20 atoms); set Z yourself.")
+    return cells
+
+
+def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any]) -> list[tuple[int, str]]:
+    origins = {
+        "noise": ["noise"], "prototype": ["prototype", "prototype refined"], "both": ["prototype", "noise", "prototype refined"],
+    }[asked.start]  # fmt: skip
+    if asked.model == "prototype":
+        origins = ["prototype"]
+    elif asked.start == "both":
+        from crystal_core.registry.store import find_card
+
+        try:
+            find_card("prototype")
+        except CheckpointMissing:
+            origins = ["noise"]
+    return [(z, origin) for origin in origins for z in cells]
+
+
+class _Run:
+    """The state of one request: what is planned, what is finished."""
+
+    def __init__(self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float) -> None:
+        self.asked, self.model, self.n_parts, self.began = asked, model, n_parts, began
+        self.found: list[dict[str, Any]] = []  # {z, origin, structure, index}
+        self.templates: dict[int, CrystalBatch] = {}
+        self.calls, self.failed, self.part_steps, self.total = 0, 0, 100, 100 * n_parts
+
+    def part(self, part: int, z: int, atoms: tuple[int, ...], origin: str) -> Iterator[RunUpdate]:
+        from crystal_core.crystal import CrystalBatch
+        from crystal_core.records import snapshot
+        from crystal_core.structures import to_structures
+
+        generator = _generator("prototype", "cpu") if origin == "prototype" else self.model
+        n = min(self.asked.n_samples, 5) if origin == "prototype" else self.asked.n_samples
+        start = None
+        if origin == "prototype refined":
+            templates = self.templates.get(z)
+            if templates is None:
+                return
+            start = CrystalBatch.concat([templates[i % len(templates)] for i in range(n)])
+            atoms_of = tuple(tuple(c.atomic_numbers.tolist()) for c in start)
+        else:
+            atoms_of = (atoms,) * n
+        card_time = self.model.card.sampling.get("prototype_start_time", START_TIME)
+        request = GenerationRequest(
+            compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
+            seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=card_time if start is not None else None,
+        )  # fmt: skip
+        stage = {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
+        frames: list[dict[str, Any]] = []
+        frame = None
+        for frame in generator.sample(request):
+            done = self.part_steps * part + round(self.part_steps * frame.step / max(1, frame.n_steps))
+            shown = snapshot(frame.crystals) if frame.crystals is not None else None
+            if shown and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
+                frames.append(shown)
+            yield RunUpdate(stage=f"Z = {z}, {stage}", step=done, n_steps=self.total, snapshot=shown)
+        if frame is None or frame.crystals is None:
+            return
+        self.calls += getattr(generator, "network_calls", 0)
+        structures = to_structures(frame.crystals)
+        self.failed += sum(s is None for s in structures)
+        if origin == "prototype":
+            good = [c for c, s in zip(frame.crystals, structures, strict=True) if s is not None]
+            if good:
+                self.templates[z] = CrystalBatch.concat(good)
+        self.found += [
+            {"z": z, "origin": origin, "structure": s, "index": i} for i, s in enumerate(structures) if s is not None
+        ]
+        trajectory = {"label": f"Z = {z}, {stage}, sample 1", "frames": frames} if self.asked.keep_trajectory and len(frames) > 1 else None
+        yield RunUpdate(
+            stage=f"Z = {z}, {stage}", step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory
+        )
+
+    def result(self) -> dict[str, Any]:
+        """All finished candidates, ranked, as the JSON of cli.md."""
+        from crystal_core.records import crystal_record
+
+        settings = asdict(self.asked)
+        if hasattr(self.model, "settings"):
+            chosen = self.model.settings(
+                GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps)
+            )
+            settings |= {"sampler_used": chosen.name, "steps_used": chosen.steps}
+        provenance = {
+            "model": self.asked.model, "weights_sha256": self.model.card.weights_sha256, "version": __version__,
+            "seed": self.asked.seed, "settings": settings, "device": str(getattr(self.model, "device", "cpu")),
+            "libraries": _versions(),
+            "note": "Generated by a model. Same seed, settings, version and device give the same crystals; other devices give close ones.",
+        }  # fmt: skip
+        groups = consensus([entry["structure"] for entry in self.found])
+        sizes = {g: groups.count(g) for g in groups}
+        by_z: dict[int, list[dict[str, Any]]] = {}
+        for entry, group in zip(self.found, groups, strict=True):
+            record = crystal_record(
+                entry["structure"], id=f"{_slug(self.asked.formula)}-z{entry['z']}-{entry['origin'].replace(' ', '-')}-{entry['index'] + 1}",
+                origin=entry["origin"], provenance=provenance, group=group,
+                score={"name": "consensus", "value": sizes[group], "unit": "candidates alike"},
+            )  # fmt: skip
+            by_z.setdefault(entry["z"], []).append(record | {"z": entry["z"]})
+        for records in by_z.values():
+            records.sort(key=lambda r: (not r["validity"]["structure"], not r["validity"]["plausible"], -r["score"]["value"], r["group"]))
+        return {
+            "results": [
+                {"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()
+            ],
+            "n_failed": self.failed,
+            "settings": settings,
+            "seconds": round(time.monotonic() - self.began, 2),
+            "network_calls": self.calls,
+        }
+
+
+def consensus(structures: list[Structure]) -> list[int]:
+    """A group number per structure: equal cells (StructureMatcher, ltol 0.2, stol 0.3, 5°) share one, in order of size."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(**SAME)
+    groups: list[list[int]] = []
+    for i, structure in enumerate(structures):
+        for members in groups:
+            try:
+                alike = matcher.fit(structures[members[0]], structure)
+            except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is alike to none)
+                alike = False
+            if alike:
+                members.append(i)
+                break
+        else:
+            groups.append([i])
+    groups.sort(key=lambda members: -len(members))
+    number = {i: g for g, members in enumerate(groups) for i in members}
+    return [number[i] for i in range(len(structures))]
+
+
+def _slug(text: str) -> str:
+    return "".join(c for c in text if c.isascii() and c.isalnum())[:40] or "cell"
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "numpy", "pymatgen")}
