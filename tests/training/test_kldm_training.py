@@ -1,0 +1,85 @@
+"""The trainer: learns four crystals by heart, resumes to the same place, exports what loads again."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from crystal_core.errors import RequestError
+from crystal_core.generators.kldm.weights import export_checkpoint, load_weights
+from crystal_core.networks.pair_network import PairNetworkConfig
+from crystal_core.registry.card import read_card
+from crystal_core.registry.store import find_card, list_cards
+from crystal_core.training.data import load_prepared
+from crystal_core.training.fit import FitConfig
+from crystal_core.training.kldm import KldmTraining, read_config, train
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    rng = np.random.default_rng(0)
+    counts = np.array([2, 3, 4, 5] * 6, dtype=np.int16)  # four crystals, six times each
+    tensors = {
+        "atomic_numbers": np.tile(rng.integers(1, 80, 14), 6).astype(np.uint8),
+        "frac_coords": np.tile(rng.random((14, 3)), (6, 1)).astype(np.float32),
+        "cell_parameters": np.tile(np.array([4, 5, 6, 90, 90, 90], dtype=np.float32), (len(counts), 1)),
+        "n_atoms": counts,
+        "split": np.array([0] * 20 + [1] * 4, dtype=np.uint8),
+    }
+    path = tmp_path / "crystals.safetensors"
+    metadata = {"ids": json.dumps([f"x-{i}" for i in range(len(counts))]), "formulas": json.dumps(["X"] * len(counts))}
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+def settings(samples):
+    return KldmTraining(
+        name="toy", network=PairNetworkConfig(hidden_dim=32, n_layers=2, n_frequencies=8, time_dim=16),
+        fit=FitConfig(batch_size=8, planned_samples=samples, warmup_steps=5, precision="float32"),
+    )  # fmt: skip
+
+
+def test_loss_falls_and_a_slice_resumes_where_it_stopped(prepared, tmp_path):
+    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    train(settings(20), **run)
+    first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
+    trainer, _, last = train(settings(16000), **run, resume=True)
+    assert trainer.step > 1600 and last["epoch"] >= 700
+    assert last["loss_v"] < 0.7 * first["loss_v"]
+    assert set(last["validation"]) == {"loss_v", "loss_l"}
+
+
+def test_resuming_without_a_snapshot_says_so(prepared, tmp_path):
+    with pytest.raises(RequestError, match="no snapshot"):
+        train(settings(20), data_file=prepared, folder=tmp_path / "none", device=torch.device("cpu"), resume=True)
+
+
+def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    trainer, codec, _ = train(settings(40), data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    folder = export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(40), log=tmp_path / "run" / "log.jsonl")
+    card = find_card("toy")
+    assert card.problem() is None and [c.name for c in list_cards("generator")] == ["toy"]
+    state, again = load_weights(card)
+    assert again == codec
+    for name, value in trainer.ema.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=8e-3, atol=1e-3)  # bf16 keeps 8 bits
+    (folder / "lattice.json").write_text("{}")
+    assert "SHA-256" in read_card(folder).problem()
+
+
+def test_prepared_splits_keep_their_rows(prepared):
+    splits = load_prepared(prepared)
+    assert len(splits["train"]) == 20 and len(splits["val"]) == 4
+    batch = splits["val"].select(torch.tensor([2, 0]))
+    assert batch.n_atoms.tolist() == [4, 2]
+    assert torch.equal(batch.atomic_numbers[:4], splits["val"].atomic_numbers[5:9])
+
+
+def test_unknown_keys_in_a_configuration_are_refused(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text('name = "x"\n[fit]\nlearningrate = 1.0\n')
+    with pytest.raises(RequestError, match="learningrate"):
+        read_config(path)
