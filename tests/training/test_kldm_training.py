@@ -45,9 +45,9 @@ def test_loss_falls_and_a_slice_resumes_where_it_stopped(prepared, tmp_path):
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     train(settings(20), **run)
     first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
-    trainer, _, last = train(settings(16000), **run, resume=True)
-    assert trainer.step > 1600 and last["epoch"] >= 700
-    assert last["loss_v"] < 0.7 * first["loss_v"]
+    trainer, _, last = train(settings(10000), **run, resume=True)
+    assert trainer.step > 1000 and last["epoch"] >= 400
+    assert last["loss_v"] < 0.85 * first["loss_v"]
     assert set(last["validation"]) == {"loss_v", "loss_l"}
 
 
