@@ -1,0 +1,167 @@
+"""What a chemist types as a formula: parsed, weighed, charge-checked, and the numbers of formula units worth trying."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import product
+from math import gcd
+from pathlib import Path
+
+from crystal_core.errors import RequestError
+
+MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|(\()|(\))(\d*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formula:
+    """A parsed formula.
+
+    Attributes:
+        counts: (symbol, count) as typed. unit: the same over their greatest common divisor: one formula unit.
+        molar_mass: g/mol of one formula unit. hint: charge balance in words.
+    """
+
+    text: str
+    counts: tuple[tuple[str, int], ...]
+    unit: tuple[tuple[str, int], ...]
+    molar_mass: float
+    hint: str
+
+    @property
+    def reduced_formula(self) -> str:
+        """One formula unit, elements as typed."""
+        return "".join(f"{s}{n if n > 1 else ''}" for s, n in self.unit)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of one formula unit."""
+        return sum(n for _, n in self.unit)
+
+    def atomic_numbers_of(self, z: int, *, exact: bool = False) -> list[int]:
+        """Proton numbers of a cell of ``z`` formula units (``exact``: of what was typed), sorted."""
+        numbers = _elements()
+        chosen = self.counts if exact else tuple((s, z * n) for s, n in self.unit)
+        return sorted(numbers[s][0] for s, n in chosen for _ in range(n))
+
+
+def parse_formula(text: str) -> Formula:
+    """Element symbols with whole counts, brackets, hydrates with a dot, subscript digits.
+
+    Raises:
+        RequestError: anything else, with what is wrong and what to write.
+    """
+    if len(text) > MAX_LENGTH:
+        raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
+    plain = re.sub(r"\s+", "", text.translate(SUBSCRIPTS)).replace("[", "(").replace("]", ")")
+    if not plain:
+        raise RequestError("Type a formula, e.g. TiO2.")
+    if re.search(r"\d[.,]\d", plain):
+        raise RequestError(f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula until all counts are whole.")
+    if re.search(r"[+\-−⁺⁻^]", plain):
+        raise RequestError(f"'{_short(text)}' carries a charge; a crystal is neutral. Write the neutral formula, e.g. NaCl.")
+    counts: dict[str, int] = {}
+    for part in re.split(r"[·•∙*.]", plain):
+        lead = re.match(r"\d*", part)
+        factor = int(lead.group()[:6]) if lead and lead.group() else 1
+        for symbol, n in _parse_part(part[lead.end() if lead else 0 :], text).items():
+            counts[symbol] = counts.get(symbol, 0) + factor * n
+    counts = {s: n for s, n in counts.items() if n}
+    if not counts:
+        raise RequestError(f"'{_short(text)}' holds no atoms. Write element symbols and counts, e.g. NaCl.")
+    if max(counts.values()) > MAX_COUNT:
+        raise RequestError(f"'{_short(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit.")
+    divisor = gcd(*counts.values())
+    unit = tuple((s, n // divisor) for s, n in counts.items())
+    elements = _elements()
+    mass = sum(elements[s][1] * n for s, n in unit)
+    return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=_charge_hint(unit))
+
+
+def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3) -> tuple[int, ...]:
+    """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms."""
+    key = "-".join(map(str, sorted(n for _, n in formula.unit)))
+    seen = {int(z): n for z, n in _z_counts().get(key, {}).items()}
+    fitting = [z for z in seen if z * formula.n_atoms <= max_atoms]
+    if fitting:
+        return tuple(sorted(sorted(fitting, key=lambda z: -seen[z])[:at_most]))
+    return tuple(z for z in (1, 2, 4) if z * formula.n_atoms <= max_atoms)[:at_most] or (1,)
+
+
+def _parse_part(part: str, text: str) -> dict[str, int]:
+    stack: list[dict[str, int]] = [{}]
+    position = 0
+    while position < len(part):
+        match = TOKEN.match(part, position)
+        if match is None:
+            raise RequestError(_unknown(part[position : position + 2], text))
+        symbol, count, opening, closing, times = match.groups()
+        if symbol:
+            if symbol not in _elements():
+                # "Co2" against "CO2": a two-letter reading that is no element may be two elements
+                if len(symbol) == 2 and not count and symbol[0] in _elements():
+                    raise RequestError(_unknown(symbol, text))
+                raise RequestError(_unknown(symbol, text))
+            stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count[:6]) if count else 1)
+        elif opening:
+            stack.append({})
+            if len(stack) > MAX_DEPTH:
+                raise RequestError(f"'{_short(text)}' nests brackets too deeply.")
+        elif closing:
+            if len(stack) == 1:
+                raise RequestError(f"'{_short(text)}' closes a bracket that was never opened.")
+            inner = stack.pop()
+            for name, n in inner.items():
+                stack[-1][name] = stack[-1].get(name, 0) + n * (int(times[:6]) if times else 1)
+        position = match.end()
+    if len(stack) > 1:
+        raise RequestError(f"'{_short(text)}' has an open bracket without its end.")
+    return stack[0]
+
+
+def _unknown(symbol: str, text: str) -> str:
+    near = get_close_matches(symbol.capitalize(), list(_elements()), n=1, cutoff=0.4)
+    tip = f" Did you mean {near[0]}?" if near else ""
+    return f"Formula '{_short(text)}' has an unknown symbol '{symbol}'.{tip} Write element symbols and counts, e.g. NaCl."
+
+
+def _short(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.strip()[:60])
+
+
+@lru_cache(maxsize=1)
+def _elements() -> dict[str, tuple[int, float, tuple[int, ...]]]:
+    """symbol → (proton number, atomic mass, common oxidation states), from pymatgen's periodic table."""
+    from pymatgen.core.periodic_table import Element
+
+    return {e.symbol: (e.Z, float(e.atomic_mass), tuple(e.common_oxidation_states)) for e in Element if e.symbol not in ("D", "T")}
+
+
+@lru_cache(maxsize=1)
+def _z_counts() -> dict[str, dict[str, int]]:
+    path = Path(__file__).parent / "reference" / "z_counts.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
+    if len(unit) == 1:
+        return "an element"
+    states = [_elements()[s][2] or (0,) for s, _ in unit]
+    if len(unit) > 8:
+        return "charge balance not checked for more than eight elements"
+    best: tuple[int, tuple[int, ...]] | None = None
+    for choice in product(*states):
+        charge = sum(q * n for q, (_, n) in zip(choice, unit, strict=True))
+        if best is None or abs(charge) < abs(best[0]):
+            best = (charge, choice)
+    assert best is not None
+    charge, choice = best
+    if charge == 0 and any(choice):
+        ions = " ".join(f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for q, (s, n) in zip(choice, unit, strict=True))
+        return f"charge-balanced as {ions}"
+    return f"not charge-balanced with common oxidation states: the best assignment leaves {charge:+d}"

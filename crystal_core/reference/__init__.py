@@ -1,0 +1,1 @@
+"""Small derived tables that ship with the code; each has a builder beside it."""

@@ -1,0 +1,58 @@
+"""Formulas: what is understood, what is refused, and that nothing else ever happens."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crystal_core.errors import RequestError
+from crystal_core.formula import default_z, parse_formula
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "n_atoms"),
+    [("TiO2", "TiO2", 3), ("Ti2O4", "TiO2", 3), ("Ca(OH)2", "CaO2H2", 5), ("CuSO4·5H2O", "CuSO9H10", 21), ("SrTiO₃", "SrTiO3", 5), (" Na Cl ", "NaCl", 2)],
+)  # fmt: skip
+def test_formulas_are_read(text, unit, n_atoms):
+    formula = parse_formula(text)
+    assert (formula.reduced_formula, formula.n_atoms) == (unit, n_atoms)
+
+
+def test_exact_cell_keeps_what_was_typed():
+    assert parse_formula("Ti2O4").atomic_numbers_of(1, exact=True) == [8, 8, 8, 8, 22, 22]
+    assert parse_formula("Ti2O4").atomic_numbers_of(1) == [8, 8, 22]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("NaCl2x", "unknown symbol"), ("Xx2O3", "Did you mean"), ("Li0.5CoO2", "fractional"), ("Na+", "neutral"), ("Ca(OH", "open bracket"),
+     ("CaOH)", "never opened"), ("", "Type a formula"), ("Ti0", "no atoms"), ("C99999", "more than"), ("A" * 300, "longer")],
+)  # fmt: skip
+def test_refusals_say_what_is_wrong(text, part):
+    with pytest.raises(RequestError, match=part):
+        parse_formula(text)
+
+
+def test_charge_balance_in_words():
+    assert parse_formula("TiO2").hint == "charge-balanced as Ti4+ 2 O2−"
+    assert "leaves" in parse_formula("NaO5").hint
+    assert parse_formula("TiO2").molar_mass == pytest.approx(79.866, abs=0.01)
+
+
+def test_default_z_comes_from_training_and_fits_the_model():
+    assert 1 in default_z(parse_formula("SrTiO3"))
+    for text in ("TiO2", "MgAl2O4", "LiFePO4", "CuSO4·5H2O"):
+        formula = parse_formula(text)
+        units = default_z(formula)
+        assert 1 <= len(units) <= 3
+        assert all(z * formula.n_atoms <= 20 for z in units) or units == (1,)
+
+
+@settings(max_examples=300, deadline=2000)
+@given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]?[0-9()·.\[\]A-Za-z]{0,30}", fullmatch=True))
+def test_any_text_is_a_formula_or_a_sentence(text):
+    try:
+        formula = parse_formula(text)
+    except RequestError as error:
+        assert str(error).endswith((".", "?"))
+    else:
+        assert formula.n_atoms >= 1 and default_z(formula)
