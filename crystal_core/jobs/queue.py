@@ -1,0 +1,193 @@
+"""The queue: requests in, states and results out, in one SQLite file (WAL) that every process may open."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crystal_core.errors import RequestError
+from crystal_core.jobs.store import BlobStore
+from crystal_core.paths import home_dir
+
+LIVE = ("queued", "running", "cancelling")
+MAX_QUEUED = 20
+SCHEMA = """
+create table if not exists jobs (
+    id text primary key, kind text not null, request text not null, state text not null, created real not null,
+    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
+    error text, snapshot text, result text, trajectories text default '[]');
+create index if not exists by_state on jobs (state, created);
+create table if not exists clients (id integer primary key, seen real);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run as the store knows it.
+
+    Attributes:
+        state: queued, running, cancelling, done, partial, failed or interrupted.
+        result: what is finished so far, also of a cancelled or interrupted run.
+        place: 1 for the next job in the queue, 0 when not queued.
+    """
+
+    id: str
+    kind: str
+    request: dict[str, Any]
+    state: str
+    created: float
+    started: float | None
+    finished: float | None
+    stage: str
+    step: int
+    n_steps: int
+    error: str | None
+    snapshot: dict[str, Any] | None
+    result: dict[str, Any] | None
+    trajectories: list[dict[str, Any]]
+    place: int
+
+    @property
+    def live(self) -> bool:
+        """Still waiting or working."""
+        return self.state in LIVE
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds left, from the pace so far; None before there is one."""
+        if self.state != "running" or not self.step or not self.started:
+            return None
+        return (time.time() - self.started) * (self.n_steps - self.step) / self.step
+
+
+class JobQueue:
+    """The queue of one home folder (``CRYSTAL_HOME``)."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home or home_dir()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.blobs = BlobStore(self.home / "store")
+        with self._connect() as db:
+            db.executescript(SCHEMA)
+
+    def submit(self, kind: str, request: Mapping[str, Any]) -> str:
+        """Put a request into the queue; returns its random id.
+
+        Raises:
+            RequestError: too many jobs wait already.
+        """
+        job = secrets.token_hex(16)
+        with self._connect() as db:
+            waiting = db.execute("select count(*) from jobs where state = 'queued'").fetchone()[0]
+            if waiting >= MAX_QUEUED:
+                raise RequestError(f"{waiting} runs are waiting already; let some finish or cancel them first.")
+            db.execute(
+                "insert into jobs (id, kind, request, state, created) values (?, ?, ?, 'queued', ?)",
+                (job, kind, json.dumps(dict(request)), time.time()),
+            )
+        return job
+
+    def get(self, job: str) -> Job | None:
+        """The job with that id."""
+        with self._connect() as db:
+            row = db.execute("select * from jobs where id = ?", (job,)).fetchone()
+            return self._job(db, row) if row else None
+
+    def list_jobs(self, limit: int = 200) -> list[Job]:
+        """Newest first."""
+        with self._connect() as db:
+            return [self._job(db, row) for row in db.execute("select * from jobs order by created desc limit ?", (limit,))]
+
+    def cancel(self, job: str) -> None:
+        """Ask a running job to stop; a waiting one ends at once."""
+        with self._connect() as db:
+            db.execute("update jobs set state = 'cancelling' where id = ? and state = 'running'", (job,))
+            db.execute("update jobs set state = 'partial', finished = ? where id = ? and state = 'queued'", (time.time(), job))
+
+    def delete(self, job: str) -> None:
+        """Forget a job that is over."""
+        with self._connect() as db:
+            db.execute(f"delete from jobs where id = ? and state not in ({','.join('?' * len(LIVE))})", (job, *LIVE))
+
+    # what the worker writes
+
+    def take(self) -> Job | None:
+        """The oldest waiting job, now running."""
+        with self._connect() as db:
+            db.execute("begin immediate")
+            row = db.execute("select * from jobs where state = 'queued' order by created limit 1").fetchone()
+            if row is None:
+                return None
+            db.execute("update jobs set state = 'running', started = ? where id = ?", (time.time(), row["id"]))
+            return self._job(db, row)
+
+    def update(self, job: str, **columns: Any) -> None:
+        """Write columns of a job; ``snapshot`` inline, ``result`` as a blob, ``trajectory`` appended as a blob."""
+        if columns.get("result") is not None:
+            columns["result"] = self.blobs.put(columns["result"])
+        if columns.get("snapshot") is not None:
+            columns["snapshot"] = json.dumps(columns["snapshot"])
+        trajectory = columns.pop("trajectory", None)
+        columns = {k: v for k, v in columns.items() if v is not None}
+        with self._connect() as db:
+            if columns:
+                db.execute(f"update jobs set {', '.join(f'{k} = ?' for k in columns)} where id = ?", (*columns.values(), job))
+            if trajectory is not None:
+                names = json.loads(db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()[0])
+                db.execute("update jobs set trajectories = ? where id = ?", (json.dumps([*names, self.blobs.put(trajectory)]), job))
+
+    def state_of(self, job: str) -> str:
+        """Only the state, for the worker's cancel check."""
+        with self._connect() as db:
+            row = db.execute("select state from jobs where id = ?", (job,)).fetchone()
+            return row["state"] if row else "deleted"
+
+    def interrupt_orphans(self) -> int:
+        """Jobs a dead worker left running become interrupted, with what they had finished."""
+        with self._connect() as db:
+            return db.execute(
+                "update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling')", (time.time(),)
+            ).rowcount
+
+    def client_seen(self) -> None:
+        """A page or command is there: the worker stays."""
+        with self._connect() as db:
+            db.execute("insert or replace into clients (id, seen) values (1, ?)", (time.time(),))
+
+    def last_client(self) -> float:
+        """When a page or command was last there (Unix time)."""
+        with self._connect() as db:
+            row = db.execute("select seen from clients where id = 1").fetchone()
+            return row["seen"] if row else 0.0
+
+    def _job(self, db: sqlite3.Connection, row: sqlite3.Row) -> Job:
+        place = 0
+        if row["state"] == "queued":
+            place = 1 + db.execute("select count(*) from jobs where state = 'queued' and created < ?", (row["created"],)).fetchone()[0]
+        return Job(
+            **{k: row[k] for k in ("id", "kind", "state", "created", "started", "finished", "stage", "step", "n_steps", "error")},
+            request=json.loads(row["request"]),
+            snapshot=json.loads(row["snapshot"]) if row["snapshot"] else None,
+            result=self.blobs.get(row["result"]),
+            trajectories=[t for name in json.loads(row["trajectories"]) if (t := self.blobs.get(name)) is not None],
+            place=place,
+        )
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.home / "jobs.sqlite3", timeout=20, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        db.execute("pragma journal_mode = wal")
+        try:
+            yield db
+            if db.in_transaction:
+                db.execute("commit")
+        finally:
+            db.close()

@@ -1,0 +1,19 @@
+"""A runner for the worker's tests: counts, hands out results, fails on demand."""
+
+import time
+
+from crystal_core.errors import RequestError
+from crystal_core.requests import RunUpdate
+
+MAPPING = {"count": "slow_runner:count"}
+
+
+def count(request):
+    n = request.get("n", 5)
+    if request.get("refuse"):
+        raise RequestError("The request is refused for the test.")
+    for i in range(n):
+        if request.get("crash_at") == i:
+            raise ZeroDivisionError("secret detail")
+        time.sleep(request.get("pause", 0.01))
+        yield RunUpdate(stage="counting", step=i + 1, n_steps=n, result={"finished": i + 1})

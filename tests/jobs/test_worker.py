@@ -1,0 +1,96 @@
+"""Runs survive what happens to pages and workers: cancel, crash, kill -9."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crystal_core.jobs.queue import JobQueue
+
+HERE = Path(__file__).parent
+
+
+def start(home):
+    environment = {**os.environ, "CRYSTAL_HOME": str(home), "PYTHONPATH": str(HERE)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "crystal_core.jobs.worker", "--device", "cpu", "--runners", "slow_runner:MAPPING"], env=environment
+    )
+
+
+@pytest.fixture
+def worker(tmp_path):
+    queue = JobQueue(tmp_path)
+    queue.client_seen()
+    processes = [start(tmp_path)]
+    yield queue, processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def until(queue, job, condition, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = queue.get(job)
+        if condition(found):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds} s; the job is {queue.get(job)}")
+
+
+def test_jobs_run_in_order_and_keep_their_results(worker):
+    queue, _ = worker
+    first, second = (queue.submit("count", {"n": 3}) for _ in range(2))
+    done = until(queue, second, lambda j: j.state == "done")
+    assert done.result == {"finished": 3} and queue.get(first).finished <= done.started
+
+
+def test_cancel_keeps_what_is_finished(worker):
+    queue, _ = worker
+    job = queue.submit("count", {"n": 2000, "pause": 0.02})
+    until(queue, job, lambda j: j.result)
+    queue.cancel(job)
+    ended = until(queue, job, lambda j: not j.live)
+    assert ended.state == "partial" and 1 <= ended.result["finished"] < 2000
+
+
+def test_kill_9_leaves_an_interrupted_job_and_the_next_one_runs(worker, tmp_path):
+    queue, processes = worker
+    lost, waiting = queue.submit("count", {"n": 2000, "pause": 0.02}), queue.submit("count", {"n": 2})
+    until(queue, lost, lambda j: j.result)
+    processes[0].send_signal(signal.SIGKILL)
+    processes[0].wait()
+    processes.append(start(tmp_path))
+    assert until(queue, waiting, lambda j: not j.live).state == "done"
+    ended = queue.get(lost)
+    assert ended.state == "interrupted" and ended.result["finished"] >= 1
+
+
+def test_failures_are_sentences_and_crashes_hide_their_trace(worker):
+    queue, _ = worker
+    refused, crashed = queue.submit("count", {"refuse": True}), queue.submit("count", {"crash_at": 2})
+    assert until(queue, refused, lambda j: not j.live).error == "The request is refused for the test."
+    ended = until(queue, crashed, lambda j: not j.live)
+    assert ended.state == "failed" and "secret" not in ended.error and ended.result == {"finished": 2}
+    assert until(queue, queue.submit("nonsense", {}), lambda j: not j.live).state == "failed"
+
+
+def test_a_second_worker_of_the_device_leaves_at_once(worker, tmp_path):
+    queue, _ = worker
+    until(queue, queue.submit("count", {"n": 1}), lambda j: j.state == "done")
+    assert start(tmp_path).wait(timeout=30) == 0
+
+
+def test_waiting_jobs_know_their_place_and_can_be_deleted_when_over(tmp_path):
+    queue = JobQueue(tmp_path)
+    first, second = queue.submit("count", {}), queue.submit("count", {})
+    assert (queue.get(first).place, queue.get(second).place) == (1, 2)
+    queue.delete(second)
+    assert queue.get(second) is not None  # live jobs are not deleted
+    queue.cancel(second)
+    queue.delete(second)
+    assert queue.get(second) is None
