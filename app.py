@@ -1,0 +1,14 @@
+"""Crystal Studio: the page table, and nothing else."""
+
+import streamlit as st
+
+st.set_page_config(page_title="Crystal Studio", page_icon=":material/diamond:", layout="wide")
+st.navigation(
+    [
+        st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
+        st.Page("pages/predict_structure.py", title="Predict structure", icon=":material/science:"),
+        st.Page("pages/viewer.py", title="Viewer", icon=":material/view_in_ar:"),
+        st.Page("pages/models.py", title="Models", icon=":material/inventory_2:"),
+    ],
+    position="top",
+).run()

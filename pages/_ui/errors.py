@@ -1,0 +1,29 @@
+"""One error view at the page edge: our errors are sentences; anything else gets an id that is in the log, never a trace."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from crystal_core.errors import CrystalCoreError
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def guard() -> Iterator[None]:
+    """Show what goes wrong inside as one sentence. Streamlit's own control flow passes through."""
+    try:
+        yield
+    except CrystalCoreError as error:
+        st.error(str(error))
+    except Exception as error:
+        if type(error).__module__.startswith("streamlit"):
+            raise
+        mark = secrets.token_hex(4)
+        log.exception("page failed (%s)", mark)
+        st.error(f"Something unexpected went wrong on this page. Its trace is in the server's log under {mark}.")

@@ -1,0 +1,72 @@
+"""What a chemist does, in a real browser."""
+
+import pytest
+
+pytestmark = pytest.mark.browser
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def clean(page):
+    assert page.outside == []
+    assert page.faults == []
+
+
+@pytest.mark.parametrize("look", [{}, {"color_scheme": "dark"}, PHONE], ids=["light", "dark", "phone"])
+def test_viewer_draws_a_crystal_and_turns_it(open_page, look):
+    page = open_page("/viewer", **look)
+    stage = page.locator(".xv[data-rendered]")
+    stage.wait_for()
+    assert int(stage.get_attribute("data-rendered")) == 15
+    assert stage.get_attribute("data-error") is None
+    before = page.evaluate_handle("e => e.getView()", stage.element_handle()).json_value()
+    page.wait_for_timeout(500)
+    stage.locator("button", has_text="a").first.click()
+    after = page.evaluate_handle("e => e.getView()", stage.element_handle()).json_value()
+    assert before != after
+    assert "BaTiO3" in stage.locator("[role=img]").get_attribute("aria-label")
+    clean(page)
+
+
+def test_script_in_a_structure_stays_inert(open_page):
+    page = open_page("/viewer")
+    page.get_by_text("Paste", exact=True).click()
+    text = "Na</script><img src=x onerror='window.hacked=1'>\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+    area = page.locator("textarea")
+    area.fill(text)
+    area.press("Control+Enter")
+    page.locator(".xv[data-rendered]").wait_for()
+    assert page.evaluate("window.hacked") is None
+    clean(page)
+
+
+def test_formula_to_candidates_with_reload_on_the_way(open_page):
+    page = open_page("/predict_structure")
+    page.get_by_label("Formula", exact=True).fill("SrTiO3")
+    page.get_by_label("Formula", exact=True).press("Enter")
+    page.get_by_text("charge-balanced as Sr2+").wait_for()
+    page.get_by_role("button", name="Predict structure").click()
+    page.wait_for_url("**job=*")
+    page.reload()  # the run is in the queue, not in the page
+    page.get_by_text("Ranked by consensus").wait_for(timeout=180_000)
+    page.locator(".xv[data-rendered]").first.wait_for()
+    assert "candidates" in page.get_by_text("distinct").first.inner_text()
+    clean(page)
+
+
+def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
+    page = open_page("/predict_structure")
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
+    page.get_by_role("button", name="Predict structure").click()
+    page.locator(".xv[data-rendered]").wait_for(timeout=120_000)  # the live cell
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Stopped by you").wait_for()
+    clean(page)
+
+
+def test_a_wrong_formula_says_so_in_the_page(open_page):
+    page = open_page("/predict_structure")
+    page.get_by_label("Formula", exact=True).fill("Xx2")
+    page.get_by_label("Formula", exact=True).press("Enter")
+    page.get_by_text("Did you mean").wait_for()
+    clean(page)
