@@ -1,0 +1,57 @@
+"""A small number vector that is equal for equal arrangements, whatever the cell, origin, orientation or size."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+REACH = 1.9  # in units of (volume / atoms)^(1/3): the first two to three shells
+WIDTH = 0.05
+BINS = np.arange(0.45, REACH, 0.06)
+MAX_PERMUTATIONS = 24
+
+
+def fingerprint(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_roles: int) -> NDArray[np.float32]:
+    """Smeared pair distances between roles, (n_roles, n_roles, bins), of unit length.
+
+    Neighbours are weighted with 1/r2, so that the first shell counts most. Distances are in units of
+    (volume / atoms)^(1/3): size is not part of an arrangement.
+    """
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    cell = np.ascontiguousarray(lattice * (len(roles) / abs(np.linalg.det(lattice))) ** (1 / 3), dtype=float)
+    cart = np.ascontiguousarray((frac_coords % 1.0) @ cell)
+    first, second, _, distance = find_points_in_spheres(
+        cart, cart, r=REACH + 2 * WIDTH, pbc=np.array([1, 1, 1], dtype=np.int64), lattice=cell, tol=1e-8
+    )
+    real = distance > 1e-6
+    first, second, distance = first[real], second[real], distance[real]
+    smeared = np.exp(-((distance[:, None] - BINS) ** 2) / (2 * WIDTH**2)) / distance[:, None] ** 2
+    out = np.zeros((n_roles * n_roles, len(BINS)))
+    np.add.at(out, roles[first] * n_roles + roles[second], smeared)
+    out = out.reshape(n_roles, n_roles, -1)
+    return (out / max(np.linalg.norm(out), 1e-12)).astype(np.float32)
+
+
+def role_permutations(counts: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every way to exchange roles of equal count, the identity first; cut at 24 (a formula of five equal counts has 120)."""
+    groups: dict[int, list[int]] = {}
+    for role, count in enumerate(counts):
+        groups.setdefault(count, []).append(role)
+    found = []
+    for choice in product(*(permutations(g) for g in groups.values())):
+        order = list(range(len(counts)))
+        for group, permuted in zip(groups.values(), choice, strict=True):
+            for role, target in zip(group, permuted, strict=True):
+                order[role] = target
+        found.append(tuple(order))
+        if len(found) == MAX_PERMUTATIONS:
+            break
+    return found

@@ -1,0 +1,82 @@
+"""How readily one element replaces another in the same arrangement: counted on training crystals, smoothed by a known scale.
+
+For every pair of training formulas that differ in one element only (same counts), it is counted whether both have a
+common prototype. Where few such pairs exist, Pettifor's order of the elements (Mendeleev numbers of Villars and Daams
+2004, as tabulated in pymatgen) takes over. Idea: Glawe, Sanna, Gross, Marques, New J. Phys. 18 (2016) 093011.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+N_ELEMENTS = 119  # indexed by atomic number
+PRIOR_WEIGHT = 4.0  # how many counted pairs weigh as much as the scale
+MAX_GROUP = 400
+
+
+@cache
+def pettifor_positions() -> NDArray[np.float64]:
+    """(119,) place of each element on the Mendeleev–Pettifor axis; elements without one stand by atomic number."""
+    from pymatgen.core import Element
+
+    out = np.zeros(N_ELEMENTS)
+    for z in range(1, N_ELEMENTS):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            number = Element.from_Z(z).mendeleev_no
+        out[z] = float(z) if number is None else float(number)
+    return out
+
+
+def count_replacements(
+    members: Iterable[tuple[tuple[int, ...], tuple[int, ...], object]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(119, 119) how often A and B could be compared, and how often they shared a prototype.
+
+    Args:
+        members: per training crystal, its elements, their counts and its prototype (anything hashable).
+    """
+    by_rest: dict[tuple, dict[int, set]] = defaultdict(lambda: defaultdict(set))
+    for elements, counts, prototype in members:
+        pairs = sorted(zip(elements, counts, strict=True))
+        for i, (element, count) in enumerate(pairs):
+            by_rest[(*pairs[:i], *pairs[i + 1 :], count)][element].add(prototype)
+    compared, shared = np.zeros((N_ELEMENTS, N_ELEMENTS)), np.zeros((N_ELEMENTS, N_ELEMENTS))
+    for found in by_rest.values():
+        if not 2 <= len(found) <= MAX_GROUP:
+            continue
+        elements = sorted(found)
+        for i, a in enumerate(elements):
+            for b in elements[i + 1 :]:
+                both = len(found[a] & found[b]) / min(len(found[a]), len(found[b]))
+                compared[a, b] += 1
+                compared[b, a] += 1
+                shared[a, b] += both
+                shared[b, a] += both
+    return compared, shared
+
+
+def distances(compared: NDArray, shared: NDArray) -> NDArray[np.float64]:
+    """(119, 119) −log of the smoothed probability that A replaces B; 0 on the diagonal."""
+    place = pettifor_positions()
+    gap = np.abs(place[:, None] - place[None])
+    total = compared.sum()
+    # the prior falls with the gap on the scale as the counted pairs do, in bins of five
+    bins = np.minimum(gap // 5, 15).astype(int)
+    seen = np.bincount(bins.ravel(), compared.ravel(), 16)
+    same = np.bincount(bins.ravel(), shared.ravel(), 16)
+    mean = shared.sum() / total if total else 0.1
+    prior = ((same + 10 * mean) / (seen + 10))[bins] if total else np.exp(-gap / 20.0)
+    out = -np.log((shared + PRIOR_WEIGHT * prior) / (compared + PRIOR_WEIGHT))
+    out += 1e-3 * gap  # breaks ties the way the scale would
+    np.fill_diagonal(out, 0.0)
+    return out

@@ -1,0 +1,139 @@
+"""A crystal as its asymmetric unit: Hall number, cell shape and one point per orbit; and back to a cell of atoms.
+
+The form knows nothing of absolute size: lengths are divided by (volume / atoms)^(1/3), because a prototype is a shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SYMPREC = 0.1  # Å: as the Materials Project; relaxed cells are not sharper than that
+SAME_POINT = 0.02  # fraction of (volume / atoms)^(1/3) below which two images of a point are one atom
+
+
+@dataclass(frozen=True, kw_only=True)
+class SymmetryForm:
+    """The asymmetric unit in spglib's standard setting.
+
+    Attributes:
+        hall_number: 1..530, which setting of which space group.
+        cell: a, b, c of the conventional cell over (volume / atoms)^(1/3), then alpha, beta, gamma in degrees.
+        points: (orbits, 3) fractional coordinates of one atom per orbit.
+        roles: (orbits,) which element of the composition sits there: 0, 1, … by falling count.
+        letters: Wyckoff letter of each orbit.
+        multiplicities: (orbits,) atoms of each orbit in the conventional cell.
+    """
+
+    hall_number: int
+    cell: NDArray[np.float64]
+    points: NDArray[np.float64]
+    roles: NDArray[np.int64]
+    letters: str
+    multiplicities: NDArray[np.int64]
+
+
+@lru_cache(maxsize=530)
+def operations(hall_number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rotations (n, 3, 3) and translations (n, 3) of the conventional cell, lattice centring included."""
+    import spglib
+
+    found = spglib.get_symmetry_from_database(hall_number)
+    return found["rotations"], found["translations"]
+
+
+def to_form(lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: float = SYMPREC) -> SymmetryForm | None:
+    """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
+
+    Args:
+        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3). roles: (atoms,) small integers in place of elements.
+    """
+    import spglib
+
+    found = spglib.get_symmetry_dataset((lattice, frac_coords, roles + 1), symprec=symprec)
+    if found is None:
+        return None
+    points, types = found.std_positions % 1.0, found.std_types - 1
+    size = (abs(np.linalg.det(found.std_lattice)) / len(points)) ** (1 / 3)
+    letter_of_primitive = dict(zip(found.mapping_to_primitive.tolist(), found.wyckoffs, strict=True))
+    letters = [letter_of_primitive[p] for p in found.std_mapping_to_primitive.tolist()]
+    free = np.ones(len(points), dtype=bool)
+    chosen: list[int] = []
+    multiplicities: list[int] = []
+    while free.any():
+        first = int(np.argmax(free))
+        rotations, translations = operations(int(found.hall_number))
+        difference = (rotations @ points[first] + translations)[:, None] - points[None]
+        distance = np.linalg.norm((difference - np.round(difference)) @ found.std_lattice, axis=-1)
+        members = np.unique(distance.argmin(1))
+        if distance.min(1).max() > 3 * symprec or not free[members].all() or (types[members] != types[first]).any():
+            return None
+        free[members] = False
+        chosen.append(first)
+        multiplicities.append(len(members))
+    lengths, angles = cell_parameters(found.std_lattice)
+    return SymmetryForm(
+        hall_number=int(found.hall_number), cell=np.concatenate([lengths / size, angles]), points=points[chosen],
+        roles=types[chosen], letters="".join(letters[i] for i in chosen), multiplicities=np.array(multiplicities),
+    )  # fmt: skip
+
+
+def from_form(form: SymmetryForm) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
+    """Primitive cell of one Å3 per atom: lattice rows, fractional coordinates, roles. None if the orbits do not close."""
+    import spglib
+
+    conventional = matrix_of(form.cell[:3], form.cell[3:])
+    points, roles = [], []
+    for point, role, multiplicity in zip(form.points, form.roles, form.multiplicities, strict=True):
+        orbit = _orbit(point, form.hall_number, conventional, SAME_POINT * 3)
+        if len(orbit) != multiplicity:
+            return None
+        points.append(orbit)
+        roles += [int(role)] * len(orbit)
+    primitive = spglib.find_primitive((conventional, np.concatenate(points), np.array(roles) + 1), symprec=SAME_POINT)
+    if primitive is None:
+        return None
+    lattice, coords, types = primitive
+    scale = (len(types) / abs(np.linalg.det(lattice))) ** (1 / 3)
+    return lattice * scale, coords % 1.0, types - 1
+
+
+def cell_parameters(lattice: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lengths, and angles in degrees, of lattice rows."""
+    lengths = np.linalg.norm(lattice, axis=1)
+    unit = lattice / lengths[:, None]
+    cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
+    return lengths, np.degrees(np.arccos(cosines.clip(-1, 1)))
+
+
+def matrix_of(lengths: NDArray, angles: NDArray) -> NDArray[np.float64]:
+    """Lattice rows from lengths and angles: a along x, b in the xy plane (spglib's own orientation)."""
+    cos_a, cos_b, cos_g = np.cos(np.radians(angles))
+    sin_g = np.sin(np.radians(angles[2]))
+    y = (cos_a - cos_b * cos_g) / sin_g
+    z = np.sqrt(max(0.0, 1.0 - cos_b**2 - y**2))
+    return np.array([[1.0, 0, 0], [cos_g, sin_g, 0], [cos_b, y, z]]) * np.asarray(lengths)[:, None]
+
+
+def _orbit(point: NDArray, hall_number: int, lattice: NDArray, tolerance: float) -> NDArray[np.float64]:
+    """Distinct images of a point, each the mean of the images that coincide within ``tolerance``."""
+    rotations, translations = operations(hall_number)
+    images = (rotations @ point + translations) % 1.0
+    difference = images[:, None] - images[None]
+    difference -= np.round(difference)
+    close = np.linalg.norm(difference @ lattice, axis=-1) < tolerance
+    kept = []
+    open_ = np.ones(len(images), dtype=bool)
+    for i in range(len(images)):
+        if open_[i]:
+            group = close[i] & open_
+            # the mean over coinciding images puts a point rounded to four digits back onto its symmetry element
+            kept.append(images[i] - difference[i, group].mean(0))
+            open_ &= ~group
+    return np.array(kept) % 1.0
