@@ -20,7 +20,7 @@ def test_viewer_draws_a_crystal_and_turns_it(open_page, look):
     assert stage.get_attribute("data-error") is None
     before = page.evaluate_handle("e => e.getView()", stage.element_handle()).json_value()
     page.wait_for_timeout(500)
-    stage.locator("button", has_text="a").first.click()
+    stage.get_by_role("button", name="a", exact=True).click()
     after = page.evaluate_handle("e => e.getView()", stage.element_handle()).json_value()
     assert before != after
     assert "BaTiO3" in stage.locator("[role=img]").get_attribute("aria-label")
