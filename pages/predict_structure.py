@@ -14,6 +14,7 @@ from crystal_core.records import structure_from_record
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import build_scene, frame_scene
+from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.detail import show_structure
 from pages._ui.errors import guard
 from pages._ui.progress import job_panel
@@ -55,7 +56,8 @@ def ask() -> StructurePredictionRequest | None:
         with st.expander("Advanced"):
             sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
             steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, 0, key="steps")
-            start = st.selectbox("Start from", list(STARTS), format_func=STARTS.__getitem__, key="start")
+            starts = list(STARTS) if has_prototypes() else ["noise"]
+            start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
             seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
         pressed = st.form_submit_button("Predict structure", type="primary", width="stretch")
     if not pressed:

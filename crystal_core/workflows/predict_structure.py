@@ -40,15 +40,16 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     from crystal_core.formula import default_z, parse_formula
 
     asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
-    asked = replace(asked, seed=secrets.randbelow(MAX_SEED) if asked.seed is None else asked.seed)
     formula = parse_formula(asked.formula)
-    cells = _cells(asked, formula, default_z)
+    start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
+    asked = replace(asked, seed=secrets.randbelow(MAX_SEED) if asked.seed is None else asked.seed, start=start)
+    model = _generator(asked.model, asked.device)
+    cells = _cells(asked, formula, default_z, model.card.sampling.get("atom_counts"))
     if asked.threads:
         import torch
 
         torch.set_num_threads(asked.threads)
     began = time.monotonic()
-    model = _generator(asked.model, asked.device)
     plan = _plan(asked, cells)
     run_state = _Run(asked, model, len(plan), began)
     for part, (z, origin) in enumerate(plan):
@@ -56,18 +57,36 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     yield RunUpdate(stage="done", step=run_state.total, n_steps=run_state.total, result=run_state.result())
 
 
-def _cells(asked: StructurePredictionRequest, formula: Any, default_z: Any) -> dict[int, tuple[int, ...]]:
-    """Formula units → atoms of the cell."""
+def has_prototypes() -> bool:
+    """Whether the table of known prototypes is installed."""
+    from crystal_core.registry.store import find_card
+
+    try:
+        find_card("prototype")
+    except CheckpointMissing:
+        return False
+    return True
+
+
+def _cells(
+    asked: StructurePredictionRequest, formula: Any, default_z: Any, atom_counts: list[int] | None
+) -> dict[int, tuple[int, ...]]:
+    """Formula units → atoms of the cell; only sizes the model was trained on, where its card names them."""
     if asked.exact_cell:
         units, cells = 1, {1: tuple(formula.atomic_numbers_of(1, exact=True))}
     else:
         units = asked.z or default_z(formula)
         cells = {z: tuple(formula.atomic_numbers_of(z)) for z in units}
+    if atom_counts and not asked.z and not asked.exact_cell:
+        cells = {n // formula.n_atoms: tuple(formula.atomic_numbers_of(n // formula.n_atoms)) for n in atom_counts if n % formula.n_atoms == 0}
     for z, atoms in cells.items():
+        if atom_counts and len(atoms) not in atom_counts:
+            raise RequestError(f"{asked.model} knows cells of {_join(atom_counts)} atoms, but Z = {z} makes {len(atoms)}. Choose another model or Z.")
         if len(atoms) > MAX_ATOMS:
             raise RequestError(f"Z = {z} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose a smaller Z.")
     if not cells:
-        raise RequestError(f"No number of formula units of {asked.formula} fits the models (up to 20 atoms); set Z yourself.")
+        sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
+        raise RequestError(f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z.")
     return cells
 
 
@@ -77,13 +96,6 @@ def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any]) -> list[t
     }[asked.start]  # fmt: skip
     if asked.model == "prototype":
         origins = ["prototype"]
-    elif asked.start == "both":
-        from crystal_core.registry.store import find_card
-
-        try:
-            find_card("prototype")
-        except CheckpointMissing:
-            origins = ["noise"]
     return [(z, origin) for origin in origins for z in cells]
 
 
@@ -202,6 +214,10 @@ def consensus(structures: list[Structure]) -> list[int]:
     groups.sort(key=lambda members: -len(members))
     number = {i: g for g, members in enumerate(groups) for i in members}
     return [number[i] for i in range(len(structures))]
+
+
+def _join(counts: list[int]) -> str:
+    return ", ".join(map(str, counts))
 
 
 def _slug(text: str) -> str:

@@ -1,0 +1,62 @@
+"""The command line's contract: JSON keys, exit codes, one bad item loses no other. Runs the smallest shipped checkpoint."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.registry.store import list_cards
+
+PEROV = ["--model", "kldm-csp-perov5", "--n", "2", "--sampler", "pc", "--steps", "25", "--seed", "5", "--start", "noise"]
+
+
+def call(*words):
+    return CliRunner().invoke(build_app(), [*words])
+
+
+@pytest.mark.weights
+def test_predict_structure_answers_with_candidates_and_repeats(tmp_path):
+    first = call("predict-structure", "SrTiO3", *PEROV, "--json", "--out", str(tmp_path / "out"))
+    assert first.exit_code == 0, first.stderr
+    data = json.loads(first.stdout)
+    assert set(data) == {"results", "settings", "seconds", "network_calls"}
+    (item,) = data["results"]
+    assert (item["formula"], item["z"], item["rank_by"], len(item["candidates"])) == ("SrTiO3", 1, "consensus", 2)
+    crystal = item["candidates"][0]
+    assert {"id", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance", "origin"} <= set(crystal)
+    assert sorted(crystal["atomic_numbers"]) == [8, 8, 8, 22, 38]
+    assert all(0 <= x < 1 for row in crystal["frac_coords"] for x in row)
+    assert len(list((tmp_path / "out").glob("*.cif"))) == 2 and (tmp_path / "out" / "run.extxyz").is_file()
+    again = json.loads(call("predict-structure", "SrTiO3", *PEROV, "--json").stdout)
+    assert [c["frac_coords"] for c in again["results"][0]["candidates"]] == [c["frac_coords"] for c in item["candidates"]]
+
+
+@pytest.mark.weights
+def test_one_bad_formula_does_not_lose_the_others():
+    data = json.loads(call("predict-structure", "Xx2", "BaTiO3", *PEROV, "--json").stdout)
+    assert "Did you mean" in data["results"][0]["error"] and data["results"][1]["candidates"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (["predict-structure", "Xx2", *PEROV], 2, "unknown symbol"),
+        (["predict-structure", "MgAl2O4", *PEROV], 2, "fits kldm-csp-perov5"),
+        (["predict-structure", "SrTiO3", *PEROV, "--z", "2"], 2, "makes 10"),
+        (["predict-structure", "SrTiO3", "--sampler", "euler"], 2, "choose one of"),
+        (["predict-structure", "SrTiO3", "--model", "nothing"], 3, "No checkpoint named"),
+        (["models", "show", "nothing"], 3, "Installed are"),
+        (["data", "describe", "nowhere.parquet"], 2, "no file"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_sentence_and_the_right_code(words, code, part):
+    result = call(*words)
+    assert result.exit_code == code
+    assert part in result.stderr and "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) <= 2
+
+
+def test_every_shipped_checkpoint_has_its_hashes():
+    data = json.loads(call("models", "list", "--json").stdout)
+    assert {row["name"] for row in data["models"]} == {card.name for card in list_cards()}
+    assert data["models"] and all(row["sha256_ok"] for row in data["models"])
