@@ -1,0 +1,315 @@
+"""Build the prototype table from raw data: ``python -m crystal_core.generators.prototype.build --data FOLDER``.
+
+Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full index of this
+machine (``--full``), and a checkpoint made from the training split of one table (``--table FILE --name NAME``).
+Rows of any validation or test split, and rows above 60 Å3 per atom, take no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, held_out_ids, read_rows, reason_not_to_train
+from crystal_core.generators.prototype.cells import roles_of, to_primitive
+from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
+from crystal_core.generators.prototype.index import Pool
+from crystal_core.generators.prototype.library import Cell, Prototype, save_library
+from crystal_core.generators.prototype.similarity import count_replacements, distances
+from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, to_form
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAME_ARRANGEMENT = 0.35  # between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
+AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
+MAX_AFLOW_ATOMS = 60
+ALIKE_CELL, ALIKE_POINT = 0.08, 0.05  # relative length or degrees/90, fractional: only then may two members be averaged
+
+logger = logging.getLogger(__name__)
+
+
+class Member(NamedTuple):
+    """One crystal reduced to its primitive cell; roles by falling count."""
+
+    id: str
+    elements: tuple[int, ...]
+    pattern: tuple[int, ...]
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+    roles: NDArray[np.int64]
+    fingerprint: NDArray[np.float16]
+
+
+class Groups(NamedTuple):
+    """Members of one count pattern, sorted into prototypes; ``orders[i][j]`` is the member's role on prototype role j."""
+
+    members: list[int]
+    prototype: NDArray[np.int64]
+    orders: list[tuple[int, ...]]
+
+
+def member_of(id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: Sequence[int]) -> Member:
+    """The crystal as a member, in its primitive cell."""
+    roles, elements, _ = roles_of(atomic_numbers)
+    lattice, frac_coords, roles = to_primitive(lattice, frac_coords, roles)
+    pattern = tuple(np.bincount(roles).tolist())
+    features = fingerprint(lattice, frac_coords, roles, len(elements)).astype(np.float16)
+    return Member(id, elements, pattern, lattice, frac_coords, roles, features)
+
+
+def usable_members(folder: Path, workers: int) -> list[Member]:
+    """Every usable Materials Project row of the raw data."""
+    held_out = held_out_ids([folder / MP_TABLE, folder / MP20_TABLE])
+    rows = (row for row in read_rows(folder / MP_TABLE) if reason_not_to_train(row, held_out) is None)
+    return _members(rows, workers)
+
+
+def split_members(table: Path, workers: int) -> list[Member]:
+    """The training split of one table."""
+    return _members((row for row in read_rows(table, "train") if reason_not_to_train(row, set()) is None), workers)
+
+
+def aflow_members() -> list[Member]:
+    """The AFLOW prototypes shipped with pymatgen, up to 60 atoms per cell."""
+    from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
+
+    found = []
+    for entry in AFLOW_PROTOTYPE_LIBRARY:
+        structure = entry["snl"].structure
+        if len(structure) <= MAX_AFLOW_ATOMS and structure.is_ordered:
+            numbers = [site.specie.Z for site in structure]
+            name = f"AFLOW {entry['tags']['aflow']}"
+            found.append(member_of(name, structure.lattice.matrix, structure.frac_coords % 1.0, numbers))
+    return found
+
+
+def group_members(members: Sequence[Member]) -> dict[tuple[int, ...], Groups]:
+    """Sort the members of each count pattern into prototypes: the first of its kind leads, the like follow."""
+    by_pattern: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for i, member in enumerate(members):
+        by_pattern[member.pattern].append(i)
+    groups, base = {}, 0
+    for pattern, indices in by_pattern.items():
+        prototype, orders = _follow_leaders([members[i].fingerprint for i in indices], role_permutations(pattern))
+        groups[pattern] = Groups(indices, prototype + base, orders)
+        base += int(prototype.max()) + 1
+    return groups
+
+
+def element_volumes(members: Sequence[Member]) -> NDArray[np.float64]:
+    """(119,) Å3 per atom of each element, by ridge regression of volume per atom on composition."""
+    shares = np.zeros((len(members), 119))
+    volumes = np.zeros(len(members))
+    for i, member in enumerate(members):
+        np.add.at(shares[i], np.array(member.elements)[member.roles], 1.0 / len(member.roles))
+        volumes[i] = abs(np.linalg.det(member.lattice)) / len(member.roles)
+    mean = float(volumes.mean())
+    # a pull towards the mean as strong as a tenth of one pure crystal: elements never met get the mean
+    fitted = mean + np.linalg.solve(shares.T @ shares + 0.1 * np.eye(119), shares.T @ (volumes - mean * shares.sum(1)))
+    return np.clip(fitted, 3.0, None)
+
+
+def build(
+    members: Sequence[Member], path: Path, *, full: bool, source: str, workers: int, singletons: bool = True
+) -> dict[str, int]:
+    """Group, count and write the archive; returns how many members, prototypes and geometries it holds.
+
+    Args:
+        full: keep every member's cell instead of one averaged asymmetric unit per prototype.
+        singletons: keep prototypes with one member.
+    """
+    groups = group_members(members)
+    volumes = element_volumes(members)
+    packing = np.array([
+        abs(np.linalg.det(m.lattice)) / volumes[np.array(m.elements)[m.roles]].sum() for m in members
+    ])  # fmt: skip
+    triples = (
+        (members[i].elements, pattern, int(number))
+        for pattern, group in groups.items()
+        for i, number in zip(group.members, group.prototype, strict=True)
+    )
+    distance = distances(*count_replacements(triples), volumes)
+    geometries: list = []
+    number_of: dict[int, int] = {}
+    if full:
+        geometry_of = {}
+        for group in groups.values():
+            for i, order in zip(group.members, group.orders, strict=True):
+                geometry_of[i] = len(geometries)
+                geometries.append(_own_cell(members[i], order, float(packing[i])))
+    else:
+        made = _prototypes(members, groups, packing, workers, singletons)
+        for number, prototype in made.items():
+            number_of[number] = len(geometries)
+            geometries.append(prototype)
+        geometry_of = {}
+    pools = {}
+    for pattern, group in groups.items():
+        kept = [k for k in range(len(group.members)) if full or int(group.prototype[k]) in number_of]
+        if not kept:
+            continue
+        geometry = [geometry_of[group.members[k]] if full else number_of[int(group.prototype[k])] for k in kept]
+        pools[pattern] = Pool(
+            elements=np.array([[members[group.members[k]].elements[r] for r in group.orders[k]] for k in kept], dtype=np.uint8),
+            prototype=group.prototype[kept], geometry=np.array(geometry),
+        )  # fmt: skip
+    save_library(path, pools=pools, geometries=geometries, distance=distance, element_volumes=volumes, source=source)
+    return {
+        "members": sum(len(p.prototype) for p in pools.values()),
+        "prototypes": len({int(n) for p in pools.values() for n in p.prototype}),
+        "patterns": len(pools),
+    }
+
+
+def _members(rows: Iterable, workers: int) -> list[Member]:
+    jobs = [(row.id, row.lattice, row.frac_coords, row.atomic_numbers) for row in rows]
+    if workers <= 1:
+        return [member_of(*job) for job in jobs]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(member_of, *zip(*jobs, strict=True), chunksize=200))
+
+
+def _follow_leaders(
+    features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]
+) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
+    leaders = np.zeros((0, features[0].size), dtype=np.float32)
+    number, taken = np.zeros(len(features), dtype=np.int64), []
+    for i, raw in enumerate(features):
+        feature = raw.astype(np.float32)
+        turned = np.stack([feature[np.ix_(o, o)].ravel() for o in orders])
+        closeness = turned @ leaders.T if len(leaders) else np.zeros((1, 0))
+        best = int(closeness.argmax()) if closeness.size else -1
+        order, leader = divmod(best, len(leaders)) if best >= 0 else (0, 0)
+        if best >= 0 and 2 - 2 * closeness[order, leader] < SAME_ARRANGEMENT**2:
+            number[i] = leader
+        else:
+            order, number[i] = 0, len(leaders)
+            leaders = np.concatenate([leaders, turned[:1]])
+        taken.append(orders[order])
+    return number, taken
+
+
+def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
+    scale = (len(member.roles) / abs(np.linalg.det(member.lattice))) ** (1 / 3)
+    return Cell(
+        lattice=member.lattice * scale, frac_coords=member.frac_coords, roles=np.argsort(order)[member.roles],
+        packing=packing, label=member.id,
+    )  # fmt: skip
+
+
+def _prototypes(
+    members: Sequence[Member], groups: dict[tuple[int, ...], Groups], packing: NDArray, workers: int, singletons: bool
+) -> dict[int, Prototype]:
+    jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
+    extra: dict[int, tuple[float, int, str]] = {}
+    for group in groups.values():
+        for number in np.unique(group.prototype):
+            own = np.flatnonzero(group.prototype == number)
+            if len(own) < 2 and not singletons and not members[group.members[own[0]]].id.startswith("AFLOW"):
+                continue
+            turned = [members[group.members[k]].fingerprint[np.ix_(group.orders[k], group.orders[k])] for k in own]
+            stack = np.stack(turned).reshape(len(own), -1).astype(np.float32)
+            near = own[np.argsort(-(stack @ stack.mean(0)), kind="stable")[:AVERAGED]]
+            chosen = [members[group.members[k]] for k in near]
+            jobs[int(number)] = [
+                (m.lattice, m.frac_coords, np.argsort(group.orders[k])[m.roles]) for m, k in zip(chosen, near, strict=True)
+            ]
+            names = [members[group.members[k]].id for k in own if members[group.members[k]].id.startswith("AFLOW")]
+            extra[int(number)] = (float(np.median(packing[[group.members[k] for k in own]])), len(own), (names or [""])[0])
+    with ProcessPoolExecutor(workers) as pool:
+        forms = pool.map(_averaged_form, jobs.values(), chunksize=50)
+        found = {}
+        for (number, (pack, count, aflow)), form in zip(extra.items(), forms, strict=True):
+            if form is not None:
+                label = f"{_space_group(form.hall_number)} {form.letters}, {count} known" + (f", {aflow}" if aflow else "")
+                found[number] = Prototype(form=form, packing=pack, label=label)
+    logger.info("%d of %d prototypes have a closed symmetry form", len(found), len(jobs))
+    return found
+
+
+def _averaged_form(cells: Sequence[tuple[NDArray, NDArray, NDArray]]) -> SymmetryForm | None:
+    """Mean asymmetric unit over those cells that are set up alike; checked to rebuild the right cell."""
+    first: SymmetryForm | None = None
+    parts = []
+    for lattice, frac_coords, roles in cells:
+        form = to_form(lattice, frac_coords, roles)
+        if form is None:
+            continue
+        if first is None:
+            cell = from_form(form)
+            if cell is None or not np.array_equal(np.bincount(cell[2]), np.bincount(roles)):
+                continue
+            first = form
+        if form.hall_number != first.hall_number or form.letters != first.letters or (form.roles != first.roles).any():
+            continue
+        shift = form.points - first.points
+        shift -= np.round(shift)
+        change = np.concatenate([form.cell[:3] / first.cell[:3] - 1, (form.cell[3:] - first.cell[3:]) / 90])
+        # another origin or axis of the same group is no variation of the free parameters: such members stay out of the mean
+        if np.abs(change).max() < ALIKE_CELL and np.abs(shift).max() < ALIKE_POINT:
+            parts.append((form.cell, shift))
+    if first is None:
+        return None
+    mean = SymmetryForm(
+        hall_number=first.hall_number, cell=np.mean([c for c, _ in parts], axis=0),
+        points=first.points + np.mean([s for _, s in parts], axis=0), roles=first.roles, letters=first.letters,
+        multiplicities=first.multiplicities,
+    )  # fmt: skip
+    cell = from_form(mean)
+    return mean if cell is not None and np.array_equal(np.bincount(cell[2]), np.bincount(cells[0][2])) else first
+
+
+def _space_group(hall_number: int) -> str:
+    import spglib
+
+    return spglib.get_spacegroup_type(hall_number).international_short
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    from crystal_core.generators.prototype.generator import TABLE, full_index_path
+    from crystal_core.paths import checkpoints_dir, data_dir, home_dir
+    from crystal_core.registry.card import sha256_of
+    from crystal_core.registry.write import write_card
+
+    parser = argparse.ArgumentParser(prog="python -m crystal_core.generators.prototype.build", description=__doc__)
+    parser.add_argument("--data", type=Path, default=data_dir(), help="folder of the raw tables; default CRYSTAL_DATA")
+    parser.add_argument("--full", action="store_true", help="build this machine's full index instead of the shipped table")
+    parser.add_argument("--table", type=Path, help="one table: use its training split alone")
+    parser.add_argument("--name", default="prototype", help="name of the checkpoint to write")
+    parser.add_argument("--no-singletons", action="store_true", help="leave out prototypes with a single member")
+    parser.add_argument("--workers", type=int, default=2)
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    if asked.table is not None:
+        members, source = split_members(asked.table, asked.workers), f"{asked.table.name}, training split"
+        folder = home_dir() / "checkpoints" / asked.name
+    else:
+        if asked.data is None:
+            parser.error("give the folder of the raw tables with --data, or set CRYSTAL_DATA")
+        members, source = usable_members(asked.data, asked.workers) + aflow_members(), f"{MP_TABLE} and AFLOW"
+        folder = checkpoints_dir() / asked.name
+    path = full_index_path() if asked.full and asked.table is None else folder / TABLE
+    counts = build(
+        members, path, full=asked.full, source=source, workers=asked.workers, singletons=not asked.no_singletons
+    )
+    logger.info("%s: %s", path, counts)
+    if path.parent == folder:
+        write_card(folder, {
+            "name": asked.name, "kind": "generator", "task": "structure prediction", "loader": "prototype", "parameters": 0,
+            "method": "element substitution onto known prototypes, no network",
+            "files": {TABLE: sha256_of(path)}, "training": {"source": source, **counts},
+        })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The prototype baseline as a generator: no network, no noise, one frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
+from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
+from crystal_core.paths import home_dir
+from crystal_core.requests import Frame, GenerationRequest
+
+if TYPE_CHECKING:
+    from crystal_core.registry.card import ModelCard
+
+TABLE = "prototypes.npz"
+
+
+class PrototypeGenerator:
+    """Places compositions onto known arrangements.
+
+    The k-th occurrence of a composition in a request gets the k-th best prototype, so n samples are n different ones.
+    Where no (further) prototype with this count pattern is known, the sample's cell is all zeros, a flat cell that
+    :func:`crystal_core.structures.to_structures` returns as None: a failed sample at its place, and the others live on.
+    """
+
+    network_calls = 0
+
+    def __init__(self, index: PrototypeIndex, card: ModelCard) -> None:
+        self.index, self.card = index, card
+
+    @cached_property
+    def seen_formulas(self) -> frozenset[str]:
+        """Reduced formulas among the members."""
+        from crystal_core.generators.prototype.library import reduced_formulas
+
+        return reduced_formulas(self.index)
+
+    def sample(self, request: GenerationRequest) -> Iterator[Frame]:
+        """One finished frame. Nothing here is random: the seed changes nothing."""
+        import torch
+
+        from crystal_core.crystal import CrystalBatch
+
+        if request.start is not None:
+            raise IncompatibleSampler("The prototype baseline starts from nothing; leave the start structure out.")
+        wanted = Counter(tuple(sorted(c)) for c in request.compositions)
+        found: dict[tuple[int, ...], list[Candidate]] = {}
+        taken: Counter[tuple[int, ...]] = Counter()
+        lattices, coords = [], []
+        for composition in request.compositions:
+            key = tuple(sorted(composition))
+            if key not in found:
+                found[key] = self.index.candidates(key, wanted[key])
+            rank = taken[key]
+            taken[key] += 1
+            if rank < len(found[key]):
+                candidate = found[key][rank]
+                back = np.argsort(np.argsort(composition, kind="stable"), kind="stable")
+                lattices.append(candidate.lattice)
+                coords.append(candidate.frac_coords[back])
+            else:
+                lattices.append(np.zeros((3, 3)))
+                coords.append(np.zeros((len(composition), 3)))
+        frac_coords = torch.tensor(np.concatenate(coords), dtype=torch.float32)
+        crystals = CrystalBatch(
+            atomic_numbers=torch.tensor([z for c in request.compositions for z in c]),
+            frac_coords=torch.where(frac_coords >= 1.0, 0.0, frac_coords),
+            lattice=torch.tensor(np.stack(lattices), dtype=torch.float32),
+            n_atoms=torch.tensor([len(c) for c in request.compositions]),
+        )
+        yield Frame(
+            stage=f"known prototypes ({self.index.kind})", step=1, n_steps=1, time=0.0, crystals=crystals,
+            sample_ids=tuple(range(len(request.compositions))), finished=True,
+        )  # fmt: skip
+
+
+def full_index_path() -> Path:
+    """Where the full index of this machine lies once built (``python -m crystal_core.generators.prototype.build --full``)."""
+    return home_dir() / "prototype" / "full.npz"
+
+
+def load_prototype(card: ModelCard) -> PrototypeGenerator:
+    """The full index where this machine has one and the card allows it, else the shipped table.
+
+    Raises:
+        CheckpointMismatch: the table is missing, damaged or not the one its card states.
+    """
+    from crystal_core.generators.prototype.library import load_index
+
+    if card.folder is None:
+        raise CheckpointMismatch("The prototype card has no folder.")
+    ranking = Ranking(**card.sampling.get("ranking", {}))
+    full = full_index_path()
+    if card.extra.get("full_index") and full.is_file():
+        return PrototypeGenerator(load_index(full, ranking), card)
+    problem = card.problem()
+    if problem:
+        raise CheckpointMismatch(f"Checkpoint '{card.name}': {problem}")
+    return PrototypeGenerator(load_index(card.folder / TABLE, ranking), card)

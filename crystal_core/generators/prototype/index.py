@@ -1,0 +1,172 @@
+"""Known arrangements and who forms them; for a composition, the arrangements its nearest chemical relatives choose.
+
+Two kinds share this code: the shipped table (one averaged asymmetric unit per prototype) and the full index (every
+training cell, kept on this machine only). Both hold the same members; only where the geometry comes from differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from crystal_core.generators.prototype.cells import roles_of, supercell
+from crystal_core.generators.prototype.fingerprint import role_permutations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Geometry(NamedTuple):
+    """An arrangement without size: lattice rows of a cell with 1 Å3 per atom, coordinates, and the role of each atom."""
+
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+    roles: NDArray[np.int64]
+    packing: float  # volume over the sum of element volumes, of the crystals it was taken from
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """All members of one count pattern.
+
+    Attributes:
+        elements: (members, roles) atomic number on each role of the member's prototype.
+        prototype: (members,) prototype number. geometry: (members,) key of the geometry to use.
+    """
+
+    elements: NDArray[np.uint8]
+    prototype: NDArray[np.int64]
+    geometry: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A composition on a known arrangement.
+
+    Attributes:
+        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the atoms asked for.
+        distance: chemical distance to the nearest member of this prototype; 0 = the same composition.
+        votes: weight of all members of this prototype among the relatives. label: what the template is.
+    """
+
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+    distance: float
+    votes: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """How relatives are weighed; chosen on validation rows.
+
+    Attributes:
+        temperature: a relative at distance d counts exp(-d / temperature); 0 takes the nearest alone.
+        neighbours: how many relatives vote.
+        supercell_penalty: distance added when a prototype with fewer atoms is repeated to fill the cell.
+        count_power: weight of a role = its count to this power.
+    """
+
+    temperature: float = 0.5
+    neighbours: int = 30
+    supercell_penalty: float = 4.0
+    count_power: float = 0.0
+
+
+class PrototypeIndex:
+    """Look-up of arrangements by count pattern and chemical distance.
+
+    Args:
+        pools: count pattern of the primitive cell (falling) → members.
+        distance: (119, 119) chemical distance between elements.
+        element_volumes: (119,) Å3 per atom.
+        geometry: from the key of a geometry to the geometry, None where it cannot be rebuilt.
+    """
+
+    def __init__(
+        self, pools: Mapping[tuple[int, ...], Pool], *, distance: NDArray, element_volumes: NDArray,
+        geometry: Callable[[int], Geometry | None], kind: str, ranking: Ranking = Ranking(),
+    ) -> None:  # fmt: skip
+        self.pools, self.distance, self.element_volumes = pools, distance, element_volumes
+        self.geometry, self.kind, self.ranking = geometry, kind, ranking
+
+    def candidates(self, atomic_numbers: Sequence[int], n: int) -> list[Candidate]:
+        """Up to ``n`` different prototypes for these atoms, best first; fewer or none where too few are known."""
+        found = []
+        for prototype in self.ranked(atomic_numbers):
+            candidate = self._place(atomic_numbers, prototype)
+            if candidate is not None:
+                found.append(candidate)
+            if len(found) == n:
+                break
+        return found
+
+    def ranked(self, atomic_numbers: Sequence[int]) -> list[Match]:
+        """Prototypes by the votes of the nearest relatives, most first."""
+        _, elements, counts = roles_of(atomic_numbers)
+        asked = np.array(elements)
+        rows: list[Match] = []
+        divisor = math.gcd(*counts)
+        for copies in (d for d in range(1, divisor + 1) if divisor % d == 0):
+            pattern = tuple(c // copies for c in counts)
+            pool = self.pools.get(pattern)
+            if pool is None:
+                continue
+            weight = np.array(pattern, dtype=float) ** self.ranking.count_power
+            weight /= weight.sum() / len(weight)
+            orders = role_permutations(pattern)
+            per_order = np.stack([
+                (self.distance[asked[list(order)][None], pool.elements] * weight).sum(1) for order in orders
+            ])  # fmt: skip
+            best = per_order.argmin(0)
+            distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
+            nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
+            rows += [
+                Match(float(distance[i]), copies, orders[best[i]], int(pool.prototype[i]), int(pool.geometry[i]))
+                for i in nearest
+            ]
+        rows.sort(key=lambda row: row.distance)
+        votes: dict[tuple[int, int], float] = {}
+        first: dict[tuple[int, int], Match] = {}
+        for rank, row in enumerate(rows):
+            key = (row.prototype, row.copies)
+            first.setdefault(key, row)
+            if rank < self.ranking.neighbours and self.ranking.temperature > 0:
+                # relative to the nearest: far from all relatives, the near ones still decide
+                gap = (row.distance - rows[0].distance) / self.ranking.temperature
+                votes[key] = votes.get(key, 0.0) + math.exp(-gap)
+        order = sorted(first, key=lambda key: (-votes.get(key, 0.0), first[key].distance))
+        return [first[key]._replace(votes=votes.get(key, 0.0)) for key in order]
+
+    def _place(self, atomic_numbers: Sequence[int], match: Match) -> Candidate | None:
+        geometry = self.geometry(match.geometry)
+        if geometry is None:
+            return None
+        roles, elements, _ = roles_of(atomic_numbers)
+        lattice, coords, template_roles = supercell(
+            geometry.lattice, geometry.frac_coords, geometry.roles, match.copies
+        )
+        frac_coords = np.empty((len(roles), 3))
+        for role, asked in enumerate(match.order):  # role of the template → role of the request
+            frac_coords[roles == asked] = coords[template_roles == role]
+        volume = geometry.packing * self.element_volumes[[elements[r] for r in roles]].sum()
+        lattice = lattice * (volume / abs(np.linalg.det(lattice))) ** (1 / 3)
+        return Candidate(
+            lattice=lattice, frac_coords=frac_coords % 1.0, distance=match.distance, votes=match.votes, label=geometry.label
+        )
+
+
+class Match(NamedTuple):
+    """One member close to the request: how far, how often repeated, which request role each template role takes."""
+
+    distance: float
+    copies: int
+    order: tuple[int, ...]
+    prototype: int
+    geometry: int
+    votes: float = 0.0
