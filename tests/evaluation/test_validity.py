@@ -1,0 +1,99 @@
+"""The validity checks against hand-made cells, and the charge test against trying every combination."""
+
+import itertools
+import math
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.evaluation.validity import check_structure, is_charge_balanced, is_structurally_valid
+
+SYMBOLS = ["H", "Li", "O", "F", "Na", "Al", "S", "Ti", "Fe", "Ni", "As", "Xe", "Ar", "La"]
+
+
+def rock_salt(a=5.64):
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def test_rock_salt_passes_everything_without_a_reason():
+    verdict = check_structure(rock_salt())
+    assert verdict.structure and verdict.composition and verdict.plausible and verdict.reasons == ()
+
+
+def test_close_atoms_are_named_with_their_distance():
+    squeezed = Structure(Lattice.cubic(4), ["Ti", "Ti", "O", "O"], [[0, 0, 0], [0.425, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5]])
+    verdict = check_structure(squeezed)
+    assert verdict.structure and not verdict.plausible
+    assert any("Ti–Ti 1.70 Å" in reason and "0.7 ×" in reason for reason in verdict.reasons)
+    touching = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.1, 0, 0]])
+    assert not is_structurally_valid(touching)
+
+
+def test_distance_limit_is_half_an_angstrom_through_the_boundary():
+    for gap, valid in ((0.49, False), (0.51, True)):
+        pair = Structure(Lattice.cubic(5), ["H", "H"], [[gap / 10, 0, 0], [1 - gap / 10, 0, 0]])
+        assert is_structurally_valid(pair) is valid
+
+
+def test_edge_limit_applies_only_where_asked():
+    long = Structure(Lattice.tetragonal(5, 41), ["Na"], [[0, 0, 0]])
+    assert is_structurally_valid(long) and not is_structurally_valid(long, max_edge=40.0)
+
+
+@pytest.mark.parametrize(
+    "matrix", [np.diag([5, 5, 1e-3]), np.zeros((3, 3)), np.diag([5, 5, np.nan]), [[100, 0, 0], [0, 100, 0], [100, 100, 1e-3]]]
+)
+def test_sliver_flat_and_broken_cells_are_refused_at_once(matrix):
+    began = time.monotonic()
+    assert not is_structurally_valid(Structure(Lattice(matrix), ["Na"], [[0, 0, 0]]))
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("composition", "valid"),
+    [
+        ((("Cl", 1), ("Na", 1)), True),
+        ((("Cl", 2), ("Na", 1)), False),  # Na is +1 only, and chlorine cannot be both signs at once
+        ((("Cu", 3), ("Au", 1)), True),  # all metals
+        ((("Xe", 4),), True),  # one element
+        ((("O", 4), ("Ti", 2)), True),  # divided by its common factor
+        ((("Ar", 1), ("F", 2)), False),  # no oxidation states for argon
+    ],
+)  # fmt: skip
+def test_known_compositions(composition, valid):
+    assert is_charge_balanced(composition) is valid
+
+
+def test_an_unbalanced_composition_says_what_is_left():
+    verdict = check_structure(Structure(Lattice.cubic(4.5), ["Na", "F", "F"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]))
+    assert not verdict.composition
+    assert any("not charge-balanced" in reason and "-1" in reason for reason in verdict.reasons)
+
+
+@given(st.dictionaries(st.sampled_from(SYMBOLS), st.integers(1, 6), min_size=2, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_charge_test_equals_trying_every_combination(counts):
+    import smact
+
+    composition = tuple(sorted(counts.items()))
+    if all(symbol in smact.metals for symbol in counts):
+        assert is_charge_balanced(composition)
+        return
+    elements = [smact.Element(symbol) for symbol, _ in composition]
+    divisor = math.gcd(*counts.values())
+    expected = False
+    for states in itertools.product(*(e.oxidation_states_smact14 or [] for e in elements)):
+        if sum(s * n // divisor for s, (_, n) in zip(states, composition, strict=True)) == 0:
+            pairs = list(zip(states, (e.pauling_eneg for e in elements), strict=True))
+            expected |= all(x is not None for _, x in pairs) and not any(a > 0 > b and x >= y for a, x in pairs for b, y in pairs)
+    assert is_charge_balanced(composition) is expected
+
+
+def test_many_elements_end_quickly():
+    began = time.monotonic()
+    is_charge_balanced(tuple((s, i + 1) for i, s in enumerate(["C", "Cl", "Fe", "Mn", "N", "O", "Os", "Re", "Ru", "S", "W"])))
+    assert time.monotonic() - began < 5
