@@ -10,10 +10,12 @@ COMMANDS = {
     "models show": ("models", "show"),
     "models verify": ("models", "verify"),
     "predict-structure": ("predict_structure", "predict_structure"),
+    "analyse": ("analyse", "analyse"),
     "evaluate csp": ("evaluate", "csp"),
     "benchmark sampling": ("benchmark", "sampling"),
     "benchmark train": ("benchmark", "train"),
     "data prepare": ("data", "prepare"),
+    "data download": ("data", "download"),
     "data describe": ("data", "describe"),
     "train": ("train", "train"),
 }

@@ -47,3 +47,27 @@ def describe(path: Annotated[Path, typer.Argument()], json: Json = False) -> Non
         emit(report)
     else:
         typer.echo(f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}")
+
+
+@command
+def download(
+    name: Annotated[str, typer.Argument(help="mp_20, perov_5, carbon_24 or mpts_52.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Folder for the files; default: the app's own.")] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Fetch a public data set by name; checksums are recorded on the first download and verified on later ones."""
+    from crystal_core.datasets.download import download as run
+    from crystal_core.paths import home_dir
+
+    folder = output or home_dir() / "datasets"
+    files = run(name, folder, on_progress=None if quiet else lambda file, size: say(f"{file} {size / 1e6:.0f} MB"))
+    if json:
+        emit({
+            "files": [{"name": f.path.name, "sha256": f.sha256, "verified": f.verified} for f in files],
+            "folder": str(folder / name), "skipped": [],
+        })  # fmt: skip
+    else:
+        for f in files:
+            state = "verified" if f.verified else "recorded, first download"
+            typer.echo(f"{f.path}  SHA-256 {f.sha256[:12]}… ({state})")

@@ -1,0 +1,122 @@
+"""``crystal-core analyse``: what can be said about a structure without any model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crystal_core.cli._run import Json, command, emit
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MAX_BYTES = 20_000_000
+MAX_PATTERN_ATOMS = 500
+
+
+@command
+def analyse(
+    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
+    wavelength: Annotated[str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or Å.")] = "CuKa",
+    symprec: Annotated[float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")] = 0.1,
+    json: Json = False,
+) -> None:
+    """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites and diffraction peaks."""
+    radiation = _radiation(wavelength)
+    rows: list[dict[str, Any]] = []
+    for path in files:
+        try:
+            rows += [{"source": path.name} | describe(s, radiation, symprec) for s in _read(path)]
+        except RequestError as error:
+            rows.append({"source": path.name, "error": str(error)})
+    if len(files) == 1 and "error" in rows[0]:
+        raise RequestError(rows[0]["error"])
+    if json:
+        emit({"rows": rows})
+        return
+    for row in rows:
+        typer.echo(f"{row['source']}: {row['error']}" if "error" in row else _sentence(row))
+
+
+def describe(structure: Structure, radiation: str | float = "CuKa", symprec: float = 0.1) -> dict[str, Any]:
+    """One row of the answer: lengths in Å, angles and 2θ in degrees, density in g/cm3."""
+    from crystal_core.evaluation.symmetry import site_table, space_group_curve
+    from crystal_core.evaluation.validity import check_structure
+    from crystal_core.records import space_group
+
+    verdict = check_structure(structure)
+    lattice = structure.lattice
+    row: dict[str, Any] = {
+        "formula": structure.composition.reduced_formula,
+        "n_atoms": len(structure),
+        "lattice": {
+            "matrix": lattice.matrix.tolist(), "a": lattice.a, "b": lattice.b, "c": lattice.c,
+            "alpha": lattice.alpha, "beta": lattice.beta, "gamma": lattice.gamma, "volume": lattice.volume,
+        },
+        "density": float(structure.density),
+        "validity": {
+            "structure": verdict.structure, "composition": verdict.composition, "plausible": verdict.plausible,
+            "reasons": list(verdict.reasons),
+        },
+        "space_group": space_group(structure, symprec) if verdict.structure else None,
+        "space_group_by_tolerance": [
+            {"symprec": entry["tolerance (Å)"], "symbol": entry["space group"], "number": entry["number"]}
+            for entry in (space_group_curve(structure) if verdict.structure else [])
+        ],
+        "sites": [
+            {"element": s["element"], "wyckoff": s["Wyckoff"], "frac_coords": [s["x"], s["y"], s["z"]]}
+            for s in site_table(structure, symprec)
+        ],
+        "peaks": _peaks(structure, radiation) if verdict.structure else [],
+    }  # fmt: skip
+    if structure.properties.get("limitation"):
+        row["limitation"] = structure.properties["limitation"]
+    return row
+
+
+def _read(path: Path) -> list[Structure]:
+    from crystal_core.structures import parse_all, printable
+
+    if not path.is_file():
+        raise RequestError(f"There is no file {printable(path.name)}.")
+    if path.stat().st_size > MAX_BYTES:
+        raise RequestError(f"{printable(path.name)} is larger than {MAX_BYTES // 10**6} MB.")
+    return parse_all(path.read_text(encoding="utf-8", errors="replace"), path.name, purpose="view")
+
+
+def _radiation(text: str) -> str | float:
+    from crystal_core.evaluation.xrd import WAVELENGTHS
+
+    if text in WAVELENGTHS:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 5.0:
+        raise RequestError(f"--wavelength must be one of {', '.join(WAVELENGTHS)}, or 0.1 to 5 Å, not '{text}'.")
+    return value
+
+
+def _peaks(structure: Structure, radiation: str | float) -> list[dict[str, Any]]:
+    from crystal_core.evaluation.xrd import pattern
+
+    # the sum over atoms and reflections grows with the square of the cell
+    if len(structure) > MAX_PATTERN_ATOMS:
+        return []
+    found = pattern(structure, radiation)  # type: ignore[arg-type]
+    return [
+        {"two_theta": round(x, 4), "intensity": round(y, 3), "hkl": hkl}
+        for x, y, hkl in zip(found.two_theta, found.intensity, found.hkl, strict=True)
+    ]
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    group = row["space_group"]["symbol"] if row["space_group"] else "no space group"
+    verdict = "; ".join(row["validity"]["reasons"]) or "no objections"
+    strongest = max(row["peaks"], key=lambda p: p["intensity"], default=None)
+    peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
+    return f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {group}, {row['density']:.2f} g/cm3{peak}. {verdict}"

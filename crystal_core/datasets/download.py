@@ -1,0 +1,103 @@
+"""Public data sets by name, from the repositories that published them, with checksums.
+
+The publishers state no checksums. The SHA-256 of the first download is therefore recorded in ``checksums.json`` beside
+the files, and every later download must have the same: this guards against change and damage, not against a first
+download that was already wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from crystal_core.errors import CrystalCoreError, RequestError
+
+CDVAE = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
+DIFFCSP = "https://raw.githubusercontent.com/jiaor17/DiffCSP/main/data"
+SOURCES = {"mp_20": CDVAE, "perov_5": CDVAE, "carbon_24": CDVAE, "mpts_52": DIFFCSP}
+SPLITS = ("train", "val", "test")
+TIMEOUT = 30.0  # seconds without an answer
+CHUNK = 1 << 20
+
+
+class DownloadFailed(CrystalCoreError):
+    """A file could not be fetched, or is not the one fetched before."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedFile:
+    """One file on disk; ``verified`` means that its hash was known before and agrees."""
+
+    path: Path
+    sha256: str
+    verified: bool
+
+
+def download(
+    name: str, folder: Path, *, open_url: Callable[[str], BinaryIO] | None = None,
+    on_progress: Callable[[str, int], None] | None = None,
+) -> list[FetchedFile]:  # fmt: skip
+    """Fetch the three CSV files of a data set into ``folder/name``.
+
+    Args:
+        name: mp_20, perov_5, carbon_24 or mpts_52.
+        open_url: opens a URL for reading; replaced in tests.
+        on_progress: told the file and its bytes so far.
+
+    Raises:
+        RequestError: no such data set. DownloadFailed: no connection, or a file that differs from the recorded one.
+    """
+    if name not in SOURCES:
+        raise RequestError(f"There is no public data set '{name}' here; known are {', '.join(sorted(SOURCES))}.")
+    target = folder / name
+    ledger = target / "checksums.json"
+    known = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
+    found = []
+    for split in SPLITS:
+        path = target / f"{split}.csv"
+        digest = _fetch(f"{SOURCES[name]}/{name}/{split}.csv", path, known.get(path.name), open_url or _open, on_progress)
+        found.append(FetchedFile(path=path, sha256=digest, verified=path.name in known))
+        ledger.write_text(json.dumps(known | {f.path.name: f.sha256 for f in found}, indent=1), encoding="utf-8")
+    return found
+
+
+def _open(url: str) -> BinaryIO:
+    return urllib.request.urlopen(url, timeout=TIMEOUT)  # noqa: S310 (https addresses of this file only)
+
+
+def _fetch(
+    url: str, path: Path, expected: str | None, open_url: Callable[[str], BinaryIO],
+    on_progress: Callable[[str, int], None] | None,
+) -> str:  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    hasher, size = hashlib.sha256(), 0
+    try:
+        with open_url(url) as source, partial.open("wb") as sink:
+            while block := source.read(CHUNK):
+                hasher.update(block)
+                sink.write(block)
+                size += len(block)
+                if on_progress:
+                    on_progress(path.name, size)
+        digest = hasher.hexdigest()
+        if expected is not None and digest != expected:
+            raise DownloadFailed(
+                f"{path.name} is not the file fetched before (SHA-256 {digest[:12]}… instead of {expected[:12]}…); "
+                "the old one is kept. Delete checksums.json to accept the new one."
+            )
+        partial.replace(path)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise DownloadFailed(f"{url} could not be fetched ({reason}). This needs an internet connection.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return digest

@@ -1,0 +1,50 @@
+"""``crystal-core analyse`` on good, bad and mixed files."""
+
+import json
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+
+
+def call(*words):
+    return CliRunner().invoke(build_app(), ["analyse", *map(str, words)])
+
+
+@pytest.fixture
+def rock_salt(tmp_path):
+    path = tmp_path / "NaCl.cif"
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(filename=str(path))
+    return path
+
+
+def test_rock_salt_in_full(rock_salt):
+    (row,) = json.loads(call(rock_salt, "--json").stdout)["rows"]
+    assert (row["source"], row["formula"], row["n_atoms"]) == ("NaCl.cif", "NaCl", 8)
+    assert row["space_group"] == {"symbol": "Fm-3m", "number": 225, "symprec": 0.1}
+    assert {s["wyckoff"] for s in row["sites"]} == {"a", "b"}
+    assert row["density"] == pytest.approx(2.164, abs=0.01)
+    strongest = max(row["peaks"], key=lambda p: p["intensity"])
+    assert strongest["two_theta"] == pytest.approx(31.73, abs=0.05)  # (200), Cu K-alpha
+    assert row["validity"] == {"structure": True, "composition": True, "plausible": True, "reasons": []}
+
+
+def test_one_bad_file_loses_no_other_but_alone_is_a_wrong_request(rock_salt, tmp_path):
+    bad = tmp_path / "bad.cif"
+    bad.write_text("this is no crystal", encoding="utf-8")
+    first, second = json.loads(call(bad, rock_salt, "--json").stdout)["rows"]
+    assert "error" in first and second["formula"] == "NaCl"
+    alone = call(bad)
+    assert alone.exit_code == 2 and "Traceback" not in alone.stderr and len(alone.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("wavelength", ["sunlight", "-1", "nan", "40"])
+def test_an_impossible_wavelength_is_a_wrong_request(rock_salt, wavelength):
+    assert call(rock_salt, "--wavelength", wavelength).exit_code == 2
+
+
+def test_a_wavelength_in_angstrom_moves_the_peaks(rock_salt):
+    (row,) = json.loads(call(rock_salt, "--wavelength", "0.7", "--json").stdout)["rows"]
+    assert max(row["peaks"], key=lambda p: p["intensity"])["two_theta"] == pytest.approx(14.26, abs=0.05)

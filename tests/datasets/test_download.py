@@ -1,0 +1,45 @@
+"""Downloads without a network: recorded on first sight, verified later, never half-written."""
+
+import io
+import json
+import urllib.error
+
+import pytest
+
+from crystal_core.datasets.download import SOURCES, DownloadFailed, download
+from crystal_core.errors import RequestError
+
+
+def server(text):
+    return lambda url: io.BytesIO(f"{text} {url.rsplit('/', 1)[1]}".encode())
+
+
+def test_hashes_are_recorded_first_and_verified_then(tmp_path):
+    first = download("perov_5", tmp_path, open_url=server("a"))
+    assert [f.path.name for f in first] == ["train.csv", "val.csv", "test.csv"] and not any(f.verified for f in first)
+    again = download("perov_5", tmp_path, open_url=server("a"))
+    assert all(f.verified for f in again) and [f.sha256 for f in again] == [f.sha256 for f in first]
+
+
+def test_a_changed_file_is_refused_and_the_old_one_kept(tmp_path):
+    download("mp_20", tmp_path, open_url=server("a"))
+    with pytest.raises(DownloadFailed, match="not the file fetched before"):
+        download("mp_20", tmp_path, open_url=server("b"))
+    assert (tmp_path / "mp_20" / "train.csv").read_text() == "a train.csv"
+    assert not list(tmp_path.rglob("*.part"))
+    assert len(json.loads((tmp_path / "mp_20" / "checksums.json").read_text())) == 3
+
+
+def test_without_a_connection_one_sentence_and_exit_code_three(tmp_path):
+    def refuse(url):
+        raise urllib.error.URLError("Name or service not known")
+
+    with pytest.raises(DownloadFailed, match="needs an internet connection") as caught:
+        download("carbon_24", tmp_path, open_url=refuse)
+    assert caught.value.exit_code == 3
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path):
+    with pytest.raises(RequestError, match="mp_20"):
+        download("mp20", tmp_path)
+    assert all(url.startswith("https://") for url in SOURCES.values())
