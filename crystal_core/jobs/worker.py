@@ -119,6 +119,9 @@ def main() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         queue.interrupt_orphans()
         work(queue, runners)
 

@@ -1,7 +1,9 @@
 """A real server and a real Chromium, once per session; every request and page error is recorded."""
 
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -38,7 +40,10 @@ def server(tmp_path_factory):
     yield base
     process.kill()
     process.wait()
-    subprocess.run(["pkill", "-f", "crystal_core.jobs.worker --device cpu"], check=False)
+    lock = home / "worker-cpu.lock"  # holds the worker's process id
+    if lock.is_file() and lock.read_text().strip():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(lock.read_text()), signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +72,7 @@ def open_page(server, browser):
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(90_000)
+        page.set_default_timeout(180_000)
         page.outside, page.faults = [], []
         page.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:", server.replace("http", "ws"))) else page.outside.append(r.url))
         page.on("pageerror", lambda e: page.faults.append(str(e)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]  # one server, one browser
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -47,7 +47,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**job=*")
     page.reload()  # the run is in the queue, not in the page
-    page.get_by_text("Ranked by consensus").wait_for(timeout=180_000)
+    page.get_by_text("Ranked by consensus").wait_for(timeout=400_000)
     page.locator(".xv[data-rendered]").first.wait_for()
     assert "candidates" in page.get_by_text("distinct").first.inner_text()
     clean(page)
@@ -58,7 +58,7 @@ def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page.get_by_text("Advanced").click()
     page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
     page.get_by_role("button", name="Predict structure").click()
-    page.locator(".xv[data-rendered]").wait_for(timeout=120_000)  # the live cell
+    page.locator(".xv[data-rendered]").wait_for(timeout=300_000)  # the live cell
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Stopped by you").wait_for()
     clean(page)
