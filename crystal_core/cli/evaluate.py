@@ -71,7 +71,8 @@ def csp(
     references = [
         Structure(Lattice(rows[i].lattice), rows[i].atomic_numbers.tolist(), rows[i].frac_coords) for i in order
     ]
-    report = summarise(judge_all(references, candidates, workers=workers), generator.card.extra.get("seen_formulas"))
+    seen = getattr(generator, "seen_formulas", None) or generator.card.extra.get("seen_formulas")
+    report = summarise(judge_all(references, candidates, workers=workers), seen)
     settings = generator.settings(GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps)) if hasattr(generator, "settings") else None
     report |= {
         "seconds": round(time.monotonic() - began, 1),

@@ -72,8 +72,8 @@ class Ranking:
         count_power: weight of a role = its count to this power.
     """
 
-    temperature: float = 0.5
-    neighbours: int = 30
+    temperature: float = 0.3
+    neighbours: int = 10
     supercell_penalty: float = 4.0
     count_power: float = 0.0
 

@@ -6,6 +6,8 @@ index, built from the raw data and kept on this machine, keeps every member's ow
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,7 +104,7 @@ def load_index(path: Path, ranking: Ranking | None = None) -> PrototypeIndex:
             raise CheckpointMismatch(f"{path.name} has format {int(data['format'])}; this version reads format {FORMAT}.")
         pools = _pools(data)
         source = _Prototypes(data) if "hall_number" in data else _Cells(data)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointMismatch(f"The prototype table {path.name} cannot be read: {error}.") from error
     return PrototypeIndex(
         pools, distance=data["distance"].astype(np.float64), element_volumes=data["element_volumes"].astype(np.float64),

@@ -83,6 +83,7 @@ def distances(compared: NDArray, shared: NDArray, element_volumes: NDArray) -> N
     same = np.bincount(bins.ravel(), shared.ravel(), 16)
     mean = shared.sum() / total if total else 0.1
     prior = ((same + 10 * mean) / (seen + 10))[bins] if total else np.exp(-gap / 20.0)
+    prior = np.clip(prior, 1e-3, 1.0)  # never impossible: a handful of crystals cannot know that
     out = -np.log((shared + PRIOR_WEIGHT * prior) / (compared + PRIOR_WEIGHT))
     out += 1e-3 * gap  # breaks ties the way the scale would
     affinity, size = electronegativities(), np.log(element_volumes)

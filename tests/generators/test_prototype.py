@@ -1,0 +1,235 @@
+"""The prototype baseline: geometry in and out of symmetry form, look-up, the generator's contract, and who took part."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.errors import CheckpointMismatch
+from crystal_core.generators.prototype import build
+from crystal_core.generators.prototype.cells import roles_of, supercell, to_primitive
+from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
+from crystal_core.generators.prototype.generator import PrototypeGenerator, load_prototype
+from crystal_core.generators.prototype.library import load_index, reduced_formulas
+from crystal_core.generators.prototype.symmetry_form import from_form, to_form
+from crystal_core.paths import data_dir
+from crystal_core.registry.card import read_card
+from crystal_core.registry.store import find_card
+from crystal_core.requests import GenerationRequest
+from crystal_core.structures import to_structures
+
+ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+CAESIUM_CHLORIDE = Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
+PEROVSKITE = Structure.from_spacegroup(
+    "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+)
+QUARTZ = Structure.from_spacegroup(
+    "P3_221", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 2 / 3], [0.41, 0.27, 0.79]]
+)
+KNOWN = {"NaCl": ROCK_SALT, "CsCl": CAESIUM_CHLORIDE, "TiO2": RUTILE, "SrTiO3": PEROVSKITE, "SiO2": QUARTZ}
+
+
+def parts(structure):
+    numbers = [site.specie.Z for site in structure]
+    return structure.lattice.matrix, structure.frac_coords % 1.0, numbers
+
+
+def members():
+    return [build.member_of(name, *parts(structure)) for name, structure in KNOWN.items()]
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """The real builder on five textbook crystals, as the shipped kind and as the full kind."""
+    folder = tmp_path_factory.mktemp("prototypes")
+    found = {}
+    for kind in ("shipped", "full"):
+        path = folder / f"{kind}.npz"
+        build.build(members(), path, full=kind == "full", source="textbook", workers=1)
+        found[kind] = load_index(path)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_symmetry_form_and_back_is_the_same_crystal(name):
+    lattice, coords, numbers = parts(KNOWN[name])
+    roles, elements, _ = roles_of(numbers)
+    form = to_form(lattice, coords, roles)
+    cell, points, back = from_form(form)
+    assert abs(np.linalg.det(cell)) == pytest.approx(len(back))  # one cubic ångström per atom
+    rebuilt = Structure(Lattice(cell), [elements[r] for r in back], points)
+    assert StructureMatcher(ltol=0.01, stol=0.01, angle_tol=0.5).fit(rebuilt, KNOWN[name])
+    assert int(form.multiplicities.sum()) == len(KNOWN[name])
+
+
+def test_textbook_wyckoff_letters():
+    for name, letters in (("CsCl", {"a", "b"}), ("TiO2", {"a", "f"})):
+        lattice, coords, numbers = parts(KNOWN[name])
+        assert set(to_form(lattice, coords, roles_of(numbers)[0]).letters) == letters
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+@pytest.mark.parametrize("copies", [2, 3, 4, 8])
+def test_a_supercell_is_reduced_to_its_primitive_cell(name, copies):
+    lattice, coords, numbers = parts(KNOWN[name].get_primitive_structure())
+    roles = roles_of(numbers)[0]
+    small, _, few = to_primitive(*supercell(lattice, coords, roles, copies))
+    assert len(few) == len(roles)
+    assert abs(np.linalg.det(small)) == pytest.approx(abs(np.linalg.det(lattice)), rel=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(sorted(KNOWN)), st.tuples(*[st.floats(0, 1)] * 3), st.floats(0.5, 2.0), st.randoms())
+def test_fingerprint_ignores_origin_size_cell_and_order(name, shift, size, random):
+    lattice, coords, numbers = parts(KNOWN[name])
+    roles = roles_of(numbers)[0]
+    base = fingerprint(lattice, coords, roles, int(roles.max()) + 1)
+    order = list(range(len(roles)))
+    random.shuffle(order)
+    skew = np.array([[1, 1, 0], [0, 1, 0], [0, -1, 1]])
+    moved = fingerprint(size * skew @ lattice, (coords[order] + shift) @ np.linalg.inv(skew), roles[order], int(roles.max()) + 1)
+    assert np.abs(moved - base).max() < 1e-4
+
+
+def test_different_arrangements_have_different_fingerprints():
+    prints = []
+    for structure in (ROCK_SALT, CAESIUM_CHLORIDE):
+        lattice, coords, numbers = parts(structure)
+        prints.append(fingerprint(lattice, coords, roles_of(numbers)[0], 2))
+    assert np.linalg.norm(prints[0] - prints[1]) > build.SAME_ARRANGEMENT
+
+
+def test_roles_of_equal_count_may_be_exchanged():
+    assert role_permutations((3, 1, 1)) == [(0, 1, 2), (0, 2, 1)]
+    assert role_permutations((2, 1)) == [(0, 1)]
+
+
+@pytest.mark.parametrize("kind", ["shipped", "full"])
+def test_a_relative_takes_the_arrangement_with_its_own_atoms_in_place(toy, kind):
+    asked = [8, 56, 8, 22, 8]  # BaTiO3, atoms shuffled
+    (best,) = toy[kind].candidates(asked, 3)
+    found = Structure(Lattice(best.lattice), asked, best.frac_coords)
+    expected = PEROVSKITE.copy()
+    expected.replace_species({"Sr": "Ba"})
+    assert StructureMatcher(ltol=0.05, stol=0.05, angle_tol=1).fit(found, expected)
+    assert best.distance > 0 and 0.5 < found.volume / PEROVSKITE.volume < 2
+
+
+@pytest.mark.parametrize("kind", ["shipped", "full"])
+def test_the_same_composition_comes_first_at_distance_zero(toy, kind):
+    for name, structure in KNOWN.items():
+        primitive = structure.get_primitive_structure()
+        best = toy[kind].candidates([s.specie.Z for s in primitive], 1)[0]
+        found = Structure(Lattice(best.lattice), [s.specie.Z for s in primitive], best.frac_coords)
+        assert best.distance == 0, name
+        assert StructureMatcher(ltol=0.02, stol=0.02, angle_tol=1, scale=True).fit(found, structure), name
+
+
+def test_several_formula_units_fall_back_to_a_repeated_cell(toy):
+    (best, *_) = toy["shipped"].candidates([11, 11, 17, 17], 2)
+    found = Structure(Lattice(best.lattice), [11, 11, 17, 17], best.frac_coords)
+    assert StructureMatcher().fit(found, ROCK_SALT)
+
+
+def generator(index):
+    return PrototypeGenerator(index, find_card("prototype"))
+
+
+@pytest.mark.weights
+def test_repeats_are_different_prototypes_and_missing_ones_fail_in_place(toy):
+    made = generator(toy["shipped"])
+    asked = ((11, 17), (22, 8, 8, 8, 38), (11, 17), (11, 17), (11,))
+    (frame,) = list(made.sample(GenerationRequest(compositions=asked)))
+    assert frame.finished and frame.sample_ids == (0, 1, 2, 3, 4)
+    assert [c.atomic_numbers.tolist() for c in frame.crystals] == [list(c) for c in asked]
+    found = to_structures(frame.crystals)
+    assert [s is None for s in found] == [False, False, False, True, True]  # two AB prototypes known, no elements
+    assert not StructureMatcher().fit(found[0], found[2])
+    assert all(((s.frac_coords >= 0) & (s.frac_coords < 1)).all() for s in found if s is not None)
+
+
+@pytest.mark.weights
+def test_the_seed_changes_nothing_and_nothing_runs_before_the_first_next(toy):
+    made = generator(toy["shipped"])
+    first, second = (next(made.sample(GenerationRequest(compositions=((11, 17),), seed=seed))) for seed in (1, 2))
+    assert first.crystals.lattice.tolist() == second.crystals.lattice.tolist()
+    assert hasattr(made.sample(GenerationRequest(compositions=((11, 17),))), "close")
+
+
+def test_seen_formulas_are_spelt_like_reduced_formulas(toy):
+    assert reduced_formulas(toy["shipped"]) == reduced_formulas(toy["full"]) == frozenset(KNOWN)
+
+
+@pytest.mark.weights
+def test_the_shipped_table_answers_for_what_chemists_type(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    shipped = load_prototype(find_card("prototype"))
+    assert shipped.index.kind == "shipped table"
+    cases = {"SrTiO3": PEROVSKITE, "NaCl": ROCK_SALT, "TiO2": RUTILE}
+    for name, structure in cases.items():
+        asked = tuple(s.specie.Z for s in structure.get_primitive_structure())
+        (frame,) = shipped.sample(GenerationRequest(compositions=(asked,) * 5))
+        found = [s for s in to_structures(frame.crystals) if s is not None]
+        assert any(StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).fit(s, structure) for s in found), name
+        for a, b in zip(found, found[1:], strict=False):
+            assert math.isfinite(a.volume) and a.volume > 1 and a != b
+
+
+@pytest.mark.weights
+def test_a_damaged_table_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    card = find_card("prototype")
+    copy = tmp_path / "prototype"
+    copy.mkdir()
+    (copy / "card.toml").write_bytes((card.folder / "card.toml").read_bytes())
+    (copy / "prototypes.npz").write_bytes((card.folder / "prototypes.npz").read_bytes()[:-100])
+    with pytest.raises(CheckpointMismatch, match="SHA-256"):
+        load_prototype(read_card(copy))
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(CheckpointMismatch, match="cannot be read"):
+        load_index(broken)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(data_dir() is None, reason="needs the raw data sets (CRYSTAL_DATA)")
+def test_no_held_out_row_takes_part(monkeypatch):
+    """Membership built again from the raw data holds no id of MP-20's validation or test split."""
+    import pandas as pd
+
+    asked = []
+    monkeypatch.setattr(build, "_members", lambda rows, workers: asked.extend(row.id for row in rows) or [])
+    build.usable_members(data_dir(), 1)
+    held = set()
+    for name in ("mp20_exact_partial", "mp20_assembled", "mp_le20"):
+        table = pd.read_parquet(data_dir() / f"{name}.parquet", columns=["material_id", "split"])
+        held |= set(table.loc[table["split"].isin(["val", "test"]), "material_id"])
+    assert len(asked) > 50_000 and not held.intersection(asked)
+
+
+@pytest.mark.weights
+@pytest.mark.data
+@pytest.mark.skipif(data_dir() is None, reason="needs the raw data sets (CRYSTAL_DATA)")
+def test_the_shipped_members_are_the_usable_rows(monkeypatch):
+    """As many members, of the very same formulas, as usable rows and AFLOW prototypes give."""
+    from pymatgen.core import Composition
+
+    seen = []
+    monkeypatch.setattr(build, "_members", lambda rows, workers: seen.extend(row.atomic_numbers for row in rows) or [])
+    build.usable_members(data_dir(), 1)
+    aflow = build.aflow_members()
+    card = find_card("prototype")
+    shipped = load_index(card.folder / "prototypes.npz")
+    assert card.training["members"] == len(seen) + len(aflow)
+    formulas = {tuple(sorted(zip(*np.unique(z, return_counts=True), strict=True))) for z in seen}
+    symbols = frozenset(
+        Composition({int(z): int(n) for z, n in pairs}).reduced_formula for pairs in formulas
+    ) | {Composition({e: n for e, n in zip(m.elements, m.pattern, strict=True)}).reduced_formula for m in aflow}
+    assert reduced_formulas(shipped) == symbols
+
+
