@@ -27,6 +27,7 @@ TextFormat = Literal["cif", "cif-symmetrised", "poscar", "extxyz", "json"]
 Purpose = Literal["model", "view"]
 
 MAX_MODEL_ATOMS = 500
+MAX_CRYSTALS = 200
 DUPLICATE_DISTANCE = 0.1
 NO_LATTICE_VOLUME = 0.1
 NO_LATTICE_THICKNESS = 0.1
@@ -130,6 +131,8 @@ def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[
     try:
         kind = readers.detect_format(text)
         found = _read(kind, text)
+        if len(found) > MAX_CRYSTALS:
+            raise StructureParseError(f"The file holds {len(found)} crystals; at most {MAX_CRYSTALS} are read. Split it.")
         return [_checked(structure, purpose) for structure in found]
     except StructureParseError as error:
         raise StructureParseError(f"{prefix}{error}") from error
@@ -218,7 +221,7 @@ def _plain(structure: Structure) -> Structure:
 
 
 def _closest_pair(structure: Structure) -> tuple[int, int, float] | None:
-    centres, points, images, distances = structure.get_neighbor_list(DUPLICATE_DISTANCE)
+    centres, points, _, distances = structure.get_neighbor_list(DUPLICATE_DISTANCE)
     real = [k for k in range(len(distances)) if centres[k] < points[k]]
     if not real:
         return None

@@ -1,0 +1,65 @@
+"""The process behind :mod:`crystal_core.uploads`: reads one JSON line with a text, answers one JSON line with crystals.
+
+``python -m crystal_core.upload_child MEMORY_BYTES SECONDS``. It cannot write files, cannot outgrow its memory and ends
+itself when one text takes too long, so it never outlives the app that asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+
+def main(memory: int, seconds: float) -> None:
+    """Answer until the pipe closes."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    # whatever a parser prints must not be read as an answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.dont_write_bytecode = True
+
+    from crystal_core.structures import atomic_numbers, parse_all
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def crystals(text: str) -> dict[str, Any]:
+        found = []
+        for structure in parse_all(text, purpose="view"):
+            found.append({
+                "lattice": structure.lattice.matrix.tolist(),
+                "atomic_numbers": atomic_numbers(structure),
+                "frac_coords": structure.frac_coords.tolist(),
+                "limitation": structure.properties.get("limitation"),
+            })  # fmt: skip
+        return {"crystals": found}
+
+    _say(answers, {"ready": True})
+    for line in sys.stdin:
+        # the default action ends the process even inside compiled code; the parent kills first if it is alive
+        signal.setitimer(signal.ITIMER_REAL, seconds + 5.0)
+        try:
+            answer = crystals(json.loads(line)["text"])
+        except MemoryError:
+            answer = {"error": "Reading this file needs more memory than is allowed. Use a smaller cell."}
+        except Exception as error:
+            from crystal_core.errors import StructureParseError
+
+            known = isinstance(error, StructureParseError)
+            answer = {"error": str(error) if known else "The file could not be read. Check it in a crystal viewer."}
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _say(answers, answer)
+
+
+def _say(answers: Any, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))
