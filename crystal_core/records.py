@@ -1,86 +1,182 @@
-"""Crystals as plain JSON: the CRYSTAL object of the command line, light snapshots of running samples, and files of a run."""
+"""Crystals as the JSON that files, pages, jobs and the command line share (``CRYSTAL``), and runs as folders and archives.
+
+A record is complete and goes into results; a snapshot is the light form drawn while a run is going on.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import re
+import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.structures import atomic_numbers, structure_to_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.requests import Origin, Provenance
 
-SYMPREC = 0.1
+SYMPREC = 0.01
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def crystal_record(
-    structure: Structure, *, id: str, origin: str, provenance: Mapping[str, Any], score: Mapping[str, Any] | None = None,
+    structure: Structure,
+    *,
+    id: str,  # noqa: A002 (the key of the JSON contract)
+    provenance: Provenance | Mapping[str, Any],
+    score: Mapping[str, Any] | None = None,
     group: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """One crystal with its verdicts; lattice in Å, coordinates in [0, 1), density in g/cm3."""
+    origin: Origin | None = None,
+) -> dict[str, Any]:
+    """Everything known about one crystal, as the ``CRYSTAL`` JSON of the command line.
+
+    Args:
+        id: short name, unique in its run; it becomes a file name, so letters, digits, ``.``, ``_`` and ``-`` only.
+        score: ``{"name", "value", "unit"}`` of what candidates are ranked by.
+        group: number of the cluster of like candidates.
+        origin: whether the cell came from noise, from a prototype, or from a prototype refined.
+
+    Raises:
+        RequestError: the id cannot be a file name. StructureParseError: a site is not one element.
+    """
     from crystal_core.evaluation.validity import check_structure
-    from crystal_core.structures import structure_to_text
 
     validity = check_structure(structure)
-    return {
-        "id": id,
+    plain = asdict(provenance) if is_dataclass(provenance) and not isinstance(provenance, type) else dict(provenance)
+    record: dict[str, Any] = {
+        "id": _checked_id(id),
         "formula": structure.composition.reduced_formula,
         "n_atoms": len(structure),
-        "lattice": structure.lattice.matrix.tolist(),
-        "atomic_numbers": [site.specie.Z for site in structure],
-        "frac_coords": (structure.frac_coords % 1.0).tolist(),
-        "cif": structure_to_text(structure, "cif", provenance=provenance),
-        "space_group": space_group(structure) if validity.structure else None,
+        **_cell(structure),
+        "cif": structure_to_text(structure, "cif", provenance=plain),
+        "space_group": space_group(structure, SYMPREC),
         "density": float(structure.density),
         "validity": {
-            "structure": validity.structure, "composition": validity.composition, "plausible": validity.plausible,
+            "structure": bool(validity.structure),
+            "composition": bool(validity.composition),
+            "plausible": bool(validity.plausible),
             "reasons": list(validity.reasons),
         },
-        "origin": origin,
-        "score": dict(score) if score else None,
-        "group": group,
-        "provenance": dict(provenance),
-    }  # fmt: skip
-
-
-def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any] | None:
-    """Symbol and number at a tolerance in Å; None where the search fails."""
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    try:
-        found = SpacegroupAnalyzer(structure, symprec=symprec)
-        return {"symbol": found.get_space_group_symbol(), "number": found.get_space_group_number(), "symprec": symprec}
-    except Exception:  # noqa: BLE001 (spglib has several ways to give up on odd cells; none is fatal here)
-        return None
-
-
-def snapshot(crystals: CrystalBatch, index: int = 0) -> dict[str, Any]:
-    """One crystal of a frame, light enough to send twice a second."""
-    crystal = crystals[index]
-    return {
-        "lattice": [[round(x, 4) for x in row] for row in crystal.lattice[0].tolist()],
-        "atomic_numbers": crystal.atomic_numbers.tolist(),
-        "frac_coords": [[round(x, 4) for x in row] for row in crystal.frac_coords.tolist()],
     }
+    extra = {"score": None if score is None else dict(score), "group": group, "origin": origin}
+    return record | {key: value for key, value in extra.items() if value is not None} | {"provenance": plain}
+
+
+def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any]:
+    """Symbol and number of the space group within ``symprec`` (Å); both None where the search finds none."""
+    import spglib
+
+    cell = (structure.lattice.matrix, structure.frac_coords, atomic_numbers(structure))
+    try:
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    except spglib.SpglibError:
+        found = None
+    if found is None:
+        return {"symbol": None, "number": None, "symprec": symprec}
+    return {"symbol": found.international, "number": int(found.number), "symprec": symprec}
+
+
+def snapshot(crystal: CrystalBatch | Structure) -> dict[str, Any]:
+    """The light form for a live frame: ``lattice``, ``atomic_numbers`` and ``frac_coords`` of one crystal.
+
+    Raises:
+        RequestError: a batch with more than one crystal was given.
+    """
+    if hasattr(crystal, "n_atoms"):
+        if len(crystal) != 1:
+            raise RequestError(f"A snapshot is of one crystal, not of {len(crystal)}; take batch[i].")
+        coords = _wrapped(crystal.frac_coords.detach().cpu().double().tolist())
+        return {
+            "lattice": crystal.lattice[0].detach().cpu().double().tolist(),
+            "atomic_numbers": crystal.atomic_numbers.detach().cpu().tolist(),
+            "frac_coords": coords,
+        }
+    return _cell(crystal)
 
 
 def structure_from_record(record: Mapping[str, Any]) -> Structure:
-    """The pymatgen structure of a record or snapshot."""
+    """The pymatgen structure of a record or snapshot.
+
+    Raises:
+        StructureParseError: a key is missing or the cell is no lattice.
+    """
     from pymatgen.core import Lattice, Structure
 
-    return Structure(Lattice(record["lattice"]), record["atomic_numbers"], record["frac_coords"])
+    try:
+        return Structure(Lattice(record["lattice"]), record["atomic_numbers"], record["frac_coords"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StructureParseError(f"This record is no crystal ({error}); expected lattice, atomic_numbers, frac_coords.") from error
 
 
-def write_run(records: Sequence[Mapping[str, Any]], folder: Path, run: Mapping[str, Any]) -> None:
-    """``<id>.cif`` for every crystal, ``run.json`` and ``run.extxyz``."""
-    from crystal_core.structures import structure_to_text
+def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any]) -> dict[str, str]:
+    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, and ``run.json``.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(run, ensure_ascii=False), encoding="utf-8")
+    Raises:
+        RequestError: an id cannot be a file name, or two crystals share one.
+    """
+    files: dict[str, str] = {}
     frames = []
     for record in records:
-        (folder / f"{record['id']}.cif").write_text(record["cif"], encoding="utf-8")
-        frames.append(structure_to_text(structure_from_record(record), "extxyz", provenance=record["provenance"]))
-    (folder / "run.extxyz").write_text("".join(frames), encoding="utf-8")
+        name = f"{_checked_id(record['id'])}.cif"
+        if name in files:
+            raise RequestError(f"Two crystals of this run are called '{record['id']}'; ids must differ.")
+        files[name] = record["cif"]
+        frames.append(structure_to_text(structure_from_record(record), "extxyz", provenance=record.get("provenance")))
+    files["run.extxyz"] = "".join(frames)
+    files["run.json"] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return files
+
+
+def write_run(records: Sequence[Mapping[str, Any]], folder: Path, run_json: Mapping[str, Any]) -> None:
+    """Write the files of a run into ``folder`` (made if absent); each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in run_files(records, run_json).items():
+        unfinished = folder / f".{name}.part"
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, folder / name)
+
+
+def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any]) -> bytes:
+    """The files of a run as one zip archive, byte for byte the same for the same run."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in run_files(records, run_json).items():
+            # ZipInfo's default date instead of now, so that equal runs give equal archives
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def crystals_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every crystal record in a run's result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
+    found = list(result.get("crystals") or [])
+    for item in result.get("results") or []:
+        found += item.get("candidates") or []
+    return found
+
+
+def _cell(structure: Structure) -> dict[str, Any]:
+    return {
+        "lattice": structure.lattice.matrix.tolist(),
+        "atomic_numbers": atomic_numbers(structure),
+        "frac_coords": _wrapped(structure.frac_coords.tolist()),
+    }
+
+
+def _wrapped(coords: Sequence[Sequence[float]]) -> list[list[float]]:
+    # x % 1.0 can round to exactly 1.0, which is the site at 0
+    return [[0.0 if (w := x % 1.0) >= 1.0 else w for x in row] for row in coords]
+
+
+def _checked_id(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise RequestError(f"The id {value!r} cannot be a file name; use letters, digits, '.', '_' and '-'.")
+    return value
