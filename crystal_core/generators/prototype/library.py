@@ -6,6 +6,7 @@ index, built from the raw data and kept on this machine, keeps every member's ow
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -173,7 +174,9 @@ def reduced_formulas(index: PrototypeIndex) -> frozenset[str]:
         for elements in np.unique(pool.elements, axis=0):
             # permuted roles keep their count, so the pattern still says how many of each
             seen.add(tuple(sorted((symbols[z], c // divisor) for z, c in zip(elements.tolist(), pattern, strict=True))))
-    return frozenset(Composition(dict(pairs)).reduced_formula for pairs in seen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
+        return frozenset(Composition(dict(pairs)).reduced_formula for pairs in seen)
 
 
 __all__ = ["Cell", "Prototype", "load_index", "reduced_formulas", "roles_of", "save_library"]
