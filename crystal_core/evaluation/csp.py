@@ -7,8 +7,11 @@ StructureMatcher(stol 0.5, ltol 0.3, angle_tol 10); RMSE is over matched referen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 MATCHER = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
 KLDM_MAX_EDGE = 40.0
+PAIR_SECONDS = 120.0  # usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
 BINS = ((1, 5), (6, 10), (11, 20), (21, 10_000))
 
 
@@ -49,7 +53,8 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
             failed += candidate is None
             continue
         try:
-            found = matcher.get_rms_dist(reference, candidate)
+            with time_limit(PAIR_SECONDS):
+                found = matcher.get_rms_dist(reference, candidate)
         except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is a miss, not the end of the evaluation)
             found = None
         if found is not None:
@@ -59,6 +64,25 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
     return Outcome(
         n_atoms=len(reference), formula=reference.composition.reduced_formula, structural=best, smact=best_smact, failed=failed
     )
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block after so many seconds; without effect outside a main thread or without SIGALRM."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def judge_all(

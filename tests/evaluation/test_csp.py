@@ -34,6 +34,20 @@ def test_the_smact_filter_closes_on_an_unbalanced_reference():
     assert outcome.structural == pytest.approx(0, abs=1e-6) and outcome.smact is None
 
 
+def test_a_pair_that_takes_too_long_is_a_miss(monkeypatch):
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    from crystal_core.evaluation import csp
+
+    def endless(*_):
+        while True:
+            pass
+
+    monkeypatch.setattr(StructureMatcher, "get_rms_dist", endless)
+    monkeypatch.setattr(csp, "PAIR_SECONDS", 0.2)
+    assert judge(perovskite(), [perovskite()]).structural is None
+
+
 def test_report_counts_by_size_and_by_seen_formula():
     def outcome(n, formula, rms):
         return Outcome(n_atoms=n, formula=formula, structural=rms, smact=None, failed=0)
