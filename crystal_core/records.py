@@ -11,9 +11,9 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.structures import atomic_numbers, structure_to_text
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.requests import Origin, Provenance
 
-SYMPREC = 0.01
+SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def crystal_record(
     structure: Structure,
     *,
-    id: str,  # noqa: A002 (the key of the JSON contract)
+    id: str,
     provenance: Provenance | Mapping[str, Any],
     score: Mapping[str, Any] | None = None,
     group: int | None = None,
@@ -51,14 +51,14 @@ def crystal_record(
     from crystal_core.evaluation.validity import check_structure
 
     validity = check_structure(structure)
-    plain = asdict(provenance) if is_dataclass(provenance) and not isinstance(provenance, type) else dict(provenance)
-    record: dict[str, Any] = {
+    plain = dict(provenance) if isinstance(provenance, Mapping) else asdict(provenance)
+    return {
         "id": _checked_id(id),
         "formula": structure.composition.reduced_formula,
         "n_atoms": len(structure),
         **_cell(structure),
         "cif": structure_to_text(structure, "cif", provenance=plain),
-        "space_group": space_group(structure, SYMPREC),
+        "space_group": space_group(structure) if validity.structure else None,
         "density": float(structure.density),
         "validity": {
             "structure": bool(validity.structure),
@@ -66,41 +66,34 @@ def crystal_record(
             "plausible": bool(validity.plausible),
             "reasons": list(validity.reasons),
         },
+        "origin": origin,
+        "score": None if score is None else dict(score),
+        "group": group,
+        "provenance": plain,
     }
-    extra = {"score": None if score is None else dict(score), "group": group, "origin": origin}
-    return record | {key: value for key, value in extra.items() if value is not None} | {"provenance": plain}
 
 
-def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any]:
-    """Symbol and number of the space group within ``symprec`` (Å); both None where the search finds none."""
-    import spglib
+def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any] | None:
+    """Symbol and number of the space group within ``symprec`` (Å); None where the search finds none."""
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    cell = (structure.lattice.matrix, structure.frac_coords, atomic_numbers(structure))
     try:
-        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    except spglib.SpglibError:
-        found = None
-    if found is None:
-        return {"symbol": None, "number": None, "symprec": symprec}
-    return {"symbol": found.international, "number": int(found.number), "symprec": symprec}
+        found = SpacegroupAnalyzer(structure, symprec=symprec)
+        return {"symbol": found.get_space_group_symbol(), "number": found.get_space_group_number(), "symprec": symprec}
+    except Exception:  # noqa: BLE001 (spglib has several ways to give up on odd cells; none is fatal here)
+        return None
 
 
-def snapshot(crystal: CrystalBatch | Structure) -> dict[str, Any]:
-    """The light form for a live frame: ``lattice``, ``atomic_numbers`` and ``frac_coords`` of one crystal.
-
-    Raises:
-        RequestError: a batch with more than one crystal was given.
-    """
-    if hasattr(crystal, "n_atoms"):
-        if len(crystal) != 1:
-            raise RequestError(f"A snapshot is of one crystal, not of {len(crystal)}; take batch[i].")
-        coords = _wrapped(crystal.frac_coords.detach().cpu().double().tolist())
-        return {
-            "lattice": crystal.lattice[0].detach().cpu().double().tolist(),
-            "atomic_numbers": crystal.atomic_numbers.detach().cpu().tolist(),
-            "frac_coords": coords,
-        }
-    return _cell(crystal)
+def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> dict[str, Any]:
+    """One crystal of a frame (or one structure), light enough to send twice a second: rounded to four decimals."""
+    if not hasattr(crystals, "n_atoms"):
+        return _rounded(_cell(cast("Structure", crystals)))
+    crystal = cast("CrystalBatch", crystals)[index]
+    return _rounded({
+        "lattice": crystal.lattice[0].tolist(),
+        "atomic_numbers": crystal.atomic_numbers.tolist(),
+        "frac_coords": crystal.frac_coords.tolist(),
+    })  # fmt: skip
 
 
 def structure_from_record(record: Mapping[str, Any]) -> Structure:
@@ -174,6 +167,14 @@ def _cell(structure: Structure) -> dict[str, Any]:
 def _wrapped(coords: Sequence[Sequence[float]]) -> list[list[float]]:
     # x % 1.0 can round to exactly 1.0, which is the site at 0
     return [[0.0 if (w := x % 1.0) >= 1.0 else w for x in row] for row in coords]
+
+
+def _rounded(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "lattice": [[round(x, 4) for x in row] for row in cell["lattice"]],
+        "atomic_numbers": cell["atomic_numbers"],
+        "frac_coords": [[round(x, 4) for x in row] for row in cell["frac_coords"]],
+    }
 
 
 def _checked_id(value: str) -> str:

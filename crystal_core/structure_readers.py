@@ -156,7 +156,7 @@ def _from_plain(data: Mapping[str, Any]) -> Structure:
     from pymatgen.core import Element, Structure
 
     lattice = data["lattice"]
-    matrix = lattice.get("matrix") if isinstance(lattice, dict) else lattice
+    matrix = lattice["matrix"] if isinstance(lattice, dict) else lattice
     if "sites" in data:
         sites = [_clean_site(site) for site in data["sites"]]
     else:

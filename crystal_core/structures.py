@@ -16,7 +16,11 @@ import numpy as np
 
 from crystal_core import structure_readers as readers
 from crystal_core.errors import RequestError, StructureParseError
-from crystal_core.structure_readers import MAX_ATOMS, MAX_VOLUME_PER_ATOM, MIN_VOLUME_PER_ATOM
+from crystal_core.structure_readers import (
+    MAX_ATOMS,
+    MAX_VOLUME_PER_ATOM,
+    MIN_VOLUME_PER_ATOM,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
