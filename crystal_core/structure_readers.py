@@ -195,9 +195,10 @@ def check_atom_count(n: int) -> None:
 def _check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
     a, b, g = (math.cos(math.radians(x)) for x in angles)
     squared = 1 - a * a - b * b - g * g + 2 * a * b * g
-    if not all(map(math.isfinite, [*lengths, *angles])) or min(lengths) <= 0 or not squared > 1e-8:
+    in_range = all(0 < x < 180 for x in angles) and all(0 < x < math.inf for x in lengths)
+    if not in_range or not squared > 1e-8:
         raise StructureParseError(
-            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell: the three axes lie in one plane. "
+            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. "
             "Check the cell of the file."
         )
     volume = math.prod(lengths) * math.sqrt(squared)

@@ -218,7 +218,8 @@ class ParserProcess:
         reader, writer = child.stdout.fileno(), child.stdin.fileno()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
-        pending = b"" if message is None else json.dumps(message).encode() + b"\n"
+        # a view, because cutting off what was sent must not copy megabytes each time
+        pending = memoryview(b"" if message is None else json.dumps(message).encode() + b"\n")
         received = bytearray()
         deadline = time.monotonic() + seconds
         with selectors.DefaultSelector() as selector:

@@ -1,0 +1,68 @@
+"""The CRYSTAL JSON and the files of a run."""
+
+import io
+import json
+import zipfile
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.records import crystal_record, crystals_of, snapshot, structure_from_record, write_run, zip_run
+from crystal_core.structures import from_structures, parse_all, parse_text
+
+PROVENANCE = {"model": "kldm-csp-mp", "seed": 3, "version": "0.1.0"}
+
+
+@pytest.fixture
+def rock_salt() -> Structure:
+    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def record(structure, name="NaCl-1"):
+    return crystal_record(structure, id=name, provenance=PROVENANCE, score={"name": "consensus", "value": 2, "unit": ""}, group=0, origin="noise")
+
+
+def test_a_record_is_json_and_gives_its_structure_back(rock_salt):
+    made = json.loads(json.dumps(record(rock_salt), allow_nan=False))
+    assert made["formula"] == "NaCl" and made["n_atoms"] == 8 and made["space_group"]["number"] == 225
+    assert made["validity"]["structure"] and made["validity"]["composition"] and made["density"] == pytest.approx(2.16, abs=0.02)
+    assert structure_from_record(made) == rock_salt and parse_text(made["cif"]) == rock_salt
+
+
+def test_bad_cells_still_get_a_record_with_reasons():
+    crushed = Structure(Lattice.cubic(3), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.05]])
+    made = record(crushed)
+    assert not made["validity"]["structure"] and made["validity"]["reasons"] and made["space_group"] is None
+
+
+def test_snapshot_of_a_batch_and_of_a_structure_agree(rock_salt):
+    assert snapshot(from_structures([rock_salt, rock_salt]), 1) == snapshot(rock_salt)
+
+
+def test_a_record_that_is_no_crystal_is_refused():
+    with pytest.raises(StructureParseError, match="no crystal"):
+        structure_from_record({"lattice": [[1, 0, 0]]})
+
+
+def test_run_folder_and_archive_hold_the_same_files(rock_salt, tmp_path):
+    records = [record(rock_salt, "a"), record(rock_salt, "b")]
+    run = {"results": [{"formula": "NaCl", "candidates": records}]}
+    assert crystals_of(run) == records
+    write_run(records, tmp_path, run)
+    packed = zip_run(records, run)
+    assert packed == zip_run(records, run)
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert {n: archive.read(n).decode() for n in archive.namelist()} == {p.name: p.read_text() for p in tmp_path.iterdir()}
+    assert len(parse_all((tmp_path / "run.extxyz").read_text())) == 2 and len(parse_all((tmp_path / "run.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "x" * 200])
+def test_ids_that_cannot_be_file_names_are_refused(rock_salt, name):
+    with pytest.raises(RequestError, match="file name"):
+        record(rock_salt, name)
+
+
+def test_two_crystals_of_one_name_are_refused(rock_salt, tmp_path):
+    with pytest.raises(RequestError, match="ids must differ"):
+        write_run([record(rock_salt), record(rock_salt)], tmp_path, {})
