@@ -15,6 +15,7 @@ def train(
     config: Annotated[Path, typer.Argument(help="TOML file, or the name of a shipped configuration.")],
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop cleanly and save after so long.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")] = None,
+    anneal: Annotated[bool, typer.Option("--anneal", help="Let the learning rate fall to zero by the end of --minutes.")] = False,
     data: Annotated[Path | None, typer.Option("--data", help="Prepared file; overrides the configuration's.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")] = None,
     export: Annotated[str | None, typer.Option("--export", help="Write the EMA weights as checkpoint of this name.")] = None,
@@ -25,4 +26,8 @@ def train(
     from crystal_core.training.__main__ import run_training
 
     say(f"training {config.name}")
-    emit(run_training(config, minutes=minutes, resume=resume, data=data, out=out, export=export, device=device, threads=threads))
+    emit(
+        run_training(
+            config, minutes=minutes, resume=resume, anneal=anneal, data=data, out=out, export=export, device=device, threads=threads
+        )
+    )

@@ -17,6 +17,7 @@ def run_training(
     *,
     minutes: float | None = None,
     resume: Path | None = None,
+    anneal: bool = False,
     data: Path | None = None,
     out: Path | None = None,
     export: str | None = None,
@@ -46,7 +47,7 @@ def run_training(
     initial = load_weights(find_card(settings.init_from))[0] if settings.init_from else None
     trainer, codec, last = train(
         settings, data_file=data_file, folder=folder, device=pick_device(device), minutes=minutes,
-        resume=resume is not None, initial=initial, on_line=lambda line: print(json.dumps(line), file=sys.stderr, flush=True),
+        resume=resume is not None, anneal=anneal, initial=initial, on_line=lambda line: print(json.dumps(line), file=sys.stderr, flush=True),
     )  # fmt: skip
     if export:
         export_checkpoint(export, trainer=trainer, codec=codec, settings=settings, log=folder / "log.jsonl")
@@ -60,6 +61,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--resume", type=Path)
+    parser.add_argument("--anneal", action="store_true", help="let the rate fall to zero by the end of --minutes")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--export")

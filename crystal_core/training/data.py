@@ -103,9 +103,26 @@ def load_prepared(path: Path, device: torch.device | str = "cpu") -> dict[str, P
     }
 
 
-def epoch_batches(data: PreparedCrystals, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """All crystals once, shuffled; the last, smaller batch is kept."""
+def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, most: float = 2.0) -> Tensor:
+    """How often a crystal is drawn per epoch, (crystals,): (pairs of a reference cell / own pairs)^power, at most ``most``.
+
+    The network is conditioned on the composition and so on the cell's size: drawing sizes unevenly changes how much is
+    learned where, not what is learned. Cost grows with the pairs, so power 1 gives every size the same work.
+    """
+    pairs = 0.5 * n_atoms * (n_atoms - 1)
+    reference = 0.5 * reference_atoms * (reference_atoms - 1)
+    return (reference / pairs.clamp(min=1.0)).pow(power).clamp(max=most)
+
+
+def epoch_batches(
+    data: PreparedCrystals, batch_size: int, generator: torch.Generator, repeats: Tensor | None = None
+) -> Iterator[Batch]:
+    """All crystals once, shuffled, or ``repeats`` (crystals,) times each on average; the last, smaller batch is kept."""
     order = torch.randperm(len(data), generator=generator)
+    if repeats is not None:
+        drawn = (repeats.cpu() + torch.rand(len(data), generator=generator)).floor().long()
+        order = torch.repeat_interleave(torch.arange(len(data)), drawn)
+        order = order[torch.randperm(len(order), generator=generator)]
     for i in range(0, len(order), batch_size):
         # sorted by size: crystals of equal count stand together, so their pair indices are built in one go
         chosen = order[i : i + batch_size].to(data.n_atoms.device)

@@ -86,6 +86,7 @@ class Trainer:
         )
         self.step = self.epoch = self.samples = self.warm_from = 0
         self.seconds = 0.0
+        self._anneal_from: tuple[float, float] | None = None
         self.dtype = pick_dtype(config.precision, device)
         self._compiled = torch.compile(self.network, dynamic=True) if config.compile else self.network
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,9 @@ class Trainer:
     def learning_rate(self) -> float:
         """Warm-up, then constant, then a cosine to zero over the last part of the plan."""
         done = self.samples / self.config.planned_samples
+        if self._anneal_from is not None:
+            begin, seconds = self._anneal_from
+            done = max(done, min(1.0, (time.monotonic() - begin) / seconds))
         fall = self.config.decay_fraction
         rate = self.config.learning_rate * min(1.0, (self.step - self.warm_from + 1) / max(1, self.config.warmup_steps))
         if fall > 0 and done > 1 - fall:
@@ -104,9 +108,15 @@ class Trainer:
         """The plan is used up."""
         return self.samples >= self.config.planned_samples
 
-    def run(self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]) -> dict[str, Any]:
-        """Train until the plan or the time is used up; save, and return the last line of the log."""
+    def run(
+        self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]], *, anneal: bool = False
+    ) -> dict[str, Any]:
+        """Train until the plan or the time is used up; save, and return the last line of the log.
+
+        With ``anneal`` the rate falls to zero by the end of the minutes, as it otherwise does by the end of the plan.
+        """
         start = time.monotonic()
+        self._anneal_from = (start, 60 * minutes) if anneal and minutes else None
         stop = math.inf if minutes is None else start + 60 * minutes
         last_save, line = start, {}
         while not self.finished and time.monotonic() < stop:
@@ -147,12 +157,13 @@ class Trainer:
         return line
 
     def _one_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        rate = self.learning_rate()
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = rate
         enabled = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype if enabled else torch.bfloat16, enabled=enabled):
             loss, parts = self._loss(self._compiled, batch, generator)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)

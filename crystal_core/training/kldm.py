@@ -17,8 +17,9 @@ from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.process import ProcessConfig, noisy_state
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.training.data import Batch, PreparedCrystals, epoch_batches, load_prepared
+from crystal_core.training.data import Batch, PreparedCrystals, epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.kldm_match import match_rate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,9 @@ class KldmTraining:
         data: prepared file; ``--data`` overrides it.
         init_from: checkpoint whose EMA weights start the run, or "".
         validation_rows: fixed random rows of the validation split for the loss.
+        size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same work (see ``size_repeats``).
+        match_rows: fixed random rows of the validation split whose match rate is measured every ``match_every_epochs``
+            with ``match_steps`` predictor–corrector steps; 0 for none. Needs pymatgen, and is left out without it.
     """
 
     name: str
@@ -42,6 +46,10 @@ class KldmTraining:
     data: str = ""
     init_from: str = ""
     validation_rows: int = 2048
+    size_power: float = 0.0
+    match_rows: int = 0
+    match_every_epochs: int = 5
+    match_steps: int = 50
     network: PairNetworkConfig = field(default_factory=PairNetworkConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     fit: FitConfig = field(default_factory=FitConfig)
@@ -107,6 +115,7 @@ def train(
     device: torch.device,
     minutes: float | None = None,
     resume: bool = False,
+    anneal: bool = False,
     initial: dict[str, Tensor] | None = None,
     on_line: Callable[[dict[str, Any]], None] | None = None,
 ) -> tuple[Trainer, LatticeCodec, dict[str, Any]]:
@@ -121,14 +130,19 @@ def train(
     if initial is not None:
         network.load_state_dict(initial)
     held = splits.get("val")
+    matched = None
+    if held is not None and config.match_rows:
+        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.match_rows]
+        matched = held.subset(chosen.to(device))
     if held is not None and len(held) > config.validation_rows:
         chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.validation_rows]
         held = held.subset(chosen.to(device))
+    repeats = size_repeats(rows.n_atoms, config.size_power) if config.size_power else None
     trainer = Trainer(
         network,
         config.fit,
         loss=lambda net, batch, generator: kldm_loss(net, batch, generator, codec, config.process),
-        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator),
+        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
         batch_crystals=lambda batch: len(batch.n_atoms),
         folder=folder,
         device=device,
@@ -140,10 +154,12 @@ def train(
     def on_epoch(current: Trainer) -> dict[str, Any]:
         if held is None:
             return {}
-        line = validation_loss(current.ema, held, codec, config.process, config.fit.batch_size)
+        line: dict[str, Any] = validation_loss(current.ema, held, codec, config.process, config.fit.batch_size)
+        if matched is not None and (current.epoch % config.match_every_epochs == 0 or current.finished):
+            line |= match_rate(current.ema, matched, codec, config.process, steps=config.match_steps)
         if on_line:
             on_line({"step": current.step, "epoch": current.epoch, "validation": line})
         return line
 
-    last = trainer.run(minutes, on_epoch)
+    last = trainer.run(minutes, on_epoch, anneal=anneal)
     return trainer, codec, last

@@ -1,6 +1,7 @@
 """The trainer: learns four crystals by heart, resumes to the same place, exports what loads again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from crystal_core.generators.kldm.weights import export_checkpoint, load_weights
 from crystal_core.networks.pair_network import PairNetworkConfig
 from crystal_core.registry.card import read_card
 from crystal_core.registry.store import find_card, list_cards
-from crystal_core.training.data import load_prepared
+from crystal_core.training.data import epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig
 from crystal_core.training.kldm import KldmTraining, read_config, train
 
@@ -83,3 +84,28 @@ def test_unknown_keys_in_a_configuration_are_refused(tmp_path):
     path.write_text('name = "x"\n[fit]\nlearningrate = 1.0\n')
     with pytest.raises(RequestError, match="learningrate"):
         read_config(path)
+
+
+def test_match_rate_on_fixed_validation_rows_is_in_the_log(prepared, tmp_path):
+    config = replace(settings(40), match_rows=3, match_every_epochs=1, match_steps=2)
+    train(config, data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(line["validation"]["n"] == 3 and 0 <= line["validation"]["match_rate"] <= 1 for line in lines)
+
+
+def test_sizes_are_drawn_as_often_as_their_work_allows(prepared):
+    n_atoms = torch.tensor([1, 5, 10, 20])
+    assert size_repeats(n_atoms, 1.0).tolist() == pytest.approx([2.0, 2.0, 1.0, 45 / 190])
+    assert size_repeats(n_atoms, 0.0).tolist() == [1.0] * 4
+    data = load_prepared(prepared)["train"]
+    repeats = torch.where(data.n_atoms == 5, 2.0, 0.0)
+    drawn = [batch.n_atoms for batch in epoch_batches(data, 4, torch.Generator().manual_seed(0), repeats)]
+    assert torch.cat(drawn).tolist() == [5] * 10  # five crystals of five atoms, twice each, and nothing else
+
+
+def test_an_annealed_slice_ends_at_rate_zero_and_the_next_one_starts_anew(prepared, tmp_path):
+    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    trainer, _, _ = train(settings(10**9), **run, minutes=0.05, anneal=True)
+    assert trainer.learning_rate() == pytest.approx(0, abs=1e-9)
+    again, _, _ = train(settings(10**9), **run, minutes=0.01, resume=True)
+    assert again.step > trainer.step and again.learning_rate() == settings(1).fit.learning_rate
