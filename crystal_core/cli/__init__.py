@@ -12,6 +12,7 @@ COMMANDS = {
     "predict-structure": ("predict_structure", "predict_structure"),
     "analyse": ("analyse", "analyse"),
     "evaluate csp": ("evaluate", "csp"),
+    "evaluate csp-samplers": ("evaluate", "csp_samplers"),
     "benchmark sampling": ("benchmark", "sampling"),
     "benchmark train": ("benchmark", "train"),
     "data prepare": ("data", "prepare"),

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, say
 
-CHUNK = 64
+DATA = typer.Option("--data", help="Parquet file of the data schema, or CSV with CIFs.")
+LIMIT = typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")
+START_TIME = typer.Option("--start-time", min=0.001, max=1.0, help="Where the refinement of a prototype starts; default: the card's.")
+CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @command
 def csp(
-    data: Annotated[Path, typer.Option("--data", help="Parquet file of the data schema.")],
+    data: Annotated[Path, DATA],
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
     split: Annotated[str, typer.Option("--split")] = "val",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")] = None,
+    limit: Annotated[int | None, LIMIT] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
     sampler: Annotated[str, typer.Option("--sampler")] = "fast",
-    steps: Annotated[int | None, typer.Option("--steps")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
+    start: Annotated[str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")] = "noise",
+    start_time: Annotated[float | None, START_TIME] = None,
+    structures: Annotated[Path | None, typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead.")] = None,
+    seen: Annotated[Path | None, typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     device: Device = "auto",
     seed: Seed = 0,
@@ -30,61 +37,121 @@ def csp(
     json: Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
-    import numpy as np
-    import torch
-    from pymatgen.core import Lattice, Structure
-
-    from crystal_core.datasets.rows import read_rows
-    from crystal_core.errors import RequestError
     from crystal_core.evaluation.csp import judge_all, summarise
-    from crystal_core.registry.store import load_generator
-    from crystal_core.requests import GenerationRequest
-    from crystal_core.structures import to_structures
+    from crystal_core.requests import check_choice
+    from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
-    if threads:
-        torch.set_num_threads(threads)
-    rows = list(read_rows(data, split))
-    if not rows:
-        raise RequestError(f"{data.name} has no rows in the split '{split}'.")
-    order = np.random.default_rng(0).permutation(len(rows))[: limit or len(rows)]
-    # alike sizes together: an equal-size chunk is the fastest
-    order = sorted(order, key=lambda i: len(rows[i].atomic_numbers))
-    generator = load_generator(model, device)
-    candidates: list[list[Structure | None]] = []
-    calls = 0
-    seed = 0 if seed is None else seed
-    for first in range(0, len(order), CHUNK):
-        part = [rows[i] for i in order[first : first + CHUNK]]
-        compositions = tuple(tuple(int(z) for z in row.atomic_numbers) for row in part for _ in range(samples))
-        request = GenerationRequest(
-            compositions=compositions, sampler=sampler, steps=steps, seed=seed + first, frame_every=5000,
-        )  # type: ignore[arg-type]  # fmt: skip
-        frame = None
-        for frame in generator.sample(request):
-            calls += 1
-        structures = to_structures(frame.crystals)
-        candidates += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
-        if not quiet:
-            say(f"{min(first + CHUNK, len(order))}/{len(order)} sampled, {time.monotonic() - began:.0f} s")
-    sampled = time.monotonic() - began
-    references = [
-        Structure(Lattice(rows[i].lattice), rows[i].atomic_numbers.tolist(), rows[i].frac_coords) for i in order
-    ]
-    seen = getattr(generator, "seen_formulas", None) or generator.card.extra.get("seen_formulas")
-    report = summarise(judge_all(references, candidates, workers=workers), seen)
-    settings = generator.settings(GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps)) if hasattr(generator, "settings") else None
-    report |= {
-        "seconds": round(time.monotonic() - began, 1),
-        "seconds_sampling": round(sampled, 1),
-        "settings": {
-            "model": model, "data": data.name, "split": split, "limit": limit, "samples": samples, "seed": seed,
-            "sampler": settings.name if settings else sampler, "steps": settings.steps if settings else steps,
-            "network_calls_per_sample": settings.steps * settings.calls_per_step if settings else 0,
-            "oxidation_states": "smact14", "fingerprint_filter": "not applied",
-        },
+    seed = seed or 0
+    check_choice("start", start, ("noise", "prototype"))
+    references = evaluate_csp.read_references(data, split, limit)
+    formulas = evaluate_csp.training_formulas(seen) if seen else None
+    settings: dict[str, Any] = {
+        "model": model, "data": data.name, "split": split, "limit": limit, "samples": samples, "seed": seed,
+        "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)", "oxidation_states": "smact14",
     }  # fmt: skip
+    if structures is not None:
+        candidates = evaluate_csp.read_candidates(structures, references)
+        settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}
+        sampled = time.monotonic() - began
+    else:
+        generator = _load(model, device, threads)
+        time_of_start = None
+        if start == "prototype":
+            time_of_start = start_time or generator.card.sampling.get("prototype_start_time", 0.3)
+        drawn = evaluate_csp.draw_candidates(
+            generator, references, samples=samples, sampler=sampler, steps=steps, seed=seed, start_time=time_of_start,
+            say=None if quiet else say,
+        )  # fmt: skip
+        candidates, sampled = drawn.candidates, drawn.seconds
+        formulas = formulas or getattr(generator, "seen_formulas", None)
+        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | _used(generator, sampler, steps)
+        if time_of_start:
+            settings["start_time"] = time_of_start
+    report = summarise(judge_all([r.structure for r in references], candidates, workers=workers), formulas)
+    report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
     if json:
         emit(report)
     else:
-        typer.echo(f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']}  n {report['n']}")
+        typer.echo(f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}")
+
+
+@command
+def csp_samplers(
+    data: Annotated[Path, DATA],
+    model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
+    split: Annotated[str, typer.Option("--split")] = "val",
+    limit: Annotated[int | None, LIMIT] = 300,
+    samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
+    calls: Annotated[str, typer.Option("--calls", help="Network calls per crystal, comma separated.")] = ",".join(map(str, CALLS)),
+    start_time: Annotated[float | None, START_TIME] = None,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Keep the table on the model's card.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    device: Device = "auto",
+    seed: Seed = 0,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Match rate and RMSE against network calls for each sampler, from the same seeds; with --start-time from prototypes."""
+    from crystal_core.errors import RequestError
+    from crystal_core.workflows import evaluate_csp
+
+    began = time.monotonic()
+    try:
+        budgets = [int(part) for part in calls.split(",")]
+    except ValueError:
+        raise RequestError(f"--calls takes whole numbers with commas between them, not '{calls}'.") from None
+    if min(budgets) < 2:
+        raise RequestError("--calls starts at 2: the predictor–corrector needs two calls a step.")
+    references = evaluate_csp.read_references(data, split, limit)
+    rows = evaluate_csp.compare_samplers(
+        _load(model, device, threads), references, samplers=samplers.split(","), calls=budgets, seed=seed or 0, workers=workers,
+        start_time=start_time, say=None if quiet else say,
+    )  # fmt: skip
+    report = {
+        "rows": rows, "seconds": round(time.monotonic() - began, 1),
+        "settings": {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed or 0, "start_time": start_time},
+    }  # fmt: skip
+    if write_card:
+        _keep_table(model, report)
+    if json:
+        emit(report)
+    else:
+        for row in rows:
+            typer.echo(f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % {row['ci95']}  RMSE {row['rmse']}")
+
+
+def _load(model: str, device: str, threads: int | None) -> Any:
+    import torch
+
+    from crystal_core.registry.store import load_generator
+
+    if threads:
+        torch.set_num_threads(threads)
+    return load_generator(model, device)
+
+
+def _used(generator: Any, sampler: str, steps: int | None) -> dict[str, Any]:
+    """The sampler and steps that the words "fast" and "default" stood for."""
+    from crystal_core.requests import GenerationRequest
+
+    if not hasattr(generator, "settings"):
+        return {"sampler": "none"}
+    settings = generator.settings(GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps))
+    return {"sampler": settings.name, "steps": settings.steps}
+
+
+def _keep_table(model: str, report: dict[str, Any]) -> None:
+    from crystal_core.registry.store import find_card
+    from crystal_core.registry.write import write_card
+
+    card = find_card(model)
+    rows, settings = report["rows"], report["settings"]
+    if card.folder is None or not rows:
+        return
+    columns = {key: [row[key] if row[key] is not None else "" for row in rows] for key in ("sampler", "network_calls", "match_rate", "rmse")}
+    origin = "noise" if settings["start_time"] is None else f"prototypes at t = {settings['start_time']}"
+    columns["protocol"] = f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
+    columns["command"] = f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model}"
+    write_card(card.folder, {"sampling": {"table": columns}})

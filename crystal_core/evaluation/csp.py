@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -42,9 +45,9 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
     from crystal_core.evaluation.validity import is_charge_balanced, is_structurally_valid
 
     matcher = StructureMatcher(**MATCHER)
-    # DiffCSP filters the reference too where one candidate is drawn
     composition = is_charge_balanced(tuple(sorted((e.symbol, round(n)) for e, n in reference.composition.items())))
-    smact_open = composition and (len(candidates) > 1 or is_structurally_valid(reference))
+    # DiffCSP filters the reference too where one candidate is drawn
+    reference_passes: bool | None = True if len(candidates) > 1 else None
     best: float | None = None
     best_smact: float | None = None
     failed = 0
@@ -59,11 +62,37 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
             found = None
         if found is not None:
             best = found[0] if best is None else min(best, found[0])
-            if smact_open:
-                best_smact = best
+            if composition and has_fingerprint(candidate):
+                if reference_passes is None:
+                    reference_passes = is_structurally_valid(reference) and has_fingerprint(reference)
+                if reference_passes:
+                    best_smact = found[0] if best_smact is None else min(best_smact, found[0])
     return Outcome(
         n_atoms=len(reference), formula=reference.composition.reduced_formula, structural=best, smact=best_smact, failed=failed
     )
+
+
+def has_fingerprint(structure: Structure) -> bool:
+    """Whether CrystalNN finds neighbours for every site, as the "ops" site fingerprint of DiffCSP's filter needs."""
+    from pymatgen.analysis.local_env import CrystalNN
+
+    finder = CrystalNN(distance_cutoffs=None, x_diff_weight=0)
+    try:
+        with time_limit(PAIR_SECONDS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return all(finder.get_nn_data(structure, i).all_nninfo for i in range(len(structure)))
+    except Exception:  # noqa: BLE001 (the published script catches everything too: no fingerprint, not valid)
+        return False
+
+
+def bootstrap_mean(values: Sequence[float], repeats: int = 2000) -> tuple[float, float] | None:
+    """95 % percentile interval of a mean by resampling (seed 0); None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    rng = np.random.default_rng(0)
+    means = np.asarray(values)[rng.integers(0, len(values), (repeats, len(values)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return round(float(low), 4), round(float(high), 4)
 
 
 @contextmanager
@@ -132,9 +161,11 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 def _rates(values: Sequence[float | None]) -> dict[str, Any]:
     matched = [v for v in values if v is not None]
     low, high = wilson(len(matched), len(values))
+    interval = bootstrap_mean(matched)
     return {
         "match_rate": round(len(matched) / max(1, len(values)), 4),
         "rmse": round(sum(matched) / len(matched), 4) if matched else None,
+        "rmse_ci95": list(interval) if interval else None,
         "n": len(values),
         "ci95": [round(low, 4), round(high, 4)],
     }

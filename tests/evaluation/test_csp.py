@@ -3,7 +3,7 @@
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.evaluation.csp import Outcome, judge, summarise, wilson
+from crystal_core.evaluation.csp import Outcome, bootstrap_mean, has_fingerprint, judge, summarise, wilson
 
 
 def perovskite(b="Ti", shift=0.0):
@@ -62,3 +62,17 @@ def test_report_counts_by_size_and_by_seen_formula():
 def test_wilson_interval_against_a_textbook_value():
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == 1 and wilson(0, 0) == (0.0, 1.0)
+
+
+def test_the_interval_of_the_rmse_is_that_of_a_mean():
+    values = [0.1] * 50 + [0.3] * 50
+    low, high = bootstrap_mean(values)
+    assert low < 0.2 < high and high - low == pytest.approx(2 * 1.96 * 0.01, rel=0.15)  # standard error 0.1 / sqrt(100)
+    assert bootstrap_mean([0.1]) is None
+
+
+def test_the_second_filter_needs_neighbours_for_every_site(monkeypatch):
+    assert has_fingerprint(perovskite())
+    monkeypatch.setattr("crystal_core.evaluation.csp.has_fingerprint", lambda _: False)
+    outcome = judge(perovskite(), [perovskite()])
+    assert outcome.structural == pytest.approx(0, abs=1e-6) and outcome.smact is None

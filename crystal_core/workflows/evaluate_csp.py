@@ -1,0 +1,191 @@
+"""Measure structure prediction on a table of known crystals: draw candidates for each composition, judge, summarise.
+
+The protocol is :mod:`crystal_core.evaluation.csp`; this file reads references, runs a generator over them (from noise or
+from the nearest known prototypes) or takes candidates from files, and compares samplers at equal numbers of network calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.requests import GenerationRequest
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.protocols import Generator
+
+CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
+MAX_FILES = 100
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One known crystal: what is to be found."""
+
+    id: str
+    atomic_numbers: tuple[int, ...]
+    structure: Structure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Candidates per reference (None = could not be decoded), and what they cost."""
+
+    candidates: list[list[Structure | None]]
+    calls_per_sample: int
+    seconds: float
+
+
+def read_references(data: Path, split: str | None, limit: int | None) -> list[Reference]:
+    """The rows of a split, or a fixed random subset (seed 0) of ``limit`` rows, in order of size.
+
+    Raises:
+        RequestError: there are no such rows.
+    """
+    import numpy as np
+    from pymatgen.core import Lattice, Structure
+
+    from crystal_core.datasets.rows import read_rows
+
+    rows = list(read_rows(data, split))
+    if not rows:
+        raise RequestError(f"{data.name} has no rows in the split '{split}'.")
+    order = np.random.default_rng(0).permutation(len(rows))[: limit or len(rows)]
+    # alike sizes together: an equal-size batch is the fastest
+    chosen = [rows[i] for i in sorted(order, key=lambda i: len(rows[i].atomic_numbers))]
+    return [
+        Reference(
+            id=row.id, atomic_numbers=tuple(int(z) for z in row.atomic_numbers),
+            structure=Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords),
+        )
+        for row in chosen
+    ]  # fmt: skip
+
+
+def draw_candidates(
+    generator: Generator, references: Sequence[Reference], *, samples: int = 1, sampler: str = "fast", steps: int | None = None,
+    seed: int = 0, start_time: float | None = None, say: Say | None = None,
+) -> Drawn:  # fmt: skip
+    """Candidates for every reference, in order.
+
+    Args:
+        start_time: None starts from noise; a time in (0, 1] starts there from the nearest known prototypes (the k-th
+            sample from the k-th nearest). A composition without a known prototype then has no candidate.
+    """
+    from crystal_core.structures import to_structures
+
+    began = time.monotonic()
+    prototypes = None
+    if start_time is not None:
+        from crystal_core.registry.store import load_generator
+
+        prototypes = load_generator("prototype", "cpu")
+    found: list[list[Structure | None]] = []
+    calls = 0
+    for first in range(0, len(references), CHUNK):
+        part = references[first : first + CHUNK]
+        compositions = tuple(reference.atomic_numbers for reference in part for _ in range(samples))
+        options: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
+        if prototypes is None:
+            crystals, calls = _run(generator, GenerationRequest(compositions=compositions, **options))
+            structures = to_structures(crystals)
+        else:
+            structures, calls = _refine(generator, prototypes, compositions, start_time, options)
+        found += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
+        if say:
+            say(f"{min(first + CHUNK, len(references))}/{len(references)} sampled, {time.monotonic() - began:.0f} s")
+    return Drawn(candidates=found, calls_per_sample=calls, seconds=time.monotonic() - began)
+
+
+def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
+    frame = None
+    for frame in generator.sample(request):  # noqa: B007 (only the last frame counts)
+        pass
+    assert frame is not None
+    return frame.crystals, getattr(generator, "network_calls", 0)
+
+
+def _refine(
+    generator: Generator, prototypes: Generator, compositions: tuple[tuple[int, ...], ...], start_time: float | None, options: dict[str, Any]
+) -> tuple[list[Structure | None], int]:
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.structures import to_structures
+
+    placed, _ = _run(prototypes, GenerationRequest(compositions=compositions))
+    usable = [i for i, structure in enumerate(to_structures(placed)) if structure is not None]
+    structures: list[Structure | None] = [None] * len(compositions)
+    if not usable:
+        return structures, 0
+    cells = list(placed)
+    request = GenerationRequest(
+        compositions=tuple(compositions[i] for i in usable), start=CrystalBatch.concat([cells[i] for i in usable]),
+        start_time=start_time, **options,
+    )  # fmt: skip
+    crystals, calls = _run(generator, request)
+    for i, structure in zip(usable, to_structures(crystals), strict=True):
+        structures[i] = structure
+    return structures, calls
+
+
+def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[Structure | None]]:
+    """Candidates from files: ``<id>.cif``, or ``<id>_1.cif``, ``<id>_2.cif`` … for several per reference.
+
+    A file that cannot be read is a failed candidate.
+
+    Raises:
+        RequestError: no file carries the id of any reference.
+    """
+    from crystal_core.structures import parse_text
+
+    found: list[list[Structure | None]] = []
+    for reference in references:
+        names = [folder / f"{reference.id}.cif", *(folder / f"{reference.id}_{k}.cif" for k in range(1, MAX_FILES + 1))]
+        structures: list[Structure | None] = []
+        for path in (name for name in names if name.is_file()):
+            try:
+                structures.append(parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name))
+            except StructureParseError:
+                structures.append(None)
+        found.append(structures or [None])
+    if not any(structure is not None for structures in found for structure in structures):
+        wanted = f"{references[0].id}.cif" if references else "<id>.cif"
+        raise RequestError(f"{folder.name} holds no readable candidate; name the files after the rows of the data, such as {wanted}.")
+    return found
+
+
+def training_formulas(prepared: Path) -> frozenset[str]:
+    """Reduced formulas of the training rows of a prepared file, for seen and unseen formulas apart."""
+    from pymatgen.core import Composition
+
+    from crystal_core.training.data import load_prepared
+
+    return frozenset(Composition(formula).reduced_formula for formula in set(load_prepared(prepared)["train"].formulas))
+
+
+def compare_samplers(
+    generator: Generator, references: Sequence[Reference], *, samplers: Sequence[str], calls: Sequence[int], seed: int = 0,
+    workers: int = 2, start_time: float | None = None, say: Say | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Match rate and RMSE of every sampler at every number of network calls, all from the same seeds."""
+    from crystal_core.evaluation.csp import judge_all, summarise
+    from crystal_core.generators.kldm.samplers import SamplerSettings
+
+    rows = []
+    for sampler in samplers:
+        for budget in calls:
+            steps = budget // SamplerSettings(name=sampler).calls_per_step
+            drawn = draw_candidates(generator, references, sampler=sampler, steps=steps, seed=seed, start_time=start_time)
+            report = summarise(judge_all([r.structure for r in references], drawn.candidates, workers=workers))
+            row = {"sampler": sampler, "network_calls": drawn.calls_per_sample, "steps": steps}
+            row |= {key: report[key] for key in ("match_rate", "rmse", "n", "ci95")} | {"seconds": round(drawn.seconds, 1)}
+            rows.append(row)
+            if say:
+                say(f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, RMSE {row['rmse']}, {row['seconds']} s")
+    return rows

@@ -1,0 +1,90 @@
+"""Measuring structure prediction: candidates from a model, from prototypes and from files, on a table made here."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.errors import RequestError
+from crystal_core.registry.store import load_generator
+from crystal_core.workflows import evaluate_csp
+
+CELLS = {
+    "x-1": Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+    "x-2": Structure(Lattice.cubic(4.0), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+}  # fmt: skip
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = [
+        {
+            "material_id": name, "formula": cell.composition.reduced_formula, "n_atoms": len(cell), "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]), "frac_coords": cell.frac_coords.ravel(), "split": "val",
+        }
+        for name, cell in CELLS.items()
+    ]  # fmt: skip
+    path = tmp_path / "cells.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def evaluate(*arguments):
+    result = CliRunner().invoke(build_app(), ["evaluate", *map(str, arguments)])
+    return result.exit_code, result
+
+
+def test_perfect_files_match_and_a_broken_one_fails(table, tmp_path):
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    CELLS["x-1"].to(filename=str(folder / "x-1.cif"))
+    (folder / "x-2.cif").write_text("data_nothing")
+    code, result = evaluate("csp", "--data", table, "--structures", folder, "--json", "--quiet")
+    report = json.loads(result.stdout)
+    assert code == 0 and (report["match_rate"], report["rmse"], report["n_failed"]) == (0.5, 0.0, 1)
+    assert report["filter"]["smact"]["match_rate"] == 0.5
+
+
+def test_files_under_other_names_are_refused(table, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestError, match=r"x-[12]\.cif"):
+        evaluate_csp.read_candidates(tmp_path / "empty", evaluate_csp.read_references(table, "val", None))
+
+
+def test_candidates_keep_the_composition_and_the_seed(table):
+    model = load_generator("kldm-csp-perov5", "cpu")
+    references = evaluate_csp.read_references(table, "val", None)
+    first, again = (evaluate_csp.draw_candidates(model, references, samples=2, sampler="em", steps=30) for _ in range(2))
+    assert [len(part) for part in first.candidates] == [2, 2] and first.calls_per_sample == 30
+    for reference, part, repeated in zip(references, first.candidates, again.candidates, strict=True):
+        for structure, twin in zip(part, repeated, strict=True):
+            assert structure.composition == reference.structure.composition
+            assert np.allclose(structure.frac_coords, twin.frac_coords)
+
+
+def test_a_short_refinement_of_a_prototype_stays_near_it(table):
+    model = load_generator("kldm-csp-perov5", "cpu")
+    references = evaluate_csp.read_references(table, "val", None)
+    drawn = evaluate_csp.draw_candidates(model, references, sampler="ode", steps=2, start_time=0.002)
+    for reference, (structure,) in zip(references, drawn.candidates, strict=True):
+        assert reference.structure.matches(structure)  # both are cubic perovskites, and so is their nearest prototype
+
+
+def test_samplers_are_compared_at_equal_network_calls(table):
+    code, result = evaluate(
+        "csp-samplers", "--data", table, "--model", "kldm-csp-perov5", "--samplers", "em,pc", "--calls", "4,8", "--json", "--quiet"
+    )
+    report = json.loads(result.stdout)
+    assert code == 0
+    assert [(row["sampler"], row["network_calls"], row["steps"]) for row in report["rows"]] == [
+        ("em", 4, 4), ("em", 8, 8), ("pc", 4, 2), ("pc", 8, 4),
+    ]  # fmt: skip
+
+
+def test_a_wrong_number_of_calls_is_one_sentence(table):
+    code, result = evaluate("csp-samplers", "--data", table, "--calls", "ten")
+    assert code == 2 and "ten" in result.stderr
