@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork, use_onednn
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
@@ -29,6 +30,11 @@ def benchmark_sampling(
     fast = FastPairNetwork(network, species, n, getattr(torch, dtype))
     seconds = _median(lambda: fast(0.5, frac, velocity, lattice), repeats, place)
     report = _report(seconds, batch, place) | {"product": "oneDNN" if use_onednn() else "default", "dtype": dtype}
+    work, peak = _gflop_per_call(network.config, batch, n_atoms), _product_gflops(network.config.hidden_dim, getattr(torch, dtype), place)
+    report |= {
+        "gflop_per_call": round(work, 1), "product_gflops_per_second": round(peak),
+        "share_of_product_speed": round(work / seconds / peak, 2),
+    }  # fmt: skip
     if reference:
         packing, t = pack(n), torch.full((batch,), 0.5, device=place)
         with torch.inference_mode():
@@ -61,6 +67,8 @@ def _case(size: str, batch: int, n_atoms: int, device: str, threads: int | None)
     if threads:
         torch.set_num_threads(threads)
     place = pick_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
     generator = torch.Generator().manual_seed(0)
     atoms = batch * n_atoms
     network = PairNetwork(SIZES[size]).to(place)
@@ -69,6 +77,29 @@ def _case(size: str, batch: int, n_atoms: int, device: str, threads: int | None)
         torch.randint(1, 90, (atoms,), generator=generator), torch.randn((batch, 6), generator=generator),
     )  # fmt: skip
     return network, torch.full((batch,), n_atoms, device=place), *(x.to(place) for x in tensors), place
+
+
+def _gflop_per_call(config: PairNetworkConfig, batch: int, n_atoms: int) -> float:
+    """Matrix products of one call in the inference form: features once per pair, the second edge map once per edge."""
+    hidden, features = config.hidden_dim, 3 * config.n_frequencies
+    pairs, atoms = batch * n_atoms * (n_atoms - 1) // 2, batch * n_atoms
+    per_pair = 2 * features * hidden + 2 * hidden * hidden
+    per_atom = (3 + 1 + 1) * hidden * hidden
+    return 2e-9 * config.n_layers * (pairs * per_pair + atoms * per_atom)
+
+
+def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> float:
+    """What this machine reaches on the largest of these products alone: the ceiling of a call."""
+    x, w = torch.randn((8000, hidden), dtype=dtype, device=place), torch.randn((hidden, hidden), dtype=dtype, device=place)
+    packed = torch.ops.mkldnn._reorder_linear_weight(w, None) if place.type == "cpu" and use_onednn() else None
+    out = torch.empty_like(x)
+
+    def product() -> object:
+        if packed is not None:
+            return torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")
+        return torch.mm(x, w, out=out)
+
+    return 2e-9 * 8000 * hidden * hidden / _median(product, 9, place)
 
 
 def _median(function: Callable[[], object], repeats: int, place: torch.device) -> float:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.networks.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +91,8 @@ class Trainer:
         self.dtype = pick_dtype(config.precision, device)
         self._compiled = torch.compile(self.network, dynamic=True) if config.compile else self.network
         folder.mkdir(parents=True, exist_ok=True)
+        if device.type == "cpu":
+            keep_freed_memory()
 
     def learning_rate(self) -> float:
         """Warm-up, then constant, then a cosine to zero over the last part of the plan."""

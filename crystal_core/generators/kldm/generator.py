@@ -13,6 +13,7 @@ from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, LatentState, SamplerSettings
 from crystal_core.generators.kldm.weights import load_weights
+from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
@@ -42,6 +43,8 @@ class KldmGenerator:
         self.card, self.codec, self.process, self.device = card, codec, process, device
         self.network = network.to(device).eval().requires_grad_(False)
         self.network_calls = 0
+        if device.type == "cpu":
+            keep_freed_memory()
 
     def settings(self, request: GenerationRequest) -> SamplerSettings:
         """The sampler and step count this request means for this model."""
