@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-st.set_page_config(page_title="Crystal Studio", page_icon=":material/diamond:", layout="wide")
+st.set_page_config(page_title="Crystal Studio", page_icon="static/icon.png", layout="wide")
 st.navigation(
     [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),

@@ -1,48 +1,50 @@
-"""Structure → draw-ready JSON: atoms with boundary images, bonds, polyhedra, cell edges, legend, a sentence. Pure."""
+"""Structure → draw-ready JSON. Pure: no drawing, no page.
+
+A *scene* is periodic: the sites of one cell, bonds and coordination polyhedra with the cell offsets of their ends. The
+viewer repeats it in the browser; :func:`expand` does the same in Python for notebooks, files and tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.scene_style import METALS, bond_lengths, electronegativity, palettes, radii, symbol_of
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FACE = 1e-3  # fractional distance from a face at which an atom is repeated on the opposite one
-BOND_FACTOR = 1.15
-MAX_DRAWN = 4000
+MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
+MAX_DRAWN = 6000
+CELL_KINDS = ("as given", "primitive", "conventional", "Niggli")
 CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=float)
 EDGES = [(i, j) for i in range(8) for j in range(i + 1, 8) if np.abs(CORNERS[i] - CORNERS[j]).sum() == 1]
 
 
-def build_scene(structure: Structure, *, supercell: tuple[int, int, int] = (1, 1, 1), sentence: str = "") -> dict[str, Any]:
-    """Everything a viewer draws of one crystal; positions in Å, Cartesian.
+def build_scene(structure: Structure, *, sentence: str = "") -> dict[str, Any]:
+    """Everything a viewer needs of one crystal.
 
     Returns:
-        atoms: [{x, y, z, e, c, r, site}], bonds: [[i, j]], polyhedra: [{c, points, faces}], cell: [[p, q]],
-        legend: [{e, c, n}], axes: rows of the lattice, sentence: text for screen readers.
+        lattice: rows a, b, c in Å; sites: [{f: [3] in [0, 1), e, r}]; bonds: [[i, j, n1, n2, n3]], atom i of the cell to
+        atom j of the cell n away; polyhedra: [{i, corners: [[j, n1, n2, n3]], faces: [[3]]}]; legend: [{e, n}];
+        palettes: name → element → colour; sentence: text for screen readers.
     """
-    if supercell != (1, 1, 1):
-        structure = structure * supercell
     symbols = [site.specie.symbol for site in structure]
-    scene = _frame(structure.lattice.matrix, symbols, structure.frac_coords % 1.0, images=len(structure) <= 500)
-    scene["bonds"], neighbours = _bonds(scene["atoms"])
-    scene["polyhedra"] = _polyhedra(scene["atoms"], neighbours, structure)
+    scene = _scene(np.asarray(structure.lattice.matrix), symbols, structure.frac_coords, polyhedra=True)
     scene["sentence"] = sentence or describe(structure)
     return scene
 
 
 def frame_scene(snapshot: Mapping[str, Any]) -> dict[str, Any]:
-    """A light scene of a snapshot (lattice, atomic_numbers, frac_coords) of a running sample: atoms and cell."""
-    symbols = [_symbols()[z] for z in snapshot["atomic_numbers"]]
-    scene = _frame(np.array(snapshot["lattice"]), symbols, np.array(snapshot["frac_coords"]) % 1.0, images=True)
-    scene["bonds"], _ = _bonds(scene["atoms"])
+    """The scene of a snapshot (lattice, atomic_numbers, frac_coords) of a running sample: no polyhedra, cheap."""
+    symbols = [symbol_of(z) for z in snapshot["atomic_numbers"]]
+    scene = _scene(np.array(snapshot["lattice"], dtype=float), symbols, np.array(snapshot["frac_coords"], dtype=float), polyhedra=False)
     counts = {s: symbols.count(s) for s in dict.fromkeys(symbols)}
-    scene |= {"polyhedra": [], "sentence": f"A forming cell of {len(symbols)} atoms: " + ", ".join(f"{n} {s}" for s, n in counts.items())}
+    scene["sentence"] = f"A forming cell of {len(symbols)} atoms: " + ", ".join(f"{n} {s}" for s, n in counts.items())
     return scene
 
 
@@ -55,106 +57,155 @@ def describe(structure: Structure) -> str:
     )
 
 
-def _frame(matrix: np.ndarray, symbols: Sequence[str], frac: np.ndarray, *, images: bool) -> dict[str, Any]:
-    colours, radii = _colours(), _radii()
-    atoms = []
-    for site, (symbol, f) in enumerate(zip(symbols, frac, strict=True)):
-        shifts = [[0, 1] if x < FACE else [-1, 0] if x > 1 - FACE else [0] for x in f] if images else [[0]] * 3
-        for shift in product(*shifts):
-            x, y, z = (f + np.array(shift)) @ matrix
-            atoms.append(
-                {"x": round(float(x), 4), "y": round(float(y), 4), "z": round(float(z), 4), "e": symbol, "c": colours[symbol],
-                 "r": radii[symbol], "site": site}
-            )  # fmt: skip
-    corners = CORNERS @ matrix
+def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Structure:
+    """The same crystal in another cell: "as given", "primitive", "conventional" (standardised) or "Niggli".
+
+    Args:
+        symprec: tolerance in Å of the symmetry search behind "primitive" and "conventional".
+
+    Raises:
+        RequestError: unknown kind, or no symmetry was found within the tolerance.
+    """
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    from crystal_core.errors import RequestError
+    from crystal_core.requests import check_choice
+
+    check_choice("cell", kind, CELL_KINDS)
+    if kind == "as given":
+        return structure
+    if kind == "Niggli":
+        return structure.get_reduced_structure("niggli")
+    try:
+        found = SpacegroupAnalyzer(structure, symprec=symprec)
+        return found.get_primitive_standard_structure() if kind == "primitive" else found.get_conventional_standard_structure()
+    except Exception as error:
+        raise RequestError(f"No {kind} cell: the symmetry search found nothing within {symprec} Å.") from error
+
+
+def expand(
+    scene: Mapping[str, Any], repeat: tuple[int, int, int] = (1, 1, 1), *, images: bool = True, complete: bool | None = None
+) -> dict[str, Any]:
+    """The atoms, bonds and polyhedra of a block of cells, Cartesian in Å.
+
+    Args:
+        images: repeat atoms on faces, edges and corners on the opposite ones.
+        complete: also draw the neighbours outside the block that coordination polyhedra need; None does so only where
+            no polyhedron would be complete without.
+
+    Returns:
+        atoms: [{p: [3], e, r, site}], bonds: [[k, l]] into atoms, polyhedra: [{e, points, faces}].
+    """
+    lattice = np.array(scene["lattice"])
+    atoms: list[dict[str, Any]] = []
+    index: dict[tuple[int, int, int, int], int] = {}
+
+    def add(i: int, n: tuple[int, int, int]) -> int:
+        key = (i, *n)
+        if key not in index:
+            site = scene["sites"][i]
+            index[key] = len(atoms)
+            atoms.append({"p": (np.array(site["f"]) + n) @ lattice, "e": site["e"], "r": site["r"], "site": i})
+        return index[key]
+
+    for i, site in enumerate(scene["sites"]):
+        for n in product(*(range(k + 1 if images and f < FACE else k) for f, k in zip(site["f"], repeat, strict=True))):
+            if len(atoms) < MAX_DRAWN:
+                add(i, n)
+    drawn = list(index)
+    bodies = {body["i"]: body for body in scene["polyhedra"]}
+    centres = [key for key in drawn if key[0] in bodies]
+
+    def corners(key: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
+        return [(j, key[1] + a, key[2] + b, key[3] + c) for j, a, b, c in bodies[key[0]]["corners"]]
+
+    if complete is None:
+        complete = bool(centres) and not any(all(c in index for c in corners(key)) for key in centres)
+    if complete:
+        for key in centres:
+            for j, *n in corners(key):
+                add(j, tuple(n))  # type: ignore[arg-type]
+    bonds = set()
+    for i, j, a, b, c in scene["bonds"]:
+        for key in [key for key in index if key[0] == i]:
+            other = (j, key[1] + a, key[2] + b, key[3] + c)
+            if other in index:
+                bonds.add(tuple(sorted((index[key], index[other]))))
+    polyhedra = [
+        {
+            "e": scene["sites"][key[0]]["e"], "points": [atoms[index[c]]["p"].tolist() for c in corners(key)],
+            "faces": bodies[key[0]]["faces"],
+        }
+        for key in centres if all(c in index for c in corners(key))
+    ]  # fmt: skip
+    for atom in atoms:
+        atom["p"] = atom["p"].round(4).tolist()
+    return {"atoms": atoms, "bonds": [list(pair) for pair in sorted(bonds)], "polyhedra": polyhedra}
+
+
+def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray, *, polyhedra: bool) -> dict[str, Any]:
+    frac = np.mod(frac_coords, 1.0)
+    frac[frac > 1.0 - FACE] = 0.0  # a site at 0.9999 is the one at 0: it belongs on all faces it touches
+    size = radii()
+    bonds = _bonds(lattice, symbols, frac) if len(symbols) <= MAX_BONDED_SITES else []
+    shown = dict.fromkeys(symbols)
     return {
-        "atoms": atoms[:MAX_DRAWN],
-        "cell": [[corners[i].round(4).tolist(), corners[j].round(4).tolist()] for i, j in EDGES],
-        "legend": [{"e": s, "c": colours[s], "n": list(symbols).count(s)} for s in dict.fromkeys(symbols)],
-        "axes": matrix.round(4).tolist(),
+        "lattice": lattice.round(5).tolist(),
+        "sites": [{"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]} for e, f in zip(symbols, frac, strict=True)],
+        "bonds": bonds,
+        "polyhedra": _polyhedra(lattice, symbols, frac, bonds) if polyhedra else [],
+        "legend": [{"e": e, "n": list(symbols).count(e)} for e in shown],
+        "palettes": palettes(tuple(shown)),
     }
 
 
-def _bonds(atoms: list[dict[str, Any]]) -> tuple[list[list[int]], dict[int, list[int]]]:
-    """Drawn atoms closer than 1.15 × the sum of covalent radii, never metal to metal."""
-    metals = _metals()
-    points = np.array([[a["x"], a["y"], a["z"]] for a in atoms]) if atoms else np.zeros((0, 3))
-    bonds: list[list[int]] = []
-    neighbours: dict[int, list[int]] = {i: [] for i in range(len(atoms))}
-    if not 0 < len(atoms) <= 1500:
-        return bonds, neighbours
-    radii = np.array([_covalent()[a["e"]] for a in atoms])
-    metal = np.array([a["e"] in metals for a in atoms])
-    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    near = (distance < BOND_FACTOR * (radii[:, None] + radii[None])) & (distance > 0.4) & ~(metal[:, None] & metal[None])
-    for i, j in zip(*np.nonzero(np.triu(near, 1)), strict=True):
-        bonds.append([int(i), int(j)])
-        neighbours[int(i)].append(int(j))
-        neighbours[int(j)].append(int(i))
-    return bonds, neighbours
+def _bonds(lattice: np.ndarray, symbols: Sequence[str], frac: np.ndarray) -> list[list[int]]:
+    """Every bond once: nearer than 1.15 × the sum of covalent radii, not metal to metal, not to a loosely held cation.
+
+    A metal with eight or more neighbours beside a metal with three to six is such a cation (Ba beside Ti in BaTiO3): its
+    contacts are no bonds to a chemist's eye and would hide the framework.
+    """
+    longest = bond_lengths(tuple(symbols))
+    reach = float(longest.max(initial=0.0))
+    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-3 or reach == 0.0:
+        return []
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    spans = [range(-n, n + 1) for n in np.minimum(2, np.ceil(reach / heights)).astype(int)]
+    offsets = np.array(list(product(*spans)))
+    metal = np.array([s in METALS for s in symbols])
+    found: list[tuple[int, int, int, int, int]] = []
+    for i in range(len(symbols)):
+        delta = (frac[None, :, :] + offsets[:, None, :] - frac[i]) @ lattice
+        distance = np.linalg.norm(delta, axis=-1)
+        near = (distance < longest[i]) & (distance > 0.4) & ~(metal[i] & metal)
+        found += [(i, int(j), *map(int, offsets[k])) for k, j in zip(*np.nonzero(near), strict=True)]
+    count = np.bincount([i for i, *_ in found], minlength=len(symbols))
+    frame = any(metal[i] and 3 <= count[i] <= 6 for i in range(len(symbols)))
+    loose = {i for i in range(len(symbols)) if frame and metal[i] and count[i] >= 8}
+    # each bond is found from both ends; keep the one that sorts first
+    return [
+        list(bond) for bond in found
+        if bond[0] not in loose and bond[1] not in loose and bond <= (bond[1], bond[0], -bond[2], -bond[3], -bond[4])
+    ]  # fmt: skip
 
 
-def _polyhedra(atoms: list[dict[str, Any]], neighbours: Mapping[int, list[int]], structure: Structure) -> list[dict[str, Any]]:
-    """Hulls of anions around metals whose whole coordination shell (of the periodic crystal) is among the drawn atoms."""
+def _polyhedra(lattice: np.ndarray, symbols: Sequence[str], frac: np.ndarray, bonds: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Hulls around the centres whose 4 to 12 neighbours are all more electronegative by at least 0.5 (Pauling)."""
     from scipy.spatial import ConvexHull, QhullError
 
-    metals, covalent = _metals(), _covalent()
-    shells: dict[int, int] = {}
+    chi = electronegativity()
+    around: dict[int, list[list[int]]] = {i: [] for i in range(len(symbols))}
+    for i, j, a, b, c in bonds:
+        around[i].append([j, a, b, c])
+        around[j].append([i, -a, -b, -c])
     found = []
-    for i, atom in enumerate(atoms):
-        around = [j for j in neighbours[i] if atoms[j]["e"] not in metals]
-        if atom["e"] not in metals or not 4 <= len(around) <= 12:
+    for i, corners in around.items():
+        if not 4 <= len(corners) <= 12 or any(chi[symbols[j]] - chi[symbols[i]] < 0.5 for j, *_ in corners):
             continue
-        site = atom["site"]
-        if site not in shells:
-            near = structure.get_neighbors(structure[site], 4.5)
-            shells[site] = sum(
-                n.specie.symbol not in metals and n.nn_distance < BOND_FACTOR * (covalent[atom["e"]] + covalent[n.specie.symbol]) for n in near
-            )
-        if len(around) < shells[site]:
-            continue
-        points = np.array([[atoms[j]["x"], atoms[j]["y"], atoms[j]["z"]] for j in around])
+        points = np.array([(frac[j] + n) @ lattice for j, *n in corners])
         try:
-            faces = ConvexHull(points).simplices
-        except QhullError:
+            hull = ConvexHull(points)
+        except QhullError:  # neighbours in one plane span no body
             continue
-        found.append({"c": atom["c"], "e": atom["e"], "points": points.tolist(), "faces": faces.tolist()})
+        found.append({"i": i, "corners": corners, "faces": hull.simplices.tolist()})
     return found
-
-
-@lru_cache(maxsize=1)
-def _symbols() -> dict[int, str]:
-    from pymatgen.core.periodic_table import Element
-
-    return {e.Z: e.symbol for e in Element if e.symbol not in ("D", "T")}
-
-
-@lru_cache(maxsize=1)
-def _colours() -> dict[str, str]:
-    """VESTA's colours, as pymatgen ships them."""
-    from pymatgen.vis.structure_vtk import EL_COLORS
-
-    table = EL_COLORS["VESTA"]
-    return {s: "#%02x%02x%02x" % tuple(int(x) for x in table.get(s, (150, 150, 150))) for s in _symbols().values()}
-
-
-@lru_cache(maxsize=1)
-def _radii() -> dict[str, float]:
-    """Drawn radii in Å: 0.4 × the atomic radius."""
-    from pymatgen.core.periodic_table import Element
-
-    return {s: round(0.32 * float(Element(s).atomic_radius or 1.4) + 0.12, 3) for s in _symbols().values()}
-
-
-@lru_cache(maxsize=1)
-def _covalent() -> dict[str, float]:
-    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
-
-    return {s: float(CovalentRadius.radius.get(s, 1.5)) for s in _symbols().values()}
-
-
-@lru_cache(maxsize=1)
-def _metals() -> frozenset[str]:
-    from pymatgen.core.periodic_table import Element
-
-    return frozenset(s for s in _symbols().values() if Element(s).is_metal)

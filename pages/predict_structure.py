@@ -13,7 +13,7 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import structure_from_record
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import StructurePredictionRequest, to_json
-from crystal_core.scene import build_scene, frame_scene
+from crystal_core.scene import frame_scene
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.detail import show_structure
 from pages._ui.errors import guard

@@ -1,27 +1,89 @@
-"""What is drawn of cubic BaTiO3, counted by hand."""
+"""What is drawn of well-known crystals, counted by hand."""
 
+import numpy as np
+import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.scene import build_scene, frame_scene
+from crystal_core.errors import RequestError
+from crystal_core.scene import build_scene, cell_choice, expand, frame_scene
 
 BATIO3 = Structure(Lattice.cubic(4.01), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
+SPINEL = Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.083), ["Mg", "Al", "O"], [[0] * 3, [0.625] * 3, [0.3874] * 3])
+SILICON = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.431), ["Si"], [[0, 0, 0]])
+COPPER = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
+CSCL = Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3])
 
 
-def test_batio3_has_its_images_bonds_and_octahedron():
-    scene = build_scene(BATIO3)
-    elements = [a["e"] for a in scene["atoms"]]
+def bonds_per_site(structure, element):
+    scene = build_scene(structure)
+    site = next(i for i, s in enumerate(scene["sites"]) if s["e"] == element)
+    return sum((i == site) + (j == site) for i, j, *_ in scene["bonds"])
+
+
+def test_batio3_has_its_images_bonds_and_octahedron_and_a_free_barium():
+    drawn = expand(build_scene(BATIO3))
+    elements = [a["e"] for a in drawn["atoms"]]
     assert (elements.count("Ba"), elements.count("Ti"), elements.count("O")) == (8, 1, 6)
-    pairs = sorted("".join(sorted((elements[i], elements[j]))) for i, j in scene["bonds"])
-    assert pairs.count("OTi") == 6 and "BaTi" not in pairs
-    assert [p["e"] for p in scene["polyhedra"]].count("Ti") == 1
-    assert len(scene["cell"]) == 12 and "BaTiO3" in scene["sentence"]
+    pairs = ["".join(sorted((elements[i], elements[j]))) for i, j in drawn["bonds"]]
+    assert sorted(pairs) == ["OTi"] * 6
+    assert [p["e"] for p in drawn["polyhedra"]] == ["Ti"] and len(drawn["polyhedra"][0]["faces"]) == 8
 
 
-def test_frames_draw_without_pymatgen_structures():
-    scene = frame_scene({"lattice": BATIO3.lattice.matrix.tolist(), "atomic_numbers": [56, 22, 8, 8, 8], "frac_coords": BATIO3.frac_coords.tolist()})
-    assert len(scene["atoms"]) == 15 and scene["polyhedra"] == []
+@pytest.mark.parametrize(
+    ("structure", "element", "coordination"),
+    [(NACL, "Na", 6), (NACL, "Cl", 6), (RUTILE, "Ti", 6), (RUTILE, "O", 3), (SPINEL, "Mg", 4), (SPINEL, "Al", 6), (SPINEL, "O", 4),
+     (SILICON, "Si", 4), (COPPER, "Cu", 0), (CSCL, "Cs", 8), (BATIO3, "Ba", 0)],
+)  # fmt: skip
+def test_bonds_are_those_of_the_textbook(structure, element, coordination):
+    assert bonds_per_site(structure, element) == coordination
 
 
-def test_supercells_multiply_sites():
-    scene = build_scene(BATIO3, supercell=(2, 2, 2))
-    assert len({a["site"] for a in scene["atoms"]}) == 40
+def test_polyhedra_stand_on_the_less_electronegative_partner():
+    assert {SPINEL[body["i"]].specie.symbol for body in build_scene(SPINEL)["polyhedra"]} == {"Mg", "Al"}
+    assert build_scene(SILICON)["polyhedra"] == []
+
+
+def test_blocks_of_cells_hold_every_site_once_per_cell_without_images():
+    scene = build_scene(RUTILE)
+    drawn = expand(scene, (2, 1, 3), images=False, complete=False)
+    assert len(drawn["atoms"]) == 6 * len(RUTILE)
+    assert len(expand(scene, (2, 2, 2), images=False, complete=False)["bonds"]) > 8 * len(expand(scene, images=False, complete=False)["bonds"])
+
+
+def test_bonds_in_a_block_have_bonding_lengths():
+    drawn = expand(build_scene(SPINEL), (2, 1, 1))
+    for i, j in drawn["bonds"]:
+        assert 1.7 < np.linalg.norm(np.subtract(drawn["atoms"][i]["p"], drawn["atoms"][j]["p"])) < 2.1
+
+
+def test_a_primitive_cell_without_a_whole_polyhedron_gets_its_neighbours():
+    scene = build_scene(cell_choice(NACL, "primitive"))
+    assert len(expand(scene, complete=False)["polyhedra"]) < len(expand(scene, complete=True)["polyhedra"])
+    assert expand(scene)["polyhedra"]
+
+
+def test_a_site_just_below_one_is_drawn_on_every_face():
+    nudged = BATIO3.copy()
+    nudged.translate_sites([0], [-1e-5] * 3)
+    assert sum(a["e"] == "Ba" for a in expand(build_scene(nudged))["atoms"]) == 8
+
+
+def test_frames_draw_without_pymatgen_structures_and_survive_noise():
+    cell = {"lattice": BATIO3.lattice.matrix.tolist(), "atomic_numbers": [56, 22, 8, 8, 8], "frac_coords": BATIO3.frac_coords.tolist()}
+    scene = frame_scene(cell)
+    assert len(expand(scene)["atoms"]) == 15 and scene["polyhedra"] == []
+    flat = frame_scene(cell | {"lattice": [[1, 0, 0], [1, 0, 0], [0, 0, 1]]})
+    assert flat["bonds"] == [] and len(flat["sites"]) == 5
+
+
+@pytest.mark.parametrize(("kind", "sites"), [("as given", 8), ("primitive", 2), ("conventional", 8), ("Niggli", 8)])
+def test_the_same_crystal_in_other_cells(kind, sites):
+    other = cell_choice(NACL, kind)
+    assert len(other) == sites and other.volume / sites == pytest.approx(NACL.volume / 8)
+
+
+def test_an_unknown_cell_is_refused():
+    with pytest.raises(RequestError, match="Niggli"):
+        cell_choice(NACL, "reduced")

@@ -11,7 +11,7 @@ from crystal_core.evaluation.symmetry import site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.evaluation.xrd import WAVELENGTHS, pattern
 from crystal_core.figures.xrd import xrd_figure
-from crystal_core.scene import build_scene, describe
+from crystal_core.scene import build_scene
 from crystal_core.structures import structure_to_text
 from pages._ui.viewer import crystal_viewer
 
@@ -23,8 +23,7 @@ FILES = {"CIF": ("cif", "cif"), "CIF, symmetrised": ("cif-symmetrised", "sym.cif
 
 def show_structure(structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "") -> None:
     """The detail view."""
-    repeat = st.segmented_control("Supercell", [1, 2, 3], default=1, key=f"{key}-supercell", format_func=lambda n: f"{n}×{n}×{n}") or 1
-    crystal_viewer(build_scene(structure, supercell=(repeat,) * 3, sentence=describe(structure)), key=f"{key}-viewer")
+    crystal_viewer(build_scene(structure), key=f"{key}-viewer")
     tabs = st.tabs(["Summary", "Sites", "Symmetry", "Diffraction", "Files", "Provenance"])
     with tabs[0]:
         _summary(structure, origin)

@@ -1,4 +1,4 @@
-"""The one 3D component: a crystal, or the path on which it formed. Data travel as JSON; the script is local."""
+"""The 3D components: one crystal (or the path on which it formed), and a gallery. Data travel as JSON; scripts are local."""
 
 from __future__ import annotations
 
@@ -8,17 +8,51 @@ from typing import Any
 import streamlit as st
 
 HERE = Path(__file__).parent
-_component = st.components.v2.component(
-    "crystal_viewer",
-    html='<div class="xv"></div>',
-    css=(HERE / "viewer.css").read_text(encoding="utf-8"),
-    js=(HERE / "viewer.js").read_text(encoding="utf-8"),
+MAX_CARDS = 24
+
+
+def _text(*names: str) -> str:
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+_viewer = st.components.v2.component(
+    "crystal_viewer", html='<div class="xv"></div>', css=_text("viewer.css"), js=_text("draw.js", "measure.js", "viewer.js")
+)
+_gallery = st.components.v2.component(
+    "crystal_gallery", html='<div class="xg"></div>', css=_text("viewer.css"), js=_text("draw.js", "gallery.js")
 )
 
 
-def crystal_viewer(scene: dict[str, Any], *, key: str, frames: list[dict[str, Any]] | None = None, height: int = 440) -> None:
+def crystal_viewer(
+    scene: dict[str, Any], *, key: str, frames: list[dict[str, Any]] | None = None, height: int = 440, selected: int | None = None,
+    report: bool = False,
+) -> int | None:  # fmt: skip
     """Draw a scene (:mod:`crystal_core.scene`); with ``frames``, a player that starts at the last one.
 
-    The camera is kept when new data come under the same ``key``.
+    The camera and the chosen look are kept when new data come under the same ``key``.
+
+    Args:
+        selected: site to highlight.
+        report: rerun the page when an atom is clicked.
+
+    Returns:
+        The site that was clicked just now, or None.
     """
-    _component(key=key, data={"scene": scene, "frames": frames, "height": height})
+    data = {"scene": scene, "frames": frames, "height": height, "selected": selected, "report": report}
+    result = _viewer(key=key, data=data, on_picked_change=lambda: None)
+    return getattr(result, "picked", None)
+
+
+def crystal_gallery(items: list[dict[str, Any]], *, key: str) -> int:
+    """Cards with a picture each; returns the index of the chosen one, the first at the beginning.
+
+    Args:
+        items: at most 24 of {scene, title, caption}.
+    """
+    chosen = st.session_state.get(key, {}).get("selected") or 0
+    chosen = chosen if chosen < len(items) else 0
+    result = _gallery(
+        key=key, data={"items": items[:MAX_CARDS], "selected": chosen}, default={"selected": 0}, on_selected_change=lambda: None
+    )
+    picked = getattr(result, "selected", 0) or 0
+    return picked if picked < len(items) else 0

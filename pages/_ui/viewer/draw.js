@@ -1,0 +1,186 @@
+// Shared by the viewer and the gallery: the local 3D library, a block of cells from a periodic scene, and its drawing.
+const SCRIPT = "app/static/3Dmol-2.5.5-min.js";
+const FACE = 1e-3;
+const MAX_DRAWN = 6000;
+const AXIS_COLOURS = ["#e5484d", "#2e9e5b", "#3b82f6"];
+
+function library() {
+  if (window.$3Dmol) return Promise.resolve(window.$3Dmol);
+  if (!window.__crystal3Dmol) {
+    window.__crystal3Dmol = new Promise((resolve, reject) => {
+      const tag = document.createElement("script");
+      const root = location.pathname.replace(/[^/]*$/, "");
+      tag.src = root + SCRIPT;
+      tag.onload = () => resolve(window.$3Dmol);
+      tag.onerror = () => reject(new Error("The local 3D script could not be loaded."));
+      document.head.appendChild(tag);
+    });
+  }
+  return window.__crystal3Dmol;
+}
+
+function element(tag, className, parent, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text) node.textContent = text; // never innerHTML: names come from files
+  parent.appendChild(node);
+  return node;
+}
+
+const at = (lattice, f) => [0, 1, 2].map((k) => f[0] * lattice[0][k] + f[1] * lattice[1][k] + f[2] * lattice[2][k]);
+const point = (p) => ({ x: p[0], y: p[1], z: p[2] });
+
+// the twin of crystal_core.scene.expand
+function expand(scene, repeat, images, complete) {
+  const atoms = [], index = new Map();
+  const add = (i, n) => {
+    const key = [i, ...n].join();
+    if (!index.has(key)) {
+      const site = scene.sites[i];
+      index.set(key, atoms.length);
+      atoms.push({ p: at(scene.lattice, site.f.map((x, k) => x + n[k])), e: site.e, r: site.r, site: i, n });
+    }
+    return index.get(key);
+  };
+  scene.sites.forEach((site, i) => {
+    const end = site.f.map((x, k) => (images && x < FACE ? repeat[k] + 1 : repeat[k]));
+    for (let a = 0; a < end[0]; a++) for (let b = 0; b < end[1]; b++) for (let c = 0; c < end[2]; c++) {
+      if (atoms.length < MAX_DRAWN) add(i, [a, b, c]);
+    }
+  });
+  const bodies = new Map(scene.polyhedra.map((body) => [body.i, body]));
+  const centres = atoms.filter((atom) => bodies.has(atom.site));
+  const corners = (atom) => bodies.get(atom.site).corners.map(([j, a, b, c]) => [j, [atom.n[0] + a, atom.n[1] + b, atom.n[2] + c]]);
+  const whole = (atom) => corners(atom).every(([j, n]) => index.has([j, ...n].join()));
+  if (complete === null) complete = centres.length > 0 && !centres.some(whole);
+  if (complete) centres.slice().forEach((atom) => corners(atom).forEach(([j, n]) => add(j, n)));
+  const bonded = new Map();
+  scene.bonds.forEach((bond) => { if (!bonded.has(bond[0])) bonded.set(bond[0], []); bonded.get(bond[0]).push(bond); });
+  const bonds = [], seen = new Set();
+  atoms.forEach((atom, k) => (bonded.get(atom.site) || []).forEach(([, j, a, b, c]) => {
+    const other = index.get([j, atom.n[0] + a, atom.n[1] + b, atom.n[2] + c].join());
+    const name = other === undefined ? "" : k < other ? `${k},${other}` : `${other},${k}`;
+    if (name && !seen.has(name)) { seen.add(name); bonds.push([k, other]); }
+  }));
+  const polyhedra = centres.filter(whole).map((atom) => ({
+    e: atom.e, points: corners(atom).map(([j, n]) => atoms[index.get([j, ...n].join())].p), faces: bodies.get(atom.site).faces,
+  }));
+  return { atoms, bonds, polyhedra };
+}
+
+function addBody(gl, body, color) {
+  const points = [], normals = [], faces = [];
+  const mid = [0, 1, 2].map((k) => body.points.reduce((sum, p) => sum + p[k], 0) / body.points.length);
+  const edges = new Map();
+  for (const face of body.faces) {
+    let [p, q, r] = face.map((i) => body.points[i]);
+    const u = q.map((x, k) => x - p[k]), w = r.map((x, k) => x - p[k]);
+    let n = [u[1] * w[2] - u[2] * w[1], u[2] * w[0] - u[0] * w[2], u[0] * w[1] - u[1] * w[0]];
+    if (n.reduce((sum, x, k) => sum + x * (p[k] - mid[k]), 0) < 0) { [q, r] = [r, q]; n = n.map((x) => -x); }
+    const size = Math.hypot(...n) || 1, unit = n.map((x) => x / size);
+    for (const vertex of [p, q, r]) {
+      faces.push(points.length);
+      points.push(point(vertex));
+      normals.push(point(unit));
+    }
+    for (let k = 0; k < 3; k++) {
+      const name = [face[k], face[(k + 1) % 3]].sort((x, y) => x - y).join();
+      edges.set(name, [...(edges.get(name) || []), unit]);
+    }
+  }
+  gl.addCustom({ vertexArr: points, normalArr: normals, faceArr: faces, color, opacity: 0.5 });
+  for (const [name, units] of edges) { // edges between two coplanar triangles are not edges of the body
+    if (units.length === 2 && units[0].reduce((sum, x, k) => sum + x * units[1][k], 0) > 0.99) continue;
+    const [i, j] = name.split(",").map(Number);
+    gl.addCylinder({ start: point(body.points[i]), end: point(body.points[j]), radius: 0.02, color });
+  }
+}
+
+// options: style, palette, polyhedra, axes, labels, hidden (Set of elements), ink, onAtom (click)
+function drawScene(gl, scene, block, options) {
+  const colours = scene.palettes[options.palette] || scene.palettes.VESTA;
+  const shown = (atom) => !options.hidden.has(atom.e);
+  const size = { ball: 1, stick: 0, space: 2.6, poly: 0.7 }[options.style];
+  const repeat = options.repeat;
+  for (let a = 0; a <= repeat[0]; a++) for (let b = 0; b <= repeat[1]; b++) for (let c = 0; c <= repeat[2]; c++) {
+    const from = point(at(scene.lattice, [a, b, c]));
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1]].forEach((d) => {
+      if (a + d[0] > repeat[0] || b + d[1] > repeat[1] || c + d[2] > repeat[2]) return;
+      gl.addCylinder({ start: from, end: point(at(scene.lattice, [a + d[0], b + d[1], c + d[2]])), radius: 0.025, color: options.ink, fromCap: 1, toCap: 1 });
+    });
+  }
+  block.atoms.forEach((atom) => {
+    if (!shown(atom)) return;
+    const sphere = { center: point(atom.p), radius: size ? atom.r * size : 0.17, color: colours[atom.e] };
+    if (options.onAtom) Object.assign(sphere, { clickable: true, callback: () => options.onAtom(atom) });
+    gl.addSphere(sphere);
+    if (options.selected === atom.site) gl.addSphere({ center: point(atom.p), radius: (size ? atom.r * size : 0.17) + 0.18, color: "#ffb000", opacity: 0.45 });
+    if (options.labels) gl.addLabel(atom.e + (atom.site + 1), { position: point(atom.p), fontSize: 12, fontColor: "#ffffff", backgroundColor: "#1f2937", backgroundOpacity: 0.65 });
+  });
+  if (options.style !== "space") {
+    for (const [i, j] of block.bonds) {
+      const a = block.atoms[i], b = block.atoms[j];
+      if (!shown(a) || !shown(b)) continue;
+      const middle = point(a.p.map((x, k) => (x + b.p[k]) / 2)), radius = options.style === "poly" ? 0.05 : 0.1;
+      gl.addCylinder({ start: point(a.p), end: middle, radius, color: colours[a.e], fromCap: 1, toCap: 0 });
+      gl.addCylinder({ start: middle, end: point(b.p), radius, color: colours[b.e], fromCap: 0, toCap: 1 });
+    }
+  }
+  if (options.polyhedra) block.polyhedra.forEach((body) => { if (!options.hidden.has(body.e)) addBody(gl, body, colours[body.e]); });
+  if (options.axes) {
+    scene.lattice.forEach((v, k) => {
+      const length = Math.hypot(...v) || 1, reach = (extra) => v.map((x) => x * (repeat[k] + extra / length));
+      gl.addArrow({ start: point(reach(0)), end: point(reach(1.15)), radius: 0.05, radiusRatio: 2.4, mid: 0.72, color: AXIS_COLOURS[k] });
+      gl.addLabel("abc"[k], { position: point(reach(1.55)), fontSize: 15, fontColor: AXIS_COLOURS[k], backgroundOpacity: 0, alignment: "center" });
+    });
+  }
+}
+
+// quaternion (x, y, z, w) of the rotation with these rows: the model directions that go right, up and towards the viewer
+function quaternion([r, u, t]) {
+  const w = Math.sqrt(Math.max(0, 1 + r[0] + u[1] + t[2])) / 2;
+  if (w > 1e-4) return [(t[1] - u[2]) / (4 * w), (r[2] - t[0]) / (4 * w), (u[0] - r[1]) / (4 * w), w];
+  const x = Math.sqrt(Math.max(0, 1 + r[0] - u[1] - t[2])) / 2; // half turns have w = 0
+  if (x > 1e-4) return [x, (r[1] + u[0]) / (4 * x), (r[2] + t[0]) / (4 * x), 0];
+  const y = Math.sqrt(Math.max(0, 1 - r[0] + u[1] - t[2])) / 2;
+  return y > 1e-4 ? [0, y, (u[2] + t[1]) / (4 * y), 0] : [0, 0, 1, 0];
+}
+
+const unit = (v) => { const n = Math.hypot(...v) || 1; return v.map((x) => x / n); };
+
+function face(gl, towards, up) {
+  const t = unit(towards);
+  const r = unit([up[1] * t[2] - up[2] * t[1], up[2] * t[0] - up[0] * t[2], up[0] * t[1] - up[1] * t[0]]);
+  const u = [t[1] * r[2] - t[2] * r[1], t[2] * r[0] - t[0] * r[2], t[0] * r[1] - t[1] * r[0]];
+  gl.setView([...gl.getView().slice(0, 4), ...quaternion([r, u, t])]);
+}
+
+// as in a textbook: c up, b to the right, a towards the reader
+function homeView(gl, box) {
+  gl.setView([0, 0, 0, 0, 0, 0, 0, 1]);
+  gl.zoomTo();
+  face(gl, [1, 0.32, 0.3], [0, 0, 1]);
+  // zoomTo fits the height only and leaves a wide margin
+  gl.zoom(1.12 * Math.min(1, (1.1 * box.width) / Math.max(1, box.height)));
+  gl.render();
+}
+
+// look down the k-th lattice vector, with c up (b up along c)
+function alongAxis(gl, lattice, k) {
+  face(gl, lattice[k], lattice[k === 2 ? 1 : 2]);
+  gl.render();
+}
+
+// an image of a scene at any size, drawn aside; the same camera if one is given
+function picture($3Dmol, scene, block, options, size, camera, background) {
+  const aside = element("div", "", document.body);
+  aside.style.cssText = `position:absolute;left:-20000px;top:0;width:${size.width}px;height:${size.height}px`;
+  try {
+    const gl = $3Dmol.createViewer(aside, { minimumZoomToDistance: 0.1, antialias: true });
+    gl.setBackgroundColor(background.color, background.alpha);
+    drawScene(gl, scene, block, options);
+    if (options.projection) gl.setProjection(options.projection);
+    if (camera) { gl.setView(camera); gl.render(); } else homeView(gl, size);
+    return gl.pngURI();
+  } finally { aside.remove(); }
+}

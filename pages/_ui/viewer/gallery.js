@@ -1,0 +1,52 @@
+// Cards with pictures: one viewer aside draws each crystal once, the cards hold plain images.
+const CARD = { width: 320, height: 240 };
+
+function card(root, item, k, choose) {
+  const node = element("button", "", root);
+  node.type = "button";
+  node.onclick = () => choose(k);
+  const blank = element("div", "blank", node);
+  element("span", "title", node, item.title);
+  element("span", "caption", node, item.caption);
+  return { node, blank };
+}
+
+async function fill($3Dmol, cards, items, look, alive) {
+  const kept = (window.__crystalPictures = window.__crystalPictures || new Map());
+  for (let k = 0; k < items.length; k++) {
+    const name = JSON.stringify([items[k].scene.lattice, items[k].scene.sites, look]);
+    if (!kept.has(name)) {
+      await new Promise((done) => setTimeout(done, 0)); // the page stays alive between two pictures
+      if (!alive()) return;
+      const scene = items[k].scene, repeat = [1, 1, 1];
+      const options = { style: "ball", palette: "VESTA", polyhedra: true, hidden: new Set(), repeat, ink: look.ink };
+      kept.set(name, picture($3Dmol, scene, expand(scene, repeat, true, null), options, CARD, null, { color: look.paper, alpha: 0 }));
+      if (kept.size > 200) kept.delete(kept.keys().next().value);
+    }
+    const image = document.createElement("img");
+    image.src = kept.get(name);
+    image.alt = items[k].scene.sentence;
+    cards[k].blank.replaceWith(image);
+  }
+}
+
+export default function (component) {
+  const { data, parentElement, setStateValue } = component;
+  const root = parentElement.querySelector(".xg");
+  if (!root) return;
+  const style = getComputedStyle(root);
+  const look = { ink: style.getPropertyValue("--st-text-color").trim() || "#333", paper: style.getPropertyValue("--st-background-color").trim() || "#fff" };
+  const mark = (chosen) => [...root.children].forEach((node, k) => node.setAttribute("aria-pressed", String(k === chosen)));
+  const same = JSON.stringify([data.items, look]);
+  if (same !== root.__same) {
+    root.__same = same;
+    root.replaceChildren();
+    delete root.dataset.pictures;
+    const cards = data.items.map((item, k) => card(root, item, k, (chosen) => { mark(chosen); setStateValue("selected", chosen); }));
+    library()
+      .then(($3Dmol) => fill($3Dmol, cards, data.items, look, () => root.__same === same))
+      .then(() => { root.dataset.pictures = String(data.items.length); })
+      .catch((error) => { root.dataset.error = error.message; });
+  }
+  mark(data.selected);
+}
