@@ -110,8 +110,10 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
         raise StructureParseError(f"This record is no crystal ({error}); expected lattice, atomic_numbers, frac_coords.") from error
 
 
-def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any]) -> dict[str, str]:
-    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, and ``run.json``.
+def run_files(
+    records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, str]:
+    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, and ``trajectory-1.extxyz`` on.
 
     Raises:
         RequestError: an id cannot be a file name, or two crystals share one.
@@ -125,24 +127,46 @@ def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any])
         files[name] = record["cif"]
         frames.append(structure_to_text(structure_from_record(record), "extxyz", provenance=record.get("provenance")))
     files["run.extxyz"] = "".join(frames)
+    for k, trajectory in enumerate(trajectories, start=1):
+        files[f"trajectory-{k}.extxyz"] = trajectory_extxyz(trajectory["frames"], trajectory.get("label", ""))
     files["run.json"] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     return files
 
 
-def write_run(records: Sequence[Mapping[str, Any]], folder: Path, run_json: Mapping[str, Any]) -> None:
+def trajectory_extxyz(frames: Sequence[Mapping[str, Any]], label: str = "") -> str:
+    """The frames of a forming cell as extended XYZ, cell and all; also cells that are no crystal yet."""
+    from pymatgen.core.periodic_table import Element
+
+    quoted = label.replace('"', "'")
+    lines = []
+    for k, frame in enumerate(frames):
+        lattice = frame["lattice"]
+        cell = " ".join(f"{x:.5f}" for row in lattice for x in row)
+        lines += [str(len(frame["atomic_numbers"])), f'Lattice="{cell}" Properties=species:S:1:pos:R:3 pbc="T T T" frame={k} label="{quoted}"']
+        for z, f in zip(frame["atomic_numbers"], frame["frac_coords"], strict=True):
+            position = (sum(f[i] * lattice[i][axis] for i in range(3)) for axis in range(3))
+            lines.append(f"{Element.from_Z(z).symbol:<3}" + " ".join(f"{x:12.5f}" for x in position))
+    return "\n".join(lines) + "\n"
+
+
+def write_run(
+    records: Sequence[Mapping[str, Any]], folder: Path, run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()
+) -> None:
     """Write the files of a run into ``folder`` (made if absent); each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in run_files(records, run_json).items():
+    for name, text in run_files(records, run_json, trajectories).items():
         unfinished = folder / f".{name}.part"
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, folder / name)
 
 
-def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any]) -> bytes:
+def zip_run(
+    records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()
+) -> bytes:
     """The files of a run as one zip archive, byte for byte the same for the same run."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in run_files(records, run_json).items():
+        for name, text in run_files(records, run_json, trajectories).items():
             # ZipInfo's default date instead of now, so that equal runs give equal archives
             archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

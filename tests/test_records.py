@@ -66,3 +66,14 @@ def test_ids_that_cannot_be_file_names_are_refused(rock_salt, name):
 def test_two_crystals_of_one_name_are_refused(rock_salt, tmp_path):
     with pytest.raises(RequestError, match="ids must differ"):
         write_run([record(rock_salt), record(rock_salt)], tmp_path, {})
+
+
+def test_a_trajectory_is_extended_xyz_that_reads_back():
+    from crystal_core.records import trajectory_extxyz
+    from crystal_core.structures import parse_all
+
+    frame = {"lattice": [[4.0, 0, 0], [0, 4, 0], [0, 0, 5]], "atomic_numbers": [11, 17], "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]]}
+    later = frame | {"frac_coords": [[0.1, 0, 0], [0.5, 0.5, 0.4]]}
+    first, second = parse_all(trajectory_extxyz([frame, later], 'Z = 1, "from noise"'), purpose="view")
+    assert first.formula == "Na1 Cl1" and first.lattice.abc == (4, 4, 5)
+    assert second.frac_coords[0].tolist() == pytest.approx([0.1, 0, 0], abs=1e-5)

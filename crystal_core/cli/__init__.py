@@ -19,6 +19,7 @@ COMMANDS = {
     "data download": ("data", "download"),
     "data describe": ("data", "describe"),
     "train": ("train", "train"),
+    "serve": ("serve", "serve"),
 }
 GROUPS = {
     "models": "The shipped and installed checkpoints.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,10 @@ def predict_structure(
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
     rank: Annotated[str, typer.Option("--rank")] = "consensus",
+    reference: Annotated[Path | None, typer.Option("--reference", help="Known structure; each candidate says whether it matches.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")] = False,
     device: Device = "auto",
     seed: Seed = None,
     threads: Threads = None,
@@ -33,23 +37,29 @@ def predict_structure(
     from crystal_core.formula import parse_formula
     from crystal_core.records import write_run
     from crystal_core.requests import StructurePredictionRequest
-    from crystal_core.workflows.predict_structure import run
+    from crystal_core.workflows.predict_structure import compare_with_reference, run
 
+    if trajectory and out is None:
+        raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
+    known = _read_reference(reference) if reference else None
+    work = _submitted if queue else run
     try:
         units = tuple(int(part) for part in z.split(",")) if z else None
     except ValueError:
         raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
     common: dict[str, Any] = {
         "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start,
-        "rank": rank, "seed": seed, "device": device, "threads": threads, "keep_trajectory": False,
+        "rank": rank, "seed": seed, "device": device, "threads": threads, "keep_trajectory": trajectory,
     }  # fmt: skip
     total: dict[str, Any] = {"results": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
+    paths: list[dict[str, Any]] = []
     for formula in formulas:
         result: dict[str, Any] | None = None
         try:
             parse_formula(formula)
-            for update in run(StructurePredictionRequest(formula=formula, **common)):
+            for update in work(StructurePredictionRequest(formula=formula, **common)):
                 result = update.result or result
+                paths += [update.trajectory] if update.trajectory else []
                 if update.result and not quiet:
                     say(f"{formula}: {update.stage} ({100 * update.step // update.n_steps} %)")
         except CrystalCoreError as error:
@@ -58,11 +68,48 @@ def predict_structure(
             total["results"].append({"formula": formula, "error": str(error)})
             continue
         except KeyboardInterrupt:
-            _finish(total, result, out, json, write_run)
+            _finish(total, result, out, paths, json, write_run)
             raise
         if result:
+            if known is not None:
+                compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
             _merge(total, result)
-    _finish(total, None, out, json, write_run)
+    _finish(total, None, out, paths, json, write_run)
+
+
+def _read_reference(path: Path) -> Any:
+    from crystal_core.errors import RequestError
+    from crystal_core.structures import parse_text
+
+    if not path.is_file():
+        raise RequestError(f"There is no file {path.name} to compare with.")
+    return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
+
+
+def _submitted(request: Any) -> Iterator[Any]:
+    """The updates of a run that the worker does; interrupting it here cancels it there, and keeps what is finished."""
+    import time
+
+    from crystal_core.errors import CrystalCoreError
+    from crystal_core.jobs.queue import JobQueue
+    from crystal_core.jobs.worker import ensure_worker
+    from crystal_core.requests import RunUpdate, to_json
+
+    jobs = JobQueue()
+    name = jobs.submit("predict-structure", to_json(request))
+    try:
+        while (job := jobs.get(name)) is not None and job.live:
+            ensure_worker()
+            yield RunUpdate(stage=job.stage, step=job.step, n_steps=max(1, job.n_steps))
+            time.sleep(0.3)
+    except (KeyboardInterrupt, GeneratorExit):
+        jobs.cancel(name)
+        raise
+    if job is None or job.state == "failed":
+        raise CrystalCoreError((job and job.error) or "The run was deleted while it was waited for.")
+    for path in job.trajectories:
+        yield RunUpdate(stage=job.stage, step=1, n_steps=1, trajectory=path)
+    yield RunUpdate(stage="done", step=1, n_steps=1, result=job.result)
 
 
 def _merge(total: dict[str, Any], result: dict[str, Any]) -> None:
@@ -72,12 +119,14 @@ def _merge(total: dict[str, Any], result: dict[str, Any]) -> None:
     total["network_calls"] += result["network_calls"]
 
 
-def _finish(total: dict[str, Any], partial: dict[str, Any] | None, out: Path | None, json: bool, write_run: Any) -> None:
+def _finish(
+    total: dict[str, Any], partial: dict[str, Any] | None, out: Path | None, paths: list[dict[str, Any]], json: bool, write_run: Any
+) -> None:
     if partial:
         _merge(total, partial)
     records = [record for item in total["results"] for record in item.get("candidates", [])]
     if out:
-        write_run(records, out, total)
+        write_run(records, out, total, paths)
     if json:
         emit(total)
         return
@@ -87,8 +136,10 @@ def _finish(total: dict[str, Any], partial: dict[str, Any] | None, out: Path | N
             continue
         for place, record in enumerate(item["candidates"], start=1):
             group = record["space_group"]["symbol"] if record["space_group"] else "–"
+            match = record.get("reference")
+            known = "" if match is None else f"  matches the reference (rmsd {match['rmsd']})" if match["matches"] else "  no match"
             note = "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
             typer.echo(
                 f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  "
-                f"alike {record['score']['value']:<3} {record['origin']}{note}"
+                f"alike {record['score']['value']:<3} {record['origin']}{known}{note}"
             )

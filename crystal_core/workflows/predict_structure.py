@@ -194,6 +194,23 @@ class _Run:
         }
 
 
+def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:
+    """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS, time_limit
+    from crystal_core.records import structure_from_record
+
+    matcher = StructureMatcher(**MATCHER)
+    for record in records:
+        try:
+            with time_limit(PAIR_SECONDS):
+                found = matcher.get_rms_dist(reference, structure_from_record(record))
+        except Exception:  # noqa: BLE001 (a cell the matcher cannot handle matches nothing)
+            found = None
+        record["reference"] = {"matches": found is not None, "rmsd": round(float(found[0]), 4) if found else None}
+
+
 def consensus(structures: list[Structure]) -> list[int]:
     """A group number per structure: equal cells (StructureMatcher, ltol 0.2, stol 0.3, 5°) share one, in order of size."""
     from pymatgen.analysis.structure_matcher import StructureMatcher

@@ -1,0 +1,47 @@
+"""The app in one command: it answers, it stops, it explains a port that is taken."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_the_app_answers_and_stops_on_interrupt(tmp_path):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crystal_core", "serve", "--port", str(port), "--no-api"],
+        env={**os.environ, "CRYSTAL_HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        lines = iter(process.stderr.readline, "")  # the server's own lines come first
+        assert any(f"http://127.0.0.1:{port} " in line for line in lines)
+        assert urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+    for _ in range(50):  # the server behind it is gone too
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
+            time.sleep(0.1)
+        except OSError:
+            return
+    raise AssertionError("the server still answers")
+
+
+def test_a_taken_port_is_one_sentence():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run([sys.executable, "-m", "crystal_core", "serve", "--port", str(port)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and str(port) in done.stderr and "Traceback" not in done.stderr
