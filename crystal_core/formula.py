@@ -165,3 +165,15 @@ def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
         ions = " ".join(f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for q, (s, n) in zip(choice, unit, strict=True))
         return f"charge-balanced as {ions}"
     return f"not charge-balanced with common oxidation states: the best assignment leaves {charge:+d}"
+
+
+def rare_elements(formula: Formula, fewer_than: int = 200) -> dict[str, int]:
+    """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
+    counts = _element_counts()
+    numbers = _elements()
+    return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s][0]), 0)) < fewer_than}
+
+
+@lru_cache(maxsize=1)
+def _element_counts() -> dict[str, int]:
+    return json.loads((Path(__file__).parent / "reference" / "element_counts.json").read_text(encoding="utf-8"))

@@ -143,6 +143,26 @@ def expand(
     return {"atoms": atoms, "bonds": [list(pair) for pair in sorted(bonds)], "polyhedra": polyhedra}
 
 
+def coordination(scene: Mapping[str, Any]) -> list[str]:
+    """Bonded neighbours of every site in words, e.g. "6 O at 2.005 Å" or "4 O at 1.949–1.980 Å"; "–" where there are none."""
+    lattice = np.array(scene["lattice"])
+    around: list[dict[str, list[float]]] = [{} for _ in scene["sites"]]
+    for i, j, *n in scene["bonds"]:
+        a, b = scene["sites"][i], scene["sites"][j]
+        length = float(np.linalg.norm((np.array(b["f"]) + n - a["f"]) @ lattice))
+        around[i].setdefault(b["e"], []).append(length)
+        around[j].setdefault(a["e"], []).append(length)
+    words = []
+    for neighbours in around:
+        parts = []
+        for element, lengths in neighbours.items():
+            low, high = min(lengths), max(lengths)
+            span = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f}–{high:.3f}"
+            parts.append(f"{len(lengths)} {element} at {span} Å")
+        words.append(", ".join(parts) or "–")
+    return words
+
+
 def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray, *, polyhedra: bool) -> dict[str, Any]:
     frac = np.mod(frac_coords, 1.0)
     frac[frac > 1.0 - FACE] = 0.0  # a site at 0.9999 is the one at 0: it belongs on all faces it touches

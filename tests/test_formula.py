@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystal_core.errors import RequestError
-from crystal_core.formula import default_z, parse_formula
+from crystal_core.formula import default_z, parse_formula, rare_elements
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,9 @@ def test_any_text_is_a_formula_or_a_sentence(text):
         assert str(error).endswith((".", "?"))
     else:
         assert formula.n_atoms >= 1 and default_z(formula)
+
+
+def test_elements_rare_in_training_are_named():
+    assert rare_elements(parse_formula("TiO2")) == {}
+    assert set(rare_elements(parse_formula("XeF2"))) == {"Xe"}
+    assert rare_elements(parse_formula("RnO")) == {"Rn": 0}

@@ -5,7 +5,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import RequestError
-from crystal_core.scene import build_scene, cell_choice, expand, frame_scene
+from crystal_core.scene import build_scene, cell_choice, coordination, expand, frame_scene
 
 BATIO3 = Structure(Lattice.cubic(4.01), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -87,3 +87,8 @@ def test_the_same_crystal_in_other_cells(kind, sites):
 def test_an_unknown_cell_is_refused():
     with pytest.raises(RequestError, match="Niggli"):
         cell_choice(NACL, "reduced")
+
+
+def test_coordination_in_words():
+    words = coordination(build_scene(BATIO3))
+    assert words[:2] == ["–", "6 O at 2.005 Å"] and words[2] == "2 Ti at 2.005 Å"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
@@ -28,3 +30,18 @@ def pattern(structure: Structure, radiation: str = "CuKa", two_theta: tuple[floa
     found = XRDCalculator(wavelength=radiation).get_pattern(structure, two_theta_range=two_theta)
     names = tuple(" ".join("(" + " ".join(map(str, h["hkl"])) + ")" for h in family) for family in found.hkls)
     return Pattern(two_theta=tuple(map(float, found.x)), intensity=tuple(map(float, found.y)), hkl=names, radiation=radiation)
+
+
+def profile(found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.0, 90.0), mixing: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """The pattern as a diffractometer draws it: 2θ (degrees) and intensity in percent of the highest point.
+
+    Args:
+        fwhm: full width at half maximum in degrees, the same for all peaks.
+        mixing: share of the Lorentzian in the pseudo-Voigt shape.
+    """
+    x = np.arange(two_theta[0], two_theta[1], min(0.02, fwhm / 5))
+    y = np.zeros_like(x)
+    for centre, height in zip(found.two_theta, found.intensity, strict=True):
+        u = (x - centre) / (fwhm / 2)
+        y += height * (mixing / (1 + u**2) + (1 - mixing) * np.exp(-np.log(2) * u**2))
+    return x, 100 * y / max(y.max(initial=0.0), 1e-12)

@@ -1,4 +1,7 @@
-"""``python -m crystal_core.reference.build_z``: how often each number of formula units occurs per stoichiometry in training."""
+"""``python -m crystal_core.reference.build_z``: what training holds, counted.
+
+How often each number of formula units occurs per stoichiometry, and in how many crystals each element.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,22 @@ from crystal_core.paths import data_dir
 
 
 def main() -> None:
-    """Count the usable training rows of the Materials Project tables and write ``z_counts.json``."""
+    """Count the usable training rows of the Materials Project tables and write ``z_counts.json`` and ``element_counts.json``."""
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
     tables = [folder / MP_TABLE, folder / MP20_TABLE]
     held_out = held_out_ids(tables)
     counts: dict[str, Counter[int]] = defaultdict(Counter)
+    elements: Counter[int] = Counter()
     for row in read_rows(tables[0]):
         if reason_not_to_train(row, held_out) is None:
+            elements.update(set(row.atomic_numbers.tolist()))
             amounts = sorted(Counter(row.atomic_numbers.tolist()).values())
             z = gcd(*amounts)
             counts["-".join(str(n // z) for n in amounts)][z] += 1
     kept = {k: {str(z): n for z, n in sorted(c.items())} for k, c in sorted(counts.items()) if sum(c.values()) >= 3}
+    (Path(__file__).parent / "element_counts.json").write_text(json.dumps(dict(sorted(elements.items()))), encoding="utf-8")
     (Path(__file__).parent / "z_counts.json").write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
 
 

@@ -1,0 +1,40 @@
+"""How long a structure prediction will take here, told from runs of the same kind that this machine has finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import CrystalCoreError
+from crystal_core.formula import default_z, parse_formula
+
+if TYPE_CHECKING:
+    from crystal_core.jobs.queue import Job
+
+SAME = ("model", "sampler", "steps", "start")
+LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not foretold
+
+
+def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:
+    """Seconds, or None where no finished run used the same model, sampler, steps and start."""
+    wanted = _work(request)
+    alike = [job for job in jobs if job.state == "done" and job.result and all(job.request.get(k) == request.get(k) for k in SAME)]
+    rates = [job.result["seconds"] / work for job in alike[:10] if job.result and (work := _work(job.request))]
+    works = [work for job in alike[:10] if (work := _work(job.request))]
+    if not wanted or not rates or not min(works) / LARGEST_CHANGE <= wanted <= max(works) * LARGEST_CHANGE:
+        return None
+    return median(rates) * wanted
+
+
+def _work(request: Mapping[str, Any]) -> float:
+    """Proportional to the cost of a network call over all samples: pairs of atoms, and atoms as long as cells are small."""
+    try:
+        formula = parse_formula(request["formula"])
+    except (CrystalCoreError, KeyError):
+        return 0.0
+    if request.get("exact_cell"):
+        cells = [len(formula.atomic_numbers_of(1, exact=True))]
+    else:
+        cells = [z * formula.n_atoms for z in request.get("z") or default_z(formula)]
+    return float(request.get("n_samples", 1)) * sum(n * (n - 1) / 2 + 3 * n for n in cells)
