@@ -2,12 +2,16 @@
 
 import streamlit as st
 
+from pages._ui.theme import compact
+
 st.set_page_config(page_title="Crystal Studio", page_icon="static/icon.png", layout="wide")
+compact()
 st.navigation(
     [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("pages/predict_structure.py", title="Predict structure", icon=":material/science:"),
         st.Page("pages/viewer.py", title="Viewer", icon=":material/view_in_ar:"),
+        st.Page("pages/history.py", title="History", icon=":material/history:"),
         st.Page("pages/models.py", title="Models", icon=":material/inventory_2:"),
     ],
     position="top",

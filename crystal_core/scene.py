@@ -168,7 +168,8 @@ def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray,
     frac[frac > 1.0 - FACE] = 0.0  # a site at 0.9999 is the one at 0: it belongs on all faces it touches
     size = radii()
     bonds = _bonds(lattice, symbols, frac) if len(symbols) <= MAX_BONDED_SITES else []
-    shown = dict.fromkeys(symbols)
+    chi = electronegativity()
+    shown = sorted(set(symbols), key=lambda e: (chi[e], e))  # as in a formula: Ti before O
     return {
         "lattice": lattice.round(5).tolist(),
         "sites": [{"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]} for e, f in zip(symbols, frac, strict=True)],

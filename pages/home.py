@@ -5,22 +5,35 @@ from __future__ import annotations
 import streamlit as st
 
 from crystal_core.jobs.queue import JobQueue
+from pages._ui.errors import guard
+from pages._ui.runs import summary
 
-st.title("Crystal Studio")
-st.markdown("Type a formula, watch its unit cell form out of noise, take ranked candidate cells home as CIF. Everything runs on this machine.")
-left, right = st.columns(2)
-with left.container(border=True):
-    st.subheader("Predict a structure")
-    st.write("A formula becomes ranked candidate cells, with reasons for every verdict.")
-    st.page_link("pages/predict_structure.py", label="Start with TiO2", icon=":material/science:")
-with right.container(border=True):
-    st.subheader("Look at a crystal")
-    st.write("Upload or paste a CIF, POSCAR or extxyz: bonds, polyhedra, symmetry, diffraction.")
-    st.page_link("pages/viewer.py", label="Open the viewer", icon=":material/view_in_ar:")
-st.subheader("Recent runs")
-jobs = JobQueue().list_jobs(limit=8)
-if not jobs:
-    st.caption("Nothing here yet. Try TiO2.")
-for job in jobs:
-    label = f"{job.request.get('formula', job.kind)} · {job.state} · {job.request.get('model', '')}"
-    st.page_link("pages/predict_structure.py", label=label, query_params={"job": job.id})
+PAGE = "pages/predict_structure.py"
+CARDS = (
+    ("Predict a structure", "A formula becomes ranked candidate cells; watch them form, take them home as CIF.", PAGE, "Start with TiO2", "science"),
+    ("Look at a crystal", "Drop a CIF, POSCAR or extxyz: polyhedra, symmetry, diffraction, distances.", "pages/viewer.py", "Open the viewer", "view_in_ar"),
+    ("Come back to a run", "Every run is kept on this machine, with its seed, its settings and its files.", "pages/history.py", "Open the history", "history"),
+    ("Know the models", "What each was trained on, what it reaches on crystals it has not seen, where it ends.", "pages/models.py", "Read the cards", "inventory_2"),
+)  # fmt: skip
+
+
+def main() -> None:
+    st.title("Crystal Studio")
+    st.markdown("Published generative models for crystals, trained on real data, in your browser. Everything runs on this machine.")
+    columns = st.columns(4)
+    for column, (title, sentence, page, label, icon) in zip(columns, CARDS, strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"**{title}**")
+            st.write(sentence)
+            st.page_link(page, label=label, icon=f":material/{icon}:")
+    st.subheader("Recent runs")
+    jobs = JobQueue().list_jobs(limit=8)
+    if not jobs:
+        st.caption("Nothing here yet. Try TiO2.")
+    for job in jobs:
+        label = f"{job.request.get('formula', job.kind)} · {job.state} · {summary(job)}"
+        st.page_link(PAGE, label=label, query_params={"job": job.id}, icon=":material/open_in_new:")
+
+
+with guard():
+    main()

@@ -7,17 +7,19 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.errors import CrystalCoreError
-from crystal_core.formula import default_z, parse_formula
+from crystal_core.formula import Formula, default_z, parse_formula, rare_elements
+from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.records import structure_from_record
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
+from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
-from pages._ui.detail import show_structure
+from pages._ui.candidates import show_results
 from pages._ui.errors import guard
 from pages._ui.progress import job_panel
+from pages._ui.session import adopt
 from pages._ui.viewer import crystal_viewer
 
 SAMPLERS = {
@@ -29,49 +31,95 @@ SAMPLERS = {
     "ode": "ode – deterministic",
 }
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
-ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
+PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
+MAX_ATOMS = 20
 
 
-def ask() -> StructurePredictionRequest | None:
-    """The form; a request when the button was pressed and every field is right."""
-    text = st.text_input("Formula", value=st.query_params.get("formula", "TiO2"), key="formula", help="For example TiO2, SrTiO3, MgAl2O4.")
+def ask() -> tuple[StructurePredictionRequest | None, Any]:
+    """The form: a request when the button was pressed and every field is right, and the reference structure if one is given."""
+    models = [card.name for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
+    starts = list(STARTS) if has_prototypes() else ["noise"]
+    _adopt_link(models, starts)
+    text = st.text_input(
+        "Formula", key="formula", help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below.",
+    )  # fmt: skip
     try:
         formula = parse_formula(text)
     except CrystalCoreError as error:
         st.error(str(error))
-        return None
-    usual = default_z(formula)
+        return None, None
+    usual = [z for z in default_z(formula) if z <= 8]
     st.caption(f"{formula.reduced_formula} · {formula.molar_mass:.2f} g/mol · {formula.hint}")
-    models = [card.name for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
+    _domain(formula)
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
-        return None
+        return None, None
     with st.form("predict"):
-        default = models.index("kldm-csp-mp") if "kldm-csp-mp" in models else 0
-        model = st.selectbox("Model", models, index=default, key="model")
-        exact = st.toggle("The formula is the exact cell", key="exact", help="Off: the cell holds Z formula units.")
-        units = st.pills("Formula units per cell (Z)", list(range(1, 9)), selection_mode="multi", default=[z for z in usual if z <= 8], key="z")
-        st.caption("Atoms per cell: " + ", ".join(f"Z = {z}: {z * formula.n_atoms}" for z in usual))
-        n = st.number_input("Samples per Z", 1, 50, 4, key="n")
+        model = st.selectbox("Model", models, key="model")
+        units = st.pills(
+            "Formula units per cell (Z)", list(range(1, 9)), selection_mode="multi", default=usual, key=f"z-{formula.reduced_formula}",
+            format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
+        )  # fmt: skip
+        exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
+        n = st.number_input("Samples per Z", 1, 50, key="n")
         with st.expander("Advanced"):
             sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
-            steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, 0, key="steps")
-            starts = list(STARTS) if has_prototypes() else ["noise"]
+            steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
             start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
             seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
+            upload = st.file_uploader("Known structure to compare with (optional)", key="reference")
         pressed = st.form_submit_button("Predict structure", type="primary", width="stretch")
-    if not pressed:
-        return None
     try:
-        return StructurePredictionRequest(
+        request = StructurePredictionRequest(
             formula=text, z=None if exact else tuple(sorted(units)) or None, exact_cell=exact, n_samples=int(n), model=model,
-            sampler=sampler, steps=int(steps) or None, start=start, seed=int(seed) if seed.strip() else None,
+            sampler=sampler, steps=int(steps) or None, start=start, seed=int(seed) if seed.strip() else None,  # type: ignore[arg-type]
         )  # fmt: skip
     except ValueError:
         st.error(f"The seed must be a whole number, not '{seed}'.")
+        return None, None
     except CrystalCoreError as error:
         st.error(str(error))
-    return None
+        return None, None
+    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40))
+    st.caption(f"About {seconds:.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
+    return (request if pressed else None), _reference(upload)
+
+
+def _adopt_link(models: list[str], starts: list[str]) -> None:
+    """Fill the form from the link: a formula, or the settings of a run that is to be changed."""
+    formula, fork = st.query_params.get("formula", "TiO2"), st.query_params.get("fork", "")
+    job = JobQueue().get(fork)
+    asked = job.request if job else {}
+    values: dict[str, Any] = {"formula": asked.get("formula", formula)}
+    if asked or "n" not in st.session_state:
+        first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
+        values |= {
+            "model": asked.get("model") if asked.get("model") in models else first,
+            "exact": asked.get("exact_cell", False), "n": asked.get("n_samples", 4), "sampler": asked.get("sampler", "fast"),
+            "steps": asked.get("steps") or 0, "start": asked.get("start") if asked.get("start") in starts else starts[0],
+        }  # fmt: skip
+    if asked.get("z"):
+        values[f"z-{parse_formula(asked['formula']).reduced_formula}"] = [z for z in asked["z"] if z <= 8]
+    adopt(f"{formula}|{fork}", values)
+
+
+def _domain(formula: Formula) -> None:
+    """Warn where predictions are weak, before anything is run."""
+    rare = rare_elements(formula)
+    if rare:
+        words = ", ".join(f"{element} ({n})" for element, n in rare.items())
+        st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
+    if formula.n_atoms > MAX_ATOMS:
+        st.warning(f"One formula unit has {formula.n_atoms} atoms; the models were trained on cells of up to {MAX_ATOMS}.")
+
+
+def _reference(upload: Any) -> Any:
+    if upload is None:
+        return None
+    (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
+    if first.structure is None:
+        st.error(first.error or "The reference holds no structure.")
+    return first.structure
 
 
 def draw_snapshot(snapshot: dict[str, Any]) -> None:
@@ -79,50 +127,30 @@ def draw_snapshot(snapshot: dict[str, Any]) -> None:
     crystal_viewer(frame_scene(snapshot), key="live", height=380)
 
 
-def show_results(job: Any) -> None:
-    """Ranked candidates, the chosen one in full, and the path it took."""
-    candidates = [record for item in job.result["results"] for record in item["candidates"]]
-    candidates.sort(key=lambda r: (not r["validity"]["plausible"], -r["score"]["value"]))
-    if not candidates:
-        st.warning("No candidate could be decoded. Try more samples or more steps.")
-        return
-    distinct = len({record["group"] for record in candidates})
-    plausible = sum(record["validity"]["plausible"] for record in candidates)
-    st.success(f"{len(candidates)} candidates · {distinct} distinct · {plausible} plausible · {job.result['seconds']:.0f} s · seed {job.result['settings']['seed']}")
-    st.caption("Ranked by consensus: the number of candidates with the same structure. Generated by a model; not a statement about stability.")
-    rows = [
-        {
-            "rank": place, "space group": (record["space_group"] or {}).get("symbol", "–"), "Z": record["z"], "alike": record["score"]["value"],
-            "density (g/cm³)": round(record["density"], 2), "origin": ORIGINS[record["origin"]],
-            "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
-        }
-        for place, record in enumerate(candidates, start=1)
-    ]  # fmt: skip
-    chosen = st.dataframe(rows, hide_index=True, on_select="rerun", selection_mode="single-row", key="table", width="stretch")
-    index = chosen.selection.rows[0] if chosen.selection.rows else 0
-    record = candidates[index]
-    st.subheader(f"Candidate {index + 1}: {record['formula']}, {ORIGINS[record['origin']]}")
-    show_structure(structure_from_record(record), key="candidate", provenance=record["provenance"], origin=ORIGINS[record["origin"]])
-    trajectories = {t["label"]: t["frames"] for t in job.trajectories}
-    if trajectories:
-        with st.expander("Watch a cell form"):
-            label = st.selectbox("Path", list(trajectories), key="path")
-            frames = [frame_scene(frame) for frame in trajectories[label]]
-            crystal_viewer(frames[-1], key="trajectory", frames=frames, height=420)
+def welcome() -> None:
+    """What stands here before the first run."""
+    st.info("Type a formula and press **Predict structure**. The unit cell forms here while the model works.")
+    with st.container(horizontal=True):
+        for prompt in PROMPTS:
+            st.page_link("pages/predict_structure.py", label=prompt, query_params={"formula": prompt}, icon=":material/science:")
+    st.caption(
+        f"Cells of up to {MAX_ATOMS} atoms, fully ordered, at rest. Models know nothing of temperature, pressure or how to make a compound, "
+        "and a plausible cell need not be a stable one."
+    )
 
 
 def main() -> None:
     st.title("Predict structure")
     left, right = st.columns([1, 2], gap="large")
     with left:
-        request = ask()
+        request, reference = ask()
     if request is not None:
         ensure_worker()
         st.query_params["job"] = JobQueue().submit("predict-structure", to_json(request))
     with right:
         job_id = st.query_params.get("job")
         if not job_id:
-            st.info("Type a formula and press **Predict structure**. The unit cell forms here while the model works.")
+            welcome()
             return
         job = JobQueue().get(job_id)
         if job is None:
@@ -130,7 +158,7 @@ def main() -> None:
             return
         job = job_panel(job_id, draw_snapshot) or job
         if job.result:
-            show_results(job)
+            show_results(job, reference)
 
 
 with guard():

@@ -4,68 +4,69 @@ from __future__ import annotations
 
 import streamlit as st
 
-from crystal_core.structures import parse_text
+from crystal_core.scene import build_scene
+from crystal_core.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.detail import show_structure
 from pages._ui.errors import guard
+from pages._ui.viewer import MAX_CARDS, crystal_gallery
 
-MAX_BYTES = 5_000_000
 EXAMPLES = {
-    "BaTiO3 (cubic perovskite)": """data_BaTiO3
-_cell_length_a 4.01
-_cell_length_b 4.01
-_cell_length_c 4.01
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'P m -3 m'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Ba1 Ba 0 0 0
-Ti1 Ti 0.5 0.5 0.5
-O1 O 0.5 0.5 0
-""",
-    "NaCl (rock salt)": """NaCl
-1.0
-5.64 0 0
-0 5.64 0
-0 0 5.64
-Na Cl
-4 4
-Direct
-0 0 0
-0 0.5 0.5
-0.5 0 0.5
-0.5 0.5 0
-0.5 0.5 0.5
-0.5 0 0
-0 0.5 0
-0 0 0.5
-""",
+    "BaTiO3 (cubic perovskite)": "BaTiO3\n4.01\n1 0 0\n0 1 0\n0 0 1\nBa Ti O\n1 1 3\nDirect\n0 0 0\n.5 .5 .5\n.5 .5 0\n.5 0 .5\n0 .5 .5\n",
+    "NaCl (rock salt)": "NaCl\n5.64\n1 0 0\n0 1 0\n0 0 1\nNa Cl\n4 4\nDirect\n0 0 0\n0 .5 .5\n.5 0 .5\n.5 .5 0\n.5 .5 .5\n.5 0 0\n0 .5 0\n0 0 .5\n",
+    "TiO2 (rutile)": "TiO2\n1\n4.594 0 0\n0 4.594 0\n0 0 2.959\nTi O\n2 4\nDirect\n0 0 0\n.5 .5 .5\n.305 .305 0\n.695 .695 0\n.195 .805 .5\n.805 .195 .5\n",
+    "Si (diamond)": "Si\n5.431\n1 0 0\n0 1 0\n0 0 1\nSi\n8\nDirect\n0 0 0\n0 .5 .5\n.5 0 .5\n.5 .5 0\n.25 .25 .25\n.25 .75 .75\n.75 .25 .75\n.75 .75 .25\n",
 }
+
+
+def ask() -> list[tuple[str, bytes]]:
+    """Name and content of what is to be shown."""
+    how = st.segmented_control("Crystal", ["Example", "Upload", "Paste"], default="Example", key="how", label_visibility="collapsed")
+    if how == "Upload":
+        files = st.file_uploader(
+            "CIF, POSCAR, extended XYZ or JSON; several files or a zip archive", key="file", accept_multiple_files=True,
+            help=f"Up to 5 MB each, {MAX_FILES} files; they are read in a process of their own and stay on this machine.",
+        )  # fmt: skip
+        return [(file.name, file.getvalue()) for file in files]
+    if how == "Paste":
+        text = st.text_area("Structure text; the format is detected", key="text", height=200)
+        return [("pasted text", text.encode())] if text.strip() else []
+    name = st.selectbox("Example", list(EXAMPLES), key="example", label_visibility="collapsed")
+    return [(name, EXAMPLES[name].encode())]
+
+
+@st.cache_data(max_entries=16, show_spinner="Reading …")
+def read(files: list[tuple[str, bytes]]) -> list[ParsedUpload]:
+    """What the files hold, parsed in a child process."""
+    return parse_uploads(files)
 
 
 def main() -> None:
     st.title("Viewer")
-    how = st.segmented_control("Crystal", ["Example", "Upload", "Paste"], default="Example", key="how")
-    text, name = "", "pasted text"
-    if how == "Upload":
-        file = st.file_uploader("CIF, POSCAR, extxyz or JSON", key="file")
-        if file is not None:
-            if file.size > MAX_BYTES:
-                st.error("The file is larger than 5 MB; a crystal structure is far smaller. Send one structure per file.")
-                return
-            text, name = file.getvalue().decode("utf-8", errors="replace"), file.name
-    elif how == "Paste":
-        text = st.text_area("Structure text", key="text", height=200)
-    else:
-        name = st.selectbox("Example", list(EXAMPLES), key="example")
-        text = EXAMPLES[name]
-    if text.strip():
-        show_structure(parse_text(text, name, purpose="view"), key="viewer")
+    found = read(ask())
+    for item in found:
+        if item.error:
+            st.error(item.error)
+    good = [item for item in found if item.structure is not None]
+    if not good:
+        return
+    index = 0
+    if len(good) > 1:
+        shown = good[:MAX_CARDS]
+        if len(good) > MAX_CARDS:
+            page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")
+            shown = good[(page - 1) * MAX_CARDS : page * MAX_CARDS]
+        cards = [
+            {"scene": build_scene(item.structure), "title": item.structure.composition.reduced_formula, "caption": item.name}
+            for item in shown
+            if item.structure is not None
+        ]
+        index = crystal_gallery(cards, key="gallery")
+        good = shown
+    chosen = good[index]
+    if chosen.limitation:
+        st.warning(chosen.limitation)
+    if chosen.structure is not None:
+        show_structure(chosen.structure, key="viewer")
 
 
 with guard():

@@ -1,4 +1,4 @@
-"""One structure in full, shared by all pages: viewer, summary, sites, symmetry, diffraction, provenance, files."""
+"""One structure in full, shared by all pages: viewer, summary, sites, symmetry, diffraction, distances, files, provenance."""
 
 from __future__ import annotations
 
@@ -7,53 +7,88 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from crystal_core import to_html
+from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
-from crystal_core.evaluation.xrd import WAVELENGTHS, pattern
+from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile
+from crystal_core.figures.rdf import rdf_figure
+from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
-from crystal_core.scene import build_scene
-from crystal_core.structures import structure_to_text
+from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination
+from crystal_core.structures import parse_text, structure_to_text
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FILES = {"CIF": ("cif", "cif"), "CIF, symmetrised": ("cif-symmetrised", "sym.cif"), "POSCAR": ("poscar", "vasp"), "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json")}
+FILES = {
+    "CIF": ("cif", "cif"), "CIF, symmetrised": ("cif-symmetrised", "sym.cif"), "POSCAR": ("poscar", "vasp"),
+    "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
+}  # fmt: skip
+MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 
+@st.fragment
 def show_structure(structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "") -> None:
-    """The detail view."""
-    crystal_viewer(build_scene(structure), key=f"{key}-viewer")
-    tabs = st.tabs(["Summary", "Sites", "Symmetry", "Diffraction", "Files", "Provenance"])
-    with tabs[0]:
-        _summary(structure, origin)
-    with tabs[1]:
-        st.dataframe(site_table(structure), hide_index=True, width="stretch")
-    with tabs[2]:
+    """The detail view; what is clicked inside reruns only this part of the page."""
+    try:
+        _show(structure, key, provenance, origin)
+    except CrystalCoreError as error:
+        st.error(str(error))
+
+
+def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str) -> None:
+    kind = st.segmented_control("Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed") or CELL_KINDS[0]
+    structure = cell_choice(structure, kind)
+    text = structure_to_text(structure, "json")  # names the structure for the caches below
+    scene = _scene(text)
+    table = st.session_state.get(f"{key}-sites")
+    rows = table.selection.rows if table else []
+    picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows[0] if rows else None, report=True)
+    if picked is not None and picked < len(structure):
+        site = scene["sites"][picked]
+        st.caption(f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · {coordination(scene)[picked]}")
+    if len(structure) > MAX_ANALYSED:
+        st.info(f"This cell has {len(structure)} sites; tables and patterns are made for up to {MAX_ANALYSED}.")
+        return
+    names = ["Summary", "Sites", "Symmetry", "Diffraction", "Distances", "Files", "Provenance"]
+    summary, sites, symmetry, diffraction, distances, files, origin_tab = st.tabs(names)
+    with summary:
+        _summary(structure, text, origin)
+    with sites:
+        st.caption("Select a row to mark its atom above; click an atom to see its row here.")
+        st.dataframe(_sites(text), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key=f"{key}-sites")
+    with symmetry:
         st.caption("The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1.")
-        st.dataframe(space_group_curve(structure), hide_index=True, width="stretch")
-    with tabs[3]:
-        radiation = st.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation")
-        st.plotly_chart(xrd_figure(pattern(structure, radiation)), width="stretch", key=f"{key}-xrd")
-    with tabs[4]:
-        name = structure.composition.reduced_formula
-        columns = st.columns(len(FILES))
-        for column, (label, (fmt, ending)) in zip(columns, FILES.items(), strict=True):
-            column.download_button(label, structure_to_text(structure, fmt, provenance=provenance), f"{name}.{ending}", key=f"{key}-{fmt}", width="stretch")
-    with tabs[5]:
+        st.plotly_chart(symmetry_figure(_curve(text)), width="stretch", key=f"{key}-symmetry")
+        st.dataframe(_curve(text), hide_index=True, width="stretch")
+    with diffraction:
+        left, right = st.columns(2)
+        radiation = left.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation")
+        width = right.slider("Peak width (° 2θ), 0 for sticks", 0.0, 1.0, 0.2, 0.05, key=f"{key}-width")
+        found = _pattern(text, radiation)
+        st.plotly_chart(xrd_figure(found, profile(found, fwhm=width) if width else None), width="stretch", key=f"{key}-xrd")
+    with distances:
+        st.plotly_chart(rdf_figure(_distances(text)), width="stretch", key=f"{key}-rdf")
+    with files:
+        _files(structure, text, key, provenance)
+    with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
 
 
-def _summary(structure: Structure, origin: str) -> None:
+def _summary(structure: Structure, text: str, origin: str) -> None:
     validity = check_structure(structure)
     if origin:
         st.caption(f"Origin: {origin}")
-    curve = space_group_curve(structure, (0.1,))[0]
+    group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    left, middle, right = st.columns(3)
-    left.metric("Space group (0.1 Å)", f"{curve['space group']}")
-    middle.metric("Density", f"{structure.density:.2f} g/cm³")
-    right.metric("Volume", f"{structure.volume:.1f} Å³")
+    columns = st.columns(4)
+    columns[0].metric("Formula", structure.composition.reduced_formula)
+    columns[1].metric("Space group (0.1 Å)", group["space group"])
+    columns[2].metric("Density", f"{structure.density:.2f} g/cm³")
+    columns[3].metric("Volume", f"{structure.volume:.1f} Å³")
     st.dataframe(
         [{"a (Å)": round(a, 3), "b (Å)": round(b, 3), "c (Å)": round(c, 3), "α (°)": round(alpha, 2), "β (°)": round(beta, 2), "γ (°)": round(gamma, 2), "atoms": len(structure)}],
         hide_index=True, width="stretch",
@@ -62,3 +97,43 @@ def _summary(structure: Structure, origin: str) -> None:
     st.markdown(" ".join(f":{'green' if ok else 'orange'}-badge[{'✓' if ok else '✗'} {name}]" for name, ok in marks.items()))
     for reason in validity.reasons:
         st.text(reason)
+
+
+def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, Any] | None) -> None:
+    name = structure.composition.reduced_formula
+    st.caption("All files hold the cell chosen above. The symmetrised CIF idealises it within 0.1 Å. The web page opens without internet.")
+    with st.container(horizontal=True):
+        for label, (fmt, ending) in FILES.items():
+            try:
+                content = structure_to_text(structure, fmt, provenance=provenance, symprec=0.1)  # type: ignore[arg-type]
+            except CrystalCoreError:
+                continue  # no symmetry within the tolerance: the plain CIF is there
+            st.download_button(label, content, f"{name}.{ending}", key=f"{key}-{fmt}")
+        st.download_button("Web page", lambda: to_html(parse_text(text, purpose="view")), f"{name}.html", "text/html", key=f"{key}-html")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _scene(text: str) -> dict[str, Any]:
+    return build_scene(parse_text(text, purpose="view"))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _sites(text: str) -> list[dict[str, Any]]:
+    structure = parse_text(text, purpose="view")
+    words = coordination(build_scene(structure))
+    return [row | {"bonded to": bonded} for row, bonded in zip(site_table(structure), words, strict=True)]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _curve(text: str) -> list[dict[str, Any]]:
+    return space_group_curve(parse_text(text, purpose="view"))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _pattern(text: str, radiation: str) -> Any:
+    return pattern(parse_text(text, purpose="view"), radiation)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _distances(text: str) -> Any:
+    return radial_distribution(parse_text(text, purpose="view"))

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.requests import StructurePredictionRequest, to_json
+from pages._ui.runs import as_command, as_python
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -18,7 +22,7 @@ def page(name):
     return app.switch_page(f"pages/{name}.py").run()
 
 
-@pytest.mark.parametrize("name", ["home", "predict_structure", "viewer", "models"])
+@pytest.mark.parametrize("name", ["home", "predict_structure", "viewer", "history", "models"])
 def test_page_runs(name):
     at = page(name)
     assert not at.exception and not at.error
@@ -36,3 +40,34 @@ def test_a_bad_structure_text_explains_itself():
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value("this is no crystal </script>").run()
     assert at.error and not at.exception
+
+
+def test_a_link_fills_the_form_and_typing_afterwards_stays():
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["formula"] = "SrTiO3"
+    at.switch_page("pages/predict_structure.py").run()
+    assert at.text_input(key="formula").value == "SrTiO3"
+    at.text_input(key="formula").set_value("NaCl").run()
+    assert at.text_input(key="formula").value == "NaCl" and not at.exception
+
+
+def test_a_run_of_the_history_fills_the_form_it_came_from():
+    request = StructurePredictionRequest(formula="MgO", z=(1, 4), n_samples=7, model="kldm-csp-perov5", sampler="em", start="noise")
+    job = JobQueue().submit("predict-structure", to_json(request))
+    JobQueue().cancel(job)
+    at = page("history")
+    assert "MgO" in at.dataframe[0].value["formula"].tolist() and not at.exception
+    at.query_params["fork"] = job
+    at.switch_page("pages/predict_structure.py").run()
+    assert (at.text_input(key="formula").value, at.selectbox(key="model").value, at.selectbox(key="sampler").value) == ("MgO", "kldm-csp-perov5", "em")
+    assert at.number_input(key="n").value == 7
+
+
+def test_the_calls_shown_for_a_run_are_the_run():
+    request = StructurePredictionRequest(formula="Ca3(PO4)2", z=(1,), n_samples=2, seed=5)
+    job = JobQueue().get(JobQueue().submit("predict-structure", to_json(request)))
+    assert "'Ca3(PO4)2'" in as_command(job) and "--seed 5" in as_command(job)
+    scope = {}
+    exec(as_python(job).split("\n\n")[0], scope)
+    call = as_python(job).split("run(")[1].rsplit(")\n", 2)[0]
+    assert eval(call, scope) == request

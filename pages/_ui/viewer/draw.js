@@ -157,10 +157,13 @@ function face(gl, towards, up) {
 
 // as in a textbook: c up, b to the right, a towards the reader
 function homeView(gl, box) {
-  gl.setView([0, 0, 0, 0, 0, 0, 0, 1]);
-  gl.zoomTo();
   face(gl, [1, 0.32, 0.3], [0, 0, 1]);
-  // zoomTo fits the height only and leaves a wide margin
+  fit(gl, box);
+}
+
+// everything in sight, turned as it is; zoomTo fits the height only and leaves a wide margin
+function fit(gl, box) {
+  gl.zoomTo();
   gl.zoom(1.12 * Math.min(1, (1.1 * box.width) / Math.max(1, box.height)));
   gl.render();
 }

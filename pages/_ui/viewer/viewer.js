@@ -110,6 +110,16 @@ function toolbar(view) {
   });
 }
 
+// a forming cell grows, shrinks and wanders: follow it, but leave the camera alone while it stays about where it was
+function follow(view) {
+  const scene = view.current, middle = at(scene.lattice, [0.5, 0.5, 0.5]);
+  const radius = Math.max(...[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]].map((f) => Math.hypot(...minus(at(scene.lattice, f), middle))));
+  const last = view.framed;
+  if (last && Math.abs(radius / last.radius - 1) < 0.15 && Math.hypot(...minus(middle, last.middle)) < 0.2 * radius) return;
+  view.framed = { radius, middle };
+  if (last) fit(view.gl, view.stage.getBoundingClientRect());
+}
+
 function nextStyle(view) {
   const order = ["ball", "stick", "space", "poly"];
   view.styleSelect.value = view.style = order[(order.indexOf(view.style) + 1) % order.length];
@@ -203,6 +213,7 @@ function player(view, frames) {
     text.textContent = `${view.frame + 1}/${frames.length}`;
     view.current = frames[view.frame];
     draw(view);
+    follow(view);
   };
   slider.oninput = () => show(Number(slider.value));
   const tick = (now) => {
@@ -249,6 +260,7 @@ export default function (component) {
     }
     draw(view);
     if (view.fresh || changed) { view.fresh = false; home(view); }
+    follow(view);
   }).catch((error) => { root.dataset.error = error.message; root.textContent = error.message; });
   return () => {
     const view = root.__view;

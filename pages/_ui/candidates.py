@@ -1,0 +1,91 @@
+"""The outcome of a structure prediction: clusters as cards, every candidate in a table, the chosen one in full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.jobs.queue import Job
+from crystal_core.records import structure_from_record
+from crystal_core.scene import build_scene, frame_scene
+from crystal_core.workflows.predict_structure import compare_with_reference
+from pages._ui.detail import show_structure
+from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
+from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
+
+FIRST_CARDS = 8
+SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
+
+
+def show_results(job: Job, reference: Any = None) -> None:
+    """Everything a finished (or partly finished) run found.
+
+    Args:
+        reference: a known structure to compare every candidate with, or None.
+    """
+    candidates = candidates_of(job)
+    if not candidates:
+        st.warning("No candidate could be decoded. Try more samples or more steps.")
+        return
+    if reference is not None:
+        compare_with_reference(candidates, reference)
+    result = job.result or {}
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
+    name = f"{job.request['formula']}.zip"
+    right.download_button("Download all", lambda: zip_of(job), name, "application/zip", key="all", width="stretch", help="CIF, extxyz, JSON, paths")
+    st.caption("Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability.")
+    clusters: dict[int, list[dict[str, Any]]] = {}
+    for record in candidates:
+        clusters.setdefault(record["group"], []).append(record)
+    members = list(clusters.values())
+    shown = FIRST_CARDS
+    if len(members) > FIRST_CARDS:
+        shown = MAX_CARDS if st.toggle(f"Show {min(len(members), MAX_CARDS)} of {len(members)} different structures", key=f"more-{job.id}") else FIRST_CARDS
+    cards = [_card(place, group) for place, group in enumerate(members[:shown], start=1)]
+    chosen = members[crystal_gallery(cards, key=f"clusters-{job.id}")]
+    record = chosen[0]
+    if len(chosen) > 1:
+        names = {r["id"]: f"{place}: {ORIGINS[r['origin']]}, {r['density']:.3f} g/cm³" for place, r in enumerate(chosen, start=1)}
+        picked = st.selectbox(f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}")
+        record = next(r for r in chosen if r["id"] == picked)
+    st.subheader(f"{record['formula']} · {_group(record)} · {ORIGINS[record['origin']]}")
+    if "reference" in record:
+        match = record["reference"]
+        words = f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
+        st.info(words)
+    show_structure(structure_from_record(record), key=f"candidate-{record['id']}", provenance=record["provenance"], origin=ORIGINS[record["origin"]])
+    with st.expander(f"All {len(candidates)} candidates"):
+        st.dataframe([_row(place, r) for place, r in enumerate(candidates, start=1)], hide_index=True, width="stretch")
+    paths = {t["label"]: t["frames"] for t in job.trajectories}
+    if paths:
+        with st.expander("Watch a cell form"):
+            label = st.selectbox("Path", list(paths), key="path")
+            frames = [frame_scene(frame) for frame in paths[label]]
+            crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
+
+
+def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
+    best = group[0]
+    origins = ", ".join(dict.fromkeys(SHORT[r["origin"]] for r in group))
+    mark = "" if best["validity"]["plausible"] else " · implausible"
+    return {
+        "scene": build_scene(structure_from_record(best)), "title": f"{place}. {_group(best)}  ×{len(group)}",
+        "caption": f"Z = {best['z']} · {best['density']:.2f} g/cm³ · {origins}{mark}",
+    }  # fmt: skip
+
+
+def _group(record: dict[str, Any]) -> str:
+    return (record["space_group"] or {}).get("symbol", "no symmetry")
+
+
+def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
+    row = {
+        "rank": place, "space group": _group(record), "Z": record["z"], "consensus (cluster size)": record["score"]["value"],
+        "density (g/cm³)": round(record["density"], 2), "origin": ORIGINS[record["origin"]],
+        "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
+    }  # fmt: skip
+    if "reference" in record:
+        row["matches reference"] = "yes" if record["reference"]["matches"] else "no"
+    return row

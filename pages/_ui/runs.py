@@ -1,0 +1,60 @@
+"""A finished or running job in words, as files, and as the call that makes it again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from crystal_core.jobs.queue import Job
+from crystal_core.records import crystals_of, zip_run
+
+ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
+
+
+def candidates_of(job: Job) -> list[dict[str, Any]]:
+    """All candidates, best first: plausible ones by the number of candidates alike, then the others."""
+    found = crystals_of(job.result or {})
+    return sorted(found, key=lambda r: (not r["validity"]["structure"], not r["validity"]["plausible"], -r["score"]["value"], r["group"]))
+
+
+def summary(job: Job) -> str:
+    """One short sentence on what came out."""
+    found = crystals_of(job.result or {})
+    if not found:
+        return "–"
+    distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
+    return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"
+
+
+def zip_of(job: Job) -> bytes:
+    """CIF of each candidate, all as extended XYZ, the run as JSON, and the paths that were kept."""
+    return zip_run(crystals_of(job.result or {}), job.result or {}, job.trajectories)
+
+
+def settings_of(job: Job) -> dict[str, Any]:
+    """The request with the seed that was drawn."""
+    used = (job.result or {}).get("settings", {})
+    return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
+
+
+def as_command(job: Job) -> str:
+    """The call on the command line."""
+    asked = settings_of(job)
+    parts = ["crystal-core", "predict-structure", asked["formula"], "--model", asked["model"], "--n", str(asked["n_samples"])]
+    parts += ["--cell"] if asked.get("exact_cell") else ["--z", ",".join(map(str, asked["z"]))] if asked.get("z") else []
+    parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
+    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
+    return shlex.join([*parts, "--out", "results"])
+
+
+def as_python(job: Job) -> str:
+    """The call in Python."""
+    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
+    arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in ("keep_trajectory", "device", "rank"))
+    return (
+        "from crystal_core import StructurePredictionRequest\n"
+        "from crystal_core.workflows.predict_structure import run\n\n"
+        f"*_, last = run(StructurePredictionRequest({arguments}))\n"
+        'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
+    )

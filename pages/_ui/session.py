@@ -1,0 +1,22 @@
+"""The one owner of session state: values that links hand to widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+
+def adopt(link: str, values: Mapping[str, Any]) -> None:
+    """Give widgets (by key) the values that a link carries: once per link, so that typing afterwards is not undone.
+
+    Args:
+        link: what tells this link from the last one. values: widget key → value; None leaves a widget alone.
+    """
+    if st.session_state.get("link") == link:
+        return
+    st.session_state["link"] = link
+    for key, value in values.items():
+        if value is not None:
+            st.session_state[key] = value
