@@ -50,6 +50,31 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.get_by_text("Ranked by consensus").wait_for(timeout=400_000)
     page.locator(".xv[data-rendered]").first.wait_for()
     assert "candidates" in page.get_by_text("distinct").first.inner_text()
+    page.locator(".xg[data-pictures]").wait_for()
+    page.get_by_role("link", name="History").click()
+    page.locator("h1", has_text="History").wait_for()
+    page.get_by_role("link", name="Home").first.click()
+    page.get_by_role("link", name="SrTiO3 · done").first.click()  # a finished run opens again by its link
+    page.get_by_text("Ranked by consensus").wait_for()
+    clean(page)
+
+
+def test_a_broken_file_explains_itself_and_the_good_one_is_shown(open_page, tmp_path):
+    (tmp_path / "bad.cif").write_text("data_x\n_cell_length_a 4\n")
+    good = tmp_path / "good.vasp"
+    good.write_text("NaCl\n1\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n")
+    page = open_page("/viewer")
+    page.get_by_text("Upload", exact=True).click()
+    page.locator("input[type=file]").set_input_files([str(tmp_path / "bad.cif"), str(good)])
+    page.get_by_text("bad.cif").last.wait_for()
+    page.locator(".xv [role=img][aria-label^='NaCl,']").wait_for()
+    assert "Traceback" not in page.content()
+    clean(page)
+
+
+def test_a_link_to_a_page_shows_the_navigation_at_once(open_page):
+    page = open_page("/models")
+    page.get_by_role("link", name="Viewer").first.wait_for()
     clean(page)
 
 

@@ -179,7 +179,7 @@ function picture($3Dmol, scene, block, options, size, camera, background) {
   const aside = element("div", "", document.body);
   aside.style.cssText = `position:absolute;left:-20000px;top:0;width:${size.width}px;height:${size.height}px`;
   try {
-    const gl = $3Dmol.createViewer(aside, { minimumZoomToDistance: 0.1, antialias: true });
+    const gl = $3Dmol.createViewer(aside, { minimumZoomToDistance: 0.1, antialias: size.smooth }); // smoothing doubles the size
     gl.setBackgroundColor(background.color, background.alpha);
     drawScene(gl, scene, block, options);
     if (options.projection) gl.setProjection(options.projection);

@@ -1,5 +1,5 @@
 // Cards with pictures: one viewer aside draws each crystal once, the cards hold plain images.
-const CARD = { width: 320, height: 240 };
+const CARD = { width: 240, height: 180, smooth: true };
 
 function card(root, item, k, choose) {
   const node = element("button", "", root);

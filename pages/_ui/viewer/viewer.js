@@ -155,7 +155,7 @@ function options(view) {
 }
 
 function image(view, scale, transparent) {
-  const box = view.stage.getBoundingClientRect(), size = { width: Math.round(box.width * scale), height: Math.round(box.height * scale) };
+  const box = view.stage.getBoundingClientRect(), size = { width: Math.round(box.width * scale), height: Math.round(box.height * scale), smooth: false };
   const background = { color: css(view, "--st-background-color", "#ffffff"), alpha: transparent ? 0 : 1 };
   return picture(window.$3Dmol, view.current, view.block, options(view), size, view.gl.getView(), background);
 }

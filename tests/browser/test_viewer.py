@@ -1,0 +1,118 @@
+"""The 3D component in a real browser: what it draws is what the core says, and its tools tell the truth."""
+
+import base64
+import re
+import struct
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.scene import build_scene, expand
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+EXAMPLES = {
+    "NaCl (rock salt)": Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    "TiO2 (rutile)": Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]),
+    "Si (diamond)": Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.431), ["Si"], [[0, 0, 0]]),
+}
+
+
+@pytest.fixture(scope="module")
+def page(server, browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    page.goto(server + "/viewer")
+    page.locator(".xv[data-rendered]").wait_for()
+    yield page
+    context.close()
+
+
+def show(page, name):
+    page.get_by_role("combobox", name=re.compile("Example")).click()
+    page.get_by_role("option", name=name).click()
+    stage = page.locator(".xv")
+    formula = name.split()[0]
+    page.locator(f".xv [role=img][aria-label^='{formula},']").wait_for()
+    return stage
+
+
+def counts(stage):
+    return tuple(int(stage.get_attribute(f"data-{name}")) for name in ("rendered", "bonds", "polyhedra"))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_browser_repeats_cells_as_the_core_does(page, name):
+    stage = show(page, name)
+    scene = build_scene(EXAMPLES[name])
+    block = expand(scene)
+    assert counts(stage) == (len(block["atoms"]), len(block["bonds"]), len(block["polyhedra"]))
+    if not stage.get_by_label("Cells along a").is_visible():
+        stage.get_by_role("button", name="More", exact=True).click()
+    stage.get_by_label("Cells along a").fill("2")
+    stage.get_by_label("Cells along a").press("Enter")
+    block = expand(scene, (2, 1, 1))
+    assert counts(stage) == (len(block["atoms"]), len(block["bonds"]), len(block["polyhedra"]))
+    stage.get_by_label("Cells along a").fill("1")
+    stage.get_by_label("Cells along a").press("Enter")
+
+
+def test_measuring_gives_the_distance_and_the_angle(page):
+    stage = show(page, "NaCl (rock salt)")
+    stage.get_by_role("button", name="Measure").click()
+    handle = stage.element_handle()
+    # three atoms along the edges that meet in the origin: sodium at 0, chlorine half an edge away on two of them
+    picks = page.evaluate(
+        """e => { const near = (p, q) => Math.hypot(...p.map((x, k) => x - q[k])) < 1e-3;
+        const atoms = e.getAtoms(); return [[2.82, 0, 0], [0, 0, 0], [0, 2.82, 0]].map(q => atoms.findIndex(a => near(a.p, q))); }""", handle
+    )  # fmt: skip
+    page.evaluate("([e, k]) => e.pick(k)", [handle, picks[0]])
+    page.evaluate("([e, k]) => e.pick(k)", [handle, picks[1]])
+    assert "2.820 Å" in stage.locator(".note").inner_text()
+    page.evaluate("([e, k]) => e.pick(k)", [handle, picks[2]])
+    assert "90.00°" in stage.locator(".note").inner_text()
+    page.get_by_text(re.compile(r"^Cl\d+: \(")).wait_for()  # the page heard which atom it was
+    stage.get_by_role("button", name="Measure").click()
+
+
+def test_the_legend_hides_an_element_and_the_image_changes(page):
+    stage = show(page, "TiO2 (rutile)")
+    handle = stage.element_handle()
+    before = page.evaluate("e => e.getImage(1, false)", handle)
+    stage.get_by_role("button", name="O", exact=True).click()
+    after = page.evaluate("e => e.getImage(1, false)", handle)
+    assert before != after and stage.get_by_role("button", name="O", exact=True).get_attribute("aria-pressed") == "false"
+    stage.get_by_role("button", name="O", exact=True).click()
+
+
+def test_images_come_in_the_size_asked_for(page):
+    handle = show(page, "Si (diamond)").element_handle()
+    page.set_viewport_size({"width": 480, "height": 700})  # software drawing of a large picture takes a minute
+    widths = []
+    for scale in (1, 4):
+        data = base64.b64decode(page.evaluate("([e, k]) => e.getImage(k, true)", [handle, scale]).split(",")[1])
+        assert data.startswith(b"\x89PNG")
+        widths.append(struct.unpack(">I", data[16:20])[0])
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    assert widths[1] == pytest.approx(4 * widths[0], abs=4)
+
+
+def test_the_camera_stays_when_only_the_cell_choice_changes(page):
+    stage = show(page, "Si (diamond)")
+    handle = stage.element_handle()
+    stage.get_by_role("button", name="b", exact=True).click()
+    turned = page.evaluate("e => e.getView().slice(4)", handle)
+    page.get_by_role("radio", name="primitive").or_(page.get_by_text("primitive", exact=True)).first.click()
+    page.locator(".xv [role=img][aria-label*=' 2 atoms']").wait_for()
+    assert page.evaluate("e => e.getView().slice(4)", handle) == pytest.approx(turned)
+    page.get_by_text("as given", exact=True).first.click()
+
+
+def test_looking_along_an_axis_puts_it_towards_the_reader(page):
+    stage = show(page, "TiO2 (rutile)")
+    for axis, direction in (("a", (1, 0, 0)), ("b", (0, 1, 0)), ("c", (0, 0, 1))):
+        stage.get_by_role("button", name=axis, exact=True).click()
+        x, y, z, w = page.evaluate("e => e.getView().slice(4)", stage.element_handle())
+        towards = (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))  # third row of the rotation
+        assert towards == pytest.approx(direction, abs=1e-5)
