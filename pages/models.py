@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
-from crystal_core.registry.store import list_cards
+from crystal_core.figures.training import sampler_figure, training_figure
+from crystal_core.registry.card import ModelCard
+from crystal_core.registry.store import list_cards, training_log
 from pages._ui.errors import guard
+
+
+def metric_row(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """One measured number with its interval, in words."""
+    low, high = (value.get("ci95") or (None, None))[:2]
+    return {
+        "metric": name.replace("_", " "), "value": f"{100 * value['value']:.1f} %" if isinstance(value.get("value"), float) else value.get("value"),
+        "95 % interval": f"{100 * low:.1f} – {100 * high:.1f} %" if low is not None else "–", "RMSE": value.get("rmse"), "n": value.get("n"),
+        "measured on": value.get("data", ""), "protocol": value.get("protocol", ""),
+    }  # fmt: skip
+
+
+def show_card(card: ModelCard) -> None:
+    """One model in a box."""
+    with st.container(border=True):
+        st.subheader(card.name)
+        size = f"{card.parameters:,} parameters · " if card.parameters else ""
+        st.write(f"{card.method} · {card.task} · {size}{card.size_mb:.1f} MB · {card.licence}")
+        st.write(card.good_for or card.trained_on)
+        if card.limits:
+            st.caption(f"Limits: {card.limits}")
+        rows = [metric_row(name, value) for name, value in card.metrics.items() if isinstance(value, Mapping) and "value" in value]
+        if rows:
+            st.dataframe(rows, hide_index=True, width="stretch")
+        log, table = training_log(card), card.sampling.get("table")
+        if table:
+            with st.expander("Match rate against network calls"):
+                st.plotly_chart(sampler_figure(table), width="stretch", key=f"samplers-{card.name}")
+                st.caption(f"{table['protocol']}. {table['command']}")
+        if log:
+            with st.expander("Validation while training"):
+                st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
+        with st.expander("Training and hashes"):
+            st.json({"trained_on": card.trained_on, "source": card.source, "training": dict(card.training), "files": dict(card.files)})
+
 
 with guard():
     st.title("Models")
-    for card in list_cards():
-        with st.container(border=True):
-            st.subheader(card.name)
-            st.write(f"{card.method} · {card.task} · {card.parameters:,} parameters · {card.size_mb:.1f} MB · {card.licence}")
-            st.write(card.good_for or card.trained_on)
-            if card.limits:
-                st.caption(f"Limits: {card.limits}")
-            if card.metrics:
-                st.dataframe([{"metric": name, **{k: str(v) for k, v in value.items()}} for name, value in card.metrics.items()], hide_index=True, width="stretch")
-            with st.expander("Training and hashes"):
-                st.json({"trained_on": card.trained_on, "source": card.source, "training": dict(card.training), "files": dict(card.files)})
+    for shown in list_cards():
+        show_card(shown)

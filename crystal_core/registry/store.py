@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import CheckpointMissing
 from crystal_core.paths import checkpoints_dir, home_dir
@@ -36,6 +37,14 @@ def find_card(name: str) -> ModelCard:
         known = ", ".join(sorted(folders)) or "none"
         raise CheckpointMissing(f"No checkpoint named '{name}' is installed. Installed are: {known}.")
     return read_card(folders[name])
+
+
+def training_log(card: ModelCard) -> list[dict[str, Any]]:
+    """The validation curve that lies beside a card: one row per epoch kept; empty where there is none."""
+    path = (card.folder or Path()) / "training.json"
+    if card.folder is None or "training.json" not in card.files or not path.is_file():
+        return []
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def load_generator(name: str, device: str = "auto") -> Generator:
