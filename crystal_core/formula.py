@@ -136,7 +136,7 @@ def _short(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _elements() -> dict[str, tuple[int, float, tuple[int, ...]]]:
-    """symbol → (proton number, atomic mass, common oxidation states), from pymatgen's periodic table."""
+    """Symbol → (proton number, atomic mass, common oxidation states), from pymatgen's periodic table."""
     from pymatgen.core.periodic_table import Element
 
     return {e.symbol: (e.Z, float(e.atomic_mass), tuple(e.common_oxidation_states)) for e in Element if e.symbol not in ("D", "T")}

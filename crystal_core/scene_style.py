@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import lru_cache
 
@@ -48,7 +49,7 @@ def electronegativity() -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # noble gases and the heaviest elements have no value
         values = {s: float(Element(s).X) for s in _symbols().values()}
-    return {s: x if x == x else 2.0 for s, x in values.items()}
+    return {s: 2.0 if math.isnan(x) else x for s, x in values.items()}
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +64,7 @@ def _table(name: str) -> dict[str, str]:
     from pymatgen.vis.structure_vtk import EL_COLORS
 
     table = EL_COLORS[name]
-    return {s: "#%02x%02x%02x" % tuple(int(x) for x in table.get(s, (150, 150, 150))) for s in _symbols().values()}
+    return {s: "#" + "".join(f"{int(x):02x}" for x in table.get(s, (150, 150, 150))) for s in _symbols().values()}
 
 
 @lru_cache(maxsize=1)

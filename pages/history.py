@@ -23,7 +23,7 @@ def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
     seconds = (job.finished or 0) - (job.started or 0)
     return {
-        "when": datetime.fromtimestamp(job.created), "formula": job.request.get("formula", "–"), "state": WORDS.get(job.state, job.state),
+        "when": datetime.fromtimestamp(job.created).astimezone(), "formula": job.request.get("formula", "–"), "state": WORDS.get(job.state, job.state),
         "result": summary(job), "model": job.request.get("model", "–"), "duration (s)": round(seconds) if seconds > 0 else None,
     }  # fmt: skip
 

@@ -51,4 +51,4 @@ def test_importing_the_core_imports_no_heavy_library():
 
 def test_an_unknown_name_of_the_core_says_so():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        crystal_core.nothing  # noqa: B018
+        crystal_core.nothing

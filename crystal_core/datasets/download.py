@@ -70,7 +70,7 @@ def download(
 
 
 def _open(url: str) -> BinaryIO:
-    return urllib.request.urlopen(url, timeout=TIMEOUT)  # noqa: S310 (https addresses of this file only)
+    return urllib.request.urlopen(url, timeout=TIMEOUT)
 
 
 def _fetch(

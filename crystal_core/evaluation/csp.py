@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MATCHER = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
+MATCHER: dict[str, Any] = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
 KLDM_MAX_EDGE = 40.0
 PAIR_SECONDS = 120.0  # usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
 BINS = ((1, 5), (6, 10), (11, 20), (21, 10_000))

@@ -130,7 +130,7 @@ class PairNetwork(nn.Module):
 
 
 def pair_features(frac_coords: Tensor, packing: Packing, n_frequencies: int) -> tuple[Tensor, Tensor]:
-    """cos and sin of 2 pi k (f_j - f_i), each (pairs, 3 K), component-major, k = 0..K-1."""
+    """Cos and sin of 2 pi k (f_j - f_i), each (pairs, 3 K), component-major, k = 0..K-1."""
     frequencies = TWO_PI * torch.arange(n_frequencies, dtype=frac_coords.dtype, device=frac_coords.device)
     difference = frac_coords[packing.pair_j] - frac_coords[packing.pair_i]
     angle = (difference.unsqueeze(-1) * frequencies).reshape(difference.shape[0], -1)

@@ -17,7 +17,7 @@ BETA_MIN, BETA_MAX = 0.1, 20.0
 
 
 def beta(t: Tensor) -> Tensor:
-    """Noise rate beta(t)."""
+    """Noise rate at time t."""
     return BETA_MIN + (BETA_MAX - BETA_MIN) * t
 
 

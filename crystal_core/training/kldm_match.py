@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +53,6 @@ def _sample(
     sampler = KineticLangevinSampler(settings, pack(n_atoms), process)
     state = sampler.initial(rng)
     times = settings.times()
-    for t, t_next in zip(times, times[1:], strict=False):
+    for t, t_next in pairwise(times):
         state = sampler.step(lambda at, time: fast(time, at.frac_coords, at.velocity, at.lattice), state, t, t_next, rng)
     return decode(state.frac_coords, state.lattice, species, n_atoms, codec).to("cpu")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 START_TIME = 0.3
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per stage, for the player
-SAME = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}
+SAME: dict[str, Any] = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}
 
 
 @lru_cache(maxsize=4)

@@ -64,7 +64,7 @@ class SamplerSettings:
         return 2 if self.name in ("pc", "pc-pf") else 1
 
     def times(self, start: float = 1.0) -> list[float]:
-        """steps + 1 times from ``start`` to ``t_end``, evenly spaced."""
+        """Steps + 1 times from ``start`` to ``t_end``, evenly spaced."""
         return [start + (self.t_end - start) * i / self.steps for i in range(self.steps + 1)]
 
 
