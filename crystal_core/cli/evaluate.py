@@ -29,6 +29,7 @@ def csp(
     start_time: Annotated[float | None, START_TIME] = None,
     structures: Annotated[Path | None, typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead.")] = None,
     seen: Annotated[Path | None, typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart.")] = None,
+    write_card: Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     device: Device = "auto",
     seed: Seed = 0,
@@ -58,18 +59,20 @@ def csp(
         generator = _load(model, device, threads)
         time_of_start = None
         if start == "prototype":
-            time_of_start = start_time or generator.card.sampling.get("prototype_start_time", 0.3)
+            time_of_start = start_time or generator.start_time
         drawn = evaluate_csp.draw_candidates(
             generator, references, samples=samples, sampler=sampler, steps=steps, seed=seed, start_time=time_of_start,
             say=None if quiet else say,
         )  # fmt: skip
         candidates, sampled = drawn.candidates, drawn.seconds
         formulas = formulas or getattr(generator, "seen_formulas", None)
-        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | _used(generator, sampler, steps)
+        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | _used(generator, references[0], sampler, steps, time_of_start)
         if time_of_start:
             settings["start_time"] = time_of_start
     report = summarise(judge_all([r.structure for r in references], candidates, workers=workers), formulas)
     report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
+    if write_card and structures is None:
+        _keep_report(model, report)
     if json:
         emit(report)
     else:
@@ -111,7 +114,7 @@ def csp_samplers(
     )  # fmt: skip
     report = {
         "rows": rows, "seconds": round(time.monotonic() - began, 1),
-        "settings": {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed or 0, "start_time": start_time},
+        "settings": {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed or 0, "start_time": start_time, "calls": calls},
     }  # fmt: skip
     if write_card:
         _keep_table(model, report)
@@ -132,14 +135,48 @@ def _load(model: str, device: str, threads: int | None) -> Any:
     return load_generator(model, device)
 
 
-def _used(generator: Any, sampler: str, steps: int | None) -> dict[str, Any]:
+def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start_time: float | None) -> dict[str, Any]:
     """The sampler and steps that the words "fast" and "default" stood for."""
     from crystal_core.requests import GenerationRequest
+    from crystal_core.structures import from_structures
 
     if not hasattr(generator, "settings"):
         return {"sampler": "none"}
-    settings = generator.settings(GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps))
+    start = None if start_time is None else from_structures([reference.structure])
+    request: Any = {"compositions": ((1,),), "sampler": sampler, "steps": steps, "start": start, "start_time": start_time}
+    settings = generator.settings(GenerationRequest(**request))
     return {"sampler": settings.name, "steps": settings.steps}
+
+
+def _keep_report(model: str, report: dict[str, Any]) -> None:
+    from crystal_core.registry.store import find_card
+    from crystal_core.registry.write import write_card
+
+    card, used = find_card(model), report["settings"]
+    if card.folder is None:
+        return
+    data, split, start = used["data"], used["split"], used["start"]
+    name = f"match_rate_{split}" + ("" if start == "noise" else "_from_prototypes") + ("" if used["samples"] == 1 else f"_best_of_{used['samples']}")
+    rows = f"{report['n']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
+    steps = f"{used['sampler']}, {used.get('steps')} steps, {used['network_calls_per_sample']} network calls" if used.get("steps") else "no network"
+    origin = "from noise" if start == "noise" else f"from the nearest prototypes at t = {used['start_time']}"
+    limit = f" --limit {used['limit']}" if used["limit"] else ""
+    options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
+    options += f" --sampler {used['sampler']} --steps {used['steps']}" if used.get("steps") else ""
+    options += f" --start prototype --start-time {used['start_time']}" if start != "noise" else ""
+    entry = {key: report[key] for key in ("rmse", "rmse_ci95", "ci95", "n", "n_failed")}
+    parts = {f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()}
+    parts |= {f"{key}_formulas": part["match_rate"] for key, part in report.get("by_seen_formula", {}).items()}
+    parts |= {f"{key}_formulas_n": part["n"] for key, part in report.get("by_seen_formula", {}).items()}
+    smact = report["filter"]["smact"]
+    entry = {"value": report["match_rate"]} | {k: v for k, v in entry.items() if v is not None} | parts | {
+        "second_filter_match_rate": smact["match_rate"], "second_filter_ci95": smact["ci95"],
+        "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed {used['seed']}; StructureMatcher(0.5, 0.3, 10), "
+                    f"KLDM's filter; second filter: DiffCSP's (SMACT table smact14, structure, CrystalNN)",
+        "data": data,
+        "command": f"crystal-core evaluate csp --data {data} --model {model} --split {split}{limit}{options} --seed {used['seed']}",
+    }  # fmt: skip
+    write_card(card.folder, {"metrics": {name: entry}})
 
 
 def _keep_table(model: str, report: dict[str, Any]) -> None:
@@ -150,8 +187,8 @@ def _keep_table(model: str, report: dict[str, Any]) -> None:
     rows, settings = report["rows"], report["settings"]
     if card.folder is None or not rows:
         return
-    columns = {key: [row[key] if row[key] is not None else "" for row in rows] for key in ("sampler", "network_calls", "match_rate", "rmse")}
+    columns: dict[str, Any] = {key: [row[key] if row[key] is not None else "" for row in rows] for key in ("sampler", "network_calls", "match_rate", "rmse")}
     origin = "noise" if settings["start_time"] is None else f"prototypes at t = {settings['start_time']}"
     columns["protocol"] = f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
-    columns["command"] = f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model}"
+    columns["command"] = f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --calls {settings['calls']}"
     write_card(card.folder, {"sampling": {"table": columns}})

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.protocols import Generator
 
-START_TIME = 0.3
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per stage, for the player
 SAME: dict[str, Any] = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}
 
@@ -124,10 +123,9 @@ class _Run:
             atoms_of = tuple(tuple(c.atomic_numbers.tolist()) for c in start)
         else:
             atoms_of = (atoms,) * n
-        card_time = self.model.card.sampling.get("prototype_start_time", START_TIME)
         request = GenerationRequest(
             compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
-            seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=card_time if start is not None else None,
+            seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=self.model.start_time if start is not None else None,
         )  # fmt: skip
         stage = {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
         frames: list[dict[str, Any]] = []

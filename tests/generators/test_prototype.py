@@ -13,7 +13,7 @@ from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.prototype import build
 from crystal_core.generators.prototype.cells import roles_of, supercell, to_primitive
 from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
-from crystal_core.generators.prototype.generator import PrototypeGenerator, load_prototype
+from crystal_core.generators.prototype.generator import PrototypeGenerator, load_prototype, niggli
 from crystal_core.generators.prototype.library import load_index, reduced_formulas
 from crystal_core.generators.prototype.symmetry_form import from_form, to_form
 from crystal_core.paths import data_dir
@@ -233,3 +233,14 @@ def test_the_shipped_members_are_the_usable_rows(monkeypatch):
     assert reduced_formulas(shipped) == symbols
 
 
+
+
+def test_a_cell_is_niggli_reduced_and_stays_the_same_crystal():
+    from pymatgen.core import Lattice, Structure
+
+    skewed = Structure(Lattice([[4, 0, 0], [9, 5, 0], [1, -11, 6]]), ["Na", "Cl", "O"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.1], [0.9, 0.4, 0.5]])
+    lattice, coords = niggli(skewed.lattice.matrix, skewed.frac_coords)
+    reduced = Structure(Lattice(lattice), ["Na", "Cl", "O"], coords)
+    assert max(reduced.lattice.abc) < max(skewed.lattice.abc) and reduced.volume == pytest.approx(skewed.volume)
+    assert reduced.lattice.abc == pytest.approx(reduced.get_reduced_structure("niggli").lattice.abc)
+    assert sorted(reduced.distance_matrix[0]) == pytest.approx(sorted(skewed.distance_matrix[0]), abs=1e-6)

@@ -1,6 +1,7 @@
 """Measuring structure prediction: candidates from a model, from prototypes and from files, on a table made here."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
 from crystal_core.errors import RequestError
-from crystal_core.registry.store import load_generator
+from crystal_core.paths import checkpoints_dir
+from crystal_core.registry.store import find_card, load_generator
 from crystal_core.workflows import evaluate_csp
 
 CELLS = {
@@ -88,3 +90,16 @@ def test_samplers_are_compared_at_equal_network_calls(table):
 def test_a_wrong_number_of_calls_is_one_sentence(table):
     code, result = evaluate("csp-samplers", "--data", table, "--calls", "ten")
     assert code == 2 and "ten" in result.stderr
+
+
+def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_path, monkeypatch):
+    shutil.copytree(checkpoints_dir() / "kldm-csp-perov5", tmp_path / "checkpoints" / "kldm-csp-perov5")
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    options = ("--data", table, "--model", "kldm-csp-perov5", "--quiet", "--json", "--write-card")
+    code, result = evaluate("csp", *options, "--sampler", "em", "--steps", "5")
+    kept = find_card("kldm-csp-perov5").metrics["match_rate_val"]
+    assert code == 0 and kept["value"] == json.loads(result.stdout)["match_rate"] and kept["n"] == 2
+    assert "--sampler em --steps 5 --seed 0" in kept["command"] and "5 network calls" in kept["protocol"]
+    code, _ = evaluate("csp-samplers", *options, "--samplers", "em", "--calls", "2,4")
+    assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4]
+    assert find_card("kldm-csp-perov5").sampling["fast"]  # what people set stays

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = {"em": 1000, "exp-em": 1000, "pc": 1000, "pc-pf": 1000, "ode": 200}
 FAST = {"name": "pc", "steps": 50}
+REFINE = {"name": "ode", "steps": 20}  # from a known crystal: little noise is added, and none on the way
+START_TIME = 0.05
 
 
 class KldmGenerator:
@@ -47,11 +49,17 @@ class KldmGenerator:
             keep_freed_memory()
 
     def settings(self, request: GenerationRequest) -> SamplerSettings:
-        """The sampler and step count this request means for this model."""
+        """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal."""
         if request.sampler == "fast":
-            fast = {**FAST, **self.card.sampling.get("fast", {})}
+            refine = {k: v for k, v in self.card.sampling.get("refine", {}).items() if k != "start_time"}
+            fast = {**FAST, **self.card.sampling.get("fast", {})} if request.start is None else {**REFINE, **refine}
             return SamplerSettings(**{**fast, "steps": request.steps or fast["steps"]})
         return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler])
+
+    @property
+    def start_time(self) -> float:
+        """Where the refinement of a known crystal starts, as chosen on validation rows."""
+        return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
         """Frames from noise (or from ``request.start`` at ``start_time``) to crystals; the last one is finished."""

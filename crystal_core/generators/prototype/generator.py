@@ -16,6 +16,8 @@ from crystal_core.paths import home_dir
 from crystal_core.requests import Frame, GenerationRequest
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from crystal_core.registry.card import ModelCard
 
 TABLE = "prototypes.npz"
@@ -62,8 +64,9 @@ class PrototypeGenerator:
             if rank < len(found[key]):
                 candidate = found[key][rank]
                 back = np.argsort(np.argsort(composition, kind="stable"), kind="stable")
-                lattices.append(candidate.lattice)
-                coords.append(candidate.frac_coords[back])
+                lattice, frac = niggli(candidate.lattice, candidate.frac_coords[back])
+                lattices.append(lattice)
+                coords.append(frac)
             else:
                 lattices.append(np.zeros((3, 3)))
                 coords.append(np.zeros((len(composition), 3)))
@@ -78,6 +81,21 @@ class PrototypeGenerator:
             stage=f"known prototypes ({self.index.kind})", step=1, n_steps=1, time=0.0, crystals=crystals,
             sample_ids=tuple(range(len(request.compositions))), finished=True,
         )  # fmt: skip
+
+
+def niggli(lattice: NDArray, frac_coords: NDArray) -> tuple[NDArray, NDArray]:
+    """The Niggli-reduced cell of the same crystal, atoms in the same order; unchanged where the reduction fails.
+
+    Diffusion models are trained on reduced cells: started from another cell of the same crystal, they pull it apart.
+    """
+    from pymatgen.core import Lattice
+
+    given = Lattice(lattice)
+    try:
+        reduced = given.get_niggli_reduced_lattice()
+    except ValueError:
+        return lattice, frac_coords
+    return reduced.matrix, reduced.get_fractional_coords(given.get_cartesian_coords(frac_coords)) % 1.0
 
 
 def full_index_path() -> Path:
