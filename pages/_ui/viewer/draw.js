@@ -156,8 +156,9 @@ function face(gl, towards, up) {
 }
 
 // as in a textbook: c up, b to the right, a towards the reader
-function homeView(gl, box) {
-  face(gl, [1, 0.32, 0.3], [0, 0, 1]);
+function homeView(gl, box, lattice) {
+  const [a, b, c] = lattice.map(unit);
+  face(gl, a.map((x, k) => x + 0.32 * b[k] + 0.3 * c[k]), c);
   fit(gl, box);
 }
 
@@ -183,7 +184,7 @@ function picture($3Dmol, scene, block, options, size, camera, background) {
     gl.setBackgroundColor(background.color, background.alpha);
     drawScene(gl, scene, block, options);
     if (options.projection) gl.setProjection(options.projection);
-    if (camera) { gl.setView(camera); gl.render(); } else homeView(gl, size);
+    if (camera) { gl.setView(camera); gl.render(); } else homeView(gl, size, scene.lattice);
     return gl.pngURI();
   } finally { aside.remove(); }
 }

@@ -139,7 +139,7 @@ function tapToTurn(view) {
 }
 
 const css = (view, name, otherwise) => getComputedStyle(view.root).getPropertyValue(name).trim() || otherwise;
-const home = (view) => homeView(view.gl, view.stage.getBoundingClientRect());
+const home = (view) => homeView(view.gl, view.stage.getBoundingClientRect(), view.current.lattice);
 
 function options(view) {
   return {
