@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core.scene import build_scene, expand
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 EXAMPLES = {
     "NaCl (rock salt)": Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),

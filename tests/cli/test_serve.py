@@ -1,5 +1,6 @@
 """The app in one command: it answers, it stops, it explains a port that is taken."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ def test_the_app_answers_and_stops_on_interrupt(tmp_path):
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "crystal_core", "serve", "--port", str(port), "--no-api"],
-        env={**os.environ, "CRYSTAL_HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "CRYSTAL_HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:
         lines = iter(process.stderr.readline, "")  # the server's own lines come first
@@ -28,7 +29,8 @@ def test_the_app_answers_and_stops_on_interrupt(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the server too, where this test failed half-way
     for _ in range(50):  # the server behind it is gone too
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
