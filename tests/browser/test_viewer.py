@@ -5,7 +5,7 @@ import re
 import struct
 
 import pytest
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice, Molecule, Structure
 
 from crystal_core.scene import build_scene, expand
 
@@ -58,20 +58,25 @@ def test_the_browser_repeats_cells_as_the_core_does(page, name):
     stage.get_by_label("Cells along a").press("Enter")
 
 
-def test_measuring_gives_the_distance_and_the_angle(page):
+def test_measuring_gives_the_distance_the_angle_and_the_torsion(page):
     stage = show(page, "NaCl (rock salt)")
     stage.get_by_role("button", name="Measure").click()
     handle = stage.element_handle()
-    # three atoms along the edges that meet in the origin: sodium at 0, chlorine half an edge away on two of them
+    # three atoms along the edges that meet in the origin: sodium at 0, chlorine half an edge away on two of them,
+    # then the chlorine amid the cell: 45° tells a wrong sign and a wrong half turn apart
     picks = page.evaluate(
         """e => { const near = (p, q) => Math.hypot(...p.map((x, k) => x - q[k])) < 1e-3;
-        const atoms = e.getAtoms(); return [[2.82, 0, 0], [0, 0, 0], [0, 2.82, 0]].map(q => atoms.findIndex(a => near(a.p, q))); }""", handle
+        const atoms = e.getAtoms();
+        return [[2.82, 0, 0], [0, 0, 0], [0, 2.82, 0], [2.82, 2.82, 2.82]].map(q => atoms.findIndex(a => near(a.p, q))); }""", handle
     )  # fmt: skip
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[0]])
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[1]])
     assert "2.820 Å" in stage.locator(".note").inner_text()
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[2]])
     assert "90.00°" in stage.locator(".note").inner_text()
+    page.evaluate("([e, k]) => e.pick(k)", [handle, picks[3]])
+    path = Molecule(["H"] * 4, [[2.82, 0, 0], [0, 0, 0], [0, 2.82, 0], [2.82, 2.82, 2.82]])
+    assert f": {path.get_dihedral(0, 1, 2, 3):.2f}° torsion" in stage.locator(".note").inner_text()
     page.get_by_text(re.compile(r"^Cl\d+: \(")).wait_for()  # the page heard which atom it was
     stage.get_by_role("button", name="Measure").click()
 

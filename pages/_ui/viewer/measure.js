@@ -13,7 +13,7 @@ function measured(atoms) {
     return `${names}: ${degrees(Math.acos(Math.max(-1, Math.min(1, dot(u, w) / (Math.hypot(...u) * Math.hypot(...w)))))).toFixed(2)}°`;
   }
   if (atoms.length === 4) {
-    const b = minus(r, q), n = cross(minus(p, q), b), m = cross(b, minus(s, r));
+    const b = minus(r, q), n = cross(minus(q, p), b), m = cross(b, minus(s, r)); // both along the path: cis is 0°
     return `${names}: ${degrees(Math.atan2(dot(cross(n, m), b) / Math.hypot(...b), dot(n, m))).toFixed(2)}° torsion`;
   }
   return atoms.length ? `${names}: click a second atom` : "Click two atoms for a distance, three for an angle, four for a torsion; Esc clears.";
