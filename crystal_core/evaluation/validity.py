@@ -62,8 +62,12 @@ def is_structurally_valid(structure: Structure, reasons: list[str] | None = None
         notes.append(f"The longest edge is {max(structure.lattice.abc):.1f} Å, above {max_edge:.0f} Å.")
         return False
     if thickness(matrix) < MIN_DISTANCE:
-        notes.append(f"The cell is only {thickness(matrix):.2f} Å thick, so an atom is closer than 0.5 Å to its own image.")
-        return False
+        # a thin cell may be a skew description of a sound one: its neighbours are sought in a compact cell of the same lattice
+        structure = compact(structure)
+        shortest = _shortest_translation(structure.lattice.matrix)
+        if shortest < MIN_DISTANCE:
+            notes.append(f"The cell repeats every {shortest:.2f} Å, so an atom is closer than {MIN_DISTANCE} Å to its own image.")
+            return False
     distance, i, j = _shortest(structure, MIN_DISTANCE)
     if distance < MIN_DISTANCE:
         notes.append(f"{structure[i].specie}–{structure[j].specie} {distance:.2f} Å is below {MIN_DISTANCE} Å.")
@@ -75,7 +79,22 @@ def thickness(matrix: np.ndarray) -> float:
     """Smallest distance between opposite faces of the cell (Å)."""
     volume = abs(float(np.linalg.det(matrix)))
     areas = [np.linalg.norm(np.cross(matrix[(k + 1) % 3], matrix[(k + 2) % 3])) for k in range(3)]
-    return volume / max(*areas, 1e-12)
+    return volume / float(max(*areas, 1e-12))
+
+
+def compact(structure: Structure) -> Structure:
+    """The same crystal in an LLL-reduced cell: as compact as the lattice allows, up to a small factor."""
+    from pymatgen.core import Structure
+
+    reduced = structure.lattice.get_lll_reduced_lattice()
+    return Structure(reduced, structure.species_and_occu, structure.cart_coords, to_unit_cell=True, coords_are_cartesian=True)
+
+
+def _shortest_translation(matrix: np.ndarray) -> float:
+    """Length (Å) of the shortest lattice vector of an LLL-reduced cell: its coefficients are at most 2 there."""
+    steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3), axis=-1).reshape(-1, 3)
+    lengths = np.linalg.norm(steps[np.any(steps != 0, axis=1)] @ matrix, axis=1)
+    return float(lengths.min())
 
 
 @lru_cache(maxsize=20_000)
@@ -109,7 +128,7 @@ def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int |
         return None  # beyond SMACT's 103 elements
     states = [getattr(e, SMACT_LISTS[table]) or [] for e in elements]
     affinities = [e.pauling_eneg for e in elements]
-    if math.prod(len(s) for s in states) > MAX_COMBINATIONS or any(a is None for a in affinities):
+    if math.prod(len(s) for s in states) > MAX_COMBINATIONS or None in affinities:
         return None  # both fail in the published scripts
     best: int | None = None
     for line in {*affinities, math.inf}:
@@ -141,6 +160,8 @@ def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...
 def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
     from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 
+    if thickness(structure.lattice.matrix) < MIN_DISTANCE:
+        structure = compact(structure)
     radius = {str(e): CovalentRadius.radius.get(str(e), 1.5) for e in structure.composition}
     reach = PLAUSIBLE_FRACTION * 2 * max(radius.values())
     first, second, _, distance = structure.get_neighbor_list(reach)

@@ -53,6 +53,25 @@ def test_sliver_flat_and_broken_cells_are_refused_at_once(matrix):
     assert time.monotonic() - began < 2
 
 
+def test_a_skew_cell_is_judged_like_the_same_crystal_in_a_compact_cell():
+    """Faces 0.4 Å apart, but no two atoms closer than 0.8 Å: thin is not the same as too close."""
+    skew = Structure(Lattice([[5, 0, 0], [0, 5, 0], [2.5, 2.5, 0.4]]), ["H"], [[0, 0, 0]])
+    verdict = check_structure(skew)
+    assert verdict.structure and verdict.plausible
+    thinner = Structure(Lattice([[5, 0, 0], [0, 5, 0], [2.5, 2.5, 0.24]]), ["H"], [[0, 0, 0]])
+    verdict = check_structure(thinner)
+    assert not verdict.structure and any("repeats every 0.48 Å" in reason for reason in verdict.reasons)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=3, max_size=3), st.sampled_from([0.3, 0.49, 0.51, 0.7]))
+@settings(max_examples=40, deadline=None)
+def test_the_choice_of_cell_changes_no_verdict(shear, gap):
+    a = Structure(Lattice.orthorhombic(4, 5, 6), ["Na", "Cl"], [[0, 0, 0], [0, 0, gap / 6]])
+    p, q, r = shear
+    other = Structure(np.array([[1, 0, 0], [p, 1, 0], [q, r, 1]]) @ a.lattice.matrix, a.species, a.cart_coords, coords_are_cartesian=True)
+    assert is_structurally_valid(other) is is_structurally_valid(a)
+
+
 @pytest.mark.parametrize(
     ("composition", "valid"),
     [
