@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crystal_core.cli._run import Json, Quiet, command, emit, say
+from crystal_core.cli._run import Json, Quiet, command, emit, progress
 
 
 @command
@@ -21,7 +21,8 @@ def prepare(
     """Niggli-reduce and pack tables into one tensor file for training; skipped rows are listed with reasons."""
     from crystal_core.datasets.prepare import prepare as run
 
-    report = run(inputs, output, workers=workers, on_progress=None if quiet else lambda done, total: say(f"{done}/{total}"))
+    with progress(quiet=quiet) as show:
+        report = run(inputs, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total))
     if json:
         emit({"rows": report.rows, "splits": report.splits, "skipped": report.skipped})
     else:
@@ -57,15 +58,18 @@ def download(
     json: Json = False,
 ) -> None:
     """Fetch a public data set by name; checksums are recorded on the first download and verified on later ones."""
+    from crystal_core.datasets.download import count_rows
     from crystal_core.datasets.download import download as run
     from crystal_core.paths import home_dir
 
     folder = output or home_dir() / "datasets"
-    files = run(name, folder, on_progress=None if quiet else lambda file, size: say(f"{file} {size / 1e6:.0f} MB"))
+    with progress(quiet=quiet) as show:
+        files = run(name, folder, on_progress=lambda file, size, of: show(f"{file} {size // 10**6} MB", size, of or size))
+    splits = {f.path.stem: count_rows(f.path) for f in files}
     if json:
         emit({
-            "files": [{"name": f.path.name, "sha256": f.sha256, "verified": f.verified} for f in files],
-            "folder": str(folder / name), "skipped": [],
+            "rows": sum(splits.values()), "splits": splits, "skipped": [],
+            "files": [{"name": f.path.name, "sha256": f.sha256, "verified": f.verified} for f in files], "folder": str(folder / name),
         })  # fmt: skip
     else:
         for f in files:

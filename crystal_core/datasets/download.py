@@ -7,14 +7,16 @@ download that was already wrong.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import http.client
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from crystal_core.errors import CrystalCoreError, RequestError
 
@@ -22,8 +24,17 @@ CDVAE = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
 DIFFCSP = "https://raw.githubusercontent.com/jiaor17/DiffCSP/main/data"
 SOURCES = {"mp_20": CDVAE, "perov_5": CDVAE, "carbon_24": CDVAE, "mpts_52": DIFFCSP}
 SPLITS = ("train", "val", "test")
+Told = Callable[[str, int, int | None], None]
 TIMEOUT = 30.0  # seconds without an answer
 CHUNK = 1 << 20
+
+
+class Answer(Protocol):
+    """What a server sends: readable in blocks, with ``headers`` where it is HTTP."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
 
 
 class DownloadFailed(CrystalCoreError):
@@ -42,15 +53,14 @@ class FetchedFile:
 
 
 def download(
-    name: str, folder: Path, *, open_url: Callable[[str], BinaryIO] | None = None,
-    on_progress: Callable[[str, int], None] | None = None,
+    name: str, folder: Path, *, open_url: Callable[[str], Answer] | None = None, on_progress: Told | None = None
 ) -> list[FetchedFile]:  # fmt: skip
     """Fetch the three CSV files of a data set into ``folder/name``.
 
     Args:
         name: mp_20, perov_5, carbon_24 or mpts_52.
         open_url: opens a URL for reading; replaced in tests.
-        on_progress: told the file and its bytes so far.
+        on_progress: told the file, its bytes so far and, where the server says so, all its bytes.
 
     Raises:
         RequestError: no such data set. DownloadFailed: no connection, or a file that differs from the recorded one.
@@ -69,25 +79,33 @@ def download(
     return found
 
 
-def _open(url: str) -> BinaryIO:
-    return urllib.request.urlopen(url, timeout=TIMEOUT)
+def count_rows(path: Path) -> int:
+    """Rows of a CSV file, its header apart; a CIF inside a row has line breaks of its own."""
+    csv.field_size_limit(1 << 30)
+    with path.open(encoding="utf-8", errors="replace", newline="") as handle:
+        return max(0, sum(1 for _ in csv.reader(handle)) - 1)
 
 
-def _fetch(
-    url: str, path: Path, expected: str | None, open_url: Callable[[str], BinaryIO],
-    on_progress: Callable[[str, int], None] | None,
-) -> str:  # fmt: skip
+def _open(url: str) -> Answer:
+    return urllib.request.urlopen(url, timeout=TIMEOUT)  # type: ignore[no-any-return]
+
+
+def _fetch(url: str, path: Path, expected: str | None, open_url: Callable[[str], Answer], on_progress: Told | None) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     hasher, size = hashlib.sha256(), 0
     try:
-        with open_url(url) as source, partial.open("wb") as sink:
+        with closing(open_url(url)) as source, partial.open("wb") as sink:
+            length = _length(source)
             while block := source.read(CHUNK):
                 hasher.update(block)
                 sink.write(block)
                 size += len(block)
                 if on_progress:
-                    on_progress(path.name, size)
+                    on_progress(path.name, size, length)
+        # a connection that closes early ends the file without an error
+        if length is not None and size != length:
+            raise DownloadFailed(f"{url} ended after {size} of {length} bytes. Try again.")
         digest = hasher.hexdigest()
         if expected is not None and digest != expected:
             raise DownloadFailed(
@@ -95,9 +113,15 @@ def _fetch(
                 "the old one is kept. Delete checksums.json to accept the new one."
             )
         partial.replace(path)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise DownloadFailed(f"{url} could not be fetched ({reason}). This needs an internet connection.") from error
     finally:
         partial.unlink(missing_ok=True)
     return digest
+
+
+def _length(source: Answer) -> int | None:
+    headers = getattr(source, "headers", None)
+    text = headers.get("Content-Length") if headers is not None else None
+    return int(text) if text and text.isdigit() else None

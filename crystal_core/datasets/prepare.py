@@ -60,7 +60,7 @@ def prepare(
     in the validation or test split of any input or of ``held_out_from``.
 
     The file holds ``atomic_numbers`` (atoms) uint8, ``frac_coords`` (atoms, 3) float32 in [0, 1), ``cell_parameters``
-    (crystals, 6) float32 in Å and degrees, ``n_atoms`` (crystals) uint8 or int16, ``split`` (crystals) uint8 indexing
+    (crystals, 6) float32 in Å and degrees, ``n_atoms`` (crystals) int16, ``split`` (crystals) uint8 indexing
     ``("train", "val", "test")``, one float32 column ``label.<name>`` per property (NaN = unknown), and in its metadata
     the ids and reduced formulas.
     """
@@ -71,10 +71,11 @@ def prepare(
         raise RequestError("Give at least one input table.")
     held_out = held_out_ids([*inputs, *held_out_from])
     rows: dict[str, CrystalRow] = {}
+    unreadable: list[tuple[str, str]] = []
     for path in inputs:
-        rows.update((row.id, row) for row in read_rows(path))
+        rows.update((row.id, row) for row in read_rows(path, unreadable=unreadable))
     kept: list[CrystalRow] = []
-    skipped: list[dict[str, str]] = []
+    skipped = [{"id": name, "reason": reason} for name, reason in unreadable if name not in rows]
     for row in rows.values():
         held = row.split in ("val", "test")
         reason = None if held else reason_not_to_train(row, held_out)
@@ -85,16 +86,16 @@ def prepare(
         else:
             skipped.append({"id": row.id, "reason": reason})
     reduced = _reduce_all(kept, workers, on_progress)
-    good = [i for i, item in enumerate(reduced) if not isinstance(item, str)]
-    skipped += [{"id": kept[i].id, "reason": item} for i, item in enumerate(reduced) if isinstance(item, str)]
+    skipped += [{"id": row.id, "reason": item} for row, item in zip(kept, reduced, strict=True) if isinstance(item, str)]
+    good = [(row, item) for row, item in zip(kept, reduced, strict=True) if not isinstance(item, str)]
     if not good:
         raise RequestError("No usable rows were found in the input tables.")
-    rows_good = [kept[i] for i in good]
-    parameters = np.stack([reduced[i][0] for i in good])
-    coords = np.concatenate([reduced[i][1] for i in good]).astype(np.float32)
+    rows_good = [row for row, _ in good]
+    parameters = np.stack([cell for _, (cell, _) in good])
+    coords = np.concatenate([frac_coords for _, (_, frac_coords) in good]).astype(np.float32)
     coords[coords >= 1.0] = 0.0  # 0.99999999 rounds to 1.0 in float32
     splits = [row.split if row.split in SPLITS else "train" for row in rows_good]
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "atomic_numbers": np.concatenate([row.atomic_numbers for row in rows_good]).astype(np.uint8),
         "frac_coords": coords,
         "cell_parameters": parameters.astype(np.float32),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import RequestError
 
@@ -51,6 +51,11 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         RequestError: the file is missing or has neither form.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """The readable rows of a table, and (id, reason) of the others."""
     import pandas as pd
 
     if not path.is_file():
@@ -64,15 +69,19 @@ def read_table(path: Path) -> pd.DataFrame:
     missing = [name for name in SCHEMA if name not in table.columns]
     if missing:
         raise RequestError(f"{path.name} lacks the column(s) {', '.join(missing)} of the data schema.")
-    return table
+    return table, []
 
 
-def read_rows(path: Path, split: str | None = None) -> Iterator[CrystalRow]:
-    """The rows of a table, optionally of one published split only."""
-    import numpy as np
+def read_rows(path: Path, split: str | None = None, *, unreadable: list[tuple[str, str]] | None = None) -> Iterator[CrystalRow]:
+    """The rows of a table, optionally of one published split only.
+
+    Args:
+        unreadable: gets (id, reason) of every row that holds no crystal. Such rows are left out, with or without this list.
+    """
     import pandas as pd
 
-    table = read_table(path)
+    table, bad = _read(path)
+    bad = list(bad)
     if "split" not in table.columns:
         table["split"] = ""
     table["split"] = table["split"].fillna("").astype(str)
@@ -83,21 +92,47 @@ def read_rows(path: Path, split: str | None = None) -> Iterator[CrystalRow]:
     columns = [*SCHEMA, "split", *numeric]
     for values in table[columns].itertuples(index=False, name=None):
         row = dict(zip(columns, values, strict=True))
-        yield CrystalRow(
-            id=str(row["material_id"]),
-            formula=str(row["formula"]),
-            lattice=np.asarray(row["lattice"], dtype=np.float64).reshape(3, 3),
-            frac_coords=np.asarray(row["frac_coords"], dtype=np.float64).reshape(-1, 3),
-            atomic_numbers=np.asarray(row["species"], dtype=np.int64),
-            split=row["split"],
-            labels={c: float(row[c]) for c in numeric if row[c] == row[c]},
-        )
+        try:
+            yield _row(row, numeric)
+        except (TypeError, ValueError) as error:
+            bad.append((str(row["material_id"]), f"not a crystal: {error}"))
+    if unreadable is not None:
+        unreadable += bad
+
+
+def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
+    import numpy as np
+
+    lattice = np.asarray(row["lattice"], dtype=np.float64).reshape(3, 3)
+    species = np.asarray(row["species"], dtype=np.int64).reshape(-1)
+    frac_coords = np.asarray(row["frac_coords"], dtype=np.float64).reshape(-1, 3)
+    if len(frac_coords) != len(species):
+        raise ValueError(f"{len(species)} atoms, but {len(frac_coords)} positions")
+    if not np.isfinite(lattice).all() or not np.isfinite(frac_coords).all():
+        raise ValueError("a number is not finite")
+    if len(species) and not 1 <= int(species.min()) <= int(species.max()) <= 118:
+        raise ValueError("an atomic number is not between 1 and 118")
+    return CrystalRow(
+        id=str(row["material_id"]),
+        formula=str(row["formula"]),
+        lattice=lattice,
+        frac_coords=frac_coords,
+        atomic_numbers=species,
+        split=row["split"],
+        labels={c: float(row[c]) for c in numeric if row[c] == row[c]},
+    )
 
 
 def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split."""
+    import pandas as pd
+
     held: set[str] = set()
     for path in tables:
+        if path.suffix == ".csv" and path.is_file():  # its name tells the split: no need to parse thousands of CIFs
+            if path.stem in ("val", "test"):
+                held.update(_csv_ids(pd.read_csv(path, usecols=lambda name: name in ("material_id", "cif")), path))
+            continue
         table = read_table(path)
         if "split" in table.columns:
             held.update(table.loc[table["split"].isin(["val", "test"]), "material_id"].astype(str))
@@ -113,27 +148,40 @@ def reason_not_to_train(row: CrystalRow, held_out: set[str]) -> str | None:
     return None
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    import numpy as np
+def _csv_ids(table: pd.DataFrame, path: Path) -> list[str]:
+    return [str(x) for x in table["material_id"]] if "material_id" in table.columns else [f"{path.stem}-{i}" for i in range(len(table))]
+
+
+def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     import pandas as pd
-    from pymatgen.core import Structure
 
     table = pd.read_csv(path)
     if "cif" not in table.columns:
         raise RequestError(f"{path.name} has no column 'cif'.")
-    ids = table["material_id"] if "material_id" in table.columns else [f"{path.stem}-{i}" for i in range(len(table))]
-    rows = []
-    for name, text in zip(ids, table["cif"], strict=True):
-        structure = Structure.from_str(text, fmt="cif")
-        rows.append(
-            {
-                "material_id": str(name),
-                "formula": structure.composition.reduced_formula,
-                "n_atoms": len(structure),
-                "lattice": structure.lattice.matrix.ravel(),
-                "species": np.array([site.specie.Z for site in structure]),
-                "frac_coords": (structure.frac_coords % 1.0).ravel(),
-                "split": path.stem if path.stem in ("train", "val", "test") else "",
-            }
-        )
-    return pd.DataFrame(rows)
+    numeric = [c for c in table.columns if pd.api.types.is_float_dtype(table[c])]
+    rows, bad = [], []
+    for name, (_, values) in zip(_csv_ids(table, path), table.iterrows(), strict=True):
+        try:
+            crystal = _from_cif(values["cif"])
+        except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
+            bad.append((name, f"unreadable CIF: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"))
+            continue
+        split = path.stem if path.stem in ("train", "val", "test") else ""
+        rows.append({"material_id": name, **crystal, "split": split, **{c: values[c] for c in numeric}})
+    return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
+
+
+def _from_cif(text: str) -> dict[str, Any]:
+    import numpy as np
+    from pymatgen.core import Structure
+
+    structure = Structure.from_str(text, fmt="cif")
+    if not structure.is_ordered:
+        raise ValueError("sites are partly occupied")
+    return {
+        "formula": structure.composition.reduced_formula,
+        "n_atoms": len(structure),
+        "lattice": structure.lattice.matrix.ravel(),
+        "species": np.array([site.specie.Z for site in structure]),
+        "frac_coords": (structure.frac_coords % 1.0).ravel(),
+    }

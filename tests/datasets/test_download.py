@@ -1,12 +1,13 @@
 """Downloads without a network: recorded on first sight, verified later, never half-written."""
 
+import http.client
 import io
 import json
 import urllib.error
 
 import pytest
 
-from crystal_core.datasets.download import SOURCES, DownloadFailed, download
+from crystal_core.datasets.download import SOURCES, DownloadFailed, count_rows, download
 from crystal_core.errors import RequestError
 
 
@@ -43,3 +44,27 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
     with pytest.raises(RequestError, match="mp_20"):
         download("mp20", tmp_path)
     assert all(url.startswith("https://") for url in SOURCES.values())
+
+
+def test_a_download_that_ends_early_is_no_file(tmp_path):
+    class Headed(io.BytesIO):
+        headers = {"Content-Length": "20"}
+
+    with pytest.raises(DownloadFailed, match="10 of 20 bytes"):
+        download("perov_5", tmp_path, open_url=lambda url: Headed(b"half of it"))
+    assert not list((tmp_path / "perov_5").iterdir())
+
+
+def test_a_connection_that_breaks_is_one_sentence(tmp_path):
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            raise http.client.IncompleteRead(b"")
+
+    with pytest.raises(DownloadFailed, match="could not be fetched"):
+        download("perov_5", tmp_path, open_url=lambda url: Broken())
+
+
+def test_rows_with_line_breaks_inside_are_counted_once(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text('id,cif\na,"line\nline"\nb,"line\nline\nline"\n')
+    assert count_rows(path) == 2
