@@ -5,9 +5,8 @@ A request is validated when it is built and is frozen afterwards, so every part 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -27,6 +26,7 @@ MAX_STEPS = 5000
 MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
 MAX_SEED = 2**31 - 1
+MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
 
 
 class SampleStatus(StrEnum):
@@ -64,9 +64,9 @@ class GenerationRequest:
         if any(not 1 <= z <= 118 for c in self.compositions for z in c):
             raise RequestError("Atomic numbers must be between 1 (H) and 118 (Og).")
         check_choice("sampler", self.sampler, get_args(SamplerName))
-        check_range("steps", self.steps, 1, MAX_STEPS)
-        check_range("seed", self.seed, 0, MAX_SEED)
-        check_range("frame_every", self.frame_every, 1, MAX_STEPS)
+        check_whole("steps", self.steps, 1, MAX_STEPS)
+        check_whole("seed", self.seed, 0, MAX_PART_SEED)
+        check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
         if (self.start is None) != (self.start_time is None):
             raise RequestError("A start structure needs a start time between 0 and 1, and the other way round.")
         if self.start_time is not None and not 0 < self.start_time <= 1:
@@ -108,17 +108,17 @@ class StructurePredictionRequest:
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))
-        check_range("n (samples)", self.n_samples, 1, MAX_SAMPLES)
-        check_range("steps", self.steps, 1, MAX_STEPS)
-        check_range("seed", self.seed, 0, MAX_SEED)
-        check_range("threads", self.threads, 1, 512)
+        check_whole("n (samples)", self.n_samples, 1, MAX_SAMPLES)
+        check_whole("steps", self.steps, 1, MAX_STEPS)
+        check_whole("seed", self.seed, 0, MAX_SEED)
+        check_whole("threads", self.threads, 1, 512)
         if self.z is not None:
             if self.exact_cell:
                 raise RequestError("With the exact cell given, the number of formula units is fixed; leave out Z.")
-            if not self.z:
+            if not isinstance(self.z, tuple) or not self.z:
                 raise RequestError("Give at least one number of formula units, e.g. 1,2,4.")
             for value in self.z:
-                check_range("Z", value, 1, MAX_FORMULA_UNITS)
+                check_whole("Z", value, 1, MAX_FORMULA_UNITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,12 +207,15 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     """Build a request from JSON; unknown keys raise, lists become tuples.
 
     Raises:
-        RequestError: a key is unknown or a value is out of range.
+        RequestError: a key is unknown or missing, or a value is out of range.
     """
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - known)
+    required = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(required))
     if unknown:
-        raise RequestError(f"Unknown request field(s) {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
+        raise RequestError(f"Unknown request field(s) {', '.join(unknown)}; known are {', '.join(sorted(required))}.")
+    missing = [name for name, needed in required.items() if needed and name not in data]
+    if missing:
+        raise RequestError(f"The request lacks {', '.join(missing)}.")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
 
@@ -222,9 +225,9 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise RequestError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
 
 
-def check_range(name: str, value: float | None, low: float, high: float) -> None:
-    """Raise RequestError unless ``value`` is None or a number between ``low`` and ``high``."""
+def check_whole(name: str, value: float | None, low: int, high: int) -> None:
+    """Raise RequestError unless ``value`` is None or a whole number between ``low`` and ``high``."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or not low <= value <= high:
-        raise RequestError(f"{name} must be a number between {low} and {high}, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise RequestError(f"{name} must be a whole number between {low} and {high}, not {value!r}.")

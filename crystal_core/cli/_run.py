@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -30,6 +31,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise  # typer's own ways to end: they carry their code
         except CrystalCoreError as error:
             say(str(error))
             raise typer.Exit(error.exit_code) from None
@@ -47,6 +50,32 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from None
 
     return guarded
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A function (text, done, of) that draws a bar on a terminal, writes a line per new text elsewhere, and nothing if quiet."""
+    if quiet:
+        yield lambda _text, _done, _of: None
+        return
+    if not sys.stderr.isatty():
+        last: list[str] = []
+
+        def line(text: str, done: int, of: int) -> None:
+            if [text] != last:
+                last[:] = [text]
+                say(f"{text} ({100 * done // max(1, of)} %)")
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda text, done, of: bar.update(task, description=escape(text), completed=done, total=max(1, of))
 
 
 def emit(data: dict[str, Any]) -> None:

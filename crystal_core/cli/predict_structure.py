@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, say
+from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress
+
+CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 
 
 @command
@@ -34,47 +39,55 @@ def predict_structure(
 ) -> None:
     """Predict the structure of a formula."""
     from crystal_core.errors import CrystalCoreError, RequestError
-    from crystal_core.formula import parse_formula
     from crystal_core.records import write_run
-    from crystal_core.requests import StructurePredictionRequest
+    from crystal_core.registry.store import find_card
+    from crystal_core.requests import MAX_SEED, StructurePredictionRequest
+    from crystal_core.sampling.device import pick_device
     from crystal_core.workflows.predict_structure import compare_with_reference, run
 
     if trajectory and out is None:
         raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
-    known = _read_reference(reference) if reference else None
-    work = _submitted if queue else run
     try:
         units = tuple(int(part) for part in z.split(",")) if z else None
     except ValueError:
         raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
     common: dict[str, Any] = {
-        "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start,
-        "rank": rank, "seed": seed, "device": device, "threads": threads, "keep_trajectory": trajectory,
+        "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start, "rank": rank,
+        "seed": secrets.randbelow(MAX_SEED) if seed is None else seed, "device": device, "threads": threads, "keep_trajectory": trajectory,
     }  # fmt: skip
+    # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
+    StructurePredictionRequest(formula="H", **common)
+    find_card(model)
+    pick_device(device)
+    known = _read_reference(reference) if reference else None
+    work = _submitted if queue else run
     total: dict[str, Any] = {"results": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
     paths: list[dict[str, Any]] = []
     for formula in formulas:
         result: dict[str, Any] | None = None
         try:
-            parse_formula(formula)
-            for update in work(StructurePredictionRequest(formula=formula, **common)):
-                result = update.result or result
-                paths += [update.trajectory] if update.trajectory else []
-                if update.result and not quiet:
-                    say(f"{formula}: {update.stage} ({100 * update.step // update.n_steps} %)")
-        except CrystalCoreError as error:
-            if len(formulas) == 1:
-                raise
-            total["results"].append({"formula": formula, "error": str(error)})
-            continue
+            with progress(quiet=quiet) as show:
+                for update in work(StructurePredictionRequest(formula=formula, **common)):
+                    result = update.result or result
+                    paths += [update.trajectory] if update.trajectory else []
+                    show(f"{formula}: {update.stage}", update.step, update.n_steps)
         except KeyboardInterrupt:
-            _finish(total, result, out, paths, json, write_run)
-            raise
-        if result:
-            if known is not None:
-                compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
             _merge(total, result)
-    _finish(total, None, out, paths, json, write_run)
+            _finish(total, out, paths, json, write_run)
+            raise
+        except Exception as error:
+            wrong = error if isinstance(error, CrystalCoreError) else None
+            if len(formulas) == 1 or (wrong and wrong.exit_code == CHECKPOINT_MISSING) or os.environ.get("CRYSTAL_DEBUG"):
+                raise
+            logging.getLogger(__name__).debug("%s failed", formula, exc_info=True)
+            total["results"].append({"formula": formula, "error": str(wrong or f"Something unexpected went wrong: {type(error).__name__}: {error}.")})
+            continue
+        if result and known is not None:
+            compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
+        _merge(total, result)
+    if len(formulas) > 1:
+        total["settings"]["formula"] = list(formulas)
+    _finish(total, out, paths, json, write_run)
 
 
 def _read_reference(path: Path) -> Any:
@@ -112,18 +125,24 @@ def _submitted(request: Any) -> Iterator[Any]:
     yield RunUpdate(stage="done", step=1, n_steps=1, result=job.result)
 
 
-def _merge(total: dict[str, Any], result: dict[str, Any]) -> None:
+def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
+    if result is None:
+        return
+    taken = {record["id"] for item in total["results"] for record in item.get("candidates", [])}
+    for record in (record for item in result["results"] for record in item["candidates"]):
+        # two spellings of a formula give the same ids, and an id is a file name
+        name, k = record["id"], 1
+        while record["id"] in taken:
+            k += 1
+            record["id"] = f"{name}-{k}"
+        taken.add(record["id"])
     total["results"] += result["results"]
     total["settings"] = result["settings"]
     total["seconds"] = round(total["seconds"] + result["seconds"], 2)
     total["network_calls"] += result["network_calls"]
 
 
-def _finish(
-    total: dict[str, Any], partial: dict[str, Any] | None, out: Path | None, paths: list[dict[str, Any]], json: bool, write_run: Any
-) -> None:
-    if partial:
-        _merge(total, partial)
+def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool, write_run: Any) -> None:
     records = [record for item in total["results"] for record in item.get("candidates", [])]
     if out:
         write_run(records, out, total, paths)

@@ -1,11 +1,13 @@
 """The command line's contract: JSON keys, exit codes, one bad item loses no other. Runs the smallest shipped checkpoint."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import list_cards
 
 PEROV = ["--model", "kldm-csp-perov5", "--n", "2", "--sampler", "pc", "--steps", "25", "--seed", "5", "--start", "noise"]
@@ -38,6 +40,50 @@ def test_one_bad_formula_does_not_lose_the_others():
     assert "Did you mean" in data["results"][0]["error"] and data["results"][1]["candidates"]
 
 
+@pytest.mark.weights
+def test_several_formulas_share_one_seed_which_is_reported():
+    options = [*PEROV[:4], "--sampler", "pc", "--steps", "25", "--start", "prototype"]
+    data = json.loads(call("predict-structure", "SrTiO3", "BaTiO3", *options, "--json").stdout)
+    seeds = {crystal["provenance"]["seed"] for item in data["results"] for crystal in item["candidates"]}
+    assert len(data["results"]) == 2 and seeds == {data["settings"]["seed"]}
+    assert data["settings"]["formula"] == ["SrTiO3", "BaTiO3"]
+
+
+@pytest.mark.weights
+def test_two_spellings_of_a_formula_get_files_of_their_own(tmp_path):
+    result = call("predict-structure", "SrTiO3", "SrTiO3", *PEROV[:-1], "prototype", "--json", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.stderr
+    names = [crystal["id"] for item in json.loads(result.stdout)["results"] for crystal in item["candidates"]]
+    assert len(set(names)) == len(names) and {path.stem for path in tmp_path.glob("*.cif")} == set(names)
+
+
+@pytest.mark.weights
+def test_what_goes_wrong_inside_one_formula_loses_no_other(monkeypatch):
+    from crystal_core.workflows import predict_structure as workflow
+
+    true_run = workflow.run
+
+    def run(request):
+        if request.formula == "BaTiO3":
+            raise ZeroDivisionError("as if")
+        return true_run(request)
+
+    monkeypatch.setattr(workflow, "run", run)
+    data = json.loads(call("predict-structure", "BaTiO3", "SrTiO3", *PEROV, "--json").stdout)
+    assert "ZeroDivisionError" in data["results"][0]["error"] and data["results"][1]["candidates"]
+
+
+@pytest.mark.weights
+def test_the_largest_seed_works_for_every_part():
+    result = call("predict-structure", "SrTiO3", *PEROV[:4], "--sampler", "em", "--steps", "3", "--seed", str(2**31 - 1), "--json")
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.weights
+def test_quiet_means_silent():
+    assert call("predict-structure", "SrTiO3", *PEROV, "--json", "--quiet").stderr == ""
+
+
 @pytest.mark.parametrize(
     ("words", "code", "part"),
     [
@@ -46,6 +92,11 @@ def test_one_bad_formula_does_not_lose_the_others():
         (["predict-structure", "SrTiO3", *PEROV, "--z", "2"], 2, "makes 10"),
         (["predict-structure", "SrTiO3", "--sampler", "euler"], 2, "choose one of"),
         (["predict-structure", "SrTiO3", "--model", "nothing"], 3, "No checkpoint named"),
+        (["predict-structure", "SrTiO3", "BaTiO3", "--model", "nothing"], 3, "No checkpoint named"),
+        (["predict-structure", "SrTiO3", "BaTiO3", "--rank", "beauty"], 2, "choose one of"),
+        (["predict-structure", "SrTiO3", "--z", "1,x"], 2, "whole numbers"),
+        (["predict-structure", "SrTiO3", "--n", "0"], 2, "between 1 and"),
+        (["predict-structure", "SrTiO3", "--device", "abacus"], 2, "Unknown device"),
         (["models", "show", "nothing"], 3, "Installed are"),
         (["data", "describe", "nowhere.parquet"], 2, "no file"),
     ],
@@ -54,6 +105,17 @@ def test_mistakes_end_with_one_sentence_and_the_right_code(words, code, part):
     result = call(*words)
     assert result.exit_code == code
     assert part in result.stderr and "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) <= 2
+
+
+def test_a_damaged_checkpoint_is_named_and_nothing_else_is_said(tmp_path, monkeypatch):
+    shutil.copytree(checkpoints_dir() / "kldm-csp-perov5", tmp_path / "kldm-csp-perov5")
+    (tmp_path / "kldm-csp-perov5" / "lattice.json").write_text("{}")
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
+    result = call("models", "verify", "--json")
+    (row,) = json.loads(result.stdout)["models"]
+    assert (result.exit_code, row["ok"], result.stderr) == (1, False, "")
+    assert "SHA-256" in row["problem"]
 
 
 def test_every_shipped_checkpoint_has_its_hashes():
