@@ -32,8 +32,13 @@ def build_scene(structure: Structure, *, sentence: str = "") -> dict[str, Any]:
         lattice: rows a, b, c in Å; sites: [{f: [3] in [0, 1), e, r}]; bonds: [[i, j, n1, n2, n3]], atom i of the cell to
         atom j of the cell n away; polyhedra: [{i, corners: [[j, n1, n2, n3]], faces: [[3]]}]; legend: [{e, n}];
         palettes: name → element → colour; sentence: text for screen readers.
+
+    Raises:
+        StructureParseError: a site is partly occupied.
     """
-    symbols = [site.specie.symbol for site in structure]
+    from crystal_core.structures import atomic_numbers
+
+    symbols = [symbol_of(z) for z in atomic_numbers(structure)]
     scene = _scene(np.asarray(structure.lattice.matrix), symbols, structure.frac_coords, polyhedra=True)
     scene["sentence"] = sentence or describe(structure)
     return scene

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.errors import RequestError
+from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.scene import build_scene, cell_choice, coordination, expand, frame_scene
 
 BATIO3 = Structure(Lattice.cubic(4.01), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
@@ -87,6 +87,12 @@ def test_the_same_crystal_in_other_cells(kind, sites):
 def test_an_unknown_cell_is_refused():
     with pytest.raises(RequestError, match="Niggli"):
         cell_choice(NACL, "reduced")
+
+
+@pytest.mark.parametrize("species", [{"Fe": 0.5, "Ni": 0.5}, {"Fe": 0.5}], ids=["shared", "half empty"])
+def test_partly_occupied_sites_are_refused_with_the_reason(species):
+    with pytest.raises(StructureParseError, match="partly occupied"):
+        build_scene(Structure(Lattice.cubic(3.6), [species, "O"], [[0, 0, 0], [0.5] * 3]))
 
 
 def test_coordination_in_words():
