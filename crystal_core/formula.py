@@ -162,7 +162,9 @@ def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
     assert best is not None
     charge, choice = best
     if charge == 0 and any(choice):
-        ions = " ".join(f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for q, (s, n) in zip(choice, unit, strict=True))
+        ions = " ".join(
+            f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for q, (s, n) in zip(choice, unit, strict=True)
+        )
         return f"charge-balanced as {ions}"
     return f"not charge-balanced with common oxidation states: the best assignment leaves {charge:+d}"
 

@@ -101,9 +101,7 @@ def _body(target: Any, body: dict[str, Any], colour: str) -> None:
             q, r, normal = r, q, -normal
         vertices += [_point(p), _point(q), _point(r)]
         normals += [_point(normal / (np.linalg.norm(normal) or 1.0))] * 3
-    target.addCustom(
-        {"vertexArr": vertices, "normalArr": normals, "faceArr": list(range(len(vertices))), "color": colour, "opacity": 0.5}
-    )
+    target.addCustom({"vertexArr": vertices, "normalArr": normals, "faceArr": list(range(len(vertices))), "color": colour, "opacity": 0.5})
 
 
 def _cylinder(target: Any, start: Any, end: Any, radius: float, colour: str) -> None:

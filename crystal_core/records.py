@@ -110,9 +110,7 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
         raise StructureParseError(f"This record is no crystal ({error}); expected lattice, atomic_numbers, frac_coords.") from error
 
 
-def run_files(
-    records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, str]:
+def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
     """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, and ``trajectory-1.extxyz`` on.
 
     Raises:
@@ -160,9 +158,7 @@ def write_run(
         os.replace(unfinished, folder / name)
 
 
-def zip_run(
-    records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()
-) -> bytes:
+def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> bytes:
     """The files of a run as one zip archive, byte for byte the same for the same run."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -25,9 +25,7 @@ MIN_VOLUME_PER_ATOM, MAX_VOLUME_PER_ATOM = 2.0, 500.0
 MIN_THICKNESS = 1.0
 
 _CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell_length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)
-_CIF_CELL = re.compile(
-    r"^\s*_cell_(length_[abc]|angle_(?:alpha|beta|gamma))\s+([-+.\deE]+)(?:\(\d*\))?", re.IGNORECASE | re.MULTILINE
-)
+_CIF_CELL = re.compile(r"^\s*_cell_(length_[abc]|angle_(?:alpha|beta|gamma))\s+([-+.\deE]+)(?:\(\d*\))?", re.IGNORECASE | re.MULTILINE)
 _CIF_NO_SYMMETRY = re.compile(r"^\s*_(?:symmetry_Int_Tables|space_group_IT)_number\s+1\s*$", re.IGNORECASE | re.MULTILINE)
 _XYZ_ITEM = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""")
 
@@ -111,8 +109,7 @@ def _xyz_frame(comment: str, rows: Sequence[str]) -> Structure:
     matrix = [_number(x) for x in info.get("lattice", "").split()]
     if len(matrix) != 9:
         raise StructureParseError(
-            "This XYZ file has no lattice, so it is a molecule and not a crystal. "
-            'Write Lattice="ax ay az bx by bz cx cy cz" into its second line.'
+            'This XYZ file has no lattice, so it is a molecule and not a crystal. Write Lattice="ax ay az bx by bz cx cy cz" into its second line.'
         )
     columns = info.get("properties", "species:S:1:pos:R:3").split(":")
     first, place = 0, {}
@@ -197,10 +194,7 @@ def _check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
     squared = 1 - a * a - b * b - g * g + 2 * a * b * g
     in_range = all(0 < x < 180 for x in angles) and all(0 < x < math.inf for x in lengths)
     if not in_range or not squared > 1e-8:
-        raise StructureParseError(
-            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. "
-            "Check the cell of the file."
-        )
+        raise StructureParseError(f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. Check the cell of the file.")
     volume = math.prod(lengths) * math.sqrt(squared)
     check_thickness([volume / (lengths[i - 2] * lengths[i - 1] * math.sin(math.radians(angles[i]))) for i in range(3)])
     if volume < MIN_VOLUME_PER_ATOM:

@@ -203,10 +203,7 @@ def model_limitation(structure: Structure) -> str | None:
 def _partial_occupancy(structure: Structure) -> str:
     partial = [site for site in structure if not site.is_ordered]
     example = printable(partial[0].species_string)[:60]
-    return (
-        f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {example}), which models cannot take. "
-        "Give an ordered cell."
-    )
+    return f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {example}), which models cannot take. Give an ordered cell."
 
 
 def _main_elements(structure: Structure) -> Structure:

@@ -173,14 +173,10 @@ class ParserProcess:
                 answer = self._exchange(child, {"text": text}, self._seconds)
             except TimeoutError:
                 self._kill()
-                raise StructureParseError(
-                    f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell."
-                ) from None
+                raise StructureParseError(f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell.") from None
             except (OSError, EOFError, ValueError):
                 self._kill()
-                raise StructureParseError(
-                    "Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell."
-                ) from None
+                raise StructureParseError("Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell.") from None
         if "error" in answer:
             raise StructureParseError(answer["error"])
         return answer

@@ -40,7 +40,12 @@ def test_an_exact_cell_has_no_formula_units():
 
 
 @settings(deadline=None)  # the first example also pays for imports
-@given(st.dictionaries(st.sampled_from(["formula", "z", "n_samples", "seed", "steps", "sampler", "start", "threads"]), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers(-2, 40), max_size=3)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["formula", "z", "n_samples", "seed", "steps", "sampler", "start", "threads"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers(-2, 40), max_size=3),
+    )
+)
 def test_any_json_is_a_request_or_a_sentence(data):
     try:
         request = from_json(StructurePredictionRequest, data)

@@ -64,12 +64,8 @@ def test_batch_round_trip_keeps_order_and_wraps(triclinic):
 
 def test_a_cell_that_is_no_lattice_gives_none_and_loses_no_other(triclinic):
     good = from_structures([triclinic])
-    flat = CrystalBatch(
-        atomic_numbers=good.atomic_numbers, frac_coords=good.frac_coords, lattice=torch.zeros(1, 3, 3), n_atoms=good.n_atoms
-    )
-    broken = CrystalBatch(
-        atomic_numbers=good.atomic_numbers, frac_coords=good.frac_coords * float("nan"), lattice=good.lattice, n_atoms=good.n_atoms
-    )
+    flat = CrystalBatch(atomic_numbers=good.atomic_numbers, frac_coords=good.frac_coords, lattice=torch.zeros(1, 3, 3), n_atoms=good.n_atoms)
+    broken = CrystalBatch(atomic_numbers=good.atomic_numbers, frac_coords=good.frac_coords * float("nan"), lattice=good.lattice, n_atoms=good.n_atoms)
     found = to_structures(CrystalBatch.concat([flat, good, broken]))
     assert found[0] is None and found[2] is None and found[1] is not None
 

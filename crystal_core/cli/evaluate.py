@@ -66,7 +66,9 @@ def csp(
         )  # fmt: skip
         candidates, sampled = drawn.candidates, drawn.seconds
         formulas = formulas or getattr(generator, "seen_formulas", None)
-        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | _used(generator, references[0], sampler, steps, time_of_start)
+        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | _used(
+            generator, references[0], sampler, steps, time_of_start
+        )
         if time_of_start:
             settings["start_time"] = time_of_start
     report = summarise(judge_all([r.structure for r in references], candidates, workers=workers), formulas)
@@ -187,8 +189,12 @@ def _keep_table(model: str, report: dict[str, Any]) -> None:
     rows, settings = report["rows"], report["settings"]
     if card.folder is None or not rows:
         return
-    columns: dict[str, Any] = {key: [row[key] if row[key] is not None else "" for row in rows] for key in ("sampler", "network_calls", "match_rate", "rmse")}
+    columns: dict[str, Any] = {
+        key: [row[key] if row[key] is not None else "" for row in rows] for key in ("sampler", "network_calls", "match_rate", "rmse")
+    }
     origin = "noise" if settings["start_time"] is None else f"prototypes at t = {settings['start_time']}"
-    columns["protocol"] = f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
+    columns["protocol"] = (
+        f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
+    )
     columns["command"] = f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --calls {settings['calls']}"
     write_card(card.folder, {"sampling": {"table": columns}})

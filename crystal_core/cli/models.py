@@ -26,9 +26,7 @@ def _row(card: Any, *, check: bool) -> dict[str, Any]:
 
 
 @command
-def list_models(
-    kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None, json: Json = False
-) -> None:
+def list_models(kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None, json: Json = False) -> None:
     """List the shipped and installed checkpoints."""
     from crystal_core.registry.store import list_cards
     from crystal_core.requests import check_choice

@@ -26,8 +26,4 @@ def train(
     from crystal_core.training.__main__ import run_training
 
     say(f"training {config.name}")
-    emit(
-        run_training(
-            config, minutes=minutes, resume=resume, anneal=anneal, data=data, out=out, export=export, device=device, threads=threads
-        )
-    )
+    emit(run_training(config, minutes=minutes, resume=resume, anneal=anneal, data=data, out=out, export=export, device=device, threads=threads))

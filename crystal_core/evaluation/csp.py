@@ -67,9 +67,7 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
                     reference_passes = is_structurally_valid(reference) and has_fingerprint(reference)
                 if reference_passes:
                     best_smact = found[0] if best_smact is None else min(best_smact, found[0])
-    return Outcome(
-        n_atoms=len(reference), formula=reference.composition.reduced_formula, structural=best, smact=best_smact, failed=failed
-    )
+    return Outcome(n_atoms=len(reference), formula=reference.composition.reduced_formula, structural=best, smact=best_smact, failed=failed)
 
 
 def has_fingerprint(structure: Structure) -> bool:

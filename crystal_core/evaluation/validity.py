@@ -170,9 +170,7 @@ def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
     short = np.nonzero(distance < PLAUSIBLE_FRACTION * sums)[0] if len(sums) else []
     if len(short):
         k = min(short, key=lambda index: distance[index] / sums[index])
-        reasons.append(
-            f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of covalent radii ({sums[k]:.2f} Å)."
-        )
+        reasons.append(f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of covalent radii ({sums[k]:.2f} Å).")
     return not len(short)
 
 

@@ -25,6 +25,10 @@ def xrd_figure(pattern: Pattern, line: tuple[np.ndarray, np.ndarray] | None = No
         figure.data[0].opacity = 0.35
         figure.add_scatter(x=line[0].round(3), y=line[1].round(3), mode="lines", hoverinfo="skip")
     figure.update_layout(
-        showlegend=False, xaxis_title=f"2θ (°), {pattern.radiation}", yaxis_title="intensity (%)", height=320, margin={"l": 10, "r": 10, "t": 20, "b": 10}
+        showlegend=False,
+        xaxis_title=f"2θ (°), {pattern.radiation}",
+        yaxis_title="intensity (%)",
+        height=320,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
     )
     return figure

@@ -152,9 +152,7 @@ class JobQueue:
     def interrupt_orphans(self) -> int:
         """Jobs a dead worker left running become interrupted, with what they had finished."""
         with self._connect() as db:
-            return db.execute(
-                "update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling')", (time.time(),)
-            ).rowcount
+            return db.execute("update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling')", (time.time(),)).rowcount
 
     def client_seen(self) -> None:
         """A page or command is there: the worker stays."""

@@ -108,9 +108,7 @@ class FastPairNetwork:
         network, hidden, index = self.network, self.config.hidden_dim, packing.crystal_index
         half, n_atoms = packing.pair_i.shape[0], index.shape[0]
         weight = network.atom_latent_emb.weight
-        z = functional.linear(embedding, weight[:, :hidden]) + functional.linear(
-            time, weight[:, hidden:], network.atom_latent_emb.bias
-        )
+        z = functional.linear(embedding, weight[:, :hidden]) + functional.linear(time, weight[:, hidden:], network.atom_latent_emb.bias)
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
         cosines, sines = cosines.to(self.dtype), sines.to(self.dtype)
         pairs_of_rows = torch.stack([packing.receiver, packing.sender + n_atoms], dim=1)

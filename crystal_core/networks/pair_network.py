@@ -107,9 +107,7 @@ class PairNetwork(nn.Module):
             return out_v, out_l, self.out_h(z)
         return out_v, out_l
 
-    def _message(
-        self, layer: PairLayer, z: Tensor, velocity: Tensor, lattice: Tensor, cosines: Tensor, sines: Tensor, packing: Packing
-    ) -> Tensor:
+    def _message(self, layer: PairLayer, z: Tensor, velocity: Tensor, lattice: Tensor, cosines: Tensor, sines: Tensor, packing: Packing) -> Tensor:
         hidden, features = self.config.hidden_dim, 3 * self.config.n_frequencies
         x = layer.layer_norm(z)
         first, second = layer.edge_mlp[0], layer.edge_mlp[2]

@@ -96,11 +96,7 @@ def load_prepared(path: Path, device: torch.device | str = "cpu") -> dict[str, P
         formulas=tuple(formulas),
     )
     split = tensors["split"].to(device)
-    return {
-        name: whole.subset(torch.nonzero(split == code).squeeze(-1))
-        for code, name in enumerate(SPLITS)
-        if bool((split == code).any())
-    }
+    return {name: whole.subset(torch.nonzero(split == code).squeeze(-1)) for code, name in enumerate(SPLITS) if bool((split == code).any())}
 
 
 def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, most: float = 2.0) -> Tensor:
@@ -114,9 +110,7 @@ def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, mo
     return (reference / pairs.clamp(min=1.0)).pow(power).clamp(max=most)
 
 
-def epoch_batches(
-    data: PreparedCrystals, batch_size: int, generator: torch.Generator, repeats: Tensor | None = None
-) -> Iterator[Batch]:
+def epoch_batches(data: PreparedCrystals, batch_size: int, generator: torch.Generator, repeats: Tensor | None = None) -> Iterator[Batch]:
     """All crystals once, shuffled, or ``repeats`` (crystals,) times each on average; the last, smaller batch is kept."""
     order = torch.randperm(len(data), generator=generator)
     if repeats is not None:

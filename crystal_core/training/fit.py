@@ -111,9 +111,7 @@ class Trainer:
         """The plan is used up."""
         return self.samples >= self.config.planned_samples
 
-    def run(
-        self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]], *, anneal: bool = False
-    ) -> dict[str, Any]:
+    def run(self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]], *, anneal: bool = False) -> dict[str, Any]:
         """Train until the plan or the time is used up; save, and return the last line of the log.
 
         With ``anneal`` the rate falls to zero by the end of the minutes, as it otherwise does by the end of the plan.

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def match_rate(
-    network: PairNetwork, rows: PreparedCrystals, codec: LatticeCodec, process: ProcessConfig, *, steps: int
-) -> dict[str, Any]:
+def match_rate(network: PairNetwork, rows: PreparedCrystals, codec: LatticeCodec, process: ProcessConfig, *, steps: int) -> dict[str, Any]:
     """One sample per row with the predictor–corrector (two calls a step), always from the same noise.
 
     Returns an empty dictionary where pymatgen, which compares the crystals, is not installed.
@@ -38,7 +36,9 @@ def match_rate(
     everything = torch.arange(len(rows), device=rows.n_atoms.device)
     truth = rows.select(everything[torch.argsort(rows.n_atoms, stable=True)])
     sampled = _sample(network, truth.atomic_numbers, truth.n_atoms, codec, process, steps)
-    references = to_structures(decode(truth.frac_coords, codec.encode(truth.cell_parameters, truth.n_atoms), truth.atomic_numbers, truth.n_atoms, codec).to("cpu"))
+    references = to_structures(
+        decode(truth.frac_coords, codec.encode(truth.cell_parameters, truth.n_atoms), truth.atomic_numbers, truth.n_atoms, codec).to("cpu")
+    )
     report = summarise(judge_all(references, [[structure] for structure in to_structures(sampled)], workers=1))
     return {"match_rate": report["match_rate"], "rmse": report["rmse"], "n": report["n"]}
 

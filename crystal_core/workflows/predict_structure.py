@@ -67,9 +67,7 @@ def has_prototypes() -> bool:
     return True
 
 
-def _cells(
-    asked: StructurePredictionRequest, formula: Any, default_z: Any, atom_counts: list[int] | None
-) -> dict[int, tuple[int, ...]]:
+def _cells(asked: StructurePredictionRequest, formula: Any, default_z: Any, atom_counts: list[int] | None) -> dict[int, tuple[int, ...]]:
     """Formula units → atoms of the cell; only sizes the model was trained on, where its card names them."""
     if asked.exact_cell:
         units, cells = 1, {1: tuple(formula.atomic_numbers_of(1, exact=True))}
@@ -145,13 +143,9 @@ class _Run:
             good = [c for c, s in zip(frame.crystals, structures, strict=True) if s is not None]
             if good:
                 self.templates[z] = CrystalBatch.concat(good)
-        self.found += [
-            {"z": z, "origin": origin, "structure": s, "index": i} for i, s in enumerate(structures) if s is not None
-        ]
+        self.found += [{"z": z, "origin": origin, "structure": s, "index": i} for i, s in enumerate(structures) if s is not None]
         trajectory = {"label": f"Z = {z}, {stage}, sample 1", "frames": frames} if self.asked.keep_trajectory and len(frames) > 1 else None
-        yield RunUpdate(
-            stage=f"Z = {z}, {stage}", step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory
-        )
+        yield RunUpdate(stage=f"Z = {z}, {stage}", step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory)
 
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
@@ -159,9 +153,7 @@ class _Run:
 
         settings = asdict(self.asked)
         if hasattr(self.model, "settings"):
-            chosen = self.model.settings(
-                GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps)
-            )
+            chosen = self.model.settings(GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps))
             settings |= {"sampler_used": chosen.name, "steps_used": chosen.steps}
         provenance = {
             "model": self.asked.model, "weights_sha256": self.model.card.weights_sha256, "version": __version__,
@@ -182,9 +174,7 @@ class _Run:
         for records in by_z.values():
             records.sort(key=lambda r: (not r["validity"]["structure"], not r["validity"]["plausible"], -r["score"]["value"], r["group"]))
         return {
-            "results": [
-                {"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()
-            ],
+            "results": [{"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()],
             "n_failed": self.failed,
             "settings": settings,
             "seconds": round(time.monotonic() - self.began, 2),

@@ -42,18 +42,26 @@ def show_results(job: Job, reference: Any = None) -> None:
     members = list(clusters.values())
     shown = FIRST_CARDS
     if len(members) > FIRST_CARDS:
-        shown = MAX_CARDS if st.toggle(f"Show {min(len(members), MAX_CARDS)} of {len(members)} different structures", key=f"more-{job.id}") else FIRST_CARDS
+        shown = (
+            MAX_CARDS
+            if st.toggle(f"Show {min(len(members), MAX_CARDS)} of {len(members)} different structures", key=f"more-{job.id}")
+            else FIRST_CARDS
+        )
     cards = [_card(place, group) for place, group in enumerate(members[:shown], start=1)]
     chosen = members[crystal_gallery(cards, key=f"clusters-{job.id}")]
     record = chosen[0]
     if len(chosen) > 1:
         names = {r["id"]: f"{place}: {ORIGINS[r['origin']]}, {r['density']:.3f} g/cm³" for place, r in enumerate(chosen, start=1)}
-        picked = st.selectbox(f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}")
+        picked = st.selectbox(
+            f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}"
+        )
         record = next(r for r in chosen if r["id"] == picked)
     st.subheader(f"{record['formula']} · {_group(record)} · {ORIGINS[record['origin']]}")
     if "reference" in record:
         match = record["reference"]
-        words = f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
+        words = (
+            f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
+        )
         st.info(words)
     show_structure(structure_from_record(record), key=f"candidate-{record['id']}", provenance=record["provenance"], origin=ORIGINS[record["origin"]])
     with st.expander(f"All {len(candidates)} candidates"):

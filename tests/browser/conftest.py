@@ -74,7 +74,9 @@ def open_page(server, browser):
         page = context.new_page()
         page.set_default_timeout(180_000)
         page.outside, page.faults = [], []
-        page.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:", server.replace("http", "ws"))) else page.outside.append(r.url))
+        page.on(
+            "request", lambda r: None if r.url.startswith((server, "data:", "blob:", server.replace("http", "ws"))) else page.outside.append(r.url)
+        )
         page.on("pageerror", lambda e: page.faults.append(str(e)))
         page.goto(server + path)
         return page

@@ -43,12 +43,17 @@ def test_the_profile_peaks_where_the_sticks_stand():
 def test_figures_show_what_they_are_given():
     assert len(rdf_figure(radial_distribution(NACL)).data) == 4
     assert len(xrd_figure(pattern(NACL), profile(pattern(NACL), fwhm=0.1)).data) == 2
-    steps = symmetry_figure([{"tolerance (Å)": 0.01, "space group": "P1", "number": 1}, {"tolerance (Å)": 0.1, "space group": "Fm-3m", "number": 225}])
+    steps = symmetry_figure(
+        [{"tolerance (Å)": 0.01, "space group": "P1", "number": 1}, {"tolerance (Å)": 0.1, "space group": "Fm-3m", "number": 225}]
+    )
     assert list(steps.data[0].text) == ["P1", "Fm-3m"]
 
 
 def test_the_curves_of_a_card_are_drawn_as_they_are():
-    log = [{"samples": 10, "validation": {"loss_v": 0.9, "loss_l": 0.8}}, {"samples": 20, "validation": {"loss_v": 0.7, "loss_l": 0.5, "match_rate": 0.1}}]
+    log = [
+        {"samples": 10, "validation": {"loss_v": 0.9, "loss_l": 0.8}},
+        {"samples": 20, "validation": {"loss_v": 0.7, "loss_l": 0.5, "match_rate": 0.1}},
+    ]
     figure = training_figure(log)
     assert [list(trace.y) for trace in figure.data] == [[0.9, 0.7], [0.8, 0.5], [0.1]]
     table = {"sampler": ["em", "em", "pc"], "network_calls": [10, 20, 20], "match_rate": [0.1, 0.2, 0.3], "rmse": [0.2, 0.2, ""]}

@@ -44,9 +44,7 @@ def test_edge_limit_applies_only_where_asked():
     assert is_structurally_valid(long) and not is_structurally_valid(long, max_edge=40.0)
 
 
-@pytest.mark.parametrize(
-    "matrix", [np.diag([5, 5, 1e-3]), np.zeros((3, 3)), np.diag([5, 5, np.nan]), [[100, 0, 0], [0, 100, 0], [100, 100, 1e-3]]]
-)
+@pytest.mark.parametrize("matrix", [np.diag([5, 5, 1e-3]), np.zeros((3, 3)), np.diag([5, 5, np.nan]), [[100, 0, 0], [0, 100, 0], [100, 100, 1e-3]]])
 def test_sliver_flat_and_broken_cells_are_refused_at_once(matrix):
     began = time.monotonic()
     assert not is_structurally_valid(Structure(Lattice(matrix), ["Na"], [[0, 0, 0]]))

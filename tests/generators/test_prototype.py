@@ -25,12 +25,8 @@ from crystal_core.structures import to_structures
 ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 CAESIUM_CHLORIDE = Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
-PEROVSKITE = Structure.from_spacegroup(
-    "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
-)
-QUARTZ = Structure.from_spacegroup(
-    "P3_221", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 2 / 3], [0.41, 0.27, 0.79]]
-)
+PEROVSKITE = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
+QUARTZ = Structure.from_spacegroup("P3_221", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 2 / 3], [0.41, 0.27, 0.79]])
 KNOWN = {"NaCl": ROCK_SALT, "CsCl": CAESIUM_CHLORIDE, "TiO2": RUTILE, "SrTiO3": PEROVSKITE, "SiO2": QUARTZ}
 
 
@@ -227,12 +223,10 @@ def test_the_shipped_members_are_the_usable_rows(monkeypatch):
     shipped = load_index(card.folder / "prototypes.npz")
     assert card.training["members"] == len(seen) + len(aflow)
     formulas = {tuple(sorted(zip(*np.unique(z, return_counts=True), strict=True))) for z in seen}
-    symbols = frozenset(
-        Composition({int(z): int(n) for z, n in pairs}).reduced_formula for pairs in formulas
-    ) | {Composition({e: n for e, n in zip(m.elements, m.pattern, strict=True)}).reduced_formula for m in aflow}
+    symbols = frozenset(Composition({int(z): int(n) for z, n in pairs}).reduced_formula for pairs in formulas) | {
+        Composition({e: n for e, n in zip(m.elements, m.pattern, strict=True)}).reduced_formula for m in aflow
+    }
     assert reduced_formulas(shipped) == symbols
-
-
 
 
 def test_a_cell_is_niggli_reduced_and_stays_the_same_crystal():

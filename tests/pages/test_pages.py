@@ -59,7 +59,11 @@ def test_a_run_of_the_history_fills_the_form_it_came_from():
     assert "MgO" in at.dataframe[0].value["formula"].tolist() and not at.exception
     at.query_params["fork"] = job
     at.switch_page("pages/predict_structure.py").run()
-    assert (at.text_input(key="formula").value, at.selectbox(key="model").value, at.selectbox(key="sampler").value) == ("MgO", "kldm-csp-perov5", "em")
+    assert (at.text_input(key="formula").value, at.selectbox(key="model").value, at.selectbox(key="sampler").value) == (
+        "MgO",
+        "kldm-csp-perov5",
+        "em",
+    )
     assert at.number_input(key="n").value == 7
 
 

@@ -104,9 +104,7 @@ def encode(crystals: CrystalBatch, codec: LatticeCodec) -> tuple[Tensor, Tensor]
     return wrap(crystals.frac_coords), codec.encode(parameters, crystals.n_atoms)
 
 
-def decode(
-    frac_coords: Tensor, latent: Tensor, atomic_numbers: Tensor, n_atoms: Tensor, codec: LatticeCodec
-) -> CrystalBatch:
+def decode(frac_coords: Tensor, latent: Tensor, atomic_numbers: Tensor, n_atoms: Tensor, codec: LatticeCodec) -> CrystalBatch:
     """Latent → physical crystals; angle triples that are no lattice become flat cells, which validity refuses."""
     return CrystalBatch(
         atomic_numbers=atomic_numbers,

@@ -39,9 +39,7 @@ class KldmGenerator:
         fast: sampler settings that the name "fast" stands for.
     """
 
-    def __init__(
-        self, network: PairNetwork, codec: LatticeCodec, *, card: ModelCard, process: ProcessConfig, device: torch.device
-    ) -> None:
+    def __init__(self, network: PairNetwork, codec: LatticeCodec, *, card: ModelCard, process: ProcessConfig, device: torch.device) -> None:
         self.card, self.codec, self.process, self.device = card, codec, process, device
         self.network = network.to(device).eval().requires_grad_(False)
         self.network_calls = 0

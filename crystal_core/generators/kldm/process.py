@@ -95,9 +95,7 @@ def displace(
     return x / TWO_PI, v / TWO_PI, m, noise_v
 
 
-def noisy_state(
-    frac_coords: Tensor, lattice: Tensor, t: Tensor, packing: Packing, config: ProcessConfig, generator: torch.Generator
-) -> NoisyState:
+def noisy_state(frac_coords: Tensor, lattice: Tensor, t: Tensor, packing: Packing, config: ProcessConfig, generator: torch.Generator) -> NoisyState:
     """Draw the forward process at one time per crystal, with the targets of the network.
 
     Simplified: y = C(m) / n(s). Full: the conditional score -eps_v / sigma_v + kappa C(m).

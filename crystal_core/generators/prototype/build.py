@@ -118,9 +118,7 @@ def element_volumes(members: Sequence[Member]) -> NDArray[np.float64]:
     return np.clip(fitted, 3.0, None)
 
 
-def build(
-    members: Sequence[Member], path: Path, *, full: bool, source: str, workers: int, singletons: bool = True
-) -> dict[str, int]:
+def build(members: Sequence[Member], path: Path, *, full: bool, source: str, workers: int, singletons: bool = True) -> dict[str, int]:
     """Group, count and write the archive; returns how many members, prototypes and geometries it holds.
 
     Args:
@@ -178,9 +176,7 @@ def _members(rows: Iterable, workers: int) -> list[Member]:
         return list(pool.map(member_of, *zip(*jobs, strict=True), chunksize=200))
 
 
-def _follow_leaders(
-    features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]
-) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
+def _follow_leaders(features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
     leaders = np.zeros((0, features[0].size), dtype=np.float32)
     number, taken = np.zeros(len(features), dtype=np.int64), []
     for i, raw in enumerate(features):
@@ -220,9 +216,7 @@ def _prototypes(
             stack = np.stack(turned).reshape(len(own), -1).astype(np.float32)
             near = own[np.argsort(-(stack @ stack.mean(0)), kind="stable")[:AVERAGED]]
             chosen = [members[group.members[k]] for k in near]
-            jobs[int(number)] = [
-                (m.lattice, m.frac_coords, np.argsort(group.orders[k])[m.roles]) for m, k in zip(chosen, near, strict=True)
-            ]
+            jobs[int(number)] = [(m.lattice, m.frac_coords, np.argsort(group.orders[k])[m.roles]) for m, k in zip(chosen, near, strict=True)]
             names = [members[group.members[k]].id for k in own if members[group.members[k]].id.startswith("AFLOW")]
             extra[int(number)] = (float(np.median(packing[[group.members[k] for k in own]])), len(own), (names or [""])[0])
     with ProcessPoolExecutor(workers) as pool:
@@ -299,9 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         members, source = usable_members(asked.data, asked.workers) + aflow_members(), f"{MP_TABLE} and AFLOW"
         folder = checkpoints_dir() / asked.name
     path = full_index_path() if asked.full and asked.table is None else folder / TABLE
-    counts = build(
-        members, path, full=asked.full, source=source, workers=asked.workers, singletons=not asked.no_singletons
-    )
+    counts = build(members, path, full=asked.full, source=source, workers=asked.workers, singletons=not asked.no_singletons)
     logger.info("%s: %s", path, counts)
     if path.parent == folder:
         write_card(folder, {

@@ -76,9 +76,7 @@ def to_primitive(lattice: NDArray, frac_coords: NDArray, roles: NDArray) -> tupl
     return basis, coords[kept], roles[kept]
 
 
-def supercell(
-    lattice: NDArray, frac_coords: NDArray, roles: NDArray, copies: int
-) -> tuple[NDArray, NDArray, NDArray]:
+def supercell(lattice: NDArray, frac_coords: NDArray, roles: NDArray, copies: int) -> tuple[NDArray, NDArray, NDArray]:
     """``copies`` cells in one, as near to a cube as doubling, tripling… the shortest edge allows."""
     while copies > 1:
         factor = next(p for p in (2, 3, 5, 7, 11, 13, 17, 19, copies) if copies % p == 0)

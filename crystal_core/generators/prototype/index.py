@@ -126,10 +126,7 @@ class PrototypeIndex:
             best = per_order.argmin(0)
             distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
             nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
-            rows += [
-                Match(float(distance[i]), copies, orders[best[i]], int(pool.prototype[i]), int(pool.geometry[i]))
-                for i in nearest
-            ]
+            rows += [Match(float(distance[i]), copies, orders[best[i]], int(pool.prototype[i]), int(pool.geometry[i])) for i in nearest]
         rows.sort(key=lambda row: row.distance)
         votes: dict[tuple[int, int], float] = {}
         first: dict[tuple[int, int], Match] = {}
@@ -148,17 +145,13 @@ class PrototypeIndex:
         if geometry is None:
             return None
         roles, elements, _ = roles_of(atomic_numbers)
-        lattice, coords, template_roles = supercell(
-            geometry.lattice, geometry.frac_coords, geometry.roles, match.copies
-        )
+        lattice, coords, template_roles = supercell(geometry.lattice, geometry.frac_coords, geometry.roles, match.copies)
         frac_coords = np.empty((len(roles), 3))
         for role, asked in enumerate(match.order):  # role of the template → role of the request
             frac_coords[roles == asked] = coords[template_roles == role]
         volume = geometry.packing * self.element_volumes[[elements[r] for r in roles]].sum()
         lattice = lattice * (volume / abs(np.linalg.det(lattice))) ** (1 / 3)
-        return Candidate(
-            lattice=lattice, frac_coords=frac_coords % 1.0, distance=match.distance, votes=match.votes, label=geometry.label
-        )
+        return Candidate(lattice=lattice, frac_coords=frac_coords % 1.0, distance=match.distance, votes=match.votes, label=geometry.label)
 
 
 class Match(NamedTuple):

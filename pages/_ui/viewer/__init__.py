@@ -18,9 +18,7 @@ def _text(*names: str) -> str:
 _viewer = st.components.v2.component(
     "crystal_viewer", html='<div class="xv"></div>', css=_text("viewer.css"), js=_text("draw.js", "measure.js", "viewer.js")
 )
-_gallery = st.components.v2.component(
-    "crystal_gallery", html='<div class="xg"></div>', css=_text("viewer.css"), js=_text("draw.js", "gallery.js")
-)
+_gallery = st.components.v2.component("crystal_gallery", html='<div class="xg"></div>', css=_text("viewer.css"), js=_text("draw.js", "gallery.js"))
 
 
 def crystal_viewer(
@@ -51,8 +49,6 @@ def crystal_gallery(items: list[dict[str, Any]], *, key: str) -> int:
     """
     chosen = st.session_state.get(key, {}).get("selected") or 0
     chosen = chosen if chosen < len(items) else 0
-    result = _gallery(
-        key=key, data={"items": items[:MAX_CARDS], "selected": chosen}, default={"selected": 0}, on_selected_change=lambda: None
-    )
+    result = _gallery(key=key, data={"items": items[:MAX_CARDS], "selected": chosen}, default={"selected": 0}, on_selected_change=lambda: None)
     picked = getattr(result, "selected", 0) or 0
     return picked if picked < len(items) else 0
