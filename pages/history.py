@@ -10,6 +10,7 @@ import streamlit as st
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.errors import guard
+from pages._ui.plain import plain
 from pages._ui.runs import as_command, as_python, summary, zip_of
 
 PAGE = "pages/predict_structure.py"
@@ -47,7 +48,7 @@ def actions(job: Job) -> None:
         elif st.button("Delete", key="delete"):
             confirm_delete(job)
     if job.error:
-        st.error(job.error)
+        st.error(plain(job.error))
     with st.expander("The same call from the command line or Python"):
         st.code(as_command(job), language="bash")
         st.code(as_python(job), language="python")
@@ -56,7 +57,7 @@ def actions(job: Job) -> None:
 @st.dialog("Delete this run?")
 def confirm_delete(job: Job) -> None:
     """Ask before anything is lost."""
-    st.write(f"{job.request.get('formula', 'This run')}: its entry and its link will be gone.")
+    st.write(f"{plain(job.request.get('formula', 'This run'))}: its entry and its link will be gone.")
     if st.button("Delete", type="primary", key="really"):
         JobQueue().delete(job.id)
         st.rerun()

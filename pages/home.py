@@ -6,6 +6,7 @@ import streamlit as st
 
 from crystal_core.jobs.queue import JobQueue
 from pages._ui.errors import guard
+from pages._ui.plain import plain
 from pages._ui.runs import summary
 
 PAGE = "pages/predict_structure.py"
@@ -31,7 +32,7 @@ def main() -> None:
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")
     for job in jobs:
-        label = f"{job.request.get('formula', job.kind)} · {job.state} · {summary(job)}"
+        label = plain(f"{job.request.get('formula', job.kind)} · {job.state} · {summary(job)}")
         st.page_link(PAGE, label=label, query_params={"job": job.id}, icon=":material/open_in_new:")
 
 

@@ -18,6 +18,7 @@ from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.candidates import show_results
 from pages._ui.errors import guard
+from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.session import adopt
 from pages._ui.viewer import crystal_viewer
@@ -46,10 +47,10 @@ def ask() -> tuple[StructurePredictionRequest | None, Any]:
     try:
         formula = parse_formula(text)
     except CrystalCoreError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return None, None
     usual = [z for z in default_z(formula) if z <= 8]
-    st.caption(f"{formula.reduced_formula} · {formula.molar_mass:.2f} g/mol · {formula.hint}")
+    st.caption(plain(f"{formula.reduced_formula} · {formula.molar_mass:.2f} g/mol · {formula.hint}"))
     _domain(formula)
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
@@ -75,10 +76,10 @@ def ask() -> tuple[StructurePredictionRequest | None, Any]:
             sampler=sampler, steps=int(steps) or None, start=start, seed=int(seed) if seed.strip() else None,  # type: ignore[arg-type]
         )  # fmt: skip
     except ValueError:
-        st.error(f"The seed must be a whole number, not '{seed}'.")
+        st.error(plain(f"The seed must be a whole number, not '{seed}'."))
         return None, None
     except CrystalCoreError as error:
-        st.error(str(error))
+        st.error(plain(error))
         return None, None
     seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40))
     st.caption(f"About {seconds:.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
@@ -118,7 +119,7 @@ def _reference(upload: Any) -> Any:
         return None
     (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
     if first.structure is None:
-        st.error(first.error or "The reference holds no structure.")
+        st.error(plain(first.error or "The reference holds no structure."))
     return first.structure
 
 

@@ -8,6 +8,7 @@ from crystal_core.scene import build_scene
 from crystal_core.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.detail import show_structure
 from pages._ui.errors import guard
+from pages._ui.plain import plain
 from pages._ui.viewer import MAX_CARDS, crystal_gallery
 
 EXAMPLES = {
@@ -45,7 +46,7 @@ def main() -> None:
     found = read(ask())
     for item in found:
         if item.error:
-            st.error(item.error)
+            st.error(plain(f"{item.name}: {item.error}"))
     good = [item for item in found if item.structure is not None]
     if not good:
         return

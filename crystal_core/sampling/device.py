@@ -8,7 +8,7 @@ from crystal_core.errors import RequestError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" takes a GPU where there is one.
+    """The device of a name; "auto" takes a GPU where there is one.
 
     Raises:
         RequestError: an unknown name, or a GPU asked for where there is none.

@@ -11,6 +11,7 @@ from crystal_core.records import structure_from_record
 from crystal_core.scene import build_scene, frame_scene
 from crystal_core.workflows.predict_structure import compare_with_reference
 from pages._ui.detail import show_structure
+from pages._ui.plain import plain
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
@@ -56,7 +57,7 @@ def show_results(job: Job, reference: Any = None) -> None:
             f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}"
         )
         record = next(r for r in chosen if r["id"] == picked)
-    st.subheader(f"{record['formula']} · {_group(record)} · {ORIGINS[record['origin']]}")
+    st.subheader(plain(f"{record['formula']} · {_group(record)} · {ORIGINS[record['origin']]}"))
     if "reference" in record:
         match = record["reference"]
         words = (

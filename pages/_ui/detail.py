@@ -18,6 +18,7 @@ from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
 from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination
 from crystal_core.structures import parse_text, structure_to_text
+from pages._ui.plain import plain
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def show_structure(structure: Structure, *, key: str, provenance: Mapping[str, A
     try:
         _show(structure, key, provenance, origin)
     except CrystalCoreError as error:
-        st.error(str(error))
+        st.error(plain(error))
 
 
 def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str) -> None:
@@ -85,7 +86,7 @@ def _summary(structure: Structure, text: str, origin: str) -> None:
     group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
     columns = st.columns(4)
-    columns[0].metric("Formula", structure.composition.reduced_formula)
+    columns[0].metric("Formula", plain(structure.composition.reduced_formula))
     columns[1].metric("Space group (0.1 Å)", group["space group"])
     columns[2].metric("Density", f"{structure.density:.2f} g/cm³")
     columns[3].metric("Volume", f"{structure.volume:.1f} Å³")

@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from crystal_core.errors import CrystalCoreError
+from pages._ui.plain import plain
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def guard() -> Iterator[None]:
     try:
         yield
     except CrystalCoreError as error:
-        st.error(str(error))
+        st.error(plain(error))
     except Exception as error:
         if type(error).__module__.startswith("streamlit"):
             raise

@@ -9,6 +9,7 @@ import streamlit as st
 
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from pages._ui.plain import plain
 
 ENDINGS = {
     "partial": "Stopped by you; what was finished is kept.",
@@ -24,7 +25,7 @@ def job_panel(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> J
     if job.live:
         _live(job_id, draw_snapshot)
     elif job.state == "failed":
-        st.error(job.error or "The run failed.")
+        st.error(plain(job.error or "The run failed."))
     elif job.state in ENDINGS:
         st.warning(ENDINGS[job.state])
     return job
@@ -41,7 +42,7 @@ def _live(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> None:
         st.progress(0.0, text=f"Waiting, place {job.place} in the queue")
     else:
         left = f" · about {job.eta_seconds:.0f} s left" if job.eta_seconds is not None else ""
-        st.progress(min(1.0, job.step / max(1, job.n_steps)), text=f"{job.stage or 'Loading the model'}{left}")
+        st.progress(min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}"))
     if st.button("Cancel", key=f"cancel-{job_id}", disabled=job.state == "cancelling"):
         JobQueue().cancel(job_id)
     if job.snapshot:

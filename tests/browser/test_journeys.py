@@ -1,5 +1,7 @@
 """What a chemist does, in a real browser."""
 
+from urllib.parse import urlencode
+
 import pytest
 
 pytestmark = pytest.mark.browser
@@ -94,4 +96,20 @@ def test_a_wrong_formula_says_so_in_the_page(open_page):
     page.get_by_label("Formula", exact=True).fill("Xx2")
     page.get_by_label("Formula", exact=True).press("Enter")
     page.get_by_text("Did you mean").wait_for()
+    clean(page)
+
+
+HOSTILE = "![x](https://elsewhere.invalid/a.png)<img src='https://elsewhere.invalid/b.png'>"
+
+
+def test_text_in_a_link_or_a_file_name_loads_nothing(open_page, tmp_path):
+    page = open_page("/predict_structure?" + urlencode({"formula": HOSTILE}))
+    page.get_by_test_id("stAlert").get_by_text("elsewhere.invalid").wait_for()
+    clean(page)
+    name = "![x](https:elsewhere.invalid).cif"
+    (tmp_path / name).write_text("data_x\n_cell_length_a 4\n")
+    page = open_page("/viewer")
+    page.get_by_text("Upload", exact=True).click()
+    page.locator("input[type=file]").set_input_files([str(tmp_path / name)])
+    page.get_by_test_id("stAlert").get_by_text("![x]").wait_for()
     clean(page)
