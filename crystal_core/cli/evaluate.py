@@ -147,7 +147,7 @@ def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start
     start = None if start_time is None else from_structures([reference.structure])
     request: Any = {"compositions": ((1,),), "sampler": sampler, "steps": steps, "start": start, "start_time": start_time}
     settings = generator.settings(GenerationRequest(**request))
-    return {"sampler": settings.name, "steps": settings.steps}
+    return {"sampler": settings.name, "steps": settings.steps} | ({"tau": settings.tau} if settings.calls_per_step > 1 else {})
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:
@@ -160,7 +160,8 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     data, split, start = used["data"], used["split"], used["start"]
     name = f"match_rate_{split}" + ("" if start == "noise" else "_from_prototypes") + ("" if used["samples"] == 1 else f"_best_of_{used['samples']}")
     rows = f"{report['n']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
-    steps = f"{used['sampler']}, {used.get('steps')} steps, {used['network_calls_per_sample']} network calls" if used.get("steps") else "no network"
+    strength = f", corrector strength {used['tau']}" if "tau" in used else ""
+    steps = f"{used['sampler']}, {used['steps']} steps{strength}, {used['network_calls_per_sample']} network calls" if used.get("steps") else "no network"
     origin = "from noise" if start == "noise" else f"from the nearest prototypes at t = {used['start_time']}"
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""

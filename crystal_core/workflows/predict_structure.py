@@ -154,7 +154,7 @@ class _Run:
         settings = asdict(self.asked)
         if hasattr(self.model, "settings"):
             chosen = self.model.settings(GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps))
-            settings |= {"sampler_used": chosen.name, "steps_used": chosen.steps}
+            settings |= {"sampler_used": chosen.name, "steps_used": chosen.steps, "tau_used": chosen.tau}
         provenance = {
             "model": self.asked.model, "weights_sha256": self.model.card.weights_sha256, "version": __version__,
             "seed": self.asked.seed, "settings": settings, "device": str(getattr(self.model, "device", "cpu")),

@@ -11,7 +11,7 @@ import torch
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.process import ProcessConfig
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, LatentState, SamplerSettings
+from crystal_core.generators.kldm.samplers import TAU, KineticLangevinSampler, LatentState, SamplerSettings
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
@@ -47,12 +47,16 @@ class KldmGenerator:
             keep_freed_memory()
 
     def settings(self, request: GenerationRequest) -> SamplerSettings:
-        """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal."""
+        """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal.
+
+        The corrector's strength is the card's ``tau``, chosen on validation rows, or the published one.
+        """
+        tau = self.card.sampling.get("tau", TAU)
         if request.sampler == "fast":
             refine = {k: v for k, v in self.card.sampling.get("refine", {}).items() if k != "start_time"}
             fast = {**FAST, **self.card.sampling.get("fast", {})} if request.start is None else {**REFINE, **refine}
-            return SamplerSettings(**{**fast, "steps": request.steps or fast["steps"]})
-        return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler])
+            return SamplerSettings(**{"tau": tau, **fast, "steps": request.steps or fast["steps"]})
+        return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], tau=tau)
 
     @property
     def start_time(self) -> float:
