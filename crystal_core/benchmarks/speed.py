@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 
+from crystal_core.errors import RequestError
+from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork, use_onednn
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.networks.reference import reference_forward
+from crystal_core.registry.store import find_card
 from crystal_core.requests import check_choice
 from crystal_core.sampling.device import pick_device
 
@@ -22,17 +25,28 @@ SIZES = {"published": PairNetworkConfig(), "cpu": PairNetworkConfig(hidden_dim=2
 
 
 def benchmark_sampling(
-    size: str, batch: int, n_atoms: int, repeats: int, dtype: str, *, reference: bool, device: str, threads: int | None
-) -> dict[str, Any]:
-    """Median seconds of one call of the inference form on ``batch`` crystals of ``n_atoms`` atoms."""
+    size: str | None, batch: int, n_atoms: int, repeats: int, dtype: str, *, model: str | None = None, steps: int = 1, reference: bool = False,
+    device: str = "auto", threads: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Median seconds of one call of the inference form on ``batch`` crystals of ``n_atoms`` atoms.
+
+    Args:
+        size: a declared size with random weights, or None with ``model``, the name of a checkpoint.
+        steps: calls that make one crystal; the crystals per second are those of so many calls on end.
+    """
     check_choice("dtype", dtype, ("float32", "bfloat16"))
-    network, n, frac, velocity, species, lattice, place = _case(size, batch, n_atoms, device, threads)
+    network, n, frac, velocity, species, lattice, place = _case(size, model, batch, n_atoms, device, threads)
     fast = FastPairNetwork(network, species, n, getattr(torch, dtype))
-    seconds = _median(lambda: fast(0.5, frac, velocity, lattice), repeats, place)
-    report = _report(seconds, batch, place) | {"product": "oneDNN" if use_onednn() else "default", "dtype": dtype}
+
+    def crystals() -> None:
+        for _ in range(steps):
+            fast(0.5, frac, velocity, lattice)
+
+    seconds = _median(crystals, repeats, place) / steps
+    report = _report(seconds, batch, steps, place) | {"product": "oneDNN" if use_onednn() else "default", "dtype": dtype}
     work, peak = _gflop_per_call(network.config, batch, n_atoms), _product_gflops(network.config.hidden_dim, getattr(torch, dtype), place)
     report |= {
-        "gflop_per_call": round(work, 1), "product_gflops_per_second": round(peak),
+        "gflop_per_call": round(work, 3), "product_gflops_per_second": round(peak),
         "share_of_product_speed": round(work / seconds / peak, 2),
     }  # fmt: skip
     if reference:
@@ -43,27 +57,38 @@ def benchmark_sampling(
     return report
 
 
-def benchmark_training(size: str, batch: int, n_atoms: int, repeats: int, *, device: str, threads: int | None) -> dict[str, Any]:
-    """Median seconds of forward, backward and optimiser step."""
-    network, n, frac, velocity, species, lattice, place = _case(size, batch, n_atoms, device, threads)
+def benchmark_training(
+    size: str | None, batch: int, n_atoms: int, repeats: int, dtype: str, *, model: str | None = None, device: str = "auto",
+    threads: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Median seconds of one training step: a network call forward and backward, and AdamW.
+
+    Args:
+        dtype: "bfloat16" multiplies in bf16 (autocast), as training does where the device computes it fast.
+    """
+    check_choice("dtype", dtype, ("float32", "bfloat16"))
+    network, n, frac, velocity, species, lattice, place = _case(size, model, batch, n_atoms, device, threads)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, amsgrad=True, fused=True)
     packing, t = pack(n), torch.full((batch,), 0.5, device=place)
 
     def step() -> None:
-        v, cell = network(t, frac, velocity, species, lattice, packing)
-        loss = (v**2).mean() + (cell**2).mean()
+        with torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+            v, cell = network(t, frac, velocity, species, lattice, packing)
+        loss = (v.float() ** 2).mean() + (cell.float() ** 2).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
 
     seconds = _median(step, repeats, place)
-    report = _report(seconds, batch, place)
-    report["seconds_per_step"] = report.pop("seconds_per_network_call")
-    return report
+    report = _report(seconds, batch, 1, place)
+    return report | {"seconds_per_step": report["seconds_per_network_call"], "dtype": dtype}
 
 
-def _case(size: str, batch: int, n_atoms: int, device: str, threads: int | None) -> tuple[Any, ...]:
-    check_choice("size", size, tuple(SIZES))
+def _case(size: str | None, model: str | None, batch: int, n_atoms: int, device: str, threads: int | None) -> tuple[Any, ...]:
+    if (size is None) == (model is None):
+        raise RequestError("Name either a size or a model to time, not both.")
+    if size is not None:
+        check_choice("size", size, tuple(SIZES))
     if threads:
         torch.set_num_threads(threads)
     place = pick_device(device)
@@ -71,12 +96,21 @@ def _case(size: str, batch: int, n_atoms: int, device: str, threads: int | None)
         keep_freed_memory()
     generator = torch.Generator().manual_seed(0)
     atoms = batch * n_atoms
-    network = PairNetwork(SIZES[size]).to(place)
+    network = (PairNetwork(SIZES[size]) if size is not None else _trained(str(model))).to(place)
     tensors = (
         torch.rand((atoms, 3), generator=generator) - 0.5, torch.randn((atoms, 3), generator=generator),
         torch.randint(1, 90, (atoms,), generator=generator), torch.randn((batch, 6), generator=generator),
     )  # fmt: skip
     return network, torch.full((batch,), n_atoms, device=place), *(x.to(place) for x in tensors), place
+
+
+def _trained(model: str) -> PairNetwork:
+    card = find_card(model)
+    if card.loader != "kldm":
+        raise RequestError(f"'{model}' has no network to time; name a checkpoint of KLDM, or give --size instead.")
+    network = PairNetwork(PairNetworkConfig(**card.network))
+    network.load_state_dict(load_weights(card)[0])
+    return network
 
 
 def _gflop_per_call(config: PairNetworkConfig, batch: int, n_atoms: int) -> float:
@@ -116,10 +150,11 @@ def _median(function: Callable[[], object], repeats: int, place: torch.device) -
     return statistics.median(times)
 
 
-def _report(seconds: float, batch: int, place: torch.device) -> dict[str, Any]:
+def _report(seconds: float, batch: int, steps: int, place: torch.device) -> dict[str, Any]:
     return {
-        "seconds_per_network_call": round(seconds, 4),
-        "crystals_per_second": round(batch / seconds, 1),
+        "seconds_per_network_call": round(seconds, 6),
+        "crystals_per_second": round(batch / seconds / steps, 2),
+        "steps": steps,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": torch.cuda.get_device_name() if place.type == "cuda" else f"cpu ({torch.backends.cpu.get_cpu_capability()})",
         "threads": torch.get_num_threads(),

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli._run import Device, Json, Threads, command, emit
 
+Model = Annotated[str | None, typer.Option("--model", help="A checkpoint, with its own weights.")]
+Size = Annotated[str | None, typer.Option("--size", help="Random weights at a declared size: published or cpu.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Crystals at once.")]
+Atoms = Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per crystal.")]
+Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Measurements; their median is reported.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
+
 
 @command
 def sampling(
-    size: Annotated[str, typer.Option("--size", help="published (random weights at the published size) or cpu.")] = "published",
-    batch: Annotated[int, typer.Option("--batch", min=1)] = 64,
-    n_atoms: Annotated[int, typer.Option("--n-atoms", min=1)] = 10,
-    repeats: Annotated[int, typer.Option("--repeats", min=1)] = 5,
-    dtype: Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")] = "float32",
+    model: Model = None,
+    size: Size = None,
+    batch: Batch = 64,
+    n_atoms: Atoms = 10,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Network calls that make one crystal.")] = 1,
+    repeats: Repeats = 5,
+    dtype: Dtype = "float32",
     reference: Annotated[bool, typer.Option("--reference", help="Also time the plain form.")] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -24,16 +33,23 @@ def sampling(
     """Seconds of one network call while sampling."""
     from crystal_core.benchmarks.speed import benchmark_sampling
 
-    report = benchmark_sampling(size, batch, n_atoms, repeats, dtype, reference=reference, device=device, threads=threads)
-    emit(report) if json else typer.echo("\n".join(f"{k}: {v}" for k, v in report.items()))
+    _show(
+        benchmark_sampling(
+            _size(size, model, "published"), batch, n_atoms, repeats, dtype, model=model, steps=steps, reference=reference, device=device,
+            threads=threads,
+        ),
+        json=json,
+    )  # fmt: skip
 
 
 @command
 def train(
-    size: Annotated[str, typer.Option("--size")] = "cpu",
-    batch: Annotated[int, typer.Option("--batch", min=1)] = 64,
-    n_atoms: Annotated[int, typer.Option("--n-atoms", min=1)] = 10,
-    repeats: Annotated[int, typer.Option("--repeats", min=1)] = 5,
+    model: Model = None,
+    size: Size = None,
+    batch: Batch = 64,
+    n_atoms: Atoms = 10,
+    repeats: Repeats = 5,
+    dtype: Dtype = "float32",
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -41,5 +57,12 @@ def train(
     """Seconds of one training step (forward, backward, AdamW)."""
     from crystal_core.benchmarks.speed import benchmark_training
 
-    report = benchmark_training(size, batch, n_atoms, repeats, device=device, threads=threads)
+    _show(benchmark_training(_size(size, model, "cpu"), batch, n_atoms, repeats, dtype, model=model, device=device, threads=threads), json=json)
+
+
+def _size(size: str | None, model: str | None, default: str) -> str | None:
+    return default if size is None and model is None else size
+
+
+def _show(report: dict[str, Any], *, json: bool) -> None:
     emit(report) if json else typer.echo("\n".join(f"{k}: {v}" for k, v in report.items()))
