@@ -56,10 +56,16 @@ def show(name: str, json: Json = False) -> None:
 @command
 def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: Json = False) -> None:
     """Re-hash every weight file against its card."""
-    from crystal_core.registry.store import find_card, list_cards
+    from crystal_core.errors import CheckpointMismatch
+    from crystal_core.registry.store import checkpoint_folders, find_card
 
-    cards = [find_card(name) for name in names] if names else list_cards()
-    rows = [{"name": card.name, "ok": (problem := card.problem()) is None, "problem": problem} for card in cards]
+    rows: list[dict[str, Any]] = []
+    for name in names or [folder.name for folder in checkpoint_folders()]:
+        try:
+            problem = find_card(name).problem()
+        except CheckpointMismatch as error:
+            problem = str(error)
+        rows.append({"name": name, "ok": problem is None, "problem": problem})
     if json:
         emit({"models": rows})
     else:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.errors import CheckpointMissing
+from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.paths import checkpoints_dir, home_dir
 from crystal_core.registry.card import ModelCard, read_card
 
 if TYPE_CHECKING:
     from crystal_core.protocols import Generator
+
+
+log = logging.getLogger(__name__)
 
 
 def checkpoint_folders() -> list[Path]:
@@ -21,8 +25,13 @@ def checkpoint_folders() -> list[Path]:
 
 
 def list_cards(kind: str | None = None) -> list[ModelCard]:
-    """Every readable card, optionally of one kind ("generator" or "predictor")."""
-    cards = [read_card(folder) for folder in checkpoint_folders()]
+    """Every readable card, optionally of one kind ("generator" or "predictor"); ``models verify`` names the others."""
+    cards = []
+    for folder in checkpoint_folders():
+        try:
+            cards.append(read_card(folder))
+        except CheckpointMismatch as error:
+            log.warning("%s", error)
     return [card for card in cards if kind is None or card.kind == kind]
 
 
