@@ -33,8 +33,10 @@ def build_app():  # noqa: ANN201 (typer is imported inside)
     """The typer application with every command whose module is present."""
     import typer
 
+    from crystal_core.cli._run import OneSentence
+
     app = typer.Typer(
-        name="crystal-core", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        cls=OneSentence, name="crystal-core", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
         help="Generate, predict and compare crystal structures.",
     )  # fmt: skip
     groups = {}

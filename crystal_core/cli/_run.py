@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 from crystal_core.errors import CrystalCoreError
 
@@ -24,13 +26,40 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random d
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when absent.")]
 
 
+class OneSentence(TyperGroup):
+    """The root of all commands: a wrong option or a missing argument is one sentence on stderr, with exit code 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except typer.Abort:
+            say("Interrupted.")
+            code = 130
+        except Exception as error:
+            sentence = getattr(error, "format_message", None)
+            if sentence is None:
+                raise
+            context = getattr(error, "ctx", None)
+            text = " ".join(sentence().split())
+            # without a text the error stands for help that was asked for by giving no command, and is printed already
+            if text:
+                say(text + ("" if text.endswith((".", "?")) else ".") + (f" See '{context.command_path} --help'." if context else ""))
+            code = getattr(error, "exit_code", 2)
+        sys.exit(code or 0)
+
+
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Turn errors into the exit codes of the contract: 2 wrong request, 3 something missing, 130 interrupted, 1 else."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            function(*args, **kwargs)
+            with warnings.catch_warnings():
+                if not os.environ.get("CRYSTAL_DEBUG"):
+                    warnings.simplefilter("ignore")  # libraries warn developers; stderr here is for sentences and progress
+                function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise  # typer's own ways to end: they carry their code
         except CrystalCoreError as error:

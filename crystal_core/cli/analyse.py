@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +34,11 @@ def analyse(
             rows += [{"source": path.name} | describe(s, radiation, symprec) for s in _read(path)]
         except RequestError as error:
             rows.append({"source": path.name, "error": str(error)})
+        except Exception as error:
+            if len(files) == 1 or os.environ.get("CRYSTAL_DEBUG"):
+                raise
+            logging.getLogger(__name__).debug("%s failed", path, exc_info=True)
+            rows.append({"source": path.name, "error": f"Something unexpected went wrong: {type(error).__name__}: {error}."})
     if len(files) == 1 and "error" in rows[0]:
         raise RequestError(rows[0]["error"])
     if json:

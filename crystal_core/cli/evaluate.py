@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,18 +33,18 @@ def csp(
     write_card: Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     device: Device = "auto",
-    seed: Seed = 0,
+    seed: Seed = None,
     threads: Threads = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
     from crystal_core.evaluation.csp import judge_all, summarise
-    from crystal_core.requests import check_choice
+    from crystal_core.requests import MAX_SEED, check_choice
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
-    seed = seed or 0
+    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     check_choice("start", start, ("noise", "prototype"))
     references = evaluate_csp.read_references(data, split, limit)
     formulas = evaluate_csp.training_formulas(seen) if seen else None
@@ -93,16 +94,18 @@ def csp_samplers(
     write_card: Annotated[bool, typer.Option("--write-card", help="Keep the table on the model's card.")] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     device: Device = "auto",
-    seed: Seed = 0,
+    seed: Seed = None,
     threads: Threads = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Match rate and RMSE against network calls for each sampler, from the same seeds; with --start-time from prototypes."""
     from crystal_core.errors import RequestError
+    from crystal_core.requests import MAX_SEED
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
+    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     try:
         budgets = [int(part) for part in calls.split(",")]
     except ValueError:
@@ -111,12 +114,12 @@ def csp_samplers(
         raise RequestError("--calls starts at 2: the predictor–corrector needs two calls a step.")
     references = evaluate_csp.read_references(data, split, limit)
     rows = evaluate_csp.compare_samplers(
-        _load(model, device, threads), references, samplers=samplers.split(","), calls=budgets, seed=seed or 0, workers=workers,
+        _load(model, device, threads), references, samplers=samplers.split(","), calls=budgets, seed=seed, workers=workers,
         start_time=start_time, say=None if quiet else say,
     )  # fmt: skip
     report = {
         "rows": rows, "seconds": round(time.monotonic() - began, 1),
-        "settings": {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed or 0, "start_time": start_time, "calls": calls},
+        "settings": {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "start_time": start_time, "calls": calls},
     }  # fmt: skip
     if write_card:
         _keep_table(model, report)
@@ -169,8 +172,9 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     options += f" --start prototype --start-time {used['start_time']}" if start != "noise" else ""
     entry = {key: report[key] for key in ("rmse", "rmse_ci95", "ci95", "n", "n_failed")}
     parts = {f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()}
-    parts |= {f"{key}_formulas": part["match_rate"] for key, part in report.get("by_seen_formula", {}).items()}
-    parts |= {f"{key}_formulas_n": part["n"] for key, part in report.get("by_seen_formula", {}).items()}
+    seen = report["by_seen_formula"] or {}
+    parts |= {f"{key}_formulas": part["match_rate"] for key, part in seen.items()}
+    parts |= {f"{key}_formulas_n": part["n"] for key, part in seen.items()}
     smact = report["filter"]["smact"]
     entry = {"value": report["match_rate"]} | {k: v for k, v in entry.items() if v is not None} | parts | {
         "second_filter_match_rate": smact["match_rate"], "second_filter_ci95": smact["ci95"],
@@ -197,5 +201,7 @@ def _keep_table(model: str, report: dict[str, Any]) -> None:
     columns["protocol"] = (
         f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
     )
-    columns["command"] = f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --calls {settings['calls']}"
+    columns["command"] = (
+        f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --calls {settings['calls']} --seed {settings['seed']}"
+    )
     write_card(card.folder, {"sampling": {"table": columns}})

@@ -59,6 +59,8 @@ def predict_structure(
     StructurePredictionRequest(formula="H", **common)
     find_card(model)
     pick_device(device)
+    if out is not None:
+        _make_folder(out)
     known = _read_reference(reference) if reference else None
     work = _submitted if queue else run
     total: dict[str, Any] = {"results": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
@@ -88,6 +90,18 @@ def predict_structure(
     if len(formulas) > 1:
         total["settings"]["formula"] = list(formulas)
     _finish(total, out, paths, json, write_run)
+
+
+def _make_folder(out: Path) -> None:
+    """Before the work, because what is finished could not be written after it."""
+    from crystal_core.errors import RequestError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"--out {out.name} cannot be made a folder ({error.strerror}). Choose another.") from None
+    if not os.access(out, os.W_OK):
+        raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
 
 
 def _read_reference(path: Path) -> Any:

@@ -129,7 +129,11 @@ def judge_all(
 
 
 def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None = None) -> dict[str, Any]:
-    """The report of cli.md: rates with 95 % Wilson intervals, both filters, by atom count, by formula seen in training."""
+    """The report of cli.md: rates with 95 % Wilson intervals, both filters, by atom count, by formula seen in training.
+
+    Args:
+        seen_formulas: reduced formulas of the training rows; None where they are not known, which the report then says.
+    """
     report = _rates([o.structural for o in outcomes])
     report["n_failed"] = sum(o.failed for o in outcomes)
     report["filter"] = {"structural": _rates([o.structural for o in outcomes]), "smact": _rates([o.smact for o in outcomes])}
@@ -138,6 +142,7 @@ def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None 
         for low, high in BINS
         if (part := [o.structural for o in outcomes if low <= o.n_atoms <= high])
     }
+    report["by_seen_formula"] = None
     if seen_formulas is not None:
         groups = {
             "seen": [o.structural for o in outcomes if o.formula in seen_formulas],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from crystal_core.errors import RequestError
 
@@ -77,14 +77,17 @@ def load_prepared(path: Path, device: torch.device | str = "cpu") -> dict[str, P
     """The splits of a prepared file (``crystal-core data prepare``) that have rows.
 
     Raises:
-        RequestError: there is no such file.
+        RequestError: there is no such file, or it is none of that command's.
     """
     if not Path(path).is_file():
         raise RequestError(f"There is no prepared file {Path(path).name}. Make it with 'crystal-core data prepare'.")
-    with safe_open(path, framework="pt") as handle:
-        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dictionary)
-        metadata = handle.metadata()
-    ids, formulas = json.loads(metadata["ids"]), json.loads(metadata["formulas"])
+    try:
+        with safe_open(path, framework="pt") as handle:
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dictionary)
+            metadata = handle.metadata()
+        ids, formulas = json.loads(metadata["ids"]), json.loads(metadata["formulas"])
+    except (SafetensorError, KeyError, TypeError, OSError) as error:
+        raise RequestError(f"{Path(path).name} is not a prepared file ({error}). Make one with 'crystal-core data prepare'.") from error
     n_atoms = tensors["n_atoms"].long()
     whole = PreparedCrystals(
         atomic_numbers=tensors["atomic_numbers"].long().to(device),

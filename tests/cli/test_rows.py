@@ -1,0 +1,220 @@
+"""Row by row, what the command line promises: options, defaults, JSON keys, exit codes. Extend the tables, do not rename."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer.main
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+
+OPTIONS = {
+    "models list": {"--kind", "--json"},
+    "models show": {"--json"},
+    "models verify": {"--json"},
+    "predict-structure": {
+        "--model", "--z", "--cell", "--n", "--sampler", "--steps", "--start", "--rank", "--reference", "--out", "--trajectory",
+        "--device", "--seed", "--threads", "--quiet", "--json",
+    },
+    "analyse": {"--wavelength", "--symprec", "--json"},
+    "evaluate csp": {
+        "--model", "--data", "--split", "--limit", "--samples", "--sampler", "--steps", "--structures", "--device", "--seed", "--threads",
+        "--quiet", "--json",
+    },
+    "benchmark sampling": {"--model", "--size", "--batch", "--n-atoms", "--steps", "--repeats", "--dtype", "--device", "--threads", "--json"},
+    "benchmark train": {"--model", "--size", "--batch", "--n-atoms", "--repeats", "--dtype", "--device", "--threads", "--json"},
+    "data prepare": {"--input", "--output", "--quiet", "--json"},
+    "data download": {"--output", "--quiet", "--json"},
+    "data describe": {"--json"},
+    "train": {"--minutes", "--resume", "--device", "--data", "--out", "--export"},
+    "serve": {"--host", "--port", "--no-api"},
+}  # fmt: skip
+MODEL_KEYS = {"name", "kind", "task", "method", "parameters", "size_mb", "trained_on", "metrics", "licence", "limits", "sha256_ok"}
+CRYSTAL_KEYS = {
+    "id", "formula", "n_atoms", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance",
+}  # fmt: skip
+SPEED_KEYS = {"seconds_per_network_call", "crystals_per_second", "peak_memory_mb", "device", "threads"}
+NACL = Structure(Lattice([[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+
+
+def call(*words):
+    return CliRunner().invoke(build_app(), [str(word) for word in words])
+
+
+def answer(*words):
+    result = call(*words, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("\n") == 1  # exactly one object on one line
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = [
+        {
+            "material_id": f"x-{i}", "formula": cell.composition.reduced_formula, "n_atoms": len(cell), "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]), "frac_coords": cell.frac_coords.ravel(), "split": split,
+        }
+        for i, (cell, split) in enumerate([(PEROVSKITE, "train"), (PEROVSKITE, "val"), (PEROVSKITE, "val")])
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_parquet(tmp_path / "cells.parquet")
+    return tmp_path / "cells.parquet"
+
+
+@pytest.mark.parametrize("path", sorted(OPTIONS))
+def test_every_promised_option_is_there(path):
+    found = typer.main.get_command(build_app())
+    for word in path.split():
+        found = found.commands[word]
+    known = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert known >= OPTIONS[path]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["nonsense"], ["predict-structur", "TiO2"], ["analyse"], ["models", "show"], ["predict-structure", "TiO2", "--n", "many"],
+        ["benchmark", "sampling", "--batch", "0"], ["serve", "--port", "0"], ["train", "x", "--minutes", "-1"], ["models", "list", "--nope"],
+        ["evaluate", "csp"],
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_one_sentence(words):
+    result = call(*words)
+    assert result.exit_code == 2 and result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1 and "--help" in result.stderr
+
+
+def test_help_and_groups_without_a_command_show_what_there_is():
+    assert call("--help").exit_code == 0 and "predict-structure" in call("--help").stdout
+    assert "verify" in call("models").output
+
+
+def test_models_in_every_form(tmp_path, monkeypatch):
+    models = answer("models", "list")["models"]
+    assert models and all(set(model) >= MODEL_KEYS for model in models)
+    assert [model["name"] for model in answer("models", "list", "--kind", "generator")["models"]] == [m["name"] for m in models]
+    (shown,) = answer("models", "show", "prototype")["models"]
+    assert set(shown) >= MODEL_KEYS and shown["sha256_ok"] is True
+    assert all(set(row) == {"name", "ok", "problem"} and row["ok"] for row in answer("models", "verify", "prototype")["models"])
+
+
+def test_a_card_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    (tmp_path / "checkpoints" / "broken").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "broken" / "card.toml").write_text("name = ")
+    assert "broken" not in {row["name"] for row in answer("models", "list")["models"]}
+    result = call("models", "verify", "--json")
+    rows = {row["name"]: row for row in json.loads(result.stdout)["models"]}
+    assert result.exit_code == 1 and "cannot be read" in rows["broken"]["problem"] and rows["prototype"]["ok"]
+
+
+@pytest.mark.weights
+def test_a_candidate_has_every_key_and_the_files_are_the_answer(tmp_path):
+    out = tmp_path / "run"
+    options = ["--model", "kldm-csp-perov5", "--n", "1", "--steps", "3", "--sampler", "em", "--quiet", "--out", out]
+    data = answer("predict-structure", "SrTiO3", *options)
+    assert set(data) >= {"results", "settings", "seconds", "network_calls"}
+    assert isinstance(data["settings"]["seed"], int)  # drawn, because none was given
+    for item in data["results"]:
+        assert set(item) >= {"formula", "z", "candidates", "rank_by"}
+        for crystal in item["candidates"]:
+            assert set(crystal) >= CRYSTAL_KEYS
+            assert set(crystal["validity"]) >= {"structure", "composition", "plausible", "reasons"}
+            assert set(crystal["score"]) == {"name", "value", "unit"}
+            assert np.array(crystal["lattice"]).shape == (3, 3) and crystal["n_atoms"] == len(crystal["frac_coords"])
+            assert (out / f"{crystal['id']}.cif").read_text() == crystal["cif"]
+            assert crystal["space_group"] is None or set(crystal["space_group"]) == {"symbol", "number", "symprec"}
+    assert json.loads((out / "run.json").read_text()) == data and (out / "run.extxyz").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = call("predict-structure", "SrTiO3", "--model", "kldm-csp-perov5", "--out", tmp_path / "file")
+    assert result.exit_code == 2 and "--out file" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_an_unexpected_end_of_one_file_loses_no_other(tmp_path, monkeypatch):
+    from crystal_core.cli import analyse
+
+    NACL.to(filename=str(tmp_path / "a.cif"))
+    PEROVSKITE.to(filename=str(tmp_path / "b.cif"))
+    true_describe = analyse.describe
+
+    def describe(structure, *rest):
+        if len(structure) == 2:
+            raise ZeroDivisionError("as if")
+        return true_describe(structure, *rest)
+
+    monkeypatch.setattr(analyse, "describe", describe)
+    first, second = answer("analyse", tmp_path / "a.cif", tmp_path / "b.cif")["rows"]
+    assert "ZeroDivisionError" in first["error"] and second["formula"] == "SrTiO3"
+    assert call("analyse", tmp_path / "a.cif").exit_code == 1
+
+
+@pytest.mark.weights
+def test_the_report_of_structure_prediction_has_every_key(table):
+    report = answer("evaluate", "csp", "--data", table, "--model", "kldm-csp-perov5", "--limit", 1, "--sampler", "em", "--steps", 2, "--quiet")
+    keys = {"match_rate", "rmse", "n", "n_failed", "filter", "ci95", "by_n_atoms", "by_seen_formula", "seconds"}
+    assert set(report) >= keys and report["n"] == 1
+    assert all(set(report["filter"][name]) >= {"match_rate", "rmse"} for name in ("structural", "smact"))
+    assert report["filter"]["structural"]["match_rate"] == report["match_rate"]
+    assert report["by_seen_formula"] is None  # which formulas it saw is not known without --seen
+    assert isinstance(report["settings"]["seed"], int)
+
+
+@pytest.mark.weights
+def test_seen_and_unseen_formulas_are_counted_apart(table, tmp_path):
+    answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")
+    options = ["--data", table, "--seen", tmp_path / "x.safetensors", "--model", "prototype", "--quiet"]
+    report = answer("evaluate", "csp", *options)
+    assert {name: part["n"] for name, part in report["by_seen_formula"].items()} == {"seen": 2}
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("which", ["sampling", "train"])
+def test_speed_has_every_key(which):
+    small = ["--model", "kldm-csp-perov5", "--batch", 2, "--n-atoms", 3, "--repeats", 1]
+    report = answer("benchmark", which, *small)
+    assert set(report) >= SPEED_KEYS and report["seconds_per_network_call"] > 0
+    if which == "sampling":
+        many = answer("benchmark", which, *small, "--steps", 20)
+        assert many["crystals_per_second"] == pytest.approx(2 / 20 / many["seconds_per_network_call"], rel=0.01)
+    both = call("benchmark", which, *small, "--size", "cpu")
+    assert both.exit_code == 2 and "not both" in both.stderr
+    assert call("benchmark", which, "--model", "prototype").exit_code == 2
+
+
+def test_data_rows(table, tmp_path):
+    assert set(answer("data", "describe", table)) >= {"rows", "splits", "skipped"}
+    report = answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")
+    assert (report["rows"], report["splits"], report["skipped"]) == (3, {"train": 1, "val": 2}, [])
+
+
+def test_the_last_line_of_training_is_its_result(table, tmp_path):
+    answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")
+    config = tmp_path / "tiny.toml"
+    config.write_text('name = "tiny"\n[network]\nhidden_dim = 8\nn_layers = 1\nn_frequencies = 2\ntime_dim = 4\n[fit]\nplanned_samples = 2\n')
+    result = call("train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run", "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert set(json.loads(result.stdout.splitlines()[-1])) >= {"step", "epoch", "loss", "validation", "seconds"}
+    (tmp_path / "noise").write_bytes(b"no tensors at all")
+    bad = call("train", config, "--data", tmp_path / "noise", "--out", tmp_path / "run2")
+    assert bad.exit_code == 2 and "not a prepared file" in bad.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["models", "list"], ["models", "verify"], ["analyse", "x.cif"], ["data", "describe", "x.parquet"]])
+def test_commands_that_read_cards_or_files_never_import_torch(words, tmp_path):
+    NACL.to(filename=str(tmp_path / "x.cif"))
+    pd.DataFrame({name: [1] for name in ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coords")}).to_parquet(
+        tmp_path / "x.parquet"
+    )
+    code = f"import sys\nsys.argv = ['crystal-core', *{words!r}]\nfrom crystal_core.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+    code += "print('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=120)
+    assert done.stderr.splitlines()[-1] == "False" and len(done.stderr.splitlines()) == 1
