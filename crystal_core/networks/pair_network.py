@@ -131,5 +131,5 @@ def pair_features(frac_coords: Tensor, packing: Packing, n_frequencies: int) -> 
     """Cos and sin of 2 pi k (f_j - f_i), each (pairs, 3 K), component-major, k = 0..K-1."""
     frequencies = TWO_PI * torch.arange(n_frequencies, dtype=frac_coords.dtype, device=frac_coords.device)
     difference = frac_coords[packing.pair_j] - frac_coords[packing.pair_i]
-    angle = (difference.unsqueeze(-1) * frequencies).reshape(difference.shape[0], -1)
+    angle = (difference.unsqueeze(-1) * frequencies).flatten(1)
     return torch.cos(angle), torch.sin(angle)

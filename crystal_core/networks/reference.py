@@ -26,7 +26,7 @@ def reference_forward(
     z = network.atom_latent_emb(torch.cat([network.node_embedding(species), network.time_features(t)[index]], dim=-1))
     for layer in network.layers:
         x = layer.layer_norm(z)
-        angle = ((frac_coords[j] - frac_coords[i]).unsqueeze(-1) * frequencies).reshape(len(i), -1)
+        angle = ((frac_coords[j] - frac_coords[i]).unsqueeze(-1) * frequencies).flatten(1)
         geometry = torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
         q = layer.v_proj(velocity[j] - velocity[i])
         messages = layer.edge_mlp(torch.cat([x[i], x[j], lattice[index[i]], q, geometry], dim=-1))

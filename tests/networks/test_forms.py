@@ -88,3 +88,22 @@ def test_predicted_velocity_has_zero_mean_per_crystal(case):
     for part in torch.split(velocity, COUNTS):
         assert part.mean(0).abs().max() < 1e-6
     assert torch.equal(velocity[0], torch.zeros(3))  # an atom alone in its cell
+
+
+@pytest.mark.parametrize("counts", [[1], [1, 1, 1]])
+def test_a_batch_of_lone_atoms_works_in_every_form(counts):
+    """No pair at all: empty edge tensors must keep their widths."""
+    torch.manual_seed(1)
+    network = PairNetwork(PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=4))
+    n_atoms, n = torch.tensor(counts), len(counts)
+    inputs = torch.rand(n, 3), torch.randn(n, 3), torch.randint(1, 90, (n,)), torch.randn(n, 6)
+    forms = [
+        network(torch.full((n,), 0.3), *inputs, pack(n_atoms)),
+        reference_forward(network, torch.full((n,), 0.3), *inputs, pack(n_atoms)),
+        FastPairNetwork(network, inputs[2], n_atoms)(0.3, inputs[0], inputs[1], inputs[3]),
+    ]
+    for velocity, cell in forms:
+        assert torch.equal(velocity, torch.zeros(n, 3))
+        torch.testing.assert_close(cell, forms[0][1], atol=1e-5, rtol=1e-5)
+    loss = (forms[0][1] ** 2).sum()
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, list(network.parameters()), allow_unused=True) if g is not None)
