@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Generator(Protocol):
-    """Turns compositions into crystals, one frame at a time."""
+    """Turns compositions into crystals, one frame at a time; :func:`crystal_core.testing.check_generator` tests one."""
 
     card: ModelCard
 
