@@ -125,7 +125,7 @@ def _reference(upload: Any) -> Any:
 
 def draw_snapshot(snapshot: dict[str, Any]) -> None:
     """The cell as it stands now."""
-    crystal_viewer(frame_scene(snapshot), key="live", height=380)
+    crystal_viewer(frame_scene(snapshot), key="live", height=380, live=True)
 
 
 def welcome() -> None:

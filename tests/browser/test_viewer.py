@@ -1,15 +1,20 @@
 """The 3D component in a real browser: what it draws is what the core says, and its tools tell the truth."""
 
 import base64
+import io
 import re
 import struct
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pymatgen.core import Lattice, Molecule, Structure
 
 from crystal_core.scene import build_scene, expand
 
 pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[2]
 
 EXAMPLES = {
     "NaCl (rock salt)": Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
@@ -121,3 +126,114 @@ def test_looking_along_an_axis_puts_it_towards_the_reader(page):
         x, y, z, w = page.evaluate("e => e.getView().slice(4)", stage.element_handle())
         towards = (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))  # third row of the rotation
         assert towards == pytest.approx(direction, abs=1e-5)
+
+
+def pixels(page, stage):
+    data = page.evaluate("e => e.getImage(1, true)", stage.element_handle())
+    return np.array(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGBA"))
+
+
+@pytest.mark.parametrize("style", ["ball", "space"])
+@pytest.mark.parametrize("axis", ["Reset", "a", "c"])
+def test_no_ball_is_cut_off_at_the_border(page, style, axis):
+    stage = show(page, "NaCl (rock salt)")
+    stage.get_by_label("Style").select_option(style)
+    stage.get_by_role("button", name=axis, exact=True).click()
+    alpha = pixels(page, stage)[:, :, 3]
+    stage.get_by_label("Style").select_option("ball")
+    assert not alpha[[0, 1, -2, -1], :].any() and not alpha[:, [0, 1, -2, -1]].any()
+    assert np.ptp(np.nonzero(alpha.any(1))[0]) > 0.6 * len(alpha)  # and the height is used
+
+
+def test_the_saved_image_shows_what_was_measured(page):
+    stage = show(page, "NaCl (rock salt)")
+    stage.get_by_role("button", name="Measure").click()
+    before = pixels(page, stage)
+    for k in (0, 5):
+        page.evaluate("([e, k]) => e.pick(k)", [stage.element_handle(), k])
+    after = pixels(page, stage)
+    stage.get_by_role("button", name="Measure").click()
+    amber = lambda image: int(((image[..., 0] > 200) & (image[..., 1] > 130) & (image[..., 2] < 130) & (image[..., 3] > 0)).sum())
+    assert amber(after) > amber(before) + 200
+
+
+def test_a_slow_machine_skips_frames_and_the_last_one_is_drawn(page):
+    source = (ROOT / "pages/_ui/viewer/pace.js").read_text()
+    drawn, rested = page.evaluate(
+        """async (source) => {
+        const makePace = new Function(source + '; return makePace;')();
+        let clock = 0, seen = true;
+        const timers = [], drawn = [];
+        const pace = makePace({ now: () => clock, later: (act, ms) => timers.push([clock + ms, act]), forget: () => {}, hidden: () => !seen });
+        const rested = [];
+        for (let frame = 0; frame < 200; frame++) {
+          for (const timer of timers.splice(0)) { if (timer[0] <= clock) timer[1](); else timers.push(timer); }
+          pace.ask((done) => { drawn.push(frame); clock += frame < 100 ? 20 : 300; done(); });
+          clock += 50;
+          if (frame === 150) seen = false;
+          if (frame === 190) { rested.push(drawn.length); seen = true; pace.next(); rested.push(drawn.at(-1)); }
+        }
+        while (timers.length) { const timer = timers.shift(); clock = Math.max(clock, timer[0]); timer[1](); }
+        return [drawn, rested];
+        }""", source,
+    )  # fmt: skip
+    assert drawn[:100] == list(range(100))  # 20 ms a frame: every one
+    slow = [frame for frame in drawn if 101 <= frame <= 150]
+    assert len(slow) <= 2  # 300 ms a frame, 2.7 s of rest in between
+    assert rested[1] == 190  # nothing while hidden, then the newest
+    assert drawn[-1] == 199
+
+
+def test_what_does_not_change_is_not_drawn_again(page):
+    stage = show(page, "Si (diamond)")
+    page.wait_for_timeout(1500)
+    script = """async e => {
+        const drawing = e.__view.gl.getRenderer(), render = drawing.render.bind(drawing), labels = e.__view.toggles.labels;
+        let n = 0;
+        drawing.render = (...of) => { n++; render(...of); };
+        %s
+        delete drawing.render;
+        return n;
+    }"""
+    assert page.evaluate(script % "await new Promise(done => setTimeout(done, 1000));", stage.element_handle()) == 0
+    # one drawing a change, also with a label on every atom
+    assert page.evaluate(script % "labels.click(); labels.click();", stage.element_handle()) == 2
+
+
+COUNT = """
+window.__heard = [];  // what the 3D library and the viewer listen to on the page itself
+const add = EventTarget.prototype.addEventListener, remove = EventTarget.prototype.removeEventListener;
+const drop = (act) => { window.__heard = window.__heard.filter((heard) => heard.act !== act); };
+EventTarget.prototype.addEventListener = function (type, act, options) {
+  const library = [window, document.body].includes(this) && new Error().stack.includes('3Dmol');
+  if (library || (this === document && options && options.signal)) {
+    window.__heard.push({ type, act });
+    if (options && options.signal) add.call(options.signal, 'abort', () => drop(act));
+  }
+  return add.call(this, type, act, options);
+};
+EventTarget.prototype.removeEventListener = function (type, act, options) { drop(act); return remove.call(this, type, act, options); };
+window.__watching = 0;
+for (const name of ['ResizeObserver', 'IntersectionObserver']) {
+  const Base = window[name];
+  window[name] = class extends Base {
+    observe(...what) { if (what[0].closest('.canvas')) { window.__watching++; this.__ours = true; } return super.observe(...what); }
+    disconnect() { if (this.__ours) window.__watching--; return super.disconnect(); }
+  };
+}
+"""
+
+
+def test_a_viewer_that_is_left_leaves_nothing_behind(open_page):
+    page = open_page("/models")
+    page.context.add_init_script(COUNT)
+    page.reload()
+    page.locator("h1", has_text="Models").wait_for()
+    page.get_by_role("link", name="Viewer").first.click()
+    page.locator(".xv[data-ms]").wait_for()
+    heard = sorted(page.evaluate("window.__heard.map(heard => heard.type)"))
+    assert heard == ["mouseup", "pointerup", "resize", "touchend", "visibilitychange"]
+    assert page.evaluate("window.__watching") == 2
+    page.get_by_role("link", name="Models").first.click()
+    page.locator("h1", has_text="Models").wait_for()
+    page.wait_for_function("window.__watching === 0 && window.__heard.length === 0")

@@ -16,14 +16,19 @@ def _text(*names: str) -> str:
 
 
 _viewer = st.components.v2.component(
-    "crystal_viewer", html='<div class="xv"></div>', css=_text("viewer.css"), js=_text("draw.js", "measure.js", "viewer.js")
+    "crystal_viewer",
+    html='<div class="xv"></div>',
+    css=_text("viewer.css"),
+    js=_text("draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js"),
 )
-_gallery = st.components.v2.component("crystal_gallery", html='<div class="xg"></div>', css=_text("viewer.css"), js=_text("draw.js", "gallery.js"))
+_gallery = st.components.v2.component(
+    "crystal_gallery", html='<div class="xg"></div>', css=_text("viewer.css"), js=_text("draw.js", "camera.js", "picture.js", "gallery.js")
+)
 
 
 def crystal_viewer(
     scene: dict[str, Any], *, key: str, frames: list[dict[str, Any]] | None = None, height: int = 440, selected: int | None = None,
-    report: bool = False,
+    report: bool = False, live: bool = False,
 ) -> int | None:  # fmt: skip
     """Draw a scene (:mod:`crystal_core.scene`); with ``frames``, a player that starts at the last one.
 
@@ -32,11 +37,12 @@ def crystal_viewer(
     Args:
         selected: site to highlight.
         report: rerun the page when an atom is clicked.
+        live: the scene belongs to a run that is going on: where drawing is slow, scenes are skipped rather than the run held up.
 
     Returns:
         The site that was clicked just now, or None.
     """
-    data = {"scene": scene, "frames": frames, "height": height, "selected": selected, "report": report}
+    data = {"scene": scene, "frames": frames, "height": height, "selected": selected, "report": report, "live": live}
     result = _viewer(key=key, data=data, on_picked_change=lambda: None)
     return getattr(result, "picked", None)
 

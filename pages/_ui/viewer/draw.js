@@ -19,6 +19,35 @@ function library() {
   return window.__crystal3Dmol;
 }
 
+// every change of a viewer draws it once more, also each label: many changes, one drawing by the caller
+function quietly(gl, change) {
+  gl.show = () => {};
+  try { return change(); } finally { delete gl.show; }
+}
+
+// a viewer in a node, and what takes away all that it left in the page: the library itself removes no listener
+function openViewer($3Dmol, node, settings) {
+  const listening = [], targets = [window, document.body];
+  for (const target of targets) {
+    target.addEventListener = (...heard) => { listening.push([target, ...heard]); EventTarget.prototype.addEventListener.apply(target, heard); };
+  }
+  let gl;
+  try {
+    gl = $3Dmol.createViewer(node, { minimumZoomToDistance: 0.1, ...settings });
+  } finally {
+    targets.forEach((target) => { delete target.addEventListener; });
+  }
+  const close = () => {
+    listening.forEach(([target, ...heard]) => target.removeEventListener(...heard));
+    [gl.divwatcher, gl.intwatcher].forEach((observer) => observer && observer.disconnect());
+    quietly(gl, () => gl.clear());
+    const drawing = gl.getRenderer(), context = drawing._gl; // shared by all viewers of the page: give back this one's part
+    ["_targetTexture", "_depthTexture", "_shadingTexture", "_scratchTexture"].forEach((name) => drawing[name] && context.deleteTexture(drawing[name]));
+    if (drawing._fb) context.deleteFramebuffer(drawing._fb);
+  };
+  return { gl, close };
+}
+
 function element(tag, className, parent, text) {
   const node = document.createElement(tag);
   if (className) node.className = className;
@@ -96,12 +125,14 @@ function addBody(gl, body, color) {
   }
 }
 
-// options: style, palette, polyhedra, axes, labels, hidden (Set of elements), ink, onAtom (click)
+const RADIUS = { ball: 1, stick: 0, space: 2.6, poly: 0.7 }; // of a sphere, over the atom's own; sticks have a fixed one
+const radius = (atom, style) => (RADIUS[style] ? atom.r * RADIUS[style] : 0.17);
+
+// options: style, palette, polyhedra, axes, labels, hidden (Set of elements), ink, scale (of the lettering), onAtom (click)
 function drawScene(gl, scene, block, options) {
   const colours = scene.palettes[options.palette] || scene.palettes.VESTA;
   const shown = (atom) => !options.hidden.has(atom.e);
-  const size = { ball: 1, stick: 0, space: 2.6, poly: 0.7 }[options.style];
-  const repeat = options.repeat;
+  const repeat = options.repeat, scale = options.scale || 1;
   for (let a = 0; a <= repeat[0]; a++) for (let b = 0; b <= repeat[1]; b++) for (let c = 0; c <= repeat[2]; c++) {
     const from = point(at(scene.lattice, [a, b, c]));
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]].forEach((d) => {
@@ -111,19 +142,19 @@ function drawScene(gl, scene, block, options) {
   }
   block.atoms.forEach((atom) => {
     if (!shown(atom)) return;
-    const sphere = { center: point(atom.p), radius: size ? atom.r * size : 0.17, color: colours[atom.e] };
+    const sphere = { center: point(atom.p), radius: radius(atom, options.style), color: colours[atom.e] };
     if (options.onAtom) Object.assign(sphere, { clickable: true, callback: () => options.onAtom(atom) });
     gl.addSphere(sphere);
-    if (options.selected === atom.site) gl.addSphere({ center: point(atom.p), radius: (size ? atom.r * size : 0.17) + 0.18, color: "#ffb000", opacity: 0.45 });
-    if (options.labels) gl.addLabel(atom.e + (atom.site + 1), { position: point(atom.p), fontSize: 12, fontColor: "#ffffff", backgroundColor: "#1f2937", backgroundOpacity: 0.65 });
+    if (options.selected === atom.site) gl.addSphere({ center: point(atom.p), radius: radius(atom, options.style) + 0.18, color: "#ffb000", opacity: 0.45 });
+    if (options.labels) gl.addLabel(atom.e + (atom.site + 1), { position: point(atom.p), fontSize: 12 * scale, fontColor: "#ffffff", backgroundColor: "#1f2937", backgroundOpacity: 0.65 });
   });
   if (options.style !== "space") {
     for (const [i, j] of block.bonds) {
       const a = block.atoms[i], b = block.atoms[j];
       if (!shown(a) || !shown(b)) continue;
-      const middle = point(a.p.map((x, k) => (x + b.p[k]) / 2)), radius = options.style === "poly" ? 0.05 : 0.1;
-      gl.addCylinder({ start: point(a.p), end: middle, radius, color: colours[a.e], fromCap: 1, toCap: 0 });
-      gl.addCylinder({ start: middle, end: point(b.p), radius, color: colours[b.e], fromCap: 0, toCap: 1 });
+      const middle = point(a.p.map((x, k) => (x + b.p[k]) / 2)), thick = options.style === "poly" ? 0.05 : 0.1;
+      gl.addCylinder({ start: point(a.p), end: middle, radius: thick, color: colours[a.e], fromCap: 1, toCap: 0 });
+      gl.addCylinder({ start: middle, end: point(b.p), radius: thick, color: colours[b.e], fromCap: 0, toCap: 1 });
     }
   }
   if (options.polyhedra) block.polyhedra.forEach((body) => { if (!options.hidden.has(body.e)) addBody(gl, body, colours[body.e]); });
@@ -131,60 +162,7 @@ function drawScene(gl, scene, block, options) {
     scene.lattice.forEach((v, k) => {
       const length = Math.hypot(...v) || 1, reach = (extra) => v.map((x) => x * (repeat[k] + extra / length));
       gl.addArrow({ start: point(reach(0)), end: point(reach(1.15)), radius: 0.05, radiusRatio: 2.4, mid: 0.72, color: AXIS_COLOURS[k] });
-      gl.addLabel("abc"[k], { position: point(reach(1.55)), fontSize: 15, fontColor: AXIS_COLOURS[k], backgroundOpacity: 0, alignment: "center" });
+      gl.addLabel("abc"[k], { position: point(reach(1.55)), fontSize: 15 * scale, fontColor: AXIS_COLOURS[k], backgroundOpacity: 0, alignment: "center" });
     });
   }
-}
-
-// quaternion (x, y, z, w) of the rotation with these rows: the model directions that go right, up and towards the viewer
-function quaternion([r, u, t]) {
-  const w = Math.sqrt(Math.max(0, 1 + r[0] + u[1] + t[2])) / 2;
-  if (w > 1e-4) return [(t[1] - u[2]) / (4 * w), (r[2] - t[0]) / (4 * w), (u[0] - r[1]) / (4 * w), w];
-  const x = Math.sqrt(Math.max(0, 1 + r[0] - u[1] - t[2])) / 2; // half turns have w = 0
-  if (x > 1e-4) return [x, (r[1] + u[0]) / (4 * x), (r[2] + t[0]) / (4 * x), 0];
-  const y = Math.sqrt(Math.max(0, 1 - r[0] + u[1] - t[2])) / 2;
-  return y > 1e-4 ? [0, y, (u[2] + t[1]) / (4 * y), 0] : [0, 0, 1, 0];
-}
-
-const unit = (v) => { const n = Math.hypot(...v) || 1; return v.map((x) => x / n); };
-
-function face(gl, towards, up) {
-  const t = unit(towards);
-  const r = unit([up[1] * t[2] - up[2] * t[1], up[2] * t[0] - up[0] * t[2], up[0] * t[1] - up[1] * t[0]]);
-  const u = [t[1] * r[2] - t[2] * r[1], t[2] * r[0] - t[0] * r[2], t[0] * r[1] - t[1] * r[0]];
-  gl.setView([...gl.getView().slice(0, 4), ...quaternion([r, u, t])]);
-}
-
-// as in a textbook: c up, b to the right, a towards the reader
-function homeView(gl, box, lattice) {
-  const [a, b, c] = lattice.map(unit);
-  face(gl, a.map((x, k) => x + 0.32 * b[k] + 0.3 * c[k]), c);
-  fit(gl, box);
-}
-
-// everything in sight, turned as it is; zoomTo fits the height only and leaves a wide margin
-function fit(gl, box) {
-  gl.zoomTo();
-  gl.zoom(1.12 * Math.min(1, (1.1 * box.width) / Math.max(1, box.height)));
-  gl.render();
-}
-
-// look down the k-th lattice vector, with c up (b up along c)
-function alongAxis(gl, lattice, k) {
-  face(gl, lattice[k], lattice[k === 2 ? 1 : 2]);
-  gl.render();
-}
-
-// an image of a scene at any size, drawn aside; the same camera if one is given
-function picture($3Dmol, scene, block, options, size, camera, background) {
-  const aside = element("div", "", document.body);
-  aside.style.cssText = `position:absolute;left:-20000px;top:0;width:${size.width}px;height:${size.height}px`;
-  try {
-    const gl = $3Dmol.createViewer(aside, { minimumZoomToDistance: 0.1, antialias: size.smooth }); // smoothing doubles the size
-    gl.setBackgroundColor(background.color, background.alpha);
-    drawScene(gl, scene, block, options);
-    if (options.projection) gl.setProjection(options.projection);
-    if (camera) { gl.setView(camera); gl.render(); } else homeView(gl, size, scene.lattice);
-    return gl.pngURI();
-  } finally { aside.remove(); }
 }

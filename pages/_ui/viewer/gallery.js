@@ -11,23 +11,30 @@ function card(root, item, k, choose) {
   return { node, blank };
 }
 
+const named = (item, look) => JSON.stringify([item.scene.lattice, item.scene.sites, look]);
+
 async function fill($3Dmol, cards, items, look, alive) {
   const kept = (window.__crystalPictures = window.__crystalPictures || new Map());
-  for (let k = 0; k < items.length; k++) {
-    const name = JSON.stringify([items[k].scene.lattice, items[k].scene.sites, look]);
-    if (!kept.has(name)) {
+  const place = (k) => {
+    const image = document.createElement("img");
+    image.src = kept.get(named(items[k], look));
+    image.alt = items[k].scene.sentence;
+    cards[k].blank.replaceWith(image);
+  };
+  const missing = [];
+  items.forEach((item, k) => { if (kept.has(named(item, look))) place(k); else missing.push(k); });
+  if (!missing.length) return;
+  await aside($3Dmol, CARD, async (gl) => { // one viewer for all: preparing one costs more than a picture
+    for (const k of missing) {
       await new Promise((done) => setTimeout(done, 0)); // the page stays alive between two pictures
       if (!alive()) return;
       const scene = items[k].scene, repeat = [1, 1, 1];
       const options = { style: "ball", palette: "VESTA", polyhedra: true, hidden: new Set(), repeat, ink: look.ink };
-      kept.set(name, picture($3Dmol, scene, expand(scene, repeat, true, null), options, CARD, null, { color: look.paper, alpha: 0 }));
+      kept.set(named(items[k], look), picture(gl, scene, expand(scene, repeat, true, null), options, CARD, null, { color: look.paper, alpha: 0 }));
       if (kept.size > 200) kept.delete(kept.keys().next().value);
+      place(k);
     }
-    const image = document.createElement("img");
-    image.src = kept.get(name);
-    image.alt = items[k].scene.sentence;
-    cards[k].blank.replaceWith(image);
-  }
+  });
 }
 
 export default function (component) {
@@ -44,7 +51,7 @@ export default function (component) {
     delete root.dataset.pictures;
     const cards = data.items.map((item, k) => card(root, item, k, (chosen) => { mark(chosen); setStateValue("selected", chosen); }));
     library()
-      .then(($3Dmol) => fill($3Dmol, cards, data.items, look, () => root.__same === same))
+      .then(($3Dmol) => fill($3Dmol, cards, data.items, look, () => root.__same === same && root.isConnected))
       .then(() => { root.dataset.pictures = String(data.items.length); })
       .catch((error) => { root.dataset.error = error.message; });
   }

@@ -19,13 +19,13 @@ function measured(atoms) {
   return atoms.length ? `${names}: click a second atom` : "Click two atoms for a distance, three for an angle, four for a torsion; Esc clears.";
 }
 
-function drawMeasure(gl, atoms) {
+function drawMeasure(gl, atoms, scale) {
   atoms.forEach((atom, k) => {
     gl.addSphere({ center: point(atom.p), radius: atom.r + 0.14, color: "#ffb000", opacity: 0.5 });
     if (k) gl.addCylinder({ start: point(atoms[k - 1].p), end: point(atom.p), radius: 0.045, color: "#ffb000", dashed: true });
   });
   if (atoms.length > 1) {
     const middle = [0, 1, 2].map((k) => atoms.reduce((sum, atom) => sum + atom.p[k], 0) / atoms.length);
-    gl.addLabel(measured(atoms).split(": ")[1], { position: point(middle), fontSize: 14, fontColor: "#111827", backgroundColor: "#ffd166", backgroundOpacity: 0.9 });
+    gl.addLabel(measured(atoms).split(": ")[1], { position: point(middle), fontSize: 14 * scale, fontColor: "#111827", backgroundColor: "#ffd166", backgroundOpacity: 0.9 });
   }
 }

@@ -1,4 +1,5 @@
 const SPEEDS = [0.5, 1, 2, 4];
+const FRAME_MS = 90; // of a path played at 1×
 
 function button(parent, text, title, action) {
   const node = element("button", "", parent, text);
@@ -21,7 +22,8 @@ function choice(parent, label, options, value, action) {
 function build(root, send) {
   const view = {
     root, send, style: "ball", palette: "VESTA", polyhedra: true, labels: false, axes: true, images: true, complete: null, spin: false,
-    measuring: false, picked: [], repeat: [1, 1, 1], hidden: new Set(), frame: -1, projection: "perspective", selected: null,
+    measuring: false, picked: [], repeat: [1, 1, 1], hidden: new Set(), frame: -1, projection: "perspective", selected: null, fine: true,
+    leaving: new AbortController(),
   };
   view.stage = element("div", "stage", root);
   view.stage.setAttribute("role", "img");
@@ -30,6 +32,7 @@ function build(root, send) {
   view.legend = element("div", "legend", view.stage);
   view.note = element("div", "note", view.stage);
   view.note.setAttribute("aria-live", "polite");
+  view.limit = element("div", "limit", view.stage);
   view.player = element("div", "bar", root);
   view.bar = element("div", "bar", root);
   view.more = element("div", "bar more", root);
@@ -37,8 +40,7 @@ function build(root, send) {
   toolbar(view);
   view.stage.addEventListener("keydown", (event) => {
     const act = {
-      a: () => alongAxis(view.gl, view.current.lattice, 0), b: () => alongAxis(view.gl, view.current.lattice, 1),
-      x: () => alongAxis(view.gl, view.current.lattice, 2), 0: () => home(view), p: () => view.toggles.polyhedra.click(),
+      a: () => along(view, 0), b: () => along(view, 1), x: () => along(view, 2), 0: () => draw(view, home), p: () => view.toggles.polyhedra.click(),
       l: () => view.toggles.labels.click(), m: () => view.toggles.measuring.click(), s: () => nextStyle(view),
       " ": () => view.play && view.play(), arrowleft: () => view.step && view.step(-1), arrowright: () => view.step && view.step(1),
       escape: () => { view.picked = []; draw(view); },
@@ -46,6 +48,8 @@ function build(root, send) {
     // Streamlit has single-letter shortcuts of its own
     if (act) { act(); event.stopPropagation(); event.preventDefault(); }
   });
+  view.canvas.addEventListener("pointerdown", () => { if (view.pace.slow) quality(view, false); });
+  document.addEventListener("pointerup", () => { if (!view.spin) settle(view); }, { signal: view.leaving.signal });
   if (matchMedia("(pointer: coarse)").matches) tapToTurn(view);
   return view;
 }
@@ -62,12 +66,12 @@ function toolbar(view) {
     node.setAttribute("aria-pressed", String(Boolean(view[name])));
     view.toggles[name] = node;
   };
-  view.styleSelect = choice(view.bar, "Style", [["ball", "Ball and stick"], ["stick", "Sticks"], ["space", "Space-filling"], ["poly", "Small balls"]], view.style, (value) => { view.style = value; draw(view); });
+  view.styleSelect = choice(view.bar, "Style", [["ball", "Ball and stick"], ["stick", "Sticks"], ["space", "Space-filling"], ["poly", "Small balls"]], view.style, (value) => { setStyle(view, value); });
   toggle(view.bar, "Polyhedra", "polyhedra", "Coordination polyhedra (P)");
   toggle(view.bar, "Labels", "labels", "Element and site number (L)");
   toggle(view.bar, "Measure", "measuring", "Distance, angle, torsion between clicked atoms (M)", () => { view.picked = []; });
-  ["a", "b", "c"].forEach((axis, k) => button(view.bar, axis, `Look along ${axis}`, () => alongAxis(view.gl, view.current.lattice, k)));
-  button(view.bar, "Reset", "First view (0)", () => home(view));
+  ["a", "b", "c"].forEach((axis, k) => button(view.bar, axis, `Look along ${axis}`, () => along(view, k)));
+  button(view.bar, "Reset", "First view (0)", () => draw(view, home));
   const open = button(view.bar, "More", "Supercell, colours, image files", () => {
     view.more.hidden = !view.more.hidden;
     open.setAttribute("aria-expanded", String(!view.more.hidden));
@@ -82,8 +86,7 @@ function toolbar(view) {
     input.onchange = () => {
       view.repeat[k] = Math.max(1, Math.min(4, Math.round(Number(input.value)) || 1));
       input.value = view.repeat[k];
-      draw(view);
-      home(view);
+      draw(view, home);
     };
     return input;
   });
@@ -91,20 +94,20 @@ function toolbar(view) {
   toggle(view.more, "Axes", "axes");
   toggle(view.more, "Images on faces", "images", "Repeat atoms of one face on the opposite one");
   toggle(view.more, "Whole polyhedra", "complete", "Also draw the neighbours outside the cell that polyhedra need");
-  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) toggle(view.more, "Spin", "spin", "", () => view.gl.spin(view.spin ? "y" : false, 0.6));
+  if (!matchMedia("(prefers-reduced-motion: reduce)").matches) toggle(view.more, "Spin", "spin", "", () => turning(view));
   choice(view.more, "Projection", [["perspective", "Perspective"], ["orthographic", "Parallel"]], view.projection, (value) => {
     view.projection = value;
     view.gl.setProjection(value);
-    view.gl.render();
+    draw(view, refit);
   });
   const scale = choice(view.more, "Image", [["1", "1×"], ["2", "2×"], ["4", "4×"]], "2", () => {});
   const clear = element("label", "field", view.more);
   const box = element("input", "", clear);
   box.type = "checkbox";
   element("span", "", clear, "transparent");
-  button(view.more, "Save PNG", "", () => {
+  button(view.more, "Save PNG", "", async () => {
     const link = document.createElement("a");
-    link.href = image(view, Number(scale.value), box.checked);
+    link.href = await image(view, Number(scale.value), box.checked);
     link.download = "crystal.png";
     link.click();
   });
@@ -117,13 +120,49 @@ function follow(view) {
   const last = view.framed;
   if (last && Math.abs(radius / last.radius - 1) < 0.15 && Math.hypot(...minus(middle, last.middle)) < 0.2 * radius) return;
   view.framed = { radius, middle };
-  if (last) fit(view.gl, view.stage.getBoundingClientRect());
+  if (last) refit(view);
 }
 
 function nextStyle(view) {
   const order = ["ball", "stick", "space", "poly"];
-  view.styleSelect.value = view.style = order[(order.indexOf(view.style) + 1) % order.length];
-  draw(view);
+  setStyle(view, order[(order.indexOf(view.style) + 1) % order.length]);
+}
+
+// balls of another size need another distance: only where the reader has not moved the camera
+function setStyle(view, style) {
+  const untouched = view.fitted === String(view.gl.getView());
+  view.styleSelect.value = view.style = style;
+  draw(view, untouched ? refit : null);
+}
+
+// round and round; on a slow machine in larger steps
+function turning(view) {
+  cancelAnimationFrame(view.spinning);
+  if (!view.spin) { settle(view); return; }
+  let last = performance.now();
+  const tick = (now) => {
+    if (view.pace.free) {
+      const angle = Math.min(30, (now - last) * 0.024);
+      last = now;
+      view.pace.ask((done) => { quality(view, !view.pace.slow); quietly(view.gl, () => view.gl.rotate(angle, "y")); view.gl.render(); whenDrawn(view.gl, done); });
+    }
+    view.spinning = requestAnimationFrame(tick);
+  };
+  view.spinning = requestAnimationFrame(tick);
+}
+
+// smooth edges cost four times the pixels: a picture that moves on a slow machine does without
+function quality(view, fine) {
+  if (view.fine === fine) return;
+  view.fine = fine;
+  view.gl.getRenderer()._upscale = fine;
+  view.gl.updateSize();
+}
+
+function settle(view) {
+  if (view.fine) return;
+  quality(view, true);
+  view.gl.render();
 }
 
 // on a touch screen one finger scrolls the page until the picture has been tapped
@@ -135,11 +174,20 @@ function tapToTurn(view) {
     if (event.composedPath().includes(view.stage)) return;
     view.canvas.style.pointerEvents = "none";
     hint.hidden = false;
-  });
+  }, { signal: view.leaving.signal });
 }
 
 const css = (view, name, otherwise) => getComputedStyle(view.root).getPropertyValue(name).trim() || otherwise;
-const home = (view) => homeView(view.gl, view.stage.getBoundingClientRect(), view.current.lattice);
+
+// move the camera; nothing is drawn yet
+function moved(view, move) {
+  quietly(view.gl, () => move(view.gl, view.stage.getBoundingClientRect()));
+  view.fitted = String(view.gl.getView());
+}
+
+const refit = (view) => moved(view, (gl, box) => fit(gl, box, view.current, view.block, options(view)));
+const home = (view) => moved(view, (gl, box) => homeView(gl, box, view.current, view.block, options(view)));
+const along = (view, k) => { alongAxis(view.gl, view.current.lattice, k); refit(view); view.gl.render(); };
 
 function options(view) {
   return {
@@ -157,24 +205,58 @@ function options(view) {
 function image(view, scale, transparent) {
   const box = view.stage.getBoundingClientRect(), size = { width: Math.round(box.width * scale), height: Math.round(box.height * scale), smooth: false };
   const background = { color: css(view, "--st-background-color", "#ffffff"), alpha: transparent ? 0 : 1 };
-  return picture(window.$3Dmol, view.current, view.block, options(view), size, view.gl.getView(), background);
+  const look = { ...options(view), scale, onAtom: null };
+  return aside(window.$3Dmol, size, (gl) => picture(gl, view.current, view.block, look, size, view.gl.getView(), background, () => drawMeasure(gl, view.picked, scale)));
 }
 
-function draw(view) {
+// what the scene is, into the viewer; nothing is drawn yet
+function compose(view) {
   const gl = view.gl, scene = view.current;
   // no polyhedra asked for: no atoms outside the cell for their sake
   view.block = expand(scene, view.repeat, view.images, view.polyhedra ? (view.complete ? true : null) : false);
-  gl.removeAllShapes();
-  gl.removeAllLabels();
-  gl.setBackgroundColor(css(view, "--st-background-color", "#ffffff"), 1);
-  drawScene(gl, scene, view.block, options(view));
-  drawMeasure(gl, view.picked);
-  view.note.textContent = view.measuring ? measured(view.picked) : view.block.atoms.length >= MAX_DRAWN ? `Only the first ${MAX_DRAWN} atoms are drawn.` : "";
-  gl.render();
+  quietly(gl, () => {
+    gl.removeAllShapes();
+    gl.removeAllLabels();
+    gl.setBackgroundColor(css(view, "--st-background-color", "#ffffff"), 1);
+    drawScene(gl, scene, view.block, options(view));
+    drawMeasure(gl, view.picked, 1);
+  });
+  view.note.textContent = view.measuring ? measured(view.picked) : "";
+  view.limit.textContent = view.block.atoms.length >= MAX_DRAWN ? `Only the first ${MAX_DRAWN} atoms are drawn.` : "";
+}
+
+function report(view) {
   view.root.dataset.rendered = String(view.block.atoms.length);
   view.root.dataset.bonds = String(view.block.bonds.length);
   view.root.dataset.polyhedra = String(view.block.polyhedra.length);
   view.root.dataset.frame = String(view.frame);
+}
+
+// at once: the reader changed something; camera: what moves it
+function draw(view, camera) {
+  const began = performance.now();
+  compose(view);
+  if (camera) camera(view);
+  quality(view, true);
+  view.gl.render();
+  report(view);
+  whenDrawn(view.gl, () => { view.pace.tell(performance.now() - began); timed(view); });
+}
+
+const timed = (view) => { view.root.dataset.ms = String(Math.round(view.pace.cost)); };
+
+// when the machine has time for it: a frame of something that moves
+function drawNext(view, scene, before) {
+  view.pace.ask((done) => {
+    if (before) before();
+    view.current = scene;
+    compose(view);
+    follow(view);
+    quality(view, !view.pace.slow);
+    view.gl.render();
+    report(view);
+    whenDrawn(view.gl, () => { done(); timed(view); });
+  });
 }
 
 function legend(view) {
@@ -205,65 +287,102 @@ function player(view, frames) {
   Object.assign(slider, { type: "range", min: 0, max: frames.length - 1, value: view.frame });
   slider.setAttribute("aria-label", "Moment of the path");
   const text = element("span", "", view.player, `${frames.length}/${frames.length}`);
-  let playing = false, last = 0, speed = 1;
+  let playing = false, clock = 0, speed = 1;
   choice(view.player, "Speed", SPEEDS.map((x) => [String(x), `${x}×`]), "1", (value) => { speed = Number(value); });
-  const show = (k) => {
+  const go = (k) => {
     view.frame = Math.max(0, Math.min(frames.length - 1, k));
     slider.value = view.frame;
     text.textContent = `${view.frame + 1}/${frames.length}`;
-    view.current = frames[view.frame];
-    draw(view);
-    follow(view);
   };
-  slider.oninput = () => show(Number(slider.value));
+  const show = (k) => {
+    go(k);
+    view.pace.stop();
+    view.current = frames[view.frame];
+    draw(view, follow);
+  };
+  slider.oninput = () => { go(Number(slider.value)); drawNext(view, frames[view.frame]); };
+  slider.onchange = () => show(Number(slider.value));
   const tick = (now) => {
     if (!playing) return;
-    if (now - last > 90 / speed) { last = now; if (view.frame >= frames.length - 1) { view.play(); return; } show(view.frame + 1); }
+    const frame = Math.floor((now - clock) / FRAME_MS * speed); // by the clock: what cannot be drawn in time is left out
+    if (frame >= 1 && view.pace.free) {
+      clock = now;
+      if (view.frame >= frames.length - 1) { view.play(); return; }
+      go(view.frame + frame);
+      drawNext(view, frames[view.frame]);
+    }
     view.timer = requestAnimationFrame(tick);
   };
   view.step = (by) => show(view.frame + by);
   view.play = () => {
     playing = !playing;
     start.textContent = playing ? "❚❚ Pause" : "▶ Play";
-    if (playing) { if (view.frame >= frames.length - 1) show(0); view.timer = requestAnimationFrame(tick); }
+    if (!playing) { show(view.frame); return; }
+    if (view.frame >= frames.length - 1) show(0);
+    clock = performance.now();
+    view.timer = requestAnimationFrame(tick);
   };
 }
+
+function open($3Dmol, root, data) {
+  const view = build(root, (name, value) => view.trigger(name, value));
+  view.stage.style.height = data.height + "px";
+  const { gl, close } = openViewer($3Dmol, view.canvas, { antialias: true });
+  view.gl = gl;
+  view.pace = makePace({
+    now: () => performance.now(), later: (act, ms) => setTimeout(act, ms), forget: clearTimeout, hidden: () => document.hidden,
+  });
+  document.addEventListener("visibilitychange", () => view.pace.next(), { signal: view.leaving.signal });
+  view.close = () => {
+    cancelAnimationFrame(view.timer);
+    cancelAnimationFrame(view.spinning);
+    view.pace.stop();
+    view.leaving.abort();
+    close();
+    root.__view = null;
+  };
+  root.getView = () => view.gl.getView();
+  root.getImage = (scale, transparent) => image(view, scale, transparent);
+  root.getAtoms = () => view.block.atoms.map((atom) => ({ e: atom.e, site: atom.site, p: atom.p }));
+  root.pick = (k) => options(view).onAtom(view.block.atoms[k]);
+  return view;
+}
+
+function update(view, data, setTriggerValue) {
+  view.trigger = data.report ? setTriggerValue : () => {};
+  const elements = data.scene.legend.map((entry) => entry.e).join();
+  const same = JSON.stringify([data.scene, data.frames && data.frames.length]);
+  const look = JSON.stringify([same, data.selected, css(view, "--st-background-color", ""), css(view, "--st-text-color", "")]);
+  if (look === view.look) return; // the page ran again and nothing changed here
+  const changed = elements !== view.elements, fresh = view.look === undefined;
+  view.look = look;
+  view.selected = data.selected;
+  const adopt = () => {
+    Object.assign(view, { elements, picked: [] });
+    if (changed) view.hidden = new Set();
+    view.stage.setAttribute("aria-label", data.scene.sentence);
+  };
+  if (data.live && !fresh && !changed) { view.same = same; drawNext(view, data.scene, adopt); return; }
+  if (same !== view.same) {
+    Object.assign(view, { same, current: data.scene });
+    adopt();
+    player(view, data.frames);
+    legend(view);
+  }
+  draw(view, fresh || changed ? first : follow);
+}
+
+const first = (view) => { home(view); follow(view); };
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".xv");
   if (!root) return;
   library().then(($3Dmol) => {
-    let view = root.__view;
-    if (!view) {
-      view = root.__view = build(root, (name, value) => view.trigger(name, value));
-      view.stage.style.height = data.height + "px";
-      view.gl = $3Dmol.createViewer(view.canvas, { minimumZoomToDistance: 0.1, antialias: true });
-      root.getView = () => view.gl.getView();
-      root.getImage = (scale, transparent) => image(view, scale, transparent);
-      root.getAtoms = () => view.block.atoms.map((atom) => ({ e: atom.e, site: atom.site, p: atom.p }));
-      root.pick = (k) => options(view).onAtom(view.block.atoms[k]);
-      view.fresh = true;
-      new ResizeObserver(() => view.gl.resize()).observe(view.stage);
-    }
-    view.trigger = data.report ? setTriggerValue : () => {};
-    const same = JSON.stringify([data.scene, data.frames && data.frames.length]);
-    const elements = data.scene.legend.map((entry) => entry.e).join();
-    const changed = elements !== view.elements;
-    view.selected = data.selected;
-    if (same !== view.same) {
-      Object.assign(view, { same, elements, current: data.scene, picked: [] });
-      if (changed) view.hidden = new Set();
-      view.stage.setAttribute("aria-label", data.scene.sentence);
-      player(view, data.frames);
-      legend(view);
-    }
-    draw(view);
-    if (view.fresh || changed) { view.fresh = false; home(view); }
-    follow(view);
+    if (!root.isConnected) return; // left before the script had come
+    if (!root.__view) root.__view = open($3Dmol, root, data);
+    update(root.__view, data, setTriggerValue);
   }).catch((error) => { root.dataset.error = error.message; root.textContent = error.message; });
-  return () => {
-    const view = root.__view;
-    if (view) { cancelAnimationFrame(view.timer); view.gl.spin(false); }
-  };
+  // also called for data that newer data have overtaken, with the viewer still in the page
+  return () => { if (root.__view && !root.isConnected) root.__view.close(); };
 }
