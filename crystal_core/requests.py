@@ -122,6 +122,27 @@ class StructurePredictionRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Template:
+    """The known arrangement that a crystal was laid out on.
+
+    Attributes:
+        table: name of the table of prototypes, e.g. "prototype, shipped table". table_sha256: hash of its file.
+        prototype: number in the table. label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
+        formula: the crystal of this arrangement whose elements are nearest to those asked for.
+        distance: chemical distance to it; 0 is the same composition.
+        repeats: how many of its cells make the one asked for.
+    """
+
+    table: str
+    table_sha256: str
+    prototype: int
+    label: str
+    formula: str
+    distance: float
+    repeats: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One moment of a running sampler.
 
@@ -132,6 +153,7 @@ class Frame:
         crystals: the current guess for every sample; None when no snapshot was taken at this step.
         sample_ids: index of each crystal of ``crystals`` in the request.
         finished: these crystals are final.
+        templates: what each crystal was laid out on, where that is a known arrangement; empty where none was.
     """
 
     stage: str
@@ -141,6 +163,7 @@ class Frame:
     crystals: CrystalBatch | None = None
     sample_ids: tuple[int, ...] = ()
     finished: bool = False
+    templates: tuple[Template | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -268,6 +268,9 @@ def short_provenance(provenance: Mapping[str, Any] | None) -> dict[str, str]:
     settings = provenance.get("settings")
     if isinstance(settings, Mapping):
         picked |= {key: settings.get(key) for key in ("sampler", "steps", "formula", "start")}
+    template = provenance.get("prototype")
+    if isinstance(template, Mapping):
+        picked |= {f"prototype_{key}": template.get(key) for key in ("table", "table_sha256", "label", "formula", "distance")}
     return {key: _one_line(value) for key, value in picked.items() if value is not None}
 
 

@@ -58,6 +58,9 @@ def show_results(job: Job, reference: Any = None) -> None:
         )
         record = next(r for r in chosen if r["id"] == picked)
     st.subheader(plain(f"{record['formula']} · {_group(record)} · {ORIGINS[record['origin']]}"))
+    if template := record["provenance"].get("prototype"):
+        near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
+        st.caption(plain(f"Arrangement of {template['formula']} ({template['label']}; {near}), from the {template['table']}."))
     if "reference" in record:
         match = record["reference"]
         words = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,7 +14,7 @@ import numpy as np
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
 from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
 from crystal_core.paths import home_dir
-from crystal_core.requests import Frame, GenerationRequest
+from crystal_core.requests import Frame, GenerationRequest, Template
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,8 +34,8 @@ class PrototypeGenerator:
 
     network_calls = 0
 
-    def __init__(self, index: PrototypeIndex, card: ModelCard) -> None:
-        self.index, self.card = index, card
+    def __init__(self, index: PrototypeIndex, card: ModelCard, table_sha256: str = "") -> None:
+        self.index, self.card, self.table_sha256 = index, card, table_sha256
 
     @cached_property
     def seen_formulas(self) -> frozenset[str]:
@@ -55,6 +56,7 @@ class PrototypeGenerator:
         found: dict[tuple[int, ...], list[Candidate]] = {}
         taken: Counter[tuple[int, ...]] = Counter()
         lattices, coords = [], []
+        templates: list[Template | None] = []
         for composition in request.compositions:
             key = tuple(sorted(composition))
             if key not in found:
@@ -67,9 +69,11 @@ class PrototypeGenerator:
                 lattice, frac = niggli(candidate.lattice, candidate.frac_coords[back])
                 lattices.append(lattice)
                 coords.append(frac)
+                templates.append(self._template(candidate))
             else:
                 lattices.append(np.zeros((3, 3)))
                 coords.append(np.zeros((len(composition), 3)))
+                templates.append(None)
         frac_coords = torch.tensor(np.concatenate(coords), dtype=torch.float32)
         crystals = CrystalBatch(
             atomic_numbers=torch.tensor([z for c in request.compositions for z in c]),
@@ -79,7 +83,19 @@ class PrototypeGenerator:
         )
         yield Frame(
             stage=f"known prototypes ({self.index.kind})", step=1, n_steps=1, time=0.0, crystals=crystals,
-            sample_ids=tuple(range(len(request.compositions))), finished=True,
+            sample_ids=tuple(range(len(request.compositions))), finished=True, templates=tuple(templates),
+        )  # fmt: skip
+
+    def _template(self, candidate: Candidate) -> Template:
+        from pymatgen.core import Composition, Element
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
+            formula = Composition({Element.from_Z(z).symbol: n for z, n in candidate.relative.items()}).reduced_formula
+        penalty = self.index.ranking.supercell_penalty if candidate.repeats > 1 else 0.0
+        return Template(
+            table=f"{self.card.name}, {self.index.kind}", table_sha256=self.table_sha256, prototype=candidate.prototype,
+            label=candidate.label, formula=formula, distance=round(candidate.distance - penalty, 4), repeats=candidate.repeats,
         )  # fmt: skip
 
 
@@ -110,14 +126,15 @@ def load_prototype(card: ModelCard) -> PrototypeGenerator:
         CheckpointMismatch: the table is missing, damaged or not the one its card states.
     """
     from crystal_core.generators.prototype.library import load_index
+    from crystal_core.registry.card import sha256_of
 
     if card.folder is None:
         raise CheckpointMismatch("The prototype card has no folder.")
     ranking = Ranking(**card.sampling.get("ranking", {}))
     full = full_index_path()
     if card.extra.get("full_index") and full.is_file():
-        return PrototypeGenerator(load_index(full, ranking), card)
+        return PrototypeGenerator(load_index(full, ranking), card, sha256_of(full))
     problem = card.problem()
     if problem:
         raise CheckpointMismatch(f"Checkpoint '{card.name}': {problem}")
-    return PrototypeGenerator(load_index(card.folder / TABLE, ranking), card)
+    return PrototypeGenerator(load_index(card.folder / TABLE, ranking), card, card.files[TABLE])

@@ -52,6 +52,7 @@ class Candidate:
         lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the atoms asked for.
         distance: chemical distance to the nearest member of this prototype; 0 = the same composition.
         votes: weight of all members of this prototype among the relatives. label: what the template is.
+        prototype: its number. repeats: cells of it in this one. relative: atomic number → atoms in the nearest member.
     """
 
     lattice: NDArray[np.float64]
@@ -59,6 +60,9 @@ class Candidate:
     distance: float
     votes: float
     label: str
+    prototype: int
+    repeats: int
+    relative: Mapping[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +130,7 @@ class PrototypeIndex:
             best = per_order.argmin(0)
             distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
             nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
-            rows += [Match(float(distance[i]), copies, orders[best[i]], int(pool.prototype[i]), int(pool.geometry[i])) for i in nearest]
+            rows += [Match(float(distance[i]), copies, orders[best[i]], int(pool.prototype[i]), int(pool.geometry[i]), int(i)) for i in nearest]
         rows.sort(key=lambda row: row.distance)
         votes: dict[tuple[int, int], float] = {}
         first: dict[tuple[int, int], Match] = {}
@@ -144,22 +148,30 @@ class PrototypeIndex:
         geometry = self.geometry(match.geometry)
         if geometry is None:
             return None
-        roles, elements, _ = roles_of(atomic_numbers)
+        roles, elements, counts = roles_of(atomic_numbers)
         lattice, coords, template_roles = supercell(geometry.lattice, geometry.frac_coords, geometry.roles, match.copies)
         frac_coords = np.empty((len(roles), 3))
         for role, asked in enumerate(match.order):  # role of the template → role of the request
             frac_coords[roles == asked] = coords[template_roles == role]
         volume = geometry.packing * self.element_volumes[[elements[r] for r in roles]].sum()
         lattice = lattice * (volume / abs(np.linalg.det(lattice))) ** (1 / 3)
-        return Candidate(lattice=lattice, frac_coords=frac_coords % 1.0, distance=match.distance, votes=match.votes, label=geometry.label)
+        pattern = tuple(c // match.copies for c in counts)
+        relative: dict[int, int] = {}
+        for z, count in zip(self.pools[pattern].elements[match.member].tolist(), pattern, strict=True):
+            relative[z] = relative.get(z, 0) + count  # in a pool's own order of roles counts stay, whatever the permutation
+        return Candidate(
+            lattice=lattice, frac_coords=frac_coords % 1.0, distance=match.distance, votes=match.votes, label=geometry.label,
+            prototype=match.prototype, repeats=match.copies, relative=relative,
+        )  # fmt: skip
 
 
 class Match(NamedTuple):
-    """One member close to the request: how far, how often repeated, which request role each template role takes."""
+    """One member close to the request: how far, how often repeated, which request role each template role takes; ``member`` is its row in its pool."""
 
     distance: float
     copies: int
     order: tuple[int, ...]
     prototype: int
     geometry: int
+    member: int
     votes: float = 0.0
