@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.errors import guard
 from pages._ui.plain import plain
@@ -24,14 +25,33 @@ def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
     seconds = (job.finished or 0) - (job.started or 0)
     return {
-        "when": datetime.fromtimestamp(job.created).astimezone(), "formula": job.request.get("formula", "–"), "state": WORDS.get(job.state, job.state),
+        "★": "★" if job.starred else "", "when": datetime.fromtimestamp(job.created).astimezone(), "formula": job.request.get("formula", "–"), "state": WORDS.get(job.state, job.state),
         "result": summary(job), "model": job.request.get("model", "–"), "duration (s)": round(seconds) if seconds > 0 else None,
+        "note": job.note,
     }  # fmt: skip
+
+
+def matches(job: Job, formula: str, starred: bool) -> bool:
+    """Whether the filter lets this run through: part of its formula, in any case, and its star."""
+    return formula.strip().casefold() in str(job.request.get("formula", "")).casefold() and (job.starred or not starred)
+
+
+def keep_note(job: str, key: str) -> None:
+    """What was typed, into the store."""
+    JobQueue().mark(job, note=st.session_state[key])
 
 
 def actions(job: Job) -> None:
     """What can be done with one run."""
+    st.markdown(f"**{plain(job.request.get('formula', job.kind))}** · {plain(WORDS.get(job.state, job.state))}")
+    st.text_input(
+        "Note", job.note, key=f"note-{job.id}", max_chars=MAX_NOTE, placeholder="What this run was for", on_change=keep_note,
+        args=(job.id, f"note-{job.id}"),
+    )  # fmt: skip
     with st.container(horizontal=True):
+        if st.button("Remove the star" if job.starred else "Star", icon=":material/star:", key="star"):
+            JobQueue().mark(job.id, starred=not job.starred)
+            st.rerun()
         st.page_link(PAGE, label="Open", icon=":material/open_in_new:", query_params={"job": job.id})
         if st.button("Run again", key="again", help="The same request with the same seed."):
             ensure_worker()
@@ -70,10 +90,18 @@ def main() -> None:
         st.info("Nothing here yet. Try TiO2.")
         st.page_link(PAGE, label="Predict a structure", icon=":material/science:")
         return
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    formula = left.text_input("Formula", key="filter", placeholder="All formulas; type a part of one")
+    starred = right.toggle("Starred only", key="starred")
+    jobs = [job for job in jobs if matches(job, formula, starred)]
+    if not jobs:
+        st.info("No run fits this filter.")
+        return
     st.caption("Runs stay on this machine until you delete them. Select one.")
+    listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[:12]  # a row of another list is another run
     chosen = st.dataframe(
-        [row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key="runs", width="stretch",
-        column_config={"when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
+        [row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"runs-{listed}", width="stretch",
+        column_config={"★": st.column_config.TextColumn(width=30), "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
     )  # fmt: skip
     if chosen.selection.rows and chosen.selection.rows[0] < len(jobs):
         actions(jobs[chosen.selection.rows[0]])

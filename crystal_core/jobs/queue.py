@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,14 @@ SCHEMA = """
 create table if not exists jobs (
     id text primary key, kind text not null, request text not null, state text not null, created real not null,
     started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
-    error text, snapshot text, result text, trajectories text default '[]');
+    error text, snapshot text, result text, trajectories text default '[]',
+    starred integer not null default 0, note text not null default '');
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
+# columns that came later: added to the file of an earlier version, whose runs keep all they had
+ADDED = {"starred": "integer not null default 0", "note": "text not null default ''"}
+MAX_NOTE = 500  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,7 @@ class Job:
         state: queued, running, cancelling, done, partial, failed or interrupted.
         result: what is finished so far, also of a cancelled or interrupted run.
         place: 1 for the next job in the queue, 0 when not queued.
+        starred, note: what its owner marked and wrote.
     """
 
     id: str
@@ -53,6 +58,8 @@ class Job:
     result: dict[str, Any] | None
     trajectories: list[dict[str, Any]]
     place: int
+    starred: bool = False
+    note: str = ""
 
     @property
     def live(self) -> bool:
@@ -76,6 +83,10 @@ class JobQueue:
         self.blobs = BlobStore(self.home / "store")
         with self._connect() as db:
             db.executescript(SCHEMA)
+            present = {row["name"] for row in db.execute("pragma table_info(jobs)")}
+            for column in ADDED.keys() - present:
+                with suppress(sqlite3.OperationalError):  # another process added it in between
+                    db.execute(f"alter table jobs add column {column} {ADDED[column]}")
 
     def submit(self, kind: str, request: Mapping[str, Any]) -> str:
         """Put a request into the queue; returns its random id.
@@ -115,6 +126,20 @@ class JobQueue:
         """Forget a job that is over."""
         with self._connect() as db:
             db.execute(f"delete from jobs where id = ? and state not in ({','.join('?' * len(LIVE))})", (job, *LIVE))
+
+    def mark(self, job: str, *, starred: bool | None = None, note: str | None = None) -> None:
+        """Star a job or write its note; None leaves either as it is.
+
+        Raises:
+            RequestError: the note is too long.
+        """
+        if note is not None and len(note) > MAX_NOTE:
+            raise RequestError(f"The note has {len(note)} characters; {MAX_NOTE} fit.")
+        with self._connect() as db:
+            db.execute(
+                "update jobs set starred = coalesce(?, starred), note = coalesce(?, note) where id = ?",
+                (starred if starred is None else int(starred), note, job),
+            )
 
     # what the worker writes
 
@@ -176,6 +201,8 @@ class JobQueue:
             result=self.blobs.get(row["result"]),
             trajectories=[t for name in json.loads(row["trajectories"]) if (t := self.blobs.get(name)) is not None],
             place=place,
+            starred=bool(row["starred"]),
+            note=row["note"],
         )
 
     @contextmanager

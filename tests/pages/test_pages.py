@@ -75,3 +75,18 @@ def test_the_calls_shown_for_a_run_are_the_run():
     exec(as_python(job).split("\n\n")[0], scope)
     call = as_python(job).split("run(")[1].rsplit(")\n", 2)[0]
     assert eval(call, scope) == request
+
+
+def test_the_history_finds_runs_by_formula_and_star():
+    queue = JobQueue()
+    jobs = [queue.submit("predict-structure", to_json(StructurePredictionRequest(formula=f))) for f in ("MgO", "TiO2", "Mg2SiO4")]
+    for job in jobs:
+        queue.cancel(job)
+    queue.mark(jobs[0], starred=True, note="keep")
+    at = page("history")
+    at.text_input(key="filter").set_value("mg").run()
+    assert sorted(at.dataframe[0].value["formula"]) == ["Mg2SiO4", "MgO"]
+    at.toggle(key="starred").set_value(True).run()
+    assert at.dataframe[0].value[["formula", "note", "★"]].values.tolist() == [["MgO", "keep", "★"]]
+    at.text_input(key="filter").set_value("Na").run()
+    assert "No run fits" in at.info[0].value and not at.exception

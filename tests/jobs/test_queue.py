@@ -1,0 +1,51 @@
+"""The store of runs: marks of its owner, and files that an earlier version wrote."""
+
+import sqlite3
+
+import pytest
+
+from crystal_core.errors import RequestError
+from crystal_core.jobs.queue import MAX_NOTE, JobQueue
+
+EARLIER = """
+create table jobs (
+    id text primary key, kind text not null, request text not null, state text not null, created real not null,
+    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
+    error text, snapshot text, result text, trajectories text default '[]');
+create index by_state on jobs (state, created);
+create table clients (id integer primary key, seen real);
+insert into jobs (id, kind, request, state, created) values ('a', 'predict-structure', '{"formula": "MgO"}', 'done', 1.0);
+"""
+
+
+def test_star_and_note_are_kept_and_change_apart(tmp_path):
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {})
+    assert (queue.get(job).starred, queue.get(job).note) == (False, "")
+    queue.mark(job, starred=True)
+    queue.mark(job, note="for the talk; it's 'best'")
+    again = JobQueue(tmp_path).get(job)
+    assert (again.starred, again.note) == (True, "for the talk; it's 'best'")
+    queue.mark(job, starred=False, note="")
+    assert (queue.get(job).starred, queue.get(job).note) == (False, "")
+    with pytest.raises(RequestError, match="500"):
+        queue.mark(job, note="x" * (MAX_NOTE + 1))
+
+
+def test_the_file_of_an_earlier_version_is_taken_over_with_its_runs(tmp_path):
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+        db.executescript(EARLIER)
+    db.close()
+    for _ in range(2):
+        queue = JobQueue(tmp_path)
+        assert queue.get("a").request == {"formula": "MgO"} and not queue.get("a").starred
+    queue.mark("a", starred=True)
+    assert [job.id for job in queue.list_jobs() if job.starred] == ["a"]
+
+
+def test_a_half_changed_file_is_completed(tmp_path):
+    with sqlite3.connect(tmp_path / "jobs.sqlite3") as db:
+        db.executescript(EARLIER)
+        db.execute("alter table jobs add column note text not null default ''")
+    db.close()
+    assert JobQueue(tmp_path).get("a").note == ""
