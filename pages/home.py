@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from crystal_core.jobs.queue import JobQueue
+from pages._ui.demos import demo_gallery
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.runs import summary
@@ -27,7 +28,10 @@ def main() -> None:
             st.markdown(f"**{title}**")
             st.write(sentence)
             st.page_link(page, label=label, icon=f":material/{icon}:")
-    st.subheader("Recent runs")
+    st.subheader("See what comes out")
+    st.caption("Runs recorded with the models of this program: open one to look at its candidates and watch its cell form.")
+    demo_gallery(PAGE)
+    st.subheader("Your recent runs")
     jobs = JobQueue().list_jobs(limit=8)
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")

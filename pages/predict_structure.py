@@ -17,6 +17,7 @@ from crystal_core.scene import frame_scene
 from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.candidates import show_results
+from pages._ui.demos import show_demo
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
@@ -150,6 +151,9 @@ def main() -> None:
         st.query_params["job"] = JobQueue().submit("predict-structure", to_json(request))
     with right:
         job_id = st.query_params.get("job")
+        if not job_id and "demo" in st.query_params:
+            show_demo(st.query_params["demo"])
+            return
         if not job_id:
             welcome()
             return

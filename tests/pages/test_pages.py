@@ -90,3 +90,17 @@ def test_the_history_finds_runs_by_formula_and_star():
     assert at.dataframe[0].value[["formula", "note", "★"]].values.tolist() == [["MgO", "keep", "★"]]
     at.text_input(key="filter").set_value("Na").run()
     assert "No run fits" in at.info[0].value and not at.exception
+
+
+def test_a_recorded_run_opens_at_once_and_says_what_it_is():
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["demo"] = "titanium-dioxide"
+    at.query_params["formula"] = "TiO2"
+    at.switch_page("pages/predict_structure.py").run()
+    assert not at.exception and not at.error
+    assert "Recorded run, not one of yours: kldm" in at.info[0].value.replace("\\", "") and "seed 0" in at.info[0].value
+    assert "candidates" in at.success[0].value
+    assert not JobQueue().list_jobs()  # nor does the history take it for one
+    at.query_params["demo"] = "nonsense"
+    at.run()
+    assert "no recorded run" in at.error[0].value.replace("\\", "")

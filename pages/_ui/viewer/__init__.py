@@ -58,3 +58,10 @@ def crystal_gallery(items: list[dict[str, Any]], *, key: str) -> int:
     result = _gallery(key=key, data={"items": items[:MAX_CARDS], "selected": chosen}, default={"selected": 0}, on_selected_change=lambda: None)
     picked = getattr(result, "selected", 0) or 0
     return picked if picked < len(items) else 0
+
+
+def crystal_links(items: list[dict[str, Any]], *, key: str) -> int | None:
+    """Cards as in :func:`crystal_gallery` that open something: the index of the one that was clicked just now, else None."""
+    result = _gallery(key=key, data={"items": items[:MAX_CARDS], "selected": -1, "opens": True}, on_opened_change=lambda: None)
+    opened = getattr(result, "opened", None)
+    return opened if opened is not None and opened < len(items) else None

@@ -38,18 +38,22 @@ async function fill($3Dmol, cards, items, look, alive) {
 }
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement, setStateValue, setTriggerValue } = component;
   const root = parentElement.querySelector(".xg");
   if (!root) return;
   const style = getComputedStyle(root);
   const look = { ink: style.getPropertyValue("--st-text-color").trim() || "#333", paper: style.getPropertyValue("--st-background-color").trim() || "#fff" };
-  const mark = (chosen) => [...root.children].forEach((node, k) => node.setAttribute("aria-pressed", String(k === chosen)));
+  const mark = (chosen) => data.opens || [...root.children].forEach((node, k) => node.setAttribute("aria-pressed", String(k === chosen)));
   const same = JSON.stringify([data.items, look]);
   if (same !== root.__same) {
     root.__same = same;
     root.replaceChildren();
     delete root.dataset.pictures;
-    const cards = data.items.map((item, k) => card(root, item, k, (chosen) => { mark(chosen); setStateValue("selected", chosen); }));
+    const cards = data.items.map((item, k) => card(root, item, k, (chosen) => {
+      if (data.opens) { setTriggerValue("opened", chosen); return; }
+      mark(chosen);
+      setStateValue("selected", chosen);
+    }));
     library()
       .then(($3Dmol) => fill($3Dmol, cards, data.items, look, () => root.__same === same && root.isConnected))
       .then(() => { root.dataset.pictures = String(data.items.length); })

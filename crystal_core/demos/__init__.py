@@ -1,0 +1,81 @@
+"""Finished runs of the shipped models that come with the program, to look at before the first run of one's own.
+
+Each is the unchanged output of a structure prediction, recorded by ``python -m crystal_core.demos.record``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.records import crystals_of
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """One recorded run.
+
+    Attributes:
+        name: names it in links. recorded: day, as YYYY-MM-DD.
+        request: what was asked for. result: what came out, as the command line's JSON. trajectories: thinned paths.
+    """
+
+    name: str
+    recorded: str
+    request: Mapping[str, Any]
+    result: Mapping[str, Any]
+    trajectories: tuple[Mapping[str, Any], ...]
+
+    @property
+    def seed(self) -> int:
+        """The seed it was made with."""
+        return self.result["settings"]["seed"]
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The candidate that comes first: plausible, and most often found."""
+        return min(crystals_of(self.result), key=lambda r: (not r["validity"]["plausible"], -r["score"]["value"], r["group"]))
+
+    @property
+    def weights_note(self) -> str:
+        """Empty where the models that made it are the installed ones, else a phrase that says what has changed."""
+        from crystal_core.registry.store import find_card
+
+        made = [r["provenance"] for r in crystals_of(self.result)]
+        used = {(p["model"], p["weights_sha256"]) for p in made if p["model"] != "prototype"}
+        tables = {p["prototype"]["table_sha256"] for p in made if "prototype" in p}
+        try:
+            earlier = any(find_card(model).weights_sha256 != digest for model, digest in used)
+            earlier |= any(digest not in find_card("prototype").files.values() for digest in tables)
+        except CheckpointMissing:
+            return "made with a model that is not installed"
+        return "made with earlier weights" if earlier else ""
+
+
+def list_demos() -> list[Demo]:
+    """All recorded runs, by name."""
+    return [_read(path) for path in sorted(FOLDER.glob("*.json.gz"))]
+
+
+def find_demo(name: str) -> Demo:
+    """The recorded run of that name.
+
+    Raises:
+        RequestError: there is none.
+    """
+    demos = {demo.name: demo for demo in list_demos()}
+    if name not in demos:
+        raise RequestError(f"There is no recorded run named '{name}'; there are {', '.join(demos) or 'none'}.")
+    return demos[name]
+
+
+def _read(path: Path) -> Demo:
+    data = json.loads(gzip.decompress(path.read_bytes()))
+    return Demo(**data | {"trajectories": tuple(data["trajectories"])})

@@ -1,0 +1,77 @@
+"""The recorded runs are what they say: output of the shipped models, re-readable, with their provenance."""
+
+import dataclasses
+
+import pytest
+
+from crystal_core.demos import FOLDER, find_demo, list_demos
+from crystal_core.demos.record import FRAMES, REQUESTS, thinned
+from crystal_core.errors import RequestError
+from crystal_core.records import crystals_of, structure_from_record
+from crystal_core.registry.store import find_card
+from crystal_core.requests import StructurePredictionRequest, from_json
+from crystal_core.structures import parse_text
+from crystal_core.workflows.predict_structure import consensus
+
+DEMOS = list_demos()
+
+
+def test_every_request_of_the_command_has_its_recorded_run():
+    assert {demo.name for demo in DEMOS} == set(REQUESTS)
+    for demo in DEMOS:
+        assert from_json(StructurePredictionRequest, demo.request) == REQUESTS[demo.name]
+
+
+@pytest.mark.parametrize("demo", DEMOS, ids=lambda demo: demo.name)
+def test_weights_are_those_of_the_card_or_the_run_is_marked(demo):
+    records = crystals_of(demo.result)
+    for made in (record["provenance"] for record in records):
+        assert made["seed"] == demo.seed == demo.request["seed"]
+        assert made["model"] in (demo.request["model"], "prototype")
+        current = (
+            find_card(made["model"]).weights_sha256 == made["weights_sha256"]
+            if made["model"] != "prototype"
+            else made["weights_sha256"] in find_card("prototype").files.values()
+        )
+        assert current or demo.weights_note == "made with earlier weights"
+
+
+@pytest.mark.parametrize("demo", DEMOS, ids=lambda demo: demo.name)
+def test_numbers_agree_with_each_other(demo):
+    records = crystals_of(demo.result)
+    structures = [structure_from_record(record) for record in records]
+    for record, structure in zip(records, structures, strict=True):
+        again = parse_text(record["cif"], "x.cif")
+        assert again.composition == structure.composition and again.volume == pytest.approx(structure.volume, rel=1e-6)
+        assert record["density"] == pytest.approx(structure.density, rel=1e-6)
+    sizes = [record["score"]["value"] for record in records]
+    groups = consensus(structures)
+    assert sizes == [groups.count(group) for group in groups]
+    for path in demo.trajectories:
+        assert 2 <= len(path["frames"]) <= FRAMES
+        assert any(sorted(path["frames"][-1]["atomic_numbers"]) == sorted(record["atomic_numbers"]) for record in records)
+
+
+def test_a_run_of_other_weights_is_marked():
+    demo = next(demo for demo in DEMOS if demo.request["start"] == "noise")
+    assert dataclasses.replace(demo, result=with_hash(demo.result, "0" * 64)).weights_note == "made with earlier weights"
+
+
+def with_hash(result, digest):
+    parts = [
+        part | {"candidates": [record | {"provenance": record["provenance"] | {"weights_sha256": digest}} for record in part["candidates"]]}
+        for part in result["results"]
+    ]
+    return result | {"results": parts}
+
+
+def test_they_stay_small_and_paths_keep_their_ends():
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.json.gz")) < 300_000
+    assert thinned([1, 2]) == [1, 2]
+    short = thinned(list(range(100)))
+    assert (len(short), short[0], short[-1]) == (FRAMES, 0, 99)
+
+
+def test_an_unknown_name_is_one_sentence():
+    with pytest.raises(RequestError, match="no recorded run named 'x'"):
+        find_demo("x")
