@@ -14,6 +14,8 @@ from pathlib import Path
 from crystal_core.errors import RequestError
 
 MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
+MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
+BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digits is a decimal one
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|(\()|(\))(\d*)")
 
@@ -81,6 +83,33 @@ def parse_formula(text: str) -> Formula:
     elements = _elements()
     mass = sum(elements[s][1] * n for s, n in unit)
     return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=_charge_hint(unit))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLine:
+    """One entry of a list of formulas: either the formula or, in one sentence, what is wrong with it."""
+
+    text: str
+    formula: Formula | None = None
+    error: str = ""
+
+
+def parse_formulas(text: str) -> list[BatchLine]:
+    """The entries of a list, one a line or between commas or semicolons; empty ones and repetitions are left out.
+
+    Raises:
+        RequestError: more than :data:`MAX_BATCH`.
+    """
+    entries = list(dict.fromkeys(entry for part in BETWEEN.split(text) if (entry := part.strip())))
+    if len(entries) > MAX_BATCH:
+        raise RequestError(f"The list has {len(entries)} formulas and {MAX_BATCH} can run together; split it.")
+    lines = []
+    for entry in entries:
+        try:
+            lines.append(BatchLine(text=entry, formula=parse_formula(entry)))
+        except RequestError as error:
+            lines.append(BatchLine(text=_short(entry), error=str(error)))
+    return lines
 
 
 def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3) -> tuple[int, ...]:

@@ -12,13 +12,9 @@ from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.runs import as_command, as_python, summary, zip_of
+from pages._ui.runs import WORDS, as_command, as_python, summary, zip_of
 
 PAGE = "pages/predict_structure.py"
-WORDS = {
-    "queued": "waiting", "running": "running", "cancelling": "stopping", "done": "done", "partial": "stopped, partly done",
-    "failed": "failed", "interrupted": "interrupted",
-}  # fmt: skip
 
 
 def row(job: Job) -> dict[str, Any]:
@@ -104,7 +100,9 @@ def main() -> None:
         column_config={"★": st.column_config.TextColumn(width=30), "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
     )  # fmt: skip
     if chosen.selection.rows and chosen.selection.rows[0] < len(jobs):
-        actions(jobs[chosen.selection.rows[0]])
+        job = JobQueue().get(jobs[chosen.selection.rows[0]].id)
+        if job:
+            actions(job)
 
 
 with guard():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -16,6 +17,7 @@ from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
+from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
 from pages._ui.demos import show_demo
 from pages._ui.errors import guard
@@ -37,28 +39,36 @@ PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
 
 
-def ask() -> tuple[StructurePredictionRequest | None, Any]:
-    """The form: a request when the button was pressed and every field is right, and the reference structure if one is given."""
+def ask() -> tuple[list[StructurePredictionRequest], Any]:
+    """The form: the requests when the button was pressed and every field is right, and the reference structure if one is given."""
     models = [card.name for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
     starts = list(STARTS) if has_prototypes() else ["noise"]
     _adopt_link(models, starts)
-    text = st.text_input(
-        "Formula", key="formula", help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below.",
-    )  # fmt: skip
+    several = st.toggle("Several formulas", key="several", help="A list: each formula becomes a run of its own.")
     try:
-        formula = parse_formula(text)
+        if several:
+            texts = [line.text for line in ask_formulas()]
+        else:
+            texts = [st.text_input(
+                "Formula", key="formula", help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below.",
+            )]  # fmt: skip
+        formulas = [parse_formula(text) for text in texts]
     except CrystalCoreError as error:
         st.error(plain(error))
-        return None, None
+        return [], None
+    if not formulas:
+        return [], None
+    formula = formulas[0]
     usual = [z for z in default_z(formula) if z <= 8]
-    st.caption(plain(f"{formula.reduced_formula} · {formula.molar_mass:.2f} g/mol · {formula.hint}"))
-    _domain(formula)
+    if not several:
+        st.caption(plain(f"{formula.reduced_formula} · {formula.molar_mass:.2f} g/mol · {formula.hint}"))
+        _domain(formula)
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
-        return None, None
+        return [], None
     with st.form("predict"):
         model = st.selectbox("Model", models, key="model")
-        units = st.pills(
+        units = [] if several else st.pills(
             "Formula units per cell (Z)", list(range(1, 9)), selection_mode="multi", default=usual, key=f"z-{formula.reduced_formula}",
             format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
         )  # fmt: skip
@@ -69,22 +79,25 @@ def ask() -> tuple[StructurePredictionRequest | None, Any]:
             steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
             start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
             seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
-            upload = st.file_uploader("Known structure to compare with (optional)", key="reference")
+            upload = st.file_uploader("Known structure to compare with (optional)", key="reference", disabled=several)
         pressed = st.form_submit_button("Predict structure", type="primary", width="stretch")
     try:
         request = StructurePredictionRequest(
-            formula=text, z=None if exact else tuple(sorted(units)) or None, exact_cell=exact, n_samples=int(n), model=model,
+            formula=texts[0], z=None if exact else tuple(sorted(units)) or None, exact_cell=exact, n_samples=int(n), model=model,
             sampler=sampler, steps=int(steps) or None, start=start, seed=int(seed) if seed.strip() else None,  # type: ignore[arg-type]
         )  # fmt: skip
     except ValueError:
         st.error(plain(f"The seed must be a whole number, not '{seed}'."))
-        return None, None
+        return [], None
     except CrystalCoreError as error:
         st.error(plain(error))
-        return None, None
-    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40))
-    st.caption(f"About {seconds:.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
-    return (request if pressed else None), _reference(upload)
+        return [], None
+    requests = [replace(request, formula=text) for text in texts]
+    known = JobQueue().list_jobs(limit=40)
+    seconds = [estimate_seconds(to_json(one), known) for one in requests]
+    whole = sum(s for s in seconds if s) if all(seconds) else None
+    st.caption(f"About {whole:.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
+    return (requests if pressed else []), (None if several else _reference(upload))
 
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
@@ -141,15 +154,29 @@ def welcome() -> None:
     )
 
 
+def submit(requests: list[StructurePredictionRequest]) -> None:
+    """Into the queue, and their id into the link."""
+    ensure_worker()
+    if st.session_state["several"]:
+        name, value = "batch", JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests])
+    else:
+        name, value = "job", JobQueue().submit("predict-structure", to_json(requests[0]))
+    for other in ("job", "batch", "demo"):
+        st.query_params.pop(other, None)  # what fills the form stays in the link
+    st.query_params[name] = value
+
+
 def main() -> None:
     st.title("Predict structure")
     left, right = st.columns([1, 2], gap="large")
     with left:
-        request, reference = ask()
-    if request is not None:
-        ensure_worker()
-        st.query_params["job"] = JobQueue().submit("predict-structure", to_json(request))
+        requests, reference = ask()
+    if requests:
+        submit(requests)
     with right:
+        if "batch" in st.query_params and "job" not in st.query_params:
+            show_batch(st.query_params["batch"])
+            return
         job_id = st.query_params.get("job")
         if not job_id and "demo" in st.query_params:
             show_demo(st.query_params["demo"])

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystal_core.errors import RequestError
-from crystal_core.formula import default_z, parse_formula, rare_elements
+from crystal_core.formula import MAX_BATCH, default_z, parse_formula, parse_formulas, rare_elements
+from crystal_core.jobs.queue import MAX_QUEUED
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,19 @@ def test_elements_rare_in_training_are_named():
     assert rare_elements(parse_formula("TiO2")) == {}
     assert set(rare_elements(parse_formula("XeF2"))) == {"Xe"}
     assert rare_elements(parse_formula("RnO")) == {"Rn": 0}
+
+
+def test_a_list_is_read_line_by_line_and_a_wrong_entry_explains_itself():
+    lines = parse_formulas(" TiO2, SrTiO3\n\nXx2O3; Li0,5CoO2\r\nTiO2\tNaCl,")
+    assert [line.text for line in lines] == ["TiO2", "SrTiO3", "Xx2O3", "Li0,5CoO2", "NaCl"]
+    assert [bool(line.formula) for line in lines] == [True, True, False, False, True]
+    assert "Did you mean" in lines[2].error and "fractional" in lines[3].error
+    assert parse_formulas(" \n,") == []
+
+
+def test_a_list_ends_at_what_the_queue_can_hold():
+    assert MAX_BATCH <= MAX_QUEUED
+    many = [f"Si{n}O{n + 1}" for n in range(1, MAX_BATCH + 2)]
+    assert len(parse_formulas("\n".join(many[:-1]))) == MAX_BATCH
+    with pytest.raises(RequestError, match=f"{MAX_BATCH} can run together"):
+        parse_formulas("\n".join(many))

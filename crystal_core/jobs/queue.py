@@ -6,7 +6,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,12 @@ create table if not exists jobs (
     id text primary key, kind text not null, request text not null, state text not null, created real not null,
     started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]',
-    starred integer not null default 0, note text not null default '');
+    starred integer not null default 0, note text not null default '', batch text not null default '');
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
 # columns that came later: added to the file of an earlier version, whose runs keep all they had
-ADDED = {"starred": "integer not null default 0", "note": "text not null default ''"}
+ADDED = {"starred": "integer not null default 0", "note": "text not null default ''", "batch": "text not null default ''"}
 MAX_NOTE = 500  # characters
 
 
@@ -40,7 +40,7 @@ class Job:
         state: queued, running, cancelling, done, partial, failed or interrupted.
         result: what is finished so far, also of a cancelled or interrupted run.
         place: 1 for the next job in the queue, 0 when not queued.
-        starred, note: what its owner marked and wrote.
+        starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with, or "".
     """
 
     id: str
@@ -60,6 +60,7 @@ class Job:
     place: int
     starred: bool = False
     note: str = ""
+    batch: str = ""
 
     @property
     def live(self) -> bool:
@@ -94,16 +95,32 @@ class JobQueue:
         Raises:
             RequestError: too many jobs wait already.
         """
-        job = secrets.token_hex(16)
-        with self._connect() as db:
-            waiting = db.execute("select count(*) from jobs where state = 'queued'").fetchone()[0]
-            if waiting >= MAX_QUEUED:
-                raise RequestError(f"{waiting} runs are waiting already; let some finish or cancel them first.")
-            db.execute(
-                "insert into jobs (id, kind, request, state, created) values (?, ?, ?, 'queued', ?)",
-                (job, kind, json.dumps(dict(request)), time.time()),
-            )
+        (job,) = self._submit(kind, [request], "")
         return job
+
+    def submit_batch(self, kind: str, requests: Sequence[Mapping[str, Any]]) -> str:
+        """Put several requests into the queue together, or none of them; returns the random id of the batch.
+
+        Raises:
+            RequestError: they do not all fit beside the jobs that wait already.
+        """
+        batch = secrets.token_hex(16)
+        self._submit(kind, requests, batch)
+        return batch
+
+    def _submit(self, kind: str, requests: Sequence[Mapping[str, Any]], batch: str) -> list[str]:
+        names = [secrets.token_hex(16) for _ in requests]
+        with self._connect() as db:
+            db.execute("begin immediate")
+            waiting = db.execute("select count(*) from jobs where state = 'queued'").fetchone()[0]
+            if waiting + len(requests) > MAX_QUEUED:
+                room = "let some finish or cancel them first" if waiting >= MAX_QUEUED else f"{MAX_QUEUED - waiting} more fit"
+                raise RequestError(f"{waiting} runs are waiting already; {room}.")
+            db.executemany(
+                "insert into jobs (id, kind, request, state, created, batch) values (?, ?, ?, 'queued', ?, ?)",
+                [(name, kind, json.dumps(dict(request)), time.time(), batch) for name, request in zip(names, requests, strict=True)],
+            )
+        return names
 
     def get(self, job: str) -> Job | None:
         """The job with that id."""
@@ -112,9 +129,16 @@ class JobQueue:
             return self._job(db, row) if row else None
 
     def list_jobs(self, limit: int = 200) -> list[Job]:
-        """Newest first."""
+        """Newest first, without their trajectories."""
         with self._connect() as db:
-            return [self._job(db, row) for row in db.execute("select * from jobs order by created desc limit ?", (limit,))]
+            rows = db.execute("select * from jobs order by created desc, rowid desc limit ?", (limit,))
+            return [self._job(db, row, paths=False) for row in rows]
+
+    def list_batch(self, batch: str) -> list[Job]:
+        """The jobs of a batch as they were asked for, without their trajectories."""
+        with self._connect() as db:
+            rows = db.execute("select * from jobs where batch = ? and batch <> '' order by created, rowid", (batch,))
+            return [self._job(db, row, paths=False) for row in rows]
 
     def cancel(self, job: str) -> None:
         """Ask a running job to stop; a waiting one ends at once."""
@@ -147,7 +171,7 @@ class JobQueue:
         """The oldest waiting job, now running."""
         with self._connect() as db:
             db.execute("begin immediate")
-            row = db.execute("select * from jobs where state = 'queued' order by created limit 1").fetchone()
+            row = db.execute("select * from jobs where state = 'queued' order by created, rowid limit 1").fetchone()
             if row is None:
                 return None
             db.execute("update jobs set state = 'running', started = ? where id = ?", (time.time(), row["id"]))
@@ -190,7 +214,7 @@ class JobQueue:
             row = db.execute("select seen from clients where id = 1").fetchone()
             return row["seen"] if row else 0.0
 
-    def _job(self, db: sqlite3.Connection, row: sqlite3.Row) -> Job:
+    def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, paths: bool = True) -> Job:
         place = 0
         if row["state"] == "queued":
             place = 1 + db.execute("select count(*) from jobs where state = 'queued' and created < ?", (row["created"],)).fetchone()[0]
@@ -199,10 +223,11 @@ class JobQueue:
             request=json.loads(row["request"]),
             snapshot=json.loads(row["snapshot"]) if row["snapshot"] else None,
             result=self.blobs.get(row["result"]),
-            trajectories=[t for name in json.loads(row["trajectories"]) if (t := self.blobs.get(name)) is not None],
+            trajectories=[t for name in json.loads(row["trajectories"]) if (t := self.blobs.get(name)) is not None] if paths else [],
             place=place,
             starred=bool(row["starred"]),
             note=row["note"],
+            batch=row["batch"],
         )
 
     @contextmanager

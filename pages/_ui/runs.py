@@ -10,6 +10,11 @@ from crystal_core.records import crystals_of, zip_run
 
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
 
+WORDS = {
+    "queued": "waiting", "running": "running", "cancelling": "stopping", "done": "done", "partial": "stopped, partly done",
+    "failed": "failed", "interrupted": "interrupted",
+}  # fmt: skip
+
 
 def candidates_of(job: Job) -> list[dict[str, Any]]:
     """All candidates, best first: plausible ones by the number of candidates alike, then the others."""

@@ -113,3 +113,24 @@ def test_text_in_a_link_or_a_file_name_loads_nothing(open_page, tmp_path):
     page.locator("input[type=file]").set_input_files([str(tmp_path / name)])
     page.get_by_test_id("stAlert").get_by_text("![x]").wait_for()
     clean(page)
+
+
+def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
+    page = open_page("/predict_structure")
+    page.get_by_text("Several formulas").click()
+    field = page.get_by_label("Formulas", exact=True)
+    field.fill("SrTiO3\nXx2O3\nKMgF3")
+    field.press("Control+Enter")
+    page.get_by_text("Did you mean").wait_for()
+    page.get_by_text("2 formulas will run").wait_for()
+    page.get_by_role("combobox", name="Model").click()
+    page.get_by_role("option", name="kldm-csp-perov5").click()
+    page.get_by_role("button", name="Predict structure").click()
+    page.wait_for_url("**batch=*")
+    page.get_by_text("2 of 2 runs are over").wait_for(timeout=400_000)
+    table = page.get_by_test_id("stDataFrame").first
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 15, box["y"] + 55)  # the first row's box; the table itself is a canvas
+    page.get_by_role("heading", name="SrTiO3", exact=True).wait_for()
+    page.get_by_text("Ranked by consensus").wait_for()
+    clean(page)

@@ -49,3 +49,15 @@ def test_a_half_changed_file_is_completed(tmp_path):
         db.execute("alter table jobs add column note text not null default ''")
     db.close()
     assert JobQueue(tmp_path).get("a").note == ""
+
+
+def test_a_batch_goes_in_together_or_not_at_all(tmp_path):
+    queue = JobQueue(tmp_path)
+    queue.submit("count", {})
+    batch = queue.submit_batch("count", [{"n": n} for n in range(15)])
+    assert [job.request["n"] for job in queue.list_batch(batch)] == list(range(15))
+    assert [job.place for job in queue.list_batch(batch)] == list(range(2, 17))
+    with pytest.raises(RequestError, match="16 runs are waiting already; 4 more fit"):
+        queue.submit_batch("count", [{}] * 5)
+    assert len(queue.list_jobs()) == 16 and queue.list_batch("") == []
+    assert [queue.take().request.get("n") for _ in range(3)] == [None, 0, 1]

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.records import crystals_of
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.runs import as_command, as_python
 
@@ -104,3 +106,41 @@ def test_a_recorded_run_opens_at_once_and_says_what_it_is():
     at.query_params["demo"] = "nonsense"
     at.run()
     assert "no recorded run" in at.error[0].value.replace("\\", "")
+
+
+def test_a_wrong_entry_of_a_list_explains_itself_and_the_others_remain():
+    at = page("predict_structure")
+    at.toggle(key="several").set_value(True).run()
+    at.text_area(key="formulas").set_value("ZnS, Xx2O3\nMgAl2O4").run()
+    assert "Did you mean" in at.error[0].value and "2 formulas will run" in at.caption[0].value and not at.exception
+
+
+def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypatch):
+    monkeypatch.setattr("pages._ui.batch.ensure_worker", lambda: None)
+    queue = JobQueue()
+    asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgAl2O4", "MgO")]
+    batch = queue.submit_batch("predict-structure", asked)
+    first, second, _ = queue.list_batch(batch)
+    result = dict(find_demo("zinc-sulphide").result)
+    queue.update(first.id, state="done", result=result)
+    queue.update(second.id, state="failed", error="The model is not for this.")
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["batch"] = batch
+    at.switch_page("pages/predict_structure.py").run()
+    table = at.dataframe[0].value
+    assert table["state"].tolist() == ["done", "failed", "waiting"]
+    assert table["remark"].tolist() == ["", "The model is not for this.", ""]
+    assert table["best candidate"][0] and table["alike"][0].endswith(f"of {len(crystals_of(result))}")
+    assert not at.exception
+    at.query_params["batch"] = "nonsense"
+    at.run()
+    assert "deleted or belong" in at.warning[0].value
+
+
+def test_an_entry_that_no_run_can_hold_refuses_nothing_else():
+    at = page("predict_structure")
+    at.toggle(key="several").set_value(True).run()
+    at.text_area(key="formulas").set_value("![x](http://elsewhere.invalid/a.png)").run()
+    assert "elsewhere" in at.error[0].value and "![" not in at.error[0].value and not at.exception
+    at.text_area(key="formulas").set_value(",".join(f"Si{n}O{n + 1}" for n in range(1, 30))).run()
+    assert "29 formulas" in at.error[0].value and not at.exception

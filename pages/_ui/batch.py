@@ -1,0 +1,108 @@
+"""Several formulas at once: the field, the table of their runs, and the result of the chosen one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.formula import MAX_BATCH, BatchLine, parse_formulas
+from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import crystals_of, zip_run
+from pages._ui.candidates import show_results
+from pages._ui.plain import plain
+from pages._ui.runs import WORDS, candidates_of
+
+POLL_SECONDS = 1.5
+
+
+def ask_formulas() -> list[BatchLine]:
+    """The field for a list of formulas; what is wrong with one is said beneath, and the others remain."""
+    text = st.text_area(
+        "Formulas", "TiO2\nSrTiO3\nMgAl2O4", key="formulas", height=140,
+        help=f"One a line, or between commas; up to {MAX_BATCH}. Each becomes a run of its own with the settings below.",
+    )  # fmt: skip
+    lines = parse_formulas(text)
+    wrong = [line for line in lines if line.error]
+    for line in wrong:
+        st.error(plain(line.error))
+    right = [line for line in lines if line.formula]
+    words = f"{len(right)} formulas" if len(right) != 1 else "1 formula"
+    st.caption(f"{words} will run, each with the numbers of formula units most frequent in training." + (f" {len(wrong)} left out." if wrong else ""))
+    return right
+
+
+def show_batch(batch: str) -> None:
+    """The runs of a batch, and below them the result of the one that was selected."""
+    jobs = JobQueue().list_batch(batch)
+    if not jobs:
+        st.warning("These runs were deleted or belong to another computer.")
+        return
+    st.fragment(_table, run_every=POLL_SECONDS if any(job.live for job in jobs) else None)(batch)
+    _actions(jobs)
+    chosen = _selected(batch, jobs)
+    if chosen is None:
+        st.caption("Select a row to see its candidates.")
+        return
+    job = JobQueue().get(chosen.id)
+    if job and job.result:
+        st.subheader(plain(job.request["formula"]))
+        show_results(job)
+
+
+def _table(batch: str) -> None:
+    jobs = JobQueue().list_batch(batch)
+    live = [job for job in jobs if job.live]
+    if live:
+        ensure_worker()
+    over = len(jobs) - len(live)
+    st.progress(over / max(1, len(jobs)), text=f"{over} of {len(jobs)} runs are over")
+    st.dataframe(
+        [_row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"batch-{batch}", width="stretch",
+        column_config={"progress": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)},
+    )  # fmt: skip
+    shown = (_rows(batch), not live)
+    if st.session_state.get(f"batch-{batch}-shown", shown) != shown:
+        st.session_state[f"batch-{batch}-shown"] = shown
+        st.rerun()  # what stands below the table is not part of this fragment
+    st.session_state[f"batch-{batch}-shown"] = shown
+
+
+def _row(job: Job) -> dict[str, Any]:
+    found = candidates_of(job)
+    best = found[0] if found else None
+    done = 1.0 if job.state == "done" else min(1.0, job.step / max(1, job.n_steps))
+    return {
+        "formula": job.request["formula"], "state": WORDS.get(job.state, job.state), "progress": done,
+        "best candidate": "" if best is None else (best["space_group"] or {}).get("symbol", "no symmetry"),
+        "Z": best["z"] if best else None, "alike": f"{best['score']['value']} of {len(found)}" if best else "",
+        "density (g/cm³)": round(best["density"], 2) if best else None,
+        "plausible": "" if best is None else "yes" if best["validity"]["plausible"] else "no",
+        "remark": job.error or "",
+    }  # fmt: skip
+
+
+def _rows(batch: str) -> tuple[int, ...]:
+    state = st.session_state.get(f"batch-{batch}")
+    return tuple(state.selection.rows) if state else ()
+
+
+def _selected(batch: str, jobs: list[Job]) -> Job | None:
+    rows = _rows(batch)
+    return jobs[rows[0]] if rows and rows[0] < len(jobs) else None
+
+
+def _actions(jobs: list[Job]) -> None:
+    with st.container(horizontal=True):
+        if any(job.live for job in jobs) and st.button("Cancel all", key="cancel-batch"):
+            for job in jobs:
+                JobQueue().cancel(job.id)
+            st.rerun()
+        if any(job.result for job in jobs):
+            st.download_button("Download all", lambda: _zip(jobs), "formulas.zip", "application/zip", key="zip-batch", help="CIF, extxyz, JSON")
+
+
+def _zip(jobs: list[Job]) -> bytes:
+    results = [job.result for job in jobs if job.result]
+    return zip_run([record for result in results for record in crystals_of(result)], {"runs": results})
