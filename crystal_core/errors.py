@@ -21,6 +21,10 @@ class IncompatibleSampler(RequestError):
     """This sampler cannot drive this model, or these settings contradict each other."""
 
 
+class RelaxationFailed(RequestError):
+    """A potential cannot take this cell: atoms without neighbours, overlapping atoms, an unknown element."""
+
+
 class CheckpointMissing(CrystalCoreError):
     """No checkpoint of that name is installed."""
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both"]
 RankName = Literal["consensus"]
+PotentialName = Literal["chgnet"]
 Origin = Literal["noise", "prototype", "prototype refined"]
 
 MAX_SAMPLES = 200

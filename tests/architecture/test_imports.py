@@ -12,7 +12,7 @@ CORE = sorted((ROOT / "crystal_core").rglob("*.py"))
 RANK = {
     "errors": 0, "geometry": 0, "crystal": 0, "paths": 0,
     "requests": 1, "protocols": 1, "structures": 1, "structure_readers": 1,
-    "sampling": 2, "evaluation": 2, "networks": 2, "records": 3,
+    "sampling": 2, "evaluation": 2, "networks": 2, "reference": 2, "records": 3, "relax": 3,
     "generators": 4, "predictors": 4, "figures": 4,
 }  # fmt: skip
 
@@ -46,6 +46,16 @@ def test_light_commands_do_not_import_torch():
     code = "import sys; from crystal_core.cli import build_app; build_app(); print(int('torch' in sys.modules), int('pymatgen' in sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert out.stdout.split() == ["0", "0"]
+
+
+def test_the_core_and_its_rooms_import_no_potential():
+    code = (
+        "import sys, crystal_core, crystal_core.relax.potential, crystal_core.relax.relaxation, crystal_core.reference.hull\n"
+        "import crystal_core.workflows.predict_structure\n"
+        "print([name for name in ('chgnet', 'ase', 'torch', 'pymatgen') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout.strip() == "[]"
 
 
 def test_training_needs_only_torch_numpy_safetensors():

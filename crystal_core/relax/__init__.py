@@ -1,0 +1,1 @@
+"""Machine-learning potentials: energies of crystals, and relaxation of atoms and cell."""

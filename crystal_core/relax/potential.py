@@ -1,0 +1,151 @@
+"""Interatomic potentials whose weights come with their package: CHGNet (Deng et al., Nature Machine Intelligence 2023).
+
+Conventions of energies live here: **CHGNet returns energies that already hold the Materials Project's 2020 corrections**
+(it was trained on corrected energies). Correcting them again would shift oxides by 0.2 eV/atom; nothing here does.
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from crystal_core.errors import MissingExtra, RelaxationFailed
+from crystal_core.requests import PotentialName, check_choice
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+    from pymatgen.core import Structure
+
+CUTOFF = 6.0  # Å: CHGNet's graph; an atom without a neighbour within it has no energy
+MIN_VOLUME_PER_ATOM = 3.0  # Å3: diamond has 5.7; the cost of a denser cell grows without bound
+HEAVIEST = 94
+MAX_ATOMS = 500
+Task = Literal["e", "efs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Potential:
+    """A loaded potential.
+
+    Attributes:
+        name: its name in requests. label: name and version for people.
+    """
+
+    name: PotentialName
+    label: str
+    model: Any
+
+    def predict(self, structure: Structure, task: Task = "efs") -> dict[str, np.ndarray]:
+        """Energy ``e`` (eV/atom, 2020 scheme); with "efs" also forces ``f`` (atoms, 3) in eV/Å and stress ``s`` (3, 3) in GPa.
+
+        Raises:
+            RelaxationFailed: the cell is outside what the potential can take, or its answer is not finite.
+        """
+        check_cell(structure)
+        threshold = gc.get_threshold()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                graph = self.model.graph_converter(_without_files(structure))
+                found = self.model.predict_graph(graph, task=task)
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise RelaxationFailed(_reason(error, self.label)) from error
+        finally:
+            gc.set_threshold(*threshold)  # CHGNet's converter leaves the collector off when it fails
+        if not all(np.isfinite(values).all() for values in found.values()):
+            raise RelaxationFailed(f"{self.label} gives no finite energy for this cell; it is too far from anything it was trained on.")
+        return found
+
+    def calculator(self) -> Calculator:
+        """The potential for ASE."""
+        from ase import units
+        from ase.calculators.calculator import Calculator, all_changes
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        predict = self.predict
+
+        class Bridge(Calculator):
+            implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+            def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+                super().calculate(atoms, properties, system_changes)
+                found = predict(AseAtomsAdaptor.get_structure(atoms))
+                energy = float(found["e"]) * len(atoms)
+                self.results = {
+                    "energy": energy, "free_energy": energy, "forces": found["f"].astype(float),
+                    "stress": found["s"].astype(float).ravel()[[0, 4, 8, 5, 2, 1]] * units.GPa,
+                }  # fmt: skip
+
+        return Bridge()
+
+
+def is_installed(name: PotentialName = "chgnet") -> bool:
+    """Whether the package of a potential is there; imports nothing."""
+    return find_spec(name) is not None and find_spec("ase") is not None
+
+
+@lru_cache(maxsize=2)
+def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Potential:
+    """A potential on a device.
+
+    Raises:
+        RequestError: an unknown potential or device. MissingExtra: its package is not installed.
+    """
+    check_choice("potential", name, ("chgnet",))
+    if not is_installed(name):
+        raise MissingExtra("Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase")
+    import contextlib
+    import io
+
+    from crystal_core.sampling.device import pick_device
+
+    place = pick_device(device)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it greets on stdout, which belongs to --json
+        warnings.simplefilter("ignore")
+        from chgnet.model.model import CHGNet
+
+        model = CHGNet.load(verbose=False, use_device=str(place))
+    model.graph_converter.set_isolated_atom_response("error")
+    return Potential(name=name, label=f"CHGNet {model.version}", model=model)
+
+
+def check_cell(structure: Structure) -> None:
+    """Refuse what would take forever or has no meaning, before any neighbour is sought.
+
+    Raises:
+        RelaxationFailed: too many or too heavy atoms, or a density that no crystal has.
+    """
+    n = len(structure)
+    if n > MAX_ATOMS:
+        raise RelaxationFailed(f"The cell has {n} atoms; relaxing takes at most {MAX_ATOMS}. Use the primitive cell.")
+    heavy = sorted({site.specie.symbol for site in structure if site.specie.Z > HEAVIEST})
+    if heavy:
+        raise RelaxationFailed(f"The potential knows the elements up to Pu; {', '.join(heavy)} is beyond it.")
+    volume = abs(float(np.linalg.det(structure.lattice.matrix)))
+    if not np.isfinite(volume) or volume < MIN_VOLUME_PER_ATOM * n:
+        raise RelaxationFailed(
+            f"The cell offers {volume / n:.2f} Å3 per atom, less than any crystal ({MIN_VOLUME_PER_ATOM:g}); it cannot be relaxed."
+        )
+
+
+def _without_files(structure: Structure) -> Structure:
+    """The same crystal, unable to write: CHGNet's converter leaves ``bond_graph_error.cif`` in the working folder."""
+    from pymatgen.core import Structure
+
+    class Silent(Structure):
+        def to(self, *_: Any, **__: Any) -> str:
+            return ""
+
+    return Silent(structure.lattice, structure.species, structure.frac_coords)
+
+
+def _reason(error: Exception, label: str) -> str:
+    if "isolated" in str(error):
+        return f"An atom has no neighbour within {CUTOFF:g} Å, and {label} knows no such atoms; the cell cannot be relaxed."
+    return f"{label} could not build its graph of neighbours for this cell ({type(error).__name__}); the cell cannot be relaxed."
