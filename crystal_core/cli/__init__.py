@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 # command path → (module, function); groups are the paths with two words
 COMMANDS = {
@@ -11,6 +12,7 @@ COMMANDS = {
     "models verify": ("models", "verify"),
     "predict-structure": ("predict_structure", "predict_structure"),
     "analyse": ("analyse", "analyse"),
+    "relax": ("relax", "relax"),
     "evaluate csp": ("evaluate", "csp"),
     "evaluate csp-samplers": ("evaluate", "csp_samplers"),
     "benchmark sampling": ("benchmark", "sampling"),
@@ -52,4 +54,6 @@ def build_app():  # noqa: ANN201 (typer is imported inside)
 
 def main() -> None:
     """Entry point of the console script."""
+    # numpy's own threads fight with torch's for the same cores, and are read when it is imported
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     build_app()()

@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runners", help="module:MAPPING of job kinds to module:function")
     options = parser.parse_args()
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads fight with torch's for the same cores
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     runners: Mapping[str, str] = RUNNERS
     if options.runners:

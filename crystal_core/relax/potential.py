@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     Raises:
         RequestError: an unknown potential or device. MissingExtra: its package is not installed.
     """
-    check_choice("potential", name, ("chgnet",))
+    check_choice("potential", name, get_args(PotentialName))
     if not is_installed(name):
         raise MissingExtra("Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase")
     import contextlib

@@ -6,7 +6,7 @@ FIRE (Bitzek et al., Phys. Rev. Lett. 2006) on positions and the matrix logarith
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -100,11 +100,7 @@ def relax_steps(
     Raises:
         RequestError: an option is out of range. RelaxationFailed: the potential cannot take the cell as given.
     """
-    check_whole("steps", steps, 0, MAX_STEPS)
-    if not 0 < fmax < 10:
-        raise RequestError(f"fmax must lie between 0 and 10 eV/Å, not {fmax:g}.")
-    if not seconds > 0:
-        raise RequestError(f"The time limit must be above 0 seconds, not {seconds:g}.")
+    check_limits(fmax, steps, seconds)
     start = _sound(structure)
     stop = time.monotonic() + seconds
     if steps == 0:
@@ -120,6 +116,15 @@ def relax_steps(
         yield shown
         if shown.status is not None:
             return
+
+
+def check_limits(fmax: float, steps: int, seconds: float) -> None:
+    """Raise RequestError unless the options of a relaxation are in range."""
+    check_whole("steps", steps, 0, MAX_STEPS)
+    if not 0 < fmax < 10:
+        raise RequestError(f"fmax must lie between 0 and 10 eV/Å, not {fmax:g}.")
+    if not seconds > 0:
+        raise RequestError(f"The time limit must be above 0 seconds, not {seconds:g}.")
 
 
 def relax(
@@ -139,11 +144,16 @@ def relax(
                 on_step(moment)
             if moment.status is not None or moment.step % keep_every == 0:
                 path.append(moment)
+    return relaxation_of(path, time.monotonic() - began)
+
+
+def relaxation_of(path: Sequence[RelaxStep], seconds: float) -> Relaxation:
+    """The relaxation whose steps were collected: the first and the last among them, the last with its status."""
     first, last = path[0], path[-1]
     assert last.status is not None
     return Relaxation(
         initial=first.structure, structure=last.structure, initial_energy=first.energy, energy=last.energy, max_force=last.max_force,
-        n_steps=last.step, status=last.status, seconds=time.monotonic() - began, path=tuple(path),
+        n_steps=last.step, status=last.status, seconds=seconds, path=tuple(path),
     )  # fmt: skip
 
 

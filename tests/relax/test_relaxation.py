@@ -69,7 +69,7 @@ def test_a_sliver_is_relaxed_in_a_compact_cell_of_the_same_lattice(chgnet):
 @pytest.mark.parametrize(
     ("cell", "part"),
     [
-        (Structure(Lattice.cubic(15), ["Na"], [[0, 0, 0]]), "no neighbour within 6"),
+        (Structure(Lattice.cubic(7.5), ["Na"], [[0, 0, 0]]), "no neighbour within 6"),
         (Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.05, 0.05, 0.05]]), "below 0.5"),
         (Structure(Lattice.cubic(1.7), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "less than any crystal"),
         (Structure(Lattice.cubic(4), ["Am"], [[0, 0, 0]]), "Am is beyond it"),

@@ -1,0 +1,131 @@
+"""``crystal-core relax``: structures in, relaxed structures with energies out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress
+from crystal_core.errors import CrystalCoreError, RequestError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MAX_BYTES = 20_000_000
+
+
+@command
+def relax(
+    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
+    potential: Annotated[str, typer.Option("--potential", help="chgnet.")] = "chgnet",
+    fmax: Annotated[float, typer.Option("--fmax", help="Done when no force is larger, eV/Å.")] = 0.05,
+    steps: Annotated[int, typer.Option("--steps", help="At most so many steps; 0 gives the energy of the cell as it is.")] = 250,
+    seconds: Annotated[float, typer.Option("--seconds", help="Time limit per structure; what is reached by then is kept.")] = 120.0,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of every relaxation into --out.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Relax with a machine-learning potential; energy, energy above the hull of known compounds, decomposition products."""
+    from crystal_core.relax.potential import load_potential
+    from crystal_core.relax.relaxation import check_limits
+    from crystal_core.workflows.relax import relaxed_row
+
+    if trajectory and out is None:
+        raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
+    check_limits(fmax, steps, seconds)
+    items = [item for path in files for item in _read(path)]
+    if len(items) == 1 and isinstance(items[0][1], str):
+        raise RequestError(items[0][1])
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    settings = {"potential": potential, "fmax": fmax, "steps": steps, "seconds": seconds, "device": device, "threads": threads}
+    loaded = load_potential(potential, device)  # type: ignore[arg-type]
+    total: dict[str, Any] = {"rows": [], "settings": settings | {"potential_label": loaded.label}}
+    paths: list[dict[str, Any]] = []
+    try:
+        with progress(quiet=quiet) as show:
+            for k, (source, structure) in enumerate(items):
+                if isinstance(structure, str):
+                    total["rows"].append({"source": source, "error": structure})
+                    continue
+
+                def tell(moment: Any, k: int = k, source: str = source) -> None:
+                    show(f"{source}: relaxing", k * max(1, steps) + moment.step, len(items) * max(1, steps))
+
+                try:
+                    row, frames = relaxed_row(
+                        structure, loaded, id=_id(source, total["rows"]), fmax=fmax, steps=steps, seconds=seconds, settings=settings,
+                        device=device, on_step=tell,
+                    )  # fmt: skip
+                except Exception as error:
+                    if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):
+                        raise
+                    known = isinstance(error, CrystalCoreError)
+                    row = {"error": str(error) if known else f"Something unexpected went wrong: {type(error).__name__}: {error}."}
+                    frames = []
+                total["rows"].append({"source": source} | row)
+                if trajectory and frames:
+                    paths.append({"label": f"Relaxation of {source}", "frames": frames})
+    except KeyboardInterrupt:
+        _finish(total, out, paths, json)
+        raise
+    _finish(total, out, paths, json)
+
+
+def _read(path: Path) -> list[tuple[str, Structure | str]]:
+    """Name and crystal of everything in a file, or name and the sentence why there is none."""
+    from crystal_core.structures import parse_all, printable
+
+    name = printable(path.name)
+    if not path.is_file():
+        return [(name, f"There is no file {name}.")]
+    if path.stat().st_size > MAX_BYTES:
+        return [(name, f"{name} is larger than {MAX_BYTES // 10**6} MB.")]
+    try:
+        found = parse_all(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    except RequestError as error:
+        return [(name, str(error))]
+    return [(name if len(found) == 1 else f"{name} #{i}", structure) for i, structure in enumerate(found, start=1)]
+
+
+def _id(source: str, rows: list[dict[str, Any]]) -> str:
+    """A file name from the source's name, unlike those taken."""
+    stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2])
+    first = f"{stem.strip('-')[:80] or 'crystal'}-relaxed"
+    taken = {row["crystal"]["id"] for row in rows if "crystal" in row}
+    name, k = first, 1
+    while name in taken:
+        k += 1
+        name = f"{first}-{k}"
+    return name
+
+
+def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:
+    from crystal_core.records import write_run
+
+    if out:
+        write_run([row["crystal"] for row in total["rows"] if "crystal" in row], out, total, paths)
+    if json:
+        emit(total)
+        return
+    for row in total["rows"]:
+        typer.echo(f"{row['source']}: {row.get('error') or _sentence(row)}")
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    text = f"{row['crystal']['formula']}  {row['energy_per_atom_ev']:.3f} eV/atom"
+    if row["e_above_hull_ev"] is None:
+        text += f"  {row['note']}"
+    else:
+        error = f" ± {row['e_above_hull_error_ev']:.3f}" if row["e_above_hull_error_ev"] is not None else ""
+        products = " + ".join(f"{share:.3g} {name}" for name, share in row["decomposition"].items())
+        text += f"  above the hull {row['e_above_hull_ev']:.3f}{error} eV/atom (ML estimate; against {products} by atoms)"
+    return f"{text}  moved {row['displacement_angstrom']:.3f} Å. {row['status']}"

@@ -1,0 +1,73 @@
+"""What a potential's energy means: formation energy, energy above the hull with its measured error, decomposition products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import RelaxationFailed
+from crystal_core.reference.hull import load_hull, measured_error
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+    from crystal_core.requests import PotentialName
+
+IMPOSSIBLE = -1.0  # eV/atom below every known compound: a fault of the potential, not a discovery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energies:
+    """Energies of one crystal, eV/atom.
+
+    Attributes:
+        energy: total, 2020 scheme. formation_energy, e_above_hull: None where an element has no reference energy.
+        e_above_hull_error: standard deviation of the potential's energy above hull against DFT, measured on crystals the
+            potential was not trained on; None where it was not measured.
+        decomposition: formula of each competing product → its share of the atoms.
+        note: why something is None, as a sentence.
+    """
+
+    energy: float
+    formation_energy: float | None
+    e_above_hull: float | None
+    e_above_hull_error: float | None
+    decomposition: dict[str, float]
+    note: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of the command line."""
+        return {
+            "energy_per_atom_ev": _rounded(self.energy), "formation_energy_per_atom_ev": _rounded(self.formation_energy),
+            "e_above_hull_ev": _rounded(self.e_above_hull), "e_above_hull_error_ev": self.e_above_hull_error,
+            "decomposition": self.decomposition,
+        } | ({"note": self.note} if self.note else {})  # fmt: skip
+
+
+def energies_of(composition: Composition, energy_per_atom: float, potential: PotentialName = "chgnet") -> Energies:
+    """Place a total energy (eV/atom, 2020 scheme) against the elements and the known compounds.
+
+    Raises:
+        RelaxationFailed: the energy is so low that only a fault of the potential explains it.
+    """
+    hull = load_hull()
+    missing = hull.missing_elements(composition)
+    if missing:
+        words = f"No reference energy is known for {', '.join(missing)}, so there is no formation energy and no energy above hull."
+        return Energies(
+            energy=energy_per_atom, formation_energy=None, e_above_hull=None, e_above_hull_error=None, decomposition={}, note=words,
+        )  # fmt: skip
+    place = hull.stability(composition, hull.formation_energy(composition, energy_per_atom))
+    if place.e_above_hull < IMPOSSIBLE:
+        raise RelaxationFailed(
+            f"The potential puts this cell {-place.e_above_hull:.1f} eV/atom below everything known, which is a fault of the potential."
+        )
+    error = measured_error(potential)
+    return Energies(
+        energy=energy_per_atom, formation_energy=place.formation_energy, e_above_hull=place.e_above_hull,
+        e_above_hull_error=error["spread_ev"] if error else None, decomposition=place.decomposition, note=None,
+    )  # fmt: skip
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 5)
