@@ -56,7 +56,7 @@ def crystal_record(
         "id": _checked_id(id),
         "formula": structure.composition.reduced_formula,
         "n_atoms": len(structure),
-        **_cell(structure),
+        **cell_json(structure),
         "cif": structure_to_text(structure, "cif", provenance=plain),
         "space_group": space_group(structure) if validity.structure else None,
         "density": float(structure.density),
@@ -87,13 +87,22 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any
 def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> dict[str, Any]:
     """One crystal of a frame (or one structure), light enough to send twice a second: rounded to four decimals."""
     if not hasattr(crystals, "n_atoms"):
-        return _rounded(_cell(cast("Structure", crystals)))
+        return _rounded(cell_json(cast("Structure", crystals)))
     crystal = cast("CrystalBatch", crystals)[index]
     return _rounded({
         "lattice": crystal.lattice[0].tolist(),
         "atomic_numbers": crystal.atomic_numbers.tolist(),
         "frac_coords": crystal.frac_coords.tolist(),
     })  # fmt: skip
+
+
+def cell_json(structure: Structure) -> dict[str, Any]:
+    """Lattice, atomic numbers and wrapped coordinates in full precision."""
+    return {
+        "lattice": structure.lattice.matrix.tolist(),
+        "atomic_numbers": atomic_numbers(structure),
+        "frac_coords": _wrapped(structure.frac_coords.tolist()),
+    }
 
 
 def structure_from_record(record: Mapping[str, Any]) -> Structure:
@@ -111,7 +120,9 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
 
 
 def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
-    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, and ``trajectory-1.extxyz`` on.
+    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, ``trajectory-1.extxyz`` on.
+
+    Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
 
     Raises:
         RequestError: an id cannot be a file name, or two crystals share one.
@@ -125,6 +136,11 @@ def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any],
         files[name] = record["cif"]
         frames.append(structure_to_text(structure_from_record(record), "extxyz", provenance=record.get("provenance")))
     files["run.extxyz"] = "".join(frames)
+    originals = [
+        structure_to_text(structure_from_record(r["original"]), "extxyz", provenance=r.get("provenance")) for r in records if r.get("original")
+    ]
+    if originals:
+        files["before-relaxing.extxyz"] = "".join(originals)
     for k, trajectory in enumerate(trajectories, start=1):
         files[f"trajectory-{k}.extxyz"] = trajectory_extxyz(trajectory["frames"], trajectory.get("label", ""))
     files["run.json"] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
@@ -168,20 +184,22 @@ def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], t
     return buffer.getvalue()
 
 
+def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, int]:
+    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, or many alike), then by group."""
+    score = record["score"]
+    value = float("inf") if score["value"] is None else score["value"]
+    return (
+        not record["validity"]["structure"], not record["validity"]["plausible"],
+        value if score["unit"] == "eV/atom" else -value, record["group"],
+    )  # fmt: skip
+
+
 def crystals_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every crystal record in a run's result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
     found = list(result.get("crystals") or [])
     for item in result.get("results") or []:
         found += item.get("candidates") or []
     return found
-
-
-def _cell(structure: Structure) -> dict[str, Any]:
-    return {
-        "lattice": structure.lattice.matrix.tolist(),
-        "atomic_numbers": atomic_numbers(structure),
-        "frac_coords": _wrapped(structure.frac_coords.tolist()),
-    }
 
 
 def _wrapped(coords: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both"]
-RankName = Literal["consensus"]
+RankName = Literal["consensus", "energy"]
 PotentialName = Literal["chgnet"]
 Origin = Literal["noise", "prototype", "prototype refined"]
 
@@ -26,6 +26,7 @@ MAX_SAMPLES = 200
 MAX_STEPS = 5000
 MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
+MAX_RELAX_SECONDS = 3600
 MAX_SEED = 2**31 - 1
 MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
 
@@ -84,6 +85,10 @@ class StructurePredictionRequest:
         exact_cell: the formula is the exact cell content; ``z`` is then not allowed.
         n_samples: samples per number of formula units.
         start: from noise, from a known prototype at an intermediate time, or both.
+        rank: by consensus (how many candidates are alike) or by energy: of the relaxed cells with ``relax``, else of the
+            cells as sampled.
+        relax: relax every candidate with ``potential``; the cell as sampled is kept beside it.
+        relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
     """
 
@@ -96,10 +101,18 @@ class StructurePredictionRequest:
     steps: int | None = None
     start: StartName = "both"
     rank: RankName = "consensus"
+    relax: bool = False
+    potential: PotentialName = "chgnet"
+    relax_seconds: int = 120
     seed: int | None = None
     device: str = "auto"
     threads: int | None = None
     keep_trajectory: bool = True
+
+    @property
+    def wants_energies(self) -> bool:
+        """Whether a potential has to be loaded."""
+        return self.relax or self.rank == "energy"
 
     def __post_init__(self) -> None:
         if not isinstance(self.formula, str) or not self.formula.strip():
@@ -109,10 +122,16 @@ class StructurePredictionRequest:
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))
+        check_choice("potential", self.potential, get_args(PotentialName))
+        if not isinstance(self.relax, bool):
+            raise RequestError(f"relax must be true or false, not {self.relax!r}.")
         check_whole("n (samples)", self.n_samples, 1, MAX_SAMPLES)
         check_whole("steps", self.steps, 1, MAX_STEPS)
         check_whole("seed", self.seed, 0, MAX_SEED)
         check_whole("threads", self.threads, 1, 512)
+        check_whole("relax_seconds", self.relax_seconds, 1, MAX_RELAX_SECONDS)
+        if self.relax_seconds is None:
+            raise RequestError("relax_seconds needs a number of seconds.")
         if self.z is not None:
             if self.exact_cell:
                 raise RequestError("With the exact cell given, the number of formula units is fixed; leave out Z.")

@@ -164,7 +164,9 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     name = f"match_rate_{split}" + ("" if start == "noise" else "_from_prototypes") + ("" if used["samples"] == 1 else f"_best_of_{used['samples']}")
     rows = f"{report['n']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
     strength = f", corrector strength {used['tau']}" if "tau" in used else ""
-    steps = f"{used['sampler']}, {used['steps']} steps{strength}, {used['network_calls_per_sample']} network calls" if used.get("steps") else "no network"
+    steps = (
+        f"{used['sampler']}, {used['steps']} steps{strength}, {used['network_calls_per_sample']} network calls" if used.get("steps") else "no network"
+    )
     origin = "from noise" if start == "noise" else f"from the nearest prototypes at t = {used['start_time']}"
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""

@@ -26,7 +26,9 @@ def predict_structure(
     sampler: Annotated[str, typer.Option("--sampler")] = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
-    rank: Annotated[str, typer.Option("--rank")] = "consensus",
+    rank: Annotated[str, typer.Option("--rank", help="consensus, or energy: of the relaxed cells with --relax.")] = "consensus",
+    relax: Annotated[bool, typer.Option("--relax", help="Relax every candidate with CHGNet; the cells as sampled are kept too.")] = False,
+    relax_seconds: Annotated[int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")] = 120,
     reference: Annotated[Path | None, typer.Option("--reference", help="Known structure; each candidate says whether it matches.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out.")] = False,
@@ -53,6 +55,7 @@ def predict_structure(
         raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
     common: dict[str, Any] = {
         "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start, "rank": rank,
+        "relax": relax, "relax_seconds": relax_seconds,
         "seed": secrets.randbelow(MAX_SEED) if seed is None else seed, "device": device, "threads": threads, "keep_trajectory": trajectory,
     }  # fmt: skip
     # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
@@ -173,6 +176,19 @@ def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]]
             known = "" if match is None else f"  matches the reference (rmsd {match['rmsd']})" if match["matches"] else "  no match"
             note = "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
             typer.echo(
-                f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  "
-                f"alike {record['score']['value']:<3} {record['origin']}{known}{note}"
+                f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}"
+                f"alike {record['n_alike']:<3} {record['origin']}{known}{note}"
             )
+        if item["candidates"]:
+            typer.echo(f"{item['formula']} Z={item['z']}: ranked by {item['candidates'][0]['score']['name']}")
+
+
+def _energy(record: dict[str, Any]) -> str:
+    """Energy, and above the hull with its error, or why there is none; nothing where none was asked for."""
+    if "energies" not in record:
+        return f"no energy: {record['relaxation']['error']}  " if "relaxation" in record else ""
+    energies = record["energies"]
+    above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
+    bar = f" ± {error:.2f}" if error is not None else ""
+    hull = f" (above the hull {above:.3f}{bar}, ML estimate)" if above is not None else ""
+    return f"{energies['energy_per_atom_ev']:.3f} eV/atom{hull}  "

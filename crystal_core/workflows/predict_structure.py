@@ -1,4 +1,4 @@
-"""From a formula to ranked candidate cells: sample from noise, from known prototypes, or both; rank by consensus."""
+"""From a formula to ranked candidate cells: sample from noise, from known prototypes, or both; relax; rank by energy or consensus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from crystal_core import __version__
-from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.errors import CheckpointMissing, RelaxationFailed, RequestError
 from crystal_core.requests import MAX_ATOMS, MAX_SEED, GenerationRequest, RunUpdate, StructurePredictionRequest, from_json
 
 if TYPE_CHECKING:
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from crystal_core.crystal import CrystalBatch
     from crystal_core.protocols import Generator
+    from crystal_core.relax.potential import Potential
+    from crystal_core.relax.relaxation import RelaxStep
     from crystal_core.requests import Template
 
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per stage, for the player
+KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 SAME: dict[str, Any] = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}
 
 
@@ -43,6 +46,10 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     formula = parse_formula(asked.formula)
     start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
     asked = replace(asked, seed=secrets.randbelow(MAX_SEED) if asked.seed is None else asked.seed, start=start)
+    if asked.wants_energies:
+        from crystal_core.relax.potential import load_potential
+
+        load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
     model = _generator(asked.model, asked.device)
     cells = _cells(asked, formula, default_z, model.card.sampling.get("atom_counts"))
     if asked.threads:
@@ -54,6 +61,8 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     run_state = _Run(asked, model, len(plan), began)
     for part, (z, origin) in enumerate(plan):
         yield from run_state.part(part, z, cells[z], origin)
+    if asked.wants_energies:
+        yield from run_state.energies()
     yield RunUpdate(stage="done", step=run_state.total, n_steps=run_state.total, result=run_state.result())
 
 
@@ -102,10 +111,13 @@ class _Run:
 
     def __init__(self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float) -> None:
         self.asked, self.model, self.n_parts, self.began = asked, model, n_parts, began
-        self.found: list[dict[str, Any]] = []  # {z, origin, structure, index, template}
+        self.found: list[_Candidate] = []
         self.starts: dict[int, CrystalBatch] = {}
         self.templates: dict[int, list[Template | None]] = {}
-        self.calls, self.failed, self.part_steps, self.total = 0, 0, 100, 100 * n_parts
+        self.alike: dict[tuple[int, int], bool] = {}
+        self.calls, self.failed, self.part_steps = 0, 0, 100
+        self.total = 100 * n_parts * (2 if asked.wants_energies else 1)
+        self.potential_label = ""
 
     def part(self, part: int, z: int, atoms: tuple[int, ...], origin: str) -> Iterator[RunUpdate]:
         from crystal_core.crystal import CrystalBatch
@@ -150,50 +162,127 @@ class _Run:
         else:
             known = self.templates.get(z) if origin == "prototype refined" else None
             templates = [known[i % len(known)] if known else None for i in range(len(structures))]
-        self.found += [
-            {"z": z, "origin": origin, "structure": s, "index": i, "template": templates[i]} for i, s in enumerate(structures) if s is not None
-        ]
+        self.found += [_Candidate(z, origin, i, s, templates[i]) for i, s in enumerate(structures) if s is not None]
         trajectory = {"label": f"Z = {z}, {stage}, sample 1", "frames": frames} if self.asked.keep_trajectory and len(frames) > 1 else None
         yield RunUpdate(stage=f"Z = {z}, {stage}", step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory)
 
+    def energies(self) -> Iterator[RunUpdate]:
+        """Relax every candidate (or only take its energy), the most promising first; the result follows each, so a cancel loses none."""
+        from crystal_core.records import snapshot
+        from crystal_core.relax.potential import load_potential
+
+        potential = load_potential(self.asked.potential, self.asked.device)
+        self.potential_label = potential.label
+        by_id = {c.id(self.asked.formula): c for c in self.found}
+        order = [by_id[record["id"]] for item in self.result()["results"] for record in item["candidates"]]
+        done, share = self.total // 2, self.total // 2 / max(1, len(order))
+        word = "relaxing" if self.asked.relax else "energy of"
+        for k, candidate in enumerate(order):
+            stage = f"{word} candidate {k + 1} of {len(order)}"
+            for moment in candidate.settle(potential, self.asked):
+                inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
+                yield RunUpdate(stage=stage, step=done + round(share * (k + inner)), n_steps=self.total, snapshot=snapshot(moment.structure))
+            path = {"label": f"Relaxation of {candidate.id(self.asked.formula)}", "frames": candidate.frames}
+            keep = self.asked.keep_trajectory and k < KEPT_RELAXATIONS and len(candidate.frames) > 1
+            yield RunUpdate(
+                stage=stage, step=done + round(share * (k + 1)), n_steps=self.total, result=self.result(), trajectory=path if keep else None,
+            )  # fmt: skip
+
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
-        from crystal_core.records import crystal_record
+        from crystal_core.records import rank_key
 
+        provenance = self._provenance()
+        groups = consensus([candidate.structure for candidate in self.found], self.alike)
+        sizes = {g: groups.count(g) for g in groups}
+        by_z: dict[int, list[dict[str, Any]]] = {}
+        for candidate, group in zip(self.found, groups, strict=True):
+            score: dict[str, Any] = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
+            if self.asked.rank == "energy" and self.potential_label:
+                score = {"name": f"energy ({self.potential_label})", "value": candidate.energy, "unit": "eV/atom"}
+            record = candidate.record(self.asked.formula, provenance) | {"score": score, "group": group, "n_alike": sizes[group]}
+            by_z.setdefault(candidate.z, []).append(record)
+        for records in by_z.values():
+            records.sort(key=rank_key)
+        return {
+            "results": [{"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()],
+            "n_failed": self.failed,
+            "settings": provenance["settings"],
+            "seconds": round(time.monotonic() - self.began, 2),
+            "network_calls": self.calls,
+        }
+
+    def _provenance(self) -> dict[str, Any]:
         settings = asdict(self.asked)
         if hasattr(self.model, "settings"):
             chosen = self.model.settings(GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps))
             settings |= {"sampler_used": chosen.name, "steps_used": chosen.steps, "tau_used": chosen.tau}
-        provenance = {
+        if self.potential_label:
+            settings |= {"potential_used": self.potential_label}
+        return {
             "model": self.asked.model, "weights_sha256": self.model.card.weights_sha256, "version": __version__,
             "seed": self.asked.seed, "settings": settings, "device": str(getattr(self.model, "device", "cpu")),
-            "libraries": _versions(),
+            "libraries": _versions(self.asked.wants_energies),
             "note": "Generated by a model. Same seed, settings, version and device give the same crystals; other devices give close ones.",
         }  # fmt: skip
-        prototype = {"model": "prototype", "note": "A known arrangement with these elements on it; nothing was generated."}
-        groups = consensus([entry["structure"] for entry in self.found])
-        sizes = {g: groups.count(g) for g in groups}
-        by_z: dict[int, list[dict[str, Any]]] = {}
-        for entry, group in zip(self.found, groups, strict=True):
-            template = entry["template"]
-            made = provenance | (prototype if entry["origin"] == "prototype" else {}) | ({"prototype": asdict(template)} if template else {})
-            if template and entry["origin"] == "prototype":
-                made["weights_sha256"] = template.table_sha256
-            record = crystal_record(
-                entry["structure"], id=f"{_slug(self.asked.formula)}-z{entry['z']}-{entry['origin'].replace(' ', '-')}-{entry['index'] + 1}",
-                origin=entry["origin"], provenance=made, group=group,
-                score={"name": "consensus", "value": sizes[group], "unit": "candidates alike"},
-            )  # fmt: skip
-            by_z.setdefault(entry["z"], []).append(record | {"z": entry["z"]})
-        for records in by_z.values():
-            records.sort(key=lambda r: (not r["validity"]["structure"], not r["validity"]["plausible"], -r["score"]["value"], r["group"]))
-        return {
-            "results": [{"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()],
-            "n_failed": self.failed,
-            "settings": settings,
-            "seconds": round(time.monotonic() - self.began, 2),
-            "network_calls": self.calls,
-        }
+
+
+class _Candidate:
+    """One cell: as sampled, and as relaxed once that is done."""
+
+    def __init__(self, z: int, origin: str, index: int, structure: Structure, template: Template | None = None) -> None:
+        self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
+        self.sampled = structure
+        self.energy: float | None = None
+        self.frames: list[dict[str, Any]] = []
+        self._more: dict[str, Any] = {}
+        self._record: dict[str, Any] | None = None
+
+    def id(self, formula: str) -> str:
+        return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
+
+    def settle(self, potential: Potential, asked: StructurePredictionRequest) -> Iterator[RelaxStep]:
+        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
+        from crystal_core.records import cell_json
+        from crystal_core.relax.energies import energies_of
+        from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
+        from crystal_core.workflows.relax import frames_of, relaxation_json
+
+        began, path = time.monotonic(), []
+        try:
+            for moment in relax_steps(self.sampled, potential, steps=STEPS if asked.relax else 0, seconds=asked.relax_seconds):
+                path.append(moment)
+                yield moment
+            done = relaxation_of(path, time.monotonic() - began)
+            energies = energies_of(done.structure.composition, done.energy, potential.name)
+        except RelaxationFailed as error:
+            self._more = {"relaxation": {"potential": potential.label, "converged": False, "error": str(error)}}
+        else:
+            self.energy, self.frames = round(done.energy, 5), frames_of(done)
+            self._more = {"energies": energies.to_json()}
+            if asked.relax:
+                self.structure = done.structure
+                self._more |= {"relaxation": relaxation_json(done, potential.label), "original": cell_json(self.sampled)}
+        self._record = None
+
+    def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
+        """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
+        from crystal_core.records import crystal_record
+
+        if self._record is None:
+            provenance = provenance | self._from_prototype()
+            made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, provenance=provenance)  # type: ignore[arg-type]
+            self._record = made | {"z": self.z} | self._more
+        return dict(self._record)
+
+    def _from_prototype(self) -> dict[str, Any]:
+        if self.template is None:
+            return {}
+        named = {"prototype": asdict(self.template)}
+        if self.origin != "prototype":
+            return named
+        note = "A known arrangement with these elements on it; nothing was generated."
+        return named | {"model": "prototype", "note": note, "weights_sha256": self.template.table_sha256}
 
 
 def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:
@@ -213,19 +302,26 @@ def compare_with_reference(records: list[dict[str, Any]], reference: Structure) 
         record["reference"] = {"matches": found is not None, "rmsd": round(float(found[0]), 4) if found else None}
 
 
-def consensus(structures: list[Structure]) -> list[int]:
-    """A group number per structure: equal cells (StructureMatcher, ltol 0.2, stol 0.3, 5°) share one, in order of size."""
+def consensus(structures: list[Structure], known: dict[tuple[int, int], bool] | None = None) -> list[int]:
+    """A group number per structure: equal cells (StructureMatcher, ltol 0.2, stol 0.3, 5°) share one, in order of size.
+
+    Args:
+        known: answers of earlier calls, by the identity of both structures; they must be alive as long as this is used.
+    """
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     matcher = StructureMatcher(**SAME)
+    known = {} if known is None else known
     groups: list[list[int]] = []
     for i, structure in enumerate(structures):
         for members in groups:
-            try:
-                alike = matcher.fit(structures[members[0]], structure)
-            except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is alike to none)
-                alike = False
-            if alike:
+            pair = (id(structures[members[0]]), id(structure))
+            if pair not in known:
+                try:
+                    known[pair] = bool(matcher.fit(structures[members[0]], structure))
+                except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is alike to none)
+                    known[pair] = False
+            if known[pair]:
                 members.append(i)
                 break
         else:
@@ -243,7 +339,7 @@ def _slug(text: str) -> str:
     return "".join(c for c in text if c.isascii() and c.isalnum())[:40] or "cell"
 
 
-def _versions() -> dict[str, str]:
+def _versions(with_energies: bool) -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("torch", "numpy", "pymatgen")}
+    return {name: version(name) for name in ("torch", "numpy", "pymatgen", *(("chgnet", "ase") if with_energies else ()))}

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from crystal_core.jobs.queue import Job
-from crystal_core.records import crystals_of, zip_run
+from crystal_core.records import crystals_of, rank_key, zip_run
 
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
 
@@ -17,9 +17,8 @@ WORDS = {
 
 
 def candidates_of(job: Job) -> list[dict[str, Any]]:
-    """All candidates, best first: plausible ones by the number of candidates alike, then the others."""
-    found = crystals_of(job.result or {})
-    return sorted(found, key=lambda r: (not r["validity"]["structure"], not r["validity"]["plausible"], -r["score"]["value"], r["group"]))
+    """All candidates, best first."""
+    return sorted(crystals_of(job.result or {}), key=rank_key)
 
 
 def summary(job: Job) -> str:

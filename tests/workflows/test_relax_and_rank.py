@@ -1,0 +1,141 @@
+"""Relax and rank: energies decide, the cell as sampled is kept, and what cannot be relaxed stays with its reason."""
+
+import json
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.errors import RelaxationFailed
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.records import rank_key, run_files, structure_from_record
+from crystal_core.relax import relaxation
+from crystal_core.relax.potential import is_installed
+from crystal_core.requests import RunUpdate, StructurePredictionRequest, to_json
+from crystal_core.workflows import predict_structure
+
+pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
+
+SETTINGS = {
+    "formula": "NaCl", "z": (1,), "model": "prototype", "start": "prototype", "n_samples": 3, "rank": "energy", "relax": True,
+    "device": "cpu", "seed": 1, "threads": 1,
+}  # fmt: skip
+
+
+def updates(**changes):
+    return list(predict_structure.run(StructurePredictionRequest(**SETTINGS | changes)))
+
+
+@pytest.fixture(scope="module")
+def finished():
+    return updates()
+
+
+def candidates(update):
+    return [record for item in update.result["results"] for record in item["candidates"]]
+
+
+def test_the_lowest_energy_comes_first(finished):
+    found = candidates(finished[-1])
+    energies = [record["score"]["value"] for record in found if record["validity"]["plausible"]]
+    assert len(found) == 3 and energies == sorted(energies)
+    assert found[0]["score"]["name"] == "energy (CHGNet 0.3.0)" and found[0]["energies"]["energy_per_atom_ev"] == found[0]["score"]["value"]
+    assert found[0]["space_group"]["symbol"] == "Fm-3m" and found[0]["score"]["value"] == pytest.approx(-3.667, abs=0.003)
+    assert finished[-1].result["results"][0]["rank_by"] == "energy"
+
+
+def test_each_record_keeps_the_cell_as_sampled(finished):
+    for record in candidates(finished[-1]):
+        told = record["relaxation"]
+        assert {"potential", "converged", "status", "n_steps", "displacement_angstrom", "rmsd", "initial_energy_per_atom_ev"} <= set(told)
+        assert record["energies"]["energy_per_atom_ev"] <= told["initial_energy_per_atom_ev"] + 1e-4
+        before, after = structure_from_record(record["original"]), structure_from_record(record)
+        assert before.composition == after.composition and before.lattice != after.lattice
+        assert Structure.from_str(record["cif"], fmt="cif").volume == pytest.approx(after.volume, rel=1e-6)
+    files = run_files(candidates(finished[-1]), finished[-1].result)
+    assert files["before-relaxing.extxyz"].count("Lattice=") == 3
+    json.dumps(finished[-1].result, allow_nan=False)
+
+
+def test_every_relaxed_candidate_is_reported_at_once_and_seen_on_its_way(finished):
+    told = [sum("energies" in record for record in candidates(update)) for update in finished if update.result]
+    assert told == [0, 1, 2, 3, 3]
+    assert sum(update.snapshot is not None for update in finished) > 10
+    assert [update.step for update in finished] == sorted(update.step for update in finished) and finished[-1].step == finished[-1].n_steps
+    paths = [update.trajectory for update in finished if update.trajectory]
+    assert paths and all(len(path["frames"]) > 1 for path in paths)
+
+
+def test_a_cancel_keeps_the_energies_that_are_there(tmp_path):
+    queue = JobQueue(tmp_path)
+
+    def stopped(request):
+        for update in predict_structure.run(request):
+            yield update
+            if update.result and any("energies" in record for record in candidates(update)):
+                queue.cancel(job.id)
+                yield RunUpdate(stage="next", step=1, n_steps=2, result=update.result)
+                raise AssertionError("it went on after the cancel")
+
+    queue.submit("predict-structure", to_json(StructurePredictionRequest(**SETTINGS)))
+    job = queue.take()
+    predict_structure.stopped = stopped
+    try:
+        run_job(queue, job, {"predict-structure": "crystal_core.workflows.predict_structure:stopped"})
+    finally:
+        del predict_structure.stopped
+    ended = queue.get(job.id)
+    assert ended.state == "partial" and sum("energies" in r for r in ended.result["results"][0]["candidates"]) == 1
+    assert "predict-structure" in RUNNERS
+
+
+def test_what_cannot_be_relaxed_stays_as_sampled_and_comes_last(monkeypatch):
+    true_steps, calls = relaxation.relax_steps, []
+
+    def steps(structure, *words, **options):
+        calls.append(structure)
+        if len(calls) == 1:
+            raise RelaxationFailed("An atom has no neighbour.")
+        return true_steps(structure, *words, **options)
+
+    monkeypatch.setattr(relaxation, "relax_steps", steps)
+    found = candidates(updates(n_samples=2)[-1])
+    assert found[-1]["relaxation"]["error"] == "An atom has no neighbour." and found[-1]["score"]["value"] is None
+    assert "energies" not in found[-1] and "original" not in found[-1] and found[0]["score"]["value"] is not None
+
+
+def test_energies_without_relaxing_move_nothing():
+    found = candidates(updates(relax=False, n_samples=2)[-1])
+    assert all("original" not in record and "relaxation" not in record and record["energies"]["energy_per_atom_ev"] < 0 for record in found)
+
+
+def test_consensus_can_rank_relaxed_cells():
+    found = candidates(updates(rank="consensus", n_samples=2)[-1])
+    assert found[0]["score"]["unit"] == "candidates alike" and "energies" in found[0]
+
+
+def test_ranking_puts_implausible_and_unknown_last():
+    def record(energy, plausible=True):
+        return {"validity": {"structure": True, "plausible": plausible}, "score": {"value": energy, "unit": "eV/atom"}, "group": 0}
+
+    ordered = sorted([record(None), record(-9.0, plausible=False), record(-3.0), record(-4.0)], key=rank_key)
+    assert [entry["score"]["value"] for entry in ordered] == [-4.0, -3.0, None, -9.0]
+
+
+def test_the_command_line_relaxes_and_ranks(tmp_path):
+    words = ["predict-structure", "NaCl", "--model", "prototype", "--start", "prototype", "--z", "1", "--n", "1", "--relax", "--rank", "energy"]
+    result = CliRunner().invoke(build_app(), [*words, "--json", "--quiet", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.stderr
+    (record,) = json.loads(result.stdout)["results"][0]["candidates"]
+    assert record["energies"]["e_above_hull_ev"] is not None and (tmp_path / "out" / "before-relaxing.extxyz").is_file()
+    plain = CliRunner().invoke(build_app(), [*words, "--quiet"])
+    assert "eV/atom" in plain.stdout and "ranked by energy (CHGNet" in plain.stdout
+
+
+def test_the_matcher_knows_a_cell_that_became_another_crystal():
+    from crystal_core.workflows.relax import rmsd
+
+    salt = Structure(Lattice.from_parameters(4, 4, 4, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    assert rmsd(salt, salt.copy()) == 0 and rmsd(salt, Structure(Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])) is None
