@@ -13,6 +13,7 @@ from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
+from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.uploads import parse_uploads
@@ -74,6 +75,10 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
         )  # fmt: skip
         exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
         n = st.number_input("Samples per Z", 1, 50, key="n")
+        relax = is_installed() and st.toggle(
+            "Relax and rank by energy (recommended)", key="relax",
+            help="Every candidate is relaxed with the machine-learning potential CHGNet; the cells as sampled are kept. Off: ranked by how many are alike.",
+        )  # fmt: skip
         with st.expander("Advanced"):
             sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
             steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
@@ -85,6 +90,7 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
         request = StructurePredictionRequest(
             formula=texts[0], z=None if exact else tuple(sorted(units)) or None, exact_cell=exact, n_samples=int(n), model=model,
             sampler=sampler, steps=int(steps) or None, start=start, seed=int(seed) if seed.strip() else None,  # type: ignore[arg-type]
+            relax=relax, rank="energy" if relax else "consensus",
         )  # fmt: skip
     except ValueError:
         st.error(plain(f"The seed must be a whole number, not '{seed}'."))
@@ -111,7 +117,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
         values |= {
             "model": asked.get("model") if asked.get("model") in models else first,
             "exact": asked.get("exact_cell", False), "n": asked.get("n_samples", 4), "sampler": asked.get("sampler", "fast"),
-            "steps": asked.get("steps") or 0, "start": asked.get("start") if asked.get("start") in starts else starts[0],
+            "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0, "start": asked.get("start") if asked.get("start") in starts else starts[0],
         }  # fmt: skip
     if asked.get("z"):
         values[f"z-{parse_formula(asked['formula']).reduced_formula}"] = [z for z in asked["z"] if z <= 8]

@@ -12,19 +12,24 @@ from crystal_core.formula import default_z, parse_formula
 if TYPE_CHECKING:
     from crystal_core.jobs.queue import Job
 
-SAME = ("model", "sampler", "steps", "start")
+SAME = ("model", "sampler", "steps", "start", "relax")
 LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not foretold
 
 
 def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:
-    """Seconds, or None where no finished run used the same model, sampler, steps and start."""
+    """Seconds, or None where no finished run used the same model, sampler, steps and start, relaxed or not."""
     wanted = _work(request)
-    alike = [job for job in jobs if job.state == "done" and job.result and all(job.request.get(k) == request.get(k) for k in SAME)]
+    alike = [job for job in jobs if job.state == "done" and job.result and _alike(job.request, request)]
     rates = [job.result["seconds"] / work for job in alike[:10] if job.result and (work := _work(job.request))]
     works = [work for job in alike[:10] if (work := _work(job.request))]
     if not wanted or not rates or not min(works) / LARGEST_CHANGE <= wanted <= max(works) * LARGEST_CHANGE:
         return None
     return median(rates) * wanted
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    # what an older run does not name is off
+    return all((one.get(k) or None) == (other.get(k) or None) for k in SAME)
 
 
 def _work(request: Mapping[str, Any]) -> float:

@@ -8,6 +8,7 @@ import streamlit as st
 
 from crystal_core.jobs.queue import Job
 from crystal_core.records import structure_from_record
+from crystal_core.reference.hull import measured_error
 from crystal_core.scene import build_scene, frame_scene
 from crystal_core.workflows.predict_structure import compare_with_reference
 from pages._ui.detail import show_structure
@@ -36,7 +37,7 @@ def show_results(job: Job, reference: Any = None) -> None:
     left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
     name = f"{job.request['formula']}.zip"
     right.download_button("Download all", lambda: zip_of(job), name, "application/zip", key="all", width="stretch", help="CIF, extxyz, JSON, paths")
-    st.caption("Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability.")
+    st.caption(plain(ranking_words(candidates)))
     clusters: dict[int, list[dict[str, Any]]] = {}
     for record in candidates:
         clusters.setdefault(record["group"], []).append(record)
@@ -52,7 +53,7 @@ def show_results(job: Job, reference: Any = None) -> None:
     chosen = members[crystal_gallery(cards, key=f"clusters-{job.id}")]
     record = chosen[0]
     if len(chosen) > 1:
-        names = {r["id"]: f"{place}: {ORIGINS[r['origin']]}, {r['density']:.3f} g/cm³" for place, r in enumerate(chosen, start=1)}
+        names = {r["id"]: _member(place, r) for place, r in enumerate(chosen, start=1)}
         picked = st.selectbox(
             f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}"
         )
@@ -67,7 +68,12 @@ def show_results(job: Job, reference: Any = None) -> None:
             f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
         )
         st.info(words)
-    show_structure(structure_from_record(record), key=f"candidate-{record['id']}", provenance=record["provenance"], origin=ORIGINS[record["origin"]])
+    _energies(record)
+    shown_cell = record
+    if record.get("original") and st.toggle("Show the cell as sampled, before relaxing", key=f"original-{record['id']}"):
+        shown_cell = record["original"]
+    name = f"candidate-{record['id']}-{'sampled' if shown_cell is not record else 'final'}"
+    show_structure(structure_from_record(shown_cell), key=name, provenance=record["provenance"], origin=ORIGINS[record["origin"]])
     with st.expander(f"All {len(candidates)} candidates"):
         st.dataframe([_row(place, r) for place, r in enumerate(candidates, start=1)], hide_index=True, width="stretch")
     paths = {t["label"]: t["frames"] for t in job.trajectories}
@@ -78,13 +84,65 @@ def show_results(job: Job, reference: Any = None) -> None:
             crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
 
 
+def ranking_words(candidates: list[dict[str, Any]]) -> str:
+    """By what the candidates are ranked, and how far that can be trusted."""
+    score = candidates[0]["score"]
+    if score["unit"] != "eV/atom":
+        return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
+    words = f"Ranked by {score['name']}, a machine-learning estimate; cells that were not relaxed come last."
+    error = measured_error("chgnet")
+    if error:
+        words += (
+            f" On {error['n']} hypothetical crystals it was not trained on, its energy above the hull was off by {error['mae_ev']:.2f} eV/atom on "
+            f"average (bias {error['bias_ev']:+.2f}, spread {error['spread_ev']:.2f})."
+        )
+    return words
+
+
+def _energies(record: dict[str, Any]) -> None:
+    """Energy, hull and products of one candidate, and what relaxing did to it."""
+    told = record.get("relaxation", {})
+    if "error" in told:
+        st.warning(plain(f"Not relaxed, shown as sampled. {told['error']}"))
+    energies = record.get("energies")
+    if not energies:
+        return
+    columns = st.columns(3)
+    columns[0].metric("Energy (ML estimate)", f"{energies['energy_per_atom_ev']:.3f} eV/atom")
+    if energies["e_above_hull_ev"] is None:
+        columns[1].caption(plain(energies["note"]))
+    else:
+        products = " + ".join(f"{100 * share:.0f} % {name}" for name, share in energies["decomposition"].items())
+        columns[1].metric(
+            "Above the hull (ML estimate)", _above_hull(energies), help=plain(f"Against {products} (shares of the atoms), the best known.")
+        )
+    if told:
+        columns[2].metric("Atoms moved", f"{told['displacement_angstrom']:.2f} Å", help=plain(f"{told['status']} {told['n_steps']} steps."))
+        if not told["converged"]:
+            st.caption(plain(told["status"]))
+
+
+def _above_hull(energies: dict[str, Any]) -> str:
+    error = energies["e_above_hull_error_ev"]
+    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.2f}" if error is not None else "") + " eV/atom"
+
+
+def _member(place: int, record: dict[str, Any]) -> str:
+    energy = f", {record['energies']['energy_per_atom_ev']:.3f} eV/atom" if "energies" in record else ""
+    return f"{place}: {ORIGINS[record['origin']]}, {record['density']:.3f} g/cm³{energy}"
+
+
 def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
     best = group[0]
     origins = ", ".join(dict.fromkeys(SHORT[r["origin"]] for r in group))
     mark = "" if best["validity"]["plausible"] else " · implausible"
+    mark += " · not relaxed" if "error" in best.get("relaxation", {}) else ""
+    energies = best.get("energies")
+    known = bool(energies) and energies["e_above_hull_ev"] is not None
+    middle = f"hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if known else f"{best['density']:.2f} g/cm³"
     return {
         "scene": build_scene(structure_from_record(best)), "title": f"{place}. {_group(best)}  ×{len(group)}",
-        "caption": f"Z = {best['z']} · {best['density']:.2f} g/cm³ · {origins}{mark}",
+        "caption": f"Z = {best['z']} · {middle} · {origins}{mark}",
     }  # fmt: skip
 
 
@@ -93,10 +151,16 @@ def _group(record: dict[str, Any]) -> str:
 
 
 def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
-    row = {
-        "rank": place, "space group": _group(record), "Z": record["z"], "consensus (cluster size)": record["score"]["value"],
-        "density (g/cm³)": round(record["density"], 2), "origin": ORIGINS[record["origin"]],
-        "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
+    energies = record.get("energies") or {}
+    row = {"rank": place, "space group": _group(record), "Z": record["z"]}
+    if "energies" in record or "relaxation" in record:
+        row |= {
+            "energy (eV/atom)": energies.get("energy_per_atom_ev"), "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
+            "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
+        }  # fmt: skip
+    row |= {
+        "consensus (cluster size)": record.get("n_alike", record["score"]["value"]), "density (g/cm³)": round(record["density"], 2),
+        "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
     }  # fmt: skip
     if "reference" in record:
         row["matches reference"] = "yes" if record["reference"]["matches"] else "no"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields
 from typing import Any
 
 from crystal_core.jobs.queue import Job
 from crystal_core.records import crystals_of, rank_key, zip_run
+from crystal_core.requests import StructurePredictionRequest
 
+USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds")  # written only where they differ from the default
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
 
 WORDS = {
@@ -31,7 +34,7 @@ def summary(job: Job) -> str:
 
 
 def zip_of(job: Job) -> bytes:
-    """CIF of each candidate, all as extended XYZ, the run as JSON, and the paths that were kept."""
+    """CIF of each candidate, all as extended XYZ, the cells before relaxing, the run as JSON, and the paths that were kept."""
     return zip_run(crystals_of(job.result or {}), job.result or {}, job.trajectories)
 
 
@@ -48,6 +51,8 @@ def as_command(job: Job) -> str:
     parts += ["--cell"] if asked.get("exact_cell") else ["--z", ",".join(map(str, asked["z"]))] if asked.get("z") else []
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    parts += ["--relax"] if asked.get("relax") else []
+    parts += ["--rank", "energy"] if asked.get("rank") == "energy" else []
     parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
     return shlex.join([*parts, "--out", "results"])
 
@@ -55,7 +60,8 @@ def as_command(job: Job) -> str:
 def as_python(job: Job) -> str:
     """The call in Python."""
     kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
-    arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in ("keep_trajectory", "device", "rank"))
+    unsaid = {f.name: f.default for f in fields(StructurePredictionRequest) if f.name in USUAL}
+    arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
     return (
         "from crystal_core import StructurePredictionRequest\n"
         "from crystal_core.workflows.predict_structure import run\n\n"

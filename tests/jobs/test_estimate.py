@@ -24,3 +24,8 @@ def test_larger_cells_take_longer_than_in_proportion():
 def test_nothing_is_foretold_from_other_settings_or_unfinished_runs():
     assert estimate_seconds(ASKED, [job(10.0, sampler="em"), job(10.0, state="partial")]) is None
     assert estimate_seconds(ASKED | {"formula": "Xx"}, [job(10.0)]) is None
+    assert estimate_seconds(ASKED | {"relax": True}, [job(10.0)]) is None
+
+
+def test_a_run_of_before_relaxing_existed_counts_as_not_relaxed():
+    assert estimate_seconds(ASKED | {"relax": False}, [job(10.0)]) == pytest.approx(10.0)

@@ -8,6 +8,8 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of
+from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.runs import as_command, as_python
 
@@ -144,3 +146,30 @@ def test_an_entry_that_no_run_can_hold_refuses_nothing_else():
     assert "elsewhere" in at.error[0].value and "![" not in at.error[0].value and not at.exception
     at.text_area(key="formulas").set_value(",".join(f"Si{n}O{n + 1}" for n in range(1, 30))).run()
     assert "29 formulas" in at.error[0].value and not at.exception
+
+
+@pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
+def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
+    request = StructurePredictionRequest(
+        formula="NaCl", z=(1,), n_samples=2, model="prototype", start="prototype", seed=5, rank="energy", relax=True, device="cpu"
+    )
+    queue = JobQueue()
+    queue.submit("predict-structure", to_json(request))
+    job = queue.take()
+    run_job(queue, job, RUNNERS)
+    at = page("predict_structure")
+    assert at.toggle(key="relax").value is True
+    at.query_params["job"] = job.id
+    at.run()
+    assert not at.exception
+    assert any(r"Ranked by energy \(CHGNet" in caption.value for caption in at.caption)
+    assert {"Energy (ML estimate)", "Above the hull (ML estimate)", "Atoms moved"} <= {metric.label for metric in at.metric}
+    (original,) = [toggle for toggle in at.toggle if toggle.key.startswith("original-")]
+    original.set_value(True).run()
+    assert not at.exception
+    table = at.dataframe[-1].value
+    assert "above hull (eV/atom, ML estimate)" in table.columns and table["energy (eV/atom)"].is_monotonic_increasing
+    assert "--relax --rank energy" in as_command(job) and "rank='energy'" in as_python(job) and "relax=True" in as_python(job)
+    assert "relax" not in as_command(
+        JobQueue().get(JobQueue().submit("predict-structure", {**to_json(request), "relax": False, "rank": "consensus"}))
+    )
