@@ -7,8 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.records import crystals_of
 from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.runs import as_command, as_python
