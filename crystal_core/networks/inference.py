@@ -73,12 +73,13 @@ class FastPairNetwork:
 
     Args:
         network: the weights; copied and folded, later changes are not seen.
-        atomic_numbers, n_atoms: compositions of the crystals, atoms concatenated.
+        atomic_numbers, n_atoms: compositions of the crystals, atoms concatenated; ``atomic_numbers`` is None for de novo
+            models, which get the types of the moment with every call.
         dtype: float32 (exact) or bfloat16 for the edge stream.
     """
 
     def __init__(
-        self, network: PairNetwork, atomic_numbers: Tensor, n_atoms: Tensor, dtype: torch.dtype = torch.float32,
+        self, network: PairNetwork, atomic_numbers: Tensor | None, n_atoms: Tensor, dtype: torch.dtype = torch.float32,
         *, onednn: bool | None = None,
     ) -> None:  # fmt: skip
         self.network = network
@@ -89,22 +90,22 @@ class FastPairNetwork:
         onednn = cpu and (use_onednn() if onednn is None else onednn)
         with torch.inference_mode():
             self.layers = [_fold(layer, network, dtype, onednn=onednn) for layer in network.layers]
-            self.embedding = network.node_embedding(atomic_numbers)
+            self.embedding = None if atomic_numbers is None else network.node_embedding(atomic_numbers)
             self.chunks = list(_chunks(n_atoms, MAX_EDGES if cpu else 1 << 22))
 
     @torch.inference_mode()
-    def __call__(self, t: float, frac_coords: Tensor, velocity: Tensor, lattice: Tensor) -> tuple[Tensor, Tensor]:
-        """Velocity prediction (atoms, 3) and lattice prediction (crystals, 6) at one time for all crystals."""
+    def __call__(self, t: float, frac_coords: Tensor, velocity: Tensor, lattice: Tensor, species: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Velocity (atoms, 3), lattice (crystals, 6) and, if any, type outputs at one time for all crystals."""
+        embedding = self.embedding if species is None else self.network.node_embedding(species)
+        assert embedding is not None
         time = self.network.time_features(torch.full((1,), t, device=self.device))
         outputs = [
-            self._chunk(time, frac_coords[atoms], velocity[atoms], self.embedding[atoms], lattice[crystals], packing)
+            self._chunk(time, frac_coords[atoms], velocity[atoms], embedding[atoms], lattice[crystals], packing)
             for packing, crystals, atoms, _ in self.chunks
         ]
-        return torch.cat([v for v, _ in outputs]), torch.cat([lat for _, lat in outputs])
+        return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
 
-    def _chunk(
-        self, time: Tensor, frac_coords: Tensor, velocity: Tensor, embedding: Tensor, lattice: Tensor, packing: Packing
-    ) -> tuple[Tensor, Tensor]:
+    def _chunk(self, time: Tensor, frac_coords: Tensor, velocity: Tensor, embedding: Tensor, lattice: Tensor, packing: Packing) -> tuple[Tensor, ...]:
         network, hidden, index = self.network, self.config.hidden_dim, packing.crystal_index
         half, n_atoms = packing.pair_i.shape[0], index.shape[0]
         weight = network.atom_latent_emb.weight
@@ -136,7 +137,8 @@ class FastPairNetwork:
             z = z + layer.node_out(functional.silu(node, inplace=True).to(self.dtype)).float()
         z = functional.layer_norm(z, (hidden,), network.final_layer_norm.weight, network.final_layer_norm.bias)
         out_v = centre(network.out_v(z), index, packing.n_crystals)
-        return out_v, network.out_l(mean_per_crystal(z, index, packing.n_crystals))
+        out_l = network.out_l(mean_per_crystal(z, index, packing.n_crystals))
+        return (out_v, out_l, network.out_h(z)) if self.config.n_type_outputs else (out_v, out_l)
 
 
 def _fold(layer: torch.nn.Module, network: PairNetwork, dtype: torch.dtype, *, onednn: bool) -> _Layer:

@@ -31,6 +31,7 @@ class PairNetworkConfig:
 
     Attributes:
         n_types: rows of the embedding table; CSP uses the atomic number as index (0 is unused).
+        n_type_inputs: width of noisy type vectors, which take a linear map instead of the table; 0 for whole types.
         n_type_outputs: width of the atom-type head of de novo models; 0 for structure prediction.
     """
 
@@ -40,6 +41,7 @@ class PairNetworkConfig:
     time_dim: int = 256
     lattice_dim: int = 6
     n_types: int = 101
+    n_type_inputs: int = 0
     n_type_outputs: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +70,10 @@ class PairNetwork(nn.Module):
         super().__init__()
         self.config = config
         hidden = config.hidden_dim
-        self.node_embedding = nn.Embedding(config.n_types, hidden)
+        if config.n_type_inputs:
+            self.node_embedding: nn.Module = nn.Linear(config.n_type_inputs, hidden, bias=False)
+        else:
+            self.node_embedding = nn.Embedding(config.n_types, hidden)
         self.atom_latent_emb = nn.Linear(hidden + config.time_dim, hidden)
         self.time_emb = nn.Module()
         self.time_emb.register_buffer("weight", torch.randn(config.time_dim // 2, 1))
@@ -89,7 +94,7 @@ class PairNetwork(nn.Module):
         t: Float[Tensor, "crystals"],
         frac_coords: Float[Tensor, "atoms 3"],
         velocity: Float[Tensor, "atoms 3"],
-        species: Int[Tensor, "atoms"],
+        species: Int[Tensor, "atoms"] | Float[Tensor, "atoms n_type_inputs"],
         lattice: Float[Tensor, "crystals 6"],
         packing: Packing,
     ) -> tuple[Tensor, ...]:

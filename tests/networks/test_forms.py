@@ -57,6 +57,23 @@ def test_inference_form_equals_the_plain_form(case, onednn, dtype, tolerance):
         torch.testing.assert_close(a, b.detach(), atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.parametrize("width", [0, 7])
+def test_all_forms_agree_on_types_that_diffuse(case, width, monkeypatch):
+    """De novo: whole types or noisy vectors come in with every call, and type outputs go out."""
+    _, n_atoms, f, u, h, lattice = case
+    network = PairNetwork(PairNetworkConfig(hidden_dim=32, n_layers=2, n_frequencies=16, n_type_inputs=width, n_type_outputs=width or 100))
+    species = torch.randn(len(h), width) if width else h
+    t = torch.full((len(COUNTS),), 0.3)
+    plain = reference_forward(network, t, f, u, species, lattice, pack(n_atoms))
+    packed = network(t, f, u, species, lattice, pack(n_atoms))
+    monkeypatch.setattr("crystal_core.networks.inference.MAX_EDGES", 13)
+    fast = FastPairNetwork(network, None, n_atoms)(0.3, f, u, lattice, species)
+    assert plain[2].shape == (len(h), width or 100)
+    for a, b, c in zip(plain, packed, fast, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(a.detach(), c, atol=1e-4, rtol=1e-4)
+
+
 def test_inference_in_chunks_changes_nothing(case, monkeypatch):
     network, n_atoms, f, u, h, lattice = case
     whole = FastPairNetwork(network, h, n_atoms)(0.3, f, u, lattice)

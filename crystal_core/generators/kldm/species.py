@@ -1,0 +1,305 @@
+"""Atom types that diffuse with the crystal: KLDM's three options for de novo generation.
+
+"one-hot" (C): variance-preserving noise on one-hot vectors. "analog-bits" (C-AB): the same on seven bits of ±1, most
+significant first. "masking" (D): types are hidden and revealed. Type index = atomic number - 1, 100 types; the mask is
+index 100. All options share one face, so the sampler and the loss do not ask which one is at work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from crystal_core.geometry import mean_per_crystal
+from crystal_core.sampling import absorbing
+from crystal_core.sampling import variance_preserving as vp
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from crystal_core.generators.kldm.process import ProcessConfig
+    from crystal_core.networks.packing import Packing
+
+N_TYPES = 100
+N_BITS = 7
+MIN_SQUARED_SCORE = 1e-8
+SURE = 1e-6  # a predicted bit is never taken for certain
+
+
+@dataclass(frozen=True)
+class NoisySpecies:
+    """Types at a time t, as the network sees them, with what it shall predict.
+
+    Attributes:
+        value: (atoms, width) float, or (atoms,) tokens. target: of the same kind, clean (or the noise).
+        weight: (atoms,) of the loss; None where all count alike.
+    """
+
+    value: Tensor
+    target: Tensor
+    weight: Tensor | None = None
+
+
+class SpeciesProcess(ABC):
+    """One option: encode, forward process, loss, reverse steps, decode.
+
+    Attributes:
+        network_sizes: PairNetworkConfig fields this option asks for.
+        has_score: whether a corrector can move the types.
+        allowed: (100,) True where a type may appear when sampling; None where all may.
+    """
+
+    network_sizes: dict[str, int]
+    has_score: bool
+    allowed: Bool[Tensor, "types"] | None = None
+
+    @abstractmethod
+    def encode(self, atomic_numbers: Int[Tensor, "atoms"]) -> Tensor:
+        """Clean types as the state holds them."""
+
+    @abstractmethod
+    def noisy(self, atomic_numbers: Int[Tensor, "atoms"], t: Float[Tensor, "atoms"], rng: torch.Generator) -> NoisySpecies:
+        """Draw the forward process, one time per atom."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, noisy: NoisySpecies) -> Tensor:
+        """The published loss of this option."""
+
+    @abstractmethod
+    def initial(self, n_atoms: int, rng: torch.Generator) -> Tensor:
+        """The prior."""
+
+    @abstractmethod
+    def step(self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> Tensor:
+        """One reverse step; ``sampler`` is em, exp-em, ode or predictor."""
+
+    def correct(self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator) -> Tensor:
+        """One corrector step at time t; only for options that have a score."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def likely(self, value: Tensor, output: Tensor, t: float) -> Int[Tensor, "atoms"]:
+        """Atomic numbers the network now thinks most likely, for pictures on the way."""
+
+    @abstractmethod
+    def finish(self, value: Tensor, output: Tensor) -> Tensor:
+        """The state after the last step, made decodable."""
+
+    @abstractmethod
+    def decode(self, value: Tensor) -> Int[Tensor, "atoms"]:
+        """Atomic numbers of a finished state."""
+
+
+class ContinuousSpecies(SpeciesProcess):
+    """What one-hot vectors and analog bits share: the variance-preserving diffusion of real vectors.
+
+    Args:
+        target: "x0" or "eps". scale: length of a clean entry.
+    """
+
+    width: int
+    has_score = True
+
+    def __init__(self, target: str = "x0", scale: float = 1.0) -> None:
+        self.target, self.scale = target, scale
+        self.network_sizes = {"n_type_inputs": self.width, "n_type_outputs": self.width}
+
+    @abstractmethod
+    def project(self, x0: Float[Tensor, "atoms width"], allowed: Bool[Tensor, "types"]) -> Tensor:
+        """The nearest prediction (unit scale) that knows only allowed types."""
+
+    def noisy(self, atomic_numbers: Tensor, t: Tensor, rng: torch.Generator) -> NoisySpecies:
+        clean = self.encode(atomic_numbers)
+        noise = torch.randn(clean.shape, generator=rng, device=clean.device)
+        return NoisySpecies(vp.add_noise(clean, t, noise), clean if self.target == "x0" else noise)
+
+    def loss(self, output: Tensor, noisy: NoisySpecies) -> Tensor:
+        return functional.mse_loss(output.float(), noisy.target)
+
+    def initial(self, n_atoms: int, rng: torch.Generator) -> Tensor:
+        return torch.randn((n_atoms, self.width), generator=rng, device=rng.device)
+
+    def predicted(self, value: Tensor, output: Tensor, t: float) -> Tensor:
+        """The predicted clean vectors, projected onto the allowed types where some are excluded."""
+        alpha, sigma = vp.alpha_sigma(_time(t, value))
+        clean = output if self.target == "x0" else (value - sigma * output) / alpha
+        return clean if self.allowed is None else self.scale * self.project(clean / self.scale, self.allowed)
+
+    def score(self, value: Tensor, output: Tensor, t: float) -> Tensor:
+        """Gradient of log p at the noisy vectors."""
+        return vp.score(self.predicted(value, output, t), value, _time(t, value), "x0")
+
+    def step(self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> Tensor:
+        score, now, then = self.score(value, output, t), _time(t, value), _time(t_next, value)
+        match sampler:
+            case "predictor":
+                return vp.step_ddim(value, score, now, then)
+            case "ode":
+                return vp.step_euler(value, score, now, then, None)
+            case "exp-em":
+                return vp.step_exponential(value, score, now, then, _normal(value, rng))
+            case _:
+                return vp.step_euler(value, score, now, then, _normal(value, rng))
+
+    def correct(self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator) -> Tensor:
+        score = self.score(value, output, t)
+        square = mean_per_crystal((score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals)
+        # one strength per crystal, spread over its atoms: per-crystal numbers on per-atom arrays are a shape error
+        delta = (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
+        return value + delta * score + torch.sqrt(2.0 * delta) * _normal(value, rng)
+
+    def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
+        return self.decode(self.predicted(value, output, t))
+
+    def finish(self, value: Tensor, output: Tensor) -> Tensor:
+        del output  # the state decodes as it is
+        return value
+
+
+class OneHotSpecies(ContinuousSpecies):
+    """Option C: one-hot vectors of 100 entries."""
+
+    width = N_TYPES
+
+    def encode(self, atomic_numbers: Tensor) -> Tensor:
+        return self.scale * functional.one_hot(atomic_numbers - 1, N_TYPES).float()
+
+    def project(self, x0: Tensor, allowed: Tensor) -> Tensor:
+        """Onto the simplex of the allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1, and 0 for every other type."""
+        chosen = x0[:, allowed]
+        ordered = chosen.sort(dim=-1, descending=True).values
+        rank = torch.arange(1, ordered.shape[-1] + 1, device=x0.device)
+        excess = (ordered.cumsum(-1) - 1.0) / rank
+        support = (ordered > excess).sum(-1, keepdim=True).clamp(min=1)
+        projected = torch.zeros_like(x0)
+        projected[:, allowed] = (chosen - excess.gather(-1, support - 1)).clamp(min=0.0)
+        return projected
+
+    def decode(self, value: Tensor) -> Tensor:
+        if self.allowed is not None:
+            value = value.masked_fill(~self.allowed, -torch.inf)
+        return value.argmax(-1) + 1
+
+
+class AnalogBitsSpecies(ContinuousSpecies):
+    """Option C-AB: the type index as seven bits of ±1. Always predicts the clean bits.
+
+    Args:
+        clamp: keep the predicted bits within ±1 while sampling.
+    """
+
+    width = N_BITS
+
+    def __init__(self, scale: float = 1.0, *, clamp: bool = False) -> None:
+        super().__init__("x0", scale)
+        self.clamp = clamp
+
+    def encode(self, atomic_numbers: Tensor) -> Tensor:
+        return self.scale * _codes(atomic_numbers.device)[atomic_numbers - 1]
+
+    def predicted(self, value: Tensor, output: Tensor, t: float) -> Tensor:
+        clean = super().predicted(value, output, t)
+        return clean.clamp(-self.scale, self.scale) if self.clamp else clean
+
+    def project(self, x0: Tensor, allowed: Tensor) -> Tensor:
+        """The mean allowed code: each weighted by its probability if the predicted bits were means of independent bits."""
+        codes = _codes(x0.device)[allowed]
+        up = (0.5 * (1.0 + x0)).clamp(SURE, 1.0 - SURE)
+        log_weight = torch.log(up) @ (codes > 0).float().T + torch.log1p(-up) @ (codes < 0).float().T
+        return torch.softmax(log_weight, dim=-1) @ codes
+
+    def decode(self, value: Tensor) -> Tensor:
+        # 28 of the 128 codes are no type: the nearest code that is one, which for valid codes is the threshold at 0
+        likeness = value @ _codes(value.device).T
+        if self.allowed is not None:
+            likeness = likeness.masked_fill(~self.allowed, -torch.inf)
+        return likeness.argmax(-1) + 1
+
+
+class MaskedSpecies(SpeciesProcess):
+    """Option D: tokens that are hidden and revealed.
+
+    Args:
+        simple_weight: count every hidden atom's cross entropy alike, instead of with its weight in the likelihood bound.
+    """
+
+    has_score = False
+
+    def __init__(self, schedule: absorbing.MaskSchedule, *, simple_weight: bool = False) -> None:
+        self.schedule, self.simple_weight = schedule, simple_weight
+        self.network_sizes = {"n_types": N_TYPES + 1, "n_type_outputs": N_TYPES}
+
+    def encode(self, atomic_numbers: Tensor) -> Tensor:
+        return atomic_numbers - 1
+
+    def noisy(self, atomic_numbers: Tensor, t: Tensor, rng: torch.Generator) -> NoisySpecies:
+        clean = self.encode(atomic_numbers)
+        value = absorbing.hide(clean, t, N_TYPES, self.schedule, torch.rand(t.shape, generator=rng, device=t.device))
+        weight = torch.ones_like(t) if self.simple_weight else self.schedule.loss_weight(t)
+        return NoisySpecies(value, clean, weight * absorbing.is_hidden(value, N_TYPES))
+
+    def loss(self, output: Tensor, noisy: NoisySpecies) -> Tensor:
+        """Weighted cross entropy of the hidden atoms, averaged over all atoms."""
+        assert noisy.weight is not None
+        return (noisy.weight * functional.cross_entropy(output.float(), noisy.target, reduction="none")).mean()
+
+    def initial(self, n_atoms: int, rng: torch.Generator) -> Tensor:
+        return torch.full((n_atoms,), N_TYPES, device=rng.device)
+
+    def step(self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> Tensor:
+        del sampler  # there is one reverse step for all of them
+        return absorbing.reveal(value, self._logits(output), t, t_next, self.schedule, rng)
+
+    def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
+        del t  # logits mean the same at all times
+        return absorbing.fill(value, self._logits(output)) + 1
+
+    def finish(self, value: Tensor, output: Tensor) -> Tensor:
+        return absorbing.fill(value, self._logits(output))
+
+    def decode(self, value: Tensor) -> Tensor:
+        return value + 1
+
+    def _logits(self, output: Tensor) -> Tensor:
+        return output if self.allowed is None else output.masked_fill(~self.allowed, -torch.inf)
+
+
+def species_process(config: ProcessConfig) -> SpeciesProcess | None:
+    """The option a process configuration names; None where the types are given."""
+    match config.species:
+        case "one-hot":
+            return OneHotSpecies(config.species_target, config.species_scale)
+        case "analog-bits":
+            return AnalogBitsSpecies(config.species_scale, clamp=config.clamp_bits)
+        case "masking":
+            schedule = absorbing.MaskSchedule(name=config.mask_schedule, power=config.mask_power)
+            return MaskedSpecies(schedule, simple_weight=config.mask_weight == "simple")
+        case _:
+            return None
+
+
+def allowed_types(atomic_numbers: tuple[int, ...], device: torch.device | str) -> Bool[Tensor, "types"]:
+    """(100,) True at the types of these elements."""
+    allowed = torch.zeros(N_TYPES, dtype=torch.bool, device=device)
+    allowed[torch.tensor(atomic_numbers, device=device) - 1] = True
+    return allowed
+
+
+def _codes(device: torch.device) -> Tensor:
+    """(100, 7) the bits of every type index, most significant first, ±1."""
+    index = torch.arange(N_TYPES, device=device)
+    places = torch.arange(N_BITS - 1, -1, -1, device=device)
+    return 2.0 * ((index.unsqueeze(-1) >> places) & 1).float() - 1.0
+
+
+def _normal(like: Tensor, rng: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
+
+
+def _time(t: float, like: Tensor) -> Tensor:
+    return torch.tensor(t, device=like.device, dtype=torch.float32)

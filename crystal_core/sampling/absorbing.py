@@ -1,0 +1,95 @@
+"""Masking (absorbing) diffusion of tokens: a token is either itself or hidden, and is revealed once on the way back.
+
+Shi et al. 2024 (MD4) and Sahoo et al. 2024 (MDLM), as KLDM uses it for atom types. a(t) is the probability that a token
+is *not* hidden at time t; t runs from 0 (data) to 1 (all hidden). Tokens are 0..V-1 and V is the mask.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from crystal_core.requests import check_choice
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+EPSILON = 1e-4  # a(0) = 1 - EPSILON and a(1) = EPSILON: the loss weight stays finite at t = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskSchedule:
+    """a(t) = (1 - 2 e) A(t) + e.
+
+    Attributes:
+        name: "linear" A = 1 - t, "cosine" A = 1 - cos(pi/2 (1 - t)), "poly" A = 1 - t^power.
+    """
+
+    name: str = "linear"
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_choice("mask schedule", self.name, ("linear", "cosine", "poly"))
+
+    def kept(self, t: Tensor) -> Tensor:
+        """a(t), the probability that a token is not hidden."""
+        match self.name:
+            case "linear":
+                part = 1.0 - t
+            case "cosine":
+                part = 1.0 - torch.cos(0.5 * math.pi * (1.0 - t))
+            case _:
+                part = 1.0 - t**self.power
+        return (1.0 - 2.0 * EPSILON) * part + EPSILON
+
+    def kept_rate(self, t: Tensor) -> Tensor:
+        """a'(t), never positive."""
+        match self.name:
+            case "linear":
+                rate = -torch.ones_like(t)
+            case "cosine":
+                rate = -0.5 * math.pi * torch.sin(0.5 * math.pi * (1.0 - t))
+            case _:
+                rate = -self.power * t ** (self.power - 1.0)
+        return (1.0 - 2.0 * EPSILON) * rate
+
+    def loss_weight(self, t: Tensor) -> Tensor:
+        """-a'/(1 - a): the weight of a hidden token's cross entropy in the likelihood bound."""
+        return -self.kept_rate(t) / (1.0 - self.kept(t))
+
+
+def hide(tokens: Int[Tensor, "tokens"], t: Float[Tensor, "tokens"], mask: int, schedule: MaskSchedule, uniform: Tensor) -> Tensor:
+    """The forward process at t: each token on its own becomes ``mask`` with probability 1 - a(t).
+
+    Args:
+        uniform: (tokens,) numbers in [0, 1). The same numbers at all times give one consistent path.
+    """
+    return torch.where(uniform < schedule.kept(t), tokens, torch.full_like(tokens, mask))
+
+
+def reveal(
+    tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"], t: float, t_next: float, schedule: MaskSchedule, rng: torch.Generator
+) -> Tensor:
+    """One reverse step: a hidden token is revealed with probability (a(t') - a(t)) / (1 - a(t)), drawn from softmax(logits).
+
+    Revealed tokens stay. Types with logit -inf are never drawn.
+    """
+    now, then = schedule.kept(torch.tensor([t, t_next], dtype=torch.float64)).tolist()
+    chance = (then - now) / (1.0 - now)
+    uniform = torch.rand(tokens.shape, generator=rng, device=tokens.device)
+    drawn = torch.multinomial(torch.softmax(logits.float(), dim=-1), 1, generator=rng).squeeze(-1)
+    return torch.where(is_hidden(tokens, logits.shape[-1]) & (uniform < chance), drawn, tokens)
+
+
+def fill(tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"]) -> Tensor:
+    """What is still hidden takes its most likely type: after the last step no mask is left."""
+    return torch.where(is_hidden(tokens, logits.shape[-1]), logits.argmax(-1), tokens)
+
+
+def is_hidden(tokens: Int[Tensor, "tokens"], mask: int) -> Bool[Tensor, "tokens"]:
+    """Which tokens are the mask."""
+    return tokens == mask

@@ -1,0 +1,66 @@
+"""Masking diffusion: forward marginals against simulation, the reverse step's path, no mask left at the end."""
+
+import math
+
+import pytest
+import torch
+
+from crystal_core.errors import RequestError
+from crystal_core.sampling.absorbing import EPSILON, MaskSchedule, fill, hide, reveal
+
+SCHEDULES = [MaskSchedule(name="linear"), MaskSchedule(name="cosine"), MaskSchedule(name="poly", power=3.0)]
+MASK = 3
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
+def test_schedules_start_clean_end_hidden_and_their_slope_is_their_derivative(schedule):
+    ends = schedule.kept(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(ends, torch.tensor([1 - EPSILON, EPSILON], dtype=torch.float64))
+    t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
+    numeric = (schedule.kept(t + 1e-6) - schedule.kept(t - 1e-6)) / 2e-6
+    torch.testing.assert_close(schedule.kept_rate(t), numeric, atol=1e-6, rtol=1e-6)
+    assert (schedule.loss_weight(t) > 0).all() and torch.isfinite(schedule.loss_weight(torch.tensor([0.0, 1.0]))).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
+def test_the_marginal_is_that_of_hiding_step_by_step(schedule):
+    """Simulated: in each small step a token still shown is hidden with the probability 1 - a(t')/a(t)."""
+    generator = torch.Generator().manual_seed(0)
+    n, times = 40_000, torch.linspace(0.0, 0.6, 61, dtype=torch.float64)
+    shown = torch.rand(n, generator=generator) < schedule.kept(times[:1])
+    for t, t_next in zip(times[:-1], times[1:], strict=True):
+        shown &= torch.rand(n, generator=generator) < schedule.kept(t_next) / schedule.kept(t)
+    direct = hide(torch.zeros(n, dtype=torch.long), torch.full((n,), 0.6), MASK, schedule, torch.rand(n, generator=generator))
+    expected = float(schedule.kept(torch.tensor(0.6)))
+    tolerance = 4 * math.sqrt(expected * (1 - expected) / n)
+    assert float(shown.double().mean()) == pytest.approx(expected, abs=tolerance)
+    assert float((direct != MASK).double().mean()) == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
+def test_the_reverse_path_has_the_forward_marginals_and_the_right_types(schedule):
+    n, rng = 20_000, torch.Generator().manual_seed(1)
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.2])).expand(n, 3)
+    tokens = torch.full((n,), MASK)
+    times = torch.linspace(1.0, 0.0, 41).tolist()
+    for t, t_next in zip(times[:-1], times[1:], strict=True):
+        before = tokens
+        tokens = reveal(tokens, logits, t, t_next, schedule, rng)
+        assert torch.equal(tokens[before != MASK], before[before != MASK])  # revealed tokens stay
+        expected = float(schedule.kept(torch.tensor(t_next)))
+        assert float((tokens != MASK).double().mean()) == pytest.approx(expected, abs=0.02)
+    shares = torch.bincount(tokens, minlength=4)[:3] / n
+    torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.02, rtol=0)
+    filled = fill(tokens, logits)
+    assert (filled != MASK).all()
+
+
+def test_excluded_types_are_never_drawn():
+    logits = torch.tensor([5.0, -torch.inf, 0.0]).expand(5000, 3)
+    tokens = reveal(torch.full((5000,), MASK), logits, 1.0, 0.0, SCHEDULES[0], torch.Generator().manual_seed(0))
+    assert set(fill(tokens, logits).tolist()) == {0, 2}
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(RequestError, match="choose one of"):
+        MaskSchedule(name="sigmoid")
