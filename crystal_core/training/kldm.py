@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from torch.nn import functional
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.process import ProcessConfig, noisy_state
+from crystal_core.generators.kldm.species import species_process
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+from crystal_core.requests import check_choice
 from crystal_core.training.data import Batch, PreparedCrystals, epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig, Trainer
 from crystal_core.training.kldm_match import match_rate
@@ -33,6 +36,9 @@ class KldmTraining:
     """A training configuration file: which data, which sizes, which process, how to optimise.
 
     Attributes:
+        task: "csp" (structure prediction: the types are given) or "dng" (de novo generation: ``process.species`` says how
+            they diffuse, and sets the network's type input and output).
+        type_weight: factor on the loss of the types; the mean of the terms is what falls.
         data: prepared file; ``--data`` overrides it.
         init_from: checkpoint whose EMA weights start the run, or "".
         validation_rows: fixed random rows of the validation split for the loss.
@@ -43,6 +49,7 @@ class KldmTraining:
 
     name: str
     task: str = "csp"
+    type_weight: float = 1.0
     data: str = ""
     init_from: str = ""
     validation_rows: int = 2048
@@ -53,6 +60,16 @@ class KldmTraining:
     network: PairNetworkConfig = field(default_factory=PairNetworkConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.task, ("csp", "dng"))
+        if (self.task == "dng") != (self.process.species != "fixed"):
+            raise RequestError("Task 'dng' needs [process] species = one-hot, analog-bits or masking; task 'csp' needs it fixed.")
+        if self.task == "dng" and self.match_rows:
+            raise RequestError("A match rate needs given compositions: leave out match_rows for task 'dng'.")
+        species = species_process(self.process)
+        if species is not None:
+            object.__setattr__(self, "network", replace(self.network, **species.network_sizes))
 
 
 def read_config(path: Path) -> KldmTraining:
@@ -77,17 +94,30 @@ def read_config(path: Path) -> KldmTraining:
 
 
 def kldm_loss(
-    network: torch.nn.Module, batch: Batch, generator: torch.Generator, codec: LatticeCodec, process: ProcessConfig
+    network: torch.nn.Module, batch: Batch, generator: torch.Generator, codec: LatticeCodec, process: ProcessConfig, type_weight: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """(L_v + L_l) / 2: plain mean squared errors over atoms × 3 and crystals × 6, one time per crystal in (0.001, 1]."""
+    """The mean of the terms present, one time per crystal in (0.001, 1].
+
+    L_v and L_l are plain mean squared errors over atoms × 3 and crystals × 6; L_h is that of the types' option, times
+    ``type_weight`` (see :mod:`crystal_core.generators.kldm.species`).
+    """
     packing = pack(batch.n_atoms)
     t = T_MIN + (1 - T_MIN) * (1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device))
     lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
     state = noisy_state(batch.frac_coords, lattice, t, packing, process, generator)
-    velocity, cell = network(t, state.frac_coords, state.velocity, batch.atomic_numbers, state.lattice, packing)
+    species = species_process(process)
+    if species is None:
+        velocity, cell = network(t, state.frac_coords, state.velocity, batch.atomic_numbers, state.lattice, packing)
+    else:
+        types = species.noisy(batch.atomic_numbers, t[packing.crystal_index], generator)
+        velocity, cell, output = network(t, state.frac_coords, state.velocity, types.value, state.lattice, packing)
     loss_v = functional.mse_loss(velocity.float(), state.velocity_target)
     loss_l = functional.mse_loss(cell.float(), state.lattice_target)
-    return 0.5 * (loss_v + loss_l), {"loss_v": loss_v.detach(), "loss_l": loss_l.detach()}
+    parts = {"loss_v": loss_v.detach(), "loss_l": loss_l.detach()}
+    if species is None:
+        return 0.5 * (loss_v + loss_l), parts
+    loss_h = species.loss(output, types)
+    return (loss_v + loss_l + type_weight * loss_h) / 3.0, parts | {"loss_h": loss_h.detach()}
 
 
 @torch.no_grad()
@@ -97,14 +127,20 @@ def validation_loss(
     """The losses on fixed rows with fixed noise: the same draw at every epoch."""
     device = data.n_atoms.device
     generator = torch.Generator(device).manual_seed(0)
-    totals = {"loss_v": 0.0, "loss_l": 0.0}
-    weights = {"loss_v": 0, "loss_l": 0}
+    totals: dict[str, float] = {}
     for batch in epoch_batches(data, batch_size, torch.Generator().manual_seed(0)):
         _, parts = kldm_loss(network, batch, generator, codec, process)
-        for name, weight in (("loss_v", len(batch.atomic_numbers)), ("loss_l", len(batch.n_atoms))):
-            totals[name] += float(parts[name]) * weight
-            weights[name] += weight
-    return {name: round(totals[name] / weights[name], 5) for name in totals}
+        for name, value in parts.items():
+            share = len(batch.n_atoms) / len(data) if name == "loss_l" else len(batch.atomic_numbers) / len(data.atomic_numbers)
+            totals[name] = totals.get(name, 0.0) + share * float(value)
+    return {name: round(total, 5) for name, total in totals.items()}
+
+
+def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
+    """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
+    counts = torch.bincount(rows.n_atoms.cpu())
+    frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
+    return {"atom_count_frequencies": frequencies, "elements": torch.unique(rows.atomic_numbers.cpu()).tolist()}
 
 
 def train(
@@ -141,13 +177,14 @@ def train(
     trainer = Trainer(
         network,
         config.fit,
-        loss=lambda net, batch, generator: kldm_loss(net, batch, generator, codec, config.process),
+        loss=lambda net, batch, generator: kldm_loss(net, batch, generator, codec, config.process, config.type_weight),
         batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
         batch_crystals=lambda batch: len(batch.n_atoms),
         folder=folder,
         device=device,
     )
     (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
+    (folder / "statistics.json").write_text(json.dumps(data_statistics(rows)), encoding="utf-8")
     if resume and not trainer.resume():
         raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
 

@@ -9,13 +9,16 @@ import torch
 from safetensors.numpy import save_file
 
 from crystal_core.errors import RequestError
+from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.weights import export_checkpoint, load_weights
-from crystal_core.networks.pair_network import PairNetworkConfig
+from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.registry.card import read_card
 from crystal_core.registry.store import find_card, list_cards
+from crystal_core.training.__main__ import CONFIGS
 from crystal_core.training.data import epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig
-from crystal_core.training.kldm import KldmTraining, read_config, train
+from crystal_core.training.kldm import KldmTraining, kldm_loss, read_config, train
 
 
 @pytest.fixture
@@ -69,6 +72,53 @@ def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch)
         torch.testing.assert_close(state[name], value, rtol=8e-3, atol=1e-3)  # bf16 keeps 8 bits
     (folder / "lattice.json").write_text("{}")
     assert "SHA-256" in read_card(folder).problem()
+
+
+@pytest.mark.parametrize("species", ["one-hot", "analog-bits", "masking"])
+def test_each_option_of_types_trains_resumes_and_exports_what_sampling_needs(prepared, tmp_path, monkeypatch, species):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+
+    def de_novo(samples):
+        return replace(settings(samples), task="dng", process=ProcessConfig(species=species))
+
+    train(de_novo(20), **run)
+    first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
+    trainer, codec, last = train(de_novo(600), **run, resume=True)
+    assert last["loss_h"] < 0.9 * first["loss_h"] and last["loss"] < 0.9 * first["loss"]
+    assert set(last["validation"]) == {"loss_v", "loss_l", "loss_h"}
+    export_checkpoint("toy", trainer=trainer, codec=codec, settings=de_novo(600), log=tmp_path / "run" / "log.jsonl")
+    card = find_card("toy")
+    assert card.task == "de novo generation" and card.training["process"]["species"] == species
+    assert card.sampling["atom_count_frequencies"] == {"2": 0.25, "3": 0.25, "4": 0.25, "5": 0.25}
+    assert card.sampling["elements"] == sorted(set(load_prepared(prepared)["train"].atomic_numbers.tolist()))
+    state, _ = load_weights(card)
+    assert state["out_h.weight"].shape[0] == {"one-hot": 100, "analog-bits": 7, "masking": 100}[species]
+
+
+def test_the_loss_is_the_mean_of_its_weighted_terms(prepared):
+    data = load_prepared(prepared)["train"]
+    batch, table = data.select(torch.arange(6)), LatticeCodec.from_training(data.cell_parameters[:, :3], data.n_atoms)
+    process = ProcessConfig(species="analog-bits")
+    network = PairNetwork(PairNetworkConfig(hidden_dim=16, n_layers=1, n_frequencies=4, time_dim=16, n_type_inputs=7, n_type_outputs=7))
+    loss, parts = kldm_loss(network, batch, torch.Generator().manual_seed(0), table, process, 5.0)
+    assert float(loss.detach()) == pytest.approx(float(parts["loss_v"] + parts["loss_l"] + 5 * parts["loss_h"]) / 3, rel=1e-5)
+
+
+def test_a_task_and_its_process_must_agree():
+    with pytest.raises(RequestError, match="dng"):
+        replace(settings(20), task="dng")
+    with pytest.raises(RequestError, match="csp"):
+        replace(settings(20), process=ProcessConfig(species="masking"))
+    with pytest.raises(RequestError, match="match_rows"):
+        replace(settings(20), task="dng", process=ProcessConfig(species="masking"), match_rows=10)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_configuration_is_readable(path):
+    config = read_config(path)
+    assert config.name.startswith("kldm-") and (config.task == "dng") == ("dng" in config.name)
+    assert bool(config.network.n_type_outputs) == (config.task == "dng")
 
 
 def test_prepared_splits_keep_their_rows(prepared):

@@ -66,6 +66,7 @@ def write_shards(state: dict[str, Tensor], folder: Path) -> list[str]:
 def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, settings: KldmTraining, log: Path) -> Path:
     """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
 
+    De novo models also state the atom counts and elements of their training crystals, as the run's folder holds them.
     Fields of an older card that people write (limits, metrics) are kept by ``crystal_core.registry.write``.
     """
     from crystal_core.registry.write import write_card
@@ -100,4 +101,6 @@ def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, setti
             "validation": curve[-1].get("validation", {}) if curve else {},
         },
     }
+    if settings.task == "dng":
+        fields["sampling"] = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))
     return write_card(folder, fields)
