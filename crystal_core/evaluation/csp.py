@@ -167,7 +167,7 @@ def _rates(values: Sequence[float | None]) -> dict[str, Any]:
     interval = bootstrap_mean(matched)
     return {
         "match_rate": round(len(matched) / max(1, len(values)), 4),
-        "rmse": round(sum(matched) / len(matched), 4) if matched else None,
+        "rmse": round(float(sum(matched)) / len(matched), 4) if matched else None,
         "rmse_ci95": list(interval) if interval else None,
         "n": len(values),
         "ci95": [round(low, 4), round(high, 4)],

@@ -1,9 +1,12 @@
 """The structure-prediction report on cells whose answer is known by hand."""
 
+import tomllib
+
 import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.evaluation.csp import Outcome, bootstrap_mean, has_fingerprint, judge, summarise, wilson
+from crystal_core.registry.write import to_toml
 
 
 def perovskite(b="Ti", shift=0.0):
@@ -76,3 +79,8 @@ def test_the_second_filter_needs_neighbours_for_every_site(monkeypatch):
     monkeypatch.setattr("crystal_core.evaluation.csp.has_fingerprint", lambda _: False)
     outcome = judge(perovskite(), [perovskite()])
     assert outcome.structural == pytest.approx(0, abs=1e-6) and outcome.smact is None
+
+
+def test_a_report_holds_plain_numbers_that_a_card_can_keep():
+    report = summarise([judge(perovskite(), [perovskite(shift=0.02)])])
+    assert type(report["rmse"]) is float and tomllib.loads(to_toml({"rmse": report["rmse"]}))["rmse"] == report["rmse"]
