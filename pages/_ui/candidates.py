@@ -108,23 +108,23 @@ def _energies(record: dict[str, Any]) -> None:
     if not energies:
         return
     columns = st.columns(3)
-    columns[0].metric("Energy (ML estimate)", f"{energies['energy_per_atom_ev']:.3f} eV/atom")
+    columns[0].metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}")
     if energies["e_above_hull_ev"] is None:
         columns[1].caption(plain(energies["note"]))
     else:
         products = " + ".join(f"{100 * share:.0f} % {name}" for name, share in energies["decomposition"].items())
         columns[1].metric(
-            "Above the hull (ML estimate)", _above_hull(energies), help=plain(f"Against {products} (shares of the atoms), the best known.")
+            "Above the hull (eV/atom, ML estimate)", _above_hull(energies), help=plain(f"Against {products} (shares of the atoms), the best known.")
         )
     if told:
-        columns[2].metric("Atoms moved", f"{told['displacement_angstrom']:.2f} Å", help=plain(f"{told['status']} {told['n_steps']} steps."))
+        columns[2].metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=plain(f"{told['status']} {told['n_steps']} steps."))
         if not told["converged"]:
             st.caption(plain(told["status"]))
 
 
 def _above_hull(energies: dict[str, Any]) -> str:
     error = energies["e_above_hull_error_ev"]
-    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.2f}" if error is not None else "") + " eV/atom"
+    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.2f}" if error is not None else "")
 
 
 def _member(place: int, record: dict[str, Any]) -> str:

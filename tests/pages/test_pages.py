@@ -163,7 +163,7 @@ def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
     at.run()
     assert not at.exception
     assert any(r"Ranked by energy \(CHGNet" in caption.value for caption in at.caption)
-    assert {"Energy (ML estimate)", "Above the hull (ML estimate)", "Atoms moved"} <= {metric.label for metric in at.metric}
+    assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {metric.label for metric in at.metric}
     (original,) = [toggle for toggle in at.toggle if toggle.key.startswith("original-")]
     original.set_value(True).run()
     assert not at.exception
