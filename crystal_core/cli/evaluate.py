@@ -30,6 +30,8 @@ def csp(
     start_time: Annotated[float | None, START_TIME] = None,
     structures: Annotated[Path | None, typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead.")] = None,
     seen: Annotated[Path | None, typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart.")] = None,
+    relax: Annotated[bool, typer.Option("--relax", help="Relax the candidates with CHGNet; the report also has the rates before it.")] = False,
+    relax_seconds: Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")] = 120.0,
     write_card: Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     device: Device = "auto",
@@ -46,6 +48,7 @@ def csp(
     began = time.monotonic()
     seed = secrets.randbelow(MAX_SEED) if seed is None else seed
     check_choice("start", start, ("noise", "prototype"))
+    potential = _potential(device) if relax else None
     references = evaluate_csp.read_references(data, split, limit)
     formulas = evaluate_csp.training_formulas(seen) if seen else None
     settings: dict[str, Any] = {
@@ -72,14 +75,25 @@ def csp(
         )
         if time_of_start:
             settings["start_time"] = time_of_start
-    report = summarise(judge_all([r.structure for r in references], candidates, workers=workers), formulas)
+    known = [r.structure for r in references]
+    outcomes = judge_all(known, candidates, workers=workers)
+    if potential is None:
+        report = summarise(outcomes, formulas)
+    else:
+        if threads:
+            _set_threads(threads)
+        relaxed = evaluate_csp.relax_candidates(candidates, potential, seconds=relax_seconds, say=None if quiet else say)
+        report = evaluate_csp.report_relaxed(known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas)
+        settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
     report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
     if write_card and structures is None:
         _keep_report(model, report)
     if json:
         emit(report)
     else:
-        typer.echo(f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}")
+        if relax:
+            typer.echo(f"before relaxing: {_rates(report['before_relaxing'])}")
+        typer.echo(_rates(report))
 
 
 @command
@@ -130,13 +144,27 @@ def csp_samplers(
             typer.echo(f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % {row['ci95']}  RMSE {row['rmse']}")
 
 
-def _load(model: str, device: str, threads: int | None) -> Any:
+def _rates(report: dict[str, Any]) -> str:
+    return f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}"
+
+
+def _potential(device: str) -> Any:
+    from crystal_core.relax.potential import load_potential
+
+    return load_potential("chgnet", device)
+
+
+def _set_threads(threads: int) -> None:
     import torch
 
+    torch.set_num_threads(threads)
+
+
+def _load(model: str, device: str, threads: int | None) -> Any:
     from crystal_core.registry.store import load_generator
 
     if threads:
-        torch.set_num_threads(threads)
+        _set_threads(threads)
     return load_generator(model, device)
 
 
@@ -161,7 +189,13 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     if card.folder is None:
         return
     data, split, start = used["data"], used["split"], used["start"]
-    name = f"match_rate_{split}" + ("" if start == "noise" else "_from_prototypes") + ("" if used["samples"] == 1 else f"_best_of_{used['samples']}")
+    moved = used.get("relax", False)
+    name = (
+        f"match_rate_{split}"
+        + ("_relaxed" if moved else "")
+        + ("" if start == "noise" else "_from_prototypes")
+        + ("" if used["samples"] == 1 else f"_best_of_{used['samples']}")
+    )
     rows = f"{report['n']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
     strength = f", corrector strength {used['tau']}" if "tau" in used else ""
     steps = (
@@ -171,7 +205,9 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
     options += f" --sampler {used['sampler']} --steps {used['steps']}" if used.get("steps") else ""
+    options += " --relax" if moved else ""
     options += f" --start prototype --start-time {used['start_time']}" if start != "noise" else ""
+    after = f"; relaxed with {used['potential']}" if moved else ""
     entry = {key: report[key] for key in ("rmse", "rmse_ci95", "ci95", "n", "n_failed")}
     parts = {f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()}
     seen = report["by_seen_formula"] or {}
@@ -180,7 +216,7 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     smact = report["filter"]["smact"]
     entry = {"value": report["match_rate"]} | {k: v for k, v in entry.items() if v is not None} | parts | {
         "second_filter_match_rate": smact["match_rate"], "second_filter_ci95": smact["ci95"],
-        "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed {used['seed']}; StructureMatcher(0.5, 0.3, 10), "
+        "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed {used['seed']}{after}; StructureMatcher(0.5, 0.3, 10), "
                     f"KLDM's filter; second filter: DiffCSP's (SMACT table smact14, structure, CrystalNN)",
         "data": data,
         "command": f"crystal-core evaluate csp --data {data} --model {model} --split {split}{limit}{options} --seed {used['seed']}",

@@ -1,7 +1,8 @@
 """Measure structure prediction on a table of known crystals: draw candidates for each composition, judge, summarise.
 
 The protocol is :mod:`crystal_core.evaluation.csp`; this file reads references, runs a generator over them (from noise or
-from the nearest known prototypes) or takes candidates from files, and compares samplers at equal numbers of network calls.
+from the nearest known prototypes) or takes candidates from files, relaxes them where asked, and compares samplers at equal
+numbers of network calls.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from crystal_core.requests import GenerationRequest
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.evaluation.csp import Outcome
     from crystal_core.protocols import Generator
+    from crystal_core.relax.potential import Potential
 
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
 MAX_FILES = 100
+SECONDS_BETWEEN_LINES = 10.0
 Say = Callable[[str], None]
 
 
@@ -40,6 +44,18 @@ class Drawn:
 
     candidates: list[list[Structure | None]]
     calls_per_sample: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relaxed:
+    """Candidates after relaxing, in the same places; what could not be relaxed is there as it was, with the energy None."""
+
+    candidates: list[list[Structure | None]]
+    energies: list[list[float | None]]
+    n_converged: int
+    n_not_relaxed: int
+    n_steps: int
     seconds: float
 
 
@@ -132,6 +148,93 @@ def _refine(
     for i, structure in zip(usable, to_structures(crystals), strict=True):
         structures[i] = structure
     return structures, calls
+
+
+def relax_candidates(
+    candidates: Sequence[Sequence[Structure | None]], potential: Potential, *, seconds: float = 120.0, say: Say | None = None
+) -> Relaxed:
+    """Relax every candidate.
+
+    Args:
+        seconds: time limit of one relaxation; what is reached by then counts.
+    """
+    from crystal_core.errors import RelaxationFailed
+    from crystal_core.relax.energies import energies_of
+    from crystal_core.relax.relaxation import relax
+
+    began = told = time.monotonic()
+    cells: list[list[Structure | None]] = []
+    energies: list[list[float | None]] = []
+    converged = failed = steps = 0
+    for k, part in enumerate(candidates):
+        cells.append([])
+        energies.append([])
+        for structure in part:
+            final, energy = structure, None
+            if structure is not None:
+                try:
+                    done = relax(structure, potential, seconds=seconds, keep_every=1000)
+                    energies_of(done.structure.composition, done.energy, potential.name)
+                except RelaxationFailed:
+                    failed += 1
+                else:
+                    final, energy = done.structure, done.energy
+                    converged, steps = converged + done.converged, steps + done.n_steps
+            cells[-1].append(final)
+            energies[-1].append(energy)
+        if say and time.monotonic() - told > SECONDS_BETWEEN_LINES:
+            told = time.monotonic()
+            say(f"{k + 1}/{len(candidates)} relaxed, {told - began:.0f} s")
+    return Relaxed(
+        candidates=cells, energies=energies, n_converged=converged, n_not_relaxed=failed, n_steps=steps, seconds=time.monotonic() - began,
+    )  # fmt: skip
+
+
+def report_relaxed(
+    references: Sequence[Structure],
+    before: Sequence[Outcome],
+    relaxed: Relaxed,
+    label: str,
+    *,
+    workers: int = 2,
+    formulas: frozenset[str] | None = None,
+) -> dict[str, Any]:
+    """The report of the relaxed candidates, with that before relaxing, the pairs gained and lost, and (several samples) the lowest energy alone."""
+    from crystal_core.evaluation.csp import judge_all, summarise
+
+    after = judge_all(references, relaxed.candidates, workers=workers)
+    n = sum(energy is not None for part in relaxed.energies for energy in part)
+    report = summarise(after, formulas) | {
+        "before_relaxing": summarise(before, formulas),
+        "relaxation": {
+            "potential": label, "n": n, "n_converged": relaxed.n_converged, "n_not_relaxed": relaxed.n_not_relaxed,
+            "steps_mean": round(relaxed.n_steps / max(1, n), 1), "seconds": round(relaxed.seconds, 1),
+            "gained": sum(a.structural is not None and b.structural is None for a, b in zip(after, before, strict=True)),
+            "lost": sum(a.structural is None and b.structural is not None for a, b in zip(after, before, strict=True)),
+        },
+    }  # fmt: skip
+    if max(map(len, relaxed.candidates), default=0) > 1:
+        for name, chosen in (("lowest_energy", _lowest(relaxed)), ("first_sample", [part[:1] for part in relaxed.candidates])):
+            rates = summarise(judge_all(references, chosen, workers=workers))
+            report[name] = {key: rates[key] for key in ("match_rate", "rmse", "ci95", "n")}
+    return report
+
+
+def _lowest(relaxed: Relaxed) -> list[list[Structure | None]]:
+    """Per reference the one plausible candidate of lowest energy (any candidate where none is plausible or has an energy)."""
+    from crystal_core.evaluation.validity import check_structure
+
+    chosen = []
+    for part, energies in zip(relaxed.candidates, relaxed.energies, strict=True):
+        order = sorted(
+            range(len(part)),
+            key=lambda i: (
+                (structure := part[i]) is None or not check_structure(structure).plausible,
+                float("inf") if energies[i] is None else energies[i],
+            ),
+        )
+        chosen.append([part[order[0]]] if order else [None])
+    return chosen
 
 
 def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[Structure | None]]:
