@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FMAX, STEPS, SECONDS = 0.05, 250, 120.0
 MIN_THICKNESS = 2.0  # Å; thinner cells are described by a more compact cell of the same lattice first
+_BROKE_OFF = "The first step of the relaxation broke off; the cell is too far from any crystal."
 MAX_GROWTH = 4.0  # a cell whose volume has changed by more than this factor has fallen apart
 
 
@@ -174,9 +175,9 @@ def _fire(start: Structure, potential: Potential, fmax: float, steps: int) -> It
             forces = free.get_forces()
         except StopIteration:
             return
-        except RelaxationFailed:
+        except (RelaxationFailed, ArithmeticError, ValueError, RuntimeError) as error:
             if last is None:
-                raise
+                raise error if isinstance(error, RelaxationFailed) else RelaxationFailed(_BROKE_OFF) from error
             yield replace(last, status=RelaxStatus.INTERRUPTED)
             return
         now = AseAtomsAdaptor.get_structure(atoms)

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,3 +105,17 @@ def test_loading_says_nothing_on_stdout(capsys):
     load_potential.cache_clear()
     load_potential("chgnet", "cpu")
     assert capsys.readouterr().out == ""
+
+
+def test_a_potential_that_fails_on_the_way_leaves_the_last_cell(chgnet):
+    class Tired:
+        graph_converter, calls = chgnet.model.graph_converter, 0
+
+        def predict_graph(self, graph, task):
+            self.calls += 1
+            if self.calls > 3:
+                raise RuntimeError("out of memory")
+            return chgnet.model.predict_graph(graph, task=task)
+
+    found = relax(DISTORTED, replace(chgnet, model=Tired()), fmax=1e-6)
+    assert found.status is RelaxStatus.INTERRUPTED and found.n_steps == 2 and found.energy < found.initial_energy
