@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from crystal_core.registry.card import ModelCard
-    from crystal_core.requests import Frame, GenerationRequest
+    from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest
 
 
 class Generator(Protocol):
@@ -20,4 +20,20 @@ class Generator(Protocol):
 
         The last frame has ``finished=True`` and holds one crystal per composition, in order.
         """
+        ...
+
+
+class DeNovoGenerator(Protocol):
+    """Turns atom counts into crystals of its own choice, one frame at a time.
+
+    Attributes:
+        elements: atomic numbers it can place. atom_count_frequencies: atom count → share of its training crystals.
+    """
+
+    card: ModelCard
+    elements: tuple[int, ...]
+    atom_count_frequencies: dict[int, float]
+
+    def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
+        """As :meth:`Generator.sample`, one crystal per atom count, in order."""
         ...

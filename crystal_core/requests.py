@@ -76,6 +76,77 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeNovoRequest:
+    """Cells to fill with a de novo model, which also chooses the elements.
+
+    Attributes:
+        n_atoms: atoms of each crystal.
+        elements: proton numbers that may appear; None for all the model was trained on.
+        sampler, steps, seed, frame_every: as in :class:`GenerationRequest`.
+    """
+
+    n_atoms: tuple[int, ...]
+    elements: tuple[int, ...] | None = None
+    sampler: SamplerName = "fast"
+    steps: int | None = None
+    seed: int = 0
+    frame_every: int = 10
+
+    def __post_init__(self) -> None:
+        if not self.n_atoms:
+            raise RequestError("Nothing to sample: give at least one cell with at least one atom.")
+        for count in self.n_atoms:
+            check_whole("atoms per cell", count, 1, MAX_ATOMS)
+        if self.elements is not None and (not self.elements or any(not 1 <= z <= 118 for z in self.elements)):
+            raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
+        check_choice("sampler", self.sampler, get_args(SamplerName))
+        check_whole("steps", self.steps, 1, MAX_STEPS)
+        check_whole("seed", self.seed, 0, MAX_PART_SEED)
+        check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrystalGenerationRequest:
+    """New crystals to invent.
+
+    Attributes:
+        n: how many. model: a de novo checkpoint.
+        n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
+        elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        seed: None draws one, which the result reports.
+    """
+
+    n: int = 8
+    model: str = "kldm-dng-mp"
+    n_atoms: tuple[int, int] | None = None
+    elements: tuple[str, ...] = ()
+    exclude_elements: tuple[str, ...] = ()
+    sampler: SamplerName = "fast"
+    steps: int | None = None
+    seed: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+    keep_trajectory: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole("n (crystals)", self.n, 1, MAX_SAMPLES)
+        check_choice("sampler", self.sampler, get_args(SamplerName))
+        check_whole("steps", self.steps, 1, MAX_STEPS)
+        check_whole("seed", self.seed, 0, MAX_SEED)
+        check_whole("threads", self.threads, 1, 512)
+        if self.n_atoms is not None:
+            if not isinstance(self.n_atoms, tuple) or len(self.n_atoms) != 2:
+                raise RequestError("Give the least and the most atoms per cell, e.g. 4-12.")
+            for count in self.n_atoms:
+                check_whole("atoms per cell", count, 1, MAX_ATOMS)
+            if self.n_atoms[0] > self.n_atoms[1]:
+                raise RequestError(f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; write the smaller number first.")
+        for symbols in (self.elements, self.exclude_elements):
+            if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
+                raise RequestError("Elements are symbols such as Li or O.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StructurePredictionRequest:
     """A formula to turn into ranked candidate cells.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def pytest_xdist_make_scheduler(config, log):
     """Keep tests/browser on one worker, first; marks for groups have no effect with pytest 9.2 and xdist 3.8."""
@@ -12,3 +14,38 @@ def pytest_xdist_make_scheduler(config, log):
             return "browser" if nodeid.startswith("tests/browser/") else nodeid
 
     return OneBrowser(config, log)
+
+
+@pytest.fixture
+def tiny_de_novo(tmp_path, monkeypatch):
+    """Installs an untrained de novo checkpoint of the true classes, very small; returns a function species → its name."""
+    import torch
+
+    from crystal_core.generators.kldm.codec import LatticeCodec
+    from crystal_core.generators.kldm.process import ProcessConfig
+    from crystal_core.generators.kldm.species import species_process
+    from crystal_core.generators.kldm.weights import write_shards
+    from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+    from crystal_core.registry.card import sha256_of
+    from crystal_core.registry.write import write_card
+
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+
+    def install(species="masking"):
+        torch.manual_seed(0)
+        process = ProcessConfig(species=species)
+        config = PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16, **species_process(process).network_sizes)
+        codec = LatticeCodec.from_training(torch.exp(1.5 + 0.2 * torch.randn(60, 3)), torch.arange(60) % 4 + 2)
+        folder = tmp_path / "checkpoints" / f"tiny-{species}"
+        folder.mkdir(parents=True)
+        files = [*write_shards(PairNetwork(config).state_dict(), folder), "lattice.json"]
+        (folder / "lattice.json").write_text(codec.to_json())
+        fields = {
+            "name": folder.name, "kind": "generator", "task": "de novo generation", "method": "KLDM", "loader": "kldm", "parameters": 1,
+            "files": {file: sha256_of(folder / file) for file in files}, "network": config.to_dict(), "training": {"process": process.to_dict()},
+            "sampling": {"atom_count_frequencies": {"2": 0.25, "5": 0.75}, "elements": [3, 8, 22, 26, 38]},
+        }  # fmt: skip
+        write_card(folder, fields)
+        return folder.name
+
+    return install

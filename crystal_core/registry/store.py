@@ -12,7 +12,7 @@ from crystal_core.paths import checkpoints_dir, home_dir
 from crystal_core.registry.card import ModelCard, read_card
 
 if TYPE_CHECKING:
-    from crystal_core.protocols import Generator
+    from crystal_core.protocols import DeNovoGenerator, Generator
 
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def training_log(card: ModelCard) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def load_generator(name: str, device: str = "auto") -> Generator:
+def load_generator(name: str, device: str = "auto") -> Generator | DeNovoGenerator:
     """A generator with its weights, ready to sample, on the given device ("auto", "cpu", "cuda").
 
     Raises:

@@ -1,8 +1,8 @@
-"""KLDM as a generator: compositions in, frames out."""
+"""KLDM as a generator: compositions (structure prediction) or atom counts (de novo) in, frames out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,17 +12,19 @@ from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import TAU, KineticLangevinSampler, LatentState, SamplerSettings
+from crystal_core.generators.kldm.species import N_TYPES, allowed_types
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.requests import Frame, GenerationRequest
+from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest
 from crystal_core.sampling.device import pick_device
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from crystal_core.crystal import CrystalBatch
     from crystal_core.registry.card import ModelCard
 
 DEFAULT_STEPS = {"em": 1000, "exp-em": 1000, "pc": 1000, "pc-pf": 1000, "ode": 200}
@@ -31,12 +33,11 @@ REFINE = {"name": "ode", "steps": 20}  # from a known crystal: little noise is a
 START_TIME = 0.05
 
 
-class KldmGenerator:
-    """Structure prediction with a trained KLDM: (f, l | types).
+class _Kldm:
+    """What both tasks share: weights, sampler settings and the loop.
 
     Args:
         network: with its weights. codec: lattice statistics of its training set.
-        fast: sampler settings that the name "fast" stands for.
     """
 
     def __init__(self, network: PairNetwork, codec: LatticeCodec, *, card: ModelCard, process: ProcessConfig, device: torch.device) -> None:
@@ -46,7 +47,7 @@ class KldmGenerator:
         if device.type == "cpu":
             keep_freed_memory()
 
-    def settings(self, request: GenerationRequest) -> SamplerSettings:
+    def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
         """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal.
 
         The corrector's strength is the card's ``tau``, chosen on validation rows, or the published one.
@@ -54,9 +55,40 @@ class KldmGenerator:
         tau = self.card.sampling.get("tau", TAU)
         if request.sampler == "fast":
             refine = {k: v for k, v in self.card.sampling.get("refine", {}).items() if k != "start_time"}
-            fast = {**FAST, **self.card.sampling.get("fast", {})} if request.start is None else {**REFINE, **refine}
+            from_noise = isinstance(request, DeNovoRequest) or request.start is None
+            fast = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
             return SamplerSettings(**{"tau": tau, **fast, "steps": request.steps or fast["steps"]})
         return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], tau=tau)
+
+    def _frames(
+        self,
+        sampler: KineticLangevinSampler,
+        state: LatentState,
+        times: list[float],
+        rng: torch.Generator,
+        fast: FastPairNetwork,
+        crystals_of: Callable[[LatentState], CrystalBatch],
+        frame_every: int,
+    ) -> Iterator[Frame]:
+        def predict(now: LatentState, t: float) -> tuple[Tensor, ...]:
+            self.network_calls += 1
+            return fast(t, now.frac_coords, now.velocity, now.lattice, now.species)
+
+        self.network_calls = 0
+        ids = tuple(range(sampler.packing.n_crystals))
+        n_steps = len(times) - 1
+        for step, (t, t_next) in enumerate(pairwise(times), start=1):
+            state = sampler.step(predict, state, t, t_next, rng)
+            last = step == n_steps
+            drawn = last or step % frame_every == 0
+            yield Frame(
+                stage="denoise", step=step, n_steps=n_steps, time=t_next, crystals=crystals_of(state).to("cpu") if drawn else None,
+                sample_ids=ids if drawn else (), finished=last,
+            )  # fmt: skip
+
+
+class KldmGenerator(_Kldm):
+    """Structure prediction with a trained KLDM: (f, l | types)."""
 
     @property
     def start_time(self) -> float:
@@ -72,18 +104,8 @@ class KldmGenerator:
         n_atoms = torch.tensor([len(c) for c in request.compositions], device=self.device)
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
-        fast = FastPairNetwork(self.network, species, n_atoms)
-        packing = pack(n_atoms)
-        sampler = KineticLangevinSampler(settings, packing, self.process)
-        self.network_calls = 0
-
-        def predict(state: LatentState, t: float) -> tuple[Tensor, Tensor]:
-            self.network_calls += 1
-            return fast(t, state.frac_coords, state.velocity, state.lattice)
-
-        ids = tuple(range(len(request.compositions)))
+        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process)
         start_time = request.start_time or 1.0
-        times = settings.times(start_time)
         if request.start is None:
             state = sampler.initial(rng)
         else:
@@ -91,21 +113,55 @@ class KldmGenerator:
             if start.n_atoms.tolist() != n_atoms.tolist() or start.atomic_numbers.tolist() != species.tolist():
                 raise RequestError("The start structures do not have the requested compositions, atom by atom.")
             state = sampler.start_from(*encode(start, self.codec), start_time, rng)
-        for step, (t, t_next) in enumerate(pairwise(times), start=1):
-            state = sampler.step(predict, state, t, t_next, rng)
-            last = step == settings.steps
-            drawn = last or step % request.frame_every == 0
-            crystals = decode(state.frac_coords, state.lattice, species, n_atoms, self.codec).to("cpu") if drawn else None
-            yield Frame(
-                stage="denoise", step=step, n_steps=settings.steps, time=t_next, crystals=crystals,
-                sample_ids=ids if drawn else (), finished=last,
-            )  # fmt: skip
+        yield from self._frames(
+            sampler, state, settings.times(start_time), rng, FastPairNetwork(self.network, species, n_atoms),
+            lambda now: decode(now.frac_coords, now.lattice, species, n_atoms, self.codec), request.frame_every,
+        )  # fmt: skip
 
 
-def load_kldm(card: ModelCard, device: str = "auto") -> KldmGenerator:
+class KldmDeNovoGenerator(_Kldm):
+    """De novo generation with a trained KLDM: (f, l, types) for given atom counts."""
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that occur in its training crystals."""
+        return tuple(self.card.sampling.get("elements") or range(1, N_TYPES + 1))
+
+    @property
+    def atom_count_frequencies(self) -> dict[int, float]:
+        """Atom count → share of the training crystals."""
+        return {int(n): float(share) for n, share in self.card.sampling.get("atom_count_frequencies", {}).items()}
+
+    def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
+        """Frames from noise to crystals; the last one is finished. On the way, types are the network's likeliest.
+
+        Excluded elements are masked at every step, so no sample is drawn in vain.
+
+        Raises:
+            RequestError: an allowed element does not occur in the training crystals.
+        """
+        elements = self.elements if request.elements is None else request.elements
+        unknown = sorted(set(elements) - set(self.elements))
+        if unknown:
+            raise RequestError(f"{self.card.name} was not trained on atomic number(s) {', '.join(map(str, unknown))}; choose other elements.")
+        settings = self.settings(request)
+        n_atoms = torch.tensor(request.n_atoms, device=self.device)
+        rng = torch.Generator(self.device).manual_seed(request.seed)
+        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, allowed_types(elements, self.device))
+
+        def crystals_of(now: LatentState) -> CrystalBatch:
+            assert now.atomic_numbers is not None
+            return decode(now.frac_coords, now.lattice, now.atomic_numbers, n_atoms, self.codec)
+
+        fast = FastPairNetwork(self.network, None, n_atoms)
+        yield from self._frames(sampler, sampler.initial(rng), settings.times(), rng, fast, crystals_of, request.frame_every)
+
+
+def load_kldm(card: ModelCard, device: str = "auto") -> KldmGenerator | KldmDeNovoGenerator:
     """A KLDM checkpoint, ready to sample."""
     state, codec = load_weights(card)
     network = PairNetwork(PairNetworkConfig(**card.network))
     network.load_state_dict(state)
     process = ProcessConfig(**card.training.get("process", {}))
-    return KldmGenerator(network, codec, card=card, process=process, device=pick_device(device))
+    task = KldmGenerator if process.species == "fixed" else KldmDeNovoGenerator
+    return task(network, codec, card=card, process=process, device=pick_device(device))

@@ -1,4 +1,4 @@
-"""KLDM's samplers: one numerical step each, no loop, no memory. Coordinates, velocities and lattice move together.
+"""KLDM's samplers: one numerical step each, no loop, no memory. Coordinates, velocities, lattice and, de novo, types move together.
 
 All take the score from the same network call; the predictor–corrector calls twice per step. Time runs from 1 to t_end.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from crystal_core.errors import IncompatibleSampler
 from crystal_core.generators.kldm.process import ProcessConfig, displace, velocity_score
+from crystal_core.generators.kldm.species import species_process
 from crystal_core.geometry import TWO_PI, centre, mean_per_crystal, wrap
 from crystal_core.networks.packing import Packing
 from crystal_core.sampling import torus_langevin as torus
@@ -27,14 +28,20 @@ MIN_SQUARED_SCORE = 1e-8  # a lone atom has score 0: without a floor its step wo
 
 @dataclass(frozen=True)
 class LatentState:
-    """External chart: frac_coords (atoms, 3) in [-½, ½], velocity (atoms, 3), lattice (crystals, 6)."""
+    """External chart: frac_coords (atoms, 3) in [-½, ½], velocity (atoms, 3), lattice (crystals, 6).
+
+    De novo also ``species``, the diffusing types, and ``atomic_numbers`` (atoms,), what they most likely will be (at the
+    end: what they are); None before the first step.
+    """
 
     frac_coords: Tensor
     velocity: Tensor
     lattice: Tensor
+    species: Tensor | None = None
+    atomic_numbers: Tensor | None = None
 
 
-Predict = Callable[[LatentState, float], tuple["Tensor", "Tensor"]]
+Predict = Callable[[LatentState, float], tuple["Tensor", ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +76,17 @@ class SamplerSettings:
 
 
 class KineticLangevinSampler:
-    """Steps of the reverse process for given crystals; holds only what is fixed during a run."""
+    """Steps of the reverse process for given crystals; holds only what is fixed during a run.
 
-    def __init__(self, settings: SamplerSettings, packing: Packing, process: ProcessConfig) -> None:
+    Args:
+        allowed: (types,) True at the types that may appear; None for all. Only where types diffuse.
+    """
+
+    def __init__(self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None) -> None:
         self.settings, self.packing, self.process = settings, packing, process
+        self.species = species_process(process)
+        if self.species is not None:
+            self.species.allowed = allowed
 
     def initial(self, rng: torch.Generator) -> LatentState:
         """The prior: uniform positions, unit normal velocities (mean-free per crystal), unit normal lattice numbers."""
@@ -80,7 +94,7 @@ class KineticLangevinSampler:
         frac = wrap(torch.rand((n_atoms, 3), generator=rng, device=device))
         velocity = self._noise(frac, rng) / TWO_PI
         lattice = torch.randn((self.packing.n_crystals, 6), generator=rng, device=device)
-        return LatentState(frac, velocity, lattice)
+        return LatentState(frac, velocity, lattice, None if self.species is None else self.species.initial(n_atoms, rng))
 
     def start_from(self, frac_coords: Tensor, lattice: Tensor, t: float, rng: torch.Generator) -> LatentState:
         """A given crystal, moved forward to time t: positions, lattice and velocity drawn from their forward marginals."""
@@ -93,17 +107,16 @@ class KineticLangevinSampler:
         """One step from t to t_next < t."""
         match self.settings.name:
             case "pc":
-                return self._predictor(predict, self._corrector(predict, state, t, t - t_next, rng), t, t_next)
+                return self._predictor(predict, self._corrector(predict, state, t, t - t_next, rng), t, t_next, rng)
             case "pc-pf":
                 # the corrector at the last time would undo what the last predictor resolved: none at t_end
-                state = self._predictor(predict, state, t, t_next)
-                last = t_next <= self.settings.t_end + 1e-9
-                return state if last else self._corrector(predict, state, t_next, t - t_next, rng)
+                state = self._predictor(predict, state, t, t_next, rng)
+                return state if self._is_last(t_next) else self._corrector(predict, state, t_next, t - t_next, rng)
             case _:
                 return self._single(predict, state, t, t_next, rng)
 
     def _single(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
-        score_v, score_l = self._scores(predict, state, t)
+        score_v, score_l, types = self._scores(predict, state, t)
         deterministic = self.settings.name == "ode"
         noise = None if deterministic else self._noise(state.velocity, rng)
         h = torus.HORIZON * (t - t_next)
@@ -113,10 +126,10 @@ class KineticLangevinSampler:
             lattice = vp.step_exponential(state.lattice, score_l, now, then, _normal(state.lattice, rng))
         else:
             lattice = vp.step_euler(state.lattice, score_l, now, then, None if deterministic else _normal(state.lattice, rng))
-        return LatentState(x / TWO_PI, v / TWO_PI, lattice)
+        return LatentState(x / TWO_PI, v / TWO_PI, lattice, *self._step_types(self.settings.name, state, types, t, t_next, rng))
 
     def _corrector(self, predict: Predict, state: LatentState, t: float, dt: float, rng: torch.Generator) -> LatentState:
-        score_v, score_l = self._scores(predict, state, t)
+        score_v, score_l, types = self._scores(predict, state, t)
         index, n = self.packing.crystal_index, self.packing.n_crystals
         square = mean_per_crystal((score_v**2).mean(-1, keepdim=True), index, n).clamp(min=MIN_SQUARED_SCORE)
         delta = (self.settings.tau / square)[index]
@@ -127,19 +140,36 @@ class KineticLangevinSampler:
             x = wrap(x - torus.HORIZON * dt * v, TWO_PI)
         delta_l = self.settings.tau / (score_l**2).mean(-1, keepdim=True).clamp(min=MIN_SQUARED_SCORE)
         lattice = state.lattice + delta_l * score_l + torch.sqrt(2.0 * delta_l) * _normal(state.lattice, rng)
-        return LatentState(x / TWO_PI, v / TWO_PI, lattice)
+        species = state.species
+        if self.species is not None and self.species.has_score:
+            assert species is not None
+            species = self.species.correct(species, types, t, self.settings.tau, self.packing, rng)
+        return LatentState(x / TWO_PI, v / TWO_PI, lattice, species, state.atomic_numbers)
 
-    def _predictor(self, predict: Predict, state: LatentState, t: float, t_next: float) -> LatentState:
-        score_v, score_l = self._scores(predict, state, t)
+    def _predictor(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
+        score_v, score_l, types = self._scores(predict, state, t)
         s, h = torus.HORIZON * t, torus.HORIZON * (t - t_next)
         x, v = torus.step_predictor(TWO_PI * state.frac_coords, TWO_PI * state.velocity, score_v, s, h)
         lattice = vp.step_ddim(state.lattice, score_l, _time(t, state.lattice), _time(t_next, state.lattice))
-        return LatentState(x / TWO_PI, v / TWO_PI, lattice)
+        return LatentState(x / TWO_PI, v / TWO_PI, lattice, *self._step_types("predictor", state, types, t, t_next, rng))
 
-    def _scores(self, predict: Predict, state: LatentState, t: float) -> tuple[Tensor, Tensor]:
-        velocity, lattice = predict(state, t)
+    def _step_types(self, sampler: str, state: LatentState, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> tuple[Any, Any]:
+        """The types after a step, and the elements to show for them."""
+        if self.species is None or state.species is None:
+            return None, None
+        species = self.species.step(sampler, state.species, output, t, t_next, rng)
+        if not self._is_last(t_next):
+            return species, self.species.likely(state.species, output, t)
+        species = self.species.finish(species, output)
+        return species, self.species.decode(species)
+
+    def _is_last(self, t_next: float) -> bool:
+        return t_next <= self.settings.t_end + 1e-9
+
+    def _scores(self, predict: Predict, state: LatentState, t: float) -> tuple[Tensor, Tensor, Any]:
+        velocity, lattice, *types = predict(state, t)
         score_v = velocity_score(self.settings.score_scale * velocity, state.velocity, t, self.process)
-        return score_v, vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target)
+        return score_v, vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target), types[0] if types else None
 
     def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
         noise = _normal(like, rng)
