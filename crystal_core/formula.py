@@ -112,6 +112,20 @@ def parse_formulas(text: str) -> list[BatchLine]:
     return lines
 
 
+def atomic_number_of(symbol: str) -> int:
+    """The proton number of an element symbol.
+
+    Raises:
+        RequestError: there is no such element.
+    """
+    found = _elements().get(symbol.strip())
+    if found is None:
+        near = get_close_matches(symbol.strip().capitalize(), list(_elements()), n=1, cutoff=0.4)
+        tip = f" Did you mean {near[0]}?" if near else ""
+        raise RequestError(f"'{_short(symbol)}' is not an element.{tip} Write symbols such as Li or O.")
+    return found[0]
+
+
 def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3) -> tuple[int, ...]:
     """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms."""
     key = "-".join(map(str, sorted(n for _, n in formula.unit)))

@@ -186,7 +186,7 @@ def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], t
 
 def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, int]:
     """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, or many alike), then by group."""
-    score = record["score"]
+    score = record["score"] or {"value": None, "unit": ""}
     value = float("inf") if score["value"] is None else score["value"]
     return (
         not record["validity"]["structure"], not record["validity"]["plausible"],

@@ -11,6 +11,7 @@ COMMANDS = {
     "models show": ("models", "show"),
     "models verify": ("models", "verify"),
     "predict-structure": ("predict_structure", "predict_structure"),
+    "generate": ("generate", "generate"),
     "analyse": ("analyse", "analyse"),
     "relax": ("relax", "relax"),
     "evaluate csp": ("evaluate", "csp"),

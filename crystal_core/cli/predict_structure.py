@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
@@ -65,7 +66,7 @@ def predict_structure(
     if out is not None:
         _make_folder(out)
     known = _read_reference(reference) if reference else None
-    work = _submitted if queue else run
+    work = partial(submitted, "predict-structure") if queue else run
     total: dict[str, Any] = {"results": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
     paths: list[dict[str, Any]] = []
     for formula in formulas:
@@ -114,32 +115,6 @@ def _read_reference(path: Path) -> Any:
     if not path.is_file():
         raise RequestError(f"There is no file {path.name} to compare with.")
     return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
-
-
-def _submitted(request: Any) -> Iterator[Any]:
-    """The updates of a run that the worker does; interrupting it here cancels it there, and keeps what is finished."""
-    import time
-
-    from crystal_core.errors import CrystalCoreError
-    from crystal_core.jobs.queue import JobQueue
-    from crystal_core.jobs.worker import ensure_worker
-    from crystal_core.requests import RunUpdate, to_json
-
-    jobs = JobQueue()
-    name = jobs.submit("predict-structure", to_json(request))
-    try:
-        while (job := jobs.get(name)) is not None and job.live:
-            ensure_worker()
-            yield RunUpdate(stage=job.stage, step=job.step, n_steps=max(1, job.n_steps))
-            time.sleep(0.3)
-    except (KeyboardInterrupt, GeneratorExit):
-        jobs.cancel(name)
-        raise
-    if job is None or job.state == "failed":
-        raise CrystalCoreError((job and job.error) or "The run was deleted while it was waited for.")
-    for path in job.trajectories:
-        yield RunUpdate(stage=job.stage, step=1, n_steps=1, trajectory=path)
-    yield RunUpdate(stage="done", step=1, n_steps=1, result=job.result)
 
 
 def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:

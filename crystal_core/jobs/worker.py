@@ -24,7 +24,10 @@ from crystal_core.paths import home_dir
 from crystal_core.requests import RunUpdate
 
 log = logging.getLogger(__name__)
-RUNNERS = {"predict-structure": "crystal_core.workflows.predict_structure:run"}
+RUNNERS = {
+    "predict-structure": "crystal_core.workflows.predict_structure:run",
+    "generate": "crystal_core.workflows.generate:run",
+}
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 120.0
 Runner = Callable[[Mapping[str, Any]], Iterator[RunUpdate]]

@@ -8,7 +8,7 @@ from typing import Any
 
 from crystal_core.jobs.queue import Job
 from crystal_core.records import crystals_of, rank_key, zip_run
-from crystal_core.requests import StructurePredictionRequest
+from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 
 USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds")  # written only where they differ from the default
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
@@ -47,6 +47,8 @@ def settings_of(job: Job) -> dict[str, Any]:
 def as_command(job: Job) -> str:
     """The call on the command line."""
     asked = settings_of(job)
+    if job.kind == "generate":
+        return shlex.join([*_generate_words(asked), "--out", "results"])
     parts = ["crystal-core", "predict-structure", asked["formula"], "--model", asked["model"], "--n", str(asked["n_samples"])]
     parts += ["--cell"] if asked.get("exact_cell") else ["--z", ",".join(map(str, asked["z"]))] if asked.get("z") else []
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
@@ -60,11 +62,29 @@ def as_command(job: Job) -> str:
 def as_python(job: Job) -> str:
     """The call in Python."""
     kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
-    unsaid = {f.name: f.default for f in fields(StructurePredictionRequest) if f.name in USUAL}
+    request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
+    unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
     arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
+    if job.kind == "generate":
+        return (
+            "from crystal_core.requests import CrystalGenerationRequest\n"
+            "from crystal_core.workflows.generate import run\n\n"
+            f"*_, last = run(CrystalGenerationRequest({arguments}))\n"
+            'crystals = last.result["crystals"]\n'
+        )
     return (
         "from crystal_core import StructurePredictionRequest\n"
         "from crystal_core.workflows.predict_structure import run\n\n"
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
     )
+
+
+def _generate_words(asked: dict[str, Any]) -> list[str]:
+    parts = ["crystal-core", "generate", "--model", asked["model"], "--n", str(asked["n"])]
+    parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
+    parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
+    parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+    parts += ["--sampler", asked["sampler"]]
+    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

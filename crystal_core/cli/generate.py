@@ -1,0 +1,97 @@
+"""``crystal-core generate``: new crystals out of noise."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crystal_core.cli._queue import submitted
+from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress
+
+
+@command
+def generate(
+    model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
+    n: Annotated[int, typer.Option("--n", help="Number of crystals.")] = 8,
+    n_atoms: Annotated[
+        str | None, typer.Option("--n-atoms", "--atoms", help="Atoms per cell, e.g. 8 or 4-12; as often as in training when absent.")
+    ] = None,
+    elements: Annotated[str | None, typer.Option("--elements", help="Elements that may appear, e.g. Li,Fe,O.")] = None,
+    exclude: Annotated[str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")] = None,
+    sampler: Annotated[str, typer.Option("--sampler")] = "fast",
+    steps: Annotated[int | None, typer.Option("--steps")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first crystal into --out.")] = False,
+    queue: Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")] = False,
+    device: Device = "auto",
+    seed: Seed = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Generate new crystals."""
+    from crystal_core.errors import RequestError
+    from crystal_core.registry.store import find_card
+    from crystal_core.requests import MAX_SEED, CrystalGenerationRequest
+    from crystal_core.sampling.device import pick_device
+    from crystal_core.workflows.generate import run
+
+    if trajectory and out is None:
+        raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
+    request = CrystalGenerationRequest(
+        n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements), exclude_elements=_symbols(exclude), sampler=sampler,  # type: ignore[arg-type]
+        steps=steps, seed=secrets.randbelow(MAX_SEED) if seed is None else seed, device=device, threads=threads, keep_trajectory=trajectory,
+    )  # fmt: skip
+    find_card(model)
+    pick_device(device)
+    work = partial(submitted, "generate") if queue else run
+    result: dict[str, Any] | None = None
+    paths: list[dict[str, Any]] = []
+    try:
+        with progress(quiet=quiet) as show:
+            for update in work(request):
+                result = update.result or result
+                paths += [update.trajectory] if update.trajectory else []
+                show(update.stage, update.step, update.n_steps)
+    except KeyboardInterrupt:
+        _finish(result, out, paths, json)
+        raise
+    _finish(result, out, paths, json)
+
+
+def _range(text: str | None) -> tuple[int, int] | None:
+    from crystal_core.errors import RequestError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", text)
+    if not found:
+        raise RequestError(f"--n-atoms takes a number or a range, e.g. 8 or 4-12; not '{text}'.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _symbols(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:
+    from crystal_core.records import write_run
+
+    if result is None:
+        return
+    if out:
+        write_run(result["crystals"], out, result, paths)
+    if json:
+        emit(result)
+        return
+    for crystal in result["crystals"]:
+        group = crystal["space_group"]["symbol"] if crystal["space_group"] else "–"
+        note = "" if crystal["validity"]["plausible"] else "  implausible: " + " ".join(crystal["validity"]["reasons"])
+        typer.echo(f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{note}")
+    summary = result["summary"]
+    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct")

@@ -1,0 +1,159 @@
+"""New crystals from a de novo model: draw atom counts, sample in batches, judge each crystal, count the distinct ones."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from crystal_core import __version__
+from crystal_core.errors import RequestError
+from crystal_core.requests import MAX_SEED, CrystalGenerationRequest, DeNovoRequest, RunUpdate, from_json
+from crystal_core.workflows.predict_structure import SNAPSHOT_FRAMES, consensus, library_versions
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.protocols import DeNovoGenerator
+    from crystal_core.requests import Frame
+
+BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
+
+
+@lru_cache(maxsize=2)
+def _generator(name: str, device: str) -> DeNovoGenerator:
+    from crystal_core.registry.store import find_card, load_generator
+
+    if find_card(name).task != "de novo generation":
+        raise RequestError(f"{name} needs a formula and invents no composition; use it with 'predict-structure', or choose a de novo model here.")
+    return cast("DeNovoGenerator", load_generator(name, device))
+
+
+def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+    """Work through a request; every update tells the stage, and with each finished batch the result so far.
+
+    Raises:
+        RequestError: an option is wrong. CheckpointMissing: the model is not installed.
+    """
+    asked = request if isinstance(request, CrystalGenerationRequest) else from_json(CrystalGenerationRequest, request)
+    model = _generator(asked.model, asked.device)
+    asked = replace(asked, seed=secrets.randbelow(MAX_SEED) if asked.seed is None else asked.seed)
+    elements = allowed_elements(asked, model)
+    counts = draw_atom_counts(asked, model.atom_count_frequencies)
+    if asked.threads:
+        import torch
+
+        torch.set_num_threads(asked.threads)
+    size = BATCH[getattr(getattr(model, "device", None), "type", "cpu")]
+    batches = [tuple(counts[i : i + size]) for i in range(0, len(counts), size)]
+    state = _Run(asked, model, elements, len(batches))
+    for part, batch in enumerate(batches):
+        yield from state.part(part, batch)
+    yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
+
+
+def allowed_elements(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> tuple[int, ...]:
+    """Atomic numbers the crystals may hold: those asked for, or all the model knows, less the excluded ones.
+
+    Raises:
+        RequestError: an unknown symbol, an element the model was not trained on, or nothing is left.
+    """
+    from crystal_core.formula import atomic_number_of
+
+    wanted = [atomic_number_of(symbol) for symbol in asked.elements]
+    excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
+    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in model.elements]
+    if foreign:
+        raise RequestError(f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model.")
+    left = tuple(z for z in sorted(set(wanted or model.elements)) if z not in excluded)
+    if not left:
+        raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
+    return left
+
+
+def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> list[int]:
+    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
+
+    Without a range, counts come as often as in training; in a range, every count alike, both ends included.
+    """
+    import random
+
+    draw = random.Random(asked.seed)  # noqa: S311 (no secret)
+    if asked.n_atoms is not None:
+        return [draw.randint(*asked.n_atoms) for _ in range(asked.n)]
+    if not frequencies:
+        raise RequestError(f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms.")
+    return [draw.choices(list(frequencies), list(frequencies.values()))[0] for _ in range(asked.n)]
+
+
+class _Run:
+    """The state of one request: what is planned, what is finished."""
+
+    def __init__(self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int) -> None:
+        self.asked, self.model, self.elements = asked, model, elements
+        self.began = time.monotonic()
+        self.structures: list[Structure | None] = []
+        self.calls, self.part_steps, self.total = 0, 100, 100 * n_parts
+
+    def part(self, part: int, counts: tuple[int, ...]) -> Iterator[RunUpdate]:
+        from crystal_core.records import snapshot
+        from crystal_core.structures import to_structures
+
+        request = self._request(counts, (self.asked.seed or 0) + 1000 * part)
+        first = len(self.structures) + 1
+        stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
+        frames: list[dict[str, Any]] = []
+        frame: Frame | None = None
+        for frame in self.model.sample(request):
+            done = self.part_steps * part + round(self.part_steps * frame.step / max(1, frame.n_steps))
+            shown = snapshot(frame.crystals) if frame.crystals is not None else None
+            if shown and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
+                frames.append(shown)
+            yield RunUpdate(stage=stage, step=done, n_steps=self.total, snapshot=shown)
+        if frame is None or frame.crystals is None:
+            return
+        self.calls += getattr(self.model, "network_calls", 0)
+        self.structures += to_structures(frame.crystals)
+        trajectory = {"label": f"crystal {first}", "frames": frames} if self.asked.keep_trajectory and part == 0 and len(frames) > 1 else None
+        yield RunUpdate(stage=stage, step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory)
+
+    def result(self) -> dict[str, Any]:
+        """All finished crystals in the order drawn, as the JSON of the command line.
+
+        ``summary``: n generated (those that are no cell included), valid by structure and composition, unique groups of
+        like cells among all decodable ones; novel is None, because no reference set is searched here.
+        """
+        from crystal_core.records import crystal_record
+
+        settings = asdict(self.asked) | {"elements_allowed": list(self.elements)}
+        if hasattr(self.model, "settings"):
+            chosen = self.model.settings(self._request((1,), 0))
+            settings |= {"sampler_used": chosen.name, "steps_used": chosen.steps}
+        provenance = {
+            "model": self.asked.model, "weights_sha256": self.model.card.weights_sha256, "version": __version__, "seed": self.asked.seed,
+            "settings": settings, "device": str(getattr(self.model, "device", "cpu")), "libraries": library_versions(),
+            "note": "Generated by a model. Same seed, settings, version and device give the same crystals; other devices give close ones.",
+        }  # fmt: skip
+        whole = [(i, s) for i, s in enumerate(self.structures) if s is not None]
+        groups = consensus([s for _, s in whole])
+        crystals = [
+            crystal_record(s, id=f"{self.asked.model}-{self.asked.seed}-{i + 1}", origin="noise", provenance=provenance, group=group)
+            for (i, s), group in zip(whole, groups, strict=True)
+        ]
+        valid = sum(c["validity"]["structure"] and c["validity"]["composition"] for c in crystals)
+        return {
+            "crystals": crystals,
+            "n_failed": len(self.structures) - len(whole),
+            "settings": settings,
+            "seconds": round(time.monotonic() - self.began, 2),
+            "network_calls": self.calls,
+            "summary": {"n": len(self.structures), "valid": valid, "unique": len(set(groups)), "novel": None},
+        }
+
+    def _request(self, counts: tuple[int, ...], seed: int) -> DeNovoRequest:
+        return DeNovoRequest(
+            n_atoms=counts, elements=self.elements, sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1,
+        )  # fmt: skip

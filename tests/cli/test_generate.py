@@ -1,0 +1,92 @@
+"""``generate``: the contract's JSON, elements and atom counts, exit codes, the queue. Runs an untrained toy of the true classes."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.registry.store import list_cards
+
+CRYSTAL = {"id", "formula", "n_atoms", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance"}
+
+
+def call(*words):
+    return CliRunner().invoke(build_app(), ["generate", *map(str, words)])
+
+
+def small(name):
+    return ["--model", name, "--n", 3, "--sampler", "em", "--steps", 4, "--seed", 5]
+
+
+def test_generate_answers_with_crystals_and_repeats(tiny_de_novo, tmp_path):
+    options = small(tiny_de_novo())
+    result = call(*options, "--json", "--quiet", "--trajectory", "--out", tmp_path / "out")
+    assert result.exit_code == 0 and result.stderr == "", result.stderr
+    data = json.loads(result.stdout)
+    assert {"crystals", "settings", "seconds", "network_calls", "summary"} <= set(data)
+    assert data["summary"]["n"] == 3 == len(data["crystals"]) + data["n_failed"] and data["network_calls"] == 4
+    assert all(set(crystal) >= CRYSTAL and crystal["n_atoms"] in (2, 5) for crystal in data["crystals"])
+    assert data["settings"]["seed"] == 5 and (tmp_path / "out" / "trajectory-1.extxyz").is_file()
+    assert {path.stem for path in (tmp_path / "out").glob("*.cif")} == {crystal["id"] for crystal in data["crystals"]}
+    again = json.loads(call(*options, "--json").stdout)
+    assert [c["frac_coords"] for c in again["crystals"]] == [c["frac_coords"] for c in data["crystals"]]
+
+
+def test_elements_and_atom_counts_are_kept(tiny_de_novo):
+    options = [*small(tiny_de_novo("analog-bits")), "--elements", "Li,O,Fe", "--exclude", "Fe", "--atoms", "3-4"]
+    data = json.loads(call(*options, "--json").stdout)
+    assert all(set(c["atomic_numbers"]) <= {3, 8} and c["n_atoms"] in (3, 4) for c in data["crystals"])
+    assert data["settings"]["elements_allowed"] == [3, 8]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "part"),
+    [
+        (["--elements", "Li,Xx"], 2, "not an element"),
+        (["--elements", "Au"], 2, "not trained on Au"),
+        (["--elements", "Li", "--exclude", "Li"], 2, "leave none"),
+        (["--atoms", "many"], 2, "a number or a range"),
+        (["--atoms", "9-4"], 2, "runs backwards"),
+        (["--atoms", "0"], 2, "between 1 and"),
+        (["--n", "0"], 2, "between 1 and"),
+        (["--sampler", "euler"], 2, "choose one of"),
+        (["--trajectory"], 2, "--out"),
+        (["--model", "nothing"], 3, "No checkpoint named"),
+    ],
+)  # fmt: skip
+def test_mistakes_end_with_one_sentence_and_the_right_code(tiny_de_novo, words, code, part):
+    result = call(*small(tiny_de_novo()), *words)
+    assert result.exit_code == code
+    assert part in result.stderr and "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) <= 2
+
+
+def test_models_of_the_other_task_point_to_their_command(tiny_de_novo):
+    result = CliRunner().invoke(build_app(), ["predict-structure", "TiO2", "--model", tiny_de_novo()])
+    assert result.exit_code == 2 and "generate" in result.stderr
+
+
+@pytest.mark.weights
+def test_a_structure_prediction_model_invents_nothing():
+    result = call("--model", "kldm-csp-perov5")
+    assert result.exit_code == 2 and "predict-structure" in result.stderr
+
+
+def test_a_run_can_go_through_the_queue_of_the_app(tiny_de_novo, tmp_path, monkeypatch):
+    from crystal_core.jobs.queue import JobQueue
+
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
+    result = call(*small(tiny_de_novo()), "--queue", "--json")
+    assert result.exit_code == 0, result.stderr
+    (job,) = JobQueue().list_jobs()
+    assert (job.kind, job.state) == ("generate", "done") and job.result == json.loads(result.stdout)
+
+
+@pytest.mark.weights
+def test_every_shipped_de_novo_model_generates():
+    names = [card.name for card in list_cards("generator") if card.task == "de novo generation" and card.loader == "kldm"]
+    if not names:
+        pytest.skip("no de novo checkpoint is shipped yet")
+    for name in names:
+        data = json.loads(call("--model", name, "--n", 2, "--steps", 10, "--sampler", "em", "--seed", 1, "--json").stdout)
+        assert data["summary"]["n"] == 2

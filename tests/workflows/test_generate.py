@@ -1,0 +1,47 @@
+"""De novo runs: batches, atom counts from the histogram or a range, results as far as they are finished."""
+
+from collections import Counter
+
+import pytest
+
+from crystal_core.errors import RequestError
+from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.workflows import generate
+
+HISTOGRAM = {2: 0.25, 5: 0.75}
+
+
+def test_atom_counts_follow_the_histogram_and_the_first_do_not_depend_on_how_many():
+    many = generate.draw_atom_counts(CrystalGenerationRequest(n=200, seed=1), HISTOGRAM)
+    assert set(many) == {2, 5} and 0.6 < Counter(many)[5] / 200 < 0.9
+    assert generate.draw_atom_counts(CrystalGenerationRequest(n=7, seed=1), HISTOGRAM) == many[:7]
+
+
+def test_a_range_includes_both_ends():
+    """The published range leaves its upper end out."""
+    drawn = generate.draw_atom_counts(CrystalGenerationRequest(n=200, seed=0, n_atoms=(3, 5)), {})
+    assert set(drawn) == {3, 4, 5}
+    assert set(generate.draw_atom_counts(CrystalGenerationRequest(n=5, seed=0, n_atoms=(8, 8)), {})) == {8}
+
+
+def test_a_card_without_counts_asks_for_them():
+    with pytest.raises(RequestError, match="number or range"):
+        generate.draw_atom_counts(CrystalGenerationRequest(seed=0), {})
+
+
+def test_each_batch_brings_its_crystals_and_stopping_keeps_the_finished_ones(tiny_de_novo, monkeypatch):
+    monkeypatch.setitem(generate.BATCH, "cpu", 2)
+    request = CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2)
+    results = [update.result["summary"]["n"] for update in generate.run(request) if update.result]
+    assert results == [2, 4, 5, 5]
+    updates = generate.run(request)
+    kept = next(update.result for update in updates if update.result)
+    updates.close()
+    assert kept["summary"]["n"] == 2
+
+
+def test_a_request_from_json_is_checked(tiny_de_novo):
+    with pytest.raises(RequestError, match="least and the most"):
+        next(generate.run({"model": tiny_de_novo(), "n_atoms": [1, 2, 3]}))
+    with pytest.raises(RequestError, match="Elements are symbols"):
+        next(generate.run({"elements": [8]}))
