@@ -19,11 +19,10 @@ PAGE = "pages/predict_structure.py"
 
 def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
-    seconds = (job.finished or 0) - (job.started or 0)
+    seconds = job.finished - job.started if job.finished and job.started else 0
     return {
         "★": "★" if job.starred else "", "when": datetime.fromtimestamp(job.created).astimezone(), "formula": job.request.get("formula", "–"), "state": WORDS.get(job.state, job.state),
-        "result": summary(job), "model": job.request.get("model", "–"), "duration (s)": round(seconds) if seconds > 0 else None,
-        "note": job.note,
+        "result": summary(job), "note": job.note, "model": job.request.get("model", "–"), "duration (s)": round(seconds) if seconds > 0 else None,
     }  # fmt: skip
 
 
@@ -44,7 +43,7 @@ def actions(job: Job) -> None:
         "Note", job.note, key=f"note-{job.id}", max_chars=MAX_NOTE, placeholder="What this run was for", on_change=keep_note,
         args=(job.id, f"note-{job.id}"),
     )  # fmt: skip
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Remove the star" if job.starred else "Star", icon=":material/star:", key="star"):
             JobQueue().mark(job.id, starred=not job.starred)
             st.rerun()
@@ -97,7 +96,7 @@ def main() -> None:
     listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[:12]  # a row of another list is another run
     chosen = st.dataframe(
         [row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"runs-{listed}", width="stretch",
-        column_config={"★": st.column_config.TextColumn(width=30), "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
+        column_config={"★": st.column_config.TextColumn(width=35), "note": st.column_config.TextColumn(width=180), "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
     )  # fmt: skip
     if chosen.selection.rows and chosen.selection.rows[0] < len(jobs):
         job = JobQueue().get(jobs[chosen.selection.rows[0]].id)

@@ -8,9 +8,10 @@ from crystal_core.jobs.queue import JobQueue
 from pages._ui.demos import demo_gallery
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.runs import summary
+from pages._ui.runs import WORDS, summary
 
 PAGE = "pages/predict_structure.py"
+RECENT = 5
 CARDS = (
     ("Predict a structure", "A formula becomes ranked candidate cells; watch them form, take them home as CIF.", PAGE, "Start with TiO2", "science"),
     ("Look at a crystal", "Drop a CIF, POSCAR or extxyz: polyhedra, symmetry, diffraction, distances.", "pages/viewer.py", "Open the viewer", "view_in_ar"),
@@ -22,22 +23,31 @@ CARDS = (
 def main() -> None:
     st.title("Crystal Studio")
     st.markdown("Published generative models for crystals, trained on real data, in your browser. Everything runs on this machine.")
+    st.subheader("See what comes out")
+    st.caption("Runs recorded with the models of this program: open one to look at its candidates and watch its cell form.")
+    demo_gallery(PAGE)
+    recent()
+    st.subheader("What you can do")
     columns = st.columns(4)
     for column, (title, sentence, page, label, icon) in zip(columns, CARDS, strict=True):
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")
             st.write(sentence)
             st.page_link(page, label=label, icon=f":material/{icon}:")
-    st.subheader("See what comes out")
-    st.caption("Runs recorded with the models of this program: open one to look at its candidates and watch its cell form.")
-    demo_gallery(PAGE)
+
+
+def recent() -> None:
+    """The latest runs of this machine, each a link."""
     st.subheader("Your recent runs")
-    jobs = JobQueue().list_jobs(limit=8)
+    jobs = JobQueue().list_jobs(limit=RECENT)
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")
-    for job in jobs:
-        label = plain(f"{job.request.get('formula', job.kind)} · {job.state} · {summary(job)}")
-        st.page_link(PAGE, label=label, query_params={"job": job.id}, icon=":material/open_in_new:")
+        st.page_link(PAGE, label="Predict a structure", icon=":material/science:", query_params={"formula": "TiO2"})
+    with st.container(gap="xxsmall"):
+        for job in jobs:
+            words = [job.request.get("formula", job.kind), WORDS.get(job.state, job.state), *([summary(job)] if job.result else [])]
+            icon = ":material/star:" if job.starred else ":material/open_in_new:"
+            st.page_link(PAGE, label=plain(" · ".join(words)), query_params={"job": job.id}, icon=icon)
 
 
 with guard():

@@ -11,6 +11,7 @@ from crystal_core.figures.training import sampler_figure, training_figure
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards, training_log
 from pages._ui.errors import guard
+from pages._ui.plain import plain
 
 
 def metric_row(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,15 +24,20 @@ def metric_row(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def sentence(text: str) -> str:
+    """With a capital letter at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
 def show_card(card: ModelCard) -> None:
     """One model in a box."""
     with st.container(border=True):
-        st.subheader(card.name)
+        st.subheader(plain(card.name))
         size = f"{card.parameters:,} parameters · " if card.parameters else ""
-        st.write(f"{card.method} · {card.task} · {size}{card.size_mb:.1f} MB · {card.licence}")
-        st.write(card.good_for or card.trained_on)
+        st.write(plain(sentence(f"{card.method} · {card.task} · {size}{card.size_mb:.1f} MB · {card.licence}")))
+        st.write(plain(sentence(card.good_for or card.trained_on)))
         if card.limits:
-            st.caption(f"Limits: {card.limits}")
+            st.caption(plain(f"Limits: {card.limits}"))
         rows = [metric_row(name, value) for name, value in card.metrics.items() if isinstance(value, Mapping) and "value" in value]
         if rows:
             st.dataframe(rows, hide_index=True, width="stretch")
@@ -39,7 +45,7 @@ def show_card(card: ModelCard) -> None:
         if table:
             with st.expander("Match rate against network calls"):
                 st.plotly_chart(sampler_figure(table), width="stretch", key=f"samplers-{card.name}")
-                st.caption(f"{table['protocol']}. {table['command']}")
+                st.caption(plain(f"{table['protocol']}. {table['command']}"))
         if log:
             with st.expander("Validation while training"):
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")

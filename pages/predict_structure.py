@@ -20,11 +20,12 @@ from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
-from pages._ui.demos import show_demo
+from pages._ui.demos import demo_gallery, show_demo
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.session import adopt
+from pages._ui.typeset import charge_text, formula_text
 from pages._ui.viewer import crystal_viewer
 
 SAMPLERS = {
@@ -62,7 +63,7 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
     formula = formulas[0]
     usual = [z for z in default_z(formula) if z <= 8]
     if not several:
-        st.caption(plain(f"{formula.reduced_formula} · {formula.molar_mass:.2f} g/mol · {formula.hint}"))
+        st.caption(plain(f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"))
         _domain(formula)
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
@@ -158,6 +159,8 @@ def welcome() -> None:
         f"Cells of up to {MAX_ATOMS} atoms, fully ordered, at rest. Models know nothing of temperature, pressure or how to make a compound, "
         "and a plausible cell need not be a stable one."
     )
+    st.caption("Or look at a recorded run first:")
+    demo_gallery("pages/predict_structure.py")
 
 
 def submit(requests: list[StructurePredictionRequest]) -> None:

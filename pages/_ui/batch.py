@@ -13,6 +13,7 @@ from crystal_core.records import crystals_of, zip_run
 from pages._ui.candidates import show_results
 from pages._ui.plain import plain
 from pages._ui.runs import WORDS, candidates_of
+from pages._ui.typeset import formula_text, group_text
 
 POLL_SECONDS = 1.5
 
@@ -46,9 +47,15 @@ def show_batch(batch: str) -> None:
         st.caption("Select a row to see its candidates.")
         return
     job = JobQueue().get(chosen.id)
-    if job and job.result:
-        st.subheader(plain(job.request["formula"]))
+    if job is None:
+        return
+    st.subheader(plain(formula_text(job.request["formula"])))
+    if job.error:
+        st.error(plain(job.error))
+    if job.result:
         show_results(job)
+    elif job.live:
+        st.caption("Nothing of this run is finished yet.")
 
 
 def _table(batch: str) -> None:
@@ -60,7 +67,6 @@ def _table(batch: str) -> None:
     st.progress(over / max(1, len(jobs)), text=f"{over} of {len(jobs)} runs are over")
     st.dataframe(
         [_row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"batch-{batch}", width="stretch",
-        column_config={"progress": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)},
     )  # fmt: skip
     shown = (_rows(batch), not live)
     if st.session_state.get(f"batch-{batch}-shown", shown) != shown:
@@ -72,15 +78,14 @@ def _table(batch: str) -> None:
 def _row(job: Job) -> dict[str, Any]:
     found = candidates_of(job)
     best = found[0] if found else None
-    done = 1.0 if job.state == "done" else min(1.0, job.step / max(1, job.n_steps))
-    return {
-        "formula": job.request["formula"], "state": WORDS.get(job.state, job.state), "progress": done,
-        "best candidate": "" if best is None else (best["space_group"] or {}).get("symbol", "no symmetry"),
-        "Z": best["z"] if best else None, "alike": f"{best['score']['value']} of {len(found)}" if best else "",
-        "density (g/cm³)": round(best["density"], 2) if best else None,
-        "plausible": "" if best is None else "yes" if best["validity"]["plausible"] else "no",
-        "remark": job.error or "",
-    }  # fmt: skip
+    state = WORDS.get(job.state, job.state)
+    done = f", {100 * job.step // job.n_steps} %" if job.state == "running" and job.n_steps else ""
+    line = {"formula": formula_text(job.request["formula"]), "state": state + done, "best candidate": "", "alike": "", "g/cm³": ""}
+    if best:
+        mark = "" if best["validity"]["plausible"] else ", implausible"
+        line["best candidate"] = f"{group_text((best['space_group'] or {}).get('symbol', 'no symmetry'))}, Z = {best['z']}{mark}"
+        line |= {"alike": f"{best['score']['value']} of {len(found)}", "g/cm³": f"{best['density']:.2f}"}
+    return line | {"remark": job.error or ""}
 
 
 def _rows(batch: str) -> tuple[int, ...]:
@@ -100,7 +105,9 @@ def _actions(jobs: list[Job]) -> None:
                 JobQueue().cancel(job.id)
             st.rerun()
         if any(job.result for job in jobs):
-            st.download_button("Download all", lambda: _zip(jobs), "formulas.zip", "application/zip", key="zip-batch", help="CIF, extxyz, JSON")
+            st.download_button(
+                "Download all formulas", lambda: _zip(jobs), "formulas.zip", "application/zip", key="zip-batch", help="CIF, extxyz, JSON"
+            )
 
 
 def _zip(jobs: list[Job]) -> bytes:

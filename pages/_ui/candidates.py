@@ -14,6 +14,7 @@ from crystal_core.workflows.predict_structure import compare_with_reference
 from pages._ui.detail import show_structure
 from pages._ui.plain import plain
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
+from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 FIRST_CARDS = 8
@@ -46,7 +47,9 @@ def show_results(job: Job, reference: Any = None) -> None:
     if len(members) > FIRST_CARDS:
         shown = (
             MAX_CARDS
-            if st.toggle(f"Show {min(len(members), MAX_CARDS)} of {len(members)} different structures", key=f"more-{job.id}")
+            if st.toggle(
+                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures", key=f"more-{job.id}"
+            )
             else FIRST_CARDS
         )
     cards = [_card(place, group) for place, group in enumerate(members[:shown], start=1)]
@@ -58,7 +61,7 @@ def show_results(job: Job, reference: Any = None) -> None:
             f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}"
         )
         record = next(r for r in chosen if r["id"] == picked)
-    st.subheader(plain(f"{record['formula']} · {_group(record)} · {ORIGINS[record['origin']]}"))
+    st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
     if template := record["provenance"].get("prototype"):
         near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
         st.caption(plain(f"Arrangement of {template['formula']} ({template['label']}; {near}), from the {template['table']}."))
@@ -147,7 +150,7 @@ def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _group(record: dict[str, Any]) -> str:
-    return (record["space_group"] or {}).get("symbol", "no symmetry")
+    return group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
 
 
 def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from crystal_core.demos import Demo, find_demo, list_demos
+from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import Job
 from crystal_core.records import structure_from_record
-from crystal_core.scene import build_scene
+from crystal_core.scene import build_scene, cell_choice
 from pages._ui.candidates import show_results
 from pages._ui.plain import plain
 from pages._ui.runs import summary
+from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import crystal_links
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
-@st.cache_data(show_spinner=False)
-def _demos() -> list[Demo]:
-    return list_demos()
+
+@st.cache_data(ttl=600, show_spinner=False)  # a card may change: the weights that made a run are looked up again
+def _cards() -> list[tuple[str, str, dict[str, object]]]:
+    return [
+        (demo.name, demo.request["formula"], _card(demo))
+        for demo in sorted(list_demos(), key=lambda demo: (demo.request["start"] != "noise", demo.best["n_atoms"]))
+    ]
 
 
 def demo_gallery(page: str) -> None:
     """One card for each recorded run; a click opens it on ``page``."""
-    demos = _demos()
-    opened = crystal_links([_card(demo) for demo in demos], key="demos")
+    demos = _cards()
+    opened = crystal_links([card for *_, card in demos], key="demos")
     if opened is not None:
-        st.switch_page(page, query_params={"demo": demos[opened].name, "formula": demos[opened].request["formula"]})
+        name, formula, _ = demos[opened]
+        st.switch_page(page, query_params={"demo": name, "formula": formula})
 
 
 def show_demo(name: str) -> None:
@@ -47,11 +57,19 @@ def provenance(demo: Demo) -> str:
 
 def _card(demo: Demo) -> dict[str, object]:
     best, note = demo.best, f" · {demo.weights_note}" if demo.weights_note else ""
+    symbol = group_text((best["space_group"] or {}).get("symbol", "no symmetry"))
     return {
-        "scene": build_scene(structure_from_record(best)),
-        "title": f"{demo.request['formula']} · {(best['space_group'] or {}).get('symbol', 'no symmetry')}",
-        "caption": f"{summary(_as_job(demo))}. Recorded run: {provenance(demo)}{note}",
-    }
+        "scene": build_scene(_standard(structure_from_record(best))), "title": f"{formula_text(demo.request['formula'])} · {symbol}",
+        "caption": summary(_as_job(demo)), "mark": f"Recorded: {provenance(demo)}{note}",
+    }  # fmt: skip
+
+
+def _standard(structure: Structure) -> Structure:
+    """In its conventional cell, where it has one: a model's choice of origin hides what everybody knows."""
+    try:
+        return cell_choice(structure, "conventional")
+    except RequestError:
+        return structure
 
 
 def _as_job(demo: Demo) -> Job:

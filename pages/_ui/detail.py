@@ -19,6 +19,7 @@ from crystal_core.figures.xrd import xrd_figure
 from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination
 from crystal_core.structures import parse_text, structure_to_text
 from pages._ui.plain import plain
+from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -85,11 +86,11 @@ def _summary(structure: Structure, text: str, origin: str) -> None:
         st.caption(f"Origin: {origin}")
     group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    columns = st.columns(4)
-    columns[0].metric("Formula", plain(structure.composition.reduced_formula))
-    columns[1].metric("Space group (0.1 Å)", group["space group"])
-    columns[2].metric("Density", f"{structure.density:.2f} g/cm³")
-    columns[3].metric("Volume", f"{structure.volume:.1f} Å³")
+    with st.container(horizontal=True, gap="large"):  # side by side as far as they fit, two by two on a phone
+        st.metric("Formula", plain(formula_text(structure.composition.reduced_formula)), width="content")
+        st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")
+        st.metric("Density", f"{structure.density:.2f} g/cm³", width="content")
+        st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
     st.dataframe(
         [{"a (Å)": round(a, 3), "b (Å)": round(b, 3), "c (Å)": round(c, 3), "α (°)": round(alpha, 2), "β (°)": round(beta, 2), "γ (°)": round(gamma, 2), "atoms": len(structure)}],
         hide_index=True, width="stretch",

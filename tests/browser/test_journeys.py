@@ -45,7 +45,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page = open_page("/predict_structure")
     page.get_by_label("Formula", exact=True).fill("SrTiO3")
     page.get_by_label("Formula", exact=True).press("Enter")
-    page.get_by_text("charge-balanced as Sr2+").wait_for()
+    page.get_by_text("charge-balanced as Sr²⁺").wait_for()
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**job=*")
     page.reload()  # the run is in the queue, not in the page
@@ -131,6 +131,21 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     table = page.get_by_test_id("stDataFrame").first
     box = table.bounding_box()
     page.mouse.click(box["x"] + 15, box["y"] + 55)  # the first row's box; the table itself is a canvas
-    page.get_by_role("heading", name="SrTiO3", exact=True).wait_for()
+    page.get_by_role("heading", name="SrTiO₃", exact=True).wait_for()
     page.get_by_text("Ranked by consensus").wait_for()
+    clean(page)
+
+
+def test_a_recorded_run_opens_from_its_picture(open_page):
+    page = open_page("/")
+    cards = page.locator(".xg[data-pictures] button")
+    cards.filter(has_text="SrTiO₃").wait_for()
+    assert all("Recorded: " in text for text in cards.all_inner_texts())
+    cards.filter(has_text="SrTiO₃").click()
+    page.wait_for_url("**demo=strontium-titanate*")
+    page.get_by_text("Recorded run, not one of yours").wait_for()
+    page.locator(".xv[data-rendered]").first.wait_for()
+    assert page.get_by_label("Formula", exact=True).input_value() == "SrTiO3"
+    page.get_by_text("Watch a cell form").click()
+    page.locator(".xv[data-frame='30']").wait_for()  # the path, at its end
     clean(page)

@@ -1,6 +1,6 @@
 // Where the reader stands: how the crystal is turned, and how near.
 const EYE = 150; // 3Dmol's camera stands at z = 150 and opens 20° in height
-const SHARE = 0.9; // of the picture that the crystal may fill
+const SHARE = 0.92; // of the picture that the crystal may fill
 const LETTER = 0.3; // Å, room for the letter at the end of an axis
 
 // quaternion (x, y, z, w) of the rotation with these rows: the model directions that go right, up and towards the viewer
@@ -45,13 +45,15 @@ const rows = ([x, y, z, w]) => [
   [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
 ];
 
-// everything in sight, turned as it is, balls with their radii; the library's own zoomTo knows height and centres only
+// everything in sight, turned as it is, balls with their radii; the library's own zoomTo knows height and centres only.
+// box: width, height and below, pixels at the lower edge that something else covers
 function fit(gl, box, scene, block, options) {
   const turn = rows(gl.getView().slice(4)), wide = box.width / Math.max(1, box.height);
   const seen = extent(scene, block, options).map(([x, y, z, r]) => [...turn.map((row) => row[0] * x + row[1] * y + row[2] * z), r]);
   const middle = [0, 1, 2].map((k) => (Math.min(...seen.map((s) => s[k] - s[3])) + Math.max(...seen.map((s) => s[k] + s[3]))) / 2);
   const parallel = options.projection === "orthographic"; // its half width is distance × tan 20°
-  const up = SHARE * (parallel ? Math.tan(Math.PI / 9) / wide : Math.tan(Math.PI / 18)), across = up * wide;
+  const half = parallel ? Math.tan(Math.PI / 9) / wide : Math.tan(Math.PI / 18), covered = (box.below || 0) / Math.max(1, box.height);
+  const up = SHARE * half * (1 - covered), across = SHARE * half * wide;
   let distance = 1, reach = 0;
   for (const s of seen) {
     const [x, y, z] = s.slice(0, 3).map((p, k) => p - middle[k]);
@@ -61,6 +63,7 @@ function fit(gl, box, scene, block, options) {
       distance = Math.max(distance, parallel ? (off + s[3]) / slope : z + (off + s[3] * Math.hypot(1, slope)) / slope);
     }
   }
+  middle[1] -= distance * half * covered; // the crystal stands in the middle of what is free
   const centre = [0, 1, 2].map((k) => middle.reduce((sum, m, row) => sum + m * turn[row][k], 0));
   gl.setSlab(-Math.max(50, 4 * reach), Math.max(50, 4 * reach));
   gl.setView([...centre.map((x) => -x), EYE - distance, ...gl.getView().slice(4)]);

@@ -8,6 +8,7 @@ function card(root, item, k, choose) {
   const blank = element("div", "blank", node);
   element("span", "title", node, item.title);
   element("span", "caption", node, item.caption);
+  if (item.mark) element("span", "mark", node, item.mark);
   return { node, blank };
 }
 
@@ -59,5 +60,6 @@ export default function (component) {
       .then(() => { root.dataset.pictures = String(data.items.length); })
       .catch((error) => { root.dataset.error = error.message; });
   }
+  root.classList.toggle("opens", Boolean(data.opens));
   mark(data.selected);
 }

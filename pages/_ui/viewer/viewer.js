@@ -1,5 +1,6 @@
 const SPEEDS = [0.5, 1, 2, 4];
 const FRAME_MS = 90; // of a path played at 1×
+const LEGEND = 40; // pixels at the lower edge
 
 function button(parent, text, title, action) {
   const node = element("button", "", parent, text);
@@ -181,7 +182,8 @@ const css = (view, name, otherwise) => getComputedStyle(view.root).getPropertyVa
 
 // move the camera; nothing is drawn yet
 function moved(view, move) {
-  quietly(view.gl, () => move(view.gl, view.stage.getBoundingClientRect()));
+  const { width, height } = view.stage.getBoundingClientRect();
+  quietly(view.gl, () => move(view.gl, { width, height, below: LEGEND }));
   view.fitted = String(view.gl.getView());
 }
 

@@ -1,0 +1,26 @@
+"""Formulas and space groups as chemists print them."""
+
+from __future__ import annotations
+
+import re
+
+LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+COUNT = re.compile(r"(?<=[A-Za-z)\]])\d+")
+RAISED = str.maketrans("0123456789+−-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
+CHARGE = re.compile(r"(?<=[A-Za-z])\d*[+−]")
+SCREW = re.compile(r"(?<=\d)_(\d)")
+
+
+def formula_text(formula: object) -> str:
+    """TiO2 → TiO₂; a leading number stays as it is."""
+    return COUNT.sub(lambda count: count[0].translate(LOWERED), str(formula))
+
+
+def charge_text(words: object) -> str:
+    """Ti4+ → Ti⁴⁺, in any text."""
+    return CHARGE.sub(lambda charge: charge[0].translate(RAISED), str(words))
+
+
+def group_text(symbol: object) -> str:
+    """P4_2/mnm → P4₂/mnm."""
+    return SCREW.sub(lambda axis: axis[1].translate(LOWERED), str(symbol))
