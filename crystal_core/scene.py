@@ -114,9 +114,9 @@ def expand(
         return index[key]
 
     for i, site in enumerate(scene["sites"]):
-        for n in product(*(range(k + 1 if images and f < FACE else k) for f, k in zip(site["f"], repeat, strict=True))):
+        for a, b, c in product(*(range(k + 1 if images and f < FACE else k) for f, k in zip(site["f"], repeat, strict=True))):
             if len(atoms) < MAX_DRAWN:
-                add(i, n)
+                add(i, (a, b, c))
     drawn = list(index)
     bodies = {body["i"]: body for body in scene["polyhedra"]}
     centres = [key for key in drawn if key[0] in bodies]
@@ -128,8 +128,8 @@ def expand(
         complete = bool(centres) and not any(all(c in index for c in corners(key)) for key in centres)
     if complete:
         for key in centres:
-            for j, *n in corners(key):
-                add(j, tuple(n))  # type: ignore[arg-type]
+            for j, a, b, c in corners(key):
+                add(j, (a, b, c))
     bonds = set()
     for i, j, a, b, c in scene["bonds"]:
         for key in [key for key in index if key[0] == i]:
@@ -204,7 +204,9 @@ def _bonds(lattice: np.ndarray, symbols: Sequence[str], frac: np.ndarray) -> lis
         delta = (frac[None, :, :] + offsets[:, None, :] - frac[i]) @ lattice
         distance = np.linalg.norm(delta, axis=-1)
         near = (distance < longest[i]) & (distance > 0.4) & ~(metal[i] & metal)
-        found += [(i, int(j), *map(int, offsets[k])) for k, j in zip(*np.nonzero(near), strict=True)]
+        for k, j in zip(*np.nonzero(near), strict=True):
+            a, b, c = offsets[k].tolist()
+            found.append((i, int(j), a, b, c))
     count = np.bincount([i for i, *_ in found], minlength=len(symbols))
     frame = any(metal[i] and 3 <= count[i] <= 6 for i in range(len(symbols)))
     loose = {i for i in range(len(symbols)) if frame and metal[i] and count[i] >= 8}

@@ -114,7 +114,7 @@ def _peaks(structure: Structure, radiation: str | float) -> list[dict[str, Any]]
     # the sum over atoms and reflections grows with the square of the cell
     if len(structure) > MAX_PATTERN_ATOMS:
         return []
-    found = pattern(structure, radiation)  # type: ignore[arg-type]
+    found = pattern(structure, radiation)
     return [
         {"two_theta": round(x, 4), "intensity": round(y, 3), "hkl": hkl}
         for x, y, hkl in zip(found.two_theta, found.intensity, found.hkl, strict=True)

@@ -87,7 +87,7 @@ def count_rows(path: Path) -> int:
 
 
 def _open(url: str) -> Answer:
-    return urllib.request.urlopen(url, timeout=TIMEOUT)  # type: ignore[no-any-return]
+    return urllib.request.urlopen(url, timeout=TIMEOUT)
 
 
 def _fetch(url: str, path: Path, expected: str | None, open_url: Callable[[str], Answer], on_progress: Told | None) -> str:

@@ -79,7 +79,7 @@ def thickness(matrix: np.ndarray) -> float:
     """Smallest distance between opposite faces of the cell (Å)."""
     volume = abs(float(np.linalg.det(matrix)))
     areas = [np.linalg.norm(np.cross(matrix[(k + 1) % 3], matrix[(k + 2) % 3])) for k in range(3)]
-    return volume / float(max(*areas, 1e-12))
+    return volume / max(*map(float, areas), 1e-12)
 
 
 def compact(structure: Structure) -> Structure:
@@ -127,8 +127,8 @@ def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int |
     except (KeyError, NameError):
         return None  # beyond SMACT's 103 elements
     states = [getattr(e, SMACT_LISTS[table]) or [] for e in elements]
-    affinities = [e.pauling_eneg for e in elements]
-    if math.prod(len(s) for s in states) > MAX_COMBINATIONS or None in affinities:
+    affinities = [e.pauling_eneg for e in elements if e.pauling_eneg is not None]
+    if math.prod(len(s) for s in states) > MAX_COMBINATIONS or len(affinities) < len(elements):
         return None  # both fail in the published scripts
     best: int | None = None
     for line in {*affinities, math.inf}:
@@ -167,11 +167,11 @@ def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
     first, second, _, distance = structure.get_neighbor_list(reach)
     symbols = [str(site.specie) for site in structure]
     sums = np.array([radius[symbols[i]] + radius[symbols[j]] for i, j in zip(first, second, strict=True)])
-    short = np.nonzero(distance < PLAUSIBLE_FRACTION * sums)[0] if len(sums) else []
-    if len(short):
+    short: list[int] = np.nonzero(distance < PLAUSIBLE_FRACTION * sums)[0].tolist() if len(sums) else []
+    if short:
         k = min(short, key=lambda index: distance[index] / sums[index])
         reasons.append(f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of covalent radii ({sums[k]:.2f} Å).")
-    return not len(short)
+    return not short
 
 
 def _shortest(structure: Structure, below: float) -> tuple[float, int, int]:

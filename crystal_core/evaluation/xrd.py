@@ -20,10 +20,10 @@ class Pattern:
     two_theta: tuple[float, ...]
     intensity: tuple[float, ...]
     hkl: tuple[str, ...]
-    radiation: str
+    radiation: str | float
 
 
-def pattern(structure: Structure, radiation: str = "CuKa", two_theta: tuple[float, float] = (5.0, 90.0)) -> Pattern:
+def pattern(structure: Structure, radiation: str | float = "CuKa", two_theta: tuple[float, float] = (5.0, 90.0)) -> Pattern:
     """The powder pattern in a range of 2θ (degrees)."""
     from pymatgen.analysis.diffraction.xrd import XRDCalculator
 

@@ -20,7 +20,7 @@ from crystal_core.networks.segments import sum_bags
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from crystal_core.networks.pair_network import PairNetwork
+    from crystal_core.networks.pair_network import PairLayer, PairNetwork
 
 MAX_EDGES = 8000  # per chunk: its edge tensors then stay in the last-level cache; larger chunks are slower per crystal
 
@@ -89,7 +89,7 @@ class FastPairNetwork:
         cpu = self.device.type == "cpu"
         onednn = cpu and (use_onednn() if onednn is None else onednn)
         with torch.inference_mode():
-            self.layers = [_fold(layer, network, dtype, onednn=onednn) for layer in network.layers]
+            self.layers = [_fold(layer, network, dtype, onednn=onednn) for layer in network.pair_layers]
             self.embedding = None if atomic_numbers is None else network.node_embedding(atomic_numbers)
             self.chunks = list(_chunks(n_atoms, MAX_EDGES if cpu else 1 << 22))
 
@@ -141,13 +141,13 @@ class FastPairNetwork:
         return (out_v, out_l, network.out_h(z)) if self.config.n_type_outputs else (out_v, out_l)
 
 
-def _fold(layer: torch.nn.Module, network: PairNetwork, dtype: torch.dtype, *, onednn: bool) -> _Layer:
+def _fold(layer: PairLayer, network: PairNetwork, dtype: torch.dtype, *, onednn: bool) -> _Layer:
     hidden, features = network.config.hidden_dim, 3 * network.config.n_frequencies
-    first, second = layer.edge_mlp[0], layer.edge_mlp[2]
+    first, second = layer.edge_maps
     w_recv, w_send, w_lattice, w_q, w_sin, w_cos = first.weight.split(
         [hidden, hidden, network.config.lattice_dim, 2 * features, features, features], dim=1
     )
-    node_in, node_out = layer.node_mlp[0], layer.node_mlp[2]
+    node_in, node_out = layer.node_maps
     bias = torch.cat([first.bias + w_q @ layer.v_proj.bias, torch.zeros_like(first.bias), node_in.bias])
     weight = torch.cat([w_recv, w_send, node_in.weight[:, :hidden]])
     return _Layer(

@@ -9,7 +9,7 @@ pair is multiplied once; features do not depend on the layer. :mod:`crystal_core
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -49,6 +49,16 @@ class PairNetworkConfig:
         return asdict(self)
 
 
+class TimeRow(nn.Module):
+    """The fixed random frequencies of the time features: a buffer, never trained."""
+
+    weight: Tensor
+
+    def __init__(self, n_frequencies: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(n_frequencies, 1))
+
+
 class PairLayer(nn.Module):
     """The parameters of one message-passing layer, named and shaped as published."""
 
@@ -61,6 +71,16 @@ class PairLayer(nn.Module):
         )
         self.node_mlp = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
         self.layer_norm = nn.LayerNorm(hidden)
+
+    @property
+    def edge_maps(self) -> tuple[nn.Linear, nn.Linear]:
+        """The two linear maps of a message."""
+        return cast("tuple[nn.Linear, nn.Linear]", (self.edge_mlp[0], self.edge_mlp[2]))
+
+    @property
+    def node_maps(self) -> tuple[nn.Linear, nn.Linear]:
+        """The two linear maps of an update."""
+        return cast("tuple[nn.Linear, nn.Linear]", (self.node_mlp[0], self.node_mlp[2]))
 
 
 class PairNetwork(nn.Module):
@@ -75,14 +95,18 @@ class PairNetwork(nn.Module):
         else:
             self.node_embedding = nn.Embedding(config.n_types, hidden)
         self.atom_latent_emb = nn.Linear(hidden + config.time_dim, hidden)
-        self.time_emb = nn.Module()
-        self.time_emb.register_buffer("weight", torch.randn(config.time_dim // 2, 1))
+        self.time_emb = TimeRow(config.time_dim // 2)
         self.layers = nn.ModuleList(PairLayer(config) for _ in range(config.n_layers))
         self.final_layer_norm = nn.LayerNorm(hidden)
         self.out_v = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 3, bias=False))
         self.out_l = nn.Linear(hidden, config.lattice_dim, bias=False)
         if config.n_type_outputs:
             self.out_h = nn.Linear(hidden, config.n_type_outputs)
+
+    @property
+    def pair_layers(self) -> list[PairLayer]:
+        """The layers, in order."""
+        return cast("list[PairLayer]", list(self.layers))
 
     def time_features(self, t: Float[Tensor, "crystals"]) -> Float[Tensor, "crystals time_dim"]:
         """[cos(2 pi W t), sin(2 pi W t)] with the fixed random row W."""
@@ -103,7 +127,7 @@ class PairNetwork(nn.Module):
         time = self.time_features(t)[index]
         z = self.atom_latent_emb(torch.cat([self.node_embedding(species), time], dim=-1))
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
-        for layer in self.layers:
+        for layer in self.pair_layers:
             z = z + self._message(layer, z, velocity, lattice, cosines, sines, packing)
         z = self.final_layer_norm(z)
         out_v = centre(self.out_v(z).float(), index, n_crystals)
@@ -115,7 +139,7 @@ class PairNetwork(nn.Module):
     def _message(self, layer: PairLayer, z: Tensor, velocity: Tensor, lattice: Tensor, cosines: Tensor, sines: Tensor, packing: Packing) -> Tensor:
         hidden, features = self.config.hidden_dim, 3 * self.config.n_frequencies
         x = layer.layer_norm(z)
-        first, second = layer.edge_mlp[0], layer.edge_mlp[2]
+        first, second = layer.edge_maps
         w_recv, w_send, w_lattice, w_q, w_sin, w_cos = first.weight.split(
             [hidden, hidden, self.config.lattice_dim, 2 * features, features, features], dim=1
         )

@@ -24,7 +24,7 @@ def reference_forward(
     i, j = packing.receiver, packing.sender
     frequencies = TWO_PI * torch.arange(network.config.n_frequencies, dtype=frac_coords.dtype, device=frac_coords.device)
     z = network.atom_latent_emb(torch.cat([network.node_embedding(species), network.time_features(t)[index]], dim=-1))
-    for layer in network.layers:
+    for layer in network.pair_layers:
         x = layer.layer_norm(z)
         angle = ((frac_coords[j] - frac_coords[i]).unsqueeze(-1) * frequencies).flatten(1)
         geometry = torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)

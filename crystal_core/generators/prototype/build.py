@@ -265,7 +265,9 @@ def _averaged_form(cells: Sequence[tuple[NDArray, NDArray, NDArray]]) -> Symmetr
 def _space_group(hall_number: int) -> str:
     import spglib
 
-    return spglib.get_spacegroup_type(hall_number).international_short
+    found = spglib.get_spacegroup_type(hall_number)
+    assert found is not None  # the hall number came from spglib
+    return found.international_short
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

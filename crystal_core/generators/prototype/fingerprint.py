@@ -34,10 +34,9 @@ def fingerprint(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_roles:
     real = distance > 1e-6
     first, second, distance = first[real], second[real], distance[real]
     smeared = np.exp(-((distance[:, None] - BINS) ** 2) / (2 * WIDTH**2)) / distance[:, None] ** 2
-    out = np.zeros((n_roles * n_roles, len(BINS)))
-    np.add.at(out, roles[first] * n_roles + roles[second], smeared)
-    out = out.reshape(n_roles, n_roles, -1)
-    return (out / max(np.linalg.norm(out), 1e-12)).astype(np.float32)
+    sums = np.zeros((n_roles * n_roles, len(BINS)))
+    np.add.at(sums, roles[first] * n_roles + roles[second], smeared)
+    return (sums / max(float(np.linalg.norm(sums)), 1e-12)).reshape(n_roles, n_roles, -1).astype(np.float32)
 
 
 def role_permutations(counts: Sequence[int]) -> list[tuple[int, ...]]:

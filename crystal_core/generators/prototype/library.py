@@ -10,7 +10,7 @@ import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,7 +88,8 @@ def save_library(
         }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **data)
+    arrays: dict[str, Any] = data  # numpy's annotation takes the first keyword for its flag allow_pickle
+    np.savez_compressed(partial, **arrays)
     partial.replace(path)  # a half-written archive never carries the final name
 
 

@@ -54,9 +54,9 @@ def count_replacements(
     for found in by_rest.values():
         if not 2 <= len(found) <= MAX_GROUP:
             continue
-        elements = sorted(found)
-        for i, a in enumerate(elements):
-            for b in elements[i + 1 :]:
+        exchanged = sorted(found)
+        for i, a in enumerate(exchanged):
+            for b in exchanged[i + 1 :]:
                 both = len(found[a] & found[b]) / min(len(found[a]), len(found[b]))
                 compared[a, b] += 1
                 compared[b, a] += 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,6 +45,7 @@ def operations(hall_number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]
     import spglib
 
     found = spglib.get_symmetry_from_database(hall_number)
+    assert found is not None  # hall numbers come from spglib or from a table made with it
     return found["rotations"], found["translations"]
 
 
@@ -56,7 +57,8 @@ def to_form(lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: flo
     """
     import spglib
 
-    found = spglib.get_symmetry_dataset((lattice, frac_coords, roles + 1), symprec=symprec)
+    cell: Any = (lattice, frac_coords, roles + 1)  # arrays, where spglib's annotation has lists
+    found = spglib.get_symmetry_dataset(cell, symprec=symprec)
     if found is None:
         return None
     points, types = found.std_positions % 1.0, found.std_types - 1
@@ -80,7 +82,7 @@ def to_form(lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: flo
     lengths, angles = cell_parameters(found.std_lattice)
     return SymmetryForm(
         hall_number=int(found.hall_number), cell=np.concatenate([lengths / size, angles]), points=points[chosen],
-        roles=types[chosen], letters="".join(letters[i] for i in chosen), multiplicities=np.array(multiplicities),
+        roles=types[chosen].astype(np.int64), letters="".join(letters[i] for i in chosen), multiplicities=np.array(multiplicities),
     )  # fmt: skip
 
 
@@ -96,10 +98,11 @@ def from_form(form: SymmetryForm) -> tuple[NDArray[np.float64], NDArray[np.float
             return None
         points.append(orbit)
         roles += [int(role)] * len(orbit)
-    primitive = spglib.find_primitive((conventional, np.concatenate(points), np.array(roles) + 1), symprec=SAME_POINT)
+    cell: Any = (conventional, np.concatenate(points), np.array(roles) + 1)  # arrays, where spglib's annotation has lists
+    primitive = spglib.find_primitive(cell, symprec=SAME_POINT)
     if primitive is None:
         return None
-    lattice, coords, types = primitive
+    lattice, coords, types = map(np.asarray, primitive)
     scale = (len(types) / abs(np.linalg.det(lattice))) ** (1 / 3)
     return lattice * scale, coords % 1.0, types - 1
 
