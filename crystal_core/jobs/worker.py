@@ -14,7 +14,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ RUNNERS = {
 }
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 120.0
-Runner = Callable[[Mapping[str, Any]], Iterator[RunUpdate]]
+Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
 
 def ensure_worker(device: str = "cpu", home: Path | None = None, runners: str | None = None) -> None:

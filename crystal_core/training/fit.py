@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -89,7 +89,7 @@ class Trainer:
         self.seconds = 0.0
         self._anneal_from: tuple[float, float] | None = None
         self.dtype = pick_dtype(config.precision, device)
-        self._compiled = torch.compile(self.network, dynamic=True) if config.compile else self.network
+        self._compiled = cast("nn.Module", torch.compile(self.network, dynamic=True)) if config.compile else self.network
         folder.mkdir(parents=True, exist_ok=True)
         if device.type == "cpu":
             keep_freed_memory()
@@ -119,7 +119,7 @@ class Trainer:
         start = time.monotonic()
         self._anneal_from = (start, 60 * minutes) if anneal and minutes else None
         stop = math.inf if minutes is None else start + 60 * minutes
-        last_save, line = start, {}
+        last_save, line = start, dict[str, Any]()
         while not self.finished and time.monotonic() < stop:
             generator = torch.Generator(self.device).manual_seed(self.config.seed + 7919 * (self.epoch + 1) + self.step)
             order = torch.Generator().manual_seed(self.config.seed + 104729 * (self.epoch + 1) + self.step)

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn import functional
@@ -193,7 +193,7 @@ def train(
             return {}
         line: dict[str, Any] = validation_loss(current.ema, held, codec, config.process, config.fit.batch_size)
         if matched is not None and (current.epoch % config.match_every_epochs == 0 or current.finished):
-            line |= match_rate(current.ema, matched, codec, config.process, steps=config.match_steps)
+            line |= match_rate(cast("PairNetwork", current.ema), matched, codec, config.process, steps=config.match_steps)
         if on_line:
             on_line({"step": current.step, "epoch": current.epoch, "validation": line})
         return line

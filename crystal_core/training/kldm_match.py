@@ -39,7 +39,8 @@ def match_rate(network: PairNetwork, rows: PreparedCrystals, codec: LatticeCodec
     references = to_structures(
         decode(truth.frac_coords, codec.encode(truth.cell_parameters, truth.n_atoms), truth.atomic_numbers, truth.n_atoms, codec).to("cpu")
     )
-    report = summarise(judge_all(references, [[structure] for structure in to_structures(sampled)], workers=1))
+    pairs = [(known, [found]) for known, found in zip(references, to_structures(sampled), strict=True) if known is not None]
+    report = summarise(judge_all([known for known, _ in pairs], [found for _, found in pairs], workers=1))
     return {"match_rate": report["match_rate"], "rmse": report["rmse"], "n": report["n"]}
 
 

@@ -286,7 +286,7 @@ def compare_samplers(
             steps = budget // SamplerSettings(name=sampler).calls_per_step
             drawn = draw_candidates(generator, references, sampler=sampler, steps=steps, seed=seed, start_time=start_time)
             report = summarise(judge_all([r.structure for r in references], drawn.candidates, workers=workers))
-            row = {"sampler": sampler, "network_calls": drawn.calls_per_sample, "steps": steps}
+            row: dict[str, Any] = {"sampler": sampler, "network_calls": drawn.calls_per_sample, "steps": steps}
             row |= {key: report[key] for key in ("match_rate", "rmse", "n", "ci95")} | {"seconds": round(drawn.seconds, 1)}
             rows.append(row)
             if say:

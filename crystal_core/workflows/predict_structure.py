@@ -82,10 +82,9 @@ def has_prototypes() -> bool:
 def _cells(asked: StructurePredictionRequest, formula: Any, default_z: Any, atom_counts: list[int] | None) -> dict[int, tuple[int, ...]]:
     """Formula units → atoms of the cell; only sizes the model was trained on, where its card names them."""
     if asked.exact_cell:
-        units, cells = 1, {1: tuple(formula.atomic_numbers_of(1, exact=True))}
+        cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}
     else:
-        units = asked.z or default_z(formula)
-        cells = {z: tuple(formula.atomic_numbers_of(z)) for z in units}
+        cells = {z: tuple(formula.atomic_numbers_of(z)) for z in asked.z or default_z(formula)}
     if atom_counts and not asked.z and not asked.exact_cell:
         cells = {n // formula.n_atoms: tuple(formula.atomic_numbers_of(n // formula.n_atoms)) for n in atom_counts if n % formula.n_atoms == 0}
     for z, atoms in cells.items():
@@ -139,7 +138,7 @@ class _Run:
             atoms_of = (atoms,) * n
         request = GenerationRequest(
             compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
-            seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=self.model.start_time if start is not None else None,
+            seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=getattr(self.model, "start_time", None) if start is not None else None,
         )  # fmt: skip
         stage = {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
         frames: list[dict[str, Any]] = []
