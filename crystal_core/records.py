@@ -109,14 +109,16 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
     """The pymatgen structure of a record or snapshot.
 
     Raises:
-        StructureParseError: a key is missing or the cell is no lattice.
+        StructureParseError: a key is missing, the cell is no lattice, or an atom is no element.
     """
     from pymatgen.core import Lattice, Structure
 
     try:
-        return Structure(Lattice(record["lattice"]), record["atomic_numbers"], record["frac_coords"])
+        structure = Structure(Lattice(record["lattice"]), record["atomic_numbers"], record["frac_coords"])
+        atomic_numbers(structure)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StructureParseError(f"This record is no crystal ({error}); expected lattice, atomic_numbers, frac_coords.") from error
+    return structure
 
 
 def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:

@@ -51,7 +51,7 @@ _READERS = {
 
 
 def to_structures(batch: CrystalBatch) -> list[Structure | None]:
-    """One pymatgen structure per crystal; None where the cell is no lattice (flat, a sliver, or not finite).
+    """One pymatgen structure per crystal; None where the cell is no lattice (flat, a sliver, or not finite) or an atom no element.
 
     Crystals are converted one by one, so a bad one never loses the others.
     """
@@ -62,7 +62,7 @@ def to_structures(batch: CrystalBatch) -> list[Structure | None]:
         matrix = crystal.lattice[0].detach().cpu().double().numpy()
         coords = crystal.frac_coords.detach().cpu().double().numpy()
         numbers = crystal.atomic_numbers.detach().cpu().tolist()
-        if not _is_lattice(matrix) or not np.isfinite(coords).all():
+        if not _is_lattice(matrix) or not np.isfinite(coords).all() or not all(map(_is_element, numbers)):
             found.append(None)
             continue
         found.append(Structure(Lattice(matrix), numbers, _in_cell(coords)))
@@ -102,10 +102,11 @@ def atomic_numbers(structure: Structure) -> list[int]:
     """
     if not structure.is_ordered:
         raise StructureParseError(_partial_occupancy(structure))
-    try:
-        return [int(site.specie.Z) for site in structure]
-    except AttributeError:
-        raise StructureParseError(NO_ELEMENT) from None
+    numbers = [getattr(site.specie, "Z", 0) for site in structure]
+    # a dummy species has a Z too: a hash, far from any proton number
+    if not all(_is_element(z) for z in numbers):
+        raise StructureParseError(NO_ELEMENT)
+    return [int(z) for z in numbers]
 
 
 def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Structure:
@@ -170,7 +171,7 @@ def _checked(structure: Structure, purpose: Purpose) -> Structure:
             f"The cell offers {per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to {MAX_VOLUME_PER_ATOM:g}. "
             "Check the lattice and its unit (Å)."
         )
-    if any(getattr(specie, "Z", 0) not in range(1, 119) for specie in structure.composition):
+    if not all(_is_element(getattr(specie, "Z", 0)) for specie in structure.composition):
         raise StructureParseError(NO_ELEMENT)
     limitation = model_limitation(structure)
     if limitation and purpose == "model":
@@ -344,6 +345,10 @@ def _in_cell(frac_coords: np.ndarray) -> np.ndarray:
     wrapped = wrapped - np.floor(wrapped)
     # -1e-17 - floor(-1e-17) is exactly 1.0, the site at 0
     return np.where(wrapped >= 1.0, 0.0, wrapped)
+
+
+def _is_element(z: int) -> bool:
+    return 1 <= z <= 118
 
 
 def _heights(matrix: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.records import crystal_record, snapshot, structure_from_record
 from crystal_core.structures import from_structures, parse_all, parse_text, structure_to_text, to_structures
 
 EXACT = ("cif", "poscar", "extxyz", "json")
@@ -164,3 +165,31 @@ Zr1 Zr 0.276 0.041 0.208
 O1 O 0.07 0.332 0.345
 O2 O 0.442 0.755 0.479
 """
+
+
+@pytest.mark.parametrize("species", [["X", "Na"], [{"Na": 0.5}, "Cl"], [{"Na": 0.5, "K": 0.5}, "Cl"], [{"X": 1.0}, "Cl"], ["Xa2+", "Cl"]], ids=str)
+def test_what_is_no_element_or_only_partly_there_never_becomes_a_number(species):
+    """A dummy species has a Z as well, which is a hash: it went through as an atomic number."""
+    structure = Structure(Lattice.cubic(4), species, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    borders = [lambda s: from_structures([s]), *(lambda s, fmt=fmt: structure_to_text(s, fmt) for fmt in (*EXACT, "cif-symmetrised"))]
+    borders += [lambda s: crystal_record(s, id="x", provenance={}), snapshot]
+    for border in borders:
+        with pytest.raises(StructureParseError, match="no chemical element|partly occupied") as refused:
+            border(structure)
+        assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_record_with_a_stranger_in_it_is_no_crystal():
+    record = {"lattice": np.eye(3).tolist(), "atomic_numbers": ["X"], "frac_coords": [[0, 0, 0]]}
+    with pytest.raises(StructureParseError, match="no chemical element"):
+        structure_from_record(record)
+
+
+@pytest.mark.parametrize("number", [0, 119, -1])
+def test_an_atom_that_is_no_element_makes_its_crystal_a_failed_sample(number, triclinic):
+    good = from_structures([triclinic])
+    numbers = good.atomic_numbers.clone()
+    numbers[0] = number
+    bad = CrystalBatch(atomic_numbers=numbers, frac_coords=good.frac_coords, lattice=good.lattice, n_atoms=good.n_atoms)
+    found = to_structures(CrystalBatch.concat([bad, good]))
+    assert found[0] is None and found[1] is not None

@@ -175,13 +175,13 @@ def _from_cif(text: str) -> dict[str, Any]:
     import numpy as np
     from pymatgen.core import Structure
 
+    from crystal_core.structures import atomic_numbers
+
     structure = Structure.from_str(text, fmt="cif")
-    if not structure.is_ordered:
-        raise ValueError("sites are partly occupied")
     return {
         "formula": structure.composition.reduced_formula,
         "n_atoms": len(structure),
         "lattice": structure.lattice.matrix.ravel(),
-        "species": np.array([site.specie.Z for site in structure]),
+        "species": np.array(atomic_numbers(structure)),
         "frac_coords": (structure.frac_coords % 1.0).ravel(),
     }

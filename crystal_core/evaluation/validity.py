@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.structures import atomic_numbers
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
@@ -39,7 +41,12 @@ class Validity:
 
 
 def check_structure(structure: Structure) -> Validity:
-    """All three checks of one structure."""
+    """All three checks of one structure.
+
+    Raises:
+        StructureParseError: a site is partly occupied or holds something that is no element.
+    """
+    atomic_numbers(structure)
     reasons: list[str] = []
     sound = is_structurally_valid(structure, reasons)
     plausible = sound and _is_plausible(structure, reasons)
@@ -162,10 +169,10 @@ def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
 
     if thickness(structure.lattice.matrix) < MIN_DISTANCE:
         structure = compact(structure)
-    radius = {str(e): CovalentRadius.radius.get(str(e), 1.5) for e in structure.composition}
+    radius = {e.symbol: CovalentRadius.radius.get(e.symbol, 1.5) for e in structure.composition}
     reach = PLAUSIBLE_FRACTION * 2 * max(radius.values())
     first, second, _, distance = structure.get_neighbor_list(reach)
-    symbols = [str(site.specie) for site in structure]
+    symbols = [site.specie.symbol for site in structure]  # a charged species has the radius of its element
     sums = np.array([radius[symbols[i]] + radius[symbols[j]] for i, j in zip(first, second, strict=True)])
     short: list[int] = np.nonzero(distance < PLAUSIBLE_FRACTION * sums)[0].tolist() if len(sums) else []
     if short:

@@ -114,3 +114,16 @@ def test_many_elements_end_quickly():
     began = time.monotonic()
     is_charge_balanced(tuple((s, i + 1) for i, s in enumerate(["C", "Cl", "Fe", "Mn", "N", "O", "Os", "Re", "Ru", "S", "W"])))
     assert time.monotonic() - began < 5
+
+
+def test_charges_written_beside_the_elements_change_no_verdict():
+    """Radii are looked up by element: 'Na+' had none, and took that of an unknown."""
+    near = Structure(Lattice.cubic(2.9), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    charged = near.copy()
+    charged.add_oxidation_state_by_element({"Na": 1, "Cl": -1})
+    assert check_structure(charged) == check_structure(near)
+    for a in (1.5, 1.9, 2.2, 2.5, 3.0):
+        pair = Structure(Lattice.cubic(a), ["H", "H"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+        charged = pair.copy()
+        charged.add_oxidation_state_by_element({"H": 0})
+        assert check_structure(charged).plausible is check_structure(pair).plausible
