@@ -24,15 +24,19 @@ class Generator(Protocol):
 
 
 class DeNovoGenerator(Protocol):
-    """Turns atom counts into crystals of its own choice, one frame at a time.
-
-    Attributes:
-        elements: atomic numbers it can place. atom_count_frequencies: atom count → share of its training crystals.
-    """
+    """Turns atom counts into crystals of its own choice, one frame at a time."""
 
     card: ModelCard
-    elements: tuple[int, ...]
-    atom_count_frequencies: dict[int, float]
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers it can place."""
+        ...
+
+    @property
+    def atom_count_frequencies(self) -> dict[int, float]:
+        """Atom count → share of its training crystals."""
+        ...
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
         """As :meth:`Generator.sample`, one crystal per atom count, in order."""

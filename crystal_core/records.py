@@ -87,7 +87,7 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any
 def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> dict[str, Any]:
     """One crystal of a frame (or one structure), light enough to send twice a second: rounded to four decimals."""
     if not hasattr(crystals, "n_atoms"):
-        return _rounded(cell_json(cast("Structure", crystals)))
+        return _rounded(cell_json(crystals))
     crystal = cast("CrystalBatch", crystals)[index]
     return _rounded({
         "lattice": crystal.lattice[0].tolist(),

@@ -47,7 +47,7 @@ def relax(
 
         torch.set_num_threads(threads)
     settings = {"potential": potential, "fmax": fmax, "steps": steps, "seconds": seconds, "device": device, "threads": threads}
-    loaded = load_potential(potential, device)  # type: ignore[arg-type]
+    loaded = load_potential(potential, device)
     total: dict[str, Any] = {"rows": [], "settings": settings | {"potential_label": loaded.label}}
     paths: list[dict[str, Any]] = []
     try:

@@ -71,7 +71,7 @@ class Potential:
         predict = self.predict
 
         class Bridge(Calculator):
-            implemented_properties = ("energy", "free_energy", "forces", "stress")
+            implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 (ASE's own declaration)
 
             def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
                 super().calculate(atoms, properties, system_changes)

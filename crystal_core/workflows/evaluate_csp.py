@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.requests import GenerationRequest
@@ -98,11 +98,11 @@ def draw_candidates(
     from crystal_core.structures import to_structures
 
     began = time.monotonic()
-    prototypes = None
+    prototypes: Generator | None = None
     if start_time is not None:
         from crystal_core.registry.store import load_generator
 
-        prototypes = load_generator("prototype", "cpu")
+        prototypes = cast("Generator", load_generator("prototype", "cpu"))
     found: list[list[Structure | None]] = []
     calls = 0
     for first in range(0, len(references), CHUNK):
@@ -224,7 +224,7 @@ def _lowest(relaxed: Relaxed) -> list[list[Structure | None]]:
     """Per reference the one plausible candidate of lowest energy (any candidate where none is plausible or has an energy)."""
     from crystal_core.evaluation.validity import check_structure
 
-    chosen = []
+    chosen: list[list[Structure | None]] = []
     for part, energies in zip(relaxed.candidates, relaxed.energies, strict=True):
         order = sorted(
             range(len(part)),
