@@ -66,9 +66,12 @@ def test_score_does_not_underflow_far_from_the_mean():
 
 
 def test_score_wraps_both_arguments():
-    r, mu, sigma = torch.tensor([2.5]), torch.tensor([-1.0]), torch.tensor([0.7])
-    moved = torus.wrapped_normal_score(r + 3 * TWO_PI, mu - 2 * TWO_PI, sigma)
-    torch.testing.assert_close(moved, torus.wrapped_normal_score(r, mu, sigma), atol=1e-4, rtol=1e-4)
+    """By more periods than there are images in the sum."""
+    r, mu, sigma = (torch.tensor([x], dtype=torch.float64) for x in (2.5, -1.0, 0.7))
+    expected = torus.wrapped_normal_score(r, mu, sigma)
+    for turns in (7, -9):
+        torch.testing.assert_close(torus.wrapped_normal_score(r + turns * TWO_PI, mu, sigma), expected)
+        torch.testing.assert_close(torus.wrapped_normal_score(r, mu + turns * TWO_PI, sigma), expected)
 
 
 @pytest.mark.parametrize(("sigma", "value"), [(math.sqrt(0.953623), 1.00531), (0.67824, 2.17334), (0.389545, 6.58997), (0.1, 100.0)])
