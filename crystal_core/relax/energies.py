@@ -22,8 +22,8 @@ class Energies:
 
     Attributes:
         energy: total, 2020 scheme. formation_energy, e_above_hull: None where an element has no reference energy.
-        e_above_hull_error: standard deviation of the potential's energy above hull against DFT, measured on crystals the
-            potential was not trained on; None where it was not measured.
+        e_above_hull_error: spread (half the width of the central 68 %) of the potential's energy above hull around DFT,
+            measured on crystals the potential was not trained on; None where it was not measured.
         decomposition: formula of each competing product → its share of the atoms.
         note: why something is None, as a sentence.
     """

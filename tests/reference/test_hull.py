@@ -6,7 +6,7 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
 
 from crystal_core.paths import data_dir
-from crystal_core.reference.hull import HullTable, load_hull
+from crystal_core.reference.hull import HullTable, load_hull, measured_error
 
 TOY = HullTable(["NaCl", "Na2O", "NaClO"], np.array([-2.0, -1.4, -1.3]), {"Na": -1.3, "Cl": -1.8, "O": -4.9}, {})
 
@@ -81,3 +81,10 @@ def test_the_change_of_scheme_is_the_difference_of_the_corrections(formula, latt
         id="x", formula=formula, lattice=np.eye(3) * lattice, frac_coords=np.array([[0.0] * 3, [0.5] * 3]), atomic_numbers=np.array(species), split=""
     )
     assert scheme_change(row, load_hull().elements) == pytest.approx(change, abs=1e-6)
+
+
+def test_the_error_bar_was_measured_on_enough_rows():
+    measured = measured_error("chgnet")
+    assert all(part["n"] >= 500 and part["relaxed"]["n"] >= 20 for part in measured["sets"].values())
+    assert 0 < measured["spread_ev"] < 0.2 and abs(measured["bias_ev"]) < 0.1 and measured["command"]
+    assert measured_error("alchemy") is None
