@@ -48,6 +48,8 @@ def actions(job: Job) -> None:
             JobQueue().mark(job.id, starred=not job.starred)
             st.rerun()
         st.page_link(PAGE, label="Open", icon=":material/open_in_new:", query_params={"job": job.id})
+        if job.batch:
+            st.page_link(PAGE, label="Open its list", icon=":material/list:", query_params={"batch": job.batch})
         if st.button("Run again", key="again", help="The same request with the same seed."):
             ensure_worker()
             request = dict(job.request) | {"seed": (job.result or {}).get("settings", {}).get("seed", job.request.get("seed"))}

@@ -20,7 +20,7 @@ from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
-from pages._ui.demos import demo_gallery, show_demo
+from pages._ui.demos import demo_gallery, demo_request, show_demo
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
@@ -109,20 +109,23 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: a formula, or the settings of a run that is to be changed."""
-    formula, fork = st.query_params.get("formula", "TiO2"), st.query_params.get("fork", "")
+    formula, fork, demo = st.query_params.get("formula", "TiO2"), st.query_params.get("fork", ""), st.query_params.get("demo", "")
     job = JobQueue().get(fork)
-    asked = job.request if job else {}
+    asked = job.request if job else demo_request(demo)
     values: dict[str, Any] = {"formula": asked.get("formula", formula)}
+    if demo:
+        values["seed"] = str(asked.get("seed", ""))
     if asked or "n" not in st.session_state:
         first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
         values |= {
             "model": asked.get("model") if asked.get("model") in models else first,
             "exact": asked.get("exact_cell", False), "n": asked.get("n_samples", 4), "sampler": asked.get("sampler", "fast"),
-            "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0, "start": asked.get("start") if asked.get("start") in starts else starts[0],
+            "several": False, "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0,
+            "start": asked.get("start") if asked.get("start") in starts else starts[0],
         }  # fmt: skip
     if asked.get("z"):
         values[f"z-{parse_formula(asked['formula']).reduced_formula}"] = [z for z in asked["z"] if z <= 8]
-    adopt(f"{formula}|{fork}", values)
+    adopt(f"{formula}|{fork}|{demo}" if demo else f"{formula}|{fork}", values)
 
 
 def _domain(formula: Formula) -> None:
@@ -170,8 +173,7 @@ def submit(requests: list[StructurePredictionRequest]) -> None:
         name, value = "batch", JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests])
     else:
         name, value = "job", JobQueue().submit("predict-structure", to_json(requests[0]))
-    for other in ("job", "batch", "demo"):
-        st.query_params.pop(other, None)  # what fills the form stays in the link
+    st.query_params.pop("batch" if name == "job" else "job", None)  # what fills the form stays in the link
     st.query_params[name] = value
 
 

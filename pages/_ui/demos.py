@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -39,12 +39,17 @@ def demo_gallery(page: str) -> None:
         st.switch_page(page, query_params={"demo": name, "formula": formula})
 
 
+def demo_request(name: str) -> dict[str, Any]:
+    """What was asked for in a recorded run, with the seed that was drawn; empty where there is no such run."""
+    return next((dict(demo.request) | {"seed": demo.seed} for demo in list_demos() if demo.name == name), {})
+
+
 def show_demo(name: str) -> None:
     """A recorded run in full, marked as such."""
     demo = find_demo(name)
     note = f" It was {demo.weights_note}: a new run will differ." if demo.weights_note else ""
     st.info(
-        plain(f"Recorded run, not one of yours: {provenance(demo)}.{note} Press Predict structure to run {demo.request['formula']} on this machine."),
+        plain(f"Recorded run, not one of yours: {provenance(demo)}.{note} The form holds its settings: Predict structure runs it on this machine."),
         icon=":material/inventory:",
     )
     show_results(_as_job(demo))

@@ -148,4 +148,12 @@ def test_a_recorded_run_opens_from_its_picture(open_page):
     assert page.get_by_label("Formula", exact=True).input_value() == "SrTiO3"
     page.get_by_text("Watch a cell form").click()
     page.locator(".xv[data-frame='30']").wait_for()  # the path, at its end
+    page.get_by_label("Formula", exact=True).fill("KMgF3")
+    page.get_by_label("Formula", exact=True).press("Enter")
+    page.get_by_text("KMgF₃").first.wait_for()
+    page.get_by_role("button", name="Predict structure").click()
+    page.wait_for_url("**job=*")
+    page.get_by_text("Ranked by consensus").wait_for(timeout=400_000)
+    assert page.get_by_text("Recorded run, not one of yours").count() == 0
+    assert page.get_by_label("Formula", exact=True).input_value() == "KMgF3"
     clean(page)

@@ -104,6 +104,7 @@ def test_a_recorded_run_opens_at_once_and_says_what_it_is():
     assert not at.exception and not at.error
     assert "Recorded run, not one of yours: kldm" in at.info[0].value.replace("\\", "") and "seed 0" in at.info[0].value
     assert "candidates" in at.success[0].value
+    assert (at.selectbox(key="model").value, at.text_input(key="seed").value, at.number_input(key="n").value) == ("kldm-csp-mp", "0", 4)
     assert not JobQueue().list_jobs()  # nor does the history take it for one
     at.query_params["demo"] = "nonsense"
     at.run()
