@@ -86,7 +86,7 @@ def _summary(structure: Structure, text: str, origin: str) -> None:
         st.caption(f"Origin: {origin}")
     group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    with st.container(horizontal=True, gap="large"):  # side by side as far as they fit, two by two on a phone
+    with st.container(horizontal=True, gap="medium"):  # side by side as far as they fit, two by two on a phone
         st.metric("Formula", plain(formula_text(structure.composition.reduced_formula)), width="content")
         st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")
         st.metric("Density", f"{structure.density:.2f} g/cm³", width="content")

@@ -142,10 +142,10 @@ function turning(view) {
   if (!view.spin) { settle(view); return; }
   let last = performance.now();
   const tick = (now) => {
-    if (view.pace.free) {
+    if (view.pace.free(PLAYING)) {
       const angle = Math.min(30, (now - last) * 0.024);
       last = now;
-      view.pace.ask((done) => { quality(view, !view.pace.slow); quietly(view.gl, () => view.gl.rotate(angle, "y")); view.gl.render(); whenDrawn(view.gl, done); });
+      view.pace.ask((done) => { quality(view, !view.pace.slow); quietly(view.gl, () => view.gl.rotate(angle, "y")); view.gl.render(); whenDrawn(view.gl, done); }, PLAYING);
     }
     view.spinning = requestAnimationFrame(tick);
   };
@@ -248,7 +248,7 @@ function draw(view, camera) {
 const timed = (view) => { view.root.dataset.ms = String(Math.round(view.pace.cost)); };
 
 // when the machine has time for it: a frame of something that moves
-function drawNext(view, scene, before) {
+function drawNext(view, scene, share, before) {
   view.pace.ask((done) => {
     if (before) before();
     view.current = scene;
@@ -258,7 +258,7 @@ function drawNext(view, scene, before) {
     view.gl.render();
     report(view);
     whenDrawn(view.gl, () => { done(); timed(view); });
-  });
+  }, share);
 }
 
 function legend(view) {
@@ -302,16 +302,16 @@ function player(view, frames) {
     view.current = frames[view.frame];
     draw(view, follow);
   };
-  slider.oninput = () => { go(Number(slider.value)); drawNext(view, frames[view.frame]); };
+  slider.oninput = () => { go(Number(slider.value)); drawNext(view, frames[view.frame], PLAYING); };
   slider.onchange = () => show(Number(slider.value));
   const tick = (now) => {
     if (!playing) return;
     const frame = Math.floor((now - clock) / FRAME_MS * speed); // by the clock: what cannot be drawn in time is left out
-    if (frame >= 1 && view.pace.free) {
+    if (frame >= 1 && view.pace.free(PLAYING)) {
       clock = now;
       if (view.frame >= frames.length - 1) { view.play(); return; }
       go(view.frame + frame);
-      drawNext(view, frames[view.frame]);
+      drawNext(view, frames[view.frame], PLAYING);
     }
     view.timer = requestAnimationFrame(tick);
   };
@@ -364,7 +364,7 @@ function update(view, data, setTriggerValue) {
     if (changed) view.hidden = new Set();
     view.stage.setAttribute("aria-label", data.scene.sentence);
   };
-  if (data.live && !fresh && !changed) { view.same = same; drawNext(view, data.scene, adopt); return; }
+  if (data.live && !fresh && !changed) { view.same = same; drawNext(view, data.scene, ALONGSIDE, adopt); return; }
   if (same !== view.same) {
     Object.assign(view, { same, current: data.scene });
     adopt();
