@@ -70,12 +70,15 @@ def parse_formula(text: str) -> Formula:
     counts: dict[str, int] = {}
     for part in re.split(r"[·•∙*.]", plain):
         lead = re.match(r"\d*", part)
-        factor = int(lead.group()[:6]) if lead and lead.group() else 1
-        for symbol, n in _parse_part(part[lead.end() if lead else 0 :], text).items():
+        factor = int(lead.group()) if lead and lead.group() else 1
+        found = _parse_part(part[lead.end() if lead else 0 :], text)
+        if not found:
+            raise RequestError(f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, e.g. NaCl or CuSO4·5H2O.")
+        for symbol, n in found.items():
             counts[symbol] = counts.get(symbol, 0) + factor * n
-    counts = {s: n for s, n in counts.items() if n}
-    if not counts:
-        raise RequestError(f"'{_short(text)}' holds no atoms. Write element symbols and counts, e.g. NaCl.")
+    missing = [symbol for symbol, n in counts.items() if not n]
+    if missing:
+        raise RequestError(f"'{_short(text)}' counts no atoms of {', '.join(missing)}. Leave the element out or write how many there are.")
     if max(counts.values()) > MAX_COUNT:
         raise RequestError(f"'{_short(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit.")
     divisor = gcd(*counts.values())
@@ -150,7 +153,7 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
                 if len(symbol) == 2 and not count and symbol[0] in _elements():
                     raise RequestError(_unknown(symbol, text))
                 raise RequestError(_unknown(symbol, text))
-            stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count[:6]) if count else 1)
+            stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count) if count else 1)
         elif opening:
             stack.append({})
             if len(stack) > MAX_DEPTH:
@@ -160,7 +163,7 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
                 raise RequestError(f"'{_short(text)}' closes a bracket that was never opened.")
             inner = stack.pop()
             for name, n in inner.items():
-                stack[-1][name] = stack[-1].get(name, 0) + n * (int(times[:6]) if times else 1)
+                stack[-1][name] = stack[-1].get(name, 0) + n * (int(times) if times else 1)
         position = match.end()
     if len(stack) > 1:
         raise RequestError(f"'{_short(text)}' has an open bracket without its end.")
@@ -170,7 +173,7 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
 def _unknown(symbol: str, text: str) -> str:
     near = get_close_matches(symbol.capitalize(), list(_elements()), n=1, cutoff=0.4)
     tip = f" Did you mean {near[0]}?" if near else ""
-    return f"Formula '{_short(text)}' has an unknown symbol '{symbol}'.{tip} Write element symbols and counts, e.g. NaCl."
+    return f"Formula '{_short(text)}' has an unknown symbol '{_short(symbol)}'.{tip} Write element symbols and counts, e.g. NaCl."
 
 
 def _short(text: str) -> str:

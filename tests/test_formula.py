@@ -1,5 +1,7 @@
 """Formulas: what is understood, what is refused, and that nothing else ever happens."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +28,9 @@ def test_exact_cell_keeps_what_was_typed():
 @pytest.mark.parametrize(
     ("text", "part"),
     [("NaCl2x", "unknown symbol"), ("Xx2O3", "Did you mean"), ("Li0.5CoO2", "fractional"), ("Na+", "neutral"), ("Ca(OH", "open bracket"),
-     ("CaOH)", "never opened"), ("", "Type a formula"), ("Ti0", "no atoms"), ("C99999", "more than"), ("A" * 300, "longer")],
+     ("CaOH)", "never opened"), ("", "Type a formula"), ("Ti0", "no atoms"), ("Na0Cl", "no atoms of Na"), ("(TiO2)0", "no atoms"), ("NaCl·5", "one of its parts"), ("NaCl.", "one of its parts"),
+     ("9" * 150 + "Na", "more than"), ("Na" + "9" * 150, "more than"), ("((((Na9)9)9)9)9", "more than"), ("Na1E10", "unknown symbol 'E'"),
+     ("NaCl1e5", "unknown symbol 'e5'"), ("\u202eNaCl", r"unknown symbol '\?N'"), ("Ti\u200bO2", r"'Ti\?O2'"), ("C99999", "more than"), ("A" * 300, "longer")],
 )  # fmt: skip
 def test_refusals_say_what_is_wrong(text, part):
     with pytest.raises(RequestError, match=part):
@@ -46,6 +50,27 @@ def test_default_z_comes_from_training_and_fits_the_model():
         units = default_z(formula)
         assert 1 <= len(units) <= 3
         assert all(z * formula.n_atoms <= 20 for z in units) or units == (1,)
+
+
+def test_leading_zeros_are_no_zero():
+    assert parse_formula("C0000001O00000002").reduced_formula == "CO2"
+
+
+PIECES = ["Na", "Cl", "Ti", "O", "Og", "Xx", "e", "E", "(", ")", "[", "]", "·", ".", "*", "0", "2", "١", "₂", "²", "½", "1e308", "9" * 40, "-", "+",
+          "NaN", "inf", "\u202e", "\u200b", "\x00", "\n", "\ud800", "😀", "ﬁ", "Ⅳ", "<b>", "![x](y)", "%s", "{}", "\\", "'", '"']  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_hostile_formulas_end_in_a_formula_or_in_one_printable_sentence(text):
+    began = time.process_time()
+    try:
+        formula = parse_formula(text)
+    except RequestError as error:
+        assert str(error).isprintable() and str(error).endswith((".", "?")) and len(str(error)) < 400
+    else:
+        assert formula.n_atoms >= 1 and formula.reduced_formula.isascii() and default_z(formula)
+    assert time.process_time() - began < 10
 
 
 @settings(max_examples=300, deadline=2000)
