@@ -5,7 +5,7 @@ import tomllib
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.evaluation.csp import Outcome, bootstrap_mean, has_fingerprint, judge, summarise, wilson
+from crystal_core.evaluation.csp import MATCHER, Outcome, bootstrap_mean, has_fingerprint, judge, summarise, wilson
 from crystal_core.registry.write import to_toml
 
 
@@ -84,3 +84,23 @@ def test_the_second_filter_needs_neighbours_for_every_site(monkeypatch):
 def test_a_report_holds_plain_numbers_that_a_card_can_keep():
     report = summarise([judge(perovskite(), [perovskite(shift=0.02)])])
     assert type(report["rmse"]) is float and tomllib.loads(to_toml({"rmse": report["rmse"]}))["rmse"] == report["rmse"]
+
+
+@pytest.mark.parametrize(("edge", "counts"), [(39.9, True), (40.1, False)])
+def test_a_candidate_with_an_edge_above_forty_is_a_miss(edge, counts):
+    long = Structure(Lattice.tetragonal(4, edge), ["Na"], [[0, 0, 0]])
+    assert (judge(long, [long.copy()]).structural is not None) is counts
+
+
+def test_the_second_filter_judges_the_reference_only_where_one_candidate_is_drawn(monkeypatch):
+    """As DiffCSP does: with one sample both sides must pass, with twenty only the candidate."""
+    reference = perovskite()
+    monkeypatch.setattr("crystal_core.evaluation.csp.has_fingerprint", lambda structure: structure is not reference)
+    assert judge(reference, [perovskite()]).smact is None
+    assert judge(reference, [perovskite(), perovskite()]).smact == pytest.approx(0, abs=1e-6)
+
+
+def test_the_matcher_is_the_published_one():
+    """Strontium moved by half an edge still matches under it, and not under pymatgen's defaults."""
+    assert MATCHER == {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
+    assert judge(perovskite(), [perovskite(shift=0.5)]).structural == pytest.approx(0.342, abs=1e-3)

@@ -127,3 +127,11 @@ def test_charges_written_beside_the_elements_change_no_verdict():
         charged = pair.copy()
         charged.add_oxidation_state_by_element({"H": 0})
         assert check_structure(charged).plausible is check_structure(pair).plausible
+
+
+@pytest.mark.parametrize(("distance", "valid"), [(0.51, False), (0.53, True)])
+def test_a_cell_below_a_tenth_of_a_cubic_angstrom_is_refused_though_no_atom_is_too_close(distance, valid):
+    """Closest packing at 0.51 Å has 0.094 Å3 an atom, at 0.53 Å 0.105."""
+    half = distance / math.sqrt(2)
+    packed = Structure(Lattice([[0, half, half], [half, 0, half], [half, half, 0]]), ["H"], [[0, 0, 0]])
+    assert is_structurally_valid(packed) is valid

@@ -224,6 +224,19 @@ def test_the_forward_process_has_the_stated_moments(forward, t):
     assert float(state.lattice.std()) == pytest.approx(sigma, rel=0.06)
 
 
+def test_a_given_crystal_enters_at_the_forward_marginals_of_its_time():
+    counts, t, s, kept = torch.full((300,), 100), 0.3, 0.6, 1 - 1 / 100
+    frac = torch.rand((30_000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
+    stepper = KineticLangevinSampler(SamplerSettings(), pack(counts), ProcessConfig())
+    state = stepper.start_from(frac, torch.full((300, 6), 1.5), t, torch.Generator().manual_seed(1))
+    r = wrap(2 * np.pi * (state.frac_coords - frac).numpy())
+    assert r.var() == pytest.approx(kept * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
+    assert float((2 * math.pi * state.velocity).var()) == pytest.approx(kept * (1 - math.exp(-2 * s)), rel=0.015)
+    alpha, sigma = alpha_sigma(t)
+    assert float(state.lattice.mean()) == pytest.approx(1.5 * alpha, abs=0.08 * sigma)
+    assert float(state.lattice.std()) == pytest.approx(sigma, rel=0.06)
+
+
 def test_moving_starts_have_the_stated_moments(forward):
     _, r, v = forward(0.25, parametrisation="full", initial_velocity_scale=0.8)
     s, kept = 0.5, 1 - 1 / 100
