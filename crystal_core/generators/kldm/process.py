@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crystal_core.errors import RequestError
-from crystal_core.geometry import TWO_PI, centre, wrap
+from crystal_core.generators.kldm.coordinates import coordinate_process
 from crystal_core.requests import check_choice
-from crystal_core.sampling import torus_langevin as torus
 from crystal_core.sampling import variance_preserving as vp
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ class ProcessConfig:
     """Choices of the forward process; the defaults are the published ones.
 
     Attributes:
+        coordinates: "kinetic", or a baseline: "brownian" or "euclidean" (see :mod:`crystal_core.generators.kldm.coordinates`).
         parametrisation: "simplified" predicts the standardised wrapped-normal part of the score, "full" all of it.
         mean_free: velocities and their noise have zero mean per crystal.
         initial_velocity_scale: standard deviation of v_0; the simplified target needs 0.
@@ -40,6 +40,7 @@ class ProcessConfig:
         mask_schedule, mask_power: how the share of hidden atoms grows. mask_weight: "elbo" or "simple".
     """
 
+    coordinates: str = "kinetic"
     parametrisation: str = "simplified"
     mean_free: bool = True
     initial_velocity_scale: float = 0.0
@@ -53,11 +54,14 @@ class ProcessConfig:
     mask_weight: str = "elbo"
 
     def __post_init__(self) -> None:
+        check_choice("coordinates", self.coordinates, ("kinetic", "brownian", "euclidean"))
         check_choice("parametrisation", self.parametrisation, ("simplified", "full"))
         check_choice("lattice target", self.lattice_target, ("x0", "eps"))
         check_choice("species process", self.species, ("fixed", "one-hot", "analog-bits", "masking"))
         check_choice("species target", self.species_target, ("x0", "eps"))
         check_choice("mask weight", self.mask_weight, ("elbo", "simple"))
+        if self.coordinates != "kinetic" and (self.parametrisation != "simplified" or self.initial_velocity_scale):
+            raise RequestError("Only kinetic coordinates have velocities: leave parametrisation and initial_velocity_scale as they are.")
         if self.initial_velocity_scale < 0:
             raise RequestError("The initial velocity scale cannot be negative.")
         if self.initial_velocity_scale > 0 and self.parametrisation == "simplified":
@@ -84,62 +88,14 @@ class NoisyState:
     lattice_target: Tensor
 
 
-def displace(
-    frac_coords: Tensor, t: Tensor, packing: Packing, config: ProcessConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw (f_t, u_t) given f_0; also the wrapped-normal score m and the velocity noise (both internal, uncentred m).
-
-    v_s = e^-s v_0 + sigma_v eps_v;  r = kappa (v_s + v_0) + sigma_r eps_r;  x_s = wrap(x_0 + wrap(r)).
-    """
-    index, n = packing.crystal_index, packing.n_crystals
-    s = (torus.HORIZON * t)[index].unsqueeze(-1)
-
-    def draw() -> Tensor:
-        noise = torch.randn(frac_coords.shape, generator=generator, device=frac_coords.device, dtype=frac_coords.dtype)
-        return centre(noise, index, n) if config.mean_free else noise
-
-    noise_v, noise_r = draw(), draw()
-    kappa, sigma_r = torus.kappa(s), torus.sigma_displacement(s)
-    v0 = config.initial_velocity_scale * draw() if config.initial_velocity_scale else torch.zeros_like(frac_coords)
-    v = torch.exp(-s) * v0 + torus.sigma_velocity(s) * noise_v
-    mu = kappa * (v + v0)
-    r = mu + sigma_r * noise_r
-    m = torus.wrapped_normal_score(r, mu, sigma_r)
-    # positions are not centred: that would move them out of the range the network was given
-    x = wrap(TWO_PI * frac_coords + wrap(r, TWO_PI), TWO_PI)
-    return x / TWO_PI, v / TWO_PI, m, noise_v
-
-
 def noisy_state(frac_coords: Tensor, lattice: Tensor, t: Tensor, packing: Packing, config: ProcessConfig, generator: torch.Generator) -> NoisyState:
-    """Draw the forward process at one time per crystal, with the targets of the network.
-
-    Simplified: y = C(m) / n(s). Full: the conditional score -eps_v / sigma_v + kappa C(m).
-    """
-    index, n = packing.crystal_index, packing.n_crystals
-    f_t, u_t, m, noise_v = displace(frac_coords, t, packing, config, generator)
-    s = (torus.HORIZON * t)[index].unsqueeze(-1)
-    m = centre(m, index, n) if config.mean_free else m
-    if config.parametrisation == "simplified":
-        target = m / torus.score_norm(s)
-    else:
-        target = -noise_v / torus.sigma_velocity(s) + torus.kappa(s) * m
+    """Draw the forward process at one time per crystal, with the targets of the network."""
+    coordinates, target = coordinate_process(config).noisy(frac_coords, t, packing, generator)
     noise = torch.randn(lattice.shape, generator=generator, device=lattice.device, dtype=lattice.dtype)
     return NoisyState(
-        frac_coords=f_t,
-        velocity=u_t,
+        frac_coords=coordinates.frac_coords,
+        velocity=coordinates.velocity,
         lattice=vp.add_noise(lattice, t, noise),
         velocity_target=target,
         lattice_target=lattice if config.lattice_target == "x0" else noise,
     )
-
-
-def velocity_score(prediction: Tensor, velocity: Tensor, t: float, config: ProcessConfig) -> Tensor:
-    """grad_v log p in the internal chart, from the network's prediction and the external velocity, at one time t.
-
-    Simplified: -v / sigma_v² + kappa n y. Full: the prediction itself.
-    """
-    if config.parametrisation == "full":
-        return prediction
-    s = torch.tensor(torus.HORIZON * t, dtype=torch.float64)
-    gain = float(torus.kappa(s) * torus.score_norm(s))
-    return -TWO_PI * velocity / float(torus.sigma_velocity(s)) ** 2 + gain * prediction

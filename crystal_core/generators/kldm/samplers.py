@@ -12,18 +12,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crystal_core.errors import IncompatibleSampler
-from crystal_core.generators.kldm.process import ProcessConfig, displace, velocity_score
+from crystal_core.generators.kldm.coordinates import MIN_SQUARED_SCORE, Coordinates, coordinate_process
+from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.species import species_process
-from crystal_core.geometry import TWO_PI, centre, mean_per_crystal, wrap
 from crystal_core.networks.packing import Packing
-from crystal_core.sampling import torus_langevin as torus
 from crystal_core.sampling import variance_preserving as vp
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TAU = 0.25  # corrector strength of the published code
-MIN_SQUARED_SCORE = 1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,7 @@ class KineticLangevinSampler:
 
     def __init__(self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None) -> None:
         self.settings, self.packing, self.process = settings, packing, process
+        self.coordinates = coordinate_process(process)
         self.species = species_process(process)
         if self.species is not None:
             self.species.allowed = allowed
@@ -91,17 +90,17 @@ class KineticLangevinSampler:
     def initial(self, rng: torch.Generator) -> LatentState:
         """The prior: uniform positions, unit normal velocities (mean-free per crystal), unit normal lattice numbers."""
         n_atoms, device = self.packing.crystal_index.shape[0], self.packing.n_atoms.device
-        frac = wrap(torch.rand((n_atoms, 3), generator=rng, device=device))
-        velocity = self._noise(frac, rng) / TWO_PI
+        start = self.coordinates.initial(self.packing, rng)
         lattice = torch.randn((self.packing.n_crystals, 6), generator=rng, device=device)
-        return LatentState(frac, velocity, lattice, None if self.species is None else self.species.initial(n_atoms, rng))
+        species = None if self.species is None else self.species.initial(n_atoms, rng)
+        return LatentState(start.frac_coords, start.velocity, lattice, species)
 
     def start_from(self, frac_coords: Tensor, lattice: Tensor, t: float, rng: torch.Generator) -> LatentState:
         """A given crystal, moved forward to time t: positions, lattice and velocity drawn from their forward marginals."""
         times = torch.full((self.packing.n_crystals,), t, device=lattice.device)
-        frac, velocity, _, _ = displace(frac_coords, times, self.packing, self.process, rng)
+        moved, _ = self.coordinates.noisy(frac_coords, times, self.packing, rng)
         noise = torch.randn(lattice.shape, generator=rng, device=lattice.device)
-        return LatentState(frac, velocity, vp.add_noise(lattice, times, noise))
+        return LatentState(moved.frac_coords, moved.velocity, vp.add_noise(lattice, times, noise))
 
     def step(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
         """One step from t to t_next < t."""
@@ -117,41 +116,35 @@ class KineticLangevinSampler:
 
     def _single(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
-        deterministic = self.settings.name == "ode"
-        noise = None if deterministic else self._noise(state.velocity, rng)
-        h = torus.HORIZON * (t - t_next)
-        x, v = torus.step_em(TWO_PI * state.frac_coords, TWO_PI * state.velocity, score_v, h, noise)
+        name = self.settings.name
+        noise = None if name == "ode" else self.coordinates.noise(state.velocity, self.packing, rng)
+        moved = self.coordinates.step(name, _place(state), score_v, t, t_next, noise)
         now, then = _time(t, state.lattice), _time(t_next, state.lattice)
-        if self.settings.name == "exp-em":
+        if name == "exp-em":
             lattice = vp.step_exponential(state.lattice, score_l, now, then, _normal(state.lattice, rng))
         else:
-            lattice = vp.step_euler(state.lattice, score_l, now, then, None if deterministic else _normal(state.lattice, rng))
-        return LatentState(x / TWO_PI, v / TWO_PI, lattice, *self._step_types(self.settings.name, state, types, t, t_next, rng))
+            lattice = vp.step_euler(state.lattice, score_l, now, then, None if name == "ode" else _normal(state.lattice, rng))
+        return LatentState(moved.frac_coords, moved.velocity, lattice, *self._step_types(name, state, types, t, t_next, rng))
 
     def _corrector(self, predict: Predict, state: LatentState, t: float, dt: float, rng: torch.Generator) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
-        index, n = self.packing.crystal_index, self.packing.n_crystals
-        square = mean_per_crystal((score_v**2).mean(-1, keepdim=True), index, n).clamp(min=MIN_SQUARED_SCORE)
-        delta = (self.settings.tau / square)[index]
-        noise = self._noise(state.velocity, rng)
-        v = TWO_PI * state.velocity + delta * score_v + torch.sqrt(2.0 * delta) * noise
-        x = TWO_PI * state.frac_coords
-        if self.settings.correct_positions:
-            x = wrap(x - torus.HORIZON * dt * v, TWO_PI)
-        delta_l = self.settings.tau / (score_l**2).mean(-1, keepdim=True).clamp(min=MIN_SQUARED_SCORE)
+        tau = self.settings.tau
+        delta = self.coordinates.corrector_size(score_v, tau, self.packing)
+        noise = self.coordinates.noise(state.velocity, self.packing, rng)
+        moved = self.coordinates.correct(_place(state), score_v, delta, noise, dt if self.settings.correct_positions else 0.0)
+        delta_l = tau / (score_l**2).mean(-1, keepdim=True).clamp(min=MIN_SQUARED_SCORE)
         lattice = state.lattice + delta_l * score_l + torch.sqrt(2.0 * delta_l) * _normal(state.lattice, rng)
         species = state.species
         if self.species is not None and self.species.has_score:
             assert species is not None
-            species = self.species.correct(species, types, t, self.settings.tau, self.packing, rng)
-        return LatentState(x / TWO_PI, v / TWO_PI, lattice, species, state.atomic_numbers)
+            species = self.species.correct(species, types, t, tau, self.packing, rng)
+        return LatentState(moved.frac_coords, moved.velocity, lattice, species, state.atomic_numbers)
 
     def _predictor(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
-        s, h = torus.HORIZON * t, torus.HORIZON * (t - t_next)
-        x, v = torus.step_predictor(TWO_PI * state.frac_coords, TWO_PI * state.velocity, score_v, s, h)
+        moved = self.coordinates.predict(_place(state), score_v, t, t_next)
         lattice = vp.step_ddim(state.lattice, score_l, _time(t, state.lattice), _time(t_next, state.lattice))
-        return LatentState(x / TWO_PI, v / TWO_PI, lattice, *self._step_types("predictor", state, types, t, t_next, rng))
+        return LatentState(moved.frac_coords, moved.velocity, lattice, *self._step_types("predictor", state, types, t, t_next, rng))
 
     def _step_types(self, sampler: str, state: LatentState, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> tuple[Any, Any]:
         """The types after a step, and the elements to show for them."""
@@ -168,14 +161,12 @@ class KineticLangevinSampler:
 
     def _scores(self, predict: Predict, state: LatentState, t: float) -> tuple[Tensor, Tensor, Any]:
         velocity, lattice, *types = predict(state, t)
-        score_v = velocity_score(self.settings.score_scale * velocity, state.velocity, t, self.process)
+        score_v = self.coordinates.score(self.settings.score_scale * velocity, _place(state), t)
         return score_v, vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target), types[0] if types else None
 
-    def _noise(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        noise = _normal(like, rng)
-        if not self.process.mean_free:
-            return noise
-        return centre(noise, self.packing.crystal_index, self.packing.n_crystals)
+
+def _place(state: LatentState) -> Coordinates:
+    return Coordinates(state.frac_coords, state.velocity)
 
 
 def _normal(like: Tensor, rng: torch.Generator) -> Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from crystal_core.generators.kldm.coordinates import MIN_SQUARED_SCORE
 from crystal_core.geometry import mean_per_crystal
 from crystal_core.sampling import absorbing
 from crystal_core.sampling import variance_preserving as vp
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 N_TYPES = 100
 N_BITS = 7
-MIN_SQUARED_SCORE = 1e-8
 SURE = 1e-6  # a predicted bit is never taken for certain
 
 

@@ -1,0 +1,226 @@
+"""How fractional coordinates travel between data and noise: KLDM's kinetic process, and the two baselines of its ablation.
+
+"kinetic": velocities carry the noise and positions follow them. "brownian": wrapped-normal noise on the positions
+themselves, no velocity (Riemannian diffusion). "euclidean": plain Gaussian noise on unwrapped coordinates, as if a cell
+had no neighbours. All in the external chart (f in [-½, ½]); the loss is a plain mean squared error on ``target``.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from crystal_core.geometry import TWO_PI, centre, mean_per_crystal, wrap
+from crystal_core.sampling import torus_brownian as brownian
+from crystal_core.sampling import torus_langevin as torus
+from crystal_core.sampling import variance_preserving as vp
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crystal_core.generators.kldm.process import ProcessConfig
+    from crystal_core.networks.packing import Packing
+
+MIN_SQUARED_SCORE = 1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
+EUCLIDEAN_SCALE = math.sqrt(12.0)  # coordinates uniform on [-½, ½] then have unit variance, as the process assumes
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """What the network sees of the atoms' places: frac_coords (atoms, 3) in [-½, ½] and velocity (atoms, 3)."""
+
+    frac_coords: Tensor
+    velocity: Tensor
+
+
+class CoordinateProcess(ABC):
+    """Forward process, score and reverse steps of one kind of coordinates."""
+
+    def __init__(self, config: ProcessConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+        """The forward process at one time per crystal, and the network's target (atoms, 3)."""
+
+    @abstractmethod
+    def initial(self, packing: Packing, rng: torch.Generator) -> Coordinates:
+        """The prior."""
+
+    @abstractmethod
+    def score(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """The score that the steps below take, from the network's prediction."""
+
+    @abstractmethod
+    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+        """One reverse step of em, exp-em or (without noise) ode."""
+
+    @abstractmethod
+    def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
+        """The deterministic predictor."""
+
+    @abstractmethod
+    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+        """One corrector step of size ``delta`` (atoms, 1); ``transport`` is the time by which positions move along, or 0."""
+
+    def noise(self, like: Tensor, packing: Packing, rng: torch.Generator) -> Tensor:
+        """Unit normal numbers, with zero mean per crystal where the process is mean-free."""
+        drawn = torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
+        return self._centred(drawn, packing)
+
+    def corrector_size(self, score: Tensor, tau: float, packing: Packing) -> Tensor:
+        """(atoms, 1) tau over the mean squared score of the crystal."""
+        square = mean_per_crystal((score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals)
+        return (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
+
+    def _centred(self, values: Tensor, packing: Packing) -> Tensor:
+        return centre(values, packing.crystal_index, packing.n_crystals) if self.config.mean_free else values
+
+
+class KineticCoordinates(CoordinateProcess):
+    """Kinetic Langevin diffusion: x = 2 pi f, v = 2 pi u, s = 2 t inside."""
+
+    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+        """Draw (f_t, u_t) given f_0.
+
+        v_s = e^-s v_0 + sigma_v eps_v;  r = kappa (v_s + v_0) + sigma_r eps_r;  x_s = wrap(x_0 + wrap(r)). Target, with m
+        the wrapped-normal score of r: simplified C(m) / n(s); full -eps_v / sigma_v + kappa C(m).
+        """
+        s = (torus.HORIZON * t)[packing.crystal_index].unsqueeze(-1)
+        noise_v, noise_r = self.noise(frac_coords, packing, rng), self.noise(frac_coords, packing, rng)
+        kappa, sigma_r = torus.kappa(s), torus.sigma_displacement(s)
+        spread = self.config.initial_velocity_scale
+        v0 = spread * self.noise(frac_coords, packing, rng) if spread else torch.zeros_like(frac_coords)
+        v = torch.exp(-s) * v0 + torus.sigma_velocity(s) * noise_v
+        mu = kappa * (v + v0)
+        r = mu + sigma_r * noise_r
+        m = self._centred(torus.wrapped_normal_score(r, mu, sigma_r), packing)
+        # positions are not centred: that would move them out of the range the network was given
+        x = wrap(TWO_PI * frac_coords + wrap(r, TWO_PI), TWO_PI)
+        simplified = self.config.parametrisation == "simplified"
+        target = m / torus.score_norm(s) if simplified else -noise_v / torus.sigma_velocity(s) + kappa * m
+        return Coordinates(x / TWO_PI, v / TWO_PI), target
+
+    def initial(self, packing: Packing, rng: torch.Generator) -> Coordinates:
+        frac = _uniform(packing, rng)
+        return Coordinates(frac, self.noise(frac, packing, rng) / TWO_PI)
+
+    def score(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """grad_v log p. Simplified: -v / sigma_v² + kappa n y. Full: the prediction itself."""
+        if self.config.parametrisation == "full":
+            return prediction
+        s = torch.tensor(torus.HORIZON * t, dtype=torch.float64)
+        gain = float(torus.kappa(s) * torus.score_norm(s))
+        return -TWO_PI * now.velocity / float(torus.sigma_velocity(s)) ** 2 + gain * prediction
+
+    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+        del sampler  # em is the exponential integrator already
+        return _external(*torus.step_em(TWO_PI * now.frac_coords, TWO_PI * now.velocity, score, torus.HORIZON * (t - t_next), noise))
+
+    def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
+        s, h = torus.HORIZON * t, torus.HORIZON * (t - t_next)
+        return _external(*torus.step_predictor(TWO_PI * now.frac_coords, TWO_PI * now.velocity, score, s, h))
+
+    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+        v = TWO_PI * now.velocity + delta * score + torch.sqrt(2.0 * delta) * noise
+        x = TWO_PI * now.frac_coords
+        return _external(wrap(x - torus.HORIZON * transport * v, TWO_PI) if transport else x, v)
+
+
+class BrownianCoordinates(CoordinateProcess):
+    """Wrapped-normal noise on positions; the network's velocity input is zero."""
+
+    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+        """x_t = wrap(x_0 + r), r = sigma noise. Target: the wrapped-normal score of r over its root-mean-square."""
+        time = t[packing.crystal_index].unsqueeze(-1)
+        r = brownian.sigma(time) * self.noise(frac_coords, packing, rng)
+        target = self._centred(brownian.score(r, time), packing) / brownian.score_norm(time)
+        return _at_rest(wrap(frac_coords + r / TWO_PI)), target
+
+    def initial(self, packing: Packing, rng: torch.Generator) -> Coordinates:
+        return _at_rest(_uniform(packing, rng))
+
+    def score(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """grad_x log p = n(t) y."""
+        del now  # nothing of it is analytic
+        return float(brownian.score_norm(torch.tensor(t, dtype=torch.float64))) * prediction
+
+    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+        del sampler  # em and exp-em are the same ancestral step
+        return _at_rest(brownian.step_em(TWO_PI * now.frac_coords, score, t, t_next, noise) / TWO_PI)
+
+    def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
+        return _at_rest(brownian.step_predictor(TWO_PI * now.frac_coords, score, t, t_next) / TWO_PI)
+
+    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+        del transport  # positions move by the score itself
+        return _at_rest(wrap(TWO_PI * now.frac_coords + delta * score + torch.sqrt(2.0 * delta) * noise, TWO_PI) / TWO_PI)
+
+
+class EuclideanCoordinates(CoordinateProcess):
+    """Variance-preserving Gaussian noise on z = sqrt(12) f, unwrapped and centred per crystal; the network predicts the noise.
+
+    z itself enters the network as its velocity input, because features of wrapped coordinates cannot tell images apart.
+    """
+
+    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+        clean = self._centred(EUCLIDEAN_SCALE * wrap(frac_coords), packing)
+        noise = self.noise(frac_coords, packing, rng)
+        return _flat(vp.add_noise(clean, t[packing.crystal_index], noise)), noise
+
+    def initial(self, packing: Packing, rng: torch.Generator) -> Coordinates:
+        like = torch.zeros((packing.crystal_index.shape[0], 3), device=packing.n_atoms.device)
+        return _flat(self.noise(like, packing, rng))
+
+    def score(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """grad_z log p = -noise / sigma."""
+        return vp.score(prediction, now.velocity, _time(t, prediction), "eps")
+
+    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+        here, there = _time(t, score), _time(t_next, score)
+        if sampler == "exp-em" and noise is not None:
+            return _flat(vp.step_exponential(now.velocity, score, here, there, noise))
+        return _flat(vp.step_euler(now.velocity, score, here, there, noise))
+
+    def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
+        return _flat(vp.step_ddim(now.velocity, score, _time(t, score), _time(t_next, score)))
+
+    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+        del transport  # positions move by the score itself
+        return _flat(now.velocity + delta * score + torch.sqrt(2.0 * delta) * noise)
+
+
+PROCESSES: dict[str, type[CoordinateProcess]] = {
+    "kinetic": KineticCoordinates,
+    "brownian": BrownianCoordinates,
+    "euclidean": EuclideanCoordinates,
+}
+
+
+def coordinate_process(config: ProcessConfig) -> CoordinateProcess:
+    """The process a configuration names."""
+    return PROCESSES[config.coordinates](config)
+
+
+def _uniform(packing: Packing, rng: torch.Generator) -> Tensor:
+    return wrap(torch.rand((packing.crystal_index.shape[0], 3), generator=rng, device=packing.n_atoms.device))
+
+
+def _external(x: Tensor, v: Tensor) -> Coordinates:
+    return Coordinates(x / TWO_PI, v / TWO_PI)
+
+
+def _at_rest(frac_coords: Tensor) -> Coordinates:
+    return Coordinates(frac_coords, torch.zeros_like(frac_coords))
+
+
+def _flat(z: Tensor) -> Coordinates:
+    return Coordinates(wrap(z / EUCLIDEAN_SCALE), z)
+
+
+def _time(t: float, like: Tensor) -> Tensor:
+    return torch.tensor(t, device=like.device, dtype=like.dtype)
