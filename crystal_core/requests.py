@@ -76,17 +76,40 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownParts:
+    """Parts of crystals that a sampler shall keep while it completes the rest.
+
+    Attributes:
+        crystals: with the atom counts of the request; only what is known of them is used.
+        places: per atom of all crystals, whether its coordinates are kept. types: whether its element is.
+        lattice: keep the cells, too.
+    """
+
+    crystals: CrystalBatch
+    places: tuple[bool, ...]
+    types: tuple[bool, ...]
+    lattice: bool = False
+
+    def __post_init__(self) -> None:
+        atoms = int(self.crystals.atomic_numbers.shape[0])
+        if len(self.places) != atoms or len(self.types) != atoms:
+            raise RequestError(f"The known parts name {len(self.places)} places and {len(self.types)} types for {atoms} atoms.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeNovoRequest:
     """Cells to fill with a de novo model, which also chooses the elements.
 
     Attributes:
         n_atoms: atoms of each crystal.
         elements: proton numbers that may appear; None for all the model was trained on.
+        known: what is given of the crystals; the rest is completed.
         sampler, steps, seed, frame_every: as in :class:`GenerationRequest`.
     """
 
     n_atoms: tuple[int, ...]
     elements: tuple[int, ...] | None = None
+    known: KnownParts | None = None
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int = 0
@@ -99,6 +122,8 @@ class DeNovoRequest:
             check_whole("atoms per cell", count, 1, MAX_ATOMS)
         if self.elements is not None and (not self.elements or any(not 1 <= z <= 118 for z in self.elements)):
             raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
+        if self.known is not None and tuple(self.known.crystals.n_atoms.tolist()) != self.n_atoms:
+            raise RequestError("The known parts belong to cells of other atom counts than those asked for.")
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_whole("steps", self.steps, 1, MAX_STEPS)
         check_whole("seed", self.seed, 0, MAX_PART_SEED)

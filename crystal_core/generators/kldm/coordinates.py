@@ -70,14 +70,15 @@ class CoordinateProcess(ABC):
     def noise(self, like: Tensor, packing: Packing, rng: torch.Generator) -> Tensor:
         """Unit normal numbers, with zero mean per crystal where the process is mean-free."""
         drawn = torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
-        return self._centred(drawn, packing)
+        return self.centred(drawn, packing)
 
     def corrector_size(self, score: Tensor, tau: float, packing: Packing) -> Tensor:
         """(atoms, 1) tau over the mean squared score of the crystal."""
         square = mean_per_crystal((score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals)
         return (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
 
-    def _centred(self, values: Tensor, packing: Packing) -> Tensor:
+    def centred(self, values: Tensor, packing: Packing) -> Tensor:
+        """``values`` less their mean over each crystal, where the process is mean-free."""
         return centre(values, packing.crystal_index, packing.n_crystals) if self.config.mean_free else values
 
 
@@ -98,7 +99,7 @@ class KineticCoordinates(CoordinateProcess):
         v = torch.exp(-s) * v0 + torus.sigma_velocity(s) * noise_v
         mu = kappa * (v + v0)
         r = mu + sigma_r * noise_r
-        m = self._centred(torus.wrapped_normal_score(r, mu, sigma_r), packing)
+        m = self.centred(torus.wrapped_normal_score(r, mu, sigma_r), packing)
         # positions are not centred: that would move them out of the range the network was given
         x = wrap(TWO_PI * frac_coords + wrap(r, TWO_PI), TWO_PI)
         simplified = self.config.parametrisation == "simplified"
@@ -138,7 +139,7 @@ class BrownianCoordinates(CoordinateProcess):
         """x_t = wrap(x_0 + r), r = sigma noise. Target: the wrapped-normal score of r over its root-mean-square."""
         time = t[packing.crystal_index].unsqueeze(-1)
         r = brownian.sigma(time) * self.noise(frac_coords, packing, rng)
-        target = self._centred(brownian.score(r, time), packing) / brownian.score_norm(time)
+        target = self.centred(brownian.score(r, time), packing) / brownian.score_norm(time)
         return _at_rest(wrap(frac_coords + r / TWO_PI)), target
 
     def initial(self, packing: Packing, rng: torch.Generator) -> Coordinates:
@@ -168,7 +169,7 @@ class EuclideanCoordinates(CoordinateProcess):
     """
 
     def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
-        clean = self._centred(EUCLIDEAN_SCALE * wrap(frac_coords), packing)
+        clean = self.centred(EUCLIDEAN_SCALE * wrap(frac_coords), packing)
         noise = self.noise(frac_coords, packing, rng)
         return _flat(vp.add_noise(clean, t[packing.crystal_index], noise)), noise
 

@@ -11,7 +11,7 @@ import torch
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.process import ProcessConfig
-from crystal_core.generators.kldm.samplers import TAU, KineticLangevinSampler, LatentState, SamplerSettings
+from crystal_core.generators.kldm.samplers import TAU, KineticLangevinSampler, Known, LatentState, SamplerSettings
 from crystal_core.generators.kldm.species import N_TYPES, allowed_types
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
@@ -138,16 +138,21 @@ class KldmDeNovoGenerator(_Kldm):
         Excluded elements are masked at every step, so no sample is drawn in vain.
 
         Raises:
-            RequestError: an allowed element does not occur in the training crystals.
+            RequestError: an allowed or given element does not occur in the training crystals.
         """
         elements = self.elements if request.elements is None else request.elements
-        unknown = sorted(set(elements) - set(self.elements))
+        given = (
+            [z for z, fixed in zip(request.known.crystals.atomic_numbers.tolist(), request.known.types, strict=True) if fixed]
+            if request.known
+            else []
+        )
+        unknown = sorted({*elements, *given} - set(self.elements))
         if unknown:
             raise RequestError(f"{self.card.name} was not trained on atomic number(s) {', '.join(map(str, unknown))}; choose other elements.")
         settings = self.settings(request)
         n_atoms = torch.tensor(request.n_atoms, device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
-        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, allowed_types(elements, self.device))
+        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, allowed_types(elements, self.device), self._known(request))
 
         def crystals_of(now: LatentState) -> CrystalBatch:
             assert now.atomic_numbers is not None
@@ -155,6 +160,20 @@ class KldmDeNovoGenerator(_Kldm):
 
         fast = FastPairNetwork(self.network, None, n_atoms)
         yield from self._frames(sampler, sampler.initial(rng), settings.times(), rng, fast, crystals_of, request.frame_every)
+
+    def _known(self, request: DeNovoRequest) -> Known | None:
+        if request.known is None:
+            return None
+        crystals = request.known.crystals.to(self.device)
+        frac_coords, lattice = encode(crystals, self.codec)
+        return Known(
+            places=torch.tensor(request.known.places, device=self.device),
+            frac_coords=frac_coords,
+            types=torch.tensor(request.known.types, device=self.device),
+            atomic_numbers=crystals.atomic_numbers.clamp(max=N_TYPES),  # those not kept may be any
+            cells=torch.full((len(crystals),), request.known.lattice, device=self.device),
+            lattice=lattice,
+        )
 
 
 def load_kldm(card: ModelCard, device: str = "auto") -> KldmGenerator | KldmDeNovoGenerator:

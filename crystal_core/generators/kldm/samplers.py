@@ -39,6 +39,23 @@ class LatentState:
     atomic_numbers: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Known:
+    """Parts of the crystals that are given, in latent form; the sampler completes the rest.
+
+    Attributes:
+        places: (atoms,) True where ``frac_coords`` (atoms, 3) holds. types: (atoms,) True where ``atomic_numbers`` (atoms,) does.
+        cells: (crystals,) True where ``lattice`` (crystals, 6) holds.
+    """
+
+    places: Tensor
+    frac_coords: Tensor
+    types: Tensor
+    atomic_numbers: Tensor
+    cells: Tensor
+    lattice: Tensor
+
+
 Predict = Callable[[LatentState, float], tuple["Tensor", ...]]
 
 
@@ -78,10 +95,19 @@ class KineticLangevinSampler:
 
     Args:
         allowed: (types,) True at the types that may appear; None for all. Only where types diffuse.
+        known: what is given; after every step it is replaced by a draw from its forward marginal, and at the end by itself
+            (Lugmayr et al. 2022, RePaint, without resampling).
+
+    Raises:
+        IncompatibleSampler: known places with coordinates that have no place of their own (Euclidean, centred).
     """
 
-    def __init__(self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None) -> None:
-        self.settings, self.packing, self.process = settings, packing, process
+    def __init__(
+        self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None, known: Known | None = None
+    ) -> None:
+        if known is not None and process.coordinates == "euclidean":
+            raise IncompatibleSampler("Euclidean coordinates are centred, so no site of a crystal can be held in place.")
+        self.settings, self.packing, self.process, self.known = settings, packing, process, known
         self.coordinates = coordinate_process(process)
         self.species = species_process(process)
         if self.species is not None:
@@ -93,7 +119,7 @@ class KineticLangevinSampler:
         start = self.coordinates.initial(self.packing, rng)
         lattice = torch.randn((self.packing.n_crystals, 6), generator=rng, device=device)
         species = None if self.species is None else self.species.initial(n_atoms, rng)
-        return LatentState(start.frac_coords, start.velocity, lattice, species)
+        return self._impose(LatentState(start.frac_coords, start.velocity, lattice, species), 1.0, rng)
 
     def start_from(self, frac_coords: Tensor, lattice: Tensor, t: float, rng: torch.Generator) -> LatentState:
         """A given crystal, moved forward to time t: positions, lattice and velocity drawn from their forward marginals."""
@@ -104,6 +130,9 @@ class KineticLangevinSampler:
 
     def step(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
         """One step from t to t_next < t."""
+        return self._impose(self._step(predict, state, t, t_next, rng), t_next, rng)
+
+    def _step(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
         match self.settings.name:
             case "pc":
                 return self._predictor(predict, self._corrector(predict, state, t, t - t_next, rng), t, t_next, rng)
@@ -155,6 +184,30 @@ class KineticLangevinSampler:
             return species, self.species.likely(state.species, output, t)
         species = self.species.finish(species, output)
         return species, self.species.decode(species)
+
+    def _impose(self, state: LatentState, t: float, rng: torch.Generator) -> LatentState:
+        """Put what is known, moved forward to time t, in the place of what was sampled."""
+        known, last = self.known, self._is_last(t)
+        if known is None:
+            return state
+        times = torch.full((self.packing.n_crystals,), t, device=state.lattice.device)
+        moved, _ = self.coordinates.noisy(known.frac_coords, times, self.packing, rng)
+        places, cells = known.places.unsqueeze(-1), known.cells.unsqueeze(-1)
+        velocity = self.coordinates.centred(torch.where(places, moved.velocity, state.velocity), self.packing)
+        noisy_lattice = vp.add_noise(known.lattice, times, _normal(known.lattice, rng))
+        species, numbers = state.species, state.atomic_numbers
+        if self.species is not None and species is not None:
+            clean = self.species.encode(known.atomic_numbers)
+            value = clean if last else self.species.noisy(known.atomic_numbers, times[self.packing.crystal_index], rng).value
+            species = torch.where(known.types.view(-1, *[1] * (species.dim() - 1)), value, species)
+            numbers = None if numbers is None else torch.where(known.types, known.atomic_numbers, numbers)
+        return LatentState(
+            torch.where(places, known.frac_coords if last else moved.frac_coords, state.frac_coords),
+            velocity,
+            torch.where(cells, known.lattice if last else noisy_lattice, state.lattice),
+            species,
+            numbers,
+        )
 
     def _is_last(self, t_next: float) -> bool:
         return t_next <= self.settings.t_end + 1e-9
