@@ -3,7 +3,8 @@
 The table (``hull.json.gz``) holds, per reduced formula, the lowest formation energy known, in the Materials Project's 2020
 scheme of corrections, and the PBE energies of the elements that formation energies are counted from. It is built by
 :mod:`crystal_core.reference.build_hull`. It says nothing of compounds it does not know: a crystal below its hull is
-a candidate for a new phase, not a proof of one.
+a candidate for a new phase, not a proof of one. It holds energies of validation and test rows too; that helps no structure
+prediction, because all candidates of one composition are measured against the same hull.
 """
 
 from __future__ import annotations
