@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from crystal_core.scene import build_scene
+from crystal_core.structures import parse_text
 from crystal_core.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.detail import show_structure
 from pages._ui.errors import guard
@@ -19,8 +20,8 @@ EXAMPLES = {
 }
 
 
-def ask() -> list[tuple[str, bytes]]:
-    """Name and content of what is to be shown."""
+def ask() -> list[tuple[str, bytes]] | None:
+    """Name and content of what is to be shown; None for one of the examples."""
     how = st.segmented_control("Crystal", ["Example", "Upload", "Paste"], default="Example", key="how", label_visibility="collapsed")
     if how == "Upload":
         files = st.file_uploader(
@@ -31,8 +32,7 @@ def ask() -> list[tuple[str, bytes]]:
     if how == "Paste":
         text = st.text_area("Structure text; the format is detected", key="text", height=200)
         return [("pasted text", text.encode())] if text.strip() else []
-    name = st.selectbox("Example", list(EXAMPLES), key="example", label_visibility="collapsed")
-    return [(name, EXAMPLES[name].encode())]
+    return None
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading …")
@@ -41,12 +41,20 @@ def read(files: list[tuple[str, bytes]]) -> list[ParsedUpload]:
     return parse_uploads(files)
 
 
+def example() -> list[ParsedUpload]:
+    """One of our own crystals: read here, as no stranger wrote it."""
+    name = st.selectbox("Example", list(EXAMPLES), key="example", label_visibility="collapsed")
+    return [ParsedUpload(name=name, structure=parse_text(EXAMPLES[name]))]
+
+
 def main() -> None:
     st.title("Viewer")
-    found = read(ask())
+    files = ask()
+    found = example() if files is None else read(files)
     for item in found:
         if item.error:
             st.error(plain(f"{item.name}: {item.error}"))
+            read.clear(files)  # a reader that was too slow on a busy machine may be quicker the next time
     good = [item for item in found if item.structure is not None]
     if not good:
         return
