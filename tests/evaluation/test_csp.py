@@ -27,6 +27,7 @@ def test_a_reference_matches_itself_in_any_cell_size_and_atom_order():
 def test_the_best_of_several_counts_and_undecodable_ones_are_misses():
     outcome = judge(perovskite(), [None, perovskite(shift=0.05), perovskite(shift=0.02)])
     assert outcome.failed == 1
+    assert judge(perovskite(), [perovskite(shift=0.02), perovskite(shift=0.05), None]) == outcome
     assert 0 < outcome.structural < judge(perovskite(), [perovskite(shift=0.05)]).structural
     assert judge(perovskite(), [None]).structural is None
 

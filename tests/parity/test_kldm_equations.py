@@ -224,6 +224,15 @@ def test_the_forward_process_has_the_stated_moments(forward, t):
     assert float(state.lattice.std()) == pytest.approx(sigma, rel=0.06)
 
 
+@pytest.mark.parametrize("target", ["x0", "eps"])
+def test_the_lattice_target_is_the_clean_lattice_or_its_noise(forward, target):
+    state, _, _ = forward(0.3, lattice_target=target)
+    alpha, sigma = alpha_sigma(0.3)
+    clean = torch.full_like(state.lattice, 1.5)
+    expected = clean if target == "x0" else (state.lattice - alpha * clean) / sigma
+    torch.testing.assert_close(state.lattice_target, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_a_given_crystal_enters_at_the_forward_marginals_of_its_time():
     counts, t, s, kept = torch.full((300,), 100), 0.3, 0.6, 1 - 1 / 100
     frac = torch.rand((30_000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
