@@ -10,16 +10,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core import __version__
-from crystal_core.errors import CheckpointMissing, RelaxationFailed, RequestError
+from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.requests import MAX_ATOMS, MAX_SEED, GenerationRequest, RunUpdate, StructurePredictionRequest, from_json
+from crystal_core.workflows.candidate import Candidate
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
     from crystal_core.protocols import Generator
-    from crystal_core.relax.potential import Potential
-    from crystal_core.relax.relaxation import RelaxStep
     from crystal_core.requests import Template
 
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per stage, for the player
@@ -112,7 +111,7 @@ class _Run:
 
     def __init__(self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float) -> None:
         self.asked, self.model, self.n_parts, self.began = asked, model, n_parts, began
-        self.found: list[_Candidate] = []
+        self.found: list[Candidate] = []
         self.starts: dict[int, CrystalBatch] = {}
         self.templates: dict[int, list[Template | None]] = {}
         self.alike: dict[tuple[int, int], bool] = {}
@@ -163,7 +162,7 @@ class _Run:
         else:
             known = self.templates.get(z) if origin == "prototype refined" else None
             templates = [known[i % len(known)] if known else None for i in range(len(structures))]
-        self.found += [_Candidate(z, origin, i, s, templates[i]) for i, s in enumerate(structures) if s is not None]
+        self.found += [Candidate(z, origin, i, s, templates[i]) for i, s in enumerate(structures) if s is not None]
         trajectory = {"label": f"Z = {z}, {stage}, sample 1", "frames": frames} if self.asked.keep_trajectory and len(frames) > 1 else None
         yield RunUpdate(stage=f"Z = {z}, {stage}", step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory)
 
@@ -228,64 +227,6 @@ class _Run:
         }  # fmt: skip
 
 
-class _Candidate:
-    """One cell: as sampled, and as relaxed once that is done."""
-
-    def __init__(self, z: int, origin: str, index: int, structure: Structure, template: Template | None = None) -> None:
-        self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
-        self.sampled = structure
-        self.energy: float | None = None
-        self.frames: list[dict[str, Any]] = []
-        self._more: dict[str, Any] = {}
-        self._record: dict[str, Any] | None = None
-
-    def id(self, formula: str) -> str:
-        return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
-
-    def settle(self, potential: Potential, asked: StructurePredictionRequest) -> Iterator[RelaxStep]:
-        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
-        from crystal_core.records import cell_json
-        from crystal_core.relax.energies import energies_of
-        from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
-        from crystal_core.workflows.relax import frames_of, relaxation_json
-
-        began, path = time.monotonic(), []
-        try:
-            for moment in relax_steps(self.sampled, potential, steps=STEPS if asked.relax else 0, seconds=asked.relax_seconds):
-                path.append(moment)
-                yield moment
-            done = relaxation_of(path, time.monotonic() - began)
-            energies = energies_of(done.structure.composition, done.energy, potential.name)
-        except RelaxationFailed as error:
-            self._more = {"relaxation": {"potential": potential.label, "converged": False, "error": str(error)}}
-        else:
-            self.energy, self.frames = round(done.energy, 5), frames_of(done)
-            self._more = {"energies": energies.to_json()}
-            if asked.relax:
-                self.structure = done.structure
-                self._more |= {"relaxation": relaxation_json(done, potential.label), "original": cell_json(self.sampled)}
-        self._record = None
-
-    def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
-        """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
-        from crystal_core.records import crystal_record
-
-        if self._record is None:
-            provenance = provenance | self._from_prototype()
-            made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, provenance=provenance)  # type: ignore[arg-type]
-            self._record = made | {"z": self.z} | self._more
-        return dict(self._record)
-
-    def _from_prototype(self) -> dict[str, Any]:
-        if self.template is None:
-            return {}
-        named = {"prototype": asdict(self.template)}
-        if self.origin != "prototype":
-            return named
-        note = "A known arrangement with these elements on it; nothing was generated."
-        return named | {"model": "prototype", "note": note, "weights_sha256": self.template.table_sha256}
-
-
 def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:
     """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -334,10 +275,6 @@ def consensus(structures: list[Structure], known: dict[tuple[int, int], bool] | 
 
 def _join(counts: list[int]) -> str:
     return ", ".join(map(str, counts))
-
-
-def _slug(text: str) -> str:
-    return "".join(c for c in text if c.isascii() and c.isalnum())[:40] or "cell"
 
 
 def library_versions(*, with_energies: bool = False) -> dict[str, str]:

@@ -1,0 +1,85 @@
+"""One candidate of a structure prediction: its cell as sampled, then relaxed, and the record that tells of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import RelaxationFailed
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.relax.potential import Potential
+    from crystal_core.relax.relaxation import RelaxStep
+    from crystal_core.requests import StructurePredictionRequest, Template
+
+
+class Candidate:
+    """A cell as sampled, and as relaxed once that is done.
+
+    Attributes:
+        structure: what counts now: the cell as sampled, then the relaxed one.
+        energy: eV/atom, None before it is known or where the potential cannot take the cell.
+        frames: of the relaxation, for the player.
+    """
+
+    def __init__(self, z: int, origin: str, index: int, structure: Structure, template: Template | None = None) -> None:
+        self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
+        self.sampled = structure
+        self.energy: float | None = None
+        self.frames: list[dict[str, Any]] = []
+        self._more: dict[str, Any] = {}
+        self._record: dict[str, Any] | None = None
+
+    def id(self, formula: str) -> str:
+        return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
+
+    def settle(self, potential: Potential, asked: StructurePredictionRequest) -> Iterator[RelaxStep]:
+        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
+        from crystal_core.records import cell_json
+        from crystal_core.relax.energies import energies_of
+        from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
+        from crystal_core.workflows.relax import frames_of, relaxation_json
+
+        began, path = time.monotonic(), []
+        try:
+            for moment in relax_steps(self.sampled, potential, steps=STEPS if asked.relax else 0, seconds=asked.relax_seconds):
+                path.append(moment)
+                yield moment
+            done = relaxation_of(path, time.monotonic() - began)
+            energies = energies_of(done.structure.composition, done.energy, potential.name)
+        except RelaxationFailed as error:
+            self._more = {"relaxation": {"potential": potential.label, "converged": False, "error": str(error)}}
+        else:
+            self.energy, self.frames = round(done.energy, 5), frames_of(done)
+            self._more = {"energies": energies.to_json()}
+            if asked.relax:
+                self.structure = done.structure
+                self._more |= {"relaxation": relaxation_json(done, potential.label), "original": cell_json(self.sampled)}
+        self._record = None
+
+    def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
+        """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
+        from crystal_core.records import crystal_record
+
+        if self._record is None:
+            provenance = provenance | self._from_prototype()
+            made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, provenance=provenance)  # type: ignore[arg-type]
+            self._record = made | {"z": self.z} | self._more
+        return dict(self._record)
+
+    def _from_prototype(self) -> dict[str, Any]:
+        if self.template is None:
+            return {}
+        named = {"prototype": asdict(self.template)}
+        if self.origin != "prototype":
+            return named
+        note = "A known arrangement with these elements on it; nothing was generated."
+        return named | {"model": "prototype", "note": note, "weights_sha256": self.template.table_sha256}
+
+
+def _slug(text: str) -> str:
+    return "".join(c for c in text if c.isascii() and c.isalnum())[:40] or "cell"
