@@ -29,6 +29,7 @@ FILES = {
     "CIF": ("cif", "cif"), "CIF, symmetrised": ("cif-symmetrised", "sym.cif"), "POSCAR": ("poscar", "vasp"),
     "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
 }  # fmt: skip
+MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 
@@ -99,6 +100,15 @@ def _summary(structure: Structure, text: str, origin: str) -> None:
     st.markdown(" ".join(f":{'green' if ok else 'orange'}-badge[{'✓' if ok else '✗'} {name}]" for name, ok in marks.items()))
     for reason in validity.reasons:
         st.text(reason)
+    st.code(_sentence(text, group["space group"]), language=None, wrap_lines=True)
+
+
+def _sentence(text: str, group: str) -> str:
+    """The crystal in words, to copy: what the picture says to a screen reader, its space group, and who is bonded to whom."""
+    scene = _scene(text)
+    around = dict.fromkeys(f"{site['e']} to {words}" for site, words in zip(scene["sites"], coordination(scene), strict=True) if words != "–")
+    bonds = f" Bonded: {'; '.join(around)}." if 0 < len(around) <= MAX_NAMED else ""
+    return f"{scene['sentence']} Space group {group} within 0.1 Å.{bonds}"
 
 
 def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, Any] | None) -> None:

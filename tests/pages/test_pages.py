@@ -174,3 +174,9 @@ def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
     assert "relax" not in as_command(
         JobQueue().get(JobQueue().submit("predict-structure", {**to_json(request), "relax": False, "rank": "consensus"}))
     )
+
+
+def test_a_crystal_can_be_copied_in_words():
+    words = page("viewer").code[0].value
+    assert words.startswith("BaTiO3, 5 atoms, a = 4.010 Å") and "Space group Pm-3m within 0.1 Å." in words
+    assert "Ti to 6 O at 2.005 Å" in words and "Ba to" not in words
