@@ -138,6 +138,9 @@ class CrystalGenerationRequest:
         n: how many. model: a de novo checkpoint.
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
+        fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
+        fix_lattice: its cell is kept.
         seed: None draws one, which the result reports.
     """
 
@@ -146,6 +149,10 @@ class CrystalGenerationRequest:
     n_atoms: tuple[int, int] | None = None
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
+    fix: Mapping[str, Any] | None = None
+    fix_sites: tuple[int, ...] = ()
+    fix_elements: bool = False
+    fix_lattice: bool = False
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int | None = None
@@ -169,6 +176,24 @@ class CrystalGenerationRequest:
         for symbols in (self.elements, self.exclude_elements):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
+        self._check_fix()
+
+    def _check_fix(self) -> None:
+        keeps = bool(self.fix_sites) or self.fix_elements or self.fix_lattice
+        if self.fix is None:
+            if keeps:
+                raise RequestError("Nothing is given to keep: add the structure whose sites, elements or cell shall stay.")
+            return
+        if not keeps:
+            raise RequestError("Say what of the given structure shall stay: some sites, its elements or its cell.")
+        if not isinstance(self.fix, Mapping) or not {"lattice", "atomic_numbers", "frac_coords"} <= set(self.fix):
+            raise RequestError("The structure to complete needs lattice, atomic_numbers and frac_coords.")
+        if not isinstance(self.fix_sites, tuple):
+            raise RequestError("Sites to keep are whole numbers, counted from 0, e.g. 0,1.")
+        for site in self.fix_sites:
+            check_whole("site to keep", site, 0, len(self.fix["atomic_numbers"]) - 1)
+        if self.n_atoms is not None and (self.fix_elements or self.n_atoms[0] < len(self.fix_sites)):
+            raise RequestError("Fewer atoms are asked for than sites kept, or the kept elements already say how many: leave out the number of atoms.")
 
 
 @dataclass(frozen=True, kw_only=True)

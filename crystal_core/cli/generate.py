@@ -23,6 +23,10 @@ def generate(
     ] = None,
     elements: Annotated[str | None, typer.Option("--elements", help="Elements that may appear, e.g. Li,Fe,O.")] = None,
     exclude: Annotated[str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")] = None,
+    fix: Annotated[Path | None, typer.Option("--fix", help="Structure to complete; say what of it stays.")] = None,
+    fix_sites: Annotated[str | None, typer.Option("--fix-sites", help="Sites of --fix that stay, counted from 0, e.g. 0,1.")] = None,
+    fix_elements: Annotated[bool, typer.Option("--fix-elements", help="All elements of --fix stay.")] = False,
+    fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="The cell of --fix stays.")] = False,
     sampler: Annotated[str, typer.Option("--sampler")] = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
@@ -45,6 +49,7 @@ def generate(
         raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
     request = CrystalGenerationRequest(
         n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements), exclude_elements=_symbols(exclude), sampler=sampler,  # type: ignore[arg-type]
+        fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
         steps=steps, seed=secrets.randbelow(MAX_SEED) if seed is None else seed, device=device, threads=threads, keep_trajectory=trajectory,
     )  # fmt: skip
     find_card(model)
@@ -77,6 +82,27 @@ def _range(text: str | None) -> tuple[int, int] | None:
 
 def _symbols(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _sites(text: str | None) -> tuple[int, ...]:
+    from crystal_core.errors import RequestError
+
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise RequestError(f"--fix-sites takes whole numbers with commas, e.g. 0,1; not '{text}'.") from None
+
+
+def _structure(path: Path | None) -> dict[str, Any] | None:
+    from crystal_core.errors import RequestError
+    from crystal_core.structures import atomic_numbers, parse_text
+
+    if path is None:
+        return None
+    if not path.is_file():
+        raise RequestError(f"There is no file {path.name} to complete.")
+    found = parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    return {"lattice": found.lattice.matrix.tolist(), "atomic_numbers": atomic_numbers(found), "frac_coords": found.frac_coords.tolist()}
 
 
 def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core import __version__
 from crystal_core.errors import RequestError
-from crystal_core.requests import MAX_SEED, CrystalGenerationRequest, DeNovoRequest, RunUpdate, from_json
+from crystal_core.requests import MAX_SEED, CrystalGenerationRequest, DeNovoRequest, KnownParts, RunUpdate, from_json
 from crystal_core.workflows.predict_structure import SNAPSHOT_FRAMES, consensus, library_versions
 
 if TYPE_CHECKING:
@@ -77,16 +77,49 @@ def allowed_elements(asked: CrystalGenerationRequest, model: DeNovoGenerator) ->
 def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> list[int]:
     """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
 
-    Without a range, counts come as often as in training; in a range, every count alike, both ends included.
+    Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
+    to complete gives its own count where no other is asked for.
     """
     import random
 
     draw = random.Random(asked.seed)  # noqa: S311 (no secret)
+    if asked.fix is not None and asked.n_atoms is None:
+        return [len(asked.fix["atomic_numbers"])] * asked.n
     if asked.n_atoms is not None:
         return [draw.randint(*asked.n_atoms) for _ in range(asked.n)]
     if not frequencies:
         raise RequestError(f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms.")
     return [draw.choices(list(frequencies), list(frequencies.values()))[0] for _ in range(asked.n)]
+
+
+def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
+    """What of ``asked.fix`` stays in cells of these atom counts: the kept sites come first, then those to be sampled.
+
+    Raises:
+        StructureParseError: the given structure is no crystal.
+    """
+    if asked.fix is None:
+        return None
+    import torch
+
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.records import structure_from_record
+    from crystal_core.structures import from_structures
+
+    # the models know Niggli-reduced cells; reducing keeps the order of the sites
+    given = from_structures([structure_from_record(asked.fix).get_reduced_structure()])
+    atoms = len(given.atomic_numbers)
+    kept = list(dict.fromkeys(asked.fix_sites))
+    order = kept + [i for i in range(atoms) if i not in kept]
+    crystals, places, types = [], [], []
+    for count in counts:
+        chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
+        crystals.append(
+            replace(given, atomic_numbers=given.atomic_numbers[chosen], frac_coords=given.frac_coords[chosen], n_atoms=torch.tensor([count]))
+        )
+        places += [i < len(kept) for i in range(count)]
+        types += [i < len(kept) or asked.fix_elements for i in range(count)]
+    return KnownParts(crystals=CrystalBatch.concat(crystals), places=tuple(places), types=tuple(types), lattice=asked.fix_lattice)
 
 
 class _Run:
@@ -102,7 +135,7 @@ class _Run:
         from crystal_core.records import snapshot
         from crystal_core.structures import to_structures
 
-        request = self._request(counts, (self.asked.seed or 0) + 1000 * part)
+        request = self._request(counts, (self.asked.seed or 0) + 1000 * part, known_parts(self.asked, counts))
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
         frames: list[dict[str, Any]] = []
@@ -153,7 +186,7 @@ class _Run:
             "summary": {"n": len(self.structures), "valid": valid, "unique": len(set(groups)), "novel": None},
         }
 
-    def _request(self, counts: tuple[int, ...], seed: int) -> DeNovoRequest:
+    def _request(self, counts: tuple[int, ...], seed: int, known: KnownParts | None = None) -> DeNovoRequest:
         return DeNovoRequest(
-            n_atoms=counts, elements=self.elements, sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1,
+            n_atoms=counts, known=known, elements=self.elements, sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1,
         )  # fmt: skip

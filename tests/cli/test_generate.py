@@ -90,3 +90,39 @@ def test_every_shipped_de_novo_model_generates():
     for name in names:
         data = json.loads(call("--model", name, "--n", 2, "--steps", 10, "--sampler", "em", "--seed", 1, "--json").stdout)
         assert data["summary"]["n"] == 2
+
+
+@pytest.fixture
+def perovskite(tmp_path):
+    from pymatgen.core import Lattice, Structure
+
+    sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    Structure(Lattice.cubic(3.9), ["Fe", "Ti", "O", "O", "O"], sites).to(filename=str(tmp_path / "known.vasp"), fmt="poscar")
+    return tmp_path / "known.vasp"
+
+
+def test_sites_elements_and_cell_of_a_structure_can_stay(tiny_de_novo, perovskite):
+    options = [*small(tiny_de_novo()), "--fix", perovskite, "--json"]
+    for crystal in json.loads(call(*options, "--fix-sites", "1,0", "--atoms", "3-6").stdout)["crystals"]:
+        assert crystal["atomic_numbers"][:2] == [22, 26] and 3 <= crystal["n_atoms"] <= 6
+        assert all(abs(a - b) < 1e-5 for row, known in zip(crystal["frac_coords"], [[0.5] * 3, [0.0] * 3]) for a, b in zip(row, known))
+    for crystal in json.loads(call(*options, "--fix-elements", "--fix-lattice").stdout)["crystals"]:
+        assert crystal["atomic_numbers"] == [26, 22, 8, 8, 8]
+        assert all(abs(sum(x * x for x in row) ** 0.5 - 3.9) < 1e-3 for row in crystal["lattice"])
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ([], "Say what"),
+        (["--fix-sites", "7"], "between 0 and 4"),
+        (["--fix-sites", "a"], "whole numbers"),
+        (["--fix-sites", "0,1", "--atoms", "1"], "Fewer atoms"),
+    ],
+)
+def test_completions_that_make_no_sense_are_refused(tiny_de_novo, perovskite, words, part):
+    options = small(tiny_de_novo())
+    result = call(*options, "--fix", perovskite, *words)
+    assert result.exit_code == 2 and part in result.stderr
+    alone = call(*options, "--fix-lattice")
+    assert alone.exit_code == 2 and "add the structure" in alone.stderr
