@@ -187,6 +187,8 @@ class _Run:
         }
 
     def _request(self, counts: tuple[int, ...], seed: int, known: KnownParts | None = None) -> DeNovoRequest:
+        wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
-            n_atoms=counts, known=known, elements=self.elements, sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1,
+            n_atoms=counts, known=known, elements=self.elements if wished else None, sampler=self.asked.sampler, steps=self.asked.steps,
+            seed=seed, frame_every=1,
         )  # fmt: skip

@@ -85,6 +85,9 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
     parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
     parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+    parts += ["--fix", "structure.cif"] if asked.get("fix") else []
+    parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
+    parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

@@ -119,6 +119,15 @@ def test_excluded_elements_never_appear_however_much_the_network_wants_them(name
     assert set(process.decode(value).tolist()) <= {3, 8, 25}
 
 
+@pytest.mark.parametrize("name", ["one-hot", "analog-bits"])
+def test_without_a_wish_the_prediction_is_taken_as_it_is_and_only_decoding_keeps_to_known_types(name):
+    process = option(name)
+    process.allowed, process.constrained = allowed_types((3, 8, 25), "cpu"), False
+    output = exact_output(name, torch.tensor([26, 3]))
+    assert torch.equal(process.predicted(torch.randn(2, process.width), output, 0.5), output)
+    assert int(process.decode(output)[0]) in (3, 8, 25) and int(process.decode(output)[1]) == 3
+
+
 def test_the_simplex_projection_is_the_nearest_distribution():
     process, allowed = OneHotSpecies(), allowed_types((3, 8, 25), "cpu")
     x0 = 0.3 * torch.randn(20, N_TYPES, generator=torch.Generator().manual_seed(0))

@@ -24,3 +24,23 @@ def test_markdown_shows_the_same_words_and_nothing_else(text):
 @pytest.mark.parametrize("mark", list("$:[]<>!*_`"))
 def test_streamlits_own_marks_are_escaped_too(mark):
     assert plain(mark) == "\\" + mark
+
+
+def test_a_generation_is_called_again_with_all_its_options():
+    from crystal_core.jobs.queue import Job
+    from crystal_core.requests import CrystalGenerationRequest, to_json
+    from pages._ui.runs import as_command, as_python
+
+    cell = {"lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "atomic_numbers": [22], "frac_coords": [[0, 0, 0]]}
+    request = CrystalGenerationRequest(
+        n=3, n_atoms=(4, 12), elements=("Li", "O"), exclude_elements=("F",), seed=4, steps=9, fix=cell, fix_sites=(0,), fix_lattice=True
+    )
+    nothing = dict.fromkeys(("started", "finished", "error", "snapshot", "result"))
+    job = Job(
+        id="x", kind="generate", request=to_json(request), state="queued", created=0, stage="", step=0, n_steps=0, trajectories=[], place=1, **nothing
+    )
+    assert as_command(job) == (
+        "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F --fix structure.cif --fix-sites 0 "
+        "--fix-lattice --sampler fast --steps 9 --seed 4 --out results"
+    )
+    compile(as_python(job), "call", "exec")

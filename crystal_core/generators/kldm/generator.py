@@ -154,6 +154,9 @@ class KldmDeNovoGenerator(_Kldm):
         rng = torch.Generator(self.device).manual_seed(request.seed)
         sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, allowed_types(elements, self.device), self._known(request))
 
+        if sampler.species is not None:
+            sampler.species.constrained = request.elements is not None
+
         def crystals_of(now: LatentState) -> CrystalBatch:
             assert now.atomic_numbers is not None
             return decode(now.frac_coords, now.lattice, now.atomic_numbers, n_atoms, self.codec)

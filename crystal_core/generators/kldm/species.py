@@ -52,11 +52,14 @@ class SpeciesProcess(ABC):
         network_sizes: PairNetworkConfig fields this option asks for.
         has_score: whether a corrector can move the types.
         allowed: (100,) True where a type may appear when sampling; None where all may.
+        constrained: the allowed types are a wish, so every step's prediction is projected onto them; otherwise they are all
+            the model has seen, its predictions know that already, and only decoding keeps to them.
     """
 
     network_sizes: dict[str, int]
     has_score: bool
     allowed: Bool[Tensor, "types"] | None = None
+    constrained: bool = True
 
     @abstractmethod
     def encode(self, atomic_numbers: Int[Tensor, "atoms"]) -> Tensor:
@@ -128,7 +131,7 @@ class ContinuousSpecies(SpeciesProcess):
         """The predicted clean vectors, projected onto the allowed types where some are excluded."""
         alpha, sigma = vp.alpha_sigma(_time(t, value))
         clean = output if self.target == "x0" else (value - sigma * output) / alpha
-        return clean if self.allowed is None else self.scale * self.project(clean / self.scale, self.allowed)
+        return clean if self.allowed is None or not self.constrained else self.scale * self.project(clean / self.scale, self.allowed)
 
     def score(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         """Gradient of log p at the noisy vectors."""
