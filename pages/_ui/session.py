@@ -11,12 +11,13 @@ import streamlit as st
 def adopt(link: str, values: Mapping[str, Any]) -> None:
     """Give widgets (by key) the values that a link carries: once per link, so that typing afterwards is not undone.
 
+    Streamlit forgets a widget while another page is shown: what was forgotten gets the link's value again.
+
     Args:
         link: what tells this link from the last one. values: widget key → value; None leaves a widget alone.
     """
-    if st.session_state.get("link") == link:
-        return
+    fresh = st.session_state.get("link") != link
     st.session_state["link"] = link
     for key, value in values.items():
-        if value is not None:
+        if value is not None and (fresh or key not in st.session_state):
             st.session_state[key] = value

@@ -180,3 +180,11 @@ def test_a_crystal_can_be_copied_in_words():
     words = page("viewer").code[0].value
     assert words.startswith("BaTiO3, 5 atoms, a = 4.010 Å") and "Space group Pm-3m within 0.1 Å." in words
     assert "Ti to 6 O at 2.005 Å" in words and "Ba to" not in words
+
+
+def test_the_form_is_filled_again_after_another_page_was_shown():
+    at = page("predict_structure")
+    assert at.text_input(key="formula").value == "TiO2"
+    at.switch_page("pages/models.py").run()
+    at.switch_page("pages/predict_structure.py").run()
+    assert at.text_input(key="formula").value == "TiO2" and not at.error and not at.exception
