@@ -4,6 +4,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+expect = pytest.importorskip("playwright.sync_api").expect
+
 pytestmark = pytest.mark.browser
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
@@ -145,7 +147,7 @@ def test_a_recorded_run_opens_from_its_picture(open_page):
     page.wait_for_url("**demo=strontium-titanate*")
     page.get_by_text("Recorded run, not one of yours").wait_for()
     page.locator(".xv[data-rendered]").first.wait_for()
-    assert page.get_by_label("Formula", exact=True).input_value() == "SrTiO3"
+    expect(page.get_by_label("Formula", exact=True)).to_have_value("SrTiO3", timeout=20_000)
     page.get_by_text("Watch a cell form").click()
     page.locator(".xv[data-frame='30']").wait_for()  # the path, at its end
     page.get_by_label("Formula", exact=True).fill("KMgF3")
