@@ -186,13 +186,13 @@ def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], t
     return buffer.getvalue()
 
 
-def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, int]:
+def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
     """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, or many alike), then by group."""
     score = record["score"] or {"value": None, "unit": ""}
     value = float("inf") if score["value"] is None else score["value"]
     return (
         not record["validity"]["structure"], not record["validity"]["plausible"],
-        value if score["unit"] == "eV/atom" else -value, record["group"],
+        value if score["unit"] == "eV/atom" else -value, "error" in record.get("relaxation", {}), record["group"],
     )  # fmt: skip
 
 

@@ -15,10 +15,12 @@ from crystal_core.requests import StructurePredictionRequest, to_json
 log = logging.getLogger(__name__)
 FRAMES = 31  # of a path: enough to see the cell form
 REQUESTS = {
-    "strontium-titanate": StructurePredictionRequest(formula="SrTiO3", n_samples=8, model="kldm-csp-perov5", start="noise", seed=0),
-    "titanium-dioxide": StructurePredictionRequest(formula="TiO2", z=(2, 4), n_samples=4, seed=0),
-    "spinel": StructurePredictionRequest(formula="MgAl2O4", z=(2,), n_samples=4, seed=0),
-    "zinc-sulphide": StructurePredictionRequest(formula="ZnS", z=(1, 2), n_samples=4, seed=0),
+    "strontium-titanate": StructurePredictionRequest(
+        formula="SrTiO3", n_samples=8, model="kldm-csp-perov5", start="noise", seed=0, rank="energy", relax=True
+    ),
+    "titanium-dioxide": StructurePredictionRequest(formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="energy", relax=True),
+    "spinel": StructurePredictionRequest(formula="MgAl2O4", z=(2,), n_samples=4, seed=0, rank="energy", relax=True),
+    "zinc-sulphide": StructurePredictionRequest(formula="ZnS", z=(1, 2), n_samples=4, seed=0, rank="energy", relax=True),
 }
 
 

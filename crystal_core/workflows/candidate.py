@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
-    from crystal_core.requests import StructurePredictionRequest, Template
+    from crystal_core.requests import Template
 
 
 class Candidate:
@@ -22,6 +22,7 @@ class Candidate:
 
     Attributes:
         structure: what counts now: the cell as sampled, then the relaxed one.
+        alike: the candidate that is relaxed in its place, because both are the same structure as sampled; else itself.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
         frames: of the relaxation, for the player.
     """
@@ -29,6 +30,7 @@ class Candidate:
     def __init__(self, z: int, origin: str, index: int, structure: Structure, template: Template | None = None) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
         self.sampled = structure
+        self.alike = self
         self.energy: float | None = None
         self.frames: list[dict[str, Any]] = []
         self._more: dict[str, Any] = {}
@@ -37,7 +39,7 @@ class Candidate:
     def id(self, formula: str) -> str:
         return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
 
-    def settle(self, potential: Potential, asked: StructurePredictionRequest) -> Iterator[RelaxStep]:
+    def settle(self, potential: Potential, *, seconds: float, relax: bool) -> Iterator[RelaxStep]:
         """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
         from crystal_core.records import cell_json
         from crystal_core.relax.energies import energies_of
@@ -46,7 +48,7 @@ class Candidate:
 
         began, path = time.monotonic(), []
         try:
-            for moment in relax_steps(self.sampled, potential, steps=STEPS if asked.relax else 0, seconds=asked.relax_seconds):
+            for moment in relax_steps(self.sampled, potential, steps=STEPS if relax else 0, seconds=seconds):
                 path.append(moment)
                 yield moment
             done = relaxation_of(path, time.monotonic() - began)
@@ -56,9 +58,14 @@ class Candidate:
         else:
             self.energy, self.frames = round(done.energy, 5), frames_of(done)
             self._more = {"energies": energies.to_json()}
-            if asked.relax:
+            if relax:
                 self.structure = done.structure
                 self._more |= {"relaxation": relaxation_json(done, potential.label), "original": cell_json(self.sampled)}
+        self._record = None
+
+    def leave(self, reason: str) -> None:
+        """Say why this cell stays as sampled, unless it is told already."""
+        self._more = {"relaxation": {"converged": False, "error": reason}} | self._more
         self._record = None
 
     def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +76,9 @@ class Candidate:
             provenance = provenance | self._from_prototype()
             made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, provenance=provenance)  # type: ignore[arg-type]
             self._record = made | {"z": self.z} | self._more
+        if self.alike is not self and self.alike.frames:
+            words = f"It is like {self.alike.id(formula)}, which was relaxed and whose energy ranks both."
+            return self._record | {"relaxation": {"converged": False, "error": words}}
         return dict(self._record)
 
     def _from_prototype(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crystal_core.requests import Template
 
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per stage, for the player
+MOST_RELAXED = 8  # different structures; large cells out of noise take a minute each, and seldom end among the first
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 SAME: dict[str, Any] = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}
 
@@ -167,21 +168,32 @@ class _Run:
         yield RunUpdate(stage=f"Z = {z}, {stage}", step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory)
 
     def energies(self) -> Iterator[RunUpdate]:
-        """Relax every candidate (or only take its energy), the most promising first; the result follows each, so a cancel loses none."""
-        from crystal_core.records import snapshot
+        """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
+
+        Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
+        a minute. The result follows each, so a cancel loses none.
+        """
+        from crystal_core.records import rank_key, snapshot
         from crystal_core.relax.potential import load_potential
 
         potential = load_potential(self.asked.potential, self.asked.device)
         self.potential_label = potential.label
         by_id = {c.id(self.asked.formula): c for c in self.found}
-        order = [by_id[record["id"]] for item in self.result()["results"] for record in item["candidates"]]
+        first: dict[int, Candidate] = {}
+        for record in sorted((r for item in self.result()["results"] for r in item["candidates"]), key=rank_key):
+            candidate = by_id[record["id"]]
+            candidate.alike = first.setdefault(record["group"], candidate) if self.asked.relax else candidate
+        order = list(first.values()) if self.asked.relax else self.found
         done, share = self.total // 2, self.total // 2 / max(1, len(order))
-        word = "relaxing" if self.asked.relax else "energy of"
         for k, candidate in enumerate(order):
-            stage = f"{word} candidate {k + 1} of {len(order)}"
-            for moment in candidate.settle(potential, self.asked):
+            relax = self.asked.relax and k < MOST_RELAXED
+            word = "relaxing" if relax else "energy of"
+            stage = f"{word} structure {k + 1} of {len(order)}"
+            for moment in candidate.settle(potential, seconds=self.asked.relax_seconds, relax=relax):
                 inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
                 yield RunUpdate(stage=stage, step=done + round(share * (k + inner)), n_steps=self.total, snapshot=snapshot(moment.structure))
+            if self.asked.relax and not relax:
+                candidate.leave(f"Only the {MOST_RELAXED} most promising structures are relaxed; its energy is that of the cell as sampled.")
             path = {"label": f"Relaxation of {candidate.id(self.asked.formula)}", "frames": candidate.frames}
             keep = self.asked.keep_trajectory and k < KEPT_RELAXATIONS and len(candidate.frames) > 1
             yield RunUpdate(
@@ -193,13 +205,13 @@ class _Run:
         from crystal_core.records import rank_key
 
         provenance = self._provenance()
-        groups = consensus([candidate.structure for candidate in self.found], self.alike)
+        groups = consensus([candidate.alike.structure for candidate in self.found], self.alike)
         sizes = {g: groups.count(g) for g in groups}
         by_z: dict[int, list[dict[str, Any]]] = {}
         for candidate, group in zip(self.found, groups, strict=True):
             score: dict[str, Any] = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
             if self.asked.rank == "energy" and self.potential_label:
-                score = {"name": f"energy ({self.potential_label})", "value": candidate.energy, "unit": "eV/atom"}
+                score = {"name": f"energy ({self.potential_label})", "value": candidate.alike.energy, "unit": "eV/atom"}
             record = candidate.record(self.asked.formula, provenance) | {"score": score, "group": group, "n_alike": sizes[group]}
             by_z.setdefault(candidate.z, []).append(record)
         for records in by_z.values():

@@ -119,7 +119,7 @@ def _energies(record: dict[str, Any]) -> None:
         columns[1].metric(
             "Above the hull (eV/atom, ML estimate)", _above_hull(energies), help=plain(f"Against {products} (shares of the atoms), the best known.")
         )
-    if told:
+    if told and "error" not in told:
         columns[2].metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=plain(f"{told['status']} {told['n_steps']} steps."))
         if not told["converged"]:
             st.caption(plain(told["status"]))

@@ -106,6 +106,15 @@ def test_what_cannot_be_relaxed_stays_as_sampled_and_comes_last(monkeypatch):
     assert "energies" not in found[-1] and "original" not in found[-1] and found[0]["score"]["value"] is not None
 
 
+@pytest.mark.weights
+def test_of_candidates_that_are_alike_one_is_relaxed_and_ranks_all():
+    asked = {"formula": "SrTiO3", "model": "kldm-csp-perov5", "n_samples": 1, "steps": 10, "start": "prototype"}
+    first, second = candidates(updates(**asked)[-1])
+    assert "energies" in first and "energies" not in second and first["group"] == second["group"]
+    assert f"like {first['id']}" in second["relaxation"]["error"]
+    assert first["score"] == second["score"] and first["score"]["value"] is not None
+
+
 def test_energies_without_relaxing_move_nothing():
     found = candidates(updates(relax=False, n_samples=2)[-1])
     assert all("original" not in record and "relaxation" not in record and record["energies"]["energy_per_atom_ev"] < 0 for record in found)
@@ -139,3 +148,11 @@ def test_the_matcher_knows_a_cell_that_became_another_crystal():
 
     salt = Structure(Lattice.from_parameters(4, 4, 4, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     assert rmsd(salt, salt.copy()) == 0 and rmsd(salt, Structure(Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])) is None
+
+
+def test_beyond_the_most_promising_structures_energies_are_of_the_cells_as_sampled(monkeypatch):
+    monkeypatch.setattr(predict_structure, "MOST_RELAXED", 1)
+    found = candidates(updates()[-1])
+    left = [record for record in found if "error" in record.get("relaxation", {})]
+    assert len(found) == 3 and len(left) == 2
+    assert all("energies" in record and "original" not in record and "Only the 1 most promising" in record["relaxation"]["error"] for record in left)
