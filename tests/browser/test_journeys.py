@@ -51,7 +51,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**job=*")
     page.reload()  # the run is in the queue, not in the page
-    page.get_by_text("Ranked by consensus").wait_for(timeout=400_000)
+    page.get_by_text("Ranked by energy (CHGNet").wait_for(timeout=500_000)  # the recommended path
     page.locator(".xv[data-rendered]").first.wait_for()
     assert "candidates" in page.get_by_text("distinct").first.inner_text()
     page.locator(".xg[data-pictures]").wait_for()
@@ -59,7 +59,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.locator("h1", has_text="History").wait_for()
     page.get_by_role("link", name="Home").first.click()
     page.get_by_role("link", name="SrTiO3 · done").first.click()  # a finished run opens again by its link
-    page.get_by_text("Ranked by consensus").wait_for()
+    page.get_by_text("Ranked by").wait_for()
     clean(page)
 
 
@@ -134,7 +134,7 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     box = table.bounding_box()
     page.mouse.click(box["x"] + 15, box["y"] + 55)  # the first row's box; the table itself is a canvas
     page.get_by_role("heading", name="SrTiO₃", exact=True).wait_for()
-    page.get_by_text("Ranked by consensus").wait_for()
+    page.get_by_text("Ranked by").wait_for()
     clean(page)
 
 
@@ -155,7 +155,7 @@ def test_a_recorded_run_opens_from_its_picture(open_page):
     page.get_by_text("KMgF₃").first.wait_for()
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**job=*")
-    page.get_by_text("Ranked by consensus").wait_for(timeout=400_000)
+    page.get_by_text("Ranked by").wait_for(timeout=400_000)
     assert page.get_by_text("Recorded run, not one of yours").count() == 0
     assert page.get_by_label("Formula", exact=True).input_value() == "KMgF3"
     clean(page)
