@@ -16,11 +16,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def listen_to_interrupts():
+    """A shell starts its background jobs deaf to them, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_the_app_answers_and_stops_on_interrupt(tmp_path):
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "crystal_core", "serve", "--port", str(port), "--no-api"],
         env={**os.environ, "CRYSTAL_HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=listen_to_interrupts,  # noqa: PLW1509 (the child is a program of its own, started before any thread here)
     )  # fmt: skip
     try:
         lines = iter(process.stderr.readline, "")  # the server's own lines come first
