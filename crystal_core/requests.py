@@ -5,6 +5,7 @@ A request is validated when it is built and is frozen afterwards, so every part 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
@@ -381,6 +382,11 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     if missing:
         raise RequestError(f"The request lacks {', '.join(missing)}.")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+def seed_or_drawn(seed: int | None) -> int:
+    """The seed given, or a new one: drawn before the work, so that it can be reported and the work repeated."""
+    return secrets.randbelow(MAX_SEED) if seed is None else seed
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

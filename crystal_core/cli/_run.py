@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -24,6 +25,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw; drawn and reported when absent.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when absent.")]
+Sampler = Annotated[str, typer.Option("--sampler")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
+Queue = Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")]
 
 
 class OneSentence(TyperGroup):
@@ -81,7 +85,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             if os.environ.get("CRYSTAL_DEBUG"):
                 raise
             logging.getLogger(__name__).debug("unexpected", exc_info=True)
-            say(f"Something unexpected went wrong: {type(error).__name__}: {error}. Set CRYSTAL_DEBUG=1 to see where.")
+            say(f"{sentence_of(error)} Set CRYSTAL_DEBUG=1 to see where.")
             raise typer.Exit(1) from None
 
     return guarded
@@ -111,6 +115,21 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda text, done, of: bar.update(task, description=escape(text), completed=done, total=max(1, of))
+
+
+def sentence_of(error: Exception) -> str:
+    """What is told of an error that does not end a command: our own sentence, or the kind and words of what nobody foresaw."""
+    if isinstance(error, CrystalCoreError):
+        return str(error)
+    return f"Something unexpected went wrong: {type(error).__name__}: {error}."
+
+
+def set_threads(threads: int | None) -> None:
+    """CPU threads of the networks; left as they are for None."""
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
 
 
 def emit(data: dict[str, Any]) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._run import Json, command, emit
+from crystal_core.cli._files import read_text
+from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_BYTES = 20_000_000
 MAX_PATTERN_ATOMS = 500
 
 
@@ -27,18 +27,20 @@ def analyse(
     json: Json = False,
 ) -> None:
     """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites and diffraction peaks."""
+    from crystal_core.structures import parse_all
+
     radiation = _radiation(wavelength)
     rows: list[dict[str, Any]] = []
     for path in files:
         try:
-            rows += [{"source": path.name} | describe(s, radiation, symprec) for s in _read(path)]
+            rows += [{"source": path.name} | describe(s, radiation, symprec) for s in parse_all(read_text(path), path.name, purpose="view")]
         except RequestError as error:
             rows.append({"source": path.name, "error": str(error)})
         except Exception as error:
             if len(files) == 1 or os.environ.get("CRYSTAL_DEBUG"):
                 raise
             logging.getLogger(__name__).debug("%s failed", path, exc_info=True)
-            rows.append({"source": path.name, "error": f"Something unexpected went wrong: {type(error).__name__}: {error}."})
+            rows.append({"source": path.name, "error": sentence_of(error)})
     if len(files) == 1 and "error" in rows[0]:
         raise RequestError(rows[0]["error"])
     if json:
@@ -82,16 +84,6 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     if structure.properties.get("limitation"):
         row["limitation"] = structure.properties["limitation"]
     return row
-
-
-def _read(path: Path) -> list[Structure]:
-    from crystal_core.structures import parse_all, printable
-
-    if not path.is_file():
-        raise RequestError(f"There is no file {printable(path.name)}.")
-    if path.stat().st_size > MAX_BYTES:
-        raise RequestError(f"{printable(path.name)} is larger than {MAX_BYTES // 10**6} MB.")
-    return parse_all(path.read_text(encoding="utf-8", errors="replace"), path.name, purpose="view")
 
 
 def _radiation(text: str) -> str | float:

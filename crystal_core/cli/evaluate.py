@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, say
+from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, say, set_threads
 
 DATA = typer.Option("--data", help="Parquet file of the data schema, or CSV with CIFs.")
 LIMIT = typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")
@@ -24,7 +23,7 @@ def csp(
     split: Annotated[str, typer.Option("--split")] = "val",
     limit: Annotated[int | None, LIMIT] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
-    sampler: Annotated[str, typer.Option("--sampler")] = "fast",
+    sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
     start: Annotated[str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
@@ -42,11 +41,11 @@ def csp(
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
     from crystal_core.evaluation.csp import judge_all, summarise
-    from crystal_core.requests import MAX_SEED, check_choice
+    from crystal_core.requests import check_choice, seed_or_drawn
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
-    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+    seed = seed_or_drawn(seed)
     check_choice("start", start, ("noise", "prototype"))
     potential = _potential(device) if relax else None
     references = evaluate_csp.read_references(data, split, limit)
@@ -80,8 +79,7 @@ def csp(
     if potential is None:
         report = summarise(outcomes, formulas)
     else:
-        if threads:
-            _set_threads(threads)
+        set_threads(threads)
         relaxed = evaluate_csp.relax_candidates(candidates, potential, seconds=relax_seconds, say=None if quiet else say)
         report = evaluate_csp.report_relaxed(known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas)
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
@@ -115,11 +113,11 @@ def csp_samplers(
 ) -> None:
     """Match rate and RMSE against network calls for each sampler, from the same seeds; with --start-time from prototypes."""
     from crystal_core.errors import RequestError
-    from crystal_core.requests import MAX_SEED
+    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
-    seed = secrets.randbelow(MAX_SEED) if seed is None else seed
+    seed = seed_or_drawn(seed)
     try:
         budgets = [int(part) for part in calls.split(",")]
     except ValueError:
@@ -154,17 +152,10 @@ def _potential(device: str) -> Any:
     return load_potential("chgnet", device)
 
 
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-
-
 def _load(model: str, device: str, threads: int | None) -> Any:
     from crystal_core.registry.store import load_generator
 
-    if threads:
-        _set_threads(threads)
+    set_threads(threads)
     return load_generator(model, device)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import secrets
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress
+from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress
 
 
 @command
@@ -27,11 +27,11 @@ def generate(
     fix_sites: Annotated[str | None, typer.Option("--fix-sites", help="Sites of --fix that stay, counted from 0, e.g. 0,1.")] = None,
     fix_elements: Annotated[bool, typer.Option("--fix-elements", help="All elements of --fix stay.")] = False,
     fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="The cell of --fix stays.")] = False,
-    sampler: Annotated[str, typer.Option("--sampler")] = "fast",
+    sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
+    out: Out = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first crystal into --out.")] = False,
-    queue: Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")] = False,
+    queue: Queue = False,
     device: Device = "auto",
     seed: Seed = None,
     threads: Threads = None,
@@ -39,18 +39,16 @@ def generate(
     json: Json = False,
 ) -> None:
     """Generate new crystals."""
-    from crystal_core.errors import RequestError
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import MAX_SEED, CrystalGenerationRequest
+    from crystal_core.requests import CrystalGenerationRequest, seed_or_drawn
     from crystal_core.sampling.device import pick_device
     from crystal_core.workflows.generate import run
 
-    if trajectory and out is None:
-        raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
+    make_output_folder(out, trajectory=trajectory)
     request = CrystalGenerationRequest(
         n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements), exclude_elements=_symbols(exclude), sampler=sampler,  # type: ignore[arg-type]
         fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
-        steps=steps, seed=secrets.randbelow(MAX_SEED) if seed is None else seed, device=device, threads=threads, keep_trajectory=trajectory,
+        steps=steps, seed=seed_or_drawn(seed), device=device, threads=threads, keep_trajectory=trajectory,
     )  # fmt: skip
     find_card(model)
     pick_device(device)
@@ -94,14 +92,11 @@ def _sites(text: str | None) -> tuple[int, ...]:
 
 
 def _structure(path: Path | None) -> dict[str, Any] | None:
-    from crystal_core.errors import RequestError
     from crystal_core.structures import atomic_numbers, parse_text
 
     if path is None:
         return None
-    if not path.is_file():
-        raise RequestError(f"There is no file {path.name} to complete.")
-    found = parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    found = parse_text(read_text(path), path.name)
     return {"lattice": found.lattice.matrix.tolist(), "atomic_numbers": atomic_numbers(found), "frac_coords": found.frac_coords.tolist()}
 
 

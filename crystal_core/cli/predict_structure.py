@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli._files import make_output_folder, read_text, unlike
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress
+from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, sentence_of
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 
@@ -24,16 +24,18 @@ def predict_structure(
     z: Annotated[str | None, typer.Option("--z", help="Formula units per cell, e.g. 1,2,4.")] = None,
     cell: Annotated[bool, typer.Option("--cell", help="The formula is the exact cell content.")] = False,
     n: Annotated[int, typer.Option("--n", help="Samples per Z.")] = 10,
-    sampler: Annotated[str, typer.Option("--sampler")] = "fast",
+    sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
     rank: Annotated[str, typer.Option("--rank", help="consensus, or energy: of the relaxed cells with --relax.")] = "consensus",
-    relax: Annotated[bool, typer.Option("--relax", help="Relax every candidate with CHGNet; the cells as sampled are kept too.")] = False,
+    relax: Annotated[
+        bool, typer.Option("--relax", help="Relax the most promising candidates with CHGNet; the cells as sampled are kept too.")
+    ] = False,
     relax_seconds: Annotated[int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")] = 120,
     reference: Annotated[Path | None, typer.Option("--reference", help="Known structure; each candidate says whether it matches.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
+    out: Out = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out.")] = False,
-    queue: Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")] = False,
+    queue: Queue = False,
     device: Device = "auto",
     seed: Seed = None,
     threads: Threads = None,
@@ -44,12 +46,10 @@ def predict_structure(
     from crystal_core.errors import CrystalCoreError, RequestError
     from crystal_core.records import write_run
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import MAX_SEED, StructurePredictionRequest
+    from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
     from crystal_core.sampling.device import pick_device
     from crystal_core.workflows.predict_structure import compare_with_reference, run
 
-    if trajectory and out is None:
-        raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
     try:
         units = tuple(int(part) for part in z.split(",")) if z else None
     except ValueError:
@@ -57,14 +57,13 @@ def predict_structure(
     common: dict[str, Any] = {
         "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start, "rank": rank,
         "relax": relax, "relax_seconds": relax_seconds,
-        "seed": secrets.randbelow(MAX_SEED) if seed is None else seed, "device": device, "threads": threads, "keep_trajectory": trajectory,
+        "seed": seed_or_drawn(seed), "device": device, "threads": threads, "keep_trajectory": trajectory,
     }  # fmt: skip
     # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
     StructurePredictionRequest(formula="H", **common)
     find_card(model)
     pick_device(device)
-    if out is not None:
-        _make_folder(out)
+    make_output_folder(out, trajectory=trajectory)
     known = _read_reference(reference) if reference else None
     work = partial(submitted, "predict-structure") if queue else run
     total: dict[str, Any] = {"results": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
@@ -82,11 +81,11 @@ def predict_structure(
             _finish(total, out, paths, json, write_run)
             raise
         except Exception as error:
-            wrong = error if isinstance(error, CrystalCoreError) else None
-            if len(formulas) == 1 or (wrong and wrong.exit_code == CHECKPOINT_MISSING) or os.environ.get("CRYSTAL_DEBUG"):
+            missing = isinstance(error, CrystalCoreError) and error.exit_code == CHECKPOINT_MISSING
+            if len(formulas) == 1 or missing or os.environ.get("CRYSTAL_DEBUG"):
                 raise
             logging.getLogger(__name__).debug("%s failed", formula, exc_info=True)
-            total["results"].append({"formula": formula, "error": str(wrong or f"Something unexpected went wrong: {type(error).__name__}: {error}.")})
+            total["results"].append({"formula": formula, "error": sentence_of(error)})
             continue
         if result and known is not None:
             compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
@@ -96,25 +95,10 @@ def predict_structure(
     _finish(total, out, paths, json, write_run)
 
 
-def _make_folder(out: Path) -> None:
-    """Before the work, because what is finished could not be written after it."""
-    from crystal_core.errors import RequestError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"--out {out.name} cannot be made a folder ({error.strerror}). Choose another.") from None
-    if not os.access(out, os.W_OK):
-        raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
-
-
 def _read_reference(path: Path) -> Any:
-    from crystal_core.errors import RequestError
     from crystal_core.structures import parse_text
 
-    if not path.is_file():
-        raise RequestError(f"There is no file {path.name} to compare with.")
-    return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    return parse_text(read_text(path), path.name)
 
 
 def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
@@ -122,11 +106,7 @@ def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
         return
     taken = {record["id"] for item in total["results"] for record in item.get("candidates", [])}
     for record in (record for item in result["results"] for record in item["candidates"]):
-        # two spellings of a formula give the same ids, and an id is a file name
-        name, k = record["id"], 1
-        while record["id"] in taken:
-            k += 1
-            record["id"] = f"{name}-{k}"
+        record["id"] = unlike(record["id"], taken)  # two spellings of a formula give the same ids
         taken.add(record["id"])
     total["results"] += result["results"]
     total["settings"] = result["settings"]

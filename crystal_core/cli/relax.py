@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress
-from crystal_core.errors import CrystalCoreError, RequestError
+from crystal_core.cli._files import make_output_folder, read_text, unlike
+from crystal_core.cli._run import Device, Json, Out, Quiet, Threads, command, emit, progress, sentence_of, set_threads
+from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-MAX_BYTES = 20_000_000
 
 
 @command
@@ -24,7 +23,7 @@ def relax(
     fmax: Annotated[float, typer.Option("--fmax", help="Done when no force is larger, eV/Å.")] = 0.05,
     steps: Annotated[int, typer.Option("--steps", help="At most so many steps; 0 gives the energy of the cell as it is.")] = 250,
     seconds: Annotated[float, typer.Option("--seconds", help="Time limit per structure; what is reached by then is kept.")] = 120.0,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")] = None,
+    out: Out = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of every relaxation into --out.")] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -36,16 +35,12 @@ def relax(
     from crystal_core.relax.relaxation import check_limits
     from crystal_core.workflows.relax import relaxed_row
 
-    if trajectory and out is None:
-        raise RequestError("--trajectory needs a folder to write into; add --out FOLDER.")
+    make_output_folder(out, trajectory=trajectory)
     check_limits(fmax, steps, seconds)
     items = [item for path in files for item in _read(path)]
     if len(items) == 1 and isinstance(items[0][1], str):
         raise RequestError(items[0][1])
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+    set_threads(threads)
     settings = {"potential": potential, "fmax": fmax, "steps": steps, "seconds": seconds, "device": device, "threads": threads}
     loaded = load_potential(potential, device)
     total: dict[str, Any] = {"rows": [], "settings": settings | {"potential_label": loaded.label}}
@@ -68,8 +63,7 @@ def relax(
                 except Exception as error:
                     if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):
                         raise
-                    known = isinstance(error, CrystalCoreError)
-                    row = {"error": str(error) if known else f"Something unexpected went wrong: {type(error).__name__}: {error}."}
+                    row = {"error": sentence_of(error)}
                     frames = []
                 total["rows"].append({"source": source} | row)
                 if trajectory and frames:
@@ -85,12 +79,8 @@ def _read(path: Path) -> list[tuple[str, Structure | str]]:
     from crystal_core.structures import parse_all, printable
 
     name = printable(path.name)
-    if not path.is_file():
-        return [(name, f"There is no file {name}.")]
-    if path.stat().st_size > MAX_BYTES:
-        return [(name, f"{name} is larger than {MAX_BYTES // 10**6} MB.")]
     try:
-        found = parse_all(path.read_text(encoding="utf-8", errors="replace"), path.name)
+        found = parse_all(read_text(path), path.name)
     except RequestError as error:
         return [(name, str(error))]
     return [(name if len(found) == 1 else f"{name} #{i}", structure) for i, structure in enumerate(found, start=1)]
@@ -101,11 +91,7 @@ def _id(source: str, rows: list[dict[str, Any]]) -> str:
     stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2])
     first = f"{stem.strip('-')[:80] or 'crystal'}-relaxed"
     taken = {row["crystal"]["id"] for row in rows if "crystal" in row}
-    name, k = first, 1
-    while name in taken:
-        k += 1
-        name = f"{first}-{k}"
-    return name
+    return unlike(first, taken)
 
 
 def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:

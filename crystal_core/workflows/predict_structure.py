@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from crystal_core import __version__
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.requests import MAX_ATOMS, MAX_SEED, GenerationRequest, RunUpdate, StructurePredictionRequest, from_json
+from crystal_core.evaluation.alike import alike_groups
+from crystal_core.requests import MAX_ATOMS, GenerationRequest, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
+from crystal_core.workflows.sampling_run import PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator
     from crystal_core.requests import Template
 
-SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per stage, for the player
 MOST_RELAXED = 8  # different structures; large cells out of noise take a minute each, and seldom end among the first
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
-SAME: dict[str, Any] = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}
 
 
 @lru_cache(maxsize=4)
@@ -47,7 +45,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
     formula = parse_formula(asked.formula)
     start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
-    asked = replace(asked, seed=secrets.randbelow(MAX_SEED) if asked.seed is None else asked.seed, start=start)
+    asked = replace(asked, seed=seed_or_drawn(asked.seed), start=start)
     if asked.wants_energies:
         from crystal_core.relax.potential import load_potential
 
@@ -116,13 +114,12 @@ class _Run:
         self.starts: dict[int, CrystalBatch] = {}
         self.templates: dict[int, list[Template | None]] = {}
         self.alike: dict[tuple[int, int], bool] = {}
-        self.calls, self.failed, self.part_steps = 0, 0, 100
-        self.total = 100 * n_parts * (2 if asked.wants_energies else 1)
+        self.calls, self.failed = 0, 0
+        self.total = PART_STEPS * n_parts * (2 if asked.wants_energies else 1)
         self.potential_label = ""
 
     def part(self, part: int, z: int, atoms: tuple[int, ...], origin: str) -> Iterator[RunUpdate]:
         from crystal_core.crystal import CrystalBatch
-        from crystal_core.records import snapshot
         from crystal_core.structures import to_structures
 
         generator = _generator("prototype", "cpu") if origin == "prototype" else self.model
@@ -140,15 +137,8 @@ class _Run:
             compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
             seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=getattr(self.model, "start_time", None) if start is not None else None,
         )  # fmt: skip
-        stage = {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
-        frames: list[dict[str, Any]] = []
-        frame = None
-        for frame in generator.sample(request):
-            done = self.part_steps * part + round(self.part_steps * frame.step / max(1, frame.n_steps))
-            shown = snapshot(frame.crystals) if frame.crystals is not None else None
-            if shown and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
-                frames.append(shown)
-            yield RunUpdate(stage=f"Z = {z}, {stage}", step=done, n_steps=self.total, snapshot=shown)
+        stage = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
+        frame, frames = yield from sampled(generator, request, stage=stage, part=part, n_steps=self.total)
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(generator, "network_calls", 0)
@@ -164,8 +154,8 @@ class _Run:
             known = self.templates.get(z) if origin == "prototype refined" else None
             templates = [known[i % len(known)] if known else None for i in range(len(structures))]
         self.found += [Candidate(z, origin, i, s, templates[i]) for i, s in enumerate(structures) if s is not None]
-        trajectory = {"label": f"Z = {z}, {stage}, sample 1", "frames": frames} if self.asked.keep_trajectory and len(frames) > 1 else None
-        yield RunUpdate(stage=f"Z = {z}, {stage}", step=self.part_steps * (part + 1), n_steps=self.total, result=self.result(), trajectory=trajectory)
+        path = path_for_player(f"{stage}, sample 1", frames, keep=self.asked.keep_trajectory)
+        yield RunUpdate(stage=stage, step=PART_STEPS * (part + 1), n_steps=self.total, result=self.result(), trajectory=path)
 
     def energies(self) -> Iterator[RunUpdate]:
         """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
@@ -194,49 +184,41 @@ class _Run:
                 yield RunUpdate(stage=stage, step=done + round(share * (k + inner)), n_steps=self.total, snapshot=snapshot(moment.structure))
             if self.asked.relax and not relax:
                 candidate.leave(f"Only the {MOST_RELAXED} most promising structures are relaxed; its energy is that of the cell as sampled.")
-            path = {"label": f"Relaxation of {candidate.id(self.asked.formula)}", "frames": candidate.frames}
-            keep = self.asked.keep_trajectory and k < KEPT_RELAXATIONS and len(candidate.frames) > 1
-            yield RunUpdate(
-                stage=stage, step=done + round(share * (k + 1)), n_steps=self.total, result=self.result(), trajectory=path if keep else None,
-            )  # fmt: skip
+            keep = self.asked.keep_trajectory and k < KEPT_RELAXATIONS
+            path = path_for_player(f"Relaxation of {candidate.id(self.asked.formula)}", candidate.frames, keep=keep)
+            yield RunUpdate(stage=stage, step=done + round(share * (k + 1)), n_steps=self.total, result=self.result(), trajectory=path)
 
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
         from crystal_core.records import rank_key
 
-        provenance = self._provenance()
-        groups = consensus([candidate.alike.structure for candidate in self.found], self.alike)
+        made_by = self._provenance()
+        groups = alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
         sizes = {g: groups.count(g) for g in groups}
         by_z: dict[int, list[dict[str, Any]]] = {}
         for candidate, group in zip(self.found, groups, strict=True):
             score: dict[str, Any] = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
             if self.asked.rank == "energy" and self.potential_label:
                 score = {"name": f"energy ({self.potential_label})", "value": candidate.alike.energy, "unit": "eV/atom"}
-            record = candidate.record(self.asked.formula, provenance) | {"score": score, "group": group, "n_alike": sizes[group]}
+            record = candidate.record(self.asked.formula, made_by) | {"score": score, "group": group, "n_alike": sizes[group]}
             by_z.setdefault(candidate.z, []).append(record)
         for records in by_z.values():
             records.sort(key=rank_key)
         return {
             "results": [{"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()],
             "n_failed": self.failed,
-            "settings": provenance["settings"],
+            "settings": made_by["settings"],
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
         }
 
     def _provenance(self) -> dict[str, Any]:
-        settings = asdict(self.asked)
-        if hasattr(self.model, "settings"):
-            chosen = self.model.settings(GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps))
-            settings |= {"sampler_used": chosen.name, "steps_used": chosen.steps, "tau_used": chosen.tau}
+        settings = asdict(self.asked) | sampler_used(
+            self.model, GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps)
+        )
         if self.potential_label:
             settings |= {"potential_used": self.potential_label}
-        return {
-            "model": self.asked.model, "weights_sha256": self.model.card.weights_sha256, "version": __version__,
-            "seed": self.asked.seed, "settings": settings, "device": str(getattr(self.model, "device", "cpu")),
-            "libraries": library_versions(with_energies=self.asked.wants_energies),
-            "note": "Generated by a model. Same seed, settings, version and device give the same crystals; other devices give close ones.",
-        }  # fmt: skip
+        return provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings, with_energies=self.asked.wants_energies)
 
 
 def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:
@@ -256,41 +238,5 @@ def compare_with_reference(records: list[dict[str, Any]], reference: Structure) 
         record["reference"] = {"matches": found is not None, "rmsd": round(float(found[0]), 4) if found else None}
 
 
-def consensus(structures: list[Structure], known: dict[tuple[int, int], bool] | None = None) -> list[int]:
-    """A group number per structure: equal cells (StructureMatcher, ltol 0.2, stol 0.3, 5°) share one, in order of size.
-
-    Args:
-        known: answers of earlier calls, by the identity of both structures; they must be alive as long as this is used.
-    """
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    matcher = StructureMatcher(**SAME)
-    known = {} if known is None else known
-    groups: list[list[int]] = []
-    for i, structure in enumerate(structures):
-        for members in groups:
-            pair = (id(structures[members[0]]), id(structure))
-            if pair not in known:
-                try:
-                    known[pair] = bool(matcher.fit(structures[members[0]], structure))
-                except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is alike to none)
-                    known[pair] = False
-            if known[pair]:
-                members.append(i)
-                break
-        else:
-            groups.append([i])
-    groups.sort(key=lambda members: -len(members))
-    number = {i: g for g, members in enumerate(groups) for i in members}
-    return [number[i] for i in range(len(structures))]
-
-
 def _join(counts: list[int]) -> str:
     return ", ".join(map(str, counts))
-
-
-def library_versions(*, with_energies: bool = False) -> dict[str, str]:
-    """Versions of what a result depends on."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("torch", "numpy", "pymatgen", *(("chgnet", "ase") if with_energies else ()))}

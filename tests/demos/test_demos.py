@@ -7,11 +7,11 @@ import pytest
 from crystal_core.demos import FOLDER, find_demo, list_demos
 from crystal_core.demos.record import FRAMES, REQUESTS, thinned
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.alike import alike_groups
 from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest, from_json
 from crystal_core.structures import parse_text
-from crystal_core.workflows.predict_structure import consensus
 
 DEMOS = list_demos()
 
@@ -45,7 +45,7 @@ def test_numbers_agree_with_each_other(demo):
         assert again.composition == structure.composition and again.volume == pytest.approx(structure.volume, rel=1e-6)
         assert record["density"] == pytest.approx(structure.density, rel=1e-6)
     if demo.request["rank"] == "consensus":
-        groups = consensus(structures)
+        groups = alike_groups(structures)
         assert [record["score"]["value"] for record in records] == [groups.count(group) for group in groups]
     else:
         energies = {record["energies"]["energy_per_atom_ev"] for record in records if "energies" in record}
