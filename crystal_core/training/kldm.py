@@ -17,6 +17,7 @@ from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.process import ProcessConfig, noisy_state
 from crystal_core.generators.kldm.species import species_process
+from crystal_core.generators.kldm.weights import starting_weights
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.requests import check_choice
@@ -40,7 +41,8 @@ class KldmTraining:
             they diffuse, and sets the network's type input and output).
         type_weight: factor on the loss of the types; the mean of the terms is what falls.
         data: prepared file; ``--data`` overrides it.
-        init_from: checkpoint whose EMA weights start the run, or "".
+        init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of structure
+            prediction with the same layers (see ``starting_weights``).
         validation_rows: fixed random rows of the validation split for the loss.
         size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same work (see ``size_repeats``).
         match_rows: fixed random rows of the validation split whose match rate is measured every ``match_every_epochs``
@@ -164,7 +166,7 @@ def train(
     codec = LatticeCodec.from_training(rows.cell_parameters[:, :3].cpu(), rows.n_atoms.cpu())
     network = PairNetwork(config.network)
     if initial is not None:
-        network.load_state_dict(initial)
+        network.load_state_dict(starting_weights(initial, network, config.process.species))
     held = splits.get("val")
     matched = None
     if held is not None and config.match_rows:

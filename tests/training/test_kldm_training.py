@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch.nn import functional
 
-from crystal_core.errors import RequestError
+from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.process import ProcessConfig
-from crystal_core.generators.kldm.weights import export_checkpoint, load_weights
+from crystal_core.generators.kldm.species import N_TYPES, species_process
+from crystal_core.generators.kldm.weights import export_checkpoint, load_weights, starting_weights
+from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.registry.card import read_card
 from crystal_core.registry.store import find_card, list_cards
@@ -159,3 +162,31 @@ def test_an_annealed_slice_ends_at_rate_zero_and_the_next_one_starts_anew(prepar
     assert trainer.learning_rate() == pytest.approx(0, abs=1e-9)
     again, _, _ = train(settings(10**9), **run, minutes=0.01, resume=True)
     assert again.step > trainer.step and again.learning_rate() == settings(1).fit.learning_rate
+
+
+@pytest.mark.parametrize("species", ["masking", "one-hot"])
+def test_a_de_novo_run_starts_with_what_structure_prediction_knows(species):
+    sizes = dict(hidden_dim=16, n_layers=2, n_frequencies=4, time_dim=8)
+    known = PairNetwork(PairNetworkConfig(**sizes))
+    network = PairNetwork(PairNetworkConfig(**sizes, **species_process(ProcessConfig(species=species)).network_sizes))
+    network.load_state_dict(starting_weights(known.state_dict(), network, species))
+    n_atoms, z = torch.tensor([2, 3]), torch.tensor([1, 8, 22, 100, 38])
+    given = torch.rand(2), torch.rand(5, 3), torch.randn(5, 3)
+    types = functional.one_hot(z - 1, N_TYPES).float() if species == "one-hot" else z - 1
+    expected = known(*given, z, torch.zeros(2, 6), pack(n_atoms))
+    found = network(*given, types, torch.zeros(2, 6), pack(n_atoms))
+    torch.testing.assert_close(found[:2], expected)
+
+
+def test_weights_of_other_sizes_or_another_option_cannot_start_a_run():
+    sizes = dict(n_layers=2, n_frequencies=4, time_dim=8)
+    masking = species_process(ProcessConfig(species="masking")).network_sizes
+    one_hot = species_process(ProcessConfig(species="one-hot")).network_sizes
+    for old, new, species in [
+        (dict(hidden_dim=16), dict(hidden_dim=32) | masking, "masking"),
+        (dict(hidden_dim=16) | one_hot, dict(hidden_dim=16) | masking, "masking"),
+        (dict(hidden_dim=16) | masking, dict(hidden_dim=16), "fixed"),
+    ]:
+        network = PairNetwork(PairNetworkConfig(**sizes, **new))
+        with pytest.raises(CheckpointMismatch, match="cannot start"):
+            starting_weights(PairNetwork(PairNetworkConfig(**sizes, **old)).state_dict(), network, species)
