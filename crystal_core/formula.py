@@ -17,7 +17,8 @@ MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
 MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
 BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digits is a decimal one
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|(\()|(\))(\d*)")
+TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
+CLOSING = {"(": ")", "[": "]"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def parse_formula(text: str) -> Formula:
     """
     if len(text) > MAX_LENGTH:
         raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
-    plain = re.sub(r"\s+", "", text.translate(SUBSCRIPTS)).replace("[", "(").replace("]", ")")
+    plain = re.sub(r"\s+", "", text.translate(SUBSCRIPTS))
     if not plain:
         raise RequestError("Type a formula, e.g. TiO2.")
     if re.search(r"\d[.,]\d", plain):
@@ -141,6 +142,7 @@ def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3) -> tuple[
 
 def _parse_part(part: str, text: str) -> dict[str, int]:
     stack: list[dict[str, int]] = [{}]
+    opened: list[str] = []
     position = 0
     while position < len(part):
         match = TOKEN.match(part, position)
@@ -149,18 +151,18 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
         symbol, count, opening, closing, times = match.groups()
         if symbol:
             if symbol not in _elements():
-                # "Co2" against "CO2": a two-letter reading that is no element may be two elements
-                if len(symbol) == 2 and not count and symbol[0] in _elements():
-                    raise RequestError(_unknown(symbol, text))
                 raise RequestError(_unknown(symbol, text))
             stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count) if count else 1)
         elif opening:
             stack.append({})
+            opened.append(opening)
             if len(stack) > MAX_DEPTH:
                 raise RequestError(f"'{_short(text)}' nests brackets too deeply.")
         elif closing:
             if len(stack) == 1:
                 raise RequestError(f"'{_short(text)}' closes a bracket that was never opened.")
+            if closing != CLOSING[opened.pop()]:
+                raise RequestError(f"'{_short(text)}' closes a round bracket with a square one or the reverse. Write both alike.")
             inner = stack.pop()
             for name, n in inner.items():
                 stack[-1][name] = stack[-1].get(name, 0) + n * (int(times) if times else 1)

@@ -27,7 +27,7 @@ def test_exact_cell_keeps_what_was_typed():
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("NaCl2x", "unknown symbol"), ("Xx2O3", "Did you mean"), ("Li0.5CoO2", "fractional"), ("Na+", "neutral"), ("Ca(OH", "open bracket"),
+    [("NaCl2x", "unknown symbol"), ("Xx2O3", "Did you mean"), ("Li0.5CoO2", "fractional"), ("Na+", "neutral"), ("Ca(OH", "open bracket"), ("[TiO2)", "both alike"), ("Ca(OH]2", "both alike"),
      ("CaOH)", "never opened"), ("", "Type a formula"), ("Ti0", "no atoms"), ("Na0Cl", "no atoms of Na"), ("(TiO2)0", "no atoms"), ("NaCl·5", "one of its parts"), ("NaCl.", "one of its parts"),
      ("9" * 150 + "Na", "more than"), ("Na" + "9" * 150, "more than"), ("((((Na9)9)9)9)9", "more than"), ("Na1E10", "unknown symbol 'E'"),
      ("NaCl1e5", "unknown symbol 'e5'"), ("\u202eNaCl", r"unknown symbol '\?N'"), ("Ti\u200bO2", r"'Ti\?O2'"), ("C99999", "more than"), ("A" * 300, "longer")],
