@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,11 +73,14 @@ class Batch:
     n_atoms: Tensor
 
 
-def load_prepared(path: Path, device: torch.device | str = "cpu") -> dict[str, PreparedCrystals]:
+def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below: Mapping[str, float] | None = None) -> dict[str, PreparedCrystals]:
     """The splits of a prepared file (``crystal-core data prepare``) that have rows.
 
+    Args:
+        train_below: label → largest value of a training row; rows whose label is unknown do not train. Other splits stay whole.
+
     Raises:
-        RequestError: there is no such file, or it is none of that command's.
+        RequestError: there is no such file or label, or the file is none of that command's.
     """
     if not Path(path).is_file():
         raise RequestError(f"There is no prepared file {Path(path).name}. Make it with 'crystal-core data prepare'.")
@@ -98,7 +101,13 @@ def load_prepared(path: Path, device: torch.device | str = "cpu") -> dict[str, P
         ids=tuple(ids),
         formulas=tuple(formulas),
     )
-    split = tensors["split"].to(device)
+    split = tensors["split"]
+    usable = split >= 0
+    for label, limit in (train_below or {}).items():
+        if f"label.{label}" not in tensors:
+            raise RequestError(f"{Path(path).name} has no label {label}; prepare it from a table that has this column.")
+        usable &= (tensors[f"label.{label}"] <= limit) | (split != SPLITS.index("train"))  # a comparison with NaN is False
+    split = torch.where(usable, split.long(), -1).to(device)
     return {name: whole.subset(torch.nonzero(split == code).squeeze(-1)) for code, name in enumerate(SPLITS) if bool((split == code).any())}
 
 

@@ -41,6 +41,7 @@ class KldmTraining:
             they diffuse, and sets the network's type input and output).
         type_weight: factor on the loss of the types; the mean of the terms is what falls.
         data: prepared file; ``--data`` overrides it.
+        max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
         init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of structure
             prediction with the same layers (see ``starting_weights``).
         validation_rows: fixed random rows of the validation split for the loss.
@@ -53,6 +54,7 @@ class KldmTraining:
     task: str = "csp"
     type_weight: float = 1.0
     data: str = ""
+    max_e_above_hull_ev: float = 0.0
     init_from: str = ""
     validation_rows: int = 2048
     size_power: float = 0.0
@@ -159,7 +161,8 @@ def train(
 ) -> tuple[Trainer, LatticeCodec, dict[str, Any]]:
     """Run one slice. Returns the trainer (with EMA weights), the lattice statistics and the last log line."""
     torch.manual_seed(config.fit.seed)
-    splits = load_prepared(data_file, device)
+    below = {"e_above_hull_ev": config.max_e_above_hull_ev} if config.max_e_above_hull_ev else None
+    splits = load_prepared(data_file, device, train_below=below)
     if "train" not in splits:
         raise RequestError(f"{data_file.name} has no training rows.")
     rows = splits["train"]

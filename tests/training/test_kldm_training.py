@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
 from crystal_core.errors import CheckpointMismatch, RequestError
@@ -190,3 +191,15 @@ def test_weights_of_other_sizes_or_another_option_cannot_start_a_run():
         network = PairNetwork(PairNetworkConfig(**sizes, **new))
         with pytest.raises(CheckpointMismatch, match="cannot start"):
             starting_weights(PairNetwork(PairNetworkConfig(**sizes, **old)).state_dict(), network, species)
+
+
+def test_only_rows_of_known_low_energy_train_where_a_limit_is_set(prepared, tmp_path):
+    tensors = load_file(prepared)
+    tensors["label.e_above_hull_ev"] = np.array([0.0, 0.1, 0.2, np.nan] * 6, dtype=np.float32)
+    with safe_open(prepared, "np") as handle:
+        save_file(tensors, tmp_path / "labelled.safetensors", metadata=handle.metadata())
+    splits = load_prepared(tmp_path / "labelled.safetensors", train_below={"e_above_hull_ev": 0.15})
+    assert set(splits["train"].ids) == {f"x-{i}" for i in range(20) if i % 4 in (0, 1)}
+    assert len(splits["val"]) == 4
+    with pytest.raises(RequestError, match="has no label"):
+        load_prepared(prepared, train_below={"e_above_hull_ev": 0.15})
