@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 FEW = 20  # items: below, starting processes costs more than it saves
 CHUNK = 8
+REPEAT = 1.0  # s between alarms after the first: libraries sometimes swallow one
 
 
 def in_parallel(function: Callable[..., T], *arguments: Sequence[Any], workers: int = 2, on_progress: Callable[[int], None] | None = None) -> list[T]:
@@ -49,7 +50,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeoutError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT)
     try:
         yield
     finally:
