@@ -16,6 +16,7 @@ COMMANDS = {
     "relax": ("relax", "relax"),
     "evaluate csp": ("evaluate_csp", "csp"),
     "evaluate csp-samplers": ("evaluate_csp", "csp_samplers"),
+    "evaluate dng": ("evaluate_dng", "dng"),
     "benchmark sampling": ("benchmark", "sampling"),
     "benchmark train": ("benchmark", "train"),
     "data prepare": ("data", "prepare"),
