@@ -1,7 +1,8 @@
 """The report on a set of invented crystals: validity, coverage, distances of distributions, repeats, novelty, stability.
 
 Every share is over all crystals asked for: one that is no cell counts against it. Validity and coverage follow CDVAE and
-DiffCSP, the tolerances of unique and novel MatterGen; the words stable and metastable are those of E_hull ≤ 0 and ≤ 0.1.
+DiffCSP, except that distances of distributions are of all valid crystals, not of 1,000 random ones; the tolerances of
+unique and novel are MatterGen's. Stable means E_hull ≤ 0, metastable ≤ 0.1 eV/atom, which MatterGen calls stable.
 """
 
 from __future__ import annotations

@@ -27,11 +27,12 @@ def group_numbers(structures: Sequence[Structure | None], tolerances: dict[str, 
         if structure is not None:
             by_formula[structure.composition.reduced_formula].append(i)
     members = list(by_formula.values())
-    parts = [[structures[i] for i in part] for part in members]
-    found = in_parallel(_groups, parts, [tolerances] * len(parts), workers=workers)
+    several = [[structures[i] for i in part] for part in members if len(part) > 1]
+    found = iter(in_parallel(alike_groups, several, [None] * len(several), [tolerances] * len(several), workers=workers))
     numbers: list[int | None] = [None] * len(structures)
     first = 0
-    for part, groups in zip(members, found, strict=True):
+    for part in members:
+        groups = next(found) if len(part) > 1 else [0]
         for i, group in zip(part, groups, strict=True):
             numbers[i] = first + group
         first += max(groups) + 1
@@ -49,10 +50,6 @@ def are_known(
     """
     candidates = [() if s is None else known.get(s.composition.reduced_formula, ()) for s in structures]
     return in_parallel(_is_among, structures, candidates, [tolerances] * len(candidates), workers=workers, on_progress=on_progress)
-
-
-def _groups(structures: Sequence[Structure], tolerances: dict[str, Any]) -> list[int]:
-    return [0] if len(structures) == 1 else alike_groups(structures, tolerances=tolerances)
 
 
 def _is_among(structure: Structure | None, known: Sequence[Structure], tolerances: dict[str, Any]) -> bool:

@@ -124,7 +124,7 @@ def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_p
     return Drawn(structures=structures)
 
 
-def read_folder(folder: Path, limit: int | None = None) -> list[Structure | None]:
+def read_folder(folder: Path) -> list[Structure | None]:
     """Every CIF of a folder by name; one that cannot be read is a failed crystal.
 
     Raises:
@@ -133,7 +133,7 @@ def read_folder(folder: Path, limit: int | None = None) -> list[Structure | None
     from crystal_core.structures import parse_text
 
     structures: list[Structure | None] = []
-    for path in sorted(folder.glob("*.cif"))[:limit]:
+    for path in sorted(folder.glob("*.cif")):
         try:
             structures.append(parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name))
         except StructureParseError:

@@ -56,7 +56,8 @@ def test_nothing_generated_covers_nothing():
 
 
 def salt(a=5.6, symbols=("Na", "Cl")):
-    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), symbols, [[0, 0, 0], [0.5, 0.5, 0.5]])
+    centred = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    return Structure(Lattice.cubic(a), [s for s in symbols for _ in range(4)], centred + [[x + 0.5, y, z] for x, y, z in centred])
 
 
 def caesium_chloride():
