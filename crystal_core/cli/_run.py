@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typer.core import TyperGroup
 from crystal_core.errors import CrystalCoreError
 
 P = ParamSpec("P")
+SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
@@ -93,16 +95,17 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A function (text, done, of) that draws a bar on a terminal, writes a line per new text elsewhere, and nothing if quiet."""
+    """A function (text, done, of) that draws a bar on a terminal, elsewhere writes a line per new text and every 30 s, and nothing if quiet."""
     if quiet:
         yield lambda _text, _done, _of: None
         return
     if not sys.stderr.isatty():
-        last: list[str] = []
+        last, told = "", 0.0
 
         def line(text: str, done: int, of: int) -> None:
-            if [text] != last:
-                last[:] = [text]
+            nonlocal last, told
+            if text != last or time.monotonic() > told + SECONDS_BETWEEN_LINES:
+                last, told = text, time.monotonic()
                 say(f"{text} ({100 * done // max(1, of)} %)")
 
         yield line

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.evaluation.csp import PAIR_SECONDS
+from crystal_core.evaluation.parallel import time_limit
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
@@ -27,7 +30,8 @@ def alike_groups(structures: Sequence[Structure], known: dict[tuple[int, int], b
             pair = (id(structures[members[0]]), id(structure))
             if pair not in known:
                 try:
-                    known[pair] = bool(matcher.fit(structures[members[0]], structure))
+                    with time_limit(PAIR_SECONDS):
+                        known[pair] = bool(matcher.fit(structures[members[0]], structure))
                 except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is alike to none)
                     known[pair] = False
             if known[pair]:

@@ -7,16 +7,14 @@ StructureMatcher(stol 0.5, ltol 0.3, angle_tol 10); RMSE is over matched referen
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from crystal_core.evaluation.parallel import in_parallel, time_limit
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -93,39 +91,12 @@ def bootstrap_mean(values: Sequence[float], repeats: int = 2000) -> tuple[float,
     return round(float(low), 4), round(float(high), 4)
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block after so many seconds; without effect outside a main thread or without SIGALRM."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def judge_all(
     references: Sequence[Structure], candidates: Sequence[Sequence[Structure | None]], *, workers: int = 2,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Match every reference, in parallel, in order."""
-    if workers <= 1 or len(references) < 50:
-        return [judge(r, c) for r, c in zip(references, candidates, strict=True)]
-    outcomes = []
-    with ProcessPoolExecutor(workers) as pool:
-        for i, outcome in enumerate(pool.map(judge, references, candidates, chunksize=8)):
-            outcomes.append(outcome)
-            if on_progress:
-                on_progress(i + 1)
-    return outcomes
+    return in_parallel(judge, references, candidates, workers=workers, on_progress=on_progress)
 
 
 def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None = None) -> dict[str, Any]:

@@ -22,7 +22,12 @@ BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch s
 
 
 @lru_cache(maxsize=2)
-def _generator(name: str, device: str) -> DeNovoGenerator:
+def load_de_novo(name: str, device: str) -> DeNovoGenerator:
+    """A model that invents compositions.
+
+    Raises:
+        RequestError: it needs a formula. CheckpointMissing: it is not installed.
+    """
     from crystal_core.registry.store import find_card, load_generator
 
     if find_card(name).task != "de novo generation":
@@ -37,7 +42,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
         RequestError: an option is wrong. CheckpointMissing: the model is not installed.
     """
     asked = request if isinstance(request, CrystalGenerationRequest) else from_json(CrystalGenerationRequest, request)
-    model = _generator(asked.model, asked.device)
+    model = load_de_novo(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
     elements = allowed_elements(asked, model)
     counts = draw_atom_counts(asked, model.atom_count_frequencies)

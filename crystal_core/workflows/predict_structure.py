@@ -225,7 +225,8 @@ def compare_with_reference(records: list[dict[str, Any]], reference: Structure) 
     """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS, time_limit
+    from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS
+    from crystal_core.evaluation.parallel import time_limit
     from crystal_core.records import structure_from_record
 
     matcher = StructureMatcher(**MATCHER)

@@ -56,7 +56,8 @@ def rmsd(before: Structure, after: Structure) -> float | None:
     """Root mean square distance in units of (V/N)^(1/3) with the published matcher, or None where they do not match."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS, time_limit
+    from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS
+    from crystal_core.evaluation.parallel import time_limit
 
     try:
         with time_limit(PAIR_SECONDS):

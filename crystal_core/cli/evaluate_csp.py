@@ -1,4 +1,4 @@
-"""``crystal-core evaluate``: the published protocols."""
+"""``crystal-core evaluate csp``: structure prediction by the published protocol."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli._evaluation import Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, say, set_threads
 
-DATA = typer.Option("--data", help="Parquet file of the data schema, or CSV with CIFs.")
-LIMIT = typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")
 START_TIME = typer.Option("--start-time", min=0.001, max=1.0, help="Where the refinement of a prototype starts; default: the card's.")
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @command
 def csp(
-    data: Annotated[Path, DATA],
+    data: Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    split: Annotated[str, typer.Option("--split")] = "val",
-    limit: Annotated[int | None, LIMIT] = None,
+    split: Split = "val",
+    limit: Limit = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
@@ -30,9 +29,9 @@ def csp(
     structures: Annotated[Path | None, typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead.")] = None,
     seen: Annotated[Path | None, typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart.")] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax the candidates with CHGNet; the report also has the rates before it.")] = False,
-    relax_seconds: Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")] = 120.0,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    relax_seconds: RelaxSeconds = 120.0,
+    write_card: WriteCard = False,
+    workers: Workers = 2,
     device: Device = "auto",
     seed: Seed = None,
     threads: Threads = None,
@@ -47,7 +46,7 @@ def csp(
     began = time.monotonic()
     seed = seed_or_drawn(seed)
     check_choice("start", start, ("noise", "prototype"))
-    potential = _potential(device) if relax else None
+    potential = loaded_potential(device) if relax else None
     references = evaluate_csp.read_references(data, split, limit)
     formulas = evaluate_csp.training_formulas(seen) if seen else None
     settings: dict[str, Any] = {
@@ -96,15 +95,15 @@ def csp(
 
 @command
 def csp_samplers(
-    data: Annotated[Path, DATA],
+    data: Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    split: Annotated[str, typer.Option("--split")] = "val",
-    limit: Annotated[int | None, LIMIT] = 300,
+    split: Split = "val",
+    limit: Limit = 300,
     samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
     calls: Annotated[str, typer.Option("--calls", help="Network calls per crystal, comma separated.")] = ",".join(map(str, CALLS)),
     start_time: Annotated[float | None, START_TIME] = None,
-    write_card: Annotated[bool, typer.Option("--write-card", help="Keep the table on the model's card.")] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    write_card: WriteCard = False,
+    workers: Workers = 2,
     device: Device = "auto",
     seed: Seed = None,
     threads: Threads = None,
@@ -144,12 +143,6 @@ def csp_samplers(
 
 def _rates(report: dict[str, Any]) -> str:
     return f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}"
-
-
-def _potential(device: str) -> Any:
-    from crystal_core.relax.potential import load_potential
-
-    return load_potential("chgnet", device)
 
 
 def _load(model: str, device: str, threads: int | None) -> Any:

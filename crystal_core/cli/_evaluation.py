@@ -1,0 +1,25 @@
+"""Options that the evaluations share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from crystal_core.relax.potential import Potential
+
+Data = Annotated[Path, typer.Option("--data", help="Parquet file of the data schema, or CSV with CIFs.")]
+Split = Annotated[str, typer.Option("--split")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")]
+RelaxSeconds = Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")]
+WriteCard = Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")]
+Workers = Annotated[int, typer.Option("--workers", min=1)]
+
+
+def loaded_potential(device: str) -> Potential:
+    """The potential that evaluations relax with."""
+    from crystal_core.relax.potential import load_potential
+
+    return load_potential("chgnet", device)

@@ -1,0 +1,141 @@
+"""``crystal-core evaluate dng``: invented crystals by the published protocol."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crystal_core.cli._evaluation import Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
+from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, progress, set_threads
+
+SHARES = ("structure_valid", "composition_valid", "valid", "plausible", "cov_recall", "cov_precision", "unique", "novel")
+AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
+DISTANCES = ("wdist_density", "wdist_n_elements", "rmsd_relaxed")
+MAX_CRYSTALS = 20_000
+
+
+@command
+def dng(
+    data: Data,
+    model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
+    split: Split = "val",
+    limit: Limit = None,
+    n: Annotated[int, typer.Option("--n", "--samples", min=1, max=MAX_CRYSTALS, help="Crystals to generate.")] = 1000,
+    sampler: Sampler = "fast",
+    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
+    structures: Annotated[Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Score random symmetric cells (random) or replaced elements (substitution) instead.")
+    ] = None,
+    reference_set: Annotated[
+        Path | None, typer.Option("--reference-set", help="What is not new: Parquet, CSV or prepared training file; default: --data.")
+    ] = None,
+    cutoffs: Annotated[str | None, typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data.")] = None,
+    relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
+    relax_seconds: RelaxSeconds = 120.0,
+    write_card: WriteCard = False,
+    workers: Workers = 2,
+    device: Device = "auto",
+    seed: Seed = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
+    from crystal_core.errors import RequestError
+    from crystal_core.evaluation.validity import OXIDATION_TABLE
+    from crystal_core.requests import check_choice, seed_or_drawn
+    from crystal_core.workflows import evaluate_dng
+    from crystal_core.workflows.naive_baselines import BASELINES
+
+    began = time.monotonic()
+    seed = seed_or_drawn(seed)
+    if baseline is not None:
+        check_choice("baseline", baseline, BASELINES)
+    if structures is not None and baseline is not None:
+        raise RequestError("--structures and --baseline both say what to score; give one of them.")
+    published = evaluate_dng.cutoffs_named(cutoffs, data)
+    set_threads(threads)
+    potential = loaded_potential(device) if relax else None
+    known_cells = evaluate_dng.read_reference_set(reference_set or data)
+    settings: dict[str, Any] = {
+        "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "oxidation_states": OXIDATION_TABLE,
+        "reference_set": (reference_set or data).name,
+    }  # fmt: skip
+    with progress(quiet=quiet) as show:
+        if structures is not None:
+            crystals = evaluate_dng.read_folder(structures)
+            settings |= {"model": f"files of {structures.name}"}
+        elif baseline is not None:
+            crystals = evaluate_dng.draw_baseline(baseline, known_cells, n, seed=seed, on_progress=show).structures
+            settings |= {"model": f"baseline {baseline}"}
+        else:
+            drawn = evaluate_dng.draw_crystals(model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show)
+            crystals = drawn.structures
+            settings |= drawn.settings | {"network_calls_per_sample": drawn.network_calls}
+        sampled = time.monotonic() - began
+        known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
+        report = evaluate_dng.evaluate(
+            crystals, known, known_cells, cutoffs=published, potential=potential, relax_seconds=relax_seconds, workers=workers, on_progress=show,
+        )  # fmt: skip
+    if potential is not None:
+        settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
+    report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
+    if write_card and structures is None and baseline is None:
+        _keep_report(model, report)
+    if json:
+        emit(report)
+    else:
+        _show(report)
+
+
+def _show(report: dict[str, Any]) -> None:
+    for key in (*SHARES, *AFTER_RELAXING):
+        if report.get(key) is not None:
+            low, high = report["ci95"][key]
+            typer.echo(f"{key:18} {100 * report[key]:6.2f} %   {100 * low:.1f} to {100 * high:.1f}")
+    for key in DISTANCES:
+        if report.get(key) is not None:
+            typer.echo(f"{key:18} {report[key]:.4f}")
+    loose = report["loose"]
+    typer.echo(f"{'loose tolerances':18} unique {100 * loose['unique']:.2f} %, novel {100 * loose['novel']:.2f} %")
+    typer.echo(
+        f"{report['n']} crystals, {report['n_failed']} failed; new: not among the {report['novel_means']['rows']} {report['novel_means']['name']}"
+    )
+
+
+def _keep_report(model: str, report: dict[str, Any]) -> None:
+    """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``."""
+    from crystal_core.registry.store import find_card
+    from crystal_core.registry.write import write_card
+
+    card, used = find_card(model), report["settings"]
+    if card.folder is None:
+        return
+    split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
+    rows = f"{report['n_known']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
+    protocol = (
+        f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps, {used['network_calls_per_sample']} network calls, seed "
+        f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
+        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5)"
+        + (f"; relaxed with {used['potential']}" if relaxed else "")
+    )
+    options = f" --limit {used['limit']}" if used["limit"] else ""
+    options += f" --sampler {used['sampler_used']} --steps {used['steps_used']}"
+    options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
+    options += " --relax" if relaxed else ""
+    entries: dict[str, dict[str, Any]] = {
+        f"{key}_{split}": {
+            "value": report[key], "ci95": report["ci95"][key], "n": report["n_known" if key == "cov_recall" else "n"], "data": used["data"],
+            "protocol": protocol,
+        }
+        for key in (*SHARES, *AFTER_RELAXING) if report.get(key) is not None
+    }  # fmt: skip
+    entries[f"valid_{split}"] |= {key: report[key] for key in DISTANCES if report.get(key) is not None} | {
+        "unique_loose": report["loose"]["unique"], "novel_loose": report["loose"]["novel"], "n_failed": report["n_failed"],
+        "command": f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}",
+    }  # fmt: skip
+    write_card(card.folder, {"metrics": entries})

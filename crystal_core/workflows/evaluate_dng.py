@@ -1,0 +1,336 @@
+"""Measure the invention of crystals: take them from a model, a baseline or files, and compare them with known ones.
+
+The protocol is :mod:`crystal_core.evaluation.de_novo`; this file finds the crystals on both sides, keeps the fingerprints
+of known ones for the next run, relaxes where asked, and puts the report together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from crystal_core.errors import RelaxationFailed, RequestError, StructureParseError
+from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
+from crystal_core.evaluation.de_novo import METASTABLE, STABLE, AfterRelaxing, KnownSet, Likeness, judge, known_set, summarise
+from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
+from crystal_core.evaluation.parallel import in_parallel
+from crystal_core.paths import home_dir
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.generators.prototype.generator import PrototypeGenerator
+    from crystal_core.relax.potential import Potential
+
+CHUNK = 64  # crystals sampled together: part of the protocol, because the noise of a batch is drawn at once
+PREPARED = ".safetensors"
+CACHE_FORMAT = "1"  # of the kept fingerprints; another number where the features change
+Progress = Callable[[str, int, int], None]  # what, finished, of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """Generated crystals (None = could not be decoded), in order, and how: network calls of each, the sampler that the words "fast" and "default" stood for."""
+
+    structures: list[Structure | None]
+    network_calls: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceSet:
+    """Known crystals that novelty is counted against.
+
+    Attributes:
+        name: of the file, with what of it was taken. size: rows.
+        compositions: atomic numbers per row. cells: builds the crystals of a row's index.
+    """
+
+    name: str
+    compositions: list[tuple[int, ...]]
+    cells: Callable[[int], Structure]
+
+    def __len__(self) -> int:
+        return len(self.compositions)
+
+    def by_formula(self, wanted: set[str]) -> dict[str, list[Structure]]:
+        """The crystals of these reduced formulas."""
+        formulas: dict[tuple[int, ...], str] = {}
+        found: defaultdict[str, list[Structure]] = defaultdict(list)
+        for i, composition in enumerate(self.compositions):
+            key = tuple(sorted(composition))
+            if key not in formulas:
+                formulas[key] = reduced_formula(key)
+            if formulas[key] in wanted:
+                found[formulas[key]].append(self.cells(i))
+        return dict(found)
+
+
+def draw_crystals(
+    model: str, n: int, *, sampler: str = "fast", steps: int | None = None, seed: int = 0, device: str = "auto", on_progress: Progress | None = None
+) -> Drawn:
+    """``n`` crystals of a de novo model, their atom counts as often as in training.
+
+    Raises:
+        RequestError: the model needs a formula, or its card tells no atom counts.
+    """
+    from crystal_core.requests import DeNovoRequest
+    from crystal_core.structures import to_structures
+    from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.sampling_run import sampler_used
+
+    generator = load_de_novo(model, device)
+    frequencies = generator.atom_count_frequencies
+    if not frequencies:
+        raise RequestError(f"The card of {model} does not tell how many atoms its training crystals have.")
+    counts = random.Random(seed).choices(list(frequencies), list(frequencies.values()), k=n)  # noqa: S311 (no secret)
+    structures: list[Structure | None] = []
+    calls, settings = 0, dict[str, Any]()
+    for first in range(0, n, CHUNK):
+        options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
+        request = DeNovoRequest(n_atoms=tuple(counts[first : first + CHUNK]), **options)
+        frame = None
+        for frame in generator.sample(request):  # noqa: B007 (the last one counts)
+            pass
+        assert frame is not None
+        assert frame.crystals is not None
+        structures += to_structures(frame.crystals)
+        calls, settings = getattr(generator, "network_calls", 0), sampler_used(generator, request)
+        if on_progress:
+            on_progress("sampling", len(structures), n)
+    return Drawn(structures=structures, network_calls=calls, settings=settings)
+
+
+def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_progress: Progress | None = None) -> Drawn:
+    """``n`` crystals without a network, from the formulas of ``known``; see :mod:`.naive_baselines`."""
+    from crystal_core.registry.store import load_generator
+    from crystal_core.workflows.naive_baselines import random_symmetric, substituted
+
+    show = (lambda done: on_progress("baseline", done, n)) if on_progress else None
+    if name == "random":
+        structures = random_symmetric(known.compositions, n, seed, show)
+    else:
+        prototypes = cast("PrototypeGenerator", load_generator("prototype", "cpu"))
+        structures = substituted(prototypes.index, known.compositions, n, seed, show)
+    return Drawn(structures=structures)
+
+
+def read_folder(folder: Path) -> list[Structure | None]:
+    """Every CIF of a folder by name; one that cannot be read is a failed crystal.
+
+    Raises:
+        RequestError: there is no readable CIF.
+    """
+    from crystal_core.structures import parse_text
+
+    structures: list[Structure | None] = []
+    for path in sorted(folder.glob("*.cif")):
+        try:
+            structures.append(parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name))
+        except StructureParseError:
+            structures.append(None)
+    if all(structure is None for structure in structures):
+        raise RequestError(f"{folder.name} holds no readable CIF; give a folder with one crystal per .cif file.")
+    return structures
+
+
+def read_reference_set(path: Path) -> ReferenceSet:
+    """Rows that may be known from training: those of no validation or test split, or the training rows of a prepared file.
+
+    Raises:
+        RequestError: the file cannot be read or has no such rows.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    if path.suffix == PREPARED:
+        from crystal_core.training.data import load_prepared
+
+        prepared = load_prepared(path)["train"]
+        starts, counts = prepared.first_atom.tolist(), prepared.n_atoms.tolist()
+        numbers, coords = prepared.atomic_numbers.tolist(), prepared.frac_coords.double().numpy()
+        atoms = [slice(start, start + count) for start, count in zip(starts, counts, strict=True)]
+
+        def prepared_cell(i: int) -> Structure:
+            return Structure(Lattice.from_parameters(*prepared.cell_parameters[i].tolist()), numbers[atoms[i]], coords[atoms[i]])
+
+        return ReferenceSet(
+            name=f"training rows of {path.name}", compositions=[tuple(numbers[part]) for part in atoms], cells=prepared_cell,
+        )  # fmt: skip
+    from crystal_core.datasets.rows import read_rows
+
+    rows = [row for row in read_rows(path) if row.split not in ("val", "test") and len(row.atomic_numbers)]
+    if not rows:
+        raise RequestError(f"{path.name} has no rows outside validation and test; name a training file with --reference-set.")
+    return ReferenceSet(
+        name=f"rows of {path.name} outside validation and test", compositions=[tuple(row.atomic_numbers.tolist()) for row in rows],
+        cells=lambda i: Structure(Lattice(rows[i].lattice), rows[i].atomic_numbers.tolist(), rows[i].frac_coords),
+    )  # fmt: skip
+
+
+def read_known(data: Path, split: str | None, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None) -> KnownSet:
+    """Fingerprints, densities and element counts of the rows to compare with, computed once per file, split and limit.
+
+    They are kept in the home folder under the hash of the file's content.
+    """
+    from crystal_core.workflows.evaluate_csp import read_references
+
+    cache = _cache_path(data, split, limit)
+    kept = _load_known(cache)
+    if kept is not None:
+        return kept
+    references = [reference.structure for reference in read_references(data, split, limit)]
+    show = (lambda done: on_progress("fingerprints of known crystals", done, len(references))) if on_progress else None
+    known = known_set(in_parallel(judge, references, workers=workers, on_progress=show))
+    _save_known(cache, known)
+    return known
+
+
+def cutoffs_named(name: str | None, data: Path) -> str:
+    """The published data set whose cut-offs hold: the named one, or the one that the file's name speaks of."""
+    from crystal_core.requests import check_choice
+
+    if name is not None:
+        check_choice("cutoffs", name, tuple(CUTOFFS))
+        return name
+    stem = data.stem.lower()
+    return "perov-5" if "perov" in stem else "carbon-24" if "carbon" in stem else "mp-20"
+
+
+def relax_crystals(
+    structures: Sequence[Structure | None], known: ReferenceSet | None, potential: Potential, *, seconds: float, workers: int = 2,
+    on_progress: Progress | None = None,
+) -> AfterRelaxing:  # fmt: skip
+    """Relax every crystal, measure its energy above the hull and how far it moved, and look for repeats and known ones again.
+
+    A crystal that cannot be relaxed, or holds an element without a reference energy, is not stable.
+    """
+    from crystal_core.reference.hull import measured_error
+    from crystal_core.relax.relaxation import Relaxation, relax
+
+    began = time.monotonic()
+    done: list[Relaxation | None] = []
+    for structure in structures:
+        try:
+            done.append(None if structure is None else relax(structure, potential, seconds=seconds, keep_every=10**6))
+        except RelaxationFailed:
+            done.append(None)
+        if on_progress:
+            on_progress("relaxing", len(done), len(structures))
+    energies = [None if r is None else _above_hull(r, potential) for r in done]
+    relaxed = [None if r is None else r.structure for r in done]
+    error = measured_error(potential.name)
+    placed = [e for e in energies if e is not None]
+    about = {
+        "potential": potential.label, "n": sum(r is not None for r in done), "n_converged": sum(r is not None and r.converged for r in done),
+        "n_with_hull": len(placed), "e_above_hull_median_ev": round(float(np.median(placed)), 4) if placed else None,
+        "e_above_hull_error_ev": error["spread_ev"] if error else None,
+        "words": f"stable: E_hull ≤ {STABLE:g}; metastable: ≤ {METASTABLE:g} eV/atom, which MatterGen calls stable; sun and msun: the different "
+                 "ones among these that are new, by the strict tolerances, after relaxing",
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip
+    return AfterRelaxing(
+        e_above_hull=energies, rmsd=[_moved(r) for r in done], likeness=compare(relaxed, known, "strict", workers=workers), about=about,
+    )  # fmt: skip
+
+
+def compare(
+    structures: Sequence[Structure | None], known: ReferenceSet | None, tolerances: str, *, workers: int = 2, on_progress: Progress | None = None
+) -> Likeness:
+    """Repeats among the crystals, and which of them the reference set holds, at the named tolerances."""
+    chosen = TOLERANCES[tolerances]
+    show = (lambda done: on_progress(f"known crystals, {tolerances} tolerances", done, len(structures))) if on_progress else None
+    groups = group_numbers(structures, chosen, workers=workers)
+    if known is None:
+        return Likeness(groups=groups, known=None)
+    formulas = {structure.composition.reduced_formula for structure in structures if structure is not None}
+    return Likeness(groups=groups, known=are_known(structures, known.by_formula(formulas), chosen, workers=workers, on_progress=show))
+
+
+def evaluate(
+    structures: Sequence[Structure | None], known: KnownSet, reference_set: ReferenceSet | None, *, cutoffs: str,
+    potential: Potential | None = None, relax_seconds: float = 120.0, workers: int = 2, on_progress: Progress | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The report on generated crystals; see :func:`crystal_core.evaluation.de_novo.summarise`."""
+    show = (lambda done: on_progress("fingerprints", done, len(structures))) if on_progress else None
+    verdicts = in_parallel(judge, structures, workers=workers, on_progress=show)
+    likeness = {name: compare(structures, reference_set, name, workers=workers, on_progress=on_progress) for name in TOLERANCES}
+    relaxed = None
+    if potential is not None:
+        relaxed = relax_crystals(structures, reference_set, potential, seconds=relax_seconds, workers=workers, on_progress=on_progress)
+    report = summarise(verdicts, known, CUTOFFS[cutoffs], likeness, relaxed)
+    new = None if reference_set is None else {"name": reference_set.name, "rows": len(reference_set)}
+    return report | {
+        "novel_means": new,
+        "tolerances": {name: dict(values) for name, values in TOLERANCES.items()},
+        "cutoffs": {"of": cutoffs, **CUTOFFS[cutoffs]._asdict()},
+    }
+
+
+def reduced_formula(atomic_numbers: Sequence[int]) -> str:
+    """As pymatgen spells it.
+
+    >>> reduced_formula([8, 22, 8, 8, 22, 8])
+    'TiO2'
+    """
+    from pymatgen.core import Composition, Element
+
+    elements, counts = np.unique(atomic_numbers, return_counts=True)
+    return str(Composition({Element.from_Z(int(z)): int(n) for z, n in zip(elements, counts, strict=True)}).reduced_formula)
+
+
+def _above_hull(done: Any, potential: Potential) -> float | None:
+    from crystal_core.relax.energies import energies_of
+
+    try:
+        return energies_of(done.structure.composition, done.energy, potential.name).e_above_hull
+    except RelaxationFailed:  # an energy that only a fault of the potential explains
+        return None
+
+
+def _moved(done: Any) -> float | None:
+    """Å between the cell as generated and relaxed, as the published matcher maps them; None where it does not."""
+    from crystal_core.workflows.relax import rmsd
+
+    if done is None:
+        return None
+    share = rmsd(done.initial, done.structure)
+    return None if share is None else share * (done.structure.volume / len(done.structure)) ** (1 / 3)
+
+
+def _cache_path(data: Path, split: str | None, limit: int | None) -> Path:
+    if not data.is_file():
+        raise RequestError(f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column.")
+    with data.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    key = hashlib.sha256("|".join([CACHE_FORMAT, content, str(split), str(limit)]).encode()).hexdigest()[:24]
+    return home_dir() / "fingerprints" / f"{key}.npz"
+
+
+def _load_known(path: Path) -> KnownSet | None:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return KnownSet(
+                fingerprints=Fingerprints(structure=kept["structure"], composition=kept["composition"]), density=kept["density"],
+                n_elements=kept["n_elements"],
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # not there, or damaged: computed anew
+
+
+def _save_known(path: Path, known: KnownSet) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(
+        partial, structure=known.fingerprints.structure, composition=known.fingerprints.composition, density=known.density,
+        n_elements=known.n_elements,
+    )  # fmt: skip
+    partial.replace(path)  # a half-written file never carries the final name

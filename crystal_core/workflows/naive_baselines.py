@@ -1,0 +1,106 @@
+"""Crystals without a trained network, to hold a model's numbers against: random symmetric cells, and element substitution.
+
+Both start from the formulas of training rows, so both get compositions nearly for free; what they lack is told by
+coverage, novelty and stability together, not by any of them alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from crystal_core.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.generators.prototype.index import PrototypeIndex
+
+Baseline = Literal["random", "substitution"]
+BASELINES = get_args(Baseline)
+Composition = tuple[int, ...]  # atomic number of each atom
+Progress = Callable[[int], None]
+GROUP_TRIES = 20  # space groups tried per crystal before it counts as failed
+PLACEMENT_TRIES = 5  # of PyXtal, within one space group
+SIMILAR = 0.5  # chemical distance at which a replacement is e times less likely than the element itself
+SWAP_TRIES = 100
+
+
+def random_symmetric(compositions: Sequence[Composition], n: int, seed: int, on_progress: Progress | None = None) -> list[Structure | None]:
+    """``n`` cells of PyXtal: the formula of a random training row in a random space group of the 230, on random sites.
+
+    A space group without sites for the counts is drawn again; after 20 the crystal counts as failed. PyXtal chooses the
+    volume from covalent radii. The primitive cell is kept.
+
+    Raises:
+        MissingExtra: PyXtal is not installed.
+    """
+    if find_spec("pyxtal") is None:
+        raise MissingExtra("Random symmetric cells need PyXtal; install it with: pip install 'crystal-studio[evaluate]'")
+    rng = np.random.default_rng(seed)
+    found: list[Structure | None] = []
+    for _ in range(n):
+        found.append(_random_cell(compositions[int(rng.integers(len(compositions)))], rng))
+        if on_progress:
+            on_progress(len(found))
+    return found
+
+
+def substituted(
+    index: PrototypeIndex, compositions: Sequence[Composition], n: int, seed: int, on_progress: Progress | None = None
+) -> list[Structure | None]:
+    """``n`` training formulas with elements swapped for similar ones, each on the known prototype its nearest relatives choose.
+
+    Each element of a random training row is replaced by one drawn with weight exp(-d / 0.5), d the chemical distance of
+    the prototype table and d = 0 for staying; a draw that changes nothing, or makes two elements one, is repeated. A
+    composition without a known prototype counts as failed.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    rng = np.random.default_rng(seed)
+    elements = np.unique([z for composition in compositions for z in composition])
+    found: list[Structure | None] = []
+    for _ in range(n):
+        composition: Any = swap_elements(compositions[int(rng.integers(len(compositions)))], elements, index.distance, rng)
+        best = index.candidates(composition, 1)
+        found.append(Structure(Lattice(best[0].lattice), composition, best[0].frac_coords) if best else None)
+        if on_progress:
+            on_progress(len(found))
+    return found
+
+
+def swap_elements(composition: Composition, elements: np.ndarray, distance: np.ndarray, rng: np.random.Generator) -> Composition:
+    """The composition with at least one element replaced by a similar one, the counts kept; as it is where nothing fits."""
+    present = sorted(set(composition))
+    weights = np.exp(-distance[present][:, elements] / SIMILAR)
+    weights /= weights.sum(axis=1, keepdims=True)
+    for _ in range(SWAP_TRIES):
+        drawn = [int(rng.choice(elements, p=row)) for row in weights]
+        if drawn != present and len(set(drawn)) == len(present):
+            change = dict(zip(present, drawn, strict=True))
+            return tuple(change[z] for z in composition)
+    return composition
+
+
+def _random_cell(composition: Composition, rng: np.random.Generator) -> Structure | None:
+    from pymatgen.core import Element
+    from pyxtal import pyxtal
+
+    elements, counts = np.unique(composition, return_counts=True)
+    symbols = [Element.from_Z(int(z)).symbol for z in elements]
+    for _ in range(GROUP_TRIES):
+        group, draw = int(rng.integers(1, 231)), int(rng.integers(2**31))
+        cell = pyxtal()
+        try:
+            # primitive counts: the centring of the space group multiplies them
+            cell.from_random(3, group, symbols, counts.tolist(), conventional=False, random_state=draw, max_count=PLACEMENT_TRIES)
+            if not cell.valid:
+                continue
+            structure = cell.to_pymatgen().get_primitive_structure()
+        except Exception:  # noqa: BLE001, S112 (no sites for these counts, or no room for the atoms: another group is drawn)
+            continue
+        return structure
+    return None

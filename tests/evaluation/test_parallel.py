@@ -1,0 +1,36 @@
+"""Work over processes keeps its order, and a time limit holds even where a library swallows it once."""
+
+import time
+from contextlib import suppress
+
+import pytest
+
+from crystal_core.evaluation import parallel
+from crystal_core.evaluation.parallel import in_parallel, time_limit
+
+
+@pytest.mark.parametrize(("n", "workers"), [(5, 2), (45, 2), (45, 1)])
+def test_results_come_in_order_and_progress_counts_them(n, workers):
+    told = []
+    assert in_parallel(pow, range(n), [2] * n, workers=workers, on_progress=told.append) == [i * i for i in range(n)]
+    assert told == list(range(1, n + 1))
+
+
+def test_a_time_limit_ends_the_block_and_not_what_follows():
+    with pytest.raises(TimeoutError), time_limit(0.02):
+        time.sleep(5)
+    time.sleep(0.05)
+
+
+def test_a_swallowed_alarm_rings_again(monkeypatch):
+    monkeypatch.setattr(parallel, "REPEAT", 0.1)
+
+    def careless():
+        with suppress(TimeoutError):
+            time.sleep(5)
+        time.sleep(5)
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError), time_limit(0.02):
+        careless()
+    assert time.monotonic() - began < 4

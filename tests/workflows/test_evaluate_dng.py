@@ -1,0 +1,156 @@
+"""Measuring invented crystals: from files, a baseline and a model, against a table made here."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.errors import RequestError
+from crystal_core.paths import checkpoints_dir
+from crystal_core.registry.store import find_card
+from crystal_core.workflows import evaluate_dng
+
+KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements unique novel".split()
+
+
+def perovskite(a, symbol):
+    return Structure(Lattice.cubic(a), [symbol, "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+
+
+def salt(a):
+    return Structure(Lattice.cubic(a), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+CELLS = {
+    "x-1": (perovskite(3.9, "Sr"), "val"), "x-2": (salt(4.1), "val"), "x-3": (perovskite(4.0, "Ba"), "train"), "x-4": (salt(4.15), "train"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
+    rows = [
+        {
+            "material_id": name, "formula": cell.composition.reduced_formula, "n_atoms": len(cell), "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]), "frac_coords": cell.frac_coords.ravel(), "split": split,
+        }
+        for name, (cell, split) in CELLS.items()
+    ]  # fmt: skip
+    path = tmp_path / "cells.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def evaluate(*arguments):
+    result = CliRunner().invoke(build_app(), ["evaluate", "dng", *map(str, arguments)])
+    return result.exit_code, result
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The two validation rows, one of them twice, and a file that is no crystal."""
+    made = tmp_path / "cifs"
+    made.mkdir()
+    for name, cell in {"a": CELLS["x-1"][0], "b": CELLS["x-2"][0], "c": CELLS["x-2"][0]}.items():
+        cell.to(filename=str(made / f"{name}.cif"))
+    (made / "d.cif").write_text("data_nothing")
+    return made
+
+
+def test_files_are_scored_by_hand_countable_shares(table, folder):
+    """CsCl is known from training, at another lattice constant; SrTiO3 is new."""
+    code, result = evaluate("--data", table, "--structures", folder, "--json", "--quiet")
+    report = json.loads(result.stdout)
+    assert code == 0 and set(KEYS) <= set(report)
+    assert (report["n"], report["n_failed"], report["n_known"]) == (4, 1, 2)
+    assert (report["structure_valid"], report["composition_valid"], report["valid"]) == (0.75, 0.75, 0.75)
+    assert (report["cov_recall"], report["cov_precision"]) == (1.0, 0.75)
+    assert (report["unique"], report["novel"]) == (0.5, 0.25)
+    assert report["novel_means"] == {"name": "rows of cells.parquet outside validation and test", "rows": 2}
+    assert report["wdist_n_elements"] == pytest.approx(1 / 6, abs=1e-4)  # 3, 2, 2 against 3, 2
+    assert "stable" not in report
+
+
+def test_fingerprints_of_known_crystals_are_computed_once(table, monkeypatch):
+    first = evaluate_dng.read_known(table, "val", None)
+    monkeypatch.setattr(evaluate_dng, "judge", None)  # a second computation would fail
+    again = evaluate_dng.read_known(table, "val", None)
+    assert np.array_equal(first.fingerprints.structure, again.fingerprints.structure) and np.array_equal(first.density, again.density)
+
+
+def test_kept_fingerprints_belong_to_content_split_and_limit(table):
+    paths = {evaluate_dng._cache_path(table, split, limit) for split in ("val", "train") for limit in (None, 1)}
+    table.write_bytes(table.read_bytes() + b" ")
+    paths.add(evaluate_dng._cache_path(table, "val", None))
+    assert len(paths) == 5
+
+
+def test_damaged_fingerprints_are_computed_anew(table):
+    evaluate_dng.read_known(table, "val", 1)
+    path = evaluate_dng._cache_path(table, "val", 1)
+    path.write_bytes(path.read_bytes()[:100])
+    assert len(evaluate_dng.read_known(table, "val", 1).density) == 1
+
+
+def test_a_prepared_file_tells_what_is_known(table, tmp_path):
+    out = tmp_path / "cells.safetensors"
+    code = CliRunner().invoke(build_app(), ["data", "prepare", "--input", str(table), "--output", str(out)]).exit_code
+    known = evaluate_dng.read_reference_set(out)
+    assert code == 0 and len(known) == 2
+    (cell,) = known.by_formula({"BaTiO3"})["BaTiO3"]
+    assert cell.matches(CELLS["x-3"][0])
+
+
+def test_a_table_without_training_rows_asks_for_a_reference_set(table):
+    held_out = pd.read_parquet(table).query("split == 'val'")
+    held_out.to_parquet(table)
+    with pytest.raises(RequestError, match="--reference-set"):
+        evaluate_dng.read_reference_set(table)
+
+
+def test_substituted_crystals_are_scored(table):
+    code, result = evaluate("--data", table, "--baseline", "substitution", "--n", 4, "--seed", 0, "--quiet")
+    assert code == 0 and "structure_valid" in result.stdout and "4 crystals" in result.stdout
+
+
+def test_an_untrained_model_is_scored_and_keeps_its_card(table, tiny_de_novo):
+    name = tiny_de_novo()
+    options = ("--data", table, "--model", name, "--n", 3, "--sampler", "em", "--steps", 2, "--seed", 1)
+    code, result = evaluate(*options, "--write-card", "--json", "--quiet")
+    report = json.loads(result.stdout)
+    assert code == 0 and report["n"] == 3 and report["settings"]["network_calls_per_sample"] == 2
+    kept = find_card(name).metrics
+    assert kept["valid_val"]["value"] == report["valid"] and kept["cov_recall_val"]["n"] == 2
+    assert "--sampler em --steps 2 --seed 1" in kept["valid_val"]["command"] and "2 network calls" in kept["unique_val"]["protocol"]
+
+
+def test_a_model_that_needs_formulas_is_refused(table):
+    code, result = evaluate("--data", table, "--model", "kldm-csp-perov5", "--n", 1, "--quiet")
+    assert checkpoints_dir().is_dir() and code == 2 and "needs a formula" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [(("--baseline", "guess"), "guess"), (("--cutoffs", "mine"), "mine"), (("--baseline", "random", "--structures", "."), "one of them")],
+)
+def test_a_wrong_choice_is_one_sentence(table, options, word):
+    code, result = evaluate("--data", table, "--quiet", *options)
+    assert code == 2 and word in result.stderr and "Traceback" not in result.stderr
+
+
+def test_cut_offs_follow_the_data(tmp_path):
+    names = {name: evaluate_dng.cutoffs_named(None, tmp_path / name) for name in ("perov5.parquet", "carbon24.parquet", "mp20.csv")}
+    assert list(names.values()) == ["perov-5", "carbon-24", "mp-20"]
+
+
+def test_stability_is_told_after_relaxing(table, folder):
+    """CsCl and SrTiO3 are near the hull by CHGNet too; the files keep their places in the count."""
+    code, result = evaluate("--data", table, "--structures", folder, "--relax", "--json", "--quiet")
+    report = json.loads(result.stdout)
+    assert code == 0 and report["relaxation"]["n"] == 3
+    assert report["metastable"] == 0.75 and report["msun"] == 0.25 and report["stable"] <= 0.75
+    assert 0 <= report["rmsd_relaxed"] < 0.2 and report["relaxation"]["e_above_hull_error_ev"] > 0
