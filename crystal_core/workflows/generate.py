@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator
 
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
+WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
 
 
 @lru_cache(maxsize=2)
@@ -135,13 +136,15 @@ class _Run:
         request = self._request(counts, (self.asked.seed or 0) + 1000 * part, known_parts(self.asked, counts))
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
-        frame, frames = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total)
+        frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=WATCHED if part == 0 else 1)
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(self.model, "network_calls", 0)
         self.structures += to_structures(frame.crystals)
-        path = path_for_player(f"crystal {first}", frames, keep=self.asked.keep_trajectory and part == 0)
-        yield RunUpdate(stage=stage, step=PART_STEPS * (part + 1), n_steps=self.total, result=self.result(), trajectory=path)
+        done, keep = PART_STEPS * (part + 1), self.asked.keep_trajectory and part == 0
+        yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
+        for k, frames in enumerate(paths, start=first):
+            yield RunUpdate(stage=stage, step=done, n_steps=self.total, trajectory=path_for_player(f"crystal {k}", frames, keep=keep))
 
     def result(self) -> dict[str, Any]:
         """All finished crystals in the order drawn, as the JSON of the command line.
