@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -40,7 +40,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     asked = request if isinstance(request, CrystalGenerationRequest) else from_json(CrystalGenerationRequest, request)
     model = _generator(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
-    elements = allowed_elements(asked, model)
+    elements = allowed_elements(asked, model.elements)
     counts = draw_atom_counts(asked, model.atom_count_frequencies)
     if asked.threads:
         import torch
@@ -54,8 +54,8 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
-def allowed_elements(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> tuple[int, ...]:
-    """Atomic numbers the crystals may hold: those asked for, or all the model knows, less the excluded ones.
+def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
+    """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, or nothing is left.
@@ -64,10 +64,10 @@ def allowed_elements(asked: CrystalGenerationRequest, model: DeNovoGenerator) ->
 
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
     excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
-    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in model.elements]
+    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known]
     if foreign:
         raise RequestError(f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model.")
-    left = tuple(z for z in sorted(set(wanted or model.elements)) if z not in excluded)
+    left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
         raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
     return left

@@ -51,7 +51,8 @@ def crystal_gallery(items: list[dict[str, Any]], *, key: str) -> int:
     """Cards with a picture each; returns the index of the chosen one, the first at the beginning.
 
     Args:
-        items: at most 24 of {scene, title, caption} and, where a third line is wanted, mark.
+        items: at most 24 of {scene, title, caption} and, where wanted, badges ([tone, word] with the tones good, bad and
+            open) and mark, a last line.
     """
     chosen = st.session_state.get(key, {}).get("selected") or 0
     chosen = chosen if chosen < len(items) else 0
