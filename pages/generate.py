@@ -24,7 +24,7 @@ from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.runs import GENERATE
 from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.session import adopt
+from pages._ui.session import adopt, recall, remember
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -96,7 +96,7 @@ def _ask_fix() -> dict[str, Any] | None:
     upload = st.file_uploader(
         "Structure to complete (optional)", key="fix", help="CIF, POSCAR, extended XYZ or JSON. What you keep stays; the rest is sampled."
     )
-    given = st.session_state.get("given")
+    given = recall("given")
     if upload is not None:
         (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
         if first.structure is None:
@@ -119,7 +119,7 @@ def _ask_fix() -> dict[str, Any] | None:
     elements = st.toggle("All its elements stay", key="fix-elements")
     lattice = st.toggle("Its cell stays", key="fix-lattice")
     if upload is None and st.button("Complete nothing", key="forget"):
-        st.session_state["given"] = None
+        remember("given", None)
         st.rerun(scope="fragment")
     return {"fix": given, "fix_sites": tuple(sites), "fix_elements": elements, "fix_lattice": lattice}
 
@@ -142,7 +142,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     }  # fmt: skip
     given = {name: basis[name] for name in ("lattice", "atomic_numbers", "frac_coords")} if basis else asked.get("fix")
     if adopt("generate|" + "|".join(link.values()), values):
-        st.session_state["given"] = given
+        remember("given", given)
 
 
 def _whole(text: str) -> int | None:

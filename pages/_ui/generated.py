@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from crystal_core.evaluation.alike import superposed
 from crystal_core.jobs.queue import Job
 from crystal_core.records import structure_from_record
 from crystal_core.scene import build_scene, frame_scene
+from crystal_core.structures import parse_text, structure_to_text
 from pages._ui.detail import show_structure
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
 from pages._ui.relaxing import offer_relaxing, show_relaxing
 from pages._ui.runs import GENERATE, PREDICT, generated_of, summary, zip_of
+from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.verdicts import is_valid, stability, verdicts
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 COLOURS = {"good": "green", "bad": "orange", "open": "gray"}
 SIGNS = {"good": "✓", "bad": "✗", "open": "·"}
-MADE, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
+MADE, RELAXED, BOTH, OVER, NEAREST = "As generated", "Relaxed", "Relaxed over generated", "Over the known crystal", "Nearest known crystal"
+PALE = {BOTH: "Solid: relaxed. Pale, with the dashed cell: as generated.", OVER: "Solid: this crystal. Pale, with the dashed cell: the known one."}
 
 
 def show_generated(job: Job) -> None:
@@ -42,11 +50,14 @@ def show_generated(job: Job) -> None:
     )
     busy = show_relaxing(job)
     groups = _groups(records)
+    bar = st.container(horizontal=True, vertical_alignment="center")
     waiting = [members[0] for members in groups.values() if is_valid(members[0]) and not any("relaxation" in r for r in members)]
-    offer_relaxing(
-        job, waiting, f"Relax the {len(waiting)} valid, distinct ones" if len(waiting) > 1 else "Relax the valid one", key="relax-all", busy=busy
-    )
-    chosen = _choose(job, _filtered(records, groups), groups)
+    with bar:
+        how = st.segmented_control("Crystals as", ["Pictures", "Table"], default="Pictures", required=True, key="how", label_visibility="collapsed")
+        shown = _filtered(records, groups)
+        several = f"Relax the {len(waiting)} valid, distinct ones" if len(waiting) > 1 else "Relax the valid one"
+        offer_relaxing(job, waiting, several, key="relax-all", busy=busy)
+    chosen = _choose(job, shown, groups, table=how == "Table")
     if chosen is not None:
         _show_crystal(job, chosen, groups, busy=busy)
 
@@ -67,7 +78,12 @@ def _filtered(records: list[dict[str, Any]], groups: dict[int, list[dict[str, An
         "near the hull": lambda r: "energies" in r and stability(r).tone != "bad",
     }
     offered = [name for name, test in tests.items() if 0 < sum(map(test, records)) < len(records)]
-    wanted = st.pills("Show only", offered, selection_mode="multi", default=[n for n in ("distinct",) if n in offered], key="only") if offered else []
+    first = [name for name in ("distinct",) if name in offered]
+    wanted = (
+        st.pills("Show only", offered, selection_mode="multi", default=first, key="only", format_func="only {}".format, label_visibility="collapsed")
+        if offered
+        else []
+    )
     return sorted((r for r in records if all(tests[name](r) for name in wanted)), key=_promise)
 
 
@@ -77,24 +93,28 @@ def _promise(record: dict[str, Any]) -> tuple[Any, ...]:
     return not is_valid(record), not record["validity"]["plausible"], known, above is None, above or 0.0, record["number"]
 
 
-def _choose(job: Job, records: list[dict[str, Any]], groups: dict[int, list[dict[str, Any]]]) -> dict[str, Any] | None:
-    """Pictures or a table, with one crystal chosen."""
+def _choose(job: Job, records: list[dict[str, Any]], groups: dict[int, list[dict[str, Any]]], *, table: bool) -> dict[str, Any] | None:
+    """Pictures or a table, with one crystal chosen; it stays so when relaxing changes the order."""
     if not records:
         st.info("No crystal fits; leave out one of the filters.")
         return None
-    how = st.segmented_control("As", ["Pictures", "Table"], default="Pictures", required=True, key="how", label_visibility="collapsed")
-    if how == "Table":
-        rows = [_row(r, groups) for r in records]
-        state = st.dataframe(
-            rows, hide_index=True, on_select="rerun", selection_mode="single-row", key=f"table-{job.id}-{len(rows)}", width="stretch"
-        )
-        st.caption("A click on a column's head sorts; a row selects its crystal.")
-        picked = state.selection.rows
-        return records[picked[0]] if picked and picked[0] < len(records) else records[0]
-    if len(records) > MAX_CARDS:
+    if not table and len(records) > MAX_CARDS:
         page = st.pagination((len(records) + MAX_CARDS - 1) // MAX_CARDS, key="cards-page")
         records = records[(page - 1) * MAX_CARDS : page * MAX_CARDS]
-    return records[crystal_gallery([_card(r, groups) for r in records], key=f"made-{job.id}")]
+    names = [record["id"] for record in records]
+    last = recall(f"chosen-{job.id}")
+    first = names.index(last) if last in names else 0
+    key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
+    if table:
+        state = st.dataframe(
+            [_row(r, groups) for r in records], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"{key}-table", width="stretch"
+        )
+        st.caption("A click on a column's head sorts; a row selects its crystal.")
+        picked = state.selection.rows[0] if state.selection.rows else first
+    else:
+        picked = crystal_gallery([_card(r, groups) for r in records], key=key, first=first)
+    remember(f"chosen-{job.id}", names[picked])
+    return records[picked]
 
 
 def _card(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -103,7 +123,7 @@ def _card(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> di
     if is_valid(record) and not record["validity"]["plausible"]:
         badges.append(["bad", "implausible"])
     if novelty := record.get("novelty"):
-        badges.append(["bad", "known"] if novelty["known"] else ["good", "new"])
+        badges.append(["bad", "known"] if novelty["known"] else ["good" if is_valid(record) else "open", "new"])
     verdict = stability(record)
     above = (record.get("energies") or {}).get("e_above_hull_ev")
     if above is not None:
@@ -132,8 +152,9 @@ def _row(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> dic
 def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[str, Any]]], *, busy: bool) -> None:
     members = groups[record["group"]]
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · crystal {record['number']}"))
-    for verdict in verdicts(record, [r["number"] for r in members if r is not record]):
-        st.markdown(f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {plain(verdict.word)}] {plain(verdict.reason)}")
+    with st.container(gap="xxsmall"):
+        for verdict in verdicts(record, [r["number"] for r in members if r is not record]):
+            st.markdown(f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {plain(verdict.word)}] :small[{plain(verdict.reason)}]")
     if "energies" in record:
         show_energies(record)
         st.caption(plain(error_words()))
@@ -141,8 +162,12 @@ def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[
         if "energies" not in record:
             offer_relaxing(job, [record], "Relax this crystal", key=f"relax-{record['id']}", busy=busy)
         st.page_link(PREDICT, label="Predict this formula", icon=":material/science:", query_params={"formula": record["formula"]})
-        st.page_link("pages/viewer.py", label="Viewer", icon=":material/view_in_ar:", query_params={"job": job.id, "crystal": record["id"]})
-        st.page_link(GENERATE, label="Complete from here", icon=":material/auto_fix_high:", query_params={"fork": job.id, "crystal": record["id"]})
+        st.page_link(
+            "pages/viewer.py", label="Open in the viewer", icon=":material/view_in_ar:", query_params={"job": job.id, "crystal": record["id"]}
+        )
+        told = "Puts it into the form: say there what of it stays, and the rest is sampled."
+        if st.button("Keep parts of it", icon=":material/auto_fix_high:", type="tertiary", key="complete", help=told):
+            st.switch_page(GENERATE, query_params={"fork": job.id, "crystal": record["id"]})
     _cell(record)
     paths = {t["label"]: t["frames"] for t in job.trajectories}
     if frames := paths.get(f"crystal {record['number']}"):
@@ -152,22 +177,33 @@ def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[
 
 
 def _cell(record: dict[str, Any]) -> None:
-    """The crystal as made, as relaxed, or one over the other."""
+    """The crystal as made, as relaxed, over what it was before, or over the nearest known one."""
     made, shown = structure_from_record(record["generated"]), structure_from_record(record)
+    known = _known(structure_to_text(shown, "json")) if record.get("novelty") else None
+    over = superposed(shown, known) if known is not None else None
     ways = [RELAXED, BOTH, MADE] if "original" in record else [MADE]
+    ways += [OVER] if over is not None else [NEAREST] if known is not None else []
     way = ways[0]
     if len(ways) > 1:
-        way = st.segmented_control(
-            "Cell shown", ways, default=ways[0], required=True, key=f"way-{record['id']}-{len(ways)}", label_visibility="collapsed"
-        )
-    pale = {BOTH: made, KNOWN: over}.get(way)
-    if pale is not None:
-        words = "as generated" if way == BOTH else "the nearest known crystal"
-        st.caption(
-            f"Solid: {'relaxed' if 'original' in record else 'as generated'}. Pale, with the dashed cell: {words}. Lines join what belongs together."
-        )
+        key = f"way-{record['id']}-{len(ways)}"
+        way = st.segmented_control("Cell shown", ways, default=ways[0], required=True, key=key, label_visibility="collapsed")
+    if way in PALE:
+        st.caption(f"{PALE[way]} Lines join the two places of an atom.")
     name = f"made-{record['id']}-{ways.index(way)}-{len(ways)}"
+    if way == NEAREST and known is not None:
+        show_structure(known, key=name, origin=f"known crystal {record['novelty']['nearest_id']}")
+        return
+    pale = {BOTH: made, OVER: over}.get(way)
     show_structure(made if way == MADE else shown, key=name, provenance=record["provenance"], origin="generated by a model, from noise", pale=pale)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _known(text: str) -> Structure | None:
+    """The known crystal nearest to one that was compared, where its cell is at hand."""
+    from crystal_core.reference.known import find_known
+
+    found = find_known(parse_text(text, purpose="view"))
+    return None if found is None else found.structure
 
 
 def _group(record: dict[str, Any]) -> str:

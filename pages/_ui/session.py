@@ -24,6 +24,16 @@ def adopt(link: str, values: Mapping[str, Any]) -> bool:
     return fresh
 
 
+def remember(key: str, value: Any) -> None:
+    """Keep a value for as long as the page is open in this browser."""
+    st.session_state[key] = value
+
+
+def recall(key: str) -> Any:
+    """What was kept under this key, or None."""
+    return st.session_state.get(key)
+
+
 def has_changed(key: str, value: Any) -> bool:
     """Whether ``value`` differs from the one given under this key the last time; the first time it does not."""
     before = st.session_state.get(key, value)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pages._ui.typeset import formula_text
+
 Tone = Literal["good", "bad", "open"]
 NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
 
@@ -91,10 +93,23 @@ def _new(record: Mapping[str, Any]) -> Verdict:
     novelty = record.get("novelty")
     if not novelty:
         return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
+    nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
-        return Verdict(tone="good", word="new", reason="It matches none of the known crystals.")
+        told = f"the nearest is {nearest}" if nearest else "nothing of a comparable composition is known"
+        tone: Tone = "good" if is_valid(record) else "open"  # nothing is easier than a new crystal that is none
+        return Verdict(tone=tone, word="new", reason=f"It matches no crystal of the reference set ({among}); {told}.")
     rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
-    return Verdict(tone="bad", word="known", reason=f"It is the known crystal {novelty['nearest_id']}{rmsd}.")
+    trained = " The model was trained on it." if novelty.get("training") else ""
+    return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
+
+
+def _nearest_words(novelty: Mapping[str, Any]) -> str:
+    """Id, formula and space group of the nearest known crystal; empty where there is none."""
+    if not novelty.get("nearest_id"):
+        return ""
+    words = [formula_text(novelty["nearest_formula"])] if novelty.get("nearest_formula") else []
+    words += [f"space group {novelty['nearest_space_group']}"] if novelty.get("nearest_space_group") else []
+    return str(novelty["nearest_id"]) + (f" ({', '.join(words)})" if words else "")
 
 
 def _reasons(record: Mapping[str, Any]) -> Sequence[str]:
