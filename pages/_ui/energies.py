@@ -8,6 +8,7 @@ import streamlit as st
 
 from crystal_core.reference.hull import measured_error
 from pages._ui.plain import plain
+from pages._ui.typeset import formula_text
 
 
 def error_words() -> str:
@@ -16,7 +17,7 @@ def error_words() -> str:
     if not error:
         return ""
     return (
-        f"On {error['n']} hypothetical crystals it was not trained on, its energy above the hull was off by {error['mae_ev']:.2f} eV/atom on "
+        f"On {error['n']} hypothetical crystals CHGNet was not trained on, its energy above the hull was off by {error['mae_ev']:.2f} eV/atom on "
         f"average (bias {error['bias_ev']:+.2f}, spread {error['spread_ev']:.2f})."
     )
 
@@ -29,19 +30,19 @@ def show_energies(record: dict[str, Any]) -> None:
     energies = record.get("energies")
     if not energies:
         return
-    columns = st.columns(3)
-    columns[0].metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}")
+    with st.container(horizontal=True, gap="medium"):
+        st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="content")
+        if energies["e_above_hull_ev"] is not None:
+            products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
+            words = plain(f"Against {products} (shares of the atoms), the best known.")
+            st.metric("Above the hull (eV/atom, ML estimate)", _above_hull(energies), help=words, width="content")
+        if told and "error" not in told:
+            words = plain(f"{told['status']} {told['n_steps']} steps.")
+            st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="content")
     if energies["e_above_hull_ev"] is None:
-        columns[1].caption(plain(energies["note"]))
-    else:
-        products = " + ".join(f"{100 * share:.0f} % {name}" for name, share in energies["decomposition"].items())
-        columns[1].metric(
-            "Above the hull (eV/atom, ML estimate)", _above_hull(energies), help=plain(f"Against {products} (shares of the atoms), the best known.")
-        )
-    if told and "error" not in told:
-        columns[2].metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=plain(f"{told['status']} {told['n_steps']} steps."))
-        if not told["converged"]:
-            st.caption(plain(told["status"]))
+        st.caption(plain(energies["note"]))
+    if told and "error" not in told and not told["converged"]:
+        st.caption(plain(told["status"]))
 
 
 def _above_hull(energies: dict[str, Any]) -> str:

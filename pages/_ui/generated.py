@@ -145,7 +145,7 @@ def _row(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> dic
     if novelty:
         line |= {"known": "yes" if novelty["known"] else "no", "nearest": novelty["nearest_id"], "RMSD": novelty.get("rmsd")}
     if energies or "relaxation" in record:
-        line |= {"above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"), "± (eV/atom)": energies.get("e_above_hull_error_ev")}
+        line |= {"above hull (eV/atom, ML)": energies.get("e_above_hull_ev"), "±": energies.get("e_above_hull_error_ev")}
     return line | {"why": " ".join(record["validity"]["reasons"])}
 
 

@@ -52,7 +52,7 @@ def stability(record: Mapping[str, Any]) -> Verdict:
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"] or 0.0
     if above is None:
         return Verdict(tone="open", word="stability unknown", reason=energies["note"])
-    products = " + ".join(f"{100 * share:.0f} % {name}" for name, share in energies["decomposition"].items())
+    products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
     told_error = f" ± {error:.2f}" if error else ""
     place = f"{above:+.3f}{told_error} eV/atom against {products} (ML estimate)"
     if above <= error:
