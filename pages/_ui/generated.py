@@ -179,8 +179,7 @@ def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[
 def _cell(record: dict[str, Any]) -> None:
     """The crystal as made, as relaxed, over what it was before, or over the nearest known one."""
     made, shown = structure_from_record(record["generated"]), structure_from_record(record)
-    known = _known(structure_to_text(shown, "json")) if record.get("novelty") else None
-    over = superposed(shown, known) if known is not None else None
+    known, over = _known(structure_to_text(shown, "json")) if record.get("novelty") else (None, None)
     ways = [RELAXED, BOTH, MADE] if "original" in record else [MADE]
     ways += [OVER] if over is not None else [NEAREST] if known is not None else []
     way = ways[0]
@@ -198,12 +197,15 @@ def _cell(record: dict[str, Any]) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _known(text: str) -> Structure | None:
-    """The known crystal nearest to one that was compared, where its cell is at hand."""
+def _known(text: str) -> tuple[Structure | None, Structure | None]:
+    """The known crystal nearest to one that was compared, where its cell is at hand; and laid over it, where both match."""
     from crystal_core.reference.known import find_known
 
-    found = find_known(parse_text(text, purpose="view"))
-    return None if found is None else found.structure
+    structure = parse_text(text, purpose="view")
+    found = find_known(structure)
+    if found is None or found.structure is None:
+        return None, None
+    return found.structure, superposed(structure, found.structure)
 
 
 def _group(record: dict[str, Any]) -> str:

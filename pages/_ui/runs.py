@@ -80,7 +80,7 @@ def summary(job: Job) -> str:
         return "–"
     if job.kind == "relax":
         done = sum("energies" in r for r in found)
-        return f"{done} of {len(found)} relaxed"
+        return f"{done} of {len(job.request.get('crystals', found))} relaxed"
     if job.kind == "generate":
         told = result["summary"]
         new = [f"{told['novel']} new"] if told.get("novel") is not None else []

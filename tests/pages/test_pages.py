@@ -26,7 +26,7 @@ def page(name):
     return app.switch_page(f"pages/{name}.py").run()
 
 
-@pytest.mark.parametrize("name", ["home", "predict_structure", "viewer", "history", "models"])
+@pytest.mark.parametrize("name", ["home", "generate", "predict_structure", "viewer", "history", "models"])
 def test_page_runs(name):
     at = page(name)
     assert not at.exception and not at.error
