@@ -70,8 +70,12 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
 
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
     page = open_page("/generate?n=40")
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Steps (0 = the sampler's default)").fill("800")
+    page.get_by_label("Steps (0 = the sampler's default)").press("Enter")
     press(page)
-    page.locator(".xv[data-rendered]").wait_for()  # a forming cell, of the reader's choice
+    page.locator(".xv[data-rendered]").wait_for()
+    page.get_by_role("radio", name="3", exact=True).or_(page.get_by_role("button", name="3", exact=True)).first.click()  # another forming cell
     page.locator(".xg[data-pictures]").wait_for()  # the first sixteen, while the others form
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Stopped by you").wait_for()
