@@ -84,13 +84,14 @@ def _filtered(records: list[dict[str, Any]], groups: dict[int, list[dict[str, An
         if offered
         else []
     )
-    return sorted((r for r in records if all(tests[name](r) for name in wanted)), key=_promise)
+    return sorted((r for r in records if all(tests[name](r) for name in wanted)), key=lambda r: _promise(r, len(groups[r["group"]])))
 
 
-def _promise(record: dict[str, Any]) -> tuple[Any, ...]:
+def _promise(record: dict[str, Any], n_alike: int) -> tuple[Any, ...]:
+    """Sort key: sound and new ones first, then by energy, then by how often they were made."""
     above = (record.get("energies") or {}).get("e_above_hull_ev")
     known = bool(record.get("novelty")) and record["novelty"]["known"]
-    return not is_valid(record), not record["validity"]["plausible"], known, above is None, above or 0.0, record["number"]
+    return not is_valid(record), not record["validity"]["plausible"], known, above is None, above or 0.0, -n_alike, record["number"]
 
 
 def _choose(job: Job, records: list[dict[str, Any]], groups: dict[int, list[dict[str, Any]]], *, table: bool) -> dict[str, Any] | None:
