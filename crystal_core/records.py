@@ -36,6 +36,7 @@ def crystal_record(
     score: Mapping[str, Any] | None = None,
     group: int | None = None,
     origin: Origin | None = None,
+    novelty: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything known about one crystal, as the ``CRYSTAL`` JSON of the command line.
 
@@ -43,6 +44,7 @@ def crystal_record(
         id: short name, unique in its run; it becomes a file name, so letters, digits, ``.``, ``_`` and ``-`` only.
         score: ``{"name", "value", "unit"}`` of what candidates are ranked by.
         group: number of the cluster of like candidates.
+        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where nobody asked.
         origin: whether the cell came from noise, from a prototype, or from a prototype refined.
 
     Raises:
@@ -51,6 +53,7 @@ def crystal_record(
     from crystal_core.evaluation.validity import check_structure
 
     validity = check_structure(structure)
+    judged = {} if novelty is None else {"novelty": dict(novelty)}
     plain = dict(provenance) if isinstance(provenance, Mapping) else asdict(provenance)
     return {
         "id": _checked_id(id),
@@ -69,6 +72,7 @@ def crystal_record(
         "origin": origin,
         "score": None if score is None else dict(score),
         "group": group,
+        **judged,
         "provenance": plain,
     }
 

@@ -26,7 +26,7 @@ def analyse(
     symprec: Annotated[float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")] = 0.1,
     json: Json = False,
 ) -> None:
-    """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites and diffraction peaks."""
+    """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
     from crystal_core.structures import parse_all
 
     radiation = _radiation(wavelength)
@@ -55,6 +55,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     from crystal_core.evaluation.symmetry import site_table, space_group_curve
     from crystal_core.evaluation.validity import check_structure
     from crystal_core.records import space_group
+    from crystal_core.reference.known import novelty
 
     verdict = check_structure(structure)
     lattice = structure.lattice
@@ -80,6 +81,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
             for s in site_table(structure, symprec)
         ],
         "peaks": _peaks(structure, radiation) if verdict.structure else [],
+        "nearest_known": novelty(structure) if verdict.structure else None,
     }  # fmt: skip
     if structure.properties.get("limitation"):
         row["limitation"] = structure.properties["limitation"]
@@ -118,4 +120,15 @@ def _sentence(row: dict[str, Any]) -> str:
     verdict = "; ".join(row["validity"]["reasons"]) or "no objections"
     strongest = max(row["peaks"], key=lambda p: p["intensity"], default=None)
     peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
-    return f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {group}, {row['density']:.2f} g/cm3{peak}. {verdict}"
+    known = _known_sentence(row["nearest_known"])
+    return f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {group}, {row['density']:.2f} g/cm3{peak}. {verdict}{known}"
+
+
+def _known_sentence(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    if found["nearest_id"] is None:
+        return f". Nothing alike is among {found['reference']}"
+    if found["known"]:
+        return f". Known as {found['nearest_id']}" + ("" if found["rmsd"] is None else f" (RMSD {found['rmsd']:.3f} (V/N)^(1/3))")
+    return f". Not known; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"

@@ -53,10 +53,12 @@ class Candidate:
     def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
         """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
         from crystal_core.records import crystal_record
+        from crystal_core.reference.known import novelty
 
         if self._record is None:
             provenance = provenance | self._from_prototype()
-            made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, provenance=provenance)  # type: ignore[arg-type]
+            known = novelty(self.structure)  # of the relaxed cell once there is one
+            made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance)  # type: ignore[arg-type]
             self._record = made | {"z": self.z} | self._more
         if self.alike is not self and self.alike.frames:
             words = f"It is like {self.alike.id(formula)}, which was relaxed and whose energy ranks both."

@@ -128,6 +128,7 @@ class _Run:
         self.asked, self.model, self.elements = asked, model, elements
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
+        self.novelties: list[dict[str, Any]] = []  # of the structures that are cells: each is looked up once
         self.calls, self.total = 0, PART_STEPS * n_parts
 
     def part(self, part: int, counts: tuple[int, ...]) -> Iterator[RunUpdate]:
@@ -150,17 +151,19 @@ class _Run:
         """All finished crystals in the order drawn, as the JSON of the command line.
 
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique groups of
-        like cells among all decodable ones; novel is None, because no reference set is searched here.
+        like cells among all decodable ones; novel ones are not in the reference set named beside them.
         """
         from crystal_core.records import crystal_record
+        from crystal_core.reference.known import load_known, novelty
 
         settings = asdict(self.asked) | {"elements_allowed": list(self.elements)} | sampler_used(self.model, self._request((1,), 0))
         made_by = provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings)
         whole = [(i, s) for i, s in enumerate(self.structures) if s is not None]
         groups = alike_groups([s for _, s in whole])
+        self.novelties += [novelty(s) for _, s in whole[len(self.novelties) :]]
         crystals = [
-            crystal_record(s, id=f"{self.asked.model}-{self.asked.seed}-{i + 1}", origin="noise", provenance=made_by, group=group)
-            for (i, s), group in zip(whole, groups, strict=True)
+            crystal_record(s, id=f"{self.asked.model}-{self.asked.seed}-{i + 1}", origin="noise", provenance=made_by, group=group, novelty=known)
+            for (i, s), group, known in zip(whole, groups, self.novelties, strict=True)
         ]
         valid = sum(c["validity"]["structure"] and c["validity"]["composition"] for c in crystals)
         return {
@@ -169,7 +172,13 @@ class _Run:
             "settings": settings,
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
-            "summary": {"n": len(self.structures), "valid": valid, "unique": len(set(groups)), "novel": None},
+            "summary": {
+                "n": len(self.structures),
+                "valid": valid,
+                "unique": len(set(groups)),
+                "novel": sum(not known["known"] for known in self.novelties),
+                "reference": load_known().reference,
+            },
         }
 
     def _request(self, counts: tuple[int, ...], seed: int, known: KnownParts | None = None) -> DeNovoRequest:

@@ -28,6 +28,7 @@ def test_rock_salt_in_full(rock_salt):
     assert row["density"] == pytest.approx(2.164, abs=0.01)
     strongest = max(row["peaks"], key=lambda p: p["intensity"])
     assert strongest["two_theta"] == pytest.approx(31.73, abs=0.05)  # (200), Cu K-alpha
+    assert row["nearest_known"]["known"] and row["nearest_known"]["nearest_id"].startswith("mp-") and row["nearest_known"]["reference"]
     assert row["validity"] == {"structure": True, "composition": True, "plausible": True, "reasons": []}
 
 

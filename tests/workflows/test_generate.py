@@ -40,6 +40,18 @@ def test_each_batch_brings_its_crystals_and_stopping_keeps_the_finished_ones(tin
     assert kept["summary"]["n"] == 2
 
 
+def test_each_crystal_is_looked_up_once_among_the_known_ones_and_the_new_are_counted(tiny_de_novo, monkeypatch):
+    from crystal_core.reference import known
+
+    asked = []
+    monkeypatch.setattr(known, "novelty", lambda structure: asked.append(structure) or {"known": len(asked) == 1, "nearest_id": "mp-1", "rmsd": None})
+    monkeypatch.setitem(generate.BATCH, "cpu", 2)
+    *_, last = generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2))
+    crystals, summary = last.result["crystals"], last.result["summary"]
+    assert len(asked) == len(crystals) and [c["novelty"]["known"] for c in crystals] == [True] + [False] * (len(crystals) - 1)
+    assert summary["novel"] == len(crystals) - 1 and "Materials Project" in summary["reference"]
+
+
 def test_a_request_from_json_is_checked(tiny_de_novo):
     with pytest.raises(RequestError, match="least and the most"):
         next(generate.run({"model": tiny_de_novo(), "n_atoms": [1, 2, 3]}))

@@ -38,6 +38,12 @@ def test_candidates_from_prototypes_name_the_table_and_the_arrangement(candidate
     assert (best["formula"], best["distance"]) == ("SrTiO3", 0)  # strontium titanate is among the members
 
 
+def test_every_candidate_says_whether_it_is_known(candidates):
+    assert all({"known", "nearest_id", "rmsd", "reference"} <= set(record["novelty"]) for record in candidates)
+    best = next(r for r in candidates if r["origin"] == "prototype")["novelty"]
+    assert best["known"] and best["nearest_formula"] == "SrTiO3"
+
+
 def test_a_refined_prototype_names_the_one_it_started_from(candidates):
     def sources(origin):
         return [r["provenance"]["prototype"]["prototype"] for r in sorted(candidates, key=lambda r: r["id"]) if r["origin"] == origin]

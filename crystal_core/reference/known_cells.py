@@ -1,0 +1,92 @@
+"""The cells of known crystals, from tables on this machine, and how far a cell is from one of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE
+from crystal_core.evaluation.alike import SAME
+from crystal_core.paths import data_dir, home_dir
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+PAIR_SECONDS = 5.0
+COLUMNS = ["material_id", "lattice", "species", "frac_coords"]
+_reading = threading.Lock()  # pages ask from several threads; the tables are read once
+
+
+def known_cell(name: str) -> Structure | None:
+    """The tabulated cell of an id, or None where no table on this machine has it."""
+    with _reading:
+        tables = _tables(data_dir(), home_dir() / "datasets" / "mp_20")
+    return next((cell for table in tables if (cell := table(name)) is not None), None)
+
+
+def rms_distance(structure: Structure, cell: Structure) -> float | None:
+    """Root mean square distance of the atoms in units of (V/N)^(1/3), None where the two are not the same crystal.
+
+    The same: pymatgen's matcher with ltol 0.2, stol 0.3, angle_tol 5, of primitive cells at equal volume.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    from crystal_core.evaluation.csp import time_limit
+
+    try:
+        with time_limit(PAIR_SECONDS):
+            found = StructureMatcher(**SAME).get_rms_dist(structure, cell)
+    except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
+        return None
+    return None if found is None else float(found[0])
+
+
+def laid_onto(structure: Structure, cell: Structure) -> Structure:
+    """The known cell in the axes, origin and order of ``structure``, for one picture of both; as tabulated where that fails."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    from crystal_core.evaluation.csp import time_limit
+
+    try:
+        with time_limit(PAIR_SECONDS):
+            turned = StructureMatcher(**SAME, primitive_cell=False, attempt_supercell=True).get_s2_like_s1(structure, cell.get_primitive_structure())
+    except Exception:  # noqa: BLE001 (the overlay is a help, no result)
+        return cell
+    return cell if turned is None else turned
+
+
+@lru_cache(maxsize=2)
+def _tables(data: Path | None, downloaded: Path) -> tuple[Callable[[str], Structure | None], ...]:
+    found = [_parquet(path) for name in (MP_TABLE, MP20_TABLE) if data is not None and (path := data / name).is_file()]
+    found += [_csv(path) for path in sorted(downloaded.glob("*.csv"))]
+    return tuple(found)
+
+
+def _parquet(path: Path) -> Callable[[str], Structure | None]:
+    import pyarrow.parquet
+    from pymatgen.core import Lattice, Structure
+
+    table = pyarrow.parquet.read_table(path, columns=COLUMNS)
+    place = {name: i for i, name in enumerate(table["material_id"].to_pylist())}
+
+    def cell(name: str) -> Structure | None:
+        if name not in place:
+            return None
+        lattice, species, coords = (table[column][place[name]].as_py() for column in COLUMNS[1:])
+        return Structure(Lattice(np.reshape(lattice, (3, 3))), species, np.reshape(coords, (-1, 3)))
+
+    return cell
+
+
+def _csv(path: Path) -> Callable[[str], Structure | None]:
+    import pandas as pd
+    from pymatgen.core import Structure
+
+    table = pd.read_csv(path, usecols=["material_id", "cif"])
+    text = dict(zip(table["material_id"].astype(str), table["cif"], strict=True))
+    return lambda name: Structure.from_str(text[name], fmt="cif") if name in text else None
