@@ -130,6 +130,29 @@ def atomic_number_of(symbol: str) -> int:
     return found[0]
 
 
+def parse_elements(text: str) -> tuple[str, ...]:
+    """The element symbols of a text such as ``Li-Fe-O``, ``Li, Fe, O`` or ``LiFeO``, each once and in order; empty for an empty text.
+
+    Raises:
+        RequestError: a part is no element, or carries a number.
+
+    >>> parse_elements("Li-Fe–O, Fe")
+    ('Li', 'Fe', 'O')
+    """
+    found: list[str] = []
+    for part in re.split(r"[\s,;/+–—-]+", text):
+        if any(c.isdigit() for c in part.translate(SUBSCRIPTS)):
+            raise RequestError(
+                f"'{_short(part)}' holds numbers; only elements are named here, e.g. Li-Fe-O. For a formula there is structure prediction."
+            )
+        together = re.findall(r"[A-Z][a-z]?", part)
+        symbols = together if "".join(together) == part and part not in _elements() else [part]
+        for symbol in filter(None, symbols):
+            atomic_number_of(symbol)
+            found.append(symbol)
+    return tuple(dict.fromkeys(found))
+
+
 def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3) -> tuple[int, ...]:
     """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms."""
     key = "-".join(map(str, sorted(n for _, n in formula.unit)))
@@ -219,11 +242,12 @@ def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
 
 def rare_elements(formula: Formula, fewer_than: int = 200) -> dict[str, int]:
     """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
-    counts = _element_counts()
+    counts = element_counts()
     numbers = _elements()
     return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s][0]), 0)) < fewer_than}
 
 
 @lru_cache(maxsize=1)
-def _element_counts() -> dict[str, int]:
+def element_counts() -> dict[str, int]:
+    """Atomic number (as text) → how many MP-20 training crystals hold the element."""
     return json.loads((Path(__file__).parent / "reference" / "element_counts.json").read_text(encoding="utf-8"))

@@ -181,10 +181,15 @@ def write_run(
 
 
 def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> bytes:
-    """The files of a run as one zip archive, byte for byte the same for the same run."""
+    """The files of a run as one zip archive."""
+    return zip_texts(run_files(records, run_json, trajectories))
+
+
+def zip_texts(files: Mapping[str, str]) -> bytes:
+    """Texts by file name as one zip archive, byte for byte the same for the same texts."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in run_files(records, run_json, trajectories).items():
+        for name, text in files.items():
             # ZipInfo's default date instead of now, so that equal runs give equal archives
             archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

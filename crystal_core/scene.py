@@ -44,6 +44,34 @@ def build_scene(structure: Structure, *, sentence: str = "") -> dict[str, Any]:
     return scene
 
 
+def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
+    """The scene of a crystal with another one drawn pale over it.
+
+    Args:
+        pale: the same sites in the same order, in a cell of its own, e.g. the crystal before it was relaxed.
+
+    Returns:
+        A scene with ``pale``: {lattice, sites: [{f, e, r}]}; its coordinates are unwrapped, each nearest to its partner,
+        and a drift common to all is taken out.
+
+    Raises:
+        RequestError: the two have different numbers of sites.
+    """
+    from crystal_core.errors import RequestError
+
+    scene = build_scene(structure)
+    if len(pale) != len(structure):
+        raise RequestError(f"A crystal of {len(pale)} sites cannot lie over one of {len(structure)}.")
+    partners = np.array([site["f"] for site in scene["sites"]])
+    shift = np.asarray(pale.frac_coords) - partners
+    shift -= np.round(shift)  # minimal image first, then the mean
+    shift -= shift.mean(axis=0)
+    symbols, size = [symbol_of(site.specie.Z) for site in pale], radii()
+    sites = [{"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]} for f, e in zip(partners + shift, symbols, strict=True)]
+    scene["pale"] = {"lattice": np.asarray(pale.lattice.matrix).round(5).tolist(), "sites": sites}
+    return scene
+
+
 def frame_scene(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """The scene of a snapshot (lattice, atomic_numbers, frac_coords) of a running sample: no polyhedra, cheap."""
     symbols = [symbol_of(z) for z in snapshot["atomic_numbers"]]

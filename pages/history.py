@@ -12,23 +12,21 @@ from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.runs import WORDS, as_command, as_python, summary, zip_of
-
-PAGE = "pages/predict_structure.py"
+from pages._ui.runs import PREDICT, WORDS, as_command, as_python, link_of, settings_of, summary, title_of, zip_of
 
 
 def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
     seconds = job.finished - job.started if job.finished and job.started else 0
     return {
-        "★": "★" if job.starred else "", "when": datetime.fromtimestamp(job.created).astimezone(), "formula": job.request.get("formula", "–"), "state": WORDS.get(job.state, job.state),
+        "★": "★" if job.starred else "", "when": datetime.fromtimestamp(job.created).astimezone(), "request": title_of(job), "state": WORDS.get(job.state, job.state),
         "result": summary(job), "note": job.note, "model": job.request.get("model", "–"), "duration (s)": round(seconds) if seconds > 0 else None,
     }  # fmt: skip
 
 
-def matches(job: Job, formula: str, starred: bool) -> bool:
-    """Whether the filter lets this run through: part of its formula, in any case, and its star."""
-    return formula.strip().casefold() in str(job.request.get("formula", "")).casefold() and (job.starred or not starred)
+def matches(job: Job, text: str, starred: bool) -> bool:
+    """Whether the filter lets this run through: part of what was asked for, in any case, and its star."""
+    return text.strip().casefold() in title_of(job).casefold() and (job.starred or not starred)
 
 
 def keep_note(job: str, key: str) -> None:
@@ -38,7 +36,8 @@ def keep_note(job: str, key: str) -> None:
 
 def actions(job: Job) -> None:
     """What can be done with one run."""
-    st.markdown(f"**{plain(job.request.get('formula', job.kind))}** · {plain(WORDS.get(job.state, job.state))}")
+    page, query = link_of(job)
+    st.markdown(f"**{plain(title_of(job))}** · {plain(WORDS.get(job.state, job.state))}")
     st.text_input(
         "Note", job.note, key=f"note-{job.id}", max_chars=MAX_NOTE, placeholder="What this run was for", on_change=keep_note,
         args=(job.id, f"note-{job.id}"),
@@ -47,17 +46,21 @@ def actions(job: Job) -> None:
         if st.button("Remove the star" if job.starred else "Star", icon=":material/star:", key="star"):
             JobQueue().mark(job.id, starred=not job.starred)
             st.rerun()
-        st.page_link(PAGE, label="Open", icon=":material/open_in_new:", query_params={"job": job.id})
+        st.page_link(page, label="Open", icon=":material/open_in_new:", query_params=query)
         if job.batch:
-            st.page_link(PAGE, label="Open its list", icon=":material/list:", query_params={"batch": job.batch})
+            st.page_link(PREDICT, label="Open its list", icon=":material/list:", query_params={"batch": job.batch})
         if st.button("Run again", key="again", help="The same request with the same seed."):
             ensure_worker()
-            request = dict(job.request) | {"seed": (job.result or {}).get("settings", {}).get("seed", job.request.get("seed"))}
-            st.switch_page(PAGE, query_params={"job": JobQueue().submit(job.kind, request)})
-        if st.button("Change and run", key="fork", help="Opens the form with these settings."):
-            st.switch_page(PAGE, query_params={"fork": job.id, "formula": job.request.get("formula", "")})
+            request = settings_of(job)
+            again = JobQueue().submit(job.kind, request, parent=job.parent)
+            st.switch_page(page, query_params={"job": job.parent or again})
+        if job.kind != "relax" and st.button("Change and run", key="fork", help="Opens the form with these settings."):
+            named = {"formula": job.request["formula"]} if "formula" in job.request else {}
+            st.switch_page(page, query_params={"fork": job.id} | named)
         if job.result:
-            st.download_button("Download all (zip)", lambda: zip_of(job), f"{job.request.get('formula', 'run')}.zip", "application/zip", key="zip")
+            st.download_button(
+                "Download all (zip)", lambda: zip_of(job), f"{job.request.get('formula', 'crystals')}.zip", "application/zip", key="zip"
+            )
         if job.live:
             if st.button("Cancel", key="cancel"):
                 JobQueue().cancel(job.id)
@@ -74,7 +77,7 @@ def actions(job: Job) -> None:
 @st.dialog("Delete this run?")
 def confirm_delete(job: Job) -> None:
     """Ask before anything is lost."""
-    st.write(f"{plain(job.request.get('formula', 'This run'))}: its entry and its link will be gone.")
+    st.write(f"{plain(title_of(job))}: its entry and its link will be gone.")
     if st.button("Delete", type="primary", key="really"):
         JobQueue().delete(job.id)
         st.rerun()
@@ -85,12 +88,12 @@ def main() -> None:
     jobs = JobQueue().list_jobs()
     if not jobs:
         st.info("Nothing here yet. Try TiO2.")
-        st.page_link(PAGE, label="Predict a structure", icon=":material/science:")
+        st.page_link(PREDICT, label="Predict a structure", icon=":material/science:")
         return
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    formula = left.text_input("Formula", key="filter", placeholder="All formulas; type a part of one")
+    text = left.text_input("Request", key="filter", placeholder="All; type a part of a formula, or an element")
     starred = right.toggle("Starred only", key="starred")
-    jobs = [job for job in jobs if matches(job, formula, starred)]
+    jobs = [job for job in jobs if matches(job, text, starred)]
     if not jobs:
         st.info("No run fits this filter.")
         return

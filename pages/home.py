@@ -8,12 +8,12 @@ from crystal_core.jobs.queue import JobQueue
 from pages._ui.demos import demo_gallery
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.runs import WORDS, summary
+from pages._ui.runs import GENERATE, PREDICT, WORDS, link_of, summary, title_of
 
-PAGE = "pages/predict_structure.py"
 RECENT = 5
 CARDS = (
-    ("Predict a structure", "A formula becomes ranked candidate cells; watch them form, take them home as CIF.", PAGE, "Start with TiO2", "science"),
+    ("Generate crystals", "Eight new ones, or as many as you like: which are valid, distinct, new and likely stable, and why.", GENERATE, "Generate eight", "grain"),
+    ("Predict a structure", "A formula becomes ranked candidate cells; watch them form, take them home as CIF.", PREDICT, "Start with TiO2", "science"),
     ("Look at a crystal", "Drop a CIF, POSCAR or extxyz: polyhedra, symmetry, diffraction, distances.", "pages/viewer.py", "Open the viewer", "view_in_ar"),
     ("Come back to a run", "Every run is kept on this machine, with its seed, its settings and its files.", "pages/history.py", "Open the history", "history"),
     ("Know the models", "What each was trained on, what it reaches on crystals it has not seen, where it ends.", "pages/models.py", "Read the cards", "inventory_2"),
@@ -25,10 +25,10 @@ def main() -> None:
     st.markdown("Published generative models for crystals, trained on real data, in your browser. Everything runs on this machine.")
     st.subheader("See what comes out")
     st.caption("Runs recorded with the models of this program: open one to look at its candidates and watch its cell form.")
-    demo_gallery(PAGE)
+    demo_gallery(PREDICT)
     recent()
     st.subheader("What you can do")
-    columns = st.columns(4)
+    columns = st.columns(len(CARDS))
     for column, (title, sentence, page, label, icon) in zip(columns, CARDS, strict=True):
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")
@@ -42,12 +42,13 @@ def recent() -> None:
     jobs = JobQueue().list_jobs(limit=RECENT)
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")
-        st.page_link(PAGE, label="Predict a structure", icon=":material/science:", query_params={"formula": "TiO2"})
+        st.page_link(PREDICT, label="Predict a structure", icon=":material/science:", query_params={"formula": "TiO2"})
     with st.container(gap="xxsmall"):
         for job in jobs:
-            words = [job.request.get("formula", job.kind), WORDS.get(job.state, job.state), *([summary(job)] if job.result else [])]
+            page, query = link_of(job)
+            words = [title_of(job), WORDS.get(job.state, job.state), *([summary(job)] if job.result else [])]
             icon = ":material/star:" if job.starred else ":material/open_in_new:"
-            st.page_link(PAGE, label=plain(" · ".join(words)), query_params={"job": job.id}, icon=icon)
+            st.page_link(page, label=plain(" · ".join(words)), query_params=query, icon=icon)
 
 
 with guard():

@@ -24,18 +24,11 @@ from pages._ui.demos import demo_gallery, demo_request, show_demo
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
+from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import adopt
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.viewer import crystal_viewer
 
-SAMPLERS = {
-    "fast": "fast – the model's low-step default",
-    "pc": "pc – predictor–corrector, as published",
-    "pc-pf": "pc-pf – predictor first",
-    "em": "em – stochastic, one call a step",
-    "exp-em": "exp-em – exponential integrator",
-    "ode": "ode – deterministic",
-}
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
@@ -90,12 +83,9 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
     try:
         request = StructurePredictionRequest(
             formula=texts[0], z=None if exact else tuple(sorted(units)) or None, exact_cell=exact, n_samples=int(n), model=model,
-            sampler=sampler, steps=int(steps) or None, start=start, seed=int(seed) if seed.strip() else None,  # type: ignore[arg-type]
+            sampler=sampler, steps=int(steps) or None, start=start, seed=seed_of(seed),  # type: ignore[arg-type]
             relax=relax, rank="energy" if relax else "consensus",
         )  # fmt: skip
-    except ValueError:
-        st.error(plain(f"The seed must be a whole number, not '{seed}'."))
-        return [], None
     except CrystalCoreError as error:
         st.error(plain(error))
         return [], None

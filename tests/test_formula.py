@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystal_core.errors import RequestError
-from crystal_core.formula import MAX_BATCH, default_z, parse_formula, parse_formulas, rare_elements
+from crystal_core.formula import MAX_BATCH, default_z, parse_elements, parse_formula, parse_formulas, rare_elements
 from crystal_core.jobs.queue import MAX_QUEUED
 
 
@@ -104,3 +104,16 @@ def test_a_list_ends_at_what_the_queue_can_hold():
     assert len(parse_formulas("\n".join(many[:-1]))) == MAX_BATCH
     with pytest.raises(RequestError, match=f"{MAX_BATCH} can run together"):
         parse_formulas("\n".join(many))
+
+
+@pytest.mark.parametrize("text", ["Li-Fe-O", "Li, Fe; O", "LiFeO", " Li Fe\nO Li ", "Li–Fe–O"])
+def test_elements_are_read_however_they_are_joined(text):
+    assert parse_elements(text) == ("Li", "Fe", "O")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("Li-Xx", "not an element"), ("lithium", "not an element"), ("LiFePO4", "holds numbers"), ("Fe₂O", "numbers")]
+)
+def test_what_is_no_list_of_elements_says_why(text, part):
+    with pytest.raises(RequestError, match=part):
+        parse_elements(text)

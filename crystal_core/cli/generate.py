@@ -30,7 +30,7 @@ def generate(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     out: Out = None,
-    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first crystal into --out.")] = False,
+    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the paths of the first crystals into --out.")] = False,
     queue: Queue = False,
     device: Device = "auto",
     seed: Seed = None,

@@ -42,3 +42,24 @@ def alike_groups(structures: Sequence[Structure], known: dict[tuple[int, int], b
     groups.sort(key=lambda members: -len(members))
     number = {i: g for g, members in enumerate(groups) for i in members}
     return [number[i] for i in range(len(structures))]
+
+
+def superposed(structure: Structure, other: Structure, tolerances: dict[str, Any] = SAME) -> Structure | None:
+    """``other`` turned and repeated so that its sites lie on those of ``structure``, in the same order; None where they are no match.
+
+    Its own lattice constants are kept, so that what is left between the sites is the difference of the two crystals.
+    """
+    import numpy as np
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Lattice, Structure
+
+    matcher = StructureMatcher(**tolerances, primitive_cell=False, attempt_supercell=True)
+    try:
+        found = matcher.get_s2_like_s1(structure, other.get_primitive_structure())
+    except Exception:  # noqa: BLE001 (a cell the matcher cannot handle lies on none)
+        return None
+    if found is None or len(found) != len(structure):
+        return None
+    matrix = np.asarray(found.lattice.matrix)
+    left, _, right = np.linalg.svd(matrix.T @ np.asarray(structure.lattice.matrix))  # the rotation nearest to both cells
+    return Structure(Lattice(matrix @ left @ right), found.species, found.frac_coords)

@@ -1,4 +1,4 @@
-"""How long a structure prediction will take here, told from runs of the same kind that this machine has finished."""
+"""How long a run will take here, told from runs of the same kind that this machine has finished."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _work(request: Mapping[str, Any]) -> float:
     """Proportional to the cost of a network call over all samples: pairs of atoms, and atoms as long as cells are small."""
+    if "n" in request:
+        return float(request["n"]) * _mean_cost(request)
     try:
         formula = parse_formula(request["formula"])
     except (CrystalCoreError, KeyError):
@@ -42,4 +44,24 @@ def _work(request: Mapping[str, Any]) -> float:
         cells = [len(formula.atomic_numbers_of(1, exact=True))]
     else:
         cells = [z * formula.n_atoms for z in request.get("z") or default_z(formula)]
-    return float(request.get("n_samples", 1)) * sum(n * (n - 1) / 2 + 3 * n for n in cells)
+    return float(request.get("n_samples", 1)) * sum(map(_cost, cells))
+
+
+def _mean_cost(request: Mapping[str, Any]) -> float:
+    """Of one cell of a de novo run, whose atoms are drawn from a range, from a structure to complete, or as often as in training."""
+    from crystal_core.registry.store import find_card
+
+    if request.get("n_atoms"):
+        low, high = request["n_atoms"]
+        return sum(map(_cost, range(low, high + 1))) / (high - low + 1)
+    if request.get("fix"):
+        return _cost(len(request["fix"]["atomic_numbers"]))
+    try:
+        seen = find_card(request["model"]).sampling.get("atom_count_frequencies", {})
+    except CrystalCoreError:
+        return 0.0
+    return sum(share * _cost(int(n)) for n, share in seen.items()) / (sum(seen.values()) or 1.0)
+
+
+def _cost(n: int) -> float:
+    return n * (n - 1) / 2 + 3 * n

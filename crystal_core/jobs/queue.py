@@ -23,12 +23,15 @@ create table if not exists jobs (
     id text primary key, kind text not null, request text not null, state text not null, created real not null,
     started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]',
-    starred integer not null default 0, note text not null default '', batch text not null default '');
+    starred integer not null default 0, note text not null default '', batch text not null default '', parent text not null default '');
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
 # columns that came later: added to the file of an earlier version, whose runs keep all they had
-ADDED = {"starred": "integer not null default 0", "note": "text not null default ''", "batch": "text not null default ''"}
+ADDED = {
+    "starred": "integer not null default 0", "note": "text not null default ''", "batch": "text not null default ''",
+    "parent": "text not null default ''",
+}  # fmt: skip
 MAX_NOTE = 500  # characters
 
 
@@ -41,6 +44,7 @@ class Job:
         result: what is finished so far, also of a cancelled or interrupted run.
         place: 1 for the next job in the queue, 0 when not queued.
         starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with, or "".
+        parent: id of the run whose crystals it works on, or "".
     """
 
     id: str
@@ -61,6 +65,7 @@ class Job:
     starred: bool = False
     note: str = ""
     batch: str = ""
+    parent: str = ""
 
     @property
     def live(self) -> bool:
@@ -89,13 +94,16 @@ class JobQueue:
                 with suppress(sqlite3.OperationalError):  # another process added it in between
                     db.execute(f"alter table jobs add column {column} {ADDED[column]}")
 
-    def submit(self, kind: str, request: Mapping[str, Any]) -> str:
+    def submit(self, kind: str, request: Mapping[str, Any], *, parent: str = "") -> str:
         """Put a request into the queue; returns its random id.
+
+        Args:
+            parent: id of the run whose crystals it works on.
 
         Raises:
             RequestError: too many jobs wait already.
         """
-        (job,) = self._submit(kind, [request], "")
+        (job,) = self._submit(kind, [request], parent=parent)
         return job
 
     def submit_batch(self, kind: str, requests: Sequence[Mapping[str, Any]]) -> str:
@@ -105,10 +113,10 @@ class JobQueue:
             RequestError: they do not all fit beside the jobs that wait already.
         """
         batch = secrets.token_hex(16)
-        self._submit(kind, requests, batch)
+        self._submit(kind, requests, batch=batch)
         return batch
 
-    def _submit(self, kind: str, requests: Sequence[Mapping[str, Any]], batch: str) -> list[str]:
+    def _submit(self, kind: str, requests: Sequence[Mapping[str, Any]], *, batch: str = "", parent: str = "") -> list[str]:
         names = [secrets.token_hex(16) for _ in requests]
         with self._connect() as db:
             db.execute("begin immediate")
@@ -117,8 +125,8 @@ class JobQueue:
                 room = "let some finish or cancel them first" if waiting >= MAX_QUEUED else f"{MAX_QUEUED - waiting} more fit"
                 raise RequestError(f"{waiting} runs are waiting already; {room}.")
             db.executemany(
-                "insert into jobs (id, kind, request, state, created, batch) values (?, ?, ?, 'queued', ?, ?)",
-                [(name, kind, json.dumps(dict(request)), time.time(), batch) for name, request in zip(names, requests, strict=True)],
+                "insert into jobs (id, kind, request, state, created, batch, parent) values (?, ?, ?, 'queued', ?, ?, ?)",
+                [(name, kind, json.dumps(dict(request)), time.time(), batch, parent) for name, request in zip(names, requests, strict=True)],
             )
         return names
 
@@ -140,6 +148,12 @@ class JobQueue:
             rows = db.execute("select * from jobs where batch = ? and batch <> '' order by created, rowid", (batch,))
             return [self._job(db, row, paths=False) for row in rows]
 
+    def list_children(self, job: str) -> list[Job]:
+        """The runs that work on the crystals of ``job``, as they were asked for."""
+        with self._connect() as db:
+            rows = db.execute("select * from jobs where parent = ? and parent <> '' order by created, rowid", (job,))
+            return [self._job(db, row) for row in rows]
+
     def cancel(self, job: str) -> None:
         """Ask a running job to stop; a waiting one ends at once."""
         with self._connect() as db:
@@ -147,9 +161,9 @@ class JobQueue:
             db.execute("update jobs set state = 'partial', finished = ? where id = ? and state = 'queued'", (time.time(), job))
 
     def delete(self, job: str) -> None:
-        """Forget a job that is over."""
+        """Forget a job that is over, and what worked on its crystals."""
         with self._connect() as db:
-            db.execute(f"delete from jobs where id = ? and state not in ({','.join('?' * len(LIVE))})", (job, *LIVE))
+            db.execute(f"delete from jobs where (id = ? or parent = ?) and state not in ({','.join('?' * len(LIVE))})", (job, job, *LIVE))
 
     def mark(self, job: str, *, starred: bool | None = None, note: str | None = None) -> None:
         """Star a job or write its note; None leaves either as it is.
@@ -228,6 +242,7 @@ class JobQueue:
             starred=bool(row["starred"]),
             note=row["note"],
             batch=row["batch"],
+            parent=row["parent"],
         )
 
     @contextmanager

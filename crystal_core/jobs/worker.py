@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 RUNNERS = {
     "predict-structure": "crystal_core.workflows.predict_structure:run",
     "generate": "crystal_core.workflows.generate:run",
+    "relax": "crystal_core.workflows.relax:run",
 }
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 120.0

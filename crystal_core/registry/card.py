@@ -57,6 +57,11 @@ class ModelCard:
         return sum((self.folder / f).stat().st_size for f in self.files if (self.folder / f).is_file()) / 1e6
 
     @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers a generator was trained on; all where the card names none."""
+        return tuple(self.sampling.get("elements") or range(1, 119))
+
+    @property
     def weights_sha256(self) -> str:
         """One hash over the hashes of all weight files."""
         joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(self.files.items()))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.errors import RelaxationFailed
+from crystal_core.workflows.relax import Settling
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -41,26 +40,9 @@ class Candidate:
 
     def settle(self, potential: Potential, *, seconds: float, relax: bool) -> Iterator[RelaxStep]:
         """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
-        from crystal_core.records import cell_json
-        from crystal_core.relax.energies import energies_of
-        from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
-        from crystal_core.workflows.relax import frames_of, relaxation_json
-
-        began, path = time.monotonic(), []
-        try:
-            for moment in relax_steps(self.sampled, potential, steps=STEPS if relax else 0, seconds=seconds):
-                path.append(moment)
-                yield moment
-            done = relaxation_of(path, time.monotonic() - began)
-            energies = energies_of(done.structure.composition, done.energy, potential.name)
-        except RelaxationFailed as error:
-            self._more = {"relaxation": {"potential": potential.label, "converged": False, "error": str(error)}}
-        else:
-            self.energy, self.frames = round(done.energy, 5), frames_of(done)
-            self._more = {"energies": energies.to_json()}
-            if relax:
-                self.structure = done.structure
-                self._more |= {"relaxation": relaxation_json(done, potential.label), "original": cell_json(self.sampled)}
+        cell = Settling(self.sampled)
+        yield from cell.steps(potential, seconds=seconds, relax=relax)
+        self.structure, self.energy, self.frames, self._more = cell.structure, cell.energy, cell.frames, cell.told
         self._record = None
 
     def leave(self, reason: str) -> None:

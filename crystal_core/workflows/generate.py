@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator
 
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
+WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
 
 
 @lru_cache(maxsize=2)
@@ -44,7 +45,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     asked = request if isinstance(request, CrystalGenerationRequest) else from_json(CrystalGenerationRequest, request)
     model = load_de_novo(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
-    elements = allowed_elements(asked, model)
+    elements = allowed_elements(asked, model.elements)
     counts = draw_atom_counts(asked, model.atom_count_frequencies)
     if asked.threads:
         import torch
@@ -58,8 +59,8 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
-def allowed_elements(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> tuple[int, ...]:
-    """Atomic numbers the crystals may hold: those asked for, or all the model knows, less the excluded ones.
+def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
+    """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, or nothing is left.
@@ -68,10 +69,10 @@ def allowed_elements(asked: CrystalGenerationRequest, model: DeNovoGenerator) ->
 
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
     excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
-    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in model.elements]
+    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known]
     if foreign:
         raise RequestError(f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model.")
-    left = tuple(z for z in sorted(set(wanted or model.elements)) if z not in excluded)
+    left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
         raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
     return left
@@ -141,13 +142,15 @@ class _Run:
         request = self._request(counts, (self.asked.seed or 0) + 1000 * part, known_parts(self.asked, counts))
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
-        frame, frames = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total)
+        frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=WATCHED if part == 0 else 1)
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(self.model, "network_calls", 0)
         self.structures += to_structures(frame.crystals)
-        path = path_for_player(f"crystal {first}", frames, keep=self.asked.keep_trajectory and part == 0)
-        yield RunUpdate(stage=stage, step=PART_STEPS * (part + 1), n_steps=self.total, result=self.result(), trajectory=path)
+        done, keep = PART_STEPS * (part + 1), self.asked.keep_trajectory and part == 0
+        yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
+        for k, frames in enumerate(paths, start=first):
+            yield RunUpdate(stage=stage, step=done, n_steps=self.total, trajectory=path_for_player(f"crystal {k}", frames, keep=keep))
 
     def result(self) -> dict[str, Any]:
         """All finished crystals in the order drawn, as the JSON of the command line.

@@ -138,7 +138,7 @@ class _Run:
             seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=getattr(self.model, "start_time", None) if start is not None else None,
         )  # fmt: skip
         stage = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
-        frame, frames = yield from sampled(generator, request, stage=stage, part=part, n_steps=self.total)
+        frame, paths = yield from sampled(generator, request, stage=stage, part=part, n_steps=self.total)
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(generator, "network_calls", 0)
@@ -154,7 +154,7 @@ class _Run:
             known = self.templates.get(z) if origin == "prototype refined" else None
             templates = [known[i % len(known)] if known else None for i in range(len(structures))]
         self.found += [Candidate(z, origin, i, s, templates[i]) for i, s in enumerate(structures) if s is not None]
-        path = path_for_player(f"{stage}, sample 1", frames, keep=self.asked.keep_trajectory)
+        path = path_for_player(f"{stage}, sample 1", paths[0] if paths else [], keep=self.asked.keep_trajectory)
         yield RunUpdate(stage=stage, step=PART_STEPS * (part + 1), n_steps=self.total, result=self.result(), trajectory=path)
 
     def energies(self) -> Iterator[RunUpdate]:

@@ -1,11 +1,14 @@
-"""Relax crystals and say what their energies mean: the parts that the command line, predictions and evaluations share."""
+"""Relax crystals and say what their energies mean: runs of the queue, and what the command line, predictions and evaluations share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from crystal_core import __version__
+from crystal_core.errors import RelaxationFailed
+from crystal_core.requests import RelaxationRequest, RunUpdate, from_json
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -14,6 +17,79 @@ if TYPE_CHECKING:
     from crystal_core.relax.relaxation import Relaxation, RelaxStep
 
 PATH_FRAMES = 60  # kept of one relaxation, for the player
+CRYSTAL_STEPS = 100  # of the progress bar, for each crystal of a run
+
+
+def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+    """Relax one crystal after the other; the result follows each, so stopping keeps those that are finished.
+
+    Raises:
+        RequestError: an option is wrong, or a record is no crystal. MissingExtra: the potential is not installed.
+    """
+    from crystal_core.records import crystal_record, snapshot, structure_from_record
+    from crystal_core.relax.potential import load_potential
+
+    asked = request if isinstance(request, RelaxationRequest) else from_json(RelaxationRequest, request)
+    structures = [structure_from_record(given) for given in asked.crystals]
+    potential = load_potential(asked.potential, asked.device)
+    if asked.threads:
+        import torch
+
+        torch.set_num_threads(asked.threads)
+    settings = {"potential": asked.potential, "relax_seconds": asked.relax_seconds, "device": asked.device}
+    made_by = provenance(potential, settings, asked.device)
+    total, began = CRYSTAL_STEPS * len(structures), time.monotonic()
+    result: dict[str, Any] = {"crystals": [], "settings": settings | {"potential_used": potential.label}, "seconds": 0.0}
+    for k, (given, structure) in enumerate(zip(asked.crystals, structures, strict=True)):
+        stage = f"relaxing {structure.composition.reduced_formula}, {k + 1} of {len(structures)}"
+        cell = Settling(structure)
+        for moment in cell.steps(potential, seconds=asked.relax_seconds):
+            inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
+            yield RunUpdate(stage=stage, step=round(CRYSTAL_STEPS * (k + inner)), n_steps=total, snapshot=snapshot(moment.structure))
+        told = dict(given.get("provenance") or {}) | {"relaxed": made_by}
+        record = crystal_record(cell.structure, id=given["id"], provenance=told, origin=given.get("origin")) | cell.told
+        result = result | {"crystals": [*result["crystals"], record], "seconds": round(time.monotonic() - began, 2)}
+        path = {"label": f"Relaxation of {given['id']}", "frames": cell.frames} if asked.keep_trajectory and len(cell.frames) > 1 else None
+        yield RunUpdate(stage=stage, step=CRYSTAL_STEPS * (k + 1), n_steps=total, result=result, trajectory=path)
+    yield RunUpdate(stage="done", step=total, n_steps=total, result=result)
+
+
+class Settling:
+    """A cell while it is relaxed, and what is told of it afterwards.
+
+    Attributes:
+        structure: what counts: the cell as given, then the relaxed one.
+        energy: eV/atom, None before it is known or where the potential cannot take the cell.
+        frames: of the relaxation, for the player. told: the keys that its record gains.
+    """
+
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self.energy: float | None = None
+        self.frames: list[dict[str, Any]] = []
+        self.told: dict[str, Any] = {}
+
+    def steps(self, potential: Potential, *, seconds: float, relax: bool = True) -> Iterator[RelaxStep]:
+        """Relax, or take the energy as it is; what the potential cannot take stays as given, with the reason."""
+        from crystal_core.records import cell_json
+        from crystal_core.relax.energies import energies_of
+        from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
+
+        began, path, given = time.monotonic(), [], self.structure
+        try:
+            for moment in relax_steps(given, potential, steps=STEPS if relax else 0, seconds=seconds):
+                path.append(moment)
+                yield moment
+            done = relaxation_of(path, time.monotonic() - began)
+            energies = energies_of(done.structure.composition, done.energy, potential.name)
+        except RelaxationFailed as error:
+            self.told = {"relaxation": {"potential": potential.label, "converged": False, "error": str(error)}}
+            return
+        self.energy, self.frames = round(done.energy, 5), frames_of(done)
+        self.told = {"energies": energies.to_json()}
+        if relax:
+            self.structure = done.structure
+            self.told |= {"relaxation": relaxation_json(done, potential.label), "original": cell_json(given)}
 
 
 def relaxed_row(

@@ -18,20 +18,28 @@ SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 
 
 def sampled(
-    generator: StructureGenerator | DeNovoGenerator, request: GenerationRequest | DeNovoRequest, *, stage: str, part: int, n_steps: int
-) -> Generator[RunUpdate, None, tuple[Frame | None, list[dict[str, Any]]]]:
-    """Sample one part of a run, an update per frame; returns the last frame and the snapshots of sample 1."""
+    generator: StructureGenerator | DeNovoGenerator, request: GenerationRequest | DeNovoRequest, *, stage: str, part: int, n_steps: int,
+    watched: int = 1,
+) -> Generator[RunUpdate, None, tuple[Frame | None, list[list[dict[str, Any]]]]]:  # fmt: skip
+    """Sample one part of a run, an update per frame; returns the last frame and the paths of the first ``watched`` samples.
+
+    The snapshot of an update is that of sample 1; where more are watched, its ``cells`` are those of all of them.
+    """
     from crystal_core.records import snapshot
 
-    frames: list[dict[str, Any]] = []
+    paths: list[list[dict[str, Any]]] = []
     frame: Frame | None = None
     for frame in generator.sample(request):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
-        shown = snapshot(frame.crystals) if frame.crystals is not None else None
-        if shown and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
-            frames.append(shown)
+        crystals = frame.crystals
+        cells = [snapshot(crystals, i) for i in range(min(watched, len(crystals)))] if crystals is not None else []
+        if cells and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
+            paths = paths or [[] for _ in cells]
+            for path, cell in zip(paths, cells, strict=True):
+                path.append(cell)
+        shown = None if not cells else cells[0] if watched == 1 else cells[0] | {"cells": cells}
         yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown)
-    return frame, frames
+    return frame, paths
 
 
 def path_for_player(label: str, frames: list[dict[str, Any]], *, keep: bool) -> dict[str, Any] | None:

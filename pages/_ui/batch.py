@@ -13,6 +13,7 @@ from crystal_core.records import crystals_of, zip_run
 from pages._ui.candidates import show_results
 from pages._ui.plain import plain
 from pages._ui.runs import WORDS, candidates_of
+from pages._ui.session import has_changed
 from pages._ui.typeset import formula_text, group_text
 
 POLL_SECONDS = 1.5
@@ -68,11 +69,8 @@ def _table(batch: str) -> None:
     st.dataframe(
         [_row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"batch-{batch}", width="stretch",
     )  # fmt: skip
-    shown = (_rows(batch), not live)
-    if st.session_state.get(f"batch-{batch}-shown", shown) != shown:
-        st.session_state[f"batch-{batch}-shown"] = shown
+    if has_changed(f"batch-{batch}-shown", (_rows(batch), not live)):
         st.rerun()  # what stands below the table is not part of this fragment
-    st.session_state[f"batch-{batch}-shown"] = shown
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import streamlit as st
 
 from crystal_core.jobs.queue import Job
 from crystal_core.records import structure_from_record
-from crystal_core.reference.hull import measured_error
 from crystal_core.scene import build_scene, frame_scene
 from crystal_core.workflows.predict_structure import compare_with_reference
 from pages._ui.detail import show_structure
+from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
 from pages._ui.typeset import formula_text, group_text
@@ -71,7 +71,7 @@ def show_results(job: Job, reference: Any = None) -> None:
             f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
         )
         st.info(words)
-    _energies(record)
+    show_energies(record)
     shown_cell = record
     if record.get("original") and st.toggle("Show the cell as sampled, before relaxing", key=f"original-{record['id']}"):
         shown_cell = record["original"]
@@ -93,41 +93,7 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
     if score["unit"] != "eV/atom":
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
     words = f"Ranked by {score['name']}, a machine-learning estimate; cells that were not relaxed come last."
-    error = measured_error("chgnet")
-    if error:
-        words += (
-            f" On {error['n']} hypothetical crystals it was not trained on, its energy above the hull was off by {error['mae_ev']:.2f} eV/atom on "
-            f"average (bias {error['bias_ev']:+.2f}, spread {error['spread_ev']:.2f})."
-        )
-    return words
-
-
-def _energies(record: dict[str, Any]) -> None:
-    """Energy, hull and products of one candidate, and what relaxing did to it."""
-    told = record.get("relaxation", {})
-    if "error" in told:
-        st.warning(plain(f"Not relaxed, shown as sampled. {told['error']}"))
-    energies = record.get("energies")
-    if not energies:
-        return
-    columns = st.columns(3)
-    columns[0].metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}")
-    if energies["e_above_hull_ev"] is None:
-        columns[1].caption(plain(energies["note"]))
-    else:
-        products = " + ".join(f"{100 * share:.0f} % {name}" for name, share in energies["decomposition"].items())
-        columns[1].metric(
-            "Above the hull (eV/atom, ML estimate)", _above_hull(energies), help=plain(f"Against {products} (shares of the atoms), the best known.")
-        )
-    if told and "error" not in told:
-        columns[2].metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=plain(f"{told['status']} {told['n_steps']} steps."))
-        if not told["converged"]:
-            st.caption(plain(told["status"]))
-
-
-def _above_hull(energies: dict[str, Any]) -> str:
-    error = energies["e_above_hull_error_ev"]
-    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.2f}" if error is not None else "")
+    return f"{words} {error_words()}".strip()
 
 
 def _member(place: int, record: dict[str, Any]) -> str:

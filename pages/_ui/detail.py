@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core import to_html
+from crystal_core.dft_inputs import espresso_input, vasp_files
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.rdf import radial_distribution
-from crystal_core.evaluation.symmetry import site_table, space_group_curve
+from crystal_core.evaluation.symmetry import TOLERANCES, site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile
 from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
-from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination
+from crystal_core.records import zip_texts
+from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination, overlay_scene
 from crystal_core.structures import parse_text, structure_to_text
 from pages._ui.plain import plain
 from pages._ui.typeset import formula_text, group_text
@@ -26,27 +28,34 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FILES = {
-    "CIF": ("cif", "cif"), "CIF, symmetrised": ("cif-symmetrised", "sym.cif"), "POSCAR": ("poscar", "vasp"),
-    "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
+    "CIF": ("cif", "cif"), "POSCAR": ("poscar", "vasp"), "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
 }  # fmt: skip
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 
 @st.fragment
-def show_structure(structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "") -> None:
-    """The detail view; what is clicked inside reruns only this part of the page."""
+def show_structure(
+    structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "", pale: Structure | None = None
+) -> None:
+    """The detail view; what is clicked inside reruns only this part of the page.
+
+    Args:
+        pale: drawn pale over the crystal as given: the same sites in the same order, in a cell of its own.
+    """
     try:
-        _show(structure, key, provenance, origin)
+        _show(structure, key, provenance, origin, pale)
     except CrystalCoreError as error:
         st.error(plain(error))
 
 
-def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str) -> None:
+def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str, pale: Structure | None) -> None:
     kind = st.segmented_control("Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed") or CELL_KINDS[0]
     structure = cell_choice(structure, kind)
     text = structure_to_text(structure, "json")  # names the structure for the caches below
     scene = _scene(text)
+    if pale is not None and kind == CELL_KINDS[0]:
+        scene = overlay_scene(structure, pale)
     table = st.session_state.get(f"{key}-sites")
     rows = table.selection.rows if table else []
     picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows[0] if rows else None, report=True)
@@ -113,15 +122,39 @@ def _sentence(text: str, group: str) -> str:
 
 def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, Any] | None) -> None:
     name = structure.composition.reduced_formula
-    st.caption("All files hold the cell chosen above. The symmetrised CIF idealises it within 0.1 Å. The web page opens without internet.")
+    st.caption("All files hold the cell chosen above, with the same numbers. The web page opens without internet.")
     with st.container(horizontal=True):
         for label, (fmt, ending) in FILES.items():
-            try:
-                content = structure_to_text(structure, fmt, provenance=provenance, symprec=0.1)  # type: ignore[arg-type]
-            except CrystalCoreError:
-                continue  # no symmetry within the tolerance: the plain CIF is there
+            content = structure_to_text(structure, fmt, provenance=provenance)  # type: ignore[arg-type]
             st.download_button(label, content, f"{name}.{ending}", key=f"{key}-{fmt}")
         st.download_button("Web page", lambda: to_html(parse_text(text, purpose="view")), f"{name}.html", "text/html", key=f"{key}-html")
+    symprec = st.select_slider(
+        "Tolerance of the symmetrised CIF (Å)", TOLERANCES, 0.1, key=f"{key}-symprec", help="The cell is idealised within it. A larger one finds more symmetry, and moves atoms farther."
+    )  # fmt: skip
+    try:
+        content = structure_to_text(structure, "cif-symmetrised", provenance=provenance, symprec=symprec)
+        found = next((row["space group"] for row in _curve(text) if row["tolerance (Å)"] == symprec), "")
+        st.download_button(
+            f"CIF, symmetrised: {group_text(found)}" if found else "CIF, symmetrised", content, f"{name}.sym.cif", key=f"{key}-cif-symmetrised"
+        )
+    except CrystalCoreError as error:
+        st.caption(plain(error))
+    with st.container(horizontal=True):
+        vasp, refusal = _vasp(text)
+        if vasp:
+            st.download_button("VASP input", vasp, f"{name}-vasp.zip", "application/zip", key=f"{key}-vasp", help="POSCAR, INCAR, KPOINTS")
+        st.download_button("Quantum ESPRESSO input", espresso_input(structure), f"{name}.pwi", key=f"{key}-espresso", help="For pw.x")
+    if refusal:
+        st.caption(plain(refusal))
+    st.caption("Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them.")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _vasp(text: str) -> tuple[bytes, str]:
+    try:
+        return zip_texts(vasp_files(parse_text(text, purpose="view"))), ""
+    except CrystalCoreError as error:
+        return b"", str(error)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -9,7 +9,9 @@ import streamlit as st
 
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import crystals_of
 from pages._ui.plain import plain
+from pages._ui.session import has_changed
 
 ENDINGS = {
     "partial": "Stopped by you; what was finished is kept.",
@@ -45,5 +47,7 @@ def _live(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> None:
         st.progress(min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}"))
     if st.button("Cancel", key=f"cancel-{job_id}", disabled=job.state == "cancelling"):
         JobQueue().cancel(job_id)
+    if has_changed(f"finished-{job_id}", len(crystals_of(job.result or {}))):
+        st.rerun()  # what is finished stands below, outside of this fragment
     if job.snapshot:
         draw_snapshot(job.snapshot)

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import fields
 from typing import Any
 
-from crystal_core.jobs.queue import Job
+from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of, rank_key, zip_run
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 
@@ -19,6 +19,54 @@ WORDS = {
 }  # fmt: skip
 
 
+PREDICT, GENERATE = "pages/predict_structure.py", "pages/generate.py"
+
+
+def link_of(job: Job) -> tuple[str, dict[str, str]]:
+    """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes."""
+    page = PREDICT if job.kind == "predict-structure" else GENERATE
+    return page, {"job": job.parent or job.id}
+
+
+def title_of(job: Job) -> str:
+    """What was asked for, in a few words."""
+    asked = job.request
+    if job.kind == "generate":
+        words = [_count(asked.get("n", 0), "new crystal")]
+        words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
+        words += [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
+        return " ".join(words) + (", completed" if asked.get("fix") else "")
+    if job.kind == "relax":
+        return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
+    return str(asked.get("formula", job.kind))
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}{'' if n == 1 else 's'}"
+
+
+def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
+    """The crystals of a run that were relaxed afterwards, by their id; one that failed hides none that went well."""
+    found: dict[str, dict[str, Any]] = {}
+    for child in JobQueue().list_children(job.id):
+        for record in crystals_of(child.result or {}):
+            if "energies" in record or record["id"] not in found:
+                found[record["id"]] = record
+    return found
+
+
+def generated_of(job: Job) -> list[dict[str, Any]]:
+    """The crystals of a generation in the order made, relaxed where that was done.
+
+    ``number`` counts them from 1, ``generated`` is the record as made, and the verdicts on validity stay those of that.
+    """
+    relaxed, made = relaxed_of(job), crystals_of(job.result or {})
+    return [
+        record | {k: v for k, v in relaxed.get(record["id"], {}).items() if k not in ("score", "group", "validity")} | {"generated": record, "number": k}
+        for k, record in enumerate(made, start=1)
+    ]  # fmt: skip
+
+
 def candidates_of(job: Job) -> list[dict[str, Any]]:
     """All candidates, best first."""
     return sorted(crystals_of(job.result or {}), key=rank_key)
@@ -26,16 +74,26 @@ def candidates_of(job: Job) -> list[dict[str, Any]]:
 
 def summary(job: Job) -> str:
     """One short sentence on what came out."""
-    found = crystals_of(job.result or {})
+    result = job.result or {}
+    found = crystals_of(result)
     if not found:
         return "–"
+    if job.kind == "relax":
+        done = sum("energies" in r for r in found)
+        return f"{done} of {len(job.request.get('crystals', found))} relaxed"
+    if job.kind == "generate":
+        told = result["summary"]
+        new = [f"{told['novel']} new"] if told.get("novel") is not None else []
+        return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new])
     distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
     return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"
 
 
 def zip_of(job: Job) -> bytes:
-    """CIF of each candidate, all as extended XYZ, the cells before relaxing, the run as JSON, and the paths that were kept."""
-    return zip_run(crystals_of(job.result or {}), job.result or {}, job.trajectories)
+    """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, and the paths that were kept."""
+    result, relaxed = job.result or {}, relaxed_of(job)
+    told = result | {"relaxed": list(relaxed.values())} if relaxed else result
+    return zip_run([relaxed.get(record["id"], record) for record in crystals_of(result)], told, job.trajectories)
 
 
 def settings_of(job: Job) -> dict[str, Any]:
@@ -49,6 +107,9 @@ def as_command(job: Job) -> str:
     asked = settings_of(job)
     if job.kind == "generate":
         return shlex.join([*_generate_words(asked), "--out", "results"])
+    if job.kind == "relax":
+        files = [f"{record['id']}.cif" for record in asked["crystals"]]
+        return shlex.join(["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"])
     parts = ["crystal-core", "predict-structure", asked["formula"], "--model", asked["model"], "--n", str(asked["n_samples"])]
     parts += ["--cell"] if asked.get("exact_cell") else ["--z", ",".join(map(str, asked["z"]))] if asked.get("z") else []
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
@@ -61,6 +122,14 @@ def as_command(job: Job) -> str:
 
 def as_python(job: Job) -> str:
     """The call in Python."""
+    if job.kind == "relax":
+        return (
+            "from pymatgen.core import Structure\n"
+            "from crystal_core.relax.potential import load_potential\n"
+            "from crystal_core.relax.relaxation import relax\n\n"
+            f'done = relax(Structure.from_file("{job.request["crystals"][0]["id"]}.cif"), load_potential())\n'
+            "print(done.energy, done.structure)\n"
+        )
     kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
     request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
     unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}

@@ -8,8 +8,8 @@ from typing import Any
 import streamlit as st
 
 
-def adopt(link: str, values: Mapping[str, Any]) -> None:
-    """Give widgets (by key) the values that a link carries: once per link, so that typing afterwards is not undone.
+def adopt(link: str, values: Mapping[str, Any]) -> bool:
+    """Give widgets (by key) the values that a link carries: once per link, so that typing afterwards is not undone; whether it was this time.
 
     Streamlit forgets a widget while another page is shown: what was forgotten gets the link's value again.
 
@@ -21,3 +21,21 @@ def adopt(link: str, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if value is not None and (fresh or key not in st.session_state):
             st.session_state[key] = value
+    return fresh
+
+
+def remember(key: str, value: Any) -> None:
+    """Keep a value for as long as the page is open in this browser."""
+    st.session_state[key] = value
+
+
+def recall(key: str) -> Any:
+    """What was kept under this key, or None."""
+    return st.session_state.get(key)
+
+
+def has_changed(key: str, value: Any) -> bool:
+    """Whether ``value`` differs from the one given under this key the last time; the first time it does not."""
+    before = st.session_state.get(key, value)
+    st.session_state[key] = value
+    return before != value

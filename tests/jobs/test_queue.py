@@ -61,3 +61,15 @@ def test_a_batch_goes_in_together_or_not_at_all(tmp_path):
         queue.submit_batch("count", [{}] * 5)
     assert len(queue.list_jobs()) == 16 and queue.list_batch("") == []
     assert [queue.take().request.get("n") for _ in range(3)] == [None, 0, 1]
+
+
+def test_what_works_on_the_crystals_of_a_run_is_found_by_it_and_goes_with_it(tmp_path):
+    queue = JobQueue(tmp_path)
+    run = queue.submit("count", {})
+    first, second = (queue.submit("count", {"k": k}, parent=run) for k in range(2))
+    assert [job.id for job in queue.list_children(run)] == [first, second] and queue.get(first).parent == run
+    assert queue.list_children("") == [] and queue.list_children(first) == []
+    for job in (run, first, second):
+        queue.cancel(job)
+    queue.delete(run)
+    assert queue.get(first) is None and queue.list_jobs() == []

@@ -26,7 +26,7 @@ def page(name):
     return app.switch_page(f"pages/{name}.py").run()
 
 
-@pytest.mark.parametrize("name", ["home", "predict_structure", "viewer", "history", "models"])
+@pytest.mark.parametrize("name", ["home", "generate", "predict_structure", "viewer", "history", "models"])
 def test_page_runs(name):
     at = page(name)
     assert not at.exception and not at.error
@@ -60,7 +60,7 @@ def test_a_run_of_the_history_fills_the_form_it_came_from():
     job = JobQueue().submit("predict-structure", to_json(request))
     JobQueue().cancel(job)
     at = page("history")
-    assert "MgO" in at.dataframe[0].value["formula"].tolist() and not at.exception
+    assert "MgO" in at.dataframe[0].value["request"].tolist() and not at.exception
     at.query_params["fork"] = job
     at.switch_page("pages/predict_structure.py").run()
     assert (at.text_input(key="formula").value, at.selectbox(key="model").value, at.selectbox(key="sampler").value) == (
@@ -89,9 +89,9 @@ def test_the_history_finds_runs_by_formula_and_star():
     queue.mark(jobs[0], starred=True, note="keep")
     at = page("history")
     at.text_input(key="filter").set_value("mg").run()
-    assert sorted(at.dataframe[0].value["formula"]) == ["Mg2SiO4", "MgO"]
+    assert sorted(at.dataframe[0].value["request"]) == ["Mg2SiO4", "MgO"]
     at.toggle(key="starred").set_value(True).run()
-    assert at.dataframe[0].value[["formula", "note", "★"]].values.tolist() == [["MgO", "keep", "★"]]
+    assert at.dataframe[0].value[["request", "note", "★"]].values.tolist() == [["MgO", "keep", "★"]]
     at.text_input(key="filter").set_value("Na").run()
     assert "No run fits" in at.info[0].value and not at.exception
 

@@ -57,3 +57,13 @@ def test_a_request_from_json_is_checked(tiny_de_novo):
         next(generate.run({"model": tiny_de_novo(), "n_atoms": [1, 2, 3]}))
     with pytest.raises(RequestError, match="Elements are symbols"):
         next(generate.run({"elements": [8]}))
+
+
+def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, monkeypatch):
+    monkeypatch.setitem(generate.BATCH, "cpu", 3)
+    monkeypatch.setattr(generate, "WATCHED", 2)
+    updates = list(generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2)))
+    assert {len(u.snapshot.get("cells", [u.snapshot])) for u in updates if u.snapshot} == {2, 1}  # the second batch shows one
+    paths = [u.trajectory for u in updates if u.trajectory]
+    assert [path["label"] for path in paths] == ["crystal 1", "crystal 2"] and all(len(path["frames"]) > 1 for path in paths)
+    assert paths[1]["frames"][-1] == next(u.snapshot["cells"][1] for u in reversed(updates) if u.snapshot and "cells" in u.snapshot)

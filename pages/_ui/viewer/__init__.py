@@ -47,16 +47,17 @@ def crystal_viewer(
     return getattr(result, "picked", None)
 
 
-def crystal_gallery(items: list[dict[str, Any]], *, key: str) -> int:
-    """Cards with a picture each; returns the index of the chosen one, the first at the beginning.
+def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0) -> int:
+    """Cards with a picture each; returns the index of the chosen one, at the beginning ``first``.
 
     Args:
-        items: at most 24 of {scene, title, caption} and, where a third line is wanted, mark.
+        items: at most 24 of {scene, title, caption} and, where wanted, badges ([tone, word] with the tones good, bad and
+            open) and mark, a last line.
     """
-    chosen = st.session_state.get(key, {}).get("selected") or 0
-    chosen = chosen if chosen < len(items) else 0
-    result = _gallery(key=key, data={"items": items[:MAX_CARDS], "selected": chosen}, default={"selected": 0}, on_selected_change=lambda: None)
-    picked = getattr(result, "selected", 0) or 0
+    chosen = st.session_state.get(key, {}).get("selected")
+    chosen = chosen if chosen is not None and chosen < len(items) else first
+    result = _gallery(key=key, data={"items": items[:MAX_CARDS], "selected": chosen}, default={"selected": first}, on_selected_change=lambda: None)
+    picked = getattr(result, "selected", first) or 0
     return picked if picked < len(items) else 0
 
 

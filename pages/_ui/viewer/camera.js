@@ -34,6 +34,7 @@ function extent(scene, block, options) {
   const balls = block.atoms.filter((atom) => !options.hidden.has(atom.e)).map((atom) => [...atom.p, radius(atom, options.style)]);
   const [na, nb, nc] = options.repeat;
   for (const a of [0, na]) for (const b of [0, nb]) for (const c of [0, nc]) balls.push([...at(scene.lattice, [a, b, c]), 0.05]);
+  if (scene.pale) CORNERS.forEach((f) => balls.push([...at(scene.pale.lattice, f), 0.05]));
   if (options.axes) scene.lattice.forEach((v, k) => balls.push([...v.map((x) => x * (options.repeat[k] + 1.55 / (Math.hypot(...v) || 1))), LETTER]));
   return balls;
 }

@@ -2,6 +2,8 @@
 const SCRIPT = "app/static/3Dmol-2.5.5-min.js";
 const FACE = 1e-3;
 const MAX_DRAWN = 6000;
+const CORNERS = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => [k & 1, (k >> 1) & 1, (k >> 2) & 1]);
+const EDGES = CORNERS.flatMap((p, i) => CORNERS.slice(i + 1).map((q) => [p, q])).filter(([p, q]) => p.reduce((sum, x, k) => sum + Math.abs(x - q[k]), 0) === 1);
 const AXIS_COLOURS = ["#e5484d", "#2e9e5b", "#3b82f6"];
 
 function library() {
@@ -128,6 +130,17 @@ function addBody(gl, body, color) {
 const RADIUS = { ball: 1, stick: 0, space: 2.6, poly: 0.7 }; // of a sphere, over the atom's own; sticks have a fixed one
 const radius = (atom, style) => (RADIUS[style] ? atom.r * RADIUS[style] : 0.17);
 
+// another crystal over this one: each of its atoms beside its partner, with a line to it where the two are apart
+function drawPale(gl, pale, block, options, colours) {
+  for (const [i, j] of EDGES) gl.addCylinder({ start: point(at(pale.lattice, i)), end: point(at(pale.lattice, j)), radius: 0.02, color: "#8b8f98", dashed: true, dashLength: 0.25, gapLength: 0.2 });
+  block.atoms.forEach((atom) => {
+    const site = pale.sites[atom.site], place = at(pale.lattice, site.f.map((x, k) => x + atom.n[k]));
+    if (options.hidden.has(atom.e)) return;
+    gl.addSphere({ center: point(place), radius: 0.97 * radius({ r: site.r }, options.style), color: colours[site.e], opacity: 0.4 });
+    if (Math.hypot(...place.map((x, k) => x - atom.p[k])) > 0.05) gl.addCylinder({ start: point(place), end: point(atom.p), radius: 0.04, color: options.ink, fromCap: 1, toCap: 1 });
+  });
+}
+
 // options: style, palette, polyhedra, axes, labels, hidden (Set of elements), ink, scale (of the lettering), onAtom (click)
 function drawScene(gl, scene, block, options) {
   const colours = scene.palettes[options.palette] || scene.palettes.VESTA;
@@ -158,6 +171,7 @@ function drawScene(gl, scene, block, options) {
     }
   }
   if (options.polyhedra) block.polyhedra.forEach((body) => { if (!options.hidden.has(body.e)) addBody(gl, body, colours[body.e]); });
+  if (scene.pale) drawPale(gl, scene.pale, block, options, colours);
   if (options.axes) {
     scene.lattice.forEach((v, k) => {
       const length = Math.hypot(...v) || 1, reach = (extra) => v.map((x) => x * (repeat[k] + extra / length));

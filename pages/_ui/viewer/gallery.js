@@ -1,4 +1,5 @@
 // Cards with pictures: one viewer aside draws each crystal once, the cards hold plain images.
+const TONES = { good: "✓", bad: "✗", open: "·" }; // a sign and a word, never the colour alone
 const CARD = { width: 240, height: 180, smooth: true };
 
 function card(root, item, k, choose) {
@@ -8,6 +9,10 @@ function card(root, item, k, choose) {
   const blank = element("div", "blank", node);
   element("span", "title", node, item.title);
   element("span", "caption", node, item.caption);
+  if (item.badges) {
+    const row = element("span", "badges", node);
+    for (const [tone, text] of item.badges) element("span", `badge ${tone}`, row, `${TONES[tone]} ${text}`);
+  }
   if (item.mark) element("span", "mark", node, item.mark);
   return { node, blank };
 }

@@ -1,0 +1,39 @@
+"""Relaxing the crystals of a run: the buttons that ask for it, and the relaxation that is going on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from crystal_core.relax.potential import is_installed
+from crystal_core.requests import RelaxationRequest, to_json
+from crystal_core.scene import frame_scene
+from pages._ui.progress import job_panel
+from pages._ui.viewer import crystal_viewer
+
+KEPT = ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")
+
+
+def show_relaxing(job: Job) -> bool:
+    """The latest relaxation of the run's crystals, while it is going on or if it ended early; whether one is going on."""
+    children = JobQueue().list_children(job.id)
+    if not children:
+        return False
+    job_panel(children[-1].id, lambda snapshot: crystal_viewer(frame_scene(snapshot), key="relaxing", height=260, live=True))
+    return children[-1].live
+
+
+def offer_relaxing(job: Job, records: Sequence[dict[str, Any]], label: str, *, key: str, busy: bool) -> None:
+    """A button that puts the relaxation of ``records`` into the queue; nothing where there is no potential or nothing to do."""
+    if not records or not is_installed():
+        return
+    words = "A relaxation of this run is going on." if busy else "Moves atoms and cell to rest with CHGNet, and estimates the energy above the hull."
+    if st.button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
+        crystals = tuple({name: record[name] for name in KEPT} for record in records)
+        JobQueue().submit("relax", to_json(RelaxationRequest(crystals=crystals)), parent=job.id)
+        ensure_worker()
+        st.rerun()

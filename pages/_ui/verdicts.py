@@ -1,0 +1,116 @@
+"""What is to be said of a generated crystal, each verdict with its reason. Pure: no drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pages._ui.typeset import formula_text
+
+Tone = Literal["good", "bad", "open"]
+NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One verdict.
+
+    Attributes:
+        tone: good, bad, or open where nothing is decided. word: two or three words for a badge. reason: one sentence.
+    """
+
+    tone: Tone
+    word: str
+    reason: str
+
+
+def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdict]:
+    """Valid, charge-balanced, plausible, distinct, new, stable: in this order.
+
+    Args:
+        record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it was relaxed.
+        twins: numbers of the other crystals of its run that are the same structure.
+    """
+    return [_sound(record), _charge(record), _distances(record), _distinct(twins), _new(record), stability(record)]
+
+
+def is_valid(record: Mapping[str, Any]) -> bool:
+    """By the published checks: distances and volume, and charge neutrality."""
+    return bool(record["validity"]["structure"] and record["validity"]["composition"])
+
+
+def stability(record: Mapping[str, Any]) -> Verdict:
+    """Where the energy lies against the known compounds; open before it is known."""
+    energies, told = record.get("energies"), record.get("relaxation", {})
+    if not energies:
+        if "error" in told:
+            return Verdict(tone="bad", word="cannot be relaxed", reason=told["error"])
+        return Verdict(
+            tone="open", word="stability unknown", reason="It was not relaxed yet; relaxing gives an estimate of its energy above the hull."
+        )
+    above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"] or 0.0
+    if above is None:
+        return Verdict(tone="open", word="stability unknown", reason=energies["note"])
+    products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
+    told_error = f" ± {error:.2f}" if error else ""
+    place = f"{above:+.3f}{told_error} eV/atom against {products} (ML estimate)"
+    if above <= error:
+        return Verdict(tone="good", word="may be stable", reason=f"{place}: on the hull of known compounds, within the error of the estimate.")
+    if above <= NEAR_HULL + error:
+        return Verdict(tone="open", word="near the hull", reason=f"{place}: compounds this far above the hull are sometimes made.")
+    return Verdict(tone="bad", word="likely unstable", reason=f"{place}: it would rather fall apart into these.")
+
+
+def _sound(record: Mapping[str, Any]) -> Verdict:
+    if record["validity"]["structure"]:
+        return Verdict(tone="good", word="sound cell", reason="No two atoms are closer than 0.5 Å, and the cell has a volume.")
+    return Verdict(tone="bad", word="unsound cell", reason=_reasons(record)[0])
+
+
+def _charge(record: Mapping[str, Any]) -> Verdict:
+    if record["validity"]["composition"]:
+        return Verdict(tone="good", word="charge-balanced", reason="Known oxidation states add up to zero, or it is an element or an alloy.")
+    return Verdict(tone="bad", word="not charge-balanced", reason=_reasons(record)[-1])
+
+
+def _distances(record: Mapping[str, Any]) -> Verdict:
+    if record["validity"]["plausible"]:
+        return Verdict(tone="good", word="plausible distances", reason="No distance is below 0.7 × the sum of the covalent radii.")
+    return Verdict(tone="bad", word="implausible distances", reason=_reasons(record)[0])
+
+
+def _distinct(twins: Sequence[int]) -> Verdict:
+    if not twins:
+        return Verdict(tone="good", word="distinct", reason="No other crystal of this run is the same structure.")
+    names = ", ".join(map(str, twins))
+    return Verdict(
+        tone="open", word=f"made {len(twins) + 1} times", reason=f"The same structure as crystal{'s' if len(twins) > 1 else ''} {names} of this run."
+    )
+
+
+def _new(record: Mapping[str, Any]) -> Verdict:
+    novelty = record.get("novelty")
+    if not novelty:
+        return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
+    nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
+    if not novelty["known"]:
+        told = f"the nearest is {nearest}" if nearest else "nothing of a comparable composition is known"
+        tone: Tone = "good" if is_valid(record) else "open"  # nothing is easier than a new crystal that is none
+        return Verdict(tone=tone, word="new", reason=f"It matches no crystal of the reference set ({among}); {told}.")
+    rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
+    trained = " The model was trained on it." if novelty.get("training") else ""
+    return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
+
+
+def _nearest_words(novelty: Mapping[str, Any]) -> str:
+    """Id, formula and space group of the nearest known crystal; empty where there is none."""
+    if not novelty.get("nearest_id"):
+        return ""
+    words = [formula_text(novelty["nearest_formula"])] if novelty.get("nearest_formula") else []
+    words += [f"space group {novelty['nearest_space_group']}"] if novelty.get("nearest_space_group") else []
+    return str(novelty["nearest_id"]) + (f" ({', '.join(words)})" if words else "")
+
+
+def _reasons(record: Mapping[str, Any]) -> Sequence[str]:
+    return record["validity"]["reasons"] or ["The check gave no reason."]

@@ -1,0 +1,221 @@
+"""New crystals out of noise: ask, watch them form, see which are valid, distinct, new and likely stable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.errors import CrystalCoreError
+from crystal_core.jobs.estimate import estimate_seconds
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import cell_json, crystals_of, structure_from_record
+from crystal_core.registry.card import ModelCard
+from crystal_core.registry.store import list_cards
+from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
+from crystal_core.scene import frame_scene
+from crystal_core.scene_style import symbol_of
+from crystal_core.uploads import parse_uploads
+from pages._ui.elements import ask_elements
+from pages._ui.errors import guard
+from pages._ui.generated import show_generated
+from pages._ui.plain import plain
+from pages._ui.progress import job_panel
+from pages._ui.runs import GENERATE
+from pages._ui.samplers import SAMPLERS, seed_of
+from pages._ui.session import adopt, recall, remember
+from pages._ui.typeset import formula_text
+from pages._ui.viewer import crystal_viewer
+
+USUAL, FIXED, RANGE = "As in training", "Number", "Range"
+MOST = 50
+
+
+def models() -> dict[str, ModelCard]:
+    """The installed models that invent crystals, the most general first."""
+    cards = [card for card in list_cards("generator") if card.task == "de novo generation"]
+    return {card.name: card for card in sorted(cards, key=lambda card: -len(card.elements))}
+
+
+@st.fragment
+def ask(cards: dict[str, ModelCard]) -> None:
+    """The form; what is typed reruns only this part, and the button puts the request into the queue."""
+    card = cards[st.selectbox("Model", list(cards), key="make-model")]
+    if words := " ".join(filter(None, (card.good_for, card.limits))):
+        st.caption(plain(words))
+    n = st.number_input("Crystals", 1, MOST, key="make-n")
+    counts = _ask_counts(card)
+    elements = ask_elements(card)
+    with st.expander("Advanced"):
+        sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler")
+        steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="make-steps")
+        seed = st.text_input("Seed (blank = drawn and shown)", key="make-seed")
+        fix = _ask_fix()
+    try:
+        request = None if elements is None or fix is None else CrystalGenerationRequest(
+            n=int(n), model=card.name, n_atoms=counts, elements=elements[0], exclude_elements=elements[1], sampler=sampler,  # type: ignore[arg-type]
+            steps=int(steps) or None, seed=seed_of(seed), **fix,
+        )  # fmt: skip
+    except CrystalCoreError as error:
+        st.error(plain(error))
+        request = None
+    pressed = st.button("Generate", type="primary", width="stretch", disabled=request is None, shortcut="Ctrl+Enter", key="generate")
+    if request is None:
+        return
+    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40))
+    st.caption(f"About {max(1, seconds):.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
+    if pressed:
+        ensure_worker()
+        st.query_params["job"] = JobQueue().submit("generate", to_json(request))
+        st.rerun()
+
+
+def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
+    """Atoms per cell; None as often as in training."""
+    trained = sorted(int(count) for count in card.sampling.get("atom_count_frequencies", {}))
+    if len(trained) == 1:
+        st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
+        return None
+    most = trained[-1] if trained else MAX_ATOMS
+    how = st.segmented_control("Atoms per cell", [USUAL, FIXED, RANGE] if trained else [FIXED, RANGE], key="counts", required=True)
+    counts = None
+    if how == FIXED:
+        count = int(st.number_input("Number of atoms", 1, MAX_ATOMS, key="atoms"))
+        counts = (count, count)
+    elif how == RANGE:
+        counts = st.slider("From … to", 1, MAX_ATOMS if not trained else most, key="atoms-range")
+    if counts and counts[1] > most:
+        st.warning(f"The model was trained on cells of up to {most} atoms; larger ones are a guess.")
+    return counts
+
+
+def _ask_fix() -> dict[str, Any] | None:
+    """A structure to complete: the fields of the request that say what of it stays; empty without one, None where it is unreadable."""
+    st.markdown("**Complete a structure**")
+    upload = st.file_uploader(
+        "Structure to complete (optional)", key="fix", help="CIF, POSCAR, extended XYZ or JSON. What you keep stays; the rest is sampled."
+    )
+    given = recall("given")
+    if upload is not None:
+        (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
+        if first.structure is None:
+            st.error(plain(first.error or "The file holds no structure."))
+            return None
+        given = cell_json(first.structure)
+    if given is None:
+        return {}
+    structure = structure_from_record(given)
+    names = [
+        f"{k}: {symbol_of(z)} ({', '.join(f'{x:.2f}' for x in f)})"
+        for k, (z, f) in enumerate(zip(given["atomic_numbers"], given["frac_coords"], strict=True), 1)
+    ]
+    st.caption(
+        plain(
+            f"{formula_text(structure.composition.reduced_formula)}, {len(structure)} atoms. Crystals get as many, unless a number is chosen above."
+        )
+    )
+    sites = st.multiselect("Sites that stay", range(len(names)), format_func=names.__getitem__, key="fix-sites", placeholder="none")
+    elements = st.toggle("All its elements stay", key="fix-elements")
+    lattice = st.toggle("Its cell stays", key="fix-lattice")
+    if upload is None and st.button("Complete nothing", key="forget"):
+        remember("given", None)
+        st.rerun(scope="fragment")
+    return {"fix": given, "fix_sites": tuple(sites), "fix_elements": elements, "fix_lattice": lattice}
+
+
+def adopt_link(cards: dict[str, ModelCard]) -> None:
+    """Fill the form from the link: what the first run is asked for, a run that is to be changed, or a crystal to complete."""
+    link = {name: st.query_params.get(name, "") for name in ("n", "elements", "exclude", "atoms", "fork", "crystal")}
+    job = JobQueue().get(link["fork"])
+    asked = job.request if job and job.kind == "generate" else {}
+    basis = next((r for r in crystals_of((job and job.result) or {}) if r["id"] == link["crystal"]), None)
+    low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
+    counts = FIXED if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high) else RANGE if asked.get("n_atoms") else USUAL
+    values: dict[str, Any] = {
+        "make-model": asked.get("model") if asked.get("model") in cards else next(iter(cards)), "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
+        "elements": "-".join(asked.get("elements", ())) or link["elements"], "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
+        "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
+        "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0, "make-seed": "",
+        "fix-sites": [] if basis else list(asked.get("fix_sites", ())), "fix-elements": asked.get("fix_elements", False) and not basis,
+        "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
+    }  # fmt: skip
+    given = {name: basis[name] for name in ("lattice", "atomic_numbers", "frac_coords")} if basis else asked.get("fix")
+    if adopt("generate|" + "|".join(link.values()), values):
+        remember("given", given)
+
+
+def _whole(text: str) -> int | None:
+    return min(MAX_ATOMS, max(1, int(text))) if text.isascii() and text.isdigit() else None
+
+
+def draw_snapshot(snapshot: dict[str, Any]) -> None:
+    """The cells as they stand now: one of them, of the reader's choice."""
+    cells = snapshot.get("cells") or [snapshot]
+    chosen = 0
+    if len(cells) > 1:
+        chosen = st.segmented_control("Crystal", range(len(cells)), format_func=lambda k: str(k + 1), default=0, required=True, key="watched")
+    crystal_viewer(frame_scene(cells[min(chosen, len(cells) - 1)]), key="live", height=380, live=True)
+
+
+def welcome(cards: dict[str, ModelCard]) -> None:
+    """What stands here before the first run."""
+    st.info("Press **Generate** for eight new crystals. They form here while the model works, each with a verdict and its reason.")
+    card = next(iter(cards.values()))
+    counts = card.sampling.get("atom_count_frequencies", {})
+    prompts = [("Eight of any kind", {"n": "8"})]
+    prompts += [(f"From {'-'.join(some)}", {"elements": "-".join(some)}) for some in (("Li", "Fe", "O"), ("Sr", "Ti", "O")) if _knows(card, some)]
+    prompts += [("With 8 atoms", {"atoms": "8"})] if "8" in counts else [("Without lead and mercury", {"exclude": "Pb, Hg"})]
+    with st.container(horizontal=True):
+        for label, query in prompts:
+            st.page_link(GENERATE, label=label, query_params=query, icon=":material/grain:")
+    st.caption(
+        "Fully ordered cells at rest. The model knows nothing of temperature, pressure or how to make a compound: a valid crystal need not be a "
+        "stable one, so relax what looks promising, and compute what you rely on."
+    )
+
+
+def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
+    from crystal_core.formula import atomic_number_of
+
+    return {atomic_number_of(symbol) for symbol in symbols} <= set(card.elements)
+
+
+def no_model() -> None:
+    """What to do where no model is installed."""
+    st.warning(
+        "No model that invents crystals is installed. Put the folder of a checkpoint (its card.toml and its weights) into checkpoints/ beside this "
+        "program, or train one: the README says how. Then this page offers it."
+    )
+
+
+def show_job(job_id: str) -> None:
+    """A run: while it is going on, and what it made."""
+    job = JobQueue().get(job_id)
+    if job is None or job.kind != "generate":
+        st.warning("This run was deleted or belongs to another computer.")
+        return
+    job = job_panel(job_id, draw_snapshot) or job
+    if job.result:
+        show_generated(job)
+
+
+def main() -> None:
+    st.title("Generate")
+    cards = models()
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        if cards:
+            adopt_link(cards)
+            ask(cards)
+        else:
+            no_model()
+    with right:
+        if "job" in st.query_params:
+            show_job(st.query_params["job"])
+        elif cards:
+            welcome(cards)
+
+
+with guard():
+    main()

@@ -1,0 +1,96 @@
+"""What a chemist does on the Generate page, in a real browser, with the shipped de novo checkpoint."""
+
+import re
+import zipfile
+
+import pytest
+
+from crystal_core.registry.store import list_cards
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+MODEL = "kldm-dng-perov5"
+pytestmark = [
+    pytest.mark.browser, pytest.mark.weights,
+    pytest.mark.skipif(all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"),
+]  # fmt: skip
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def clean(page):
+    assert page.outside == []
+    assert page.faults == []
+
+
+def press(page):
+    page.get_by_role("button", name=re.compile("^Generate")).click()
+    page.wait_for_url("**job=*")
+
+
+def test_the_periodic_table_fills_the_fields_and_refuses_what_the_model_does_not_know(open_page):
+    page = open_page("/generate")
+    page.get_by_role("button", name="Periodic table").click()
+    table = page.locator(".pt")
+    for symbol in ("Sr", "Ti", "O", "Pb", "Pb"):
+        table.get_by_role("button", name=re.compile(f"^{ {'Sr': 'Strontium', 'Ti': 'Titanium', 'O': 'Oxygen', 'Pb': 'Lead'}[symbol] }")).click()
+        page.wait_for_timeout(700)
+    assert table.get_by_role("button", name="Uranium: the model was not trained on it").is_disabled()
+    page.keyboard.press("Escape")
+    field = page.get_by_role("textbox", name="Only these elements")
+    expect(field).to_have_value("O-Ti-Sr", timeout=20_000)
+    expect(page.get_by_role("textbox", name="Without")).to_have_value("Pb")
+    field.fill("Sr-U")
+    field.press("Enter")
+    page.get_by_text("was not trained on U").wait_for()
+    expect(page.get_by_role("button", name=re.compile("^Generate"))).to_be_disabled()
+    clean(page)
+
+
+@pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
+def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, tmp_path):
+    page = open_page("/generate?n=3", **look)
+    press(page)
+    page.reload()  # the run is in the queue, not in the page
+    page.locator(".xg[data-pictures]").wait_for()
+    cards = page.locator(".xg button")
+    assert 1 <= cards.count() <= 3 and all("valid" in text for text in cards.all_inner_texts())
+    page.get_by_text("charge-balanced").first.wait_for()
+    page.get_by_text("stability unknown").wait_for()
+    page.locator(".xv[data-rendered]").first.wait_for()
+    cards.last.click()
+    formula = cards.last.locator(".title").inner_text().split("  ")[0]
+    page.get_by_role("heading", name=formula).wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download all").click()
+    download.value.save_as(tmp_path / "all.zip")
+    names = zipfile.ZipFile(tmp_path / "all.zip").namelist()
+    assert {"run.extxyz", "run.json", "trajectory-1.extxyz"} <= set(names) and sum(name.endswith(".cif") for name in names) == 3
+    clean(page)
+
+
+def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
+    page = open_page("/generate?n=40")
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Steps (0 = the sampler's default)").fill("800")
+    page.get_by_label("Steps (0 = the sampler's default)").press("Enter")
+    press(page)
+    page.locator(".xv[data-rendered]").wait_for()
+    page.get_by_role("radio", name="3", exact=True).or_(page.get_by_role("button", name="3", exact=True)).first.click()  # another forming cell
+    page.locator(".xg[data-pictures]").wait_for()  # the first sixteen, while the others form
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Stopped by you").wait_for()
+    page.get_by_text(re.compile(r"^(16|32) crystals")).wait_for()
+    clean(page)
+
+
+def test_a_crystal_is_relaxed_and_laid_over_what_it_was(open_page):
+    page = open_page("/generate?n=2&elements=Sr-Ti-O")
+    press(page)
+    page.get_by_role("button", name="Relax this crystal").click()
+    page.get_by_text("Relaxed over generated").or_(page.get_by_text("cannot be relaxed")).first.wait_for(timeout=400_000)
+    if page.get_by_text("Relaxed over generated").count():
+        page.get_by_text("Above the hull (eV/atom, ML estimate)").wait_for()
+        page.get_by_text("Relaxed over generated").click()
+        page.get_by_text("Pale, with the dashed cell").wait_for()
+        page.locator(".xv[data-rendered]").first.wait_for()
+    clean(page)

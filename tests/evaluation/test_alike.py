@@ -1,0 +1,41 @@
+"""One crystal laid over another: same order of sites, own lattice constants."""
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.evaluation.alike import superposed
+from crystal_core.scene import overlay_scene
+
+PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+
+
+def turned(structure):
+    shuffled = Structure.from_sites([structure[i] for i in (3, 1, 4, 0, 2)])
+    shuffled.translate_sites(range(5), [0.3, 0.2, 0.7])
+    c, s = np.cos(0.7), np.sin(0.7)
+    return Structure(Lattice(shuffled.lattice.matrix @ [[c, s, 0], [-s, c, 0], [0, 0, 1]] * 1.03), shuffled.species, shuffled.frac_coords)
+
+
+@pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 1, 1)])
+def test_a_crystal_lies_on_its_twin_whatever_its_origin_order_and_direction(repeat):
+    cell = PEROVSKITE.copy()
+    cell.make_supercell(repeat)
+    found = superposed(cell, turned(PEROVSKITE))
+    assert [s.symbol for s in found.species] == [s.symbol for s in cell.species]
+    assert found.lattice.abc == pytest.approx([1.03 * length for length in cell.lattice.abc])
+    assert np.allclose(found.lattice.matrix, 1.03 * cell.lattice.matrix, atol=1e-6)
+    scene = overlay_scene(cell, found)
+    partners = np.array([site["f"] for site in scene["sites"]])
+    assert np.abs(np.array([site["f"] for site in scene["pale"]["sites"]]) - partners).max() < 1e-4
+
+
+def test_another_crystal_lies_on_none():
+    assert superposed(PEROVSKITE, Structure(Lattice.cubic(2.9), ["Fe"], [[0, 0, 0]])) is None
+
+
+def test_a_site_across_the_border_is_drawn_beside_its_partner():
+    before = PEROVSKITE.copy()
+    before.translate_sites([0], [-0.02, 0, 0])
+    pale = overlay_scene(PEROVSKITE, before)["pale"]["sites"][0]["f"]
+    assert pale[0] == pytest.approx(-0.016, abs=1e-4)  # 0.02 less the drift of all five

@@ -1,0 +1,203 @@
+"""The Generate page: a form that explains itself, verdicts with reasons, relaxing, and runs found again."""
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.records import cell_json, crystal_record
+from crystal_core.relax.potential import is_installed
+from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, to_json
+from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
+from pages._ui.verdicts import stability
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("pages._ui.relaxing.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # AppTest takes every run for a server's first, and a rerun forgets the click
+
+
+def page(**query):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.switch_page("pages/generate.py").run()
+
+
+def words(elements):
+    return " ".join(element.value.replace("\\", "") for element in elements)
+
+
+def test_without_a_model_the_page_says_how_to_get_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
+    at = page()
+    assert "checkpoints/" in at.warning[0].value and not at.error and not at.exception
+
+
+def test_elements_are_refused_at_their_field(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    assert not at.exception and not at.error
+    for text, part in (("Li-Xx", "Did you mean"), ("Li-Au", "not trained on Au"), ("LiFePO4", "only elements"), ("Li", "")):
+        at.text_input(key="elements").set_value(text).run()
+        assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
+    at.text_input(key="exclude").set_value("Li").run()
+    assert "leave none" in words(at.error) and not at.exception
+    assert not JobQueue().list_jobs()
+
+
+def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo):
+    name = tiny_de_novo()
+    at = page(n="3", elements="Li-Fe-O", atoms="8")
+    assert at.number_input(key="make-n").value == 3 and at.number_input(key="atoms").value == 8
+    assert "up to 5 atoms" in words(at.warning)
+    at.text_input(key="make-seed").set_value("7").run()
+    at.button(key="generate").click().run()
+    (job,) = JobQueue().list_jobs()
+    asked = to_json(CrystalGenerationRequest(n=3, model=name, n_atoms=(8, 8), elements=("Li", "Fe", "O"), seed=7))
+    assert job.kind == "generate" and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
+    assert job.id in at.query_params["job"] and not at.exception and not at.error
+
+
+def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    at.text_input(key="make-seed").set_value("blue").run()
+    assert "whole number" in words(at.error) and not at.exception
+
+
+ROCK_SALT = Structure(Lattice.from_parameters(4.0, 4.0, 4.0, 60, 60, 60), ["Na", "Cl"], [[0.02, 0, 0], [0.5, 0.5, 0.5]])
+UNBALANCED = Structure(Lattice.cubic(4.5), ["Na", "Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5]])
+SHORT = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.1, 0, 0]])
+
+
+def finished_run(**changes):
+    """A run with two crystals alike, one that is not charge-balanced and one whose atoms overlap, as the store holds it."""
+    made = [ROCK_SALT, UNBALANCED, ROCK_SALT, SHORT]
+    records = [
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={"model": "kldm", "seed": 3}, group=group) | changes
+        for k, (s, group) in enumerate(zip(made, [0, 1, 0, 2], strict=True), start=1)
+    ]  # fmt: skip
+    summary = {"n": 5, "valid": 2, "unique": 3, "novel": None}
+    result = {"crystals": records, "n_failed": 1, "settings": {"seed": 3}, "seconds": 9.0, "network_calls": 20, "summary": summary}
+    queue = JobQueue()
+    queue.submit("generate", to_json(CrystalGenerationRequest(n=5, model="kldm", elements=("Li", "O"), n_atoms=(2, 2))))
+    job = queue.take()
+    queue.update(job.id, state="done", result=result, finished=job.created + 9)
+    return job.id
+
+
+def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(tiny_de_novo):
+    tiny_de_novo()
+    at = page(job=finished_run())
+    assert not at.exception and not at.error
+    assert "5 crystals · 2 valid · 3 distinct · 1 no cell at all · 9 s · seed 3" in words(at.success)
+    assert "not compared with known crystals" in words(at.caption)
+    told = words(at.markdown)
+    for part in (
+        "✓ sound cell",
+        "✓ charge-balanced",
+        "✓ plausible distances",
+        "· made 2 times",
+        "as crystal 3",
+        "· stability unknown",
+        "· not compared",
+    ):
+        assert part in told, part
+    at.button_group(key="how").set_value("Table").run()
+    assert at.dataframe[0].value["no."].tolist() == [1, 2, 4]
+    at.button_group(key="only").set_value([]).run()
+    table = at.dataframe[0].value
+    assert table["no."].tolist() == [1, 3, 2, 4] and table["valid"].tolist() == ["yes", "yes", "no", "no"]
+    assert "not charge-balanced" in table["why"][2] and "below 0.5" in table["why"][3] and not at.exception
+
+
+def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    module = ModuleType("crystal_core.reference.known")
+    module.find_known = lambda structure: SimpleNamespace(structure=ROCK_SALT.copy().apply_strain(0.02))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    novelty = {"known": True, "nearest_id": "mp-22862", "rmsd": 0.0123, "nearest_formula": "NaCl", "nearest_space_group": 225, "training": True}
+    at = page(job=finished_run(novelty=novelty))
+    assert "✗ known" in words(at.markdown) and "mp-22862 (NaCl, space group 225), RMSD 0.012" in words(at.markdown)
+    assert "trained on it" in words(at.markdown) and "not compared" not in words(at.markdown) + words(at.caption)
+    at.button_group(key="way-kldm-1-2").set_value("Over the known crystal").run()
+    assert "the known one" in words(at.caption) and not at.exception and not at.error
+
+
+def test_verdicts_on_energies_are_no_bolder_than_their_error():
+    sound = {"validity": {"structure": True, "composition": True, "plausible": True, "reasons": []}}
+
+    def place(above):
+        energies = {"e_above_hull_ev": above, "e_above_hull_error_ev": 0.05, "decomposition": {"NaCl": 1.0}, "note": "No reference."}
+        return stability(sound | {"energies": energies})
+
+    assert [place(above).tone for above in (-0.2, 0.05, 0.06, 0.15, 0.16)] == ["good", "good", "open", "open", "bad"]
+    assert "± 0.05 eV/atom" in place(0.1).reason and "ML estimate" in place(0.1).reason and "stable" not in place(0.1).word
+    assert place(None).tone == "open" and place(None).reason == "No reference."
+    assert stability(sound | {"relaxation": {"error": "Too dense."}}).reason == "Too dense."
+
+
+@pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
+def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo):
+    tiny_de_novo()
+    run = finished_run()
+    at = page(job=run)
+    at.button(key="relax-all").click().run()
+    queue = JobQueue()
+    (child,) = queue.list_children(run)
+    assert child.kind == "relax" and [c["id"] for c in child.request["crystals"]] == ["kldm-1"]  # its twin is the same, the others are not valid
+    assert at.button(key="relax-all").disabled and not at.exception
+    run_job(queue, queue.take(), RUNNERS)
+    at.run()
+    assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {metric.label for metric in at.metric}
+    assert "may be stable" in words(at.markdown) and "hypothetical crystals" in words(at.caption)
+    at.button_group(key="way-kldm-1-3").set_value("Relaxed over generated").run()
+    assert "as generated" in words(at.caption) and not at.exception and not at.error
+    job = queue.get(run)
+    assert "energies" in generated_of(job)[0] and generated_of(job)[0]["generated"]["lattice"] != generated_of(job)[0]["lattice"]
+    names = zipfile.ZipFile(io.BytesIO(zip_of(job))).namelist()
+    assert {"kldm-1.cif", "kldm-4.cif", "run.extxyz", "before-relaxing.extxyz", "run.json"} <= set(names)
+
+
+def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_de_novo):
+    tiny_de_novo()
+    run = finished_run()
+    queue = JobQueue()
+    child = queue.get(queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run))
+    job = queue.get(run)
+    assert title_of(job) == "5 new crystals of Li-O with 2 atoms" and title_of(child) == "relaxing 1 crystal"
+    assert link_of(job) == link_of(child) == ("pages/generate.py", {"job": run})
+    assert "crystal-core relax a.cif" in as_command(child) and "load_potential" in as_python(child)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.switch_page("pages/history.py").run()
+    assert at.dataframe[0].value["request"].tolist() == [title_of(child), title_of(job)] and not at.exception
+
+
+def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_novo):
+    tiny_de_novo()
+    run = finished_run()
+    at = page(fork=run, crystal="kldm-1")
+    assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
+    at.multiselect(key="fix-sites").set_value([1]).run()
+    at.button(key="generate").click().run()
+    request = JobQueue().list_jobs()[0].request
+    assert request["fix_sites"] == [1] and request["fix_lattice"] and request["fix"]["atomic_numbers"] == [11, 17]
+    for crystal, part in (("kldm-1", "Crystal of the run"), ("nothing", "")):
+        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+        at.query_params["job"], at.query_params["crystal"] = run, crystal
+        at.switch_page("pages/viewer.py").run()
+        assert not at.exception and bool(at.warning) != bool(part)
