@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both"]
-RankName = Literal["consensus", "energy"]
+RankName = Literal["consensus", "energy", "pattern"]
 PotentialName = Literal["chgnet"]
 Origin = Literal["noise", "prototype", "prototype refined"]
 
@@ -207,8 +207,10 @@ class StructurePredictionRequest:
         exact_cell: the formula is the exact cell content; ``z`` is then not allowed.
         n_samples: samples per number of formula units.
         start: from noise, from a known prototype at an intermediate time, or both.
-        rank: by consensus (how many candidates are alike) or by energy: of the relaxed cells with ``relax``, else of the
-            cells as sampled.
+        rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``, else of the
+            cells as sampled; or by likeness to ``pattern``.
+        pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how
+            alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`.
         relax: relax every candidate with ``potential``; the cell as sampled is kept beside it.
         relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
@@ -223,6 +225,7 @@ class StructurePredictionRequest:
     steps: int | None = None
     start: StartName = "both"
     rank: RankName = "consensus"
+    pattern: Mapping[str, Any] | None = None
     relax: bool = False
     potential: PotentialName = "chgnet"
     relax_seconds: int = 120
@@ -244,6 +247,10 @@ class StructurePredictionRequest:
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))
+        if self.pattern is None and self.rank == "pattern":
+            raise RequestError("To rank by a pattern, give the measured one.")
+        if self.pattern is not None and not (isinstance(self.pattern, Mapping) and {"two_theta", "intensity"} <= set(self.pattern)):
+            raise RequestError("A pattern needs two_theta (degrees) and intensity, a number each for every point.")
         check_choice("potential", self.potential, get_args(PotentialName))
         if not isinstance(self.relax, bool):
             raise RequestError(f"relax must be true or false, not {self.relax!r}.")

@@ -54,7 +54,8 @@ def as_command(job: Job) -> str:
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", "energy"] if asked.get("rank") == "energy" else []
+    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
+    parts += ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])] if asked.get("pattern") else []
     parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
     return shlex.join([*parts, "--out", "results"])
 
@@ -64,6 +65,7 @@ def as_python(job: Job) -> str:
     kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
     request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
     unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
+    measured = kept.pop("pattern", None)
     arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
     if job.kind == "generate":
         return (
@@ -72,9 +74,12 @@ def as_python(job: Job) -> str:
             f"*_, last = run(CrystalGenerationRequest({arguments}))\n"
             'crystals = last.result["crystals"]\n'
         )
+    if measured:  # thousands of numbers stay in their file
+        arguments += f", pattern=read_pattern(open('pattern.xy').read(), wavelength={measured['wavelength']!r}).to_json()"
     return (
         "from crystal_core import StructurePredictionRequest\n"
-        "from crystal_core.workflows.predict_structure import run\n\n"
+        + ("from crystal_core.evaluation.powder_pattern import read_pattern\n" if measured else "")
+        + "from crystal_core.workflows.predict_structure import run\n\n"
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
     )
