@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crystal_core.crystal import CrystalBatch
 
 T = TypeVar("T")
@@ -97,6 +100,21 @@ class KnownParts:
             raise RequestError(f"The known parts name {len(self.places)} places and {len(self.types)} types for {atoms} atoms.")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellSymmetry:
+    """Operations that a crystal shall have, in the basis of its primitive cell, and positions they leave unchanged.
+
+    Attributes:
+        rotations: (operations, 3, 3) whole numbers, x' = W x + w. permutations: (operations, atoms) where each atom goes.
+        frac_coords: (atoms, 3) symmetric positions. label: the known arrangement it was taken from.
+    """
+
+    rotations: NDArray[np.int64]
+    permutations: NDArray[np.int64]
+    frac_coords: NDArray[np.float64]
+    label: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeNovoRequest:
     """Cells to fill with a de novo model, which also chooses the elements.
@@ -105,12 +123,14 @@ class DeNovoRequest:
         n_atoms: atoms of each crystal.
         elements: proton numbers that may appear; None for all the model was trained on.
         known: what is given of the crystals; the rest is completed.
+        symmetry: per crystal, the operations it shall have; None for crystals free of any.
         sampler, steps, seed, frame_every: as in :class:`GenerationRequest`.
     """
 
     n_atoms: tuple[int, ...]
     elements: tuple[int, ...] | None = None
     known: KnownParts | None = None
+    symmetry: tuple[CellSymmetry, ...] | None = None
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int = 0
@@ -125,6 +145,10 @@ class DeNovoRequest:
             raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
         if self.known is not None and tuple(self.known.crystals.n_atoms.tolist()) != self.n_atoms:
             raise RequestError("The known parts belong to cells of other atom counts than those asked for.")
+        if self.symmetry is not None and self.known is not None:
+            raise RequestError("A crystal can keep given parts or a space group, not both.")
+        if self.symmetry is not None and tuple(len(cell.frac_coords) for cell in self.symmetry) != self.n_atoms:
+            raise RequestError("The operations belong to cells of other atom counts than those asked for.")
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_whole("steps", self.steps, 1, MAX_STEPS)
         check_whole("seed", self.seed, 0, MAX_PART_SEED)
@@ -139,6 +163,7 @@ class CrystalGenerationRequest:
         n: how many. model: a de novo checkpoint.
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        space_group: number or symbol of the group the crystals shall have (experimental), or None.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
@@ -150,6 +175,7 @@ class CrystalGenerationRequest:
     n_atoms: tuple[int, int] | None = None
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
+    space_group: str | None = None
     fix: Mapping[str, Any] | None = None
     fix_sites: tuple[int, ...] = ()
     fix_elements: bool = False
@@ -177,6 +203,10 @@ class CrystalGenerationRequest:
         for symbols in (self.elements, self.exclude_elements):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
+        if self.space_group is not None and not (isinstance(self.space_group, str) and self.space_group.strip()):
+            raise RequestError("A space group is a number from 1 to 230 or a symbol such as Fm-3m.")
+        if self.space_group is not None and self.fix is not None:
+            raise RequestError("A crystal can keep given parts or a space group, not both; leave one of the two out.")
         self._check_fix()
 
     def _check_fix(self) -> None:

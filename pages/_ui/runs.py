@@ -90,6 +90,7 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
     parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
     parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
     parts += ["--fix", "structure.cif"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]

@@ -13,6 +13,7 @@ from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import TAU, KineticLangevinSampler, Known, LatentState, SamplerSettings
 from crystal_core.generators.kldm.species import N_TYPES, allowed_types
+from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
@@ -152,7 +153,9 @@ class KldmDeNovoGenerator(_Kldm):
         settings = self.settings(request)
         n_atoms = torch.tensor(request.n_atoms, device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
-        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, allowed_types(elements, self.device), self._known(request))
+        symmetry = None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
+        allowed = allowed_types(elements, self.device)
+        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, allowed, self._known(request), symmetry)
 
         if sampler.species is not None:
             sampler.species.constrained = request.elements is not None
