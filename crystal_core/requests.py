@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.protocols import DifferentiablePredictor
 
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
@@ -31,6 +32,7 @@ MAX_STEPS = 5000
 MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
 MAX_RELAX_SECONDS = 3600
+MAX_GUIDANCE = 100.0
 MAX_SEED = 2**31 - 1
 MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
 
@@ -44,6 +46,17 @@ class SampleStatus(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guide:
+    """A wish that bends sampling: ``predictor`` says how well crystals fulfil it, ``strength`` how much that weighs (0: nothing)."""
+
+    predictor: DifferentiablePredictor
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
     """Cells to fill with a structure-prediction model.
 
@@ -54,6 +67,7 @@ class GenerationRequest:
         seed: seeds every random draw.
         frame_every: emit a snapshot every so many steps (the last step always is one).
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
+        guide: a wish for the crystals, or None.
     """
 
     compositions: tuple[tuple[int, ...], ...]
@@ -63,6 +77,7 @@ class GenerationRequest:
     frame_every: int = 10
     start: CrystalBatch | None = None
     start_time: float | None = None
+    guide: Guide | None = None
 
     def __post_init__(self) -> None:
         if not self.compositions or any(not c for c in self.compositions):
@@ -123,7 +138,7 @@ class DeNovoRequest:
         n_atoms: atoms of each crystal.
         elements: proton numbers that may appear; None for all the model was trained on.
         known: what is given of the crystals; the rest is completed.
-        symmetry: per crystal, the operations it shall have; None for crystals free of any.
+        symmetry: per crystal, the operations it shall have; None for crystals free of any. guide: a wish for the crystals, or None.
         sampler, steps, seed, frame_every: as in :class:`GenerationRequest`.
     """
 
@@ -131,6 +146,7 @@ class DeNovoRequest:
     elements: tuple[int, ...] | None = None
     known: KnownParts | None = None
     symmetry: tuple[CellSymmetry, ...] | None = None
+    guide: Guide | None = None
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int = 0
@@ -164,6 +180,7 @@ class CrystalGenerationRequest:
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
         space_group: number or symbol of the group the crystals shall have (experimental), or None.
+        density: in g/cm³, that the crystals shall be near to, or None. guidance: how much that weighs; None is 1, 0 nothing.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
@@ -176,6 +193,8 @@ class CrystalGenerationRequest:
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
     space_group: str | None = None
+    density: float | None = None
+    guidance: float | None = None
     fix: Mapping[str, Any] | None = None
     fix_sites: tuple[int, ...] = ()
     fix_elements: bool = False
@@ -203,6 +222,12 @@ class CrystalGenerationRequest:
         for symbols in (self.elements, self.exclude_elements):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
+        if self.guidance is not None:
+            check_strength(self.guidance)
+            if self.density is None:
+                raise RequestError("Guidance needs something to guide towards: add a density.")
+        if self.density is not None and (isinstance(self.density, bool) or not isinstance(self.density, int | float)):
+            raise RequestError(f"A density is a number of g/cm³, not {self.density!r}.")
         if self.space_group is not None and not (isinstance(self.space_group, str) and self.space_group.strip()):
             raise RequestError("A space group is a number from 1 to 230 or a symbol such as Fm-3m.")
         if self.space_group is not None and self.fix is not None:
@@ -430,6 +455,12 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise RequestError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise RequestError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
+
+
+def check_strength(value: float) -> None:
+    """Raise RequestError unless ``value`` is a strength of guidance."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GUIDANCE:
+        raise RequestError(f"The strength of guidance lies between 0 and {MAX_GUIDANCE:g}, not {value!r}.")
 
 
 def check_whole(name: str, value: float | None, low: int, high: int) -> None:

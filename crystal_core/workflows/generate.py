@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest, KnownParts, RunUpdate, from_json, seed_or_drawn
+from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest, Guide, KnownParts, RunUpdate, from_json, seed_or_drawn
 from crystal_core.workflows.sampling_run import PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
@@ -158,6 +158,15 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     return KnownParts(crystals=CrystalBatch.concat(crystals), places=tuple(places), types=tuple(types), lattice=asked.fix_lattice)
 
 
+def _guide(asked: CrystalGenerationRequest) -> Guide | None:
+    """The wish of a request; a target out of range is its error."""
+    if asked.density is None:
+        return None
+    from crystal_core.predictors.density import DensityTarget
+
+    return Guide(predictor=DensityTarget(asked.density), strength=1.0 if asked.guidance is None else asked.guidance)
+
+
 class _Run:
     """The state of one request: what is planned, what is finished."""
 
@@ -166,6 +175,7 @@ class _Run:
         symmetry: tuple[CellSymmetry, ...] | None = None,
     ) -> None:  # fmt: skip
         self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
+        self.guide = _guide(asked)
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
         self.calls, self.total = 0, PART_STEPS * n_parts
@@ -227,6 +237,6 @@ class _Run:
     ) -> DeNovoRequest:
         wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
-            n_atoms=counts, known=known, symmetry=symmetry, elements=self.elements if wished else None, sampler=self.asked.sampler, steps=self.asked.steps,
+            n_atoms=counts, known=known, symmetry=symmetry, guide=self.guide, elements=self.elements if wished else None, sampler=self.asked.sampler, steps=self.asked.steps,
             seed=seed, frame_every=1,
         )  # fmt: skip

@@ -91,6 +91,7 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
     parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
     parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
+    parts += [word for name in ("density", "guidance") if asked.get(name) is not None for word in (f"--{name}", str(asked[name]))]
     parts += ["--fix", "structure.cif"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]

@@ -159,3 +159,19 @@ def test_a_space_group_is_kept_with_the_elements_asked_for(with_prototypes):
 def test_space_groups_that_cannot_be_kept_are_refused_in_a_sentence(with_prototypes, perovskite, words, part):
     result = call(*small(with_prototypes), *[word.format(file=perovskite) for word in words])
     assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_density_guides_and_guidance_without_a_wish_is_refused(tiny_de_novo):
+    options = small(tiny_de_novo())
+    free, zero, guided = (
+        json.loads(call(*options, *words, "--json").stdout)["crystals"]
+        for words in ([], ["--density", "9", "--guidance", "0"], ["--density", "9", "--guidance", "5"])
+    )
+    assert [c["lattice"] for c in free] == [c["lattice"] for c in zero] != [c["lattice"] for c in guided]
+    for words, part in (
+        (["--guidance", "2"], "add a density"),
+        (["--density", "99"], "between 0.05 and 30"),
+        (["--density", "4", "--guidance", "-1"], "between 0 and 100"),
+    ):
+        result = call(*options, *words)
+        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -21,6 +21,7 @@ from crystal_core.sampling import variance_preserving as vp
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from crystal_core.generators.kldm.guidance import Guidance
     from crystal_core.generators.kldm.symmetry import Symmetry
 
 TAU = 0.25  # corrector strength of the published code
@@ -99,7 +100,7 @@ class KineticLangevinSampler:
         allowed: (types,) True at the types that may appear; None for all. Only where types diffuse.
         known: what is given; after every step it is replaced by a draw from its forward marginal, and at the end by itself
             (Lugmayr et al. 2022, RePaint, without resampling).
-        symmetry: operations that every state has, from the first on.
+        symmetry: operations that every state has, from the first on. guidance: a wish that bends the scores.
 
     Raises:
         IncompatibleSampler: known places or symmetry with coordinates that have no place of their own (Euclidean, centred).
@@ -107,13 +108,14 @@ class KineticLangevinSampler:
 
     def __init__(
         self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None, known: Known | None = None,
-        symmetry: Symmetry | None = None,
+        symmetry: Symmetry | None = None, guidance: Guidance | None = None,
     ) -> None:  # fmt: skip
         if known is not None and process.coordinates == "euclidean":
             raise IncompatibleSampler("Euclidean coordinates are centred, so no site of a crystal can be held in place.")
         if symmetry is not None and process.coordinates == "euclidean":
             raise IncompatibleSampler("Euclidean coordinates are unwrapped and centred, so no space group can be kept.")
-        self.settings, self.packing, self.process, self.known, self.symmetry = settings, packing, process, known, symmetry
+        self.settings, self.packing, self.process, self.known = settings, packing, process, known
+        self.symmetry, self.guidance = symmetry, guidance
         self.coordinates = coordinate_process(process)
         self.species = species_process(process)
         if self.species is not None:
@@ -242,7 +244,28 @@ class KineticLangevinSampler:
         if self.symmetry is not None:
             velocity, types = self.symmetry.displacement(velocity), [self.symmetry.mean_of_orbit(output) for output in types]
         score_v = self.coordinates.score(self.settings.score_scale * velocity, _place(state), t)
-        return score_v, vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target), types[0] if types else None
+        score_l = vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target)
+        if self.guidance is None or self.guidance.strength == 0:
+            return score_v, score_l, types[0] if types else None
+        return self._guided(self.guidance, state, velocity, score_v, score_l, types[0] if types else None, t)
+
+    def _guided(
+        self, guidance: Guidance, state: LatentState, velocity: Tensor, score_v: Tensor, score_l: Tensor, output: Tensor | None, t: float
+    ) -> tuple[Tensor, Tensor, Any]:
+        """The scores and type output bent towards the wish, by its gradient at the clean estimate."""
+        alpha, sigma = vp.alpha_sigma(_time(t, state.lattice))
+        places = self.coordinates.clean(self.settings.score_scale * velocity, _place(state), t)
+        soft = None
+        if self.species is not None and state.species is not None and output is not None:
+            soft = self.species.probabilities(state.species, output, t)
+        wish = guidance.gradients(places, (state.lattice + sigma**2 * score_l) / alpha, soft)
+        push, pull = self.coordinates.centred(wish.frac_coords, self.packing), wish.types
+        if self.symmetry is not None:
+            push, pull = self.symmetry.displacement(push), self.symmetry.mean_of_orbit(pull)
+        if self.species is not None and output is not None:
+            output = self.species.reweighted(output, pull)
+        # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, the wish weighs little
+        return self.coordinates.guided(score_v, push, t), score_l + alpha * wish.lattice, output
 
 
 def _place(state: LatentState) -> Coordinates:
