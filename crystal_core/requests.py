@@ -265,7 +265,7 @@ class StructurePredictionRequest:
         rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``, else of the
             cells as sampled; or by likeness to ``pattern``.
         pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how
-            alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`.
+            alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`. guide: let it guide sampling, too.
         relax: relax every candidate with ``potential``; the cell as sampled is kept beside it.
         relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
@@ -281,6 +281,7 @@ class StructurePredictionRequest:
     start: StartName = "both"
     rank: RankName = "consensus"
     pattern: Mapping[str, Any] | None = None
+    guide: bool = False
     relax: bool = False
     potential: PotentialName = "chgnet"
     relax_seconds: int = 120
@@ -304,6 +305,10 @@ class StructurePredictionRequest:
         check_choice("rank", self.rank, get_args(RankName))
         if self.pattern is None and self.rank == "pattern":
             raise RequestError("To rank by a pattern, give the measured one.")
+        if not isinstance(self.guide, bool):
+            raise RequestError(f"guide must be true or false, not {self.guide!r}.")
+        if self.pattern is None and self.guide:
+            raise RequestError("To be guided by a pattern, give the measured one.")
         if self.pattern is not None and not (isinstance(self.pattern, Mapping) and {"two_theta", "intensity"} <= set(self.pattern)):
             raise RequestError("A pattern needs two_theta (degrees) and intensity, a number each for every point.")
         check_choice("potential", self.potential, get_args(PotentialName))

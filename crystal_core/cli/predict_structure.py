@@ -36,6 +36,7 @@ def predict_structure(
     relax_seconds: Annotated[int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")] = 120,
     pattern: Annotated[Path | None, typer.Option("--pattern", help="Measured powder pattern, two columns: 2theta in degrees, intensity.")] = None,
     wavelength: Annotated[str, typer.Option("--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms.")] = "CuKa",
+    guide: Annotated[bool, typer.Option("--guide", help="Experimental: let --pattern guide sampling, too.")] = False,
     reference: Annotated[Path | None, typer.Option("--reference", help="Known structure; each candidate says whether it matches.")] = None,
     out: Out = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out.")] = False,
@@ -60,7 +61,7 @@ def predict_structure(
         raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
     common: dict[str, Any] = {
         "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start, "rank": rank,
-        "pattern": _read_pattern(pattern, wavelength),
+        "pattern": _read_pattern(pattern, wavelength), "guide": guide,
         "relax": relax, "relax_seconds": relax_seconds,
         "seed": seed_or_drawn(seed), "device": device, "threads": threads, "keep_trajectory": trajectory,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.requests import MAX_ATOMS, GenerationRequest, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
+from crystal_core.requests import MAX_ATOMS, GenerationRequest, Guide, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.sampling_run import PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
@@ -107,6 +107,12 @@ def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any]) -> list[t
     return [(z, origin) for origin in origins for z in cells]
 
 
+def _guide(measured: MeasuredPattern) -> Guide:
+    from crystal_core.predictors.powder import PowderTarget
+
+    return Guide(predictor=PowderTarget(measured))
+
+
 class _Run:
     """The state of one request: what is planned, what is finished."""
 
@@ -121,6 +127,7 @@ class _Run:
         self.calls, self.failed = 0, 0
         self.total = PART_STEPS * n_parts * (2 if asked.wants_energies else 1)
         self.potential_label = ""
+        self.guide = None if measured is None or not asked.guide else _guide(measured)
 
     def part(self, part: int, z: int, atoms: tuple[int, ...], origin: str) -> Iterator[RunUpdate]:
         from crystal_core.crystal import CrystalBatch
@@ -140,6 +147,7 @@ class _Run:
         request = GenerationRequest(
             compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
             seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=getattr(self.model, "start_time", None) if start is not None else None,
+            guide=self.guide,
         )  # fmt: skip
         stage = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
         frame, frames = yield from sampled(generator, request, stage=stage, part=part, n_steps=self.total)

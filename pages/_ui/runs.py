@@ -10,7 +10,7 @@ from crystal_core.jobs.queue import Job
 from crystal_core.records import crystals_of, rank_key, zip_run
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 
-USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds")  # written only where they differ from the default
+USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds", "guide")  # written only where they differ from the default
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
 
 WORDS = {
@@ -56,6 +56,7 @@ def as_command(job: Job) -> str:
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])] if asked.get("pattern") else []
+    parts += ["--guide"] if asked.get("guide") else []
     parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
     return shlex.join([*parts, "--out", "results"])
 

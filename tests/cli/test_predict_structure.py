@@ -78,10 +78,17 @@ def test_a_pattern_may_be_told_without_ranking(scan):
     assert result.exit_code == 0 and " pattern " in result.stdout and "ranked by consensus" in result.stdout
 
 
+def test_a_pattern_can_guide_sampling(scan):
+    free, guided = (json.loads(predict("--pattern", scan, "--start", "noise", "--json", *more).stdout) for more in ([], ["--guide"]))
+    cells = [run["results"][0]["candidates"][0]["lattice"] for run in (free, guided)]
+    assert cells[0] != cells[1] and guided["settings"]["guide"] and free["network_calls"] == guided["network_calls"]
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
         (["--rank", "pattern"], "give the measured one"),
+        (["--guide"], "give the measured one"),
         (["--pattern", "{scan}", "--wavelength", "12"], "wavelength"),
         (["--pattern", "{scan}.missing"], "no file"),
     ],
