@@ -34,7 +34,7 @@ def space_group_number(text: str) -> int:
 
 def space_group_symbol(number: int) -> str:
     """The short international symbol of a space group."""
-    return next(symbol for symbol, found in _types() if found == number)
+    return next(short for short, _, found in _settings() if found == number)
 
 
 def has_rotations(structure: Structure, rotations: NDArray, symprec: float) -> bool:
@@ -81,22 +81,15 @@ def _plain(text: str) -> str:
 
 
 @cache
-def _types() -> tuple[tuple[str, int], ...]:
-    """Short symbol and number of every setting, the standard one of each group first."""
+def _settings() -> tuple[tuple[str, str, int], ...]:
+    """Short symbol, all symbols and number of every setting, the standard one of each group first."""
     import spglib
 
     found = [spglib.get_spacegroup_type(hall) for hall in range(1, 531)]
-    return tuple((kind.international_short, int(kind.number)) for kind in found if kind is not None)
+    return tuple((kind.international_short, kind.international, int(kind.number)) for kind in found if kind is not None)
 
 
 @cache
 def _numbers() -> dict[str, int]:
-    import spglib
-
-    numbers: dict[str, int] = {}
-    for hall in range(1, 531):
-        kind = spglib.get_spacegroup_type(hall)
-        assert kind is not None  # there are 530 settings
-        for symbol in (kind.international_short, *kind.international.split("=")):
-            numbers.setdefault(_plain(symbol), int(kind.number))
-    return numbers
+    """Plain symbol → number; where settings share a symbol, they are of one group."""
+    return {_plain(symbol): number for short, whole, number in _settings() for symbol in (short, *whole.split("="))}
