@@ -253,7 +253,7 @@ def _triangle() -> NDArray[np.float64]:
 def _background(y: NDArray) -> NDArray[np.float64]:
     """The slow part beneath the peaks: clipped from below, then lifted to the middle of the noise.
 
-    SNIP (Ryan, Clayton, Griffin, Sie, Cousens, Nucl. Instrum. Methods B 34 (1988) 396) without compression of heights:
+    SNIP (Ryan, Clayton, Griffin, Cousens et al., Nucl. Instrum. Methods B 34 (1988) 396) without compression of heights:
     each point becomes the mean of its two neighbours at a distance where that is lower, distances falling.
     """
     low = _mean_around(y, np.ones_like(y), 2)
