@@ -14,6 +14,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoftCrystals:
+    """Several crystals whose elements are probabilities, so that everything about them can be differentiated.
+
+    Attributes:
+        types: (atoms, 118) probability of each element, by atomic number - 1.
+        frac_coords: (atoms, 3) of any period. lattice: (crystals, 3, 3) rows in Å. n_atoms: (crystals,).
+    """
+
+    types: Float[Tensor, "atoms elements"]
+    frac_coords: Float[Tensor, "atoms 3"]
+    lattice: Float[Tensor, "crystals 3 3"]
+    n_atoms: Int[Tensor, "crystals"]
+
+    @property
+    def crystal_index(self) -> Int[Tensor, "atoms"]:
+        """For each atom, the crystal it belongs to."""
+        return torch.repeat_interleave(torch.arange(len(self.n_atoms), device=self.n_atoms.device), self.n_atoms)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CrystalBatch:
     """Several crystals, atoms concatenated, no padding.
 

@@ -196,12 +196,13 @@ def zip_texts(files: Mapping[str, str]) -> bytes:
 
 
 def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
-    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, or many alike), then by group."""
+    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group."""
     score = record["score"] or {"value": None, "unit": ""}
-    value = float("inf") if score["value"] is None else score["value"]
+    low = score["unit"] == "eV/atom"  # the lower the better
+    value = score["value"]
     return (
         not record["validity"]["structure"], not record["validity"]["plausible"],
-        value if score["unit"] == "eV/atom" else -value, "error" in record.get("relaxation", {}), record["group"],
+        float("inf") if value is None else value if low else -value, "error" in record.get("relaxation", {}), record["group"],
     )  # fmt: skip
 
 

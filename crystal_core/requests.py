@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.protocols import DifferentiablePredictor
 
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both"]
-RankName = Literal["consensus", "energy"]
+RankName = Literal["consensus", "energy", "pattern"]
 PotentialName = Literal["chgnet"]
 Origin = Literal["noise", "prototype", "prototype refined"]
 
@@ -28,6 +32,7 @@ MAX_STEPS = 5000
 MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
 MAX_RELAX_SECONDS = 3600
+MAX_GUIDANCE = 100.0
 MAX_SEED = 2**31 - 1
 MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
 
@@ -41,6 +46,17 @@ class SampleStatus(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guide:
+    """A wish that bends sampling: ``predictor`` says how well crystals fulfil it, ``strength`` how much that weighs (0: nothing)."""
+
+    predictor: DifferentiablePredictor
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
     """Cells to fill with a structure-prediction model.
 
@@ -51,6 +67,7 @@ class GenerationRequest:
         seed: seeds every random draw.
         frame_every: emit a snapshot every so many steps (the last step always is one).
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
+        guide: a wish for the crystals, or None.
     """
 
     compositions: tuple[tuple[int, ...], ...]
@@ -60,6 +77,7 @@ class GenerationRequest:
     frame_every: int = 10
     start: CrystalBatch | None = None
     start_time: float | None = None
+    guide: Guide | None = None
 
     def __post_init__(self) -> None:
         if not self.compositions or any(not c for c in self.compositions):
@@ -97,6 +115,21 @@ class KnownParts:
             raise RequestError(f"The known parts name {len(self.places)} places and {len(self.types)} types for {atoms} atoms.")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellSymmetry:
+    """Operations that a crystal shall have, in the basis of its primitive cell, and positions they leave unchanged.
+
+    Attributes:
+        rotations: (operations, 3, 3) whole numbers, x' = W x + w. permutations: (operations, atoms) where each atom goes.
+        frac_coords: (atoms, 3) symmetric positions. label: the known arrangement it was taken from.
+    """
+
+    rotations: NDArray[np.int64]
+    permutations: NDArray[np.int64]
+    frac_coords: NDArray[np.float64]
+    label: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeNovoRequest:
     """Cells to fill with a de novo model, which also chooses the elements.
@@ -105,12 +138,15 @@ class DeNovoRequest:
         n_atoms: atoms of each crystal.
         elements: proton numbers that may appear; None for all the model was trained on.
         known: what is given of the crystals; the rest is completed.
+        symmetry: per crystal, the operations it shall have; None for crystals free of any. guide: a wish for the crystals, or None.
         sampler, steps, seed, frame_every: as in :class:`GenerationRequest`.
     """
 
     n_atoms: tuple[int, ...]
     elements: tuple[int, ...] | None = None
     known: KnownParts | None = None
+    symmetry: tuple[CellSymmetry, ...] | None = None
+    guide: Guide | None = None
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int = 0
@@ -125,6 +161,10 @@ class DeNovoRequest:
             raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
         if self.known is not None and tuple(self.known.crystals.n_atoms.tolist()) != self.n_atoms:
             raise RequestError("The known parts belong to cells of other atom counts than those asked for.")
+        if self.symmetry is not None and self.known is not None:
+            raise RequestError("A crystal can keep given parts or a space group, not both.")
+        if self.symmetry is not None and tuple(len(cell.frac_coords) for cell in self.symmetry) != self.n_atoms:
+            raise RequestError("The operations belong to cells of other atom counts than those asked for.")
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_whole("steps", self.steps, 1, MAX_STEPS)
         check_whole("seed", self.seed, 0, MAX_PART_SEED)
@@ -139,6 +179,8 @@ class CrystalGenerationRequest:
         n: how many. model: a de novo checkpoint.
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        space_group: number or symbol of the group the crystals shall have (experimental), or None.
+        density: in g/cm³, that the crystals shall be near to, or None. guidance: how much that weighs; None is 1, 0 nothing.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
@@ -150,6 +192,9 @@ class CrystalGenerationRequest:
     n_atoms: tuple[int, int] | None = None
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
+    space_group: str | None = None
+    density: float | None = None
+    guidance: float | None = None
     fix: Mapping[str, Any] | None = None
     fix_sites: tuple[int, ...] = ()
     fix_elements: bool = False
@@ -177,6 +222,16 @@ class CrystalGenerationRequest:
         for symbols in (self.elements, self.exclude_elements):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
+        if self.guidance is not None:
+            check_strength(self.guidance)
+            if self.density is None:
+                raise RequestError("Guidance needs something to guide towards: add a density.")
+        if self.density is not None and (isinstance(self.density, bool) or not isinstance(self.density, int | float)):
+            raise RequestError(f"A density is a number of g/cm³, not {self.density!r}.")
+        if self.space_group is not None and not (isinstance(self.space_group, str) and self.space_group.strip()):
+            raise RequestError("A space group is a number from 1 to 230 or a symbol such as Fm-3m.")
+        if self.space_group is not None and self.fix is not None:
+            raise RequestError("A crystal can keep given parts or a space group, not both; leave one of the two out.")
         self._check_fix()
 
     def _check_fix(self) -> None:
@@ -207,8 +262,10 @@ class StructurePredictionRequest:
         exact_cell: the formula is the exact cell content; ``z`` is then not allowed.
         n_samples: samples per number of formula units.
         start: from noise, from a known prototype at an intermediate time, or both.
-        rank: by consensus (how many candidates are alike) or by energy: of the relaxed cells with ``relax``, else of the
-            cells as sampled.
+        rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``, else of the
+            cells as sampled; or by likeness to ``pattern``.
+        pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how
+            alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`. guide: let it guide sampling, too.
         relax: relax every candidate with ``potential``; the cell as sampled is kept beside it.
         relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
@@ -223,6 +280,8 @@ class StructurePredictionRequest:
     steps: int | None = None
     start: StartName = "both"
     rank: RankName = "consensus"
+    pattern: Mapping[str, Any] | None = None
+    guide: bool = False
     relax: bool = False
     potential: PotentialName = "chgnet"
     relax_seconds: int = 120
@@ -244,6 +303,14 @@ class StructurePredictionRequest:
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))
+        if self.pattern is None and self.rank == "pattern":
+            raise RequestError("To rank by a pattern, give the measured one.")
+        if not isinstance(self.guide, bool):
+            raise RequestError(f"guide must be true or false, not {self.guide!r}.")
+        if self.pattern is None and self.guide:
+            raise RequestError("To be guided by a pattern, give the measured one.")
+        if self.pattern is not None and not (isinstance(self.pattern, Mapping) and {"two_theta", "intensity"} <= set(self.pattern)):
+            raise RequestError("A pattern needs two_theta (degrees) and intensity, a number each for every point.")
         check_choice("potential", self.potential, get_args(PotentialName))
         if not isinstance(self.relax, bool):
             raise RequestError(f"relax must be true or false, not {self.relax!r}.")
@@ -421,6 +488,12 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise RequestError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise RequestError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
+
+
+def check_strength(value: float) -> None:
+    """Raise RequestError unless ``value`` is a strength of guidance."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GUIDANCE:
+        raise RequestError(f"The strength of guidance lies between 0 and {MAX_GUIDANCE:g}, not {value!r}.")
 
 
 def check_whole(name: str, value: float | None, low: int, high: int) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.powder_pattern import read_pattern
+from crystal_core.evaluation.xrd import WAVELENGTHS
 from crystal_core.formula import Formula, default_z, parse_formula, rare_elements
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
@@ -16,7 +18,7 @@ from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
-from crystal_core.uploads import parse_uploads
+from crystal_core.uploads import clean_name, parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
@@ -78,13 +80,18 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
             steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
             start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
             seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
+            scan = st.file_uploader(
+                "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
+            )  # fmt: skip
+            wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength")
             upload = st.file_uploader("Known structure to compare with (optional)", key="reference", disabled=several)
         pressed = st.form_submit_button("Predict structure", type="primary", width="stretch")
     try:
+        measured = _pattern(scan, wavelength)
         request = StructurePredictionRequest(
             formula=texts[0], z=None if exact else tuple(sorted(units)) or None, exact_cell=exact, n_samples=int(n), model=model,
             sampler=sampler, steps=int(steps) or None, start=start, seed=seed_of(seed),  # type: ignore[arg-type]
-            relax=relax, rank="energy" if relax else "consensus",
+            relax=relax, rank="pattern" if measured else "energy" if relax else "consensus", pattern=measured,
         )  # fmt: skip
     except CrystalCoreError as error:
         st.error(plain(error))
@@ -126,6 +133,13 @@ def _domain(formula: Formula) -> None:
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
     if formula.n_atoms > MAX_ATOMS:
         st.warning(f"One formula unit has {formula.n_atoms} atoms; the models were trained on cells of up to {MAX_ATOMS}.")
+
+
+def _pattern(upload: Any, wavelength: str) -> dict[str, Any] | None:
+    """The uploaded powder pattern, or None; what is wrong with it is an error of the form."""
+    if upload is None:
+        return None
+    return read_pattern(upload.getvalue().decode("utf-8", errors="replace"), clean_name(upload.name), wavelength).to_json()
 
 
 def _reference(upload: Any) -> Any:

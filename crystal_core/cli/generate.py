@@ -23,6 +23,14 @@ def generate(
     ] = None,
     elements: Annotated[str | None, typer.Option("--elements", help="Elements that may appear, e.g. Li,Fe,O.")] = None,
     exclude: Annotated[str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")] = None,
+    space_group: Annotated[
+        str | None,
+        typer.Option("--space-group", help="Experimental: keep this group while sampling, e.g. 225 or Fm-3m; assignments from known prototypes."),
+    ] = None,
+    density: Annotated[float | None, typer.Option("--density", help="Guide the crystals towards this density in g/cm³.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="Strength of the guidance, 0 to 100: 1 bends gently, 5 firmly; 1 when absent.")
+    ] = None,
     fix: Annotated[Path | None, typer.Option("--fix", help="Structure to complete; say what of it stays.")] = None,
     fix_sites: Annotated[str | None, typer.Option("--fix-sites", help="Sites of --fix that stay, counted from 0, e.g. 0,1.")] = None,
     fix_elements: Annotated[bool, typer.Option("--fix-elements", help="All elements of --fix stay.")] = False,
@@ -47,7 +55,7 @@ def generate(
     make_output_folder(out, trajectory=trajectory)
     request = CrystalGenerationRequest(
         n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements), exclude_elements=_symbols(exclude), sampler=sampler,  # type: ignore[arg-type]
-        fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
+        space_group=space_group, density=density, guidance=guidance, fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
         steps=steps, seed=seed_or_drawn(seed), device=device, threads=threads, keep_trajectory=trajectory,
     )  # fmt: skip
     find_card(model)
@@ -115,4 +123,6 @@ def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[st
         note = "" if crystal["validity"]["plausible"] else "  implausible: " + " ".join(crystal["validity"]["reasons"])
         typer.echo(f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{note}")
     summary = result["summary"]
-    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct")
+    group = summary.get("space_group")
+    kept = f", {group['kept_within_0.1']} with {group['symbol']} or a supergroup of it (experimental)" if group else ""
+    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")

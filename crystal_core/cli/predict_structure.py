@@ -27,11 +27,16 @@ def predict_structure(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
-    rank: Annotated[str, typer.Option("--rank", help="consensus, or energy: of the relaxed cells with --relax.")] = "consensus",
+    rank: Annotated[
+        str, typer.Option("--rank", help="consensus, energy (of the relaxed cells with --relax), or pattern (likeness to --pattern).")
+    ] = "consensus",
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax the most promising candidates with CHGNet; the cells as sampled are kept too.")
     ] = False,
     relax_seconds: Annotated[int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")] = 120,
+    pattern: Annotated[Path | None, typer.Option("--pattern", help="Measured powder pattern, two columns: 2theta in degrees, intensity.")] = None,
+    wavelength: Annotated[str, typer.Option("--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms.")] = "CuKa",
+    guide: Annotated[bool, typer.Option("--guide", help="Experimental: let --pattern guide sampling, too.")] = False,
     reference: Annotated[Path | None, typer.Option("--reference", help="Known structure; each candidate says whether it matches.")] = None,
     out: Out = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out.")] = False,
@@ -56,6 +61,7 @@ def predict_structure(
         raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
     common: dict[str, Any] = {
         "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start, "rank": rank,
+        "pattern": _read_pattern(pattern, wavelength), "guide": guide,
         "relax": relax, "relax_seconds": relax_seconds,
         "seed": seed_or_drawn(seed), "device": device, "threads": threads, "keep_trajectory": trajectory,
     }  # fmt: skip
@@ -101,6 +107,15 @@ def _read_reference(path: Path) -> Any:
     return parse_text(read_text(path), path.name)
 
 
+def _read_pattern(path: Path | None, wavelength: str) -> dict[str, Any] | None:
+    from crystal_core.evaluation.powder_pattern import read_pattern, wavelength_of
+    from crystal_core.structures import printable
+
+    if path is None:
+        return None
+    return read_pattern(read_text(path), printable(path.name), wavelength_of(wavelength)).to_json()
+
+
 def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
     if result is None:
         return
@@ -131,11 +146,19 @@ def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]]
             known = "" if match is None else f"  matches the reference (rmsd {match['rmsd']})" if match["matches"] else "  no match"
             note = "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
             typer.echo(
-                f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}"
+                f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}{_likeness(record)}"
                 f"alike {record['n_alike']:<3} {record['origin']}{known}{note}"
             )
         if item["candidates"]:
             typer.echo(f"{item['formula']} Z={item['z']}: ranked by {item['candidates'][0]['score']['name']}")
+
+
+def _likeness(record: dict[str, Any]) -> str:
+    """How alike the pattern is to the measured one; nothing where none was given."""
+    if "pattern" not in record:
+        return ""
+    found = record["pattern"]
+    return "no pattern  " if found["similarity"] is None else f"pattern {found['similarity']:.3f}  "
 
 
 def _energy(record: dict[str, Any]) -> str:

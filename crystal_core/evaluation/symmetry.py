@@ -1,13 +1,50 @@
-"""Symmetry of one structure: the space group over the tolerance, and its sites with Wyckoff letters."""
+"""Symmetry of one structure: the space group over the tolerance, its operations, and its sites with Wyckoff letters."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.errors import RequestError
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pymatgen.core import Structure
 
 TOLERANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
+
+
+def space_group_number(text: str) -> int:
+    """The number, 1..230, of a space group given by number or by its short or full symbol.
+
+    >>> space_group_number("225"), space_group_number("Fm-3m"), space_group_number("P 2_1/c")
+    (225, 225, 14)
+
+    Raises:
+        RequestError: there is no such group.
+    """
+    plain = _plain(text)
+    if plain.isascii() and plain.isdigit() and len(plain) <= 3 and 1 <= int(plain) <= 230:
+        return int(plain)
+    found = _numbers().get(plain)
+    if found is None:
+        raise RequestError(f"'{text[:40]}' is no space group; give a number from 1 to 230 or a symbol such as Fm-3m.")
+    return found
+
+
+def space_group_symbol(number: int) -> str:
+    """The short international symbol of a space group."""
+    return next(short for short, _, found in _settings() if found == number)
+
+
+def has_rotations(structure: Structure, rotations: NDArray, symprec: float) -> bool:
+    """Whether these rotations, in the basis of the structure's cell, are parts of its operations within ``symprec`` (Å)."""
+    import spglib
+
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)  # arrays, where spglib's annotation has lists
+    found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    own = set() if found is None else {tuple(w.ravel().tolist()) for w in found.rotations}
+    return {tuple(w.ravel().tolist()) for w in rotations} <= own
 
 
 def space_group_curve(structure: Structure, tolerances: tuple[float, ...] = TOLERANCES) -> list[dict[str, Any]]:
@@ -37,3 +74,22 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
         }
         for i, (site, letter) in enumerate(zip(structure, letters, strict=True))
     ]  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    return text.replace("_", "").replace(" ", "").lower()
+
+
+@cache
+def _settings() -> tuple[tuple[str, str, int], ...]:
+    """Short symbol, all symbols and number of every setting, the standard one of each group first."""
+    import spglib
+
+    found = [spglib.get_spacegroup_type(hall) for hall in range(1, 531)]
+    return tuple((kind.international_short, kind.international, int(kind.number)) for kind in found if kind is not None)
+
+
+@cache
+def _numbers() -> dict[str, int]:
+    """Plain symbol → number; where settings share a symbol, they are of one group."""
+    return {_plain(symbol): number for short, whole, number in _settings() for symbol in (short, *whole.split("="))}

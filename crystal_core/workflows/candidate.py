@@ -11,6 +11,7 @@ from crystal_core.workflows.relax import Settling
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.evaluation.powder_pattern import MeasuredPattern
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
     from crystal_core.requests import Template
@@ -34,6 +35,7 @@ class Candidate:
         self.frames: list[dict[str, Any]] = []
         self._more: dict[str, Any] = {}
         self._record: dict[str, Any] | None = None
+        self._pattern: tuple[Structure, dict[str, Any]] | None = None
 
     def id(self, formula: str) -> str:
         return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
@@ -49,6 +51,16 @@ class Candidate:
         """Say why this cell stays as sampled, unless it is told already."""
         self._more = {"relaxation": {"converged": False, "error": reason}} | self._more
         self._record = None
+
+    def pattern(self, measured: MeasuredPattern) -> dict[str, Any]:
+        """How alike the computed pattern of :attr:`structure` is to a measured one; no similarity where it has none."""
+        from crystal_core.evaluation.powder_pattern import likeness
+        from crystal_core.evaluation.validity import check_structure
+
+        if self._pattern is None or self._pattern[0] is not self.structure:
+            found = likeness(self.structure, measured) if check_structure(self.structure).structure else None
+            self._pattern = self.structure, {"similarity": found and found.similarity, "scale": found and found.scale}
+        return self._pattern[1]
 
     def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
         """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest, KnownParts, RunUpdate, from_json, seed_or_drawn
+from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest, Guide, KnownParts, RunUpdate, from_json, seed_or_drawn
 from crystal_core.workflows.sampling_run import PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
     from crystal_core.protocols import DeNovoGenerator
+    from crystal_core.requests import CellSymmetry
 
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
@@ -46,16 +48,18 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     model = load_de_novo(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
     elements = allowed_elements(asked, model.elements)
-    counts = draw_atom_counts(asked, model.atom_count_frequencies)
+    assignments = None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
+    counts = draw_atom_counts(asked, model.atom_count_frequencies, None if assignments is None else assignments.atom_counts)
+    symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
     if asked.threads:
         import torch
 
         torch.set_num_threads(asked.threads)
     size = BATCH[getattr(getattr(model, "device", None), "type", "cpu")]
-    batches = [tuple(counts[i : i + size]) for i in range(0, len(counts), size)]
-    state = _Run(asked, model, elements, len(batches))
+    batches = [slice(i, i + size) for i in range(0, len(counts), size)]
+    state = _Run(asked, model, elements, len(batches), symmetry)
     for part, batch in enumerate(batches):
-        yield from state.part(part, batch)
+        yield from state.part(part, tuple(counts[batch]), None if symmetry is None else symmetry[batch])
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
@@ -78,11 +82,41 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     return left
 
 
-def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> list[int]:
+def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> SpaceGroupAssignments:
+    """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
+
+    Raises:
+        RequestError: there is no such group, or no assignment of such cells. CheckpointMissing: the table is not installed.
+    """
+    from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+    from crystal_core.generators.prototype.space_groups import assignments_of
+    from crystal_core.registry.store import find_card
+
+    number = space_group_number(asked.space_group or "")
+    counts = list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
+    found = assignments_of(find_card("prototype"), number, counts)
+    if counts and not found.atom_counts:
+        size = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        raise RequestError(
+            f"The table of prototypes has no Wyckoff assignment of {size} atoms per primitive cell in {space_group_symbol(number)} ({number}); "
+            "ask for another number of atoms or another group."
+        )
+    return found
+
+
+def draw_symmetry(assignments: SpaceGroupAssignments, counts: list[int], seed: int | None) -> tuple[CellSymmetry, ...]:
+    """An assignment for each crystal, drawn from the seed as often as among known crystals."""
+    import random
+
+    draw = random.Random(f"{seed} assignments")  # noqa: S311 (no secret)
+    return tuple(assignments.draw(count, draw) for count in counts)
+
+
+def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float], possible: Collection[int] | None = None) -> list[int]:
     """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
 
     Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
-    to complete gives its own count where no other is asked for.
+    to complete gives its own count where no other is asked for. ``possible`` are the counts of a space group; None for all.
     """
     import random
 
@@ -90,10 +124,14 @@ def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, 
     if asked.fix is not None and asked.n_atoms is None:
         return [len(asked.fix["atomic_numbers"])] * asked.n
     if asked.n_atoms is not None:
-        return [draw.randint(*asked.n_atoms) for _ in range(asked.n)]
+        low, high = asked.n_atoms
+        if possible is not None:
+            return draw.choices([n for n in range(low, high + 1) if n in possible], k=asked.n)
+        return [draw.randint(low, high) for _ in range(asked.n)]
     if not frequencies:
         raise RequestError(f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms.")
-    return [draw.choices(list(frequencies), list(frequencies.values()))[0] for _ in range(asked.n)]
+    shares = {n: share for n, share in frequencies.items() if possible is None or n in possible}
+    return [draw.choices(list(shares), list(shares.values()))[0] for _ in range(asked.n)]
 
 
 def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
@@ -126,20 +164,33 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     return KnownParts(crystals=CrystalBatch.concat(crystals), places=tuple(places), types=tuple(types), lattice=asked.fix_lattice)
 
 
+def _guide(asked: CrystalGenerationRequest) -> Guide | None:
+    """The wish of a request; a target out of range is its error."""
+    if asked.density is None:
+        return None
+    from crystal_core.predictors.density import DensityTarget
+
+    return Guide(predictor=DensityTarget(asked.density), strength=1.0 if asked.guidance is None else asked.guidance)
+
+
 class _Run:
     """The state of one request: what is planned, what is finished."""
 
-    def __init__(self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int) -> None:
-        self.asked, self.model, self.elements = asked, model, elements
+    def __init__(
+        self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int,
+        symmetry: tuple[CellSymmetry, ...] | None = None,
+    ) -> None:  # fmt: skip
+        self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
+        self.guide = _guide(asked)
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
         self.novelties: list[dict[str, Any]] = []  # of the structures that are cells: each is looked up once
         self.calls, self.total = 0, PART_STEPS * n_parts
 
-    def part(self, part: int, counts: tuple[int, ...]) -> Iterator[RunUpdate]:
+    def part(self, part: int, counts: tuple[int, ...], symmetry: tuple[CellSymmetry, ...] | None = None) -> Iterator[RunUpdate]:
         from crystal_core.structures import to_structures
 
-        request = self._request(counts, (self.asked.seed or 0) + 1000 * part, known_parts(self.asked, counts))
+        request = self._request(counts, (self.asked.seed or 0) + 1000 * part, known_parts(self.asked, counts), symmetry)
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
         frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=WATCHED if part == 0 else 1)
@@ -156,7 +207,8 @@ class _Run:
         """All finished crystals in the order drawn, as the JSON of the command line.
 
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique groups of
-        like cells among all decodable ones; novel ones are not in the reference set named beside them.
+        like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
+        how many crystals have it or a supergroup of it.
         """
         from crystal_core.records import crystal_record
         from crystal_core.reference.known import load_known, novelty
@@ -183,12 +235,26 @@ class _Run:
                 "unique": len(set(groups)),
                 "novel": sum(not known["known"] for known in self.novelties),
                 "reference": load_known().reference,
-            },
+            }
+            | self._space_group(),
         }
 
-    def _request(self, counts: tuple[int, ...], seed: int, known: KnownParts | None = None) -> DeNovoRequest:
+    def _space_group(self) -> dict[str, Any]:
+        """What became of the space group asked for: within a tight and a usual tolerance (Å)."""
+        from crystal_core.evaluation.symmetry import has_rotations, space_group_number, space_group_symbol
+
+        if self.symmetry is None or self.asked.space_group is None:
+            return {}
+        number = space_group_number(self.asked.space_group)
+        pairs = [(s, cell.rotations) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
+        kept = {f"kept_within_{symprec}": sum(has_rotations(s, rotations, symprec) for s, rotations in pairs) for symprec in (0.01, 0.1)}
+        return {"space_group": {"number": number, "symbol": space_group_symbol(number), "experimental": True} | kept}
+
+    def _request(
+        self, counts: tuple[int, ...], seed: int, known: KnownParts | None = None, symmetry: tuple[CellSymmetry, ...] | None = None
+    ) -> DeNovoRequest:
         wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
-            n_atoms=counts, known=known, elements=self.elements if wished else None, sampler=self.asked.sampler, steps=self.asked.steps,
+            n_atoms=counts, known=known, symmetry=symmetry, guide=self.guide, elements=self.elements if wished else None, sampler=self.asked.sampler, steps=self.asked.steps,
             seed=seed, frame_every=1,
         )  # fmt: skip

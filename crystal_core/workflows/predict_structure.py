@@ -1,4 +1,4 @@
-"""From a formula to ranked candidate cells: sample from noise, from known prototypes, or both; relax; rank by energy or consensus."""
+"""From a formula to ranked candidate cells: sample from noise, known prototypes, or both; relax; rank by consensus, energy or pattern."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.requests import MAX_ATOMS, GenerationRequest, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
+from crystal_core.evaluation.powder_pattern import MeasuredPattern
+from crystal_core.requests import MAX_ATOMS, GenerationRequest, Guide, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.sampling_run import PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
@@ -44,6 +45,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
 
     asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
     formula = parse_formula(asked.formula)
+    measured = None if asked.pattern is None else MeasuredPattern.from_json(asked.pattern)
     start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
     asked = replace(asked, seed=seed_or_drawn(asked.seed), start=start)
     if asked.wants_energies:
@@ -58,7 +60,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         torch.set_num_threads(asked.threads)
     began = time.monotonic()
     plan = _plan(asked, cells)
-    run_state = _Run(asked, model, len(plan), began)
+    run_state = _Run(asked, model, len(plan), began, measured)
     for part, (z, origin) in enumerate(plan):
         yield from run_state.part(part, z, cells[z], origin)
     if asked.wants_energies:
@@ -105,11 +107,19 @@ def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any]) -> list[t
     return [(z, origin) for origin in origins for z in cells]
 
 
+def _guide(measured: MeasuredPattern) -> Guide:
+    from crystal_core.predictors.powder import PowderTarget
+
+    return Guide(predictor=PowderTarget(measured))
+
+
 class _Run:
     """The state of one request: what is planned, what is finished."""
 
-    def __init__(self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float) -> None:
-        self.asked, self.model, self.n_parts, self.began = asked, model, n_parts, began
+    def __init__(
+        self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float, measured: MeasuredPattern | None = None
+    ) -> None:
+        self.asked, self.model, self.n_parts, self.began, self.measured = asked, model, n_parts, began, measured
         self.found: list[Candidate] = []
         self.starts: dict[int, CrystalBatch] = {}
         self.templates: dict[int, list[Template | None]] = {}
@@ -117,6 +127,7 @@ class _Run:
         self.calls, self.failed = 0, 0
         self.total = PART_STEPS * n_parts * (2 if asked.wants_energies else 1)
         self.potential_label = ""
+        self.guide = None if measured is None or not asked.guide else _guide(measured)
 
     def part(self, part: int, z: int, atoms: tuple[int, ...], origin: str) -> Iterator[RunUpdate]:
         from crystal_core.crystal import CrystalBatch
@@ -136,6 +147,7 @@ class _Run:
         request = GenerationRequest(
             compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
             seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=getattr(self.model, "start_time", None) if start is not None else None,
+            guide=self.guide,
         )  # fmt: skip
         stage = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
         frame, paths = yield from sampled(generator, request, stage=stage, part=part, n_steps=self.total)
@@ -201,7 +213,12 @@ class _Run:
             score: dict[str, Any] = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
             if self.asked.rank == "energy" and self.potential_label:
                 score = {"name": f"energy ({self.potential_label})", "value": candidate.alike.energy, "unit": "eV/atom"}
-            record = candidate.record(self.asked.formula, made_by) | {"score": score, "group": group, "n_alike": sizes[group]}
+            record = candidate.record(self.asked.formula, made_by)
+            if self.measured is not None:
+                record |= {"pattern": candidate.pattern(self.measured)}
+                if self.asked.rank == "pattern":
+                    score = {"name": "likeness to the measured pattern", "value": record["pattern"]["similarity"], "unit": "similarity, 0 to 1"}
+            record |= {"score": score, "group": group, "n_alike": sizes[group]}
             by_z.setdefault(candidate.z, []).append(record)
         for records in by_z.values():
             records.sort(key=rank_key)
@@ -218,6 +235,8 @@ class _Run:
         settings = asdict(self.asked) | sampler_used(
             self.model, GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps)
         )
+        if self.measured is not None:
+            settings |= {"pattern": self.measured.summary()}  # thousands of points are not repeated with every candidate
         if self.potential_label:
             settings |= {"potential_used": self.potential_label}
         return provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings, with_energies=self.asked.wants_energies)

@@ -82,7 +82,7 @@ def _row(job: Job) -> dict[str, Any]:
     if best:
         mark = "" if best["validity"]["plausible"] else ", implausible"
         line["best candidate"] = f"{group_text((best['space_group'] or {}).get('symbol', 'no symmetry'))}, Z = {best['z']}{mark}"
-        line |= {"alike": f"{best['score']['value']} of {len(found)}", "g/cm³": f"{best['density']:.2f}"}
+        line |= {"alike": f"{best.get('n_alike', best['score']['value'])} of {len(found)}", "g/cm³": f"{best['density']:.2f}"}
     return line | {"remark": job.error or ""}
 
 

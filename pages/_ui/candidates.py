@@ -90,6 +90,11 @@ def show_results(job: Job, reference: Any = None) -> None:
 def ranking_words(candidates: list[dict[str, Any]]) -> str:
     """By what the candidates are ranked, and how far that can be trusted."""
     score = candidates[0]["score"]
+    if "pattern" in score["name"]:
+        return (
+            "Ranked by likeness to the measured powder pattern: 1 is the same, peaks more than half a degree apart have nothing in common; the cell "
+            "may be up to 3 % larger or smaller. Nothing was refined, and a mixture of phases resembles none of them."
+        )
     if score["unit"] != "eV/atom":
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
     words = f"Ranked by {score['name']}, a machine-learning estimate; cells that were not relaxed come last."
@@ -109,6 +114,8 @@ def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
     energies = best.get("energies")
     known = bool(energies) and energies["e_above_hull_ev"] is not None
     middle = f"hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if known else f"{best['density']:.2f} g/cm³"
+    likeness = best.get("pattern", {}).get("similarity")
+    middle += f" · pattern {likeness:.2f}" if likeness is not None else ""
     return {
         "scene": build_scene(structure_from_record(best)), "title": f"{place}. {_group(best)}  ×{len(group)}",
         "caption": f"Z = {best['z']} · {middle} · {origins}{mark}",
@@ -127,6 +134,8 @@ def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
             "energy (eV/atom)": energies.get("energy_per_atom_ev"), "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
             "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
         }  # fmt: skip
+    if "pattern" in record:
+        row["likeness to the pattern"] = record["pattern"]["similarity"]
     row |= {
         "consensus (cluster size)": record.get("n_alike", record["score"]["value"]), "density (g/cm³)": round(record["density"], 2),
         "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),

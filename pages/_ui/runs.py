@@ -10,7 +10,7 @@ from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of, rank_key, zip_run
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 
-USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds")  # written only where they differ from the default
+USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds", "guide")  # written only where they differ from the default
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
 
 WORDS = {
@@ -115,7 +115,9 @@ def as_command(job: Job) -> str:
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", "energy"] if asked.get("rank") == "energy" else []
+    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
+    parts += ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])] if asked.get("pattern") else []
+    parts += ["--guide"] if asked.get("guide") else []
     parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
     return shlex.join([*parts, "--out", "results"])
 
@@ -133,6 +135,7 @@ def as_python(job: Job) -> str:
     kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
     request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
     unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
+    measured = kept.pop("pattern", None)
     arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
     if job.kind == "generate":
         return (
@@ -141,9 +144,12 @@ def as_python(job: Job) -> str:
             f"*_, last = run(CrystalGenerationRequest({arguments}))\n"
             'crystals = last.result["crystals"]\n'
         )
+    if measured:  # thousands of numbers stay in their file
+        arguments += f", pattern=read_pattern(open('pattern.xy').read(), wavelength={measured['wavelength']!r}).to_json()"
     return (
         "from crystal_core import StructurePredictionRequest\n"
-        "from crystal_core.workflows.predict_structure import run\n\n"
+        + ("from crystal_core.evaluation.powder_pattern import read_pattern\n" if measured else "")
+        + "from crystal_core.workflows.predict_structure import run\n\n"
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
     )
@@ -154,6 +160,8 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
     parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
     parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
+    parts += [word for name in ("density", "guidance") if asked.get(name) is not None for word in (f"--{name}", str(asked[name]))]
     parts += ["--fix", "structure.cif"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]

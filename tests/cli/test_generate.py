@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import list_cards
 
 CRYSTAL = {"id", "formula", "n_atoms", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance"}
@@ -126,3 +127,51 @@ def test_completions_that_make_no_sense_are_refused(tiny_de_novo, perovskite, wo
     assert result.exit_code == 2 and part in result.stderr
     alone = call(*options, "--fix-lattice")
     assert alone.exit_code == 2 and "add the structure" in alone.stderr
+
+
+@pytest.fixture
+def with_prototypes(tiny_de_novo, tmp_path):
+    """The toy's name, the shipped table of prototypes beside it."""
+    name = tiny_de_novo()
+    (tmp_path / "checkpoints" / "prototype").symlink_to(REPOSITORY / "checkpoints" / "prototype")
+    return name
+
+
+@pytest.mark.weights
+def test_a_space_group_is_kept_with_the_elements_asked_for(with_prototypes):
+    data = json.loads(call(*small(with_prototypes), "--space-group", "Pm-3m", "--elements", "Sr,Ti,O", "--json").stdout)
+    told = data["summary"]["space_group"]
+    assert (told["number"], told["symbol"], told["experimental"]) == (221, "Pm-3m", True)
+    assert told["kept_within_0.01"] == len(data["crystals"])
+    assert all(c["n_atoms"] in (2, 5) and set(c["atomic_numbers"]) <= {8, 22, 38} for c in data["crystals"])
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--space-group", "Fm9m"], "no space group"),
+        (["--space-group", "231"], "no space group"),
+        (["--space-group", "227", "--atoms", "5"], "no Wyckoff assignment of 5 atoms per primitive cell in Fd-3m (227)"),
+        (["--space-group", "221", "--fix", "{file}", "--fix-lattice"], "not both"),
+    ],
+)
+def test_space_groups_that_cannot_be_kept_are_refused_in_a_sentence(with_prototypes, perovskite, words, part):
+    result = call(*small(with_prototypes), *[word.format(file=perovskite) for word in words])
+    assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_density_guides_and_guidance_without_a_wish_is_refused(tiny_de_novo):
+    options = small(tiny_de_novo())
+    free, zero, guided = (
+        json.loads(call(*options, *words, "--json").stdout)["crystals"]
+        for words in ([], ["--density", "9", "--guidance", "0"], ["--density", "9", "--guidance", "5"])
+    )
+    assert [c["lattice"] for c in free] == [c["lattice"] for c in zero] != [c["lattice"] for c in guided]
+    for words, part in (
+        (["--guidance", "2"], "add a density"),
+        (["--density", "99"], "between 0.05 and 30"),
+        (["--density", "4", "--guidance", "-1"], "between 0 and 100"),
+    ):
+        result = call(*options, *words)
+        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -7,6 +7,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.evaluation.xrd import pattern, profile
 from crystal_core.jobs.queue import JobQueue
 
 PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
@@ -48,3 +49,50 @@ def test_a_run_can_go_through_the_queue_of_the_app():
     assert result.exit_code == 0
     (job,) = JobQueue().list_jobs()
     assert job.state == "done" and job.result == json.loads(result.stdout) | {"n_failed": job.result["n_failed"]}
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """The perovskite's powder pattern with a sloping background, as a file of two columns."""
+    x, y = profile(pattern(PEROVSKITE), fwhm=0.3)
+    path = tmp_path / "scan.xy"
+    path.write_text("2theta intensity\n" + "\n".join(f"{a:.2f} {b + 50 - a / 3:.3f}" for a, b in zip(x, y)))
+    return path
+
+
+def test_candidates_are_ranked_by_their_likeness_to_a_measured_pattern(scan):
+    result = predict("--pattern", scan, "--rank", "pattern", "--json")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    candidates = [c for c in data["results"][0]["candidates"] if c["validity"]["plausible"]]
+    values = [c["score"]["value"] for c in candidates]
+    assert values == sorted(values, reverse=True) and candidates[0]["origin"].startswith("prototype") and values[0] > 0.9
+    assert all(c["pattern"]["similarity"] == c["score"]["value"] and 0.97 <= c["pattern"]["scale"] <= 1.03 for c in candidates)
+    assert data["results"][0]["rank_by"] == "pattern" and "likeness" in candidates[0]["score"]["name"]
+    # the settings that travel with every candidate name the pattern and do not repeat it
+    assert set(data["settings"]["pattern"]) == {"two_theta", "points", "wavelength", "sha256"} and len(candidates[0]["cif"]) < 10_000
+
+
+def test_a_pattern_may_be_told_without_ranking(scan):
+    result = predict("--pattern", scan, "--start", "noise")
+    assert result.exit_code == 0 and " pattern " in result.stdout and "ranked by consensus" in result.stdout
+
+
+def test_a_pattern_can_guide_sampling(scan):
+    free, guided = (json.loads(predict("--pattern", scan, "--start", "noise", "--json", *more).stdout) for more in ([], ["--guide"]))
+    cells = [run["results"][0]["candidates"][0]["lattice"] for run in (free, guided)]
+    assert cells[0] != cells[1] and guided["settings"]["guide"] and free["network_calls"] == guided["network_calls"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--rank", "pattern"], "give the measured one"),
+        (["--guide"], "give the measured one"),
+        (["--pattern", "{scan}", "--wavelength", "12"], "wavelength"),
+        (["--pattern", "{scan}.missing"], "no file"),
+    ],
+)
+def test_patterns_that_make_no_sense_are_refused_before_the_work(scan, words, part):
+    result = predict(*[word.format(scan=scan) for word in words])
+    assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1

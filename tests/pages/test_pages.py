@@ -188,3 +188,25 @@ def test_the_form_is_filled_again_after_another_page_was_shown():
     at.switch_page("pages/models.py").run()
     at.switch_page("pages/predict_structure.py").run()
     assert at.text_input(key="formula").value == "TiO2" and not at.error and not at.exception
+
+
+def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_itself(monkeypatch):
+    class Upload:
+        name = "scan.xy"
+        content = "\n".join(f"{10 + 0.05 * i:.2f} {20 + 80 * (i % 97 < 3)}" for i in range(1200)).encode()
+
+        def getvalue(self):
+            return self.content
+
+    asked, upload = [], Upload()
+    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
+    # AppTest hands no value to widgets of a form on a page of st.navigation
+    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "pattern" else None)
+    at = page("predict_structure")
+    assert not at.exception and not at.error
+    assert asked[-1]["rank"] == "pattern" and asked[-1]["pattern"]["wavelength"] == "CuKa" and len(asked[-1]["pattern"]["intensity"]) == 1200
+    job = JobQueue().get(JobQueue().submit("predict-structure", asked[-1]))
+    assert "--rank pattern --pattern" in as_command(job) and len(as_python(job)) < 1000
+    upload.content = b"no pattern"
+    at = at.run()
+    assert "holds no line of two numbers" in at.error[0].value and not at.exception

@@ -56,6 +56,14 @@ class CoordinateProcess(ABC):
         """The score that the steps below take, from the network's prediction."""
 
     @abstractmethod
+    def clean(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """(atoms, 3) fractional coordinates without noise, as far as the prediction tells (Tweedie)."""
+
+    @abstractmethod
+    def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
+        """The score, with the gradient of a wish at the clean coordinates added."""
+
+    @abstractmethod
     def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
         """One reverse step of em, exp-em or (without noise) ode."""
 
@@ -118,6 +126,20 @@ class KineticCoordinates(CoordinateProcess):
         gain = float(torus.kappa(s) * torus.score_norm(s))
         return -TWO_PI * now.velocity / float(torus.sigma_velocity(s)) ** 2 + gain * prediction
 
+    def clean(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """x_0 = x - kappa v - sigma_r² m, with m = n y, or from the full score (s + v / sigma_v²) / kappa."""
+        s = torch.tensor(torus.HORIZON * t, dtype=torch.float64)
+        kappa, v = float(torus.kappa(s)), TWO_PI * now.velocity
+        if self.config.parametrisation == "full":
+            m = (prediction + v / float(torus.sigma_velocity(s)) ** 2) / kappa
+        else:
+            m = float(torus.score_norm(s)) * prediction
+        return wrap(now.frac_coords - (kappa * v + float(torus.sigma_displacement(s)) ** 2 * m) / TWO_PI)
+
+    def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
+        """With d x_0 / d v = -kappa, and x = 2 pi f."""
+        return score - float(torus.kappa(torch.tensor(torus.HORIZON * t, dtype=torch.float64))) / TWO_PI * gradient
+
     def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
         del sampler  # em is the exponential integrator already
         return _external(*torus.step_em(TWO_PI * now.frac_coords, TWO_PI * now.velocity, score, torus.HORIZON * (t - t_next), noise))
@@ -150,6 +172,15 @@ class BrownianCoordinates(CoordinateProcess):
         del now  # nothing of it is analytic
         return float(brownian.score_norm(torch.tensor(t, dtype=torch.float64))) * prediction
 
+    def clean(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """x_0 = x + sigma² grad_x log p."""
+        sigma = float(brownian.sigma(torch.tensor(t, dtype=torch.float64)))
+        return wrap(now.frac_coords + sigma**2 * self.score(prediction, now, t) / TWO_PI)
+
+    def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
+        del t  # d x_0 / d x = 1 at all times
+        return score + gradient / TWO_PI
+
     def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
         del sampler  # em and exp-em are the same ancestral step
         return _at_rest(brownian.step_em(TWO_PI * now.frac_coords, score, t, t_next, noise) / TWO_PI)
@@ -180,6 +211,16 @@ class EuclideanCoordinates(CoordinateProcess):
     def score(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
         """grad_z log p = -noise / sigma."""
         return vp.score(prediction, now.velocity, _time(t, prediction), "eps")
+
+    def clean(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
+        """z_0 = (z - sigma noise) / alpha."""
+        alpha, sigma = vp.alpha_sigma(_time(t, prediction))
+        return wrap((now.velocity - sigma * prediction) / (alpha * EUCLIDEAN_SCALE))
+
+    def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
+        """With d z_0 / d z = alpha for data of unit variance."""
+        alpha, _ = vp.alpha_sigma(_time(t, score))
+        return score + alpha * gradient / EUCLIDEAN_SCALE
 
     def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
         here, there = _time(t, score), _time(t_next, score)

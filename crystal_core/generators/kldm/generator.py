@@ -10,15 +10,17 @@ import torch
 
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
+from crystal_core.generators.kldm.guidance import Guidance
 from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import TAU, KineticLangevinSampler, Known, LatentState, SamplerSettings
 from crystal_core.generators.kldm.species import N_TYPES, allowed_types
+from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest
+from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest, Guide
 from crystal_core.sampling.device import pick_device
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ class _Kldm:
             fast = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
             return SamplerSettings(**{"tau": tau, **fast, "steps": request.steps or fast["steps"]})
         return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], tau=tau)
+
+    def _guidance(self, guide: Guide | None, n_atoms: Tensor, atomic_numbers: Tensor | None = None) -> Guidance | None:
+        if guide is None:
+            return None
+        return Guidance(predictor=guide.predictor, strength=guide.strength, n_atoms=n_atoms, codec=self.codec, atomic_numbers=atomic_numbers)
 
     def _frames(
         self,
@@ -104,7 +111,8 @@ class KldmGenerator(_Kldm):
         n_atoms = torch.tensor([len(c) for c in request.compositions], device=self.device)
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
-        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process)
+        guidance = self._guidance(request.guide, n_atoms, species)
+        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, guidance=guidance)
         start_time = request.start_time or 1.0
         if request.start is None:
             state = sampler.initial(rng)
@@ -152,7 +160,11 @@ class KldmDeNovoGenerator(_Kldm):
         settings = self.settings(request)
         n_atoms = torch.tensor(request.n_atoms, device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
-        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, allowed_types(elements, self.device), self._known(request))
+        symmetry = None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
+        allowed = allowed_types(elements, self.device)
+        sampler = KineticLangevinSampler(
+            settings, pack(n_atoms), self.process, allowed, self._known(request), symmetry, self._guidance(request.guide, n_atoms)
+        )
 
         if sampler.species is not None:
             sampler.species.constrained = request.elements is not None

@@ -6,7 +6,7 @@ All take the score from the same network call; the predictor–corrector calls t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,9 @@ from crystal_core.sampling import variance_preserving as vp
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from crystal_core.generators.kldm.guidance import Guidance
+    from crystal_core.generators.kldm.symmetry import Symmetry
 
 TAU = 0.25  # corrector strength of the published code
 
@@ -97,17 +100,22 @@ class KineticLangevinSampler:
         allowed: (types,) True at the types that may appear; None for all. Only where types diffuse.
         known: what is given; after every step it is replaced by a draw from its forward marginal, and at the end by itself
             (Lugmayr et al. 2022, RePaint, without resampling).
+        symmetry: operations that every state has, from the first on. guidance: a wish that bends the scores.
 
     Raises:
-        IncompatibleSampler: known places with coordinates that have no place of their own (Euclidean, centred).
+        IncompatibleSampler: known places or symmetry with coordinates that have no place of their own (Euclidean, centred).
     """
 
     def __init__(
-        self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None, known: Known | None = None
-    ) -> None:
+        self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None, known: Known | None = None,
+        symmetry: Symmetry | None = None, guidance: Guidance | None = None,
+    ) -> None:  # fmt: skip
         if known is not None and process.coordinates == "euclidean":
             raise IncompatibleSampler("Euclidean coordinates are centred, so no site of a crystal can be held in place.")
+        if symmetry is not None and process.coordinates == "euclidean":
+            raise IncompatibleSampler("Euclidean coordinates are unwrapped and centred, so no space group can be kept.")
         self.settings, self.packing, self.process, self.known = settings, packing, process, known
+        self.symmetry, self.guidance = symmetry, guidance
         self.coordinates = coordinate_process(process)
         self.species = species_process(process)
         if self.species is not None:
@@ -119,7 +127,11 @@ class KineticLangevinSampler:
         start = self.coordinates.initial(self.packing, rng)
         lattice = torch.randn((self.packing.n_crystals, 6), generator=rng, device=device)
         species = None if self.species is None else self.species.initial(n_atoms, rng)
-        return self._impose(LatentState(start.frac_coords, start.velocity, lattice, species), 1.0, rng)
+        state = LatentState(start.frac_coords, start.velocity, lattice, species)
+        if self.symmetry is not None:
+            places, velocity = self.symmetry.positions(state.frac_coords), self.symmetry.displacement(state.velocity)
+            state = self._symmetric(replace(state, frac_coords=places, velocity=velocity))
+        return self._impose(state, 1.0, rng)
 
     def start_from(self, frac_coords: Tensor, lattice: Tensor, t: float, rng: torch.Generator) -> LatentState:
         """A given crystal, moved forward to time t: positions, lattice and velocity drawn from their forward marginals."""
@@ -146,20 +158,20 @@ class KineticLangevinSampler:
     def _single(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
         name = self.settings.name
-        noise = None if name == "ode" else self.coordinates.noise(state.velocity, self.packing, rng)
+        noise = None if name == "ode" else self._noise(state, rng)
         moved = self.coordinates.step(name, _place(state), score_v, t, t_next, noise)
         now, then = _time(t, state.lattice), _time(t_next, state.lattice)
         if name == "exp-em":
             lattice = vp.step_exponential(state.lattice, score_l, now, then, _normal(state.lattice, rng))
         else:
             lattice = vp.step_euler(state.lattice, score_l, now, then, None if name == "ode" else _normal(state.lattice, rng))
-        return LatentState(moved.frac_coords, moved.velocity, lattice, *self._step_types(name, state, types, t, t_next, rng))
+        return self._symmetric(LatentState(moved.frac_coords, moved.velocity, lattice, *self._step_types(name, state, types, t, t_next, rng)))
 
     def _corrector(self, predict: Predict, state: LatentState, t: float, dt: float, rng: torch.Generator) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
         tau = self.settings.tau
         delta = self.coordinates.corrector_size(score_v, tau, self.packing)
-        noise = self.coordinates.noise(state.velocity, self.packing, rng)
+        noise = self._noise(state, rng)
         moved = self.coordinates.correct(_place(state), score_v, delta, noise, dt if self.settings.correct_positions else 0.0)
         delta_l = tau / (score_l**2).mean(-1, keepdim=True).clamp(min=MIN_SQUARED_SCORE)
         lattice = state.lattice + delta_l * score_l + torch.sqrt(2.0 * delta_l) * _normal(state.lattice, rng)
@@ -167,13 +179,14 @@ class KineticLangevinSampler:
         if self.species is not None and self.species.has_score:
             assert species is not None
             species = self.species.correct(species, types, t, tau, self.packing, rng)
-        return LatentState(moved.frac_coords, moved.velocity, lattice, species, state.atomic_numbers)
+        return self._symmetric(LatentState(moved.frac_coords, moved.velocity, lattice, species, state.atomic_numbers))
 
     def _predictor(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
         moved = self.coordinates.predict(_place(state), score_v, t, t_next)
         lattice = vp.step_ddim(state.lattice, score_l, _time(t, state.lattice), _time(t_next, state.lattice))
-        return LatentState(moved.frac_coords, moved.velocity, lattice, *self._step_types("predictor", state, types, t, t_next, rng))
+        types_then = self._step_types("predictor", state, types, t, t_next, rng)
+        return self._symmetric(LatentState(moved.frac_coords, moved.velocity, lattice, *types_then))
 
     def _step_types(self, sampler: str, state: LatentState, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> tuple[Any, Any]:
         """The types after a step, and the elements to show for them."""
@@ -184,6 +197,20 @@ class KineticLangevinSampler:
             return species, self.species.likely(state.species, output, t)
         species = self.species.finish(species, output)
         return species, self.species.decode(species)
+
+    def _noise(self, state: LatentState, rng: torch.Generator) -> Tensor:
+        noise = self.coordinates.noise(state.velocity, self.packing, rng)
+        return noise if self.symmetry is None else self.symmetry.displacement(noise)
+
+    def _symmetric(self, state: LatentState) -> LatentState:
+        """Cell and types of the space group; positions and velocities have it already, because all that moves them does."""
+        if self.symmetry is None:
+            return state
+        first = self.symmetry.first
+        return replace(
+            state, lattice=self.symmetry.cell(state.lattice), species=None if state.species is None else state.species[first],
+            atomic_numbers=None if state.atomic_numbers is None else state.atomic_numbers[first],
+        )  # fmt: skip
 
     def _impose(self, state: LatentState, t: float, rng: torch.Generator) -> LatentState:
         """Put what is known, moved forward to time t, in the place of what was sampled."""
@@ -214,8 +241,31 @@ class KineticLangevinSampler:
 
     def _scores(self, predict: Predict, state: LatentState, t: float) -> tuple[Tensor, Tensor, Any]:
         velocity, lattice, *types = predict(state, t)
+        if self.symmetry is not None:
+            velocity, types = self.symmetry.displacement(velocity), [self.symmetry.mean_of_orbit(output) for output in types]
         score_v = self.coordinates.score(self.settings.score_scale * velocity, _place(state), t)
-        return score_v, vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target), types[0] if types else None
+        score_l = vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target)
+        if self.guidance is None or self.guidance.strength == 0:
+            return score_v, score_l, types[0] if types else None
+        return self._guided(self.guidance, state, velocity, score_v, score_l, types[0] if types else None, t)
+
+    def _guided(
+        self, guidance: Guidance, state: LatentState, velocity: Tensor, score_v: Tensor, score_l: Tensor, output: Tensor | None, t: float
+    ) -> tuple[Tensor, Tensor, Any]:
+        """The scores and type output bent towards the wish, by its gradient at the clean estimate."""
+        alpha, sigma = vp.alpha_sigma(_time(t, state.lattice))
+        places = self.coordinates.clean(self.settings.score_scale * velocity, _place(state), t)
+        soft = None
+        if self.species is not None and state.species is not None and output is not None:
+            soft = self.species.probabilities(state.species, output, t)
+        wish = guidance.gradients(places, (state.lattice + sigma**2 * score_l) / alpha, soft)
+        push, pull = self.coordinates.centred(wish.frac_coords, self.packing), wish.types
+        if self.symmetry is not None:
+            push, pull = self.symmetry.displacement(push), self.symmetry.mean_of_orbit(pull)
+        if self.species is not None and output is not None:
+            output = self.species.reweighted(output, pull)
+        # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, the wish weighs little
+        return self.coordinates.guided(score_v, push, t), score_l + alpha * wish.lattice, output
 
 
 def _place(state: LatentState) -> Coordinates:

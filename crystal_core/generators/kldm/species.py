@@ -89,6 +89,15 @@ class SpeciesProcess(ABC):
     def likely(self, value: Tensor, output: Tensor, t: float) -> Int[Tensor, "atoms"]:
         """Atomic numbers the network now thinks most likely, for pictures on the way."""
 
+    def probabilities(self, value: Tensor, output: Tensor, t: float) -> Float[Tensor, "atoms types"]:
+        """Of each type, as the network now sees it; all on the likeliest where an option has no better measure."""
+        return functional.one_hot(self.likely(value, output, t) - 1, N_TYPES).to(output.dtype)
+
+    def reweighted(self, output: Tensor, gradient: Float[Tensor, "atoms types"]) -> Tensor:
+        """The network's output under a wish with this gradient to the probabilities; unchanged where types cannot be guided."""
+        del gradient
+        return output
+
     @abstractmethod
     def finish(self, value: Tensor, output: Tensor) -> Tensor:
         """The state after the last step, made decodable."""
@@ -261,6 +270,15 @@ class MaskedSpecies(SpeciesProcess):
     def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         del t  # logits mean the same at all times
         return absorbing.fill(value, self._logits(output)) + 1
+
+    def probabilities(self, value: Tensor, output: Tensor, t: float) -> Tensor:
+        del t  # logits mean the same at all times
+        shown = functional.one_hot(value.clamp(max=N_TYPES - 1), N_TYPES).to(output.dtype)
+        return torch.where(absorbing.is_hidden(value, N_TYPES).unsqueeze(-1), torch.softmax(self._logits(output), dim=-1), shown)
+
+    def reweighted(self, output: Tensor, gradient: Tensor) -> Tensor:
+        """To first order, the wish for an atom of type k differs from that for the mean type by its gradient at k."""
+        return output + gradient
 
     def finish(self, value: Tensor, output: Tensor) -> Tensor:
         return absorbing.fill(value, self._logits(output))

@@ -10,14 +10,14 @@ import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.prototype.cells import roles_of
 from crystal_core.generators.prototype.index import Geometry, Pool, PrototypeIndex, Ranking
-from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form
+from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, space_group_of_hall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,6 +114,25 @@ def load_index(path: Path, ranking: Ranking | None = None) -> PrototypeIndex:
     )  # fmt: skip
 
 
+class ShippedTable(NamedTuple):
+    """The parts of the shipped archive that tell of symmetry."""
+
+    pools: dict[tuple[int, ...], Pool]
+    geometry: _Prototypes
+
+
+def load_shipped_table(path: Path) -> ShippedTable:
+    """Pools and asymmetric units of the shipped archive.
+
+    Raises:
+        CheckpointMismatch: the archive is damaged, or holds cells instead of asymmetric units.
+    """
+    index = load_index(path)
+    if not isinstance(index.geometry, _Prototypes):
+        raise CheckpointMismatch(f"{path.name} holds cells without their symmetry.")
+    return ShippedTable(dict(index.pools), index.geometry)
+
+
 def _pools(data: dict[str, NDArray]) -> dict[tuple[int, ...], Pool]:
     pools = {}
     count = element = member = 0
@@ -142,6 +161,10 @@ class _Prototypes:
             points=self.data["points"][part] / POINT_SCALE, roles=self.data["roles"][part].astype(np.int64),
             letters=self.letters[part], multiplicities=self.data["multiplicities"][part].astype(np.int64),
         )  # fmt: skip
+
+    def space_group(self, key: int) -> int:
+        """Its number, 1..230."""
+        return space_group_of_hall(int(self.data["hall_number"][key]))
 
     def __call__(self, key: int) -> Geometry | None:
         cell = from_form(self.form(key))

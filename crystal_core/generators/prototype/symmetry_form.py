@@ -49,6 +49,16 @@ def operations(hall_number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]
     return found["rotations"], found["translations"]
 
 
+@lru_cache(maxsize=530)
+def space_group_of_hall(hall_number: int) -> int:
+    """Number, 1..230, of the space group of a setting."""
+    import spglib
+
+    found = spglib.get_spacegroup_type(hall_number)
+    assert found is not None  # hall numbers come from spglib or from a table made with it
+    return int(found.number)
+
+
 def to_form(lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: float = SYMPREC) -> SymmetryForm | None:
     """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
 

@@ -1,0 +1,127 @@
+"""Wyckoff assignments by space group: which known arrangements have it, how common each is, and the operations of their cells."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.generators.prototype.generator import TABLE, niggli
+from crystal_core.requests import CellSymmetry
+
+if TYPE_CHECKING:
+    import random
+
+    from numpy.typing import NDArray
+
+    from crystal_core.generators.prototype.index import Geometry
+    from crystal_core.generators.prototype.library import ShippedTable
+    from crystal_core.registry.card import ModelCard
+
+EXACT, ALIKE = 0.02, 0.1  # tolerances in units of (volume / atoms)^(1/3)
+COMMON = 20  # members from which on an averaged arrangement is looked at again: its first member may have been a distorted one
+CLOSED = 1e-6  # fractional; operations that do not map the atoms this exactly are no group
+
+
+class SpaceGroupAssignments:
+    """Arrangements of one space group, drawn as often as they occur among the members of the table.
+
+    Args:
+        table: the shipped table. number: 1..230. atom_counts: of the cells wanted; others are not looked at.
+    """
+
+    def __init__(self, table: ShippedTable, number: int, atom_counts: Collection[int]) -> None:
+        self.number, self.geometry = number, table.geometry
+        self._found: dict[int, CellSymmetry | None] = {}
+        self.keys: dict[int, Counter[int]] = defaultdict(Counter)
+        for pattern, pool in table.pools.items():
+            if sum(pattern) in atom_counts:
+                self.keys[sum(pattern)].update(pool.geometry.tolist())
+        for count, members in list(self.keys.items()):
+            right = Counter({key: n for key, n in members.items() if table.geometry.space_group(key) == number or (n >= COMMON and self._has(key))})
+            if right:
+                self.keys[count] = right
+            else:
+                del self.keys[count]
+
+    @property
+    def atom_counts(self) -> tuple[int, ...]:
+        """Atoms per primitive cell of which there is an arrangement."""
+        return tuple(sorted(self.keys))
+
+    def draw(self, n_atoms: int, rng: random.Random) -> CellSymmetry:
+        """An arrangement of so many atoms.
+
+        Raises:
+            RequestError: none of the table can be built.
+        """
+        members = self.keys.get(n_atoms, Counter())
+        while members:
+            key = rng.choices(list(members), list(members.values()))[0]
+            if key not in self._found:
+                self._found[key] = self._symmetry(key)
+            found = self._found[key]
+            if found is not None:
+                return found
+            del members[key]
+        raise RequestError(
+            f"The table of prototypes has no Wyckoff assignment of {n_atoms} atoms in space group {self.number}; choose another number of atoms."
+        )
+
+    def _has(self, key: int) -> bool:
+        geometry = self.geometry(key)
+        found = None if geometry is None else _dataset(geometry.lattice, geometry.frac_coords, geometry.roles, ALIKE)
+        return found is not None and found.number == self.number
+
+    def _symmetry(self, key: int) -> CellSymmetry | None:
+        geometry = self.geometry(key)
+        if geometry is None:
+            return None
+        lattice, frac_coords = niggli(geometry.lattice, geometry.frac_coords)
+        for tolerance in (EXACT, ALIKE):
+            found = _dataset(lattice, frac_coords, geometry.roles, tolerance)
+            if found is not None and found.number == self.number:
+                return cell_symmetry(geometry, lattice, frac_coords, found.rotations, found.translations)
+        return None
+
+
+def assignments_of(card: ModelCard, number: int, atom_counts: Collection[int]) -> SpaceGroupAssignments:
+    """The assignments of a space group in the shipped table of prototypes; a full index of this machine takes no part."""
+    from crystal_core.generators.prototype.library import load_shipped_table
+
+    if card.folder is None:
+        raise CheckpointMismatch("The prototype card has no folder.")
+    return SpaceGroupAssignments(load_shipped_table(card.folder / TABLE), number, atom_counts)
+
+
+def cell_symmetry(geometry: Geometry, lattice: NDArray, frac_coords: NDArray, rotations: NDArray, translations: NDArray) -> CellSymmetry | None:
+    """What the operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where they do not close.
+
+    Args:
+        lattice: rows. frac_coords: (atoms, 3). rotations, translations: x' = W x + w in this basis.
+    """
+    images = np.einsum("kij,nj->kni", rotations, frac_coords) + translations[:, None]
+    difference = images[:, :, None] - frac_coords[None, None]
+    difference -= np.round(difference)
+    distance = np.linalg.norm(difference @ lattice, axis=-1)
+    permutations = distance.argmin(-1)
+    if distance.min(-1).max() > 3 * ALIKE or any(len(set(p)) != len(p) for p in permutations.tolist()):
+        return None
+    inverse = np.rint(np.linalg.inv(rotations))
+    # atom i as each of its images tells it: the mean of them is mapped exactly
+    back = np.einsum("kij,knj->kni", inverse, frac_coords[permutations] - translations[:, None]) - frac_coords
+    exact = frac_coords + (back - np.round(back)).mean(0)
+    rest = np.einsum("kij,nj->kni", rotations, exact) + translations[:, None] - exact[permutations]
+    if np.abs(rest - np.round(rest)).max() > CLOSED:
+        return None
+    return CellSymmetry(rotations=rotations.astype(np.int64), permutations=permutations, frac_coords=exact % 1.0, label=geometry.label)
+
+
+def _dataset(lattice: NDArray, frac_coords: NDArray, roles: NDArray, tolerance: float) -> Any:
+    import spglib
+
+    cell: Any = (lattice, frac_coords, roles + 1)  # arrays, where spglib's annotation has lists
+    return spglib.get_symmetry_dataset(cell, symprec=tolerance)

@@ -1,0 +1,1 @@
+"""Properties computed from crystals, differentiably: what a sampler can be guided by."""

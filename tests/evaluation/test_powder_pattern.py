@@ -1,0 +1,124 @@
+"""Powder patterns: the true structure wins over its polymorphs, through noise and background; bad files are refused in a sentence."""
+
+import json
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.errors import RequestError
+from crystal_core.evaluation.powder_pattern import MeasuredPattern, likeness, read_pattern, wavelength_of
+from crystal_core.evaluation.xrd import pattern, profile
+
+GROUP = Structure.from_spacegroup
+POLYMORPHS = {
+    "rutile": GROUP("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]),
+    "anatase": GROUP("I4_1/amd", Lattice.tetragonal(3.785, 9.514), ["Ti", "O"], [[0, 0, 0], [0, 0, 0.2081]]),
+    "brookite": GROUP(
+        "Pbca", Lattice.orthorhombic(9.174, 5.449, 5.138), ["Ti", "O", "O"], [[0.1289, 0.0972, 0.8628], [0.0095, 0.1491, 0.1835], [0.2314, 0.1110, 0.5366]]
+    ),
+}  # fmt: skip
+
+
+def scan(structure, *, fwhm=0.3, wavelength="CuKa", counts=4.0, background=1.0, seed=0, last=80.0):
+    """What a diffractometer counts: peaks, a falling background with a hump, Poisson noise."""
+    x, y = profile(pattern(structure, wavelength, (10.0, last)), fwhm=fwhm, two_theta=(10.0, last))
+    y = y + background * (60 * np.exp(-x / 20) + 15 + 10 * np.exp(-(((x - 25) / 8) ** 2)))
+    noisy = np.random.default_rng(seed).poisson(counts * y)
+    return MeasuredPattern(two_theta=tuple(x.tolist()), intensity=tuple(map(float, noisy)), wavelength=wavelength)
+
+
+def resized(structure, factor):
+    copy = structure.copy()
+    copy.scale_lattice(copy.volume * factor)
+    return copy
+
+
+@pytest.mark.parametrize("wavelength", ["CuKa", 0.709])
+@pytest.mark.parametrize("fwhm", [0.1, 0.3, 0.8])
+@pytest.mark.parametrize("true", POLYMORPHS)
+def test_the_true_polymorph_ranks_first(true, fwhm, wavelength):
+    measured = scan(POLYMORPHS[true], fwhm=fwhm, wavelength=wavelength, last=80.0 if wavelength == "CuKa" else 45.0)
+    found = {name: likeness(resized(cell, 1.05), measured) for name, cell in POLYMORPHS.items()}
+    best = max(found, key=lambda name: found[name].similarity)
+    assert best == true
+    assert found[true].scale == pytest.approx(1.05 ** (-1 / 3), abs=0.003)
+
+
+def test_a_clean_pattern_of_the_same_structure_is_almost_one_and_a_strange_one_far_from_it():
+    measured = scan(POLYMORPHS["rutile"], fwhm=0.2, background=0.0, counts=1000.0)
+    assert likeness(POLYMORPHS["rutile"], measured).similarity > 0.97
+    assert likeness(Structure(Lattice.cubic(2.87), ["Fe", "Fe"], [[0, 0, 0], [0.5] * 3]), measured).similarity < 0.3
+
+
+def test_neither_the_choice_of_cell_nor_units_nor_background_change_the_value():
+    measured = scan(POLYMORPHS["anatase"])
+    first = likeness(POLYMORPHS["anatase"], measured).similarity
+    assert likeness(POLYMORPHS["anatase"].get_primitive_structure(), measured).similarity == pytest.approx(first, abs=1e-3)
+    x, y = np.array(measured.two_theta), np.array(measured.intensity)
+    other = MeasuredPattern(two_theta=measured.two_theta, intensity=tuple(1e-3 * (y + 500 - 3 * x)))
+    # the background is estimated, so the slope leaves a trace
+    assert likeness(POLYMORPHS["anatase"], other).similarity == pytest.approx(first, abs=5e-3)
+
+
+def test_an_empty_cell_has_no_pattern():
+    assert likeness(Structure(Lattice.cubic(40), ["H"], [[0, 0, 0]]), scan(POLYMORPHS["rutile"])) is None
+
+
+def text_of(measured, separator=" "):
+    return "\n".join(f"{x:.3f}{separator}{y:g}" for x, y in zip(measured.two_theta, measured.intensity, strict=True))
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ",", "; "])
+def test_columns_headings_and_comments_are_read(separator):
+    measured = scan(POLYMORPHS["rutile"])
+    text = f"\ufeff# a comment\n2theta{separator}counts\n\n" + text_of(measured, separator) + f"\n# end{separator}\n"
+    found = read_pattern(text, "scan.xy", "CuKa")
+    assert found.two_theta == pytest.approx(measured.two_theta, abs=1e-3) and found.intensity == measured.intensity
+    assert MeasuredPattern.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+RISING = "\n".join(f"{10 + 0.1 * i} {100 + 50 * (i % 7 == 0)}" for i in range(400))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "no line of two numbers"),
+        ("<html>\n<body>no pattern</body>", "no line of two numbers"),
+        ("10 5\n10.1 6\n", "2 points"),
+        (RISING.replace("20.0 ", "nan "), "no numbers"),
+        (RISING.replace("20.0 ", "1e999 "), "no numbers"),
+        (RISING.replace("20.0 ", "9.0 "), "do not rise"),
+        (RISING.replace("20.0 ", "20.0 x "), "Line 101"),
+        (RISING.replace("20.0 ", "20.0\n"), "Line 101"),
+        (RISING + "\n49.9 1", "do not rise"),
+        ("\n".join(f"{10 + 0.01 * i} {i % 5}" for i in range(300)), "spans"),
+        ("\n".join(f"{10 + 0.5 * i} {i % 5}" for i in range(140)), "step of 0.50"),
+        ("\n".join(f"{-5 + 0.1 * i} {i % 5}" for i in range(400)), "between 0 and 180"),
+        ("\n".join(f"{10 + 0.1 * i} 7" for i in range(400)), "stands out"),
+        ("\n".join(f"{10 + 0.1 * i} {'1e300' if i == 9 else 1}" for i in range(400)), "1e15"),
+        ("\n".join(f"{i * 1e-3} 1" for i in range(100_001)), "more than 100,000 points"),
+        ("1 2\n" * 1_300_000, "larger than 5 MB"),
+        ("\x00\x01\x02\xff" * 100, "no line of two numbers"),
+    ],
+)
+def test_hostile_files_end_in_one_sentence(text, part):
+    with pytest.raises(RequestError, match=part) as caught:
+        read_pattern(text, "scan.xy")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["Cu", "0", "-1", "nan", "50"])
+def test_a_wavelength_is_a_line_or_a_sensible_number(text):
+    with pytest.raises(RequestError, match="wavelength"):
+        wavelength_of(text)
+    assert wavelength_of("MoKa") == "MoKa" and wavelength_of("0.71") == 0.71
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"two_theta": 3, "intensity": 4}, {"two_theta": ["a"], "intensity": [None]}, {"two_theta": [1.0], "intensity": []}]
+)
+def test_json_that_is_no_pattern_is_refused(data):
+    with pytest.raises(RequestError):
+        MeasuredPattern.from_json(data)

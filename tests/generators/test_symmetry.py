@@ -1,0 +1,142 @@
+"""A space group request: projections are projections, every state on the way is symmetric, and the crystals have the group."""
+
+import random
+
+import numpy as np
+import pytest
+import spglib
+import torch
+
+from crystal_core.errors import IncompatibleSampler, RequestError
+from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.process import ProcessConfig
+from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
+from crystal_core.generators.kldm.symmetry import Symmetry
+from crystal_core.generators.prototype.space_groups import assignments_of
+from crystal_core.geometry import centre, lattice_from_parameters
+from crystal_core.networks.packing import pack
+from crystal_core.registry.store import find_card, load_generator
+from crystal_core.requests import CellSymmetry, DeNovoRequest, KnownParts
+
+CODEC = LatticeCodec.from_training(torch.exp(1.5 + 0.2 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))), torch.arange(60) % 12 + 1)
+
+
+def cell_of(lattice, coords, types):
+    """The operations of a cell as spglib finds them."""
+    found = spglib.get_symmetry_dataset((lattice, coords, types), symprec=1e-4)
+    images = np.einsum("kij,nj->kni", found.rotations, coords) + found.translations[:, None]
+    gap = images[:, :, None] - np.array(coords)[None, None]
+    permutations = np.abs(gap - np.round(gap)).sum(-1).argmin(-1)
+    return CellSymmetry(
+        rotations=found.rotations.astype(np.int64), permutations=permutations, frac_coords=np.array(coords), label=found.international
+    )
+
+
+HEXAGONAL = [[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5.0]]
+CELLS = [
+    cell_of(np.eye(3) * 4, [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [1, 2, 3, 3, 3]),  # Pm-3m
+    cell_of(HEXAGONAL, [[1 / 3, 2 / 3, 0.02], [2 / 3, 1 / 3, 0.52], [1 / 3, 2 / 3, 0.39], [2 / 3, 1 / 3, 0.89]], [1, 1, 2, 2]),  # P6_3mc, free z
+    cell_of(np.diag([4.0, 4.0, 4.2]), [[0, 0, 0], [0.5, 0.5, 0.46], [0.5, 0.5, 0.03], [0.5, 0, 0.52], [0, 0.5, 0.52]], [1, 2, 3, 4, 4]),  # P4mm
+]
+RNG = torch.Generator().manual_seed(1)
+
+
+@pytest.fixture
+def symmetry():
+    return Symmetry.of(CELLS, CODEC, "cpu")
+
+
+def defects(coords, cell):
+    """How far each operation misses, given that it may come with any translation."""
+    images = np.einsum("kij,nj->kni", cell.rotations, coords) - coords[cell.permutations]
+    change = images - images[:, :1]
+    return np.abs(change - np.round(change)).max()
+
+
+def test_displacements_are_projected_onto_what_the_operations_leave(symmetry):
+    v = torch.randn(14, 3, generator=RNG)
+    projected = symmetry.displacement(v)
+    assert torch.allclose(symmetry.displacement(projected), projected, atol=1e-6)
+    assert projected[:5].abs().max() < 1e-6  # every site of the perovskite is fixed
+    assert projected[5:, :2].abs().max() < 1e-6 and projected[5:, 2].abs().min() > 0  # the others move along the axis alone
+    index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5)
+    assert torch.allclose(symmetry.displacement(centre(v, index, 3)), centre(projected, index, 3), atol=1e-6)
+
+
+def test_positions_with_free_parameters_keep_the_operations(symmetry):
+    found = symmetry.positions(torch.rand(14, 3, generator=RNG) - 0.5).double().numpy()
+    for cell, atoms in zip(CELLS, (slice(0, 5), slice(5, 9), slice(9, 14))):
+        assert defects(found[atoms], cell) < 1e-5
+    assert np.abs(found[5:9] - CELLS[1].frac_coords).max() > 1e-2
+
+
+def test_cells_take_the_symmetry_and_keep_it(symmetry):
+    latent = torch.randn(3, 6, generator=RNG)
+    found = symmetry.cell(latent)
+    assert torch.allclose(symmetry.cell(found), found, atol=1e-4)
+    for cell, rows in zip(CELLS, lattice_from_parameters(CODEC.decode(found.double(), symmetry.n_atoms))):
+        metric = (rows @ rows.T).numpy()
+        turned = np.einsum("mki,kl,mlj->mij", cell.rotations, metric, cell.rotations)
+        assert np.abs(turned - metric).max() < 1e-4 * metric.max()
+    # angles no lattice has give a flat cell, and never NaN
+    assert symmetry.cell(torch.tensor([[0.0, 0, 0, 30.0, -30.0, -30.0]]).repeat(3, 1)).isfinite().all()
+
+
+@pytest.mark.parametrize("species", ["masking", "one-hot", "analog-bits"])
+@pytest.mark.parametrize("sampler", ["em", "exp-em", "pc", "pc-pf", "ode"])
+def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, sampler):
+    model = load_generator(tiny_de_novo(species))
+    request = DeNovoRequest(n_atoms=(5, 4, 5), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1)
+    for frame in model.sample(request):
+        for cell, crystal in zip(CELLS, frame.crystals):
+            assert defects(crystal.frac_coords.double().numpy(), cell) < 1e-4
+            numbers = crystal.atomic_numbers.numpy()
+            assert (numbers[cell.permutations] == numbers).all()
+            rows = crystal.lattice[0].double().numpy()
+            metric = rows @ rows.T
+            assert np.abs(np.einsum("mki,kl,mlj->mij", cell.rotations, metric, cell.rotations) - metric).max() < 1e-4 * metric.max()
+
+
+def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tiny_de_novo, symmetry):
+    model = load_generator(tiny_de_novo())
+    free = CellSymmetry(rotations=np.eye(3, dtype=np.int64)[None], permutations=np.arange(5)[None], frac_coords=np.zeros((5, 3)), label="P1")
+    runs = [[*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][-1].crystals for wish in (None, (free,))]
+    assert torch.allclose(runs[0].frac_coords, runs[1].frac_coords, atol=1e-4)  # in P1 every projection is the identity
+    known = KnownParts(crystals=runs[0], places=(True,) * 5, types=(True,) * 5)
+    with pytest.raises(RequestError, match="not both"):
+        DeNovoRequest(n_atoms=(5,), symmetry=(free,), known=known)
+    with pytest.raises(RequestError, match="other atom counts"):
+        DeNovoRequest(n_atoms=(4,), symmetry=(free,))
+    with pytest.raises(IncompatibleSampler, match="space group"):
+        KineticLangevinSampler(
+            SamplerSettings(), pack(symmetry.n_atoms), ProcessConfig(coordinates="euclidean", species="masking"), symmetry=symmetry
+        )
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("number", "count"), [(221, 5), (225, 2), (227, 14), (194, 4), (14, 12), (160, 5)])
+def test_drawn_assignments_are_of_the_group_and_exact(number, count):
+    assignments = assignments_of(find_card("prototype"), number, range(count, count + 1))
+    assert assignments.atom_counts == (count,)
+    rng = random.Random(0)
+    for cell in [assignments.draw(count, rng) for _ in range(3)]:
+        assert defects(cell.frac_coords, cell) < 1e-5 and len(cell.frac_coords) == count
+        assert (np.abs(np.linalg.det(cell.rotations)).round() == 1).all()
+
+
+def test_space_groups_have_numbers_and_symbols():
+    assert [space_group_number(t) for t in ("1", "230", "Fm-3m", "fm-3m", "P2_1/c", "P 21/c", "R-3m", "P4_2/mnm")] == [
+        1,
+        230,
+        225,
+        225,
+        14,
+        14,
+        166,
+        136,
+    ]
+    assert [space_group_symbol(n) for n in (1, 62, 225)] == ["P1", "Pnma", "Fm-3m"]
+    for wrong in ("0", "231", "-5", "Fm9m", "", "²", "1" * 50, "x" * 500):
+        with pytest.raises(RequestError, match="no space group"):
+            space_group_number(wrong)
