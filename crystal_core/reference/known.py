@@ -170,11 +170,14 @@ def load_known() -> KnownIndex:
     return KnownIndex(about=about, **arrays)
 
 
-def find_known(structure: Structure) -> KnownNeighbour | None:
+def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour | None:
     """The nearest known crystal: of the same reduced formula, else of the same counts of the chemically nearest elements.
 
     Returns None where nothing is comparable: the counts occur in no known crystal, a site is not one element, the cell is
     no cell, or it holds more than 500 atoms.
+
+    Args:
+        overlay: lay the crystal found onto the cell asked about; False saves its time where nobody will draw it.
     """
     index = load_known()
     asked = _arrays(structure)
@@ -193,12 +196,12 @@ def find_known(structure: Structure) -> KnownNeighbour | None:
     rows = [index.rows(formula)[i] for i in order]
     if not same_formula:
         return _neighbour(index, formula, rows[0], method="formula")
-    return _compare(structure, index, formula, list(zip(rows, apart[order].tolist(), strict=True)))
+    return _compare(structure, index, formula, list(zip(rows, apart[order].tolist(), strict=True)), overlay=overlay)
 
 
 def novelty(structure: Structure) -> dict[str, Any]:
     """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
-    found = find_known(structure)
+    found = find_known(structure, overlay=False)
     if found is None:
         return {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}
     return found.to_json()
@@ -213,7 +216,7 @@ def ordered_roles(numbers: NDArray, axis: NDArray) -> tuple[NDArray[np.int64], t
     return rank[np.searchsorted(elements, numbers)], tuple(elements[order].tolist()), tuple((counts[order] // divisor).tolist())
 
 
-def _compare(structure: Structure, index: KnownIndex, formula: int, near: list[tuple[int, float]]) -> KnownNeighbour:
+def _compare(structure: Structure, index: KnownIndex, formula: int, near: list[tuple[int, float]], *, overlay: bool) -> KnownNeighbour:
     """The verdict on rows of the same formula, sorted by distance: atom by atom where their cells are at hand."""
     from crystal_core.reference.known_cells import known_cell, laid_onto, rms_distance
 
@@ -228,7 +231,7 @@ def _compare(structure: Structure, index: KnownIndex, formula: int, near: list[t
     if best is not None:
         rmsd, row = best
         cell = known_cell(index.name(row))
-        laid = None if cell is None else laid_onto(structure, cell)
+        laid = laid_onto(structure, cell) if overlay and cell is not None else cell
         return _neighbour(index, formula, row, known=True, rmsd=round(rmsd, 4), structure=laid, method="structure matcher")
     if unseen and index.is_near(unseen[0][1]):
         return _neighbour(index, formula, unseen[0][0], known=True, method="distances")
