@@ -10,6 +10,7 @@ COMMANDS = {
     "models list": ("models", "list_models"),
     "models show": ("models", "show"),
     "models verify": ("models", "verify"),
+    "models import": ("models", "import_model"),
     "predict-structure": ("predict_structure", "predict_structure"),
     "generate": ("generate", "generate"),
     "analyse": ("analyse", "analyse"),

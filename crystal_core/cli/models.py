@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -51,6 +52,26 @@ def show(name: str, json: Json = False) -> None:
         emit({"models": [_row(card, check=True) | {"source": card.source, "training": dict(card.training)}]})
         return
     typer.echo((card.folder / "card.toml").read_text(encoding="utf-8") if card.folder else card.name)
+
+
+@command
+def import_model(
+    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm.")],
+    file: Annotated[Path, typer.Argument(help="The official checkpoint.")],
+    statistics: Annotated[Path, typer.Option("--statistics", help="train_loc_scale.json of the same run.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the new checkpoint.")],
+    json: Json = False,
+) -> None:
+    """Turn an official checkpoint into one of ours, in the user's own folder."""
+    from crystal_core.registry.convert_kldm import import_kldm
+    from crystal_core.requests import check_choice
+
+    check_choice("method", method, ("kldm",))
+    done = import_kldm(file, statistics, name)
+    if json:
+        emit({"name": name, "task": done.task, "parameters": done.parameters, "unmatched": []})
+        return
+    typer.echo(f"{name}: {done.task}, {done.parameters:,} parameters")
 
 
 @command
