@@ -61,3 +61,16 @@ def test_a_batch_goes_in_together_or_not_at_all(tmp_path):
         queue.submit_batch("count", [{}] * 5)
     assert len(queue.list_jobs()) == 16 and queue.list_batch("") == []
     assert [queue.take().request.get("n") for _ in range(3)] == [None, 0, 1]
+
+
+def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {})
+    for k in range(3):
+        queue.update(job, trajectory={"label": f"sample {k}", "frames": []})
+    read, get = [], queue.blobs.get
+    monkeypatch.setattr(queue.blobs, "get", lambda name: read.append(name) or get(name))
+    found = queue.get(job)
+    assert [name for name in read if name] == []
+    assert [path["label"] for path in found.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(found.trajectories) == 3
+    assert len([name for name in read if name]) == 3  # and each once
