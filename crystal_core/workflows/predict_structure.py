@@ -210,7 +210,6 @@ class _Run:
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
         from crystal_core.records import rank_key
-        from crystal_core.reference.known import load_known
 
         made_by = self._provenance()
         groups = alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
@@ -230,7 +229,6 @@ class _Run:
             "settings": made_by["settings"],
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
-            "reference": load_known().reference,
         }
 
     def _provenance(self) -> dict[str, Any]:
