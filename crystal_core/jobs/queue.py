@@ -42,6 +42,7 @@ class Job:
     Attributes:
         state: queued, running, cancelling, done, partial, failed or interrupted.
         result: what is finished so far, also of a cancelled or interrupted run.
+        trajectories: paths for the player; those of a stored job are read when first looked at.
         place: 1 for the next job in the queue, 0 when not queued.
         starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with, or "".
         parent: id of the run whose crystals it works on, or "".
@@ -60,7 +61,7 @@ class Job:
     error: str | None
     snapshot: dict[str, Any] | None
     result: dict[str, Any] | None
-    trajectories: list[dict[str, Any]]
+    trajectories: Sequence[dict[str, Any]]
     place: int
     starred: bool = False
     note: str = ""
@@ -137,16 +138,16 @@ class JobQueue:
             return self._job(db, row) if row else None
 
     def list_jobs(self, limit: int = 200) -> list[Job]:
-        """Newest first, without their trajectories."""
+        """Newest first."""
         with self._connect() as db:
             rows = db.execute("select * from jobs order by created desc, rowid desc limit ?", (limit,))
-            return [self._job(db, row, paths=False) for row in rows]
+            return [self._job(db, row) for row in rows]
 
     def list_batch(self, batch: str) -> list[Job]:
-        """The jobs of a batch as they were asked for, without their trajectories."""
+        """The jobs of a batch as they were asked for."""
         with self._connect() as db:
             rows = db.execute("select * from jobs where batch = ? and batch <> '' order by created, rowid", (batch,))
-            return [self._job(db, row, paths=False) for row in rows]
+            return [self._job(db, row) for row in rows]
 
     def list_children(self, job: str) -> list[Job]:
         """The runs that work on the crystals of ``job``, as they were asked for."""
@@ -228,7 +229,7 @@ class JobQueue:
             row = db.execute("select seen from clients where id = 1").fetchone()
             return row["seen"] if row else 0.0
 
-    def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, paths: bool = True) -> Job:
+    def _job(self, db: sqlite3.Connection, row: sqlite3.Row) -> Job:
         place = 0
         if row["state"] == "queued":
             place = 1 + db.execute("select count(*) from jobs where state = 'queued' and created < ?", (row["created"],)).fetchone()[0]
@@ -237,7 +238,7 @@ class JobQueue:
             request=json.loads(row["request"]),
             snapshot=json.loads(row["snapshot"]) if row["snapshot"] else None,
             result=self.blobs.get(row["result"]),
-            trajectories=[t for name in json.loads(row["trajectories"]) if (t := self.blobs.get(name)) is not None] if paths else [],
+            trajectories=self.blobs.get_later(json.loads(row["trajectories"])),
             place=place,
             starred=bool(row["starred"]),
             note=row["note"],

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,5 +38,26 @@ class BlobStore:
             return None
         return json.loads(gzip.decompress(self._path(name).read_bytes()))
 
+    def get_later(self, names: Sequence[str]) -> StoredValues:
+        """The values of these names, read when first looked at; missing ones are left out."""
+        return StoredValues(self, names)
+
     def _path(self, name: str) -> Path:
         return self.folder / name[:2] / f"{name}.json.gz"
+
+
+class StoredValues(Sequence[Any]):
+    """Values of a store that are read together when the first is looked at: a page polls a run more often than it draws its paths."""
+
+    def __init__(self, store: BlobStore, names: Sequence[str]) -> None:
+        self.store, self.names = store, tuple(names)
+
+    @cached_property
+    def _values(self) -> list[Any]:
+        return [value for name in self.names if (value := self.store.get(name)) is not None]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._values[index]
+
+    def __len__(self) -> int:
+        return len(self._values)

@@ -53,6 +53,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
 
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
     model = _generator(asked.model, asked.device)
+    _check_elements(asked, formula, model)
     cells = _cells(asked, formula, default_z, model.card.sampling.get("atom_counts"))
     if asked.threads:
         import torch
@@ -96,6 +97,24 @@ def _cells(asked: StructurePredictionRequest, formula: Any, default_z: Any, atom
         sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
         raise RequestError(f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z.")
     return cells
+
+
+def _check_elements(asked: StructurePredictionRequest, formula: Any, model: Generator) -> None:
+    """Before the prototypes: they know every element, so a run would go well until the model's own part.
+
+    Raises:
+        RequestError: the model cannot place an element of the formula.
+    """
+    known = getattr(model, "elements", None)  # the prototypes name none
+    if known is None:
+        return
+    from pymatgen.core import Element
+
+    lacking = [Element.from_Z(z).symbol for z in sorted(set(formula.atomic_numbers_of(1, exact=True)) - set(known))]
+    if lacking:
+        raise RequestError(
+            f"{asked.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
+        )
 
 
 def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any]) -> list[tuple[int, str]]:
@@ -203,7 +222,6 @@ class _Run:
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
         from crystal_core.records import rank_key
-        from crystal_core.reference.known import load_known
 
         made_by = self._provenance()
         groups = alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
@@ -228,7 +246,6 @@ class _Run:
             "settings": made_by["settings"],
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
-            "reference": load_known().reference,
         }
 
     def _provenance(self) -> dict[str, Any]:

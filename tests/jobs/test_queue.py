@@ -73,3 +73,16 @@ def test_what_works_on_the_crystals_of_a_run_is_found_by_it_and_goes_with_it(tmp
         queue.cancel(job)
     queue.delete(run)
     assert queue.get(first) is None and queue.list_jobs() == []
+
+
+def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {})
+    for k in range(3):
+        queue.update(job, trajectory={"label": f"sample {k}", "frames": []})
+    read, get = [], queue.blobs.get
+    monkeypatch.setattr(queue.blobs, "get", lambda name: read.append(name) or get(name))
+    found = queue.get(job)
+    assert [name for name in read if name] == []
+    assert [path["label"] for path in found.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(found.trajectories) == 3
+    assert len([name for name in read if name]) == 3  # and each once

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from crystal_core.errors import RequestError
 from crystal_core.records import crystals_of
 from crystal_core.registry.card import sha256_of
 from crystal_core.registry.store import find_card
@@ -49,3 +50,9 @@ def test_a_refined_prototype_names_the_one_it_started_from(candidates):
         return [r["provenance"]["prototype"]["prototype"] for r in sorted(candidates, key=lambda r: r["id"]) if r["origin"] == origin]
 
     assert sources("prototype") and sources("prototype refined") == sources("prototype")
+
+
+def test_an_element_the_model_lacks_is_said_before_any_part_of_the_run():
+    updates = run(StructurePredictionRequest(formula="RfO2", z=(1,), model="kldm-csp-mp"))
+    with pytest.raises(RequestError, match="does not know Rf"):
+        next(updates)

@@ -98,6 +98,11 @@ class KldmGenerator(_Kldm):
     """Structure prediction with a trained KLDM: (f, l | types)."""
 
     @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers it can place: those its card names, or all its table of types has a row for."""
+        return tuple(self.card.sampling.get("elements") or range(1, self.network.config.n_types))
+
+    @property
     def start_time(self) -> float:
         """Where the refinement of a known crystal starts, as chosen on validation rows."""
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
