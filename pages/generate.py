@@ -126,14 +126,15 @@ def _ask_fix() -> dict[str, Any] | None:
 
 def adopt_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the link: what the first run is asked for, a run that is to be changed, or a crystal to complete."""
-    link = {name: st.query_params.get(name, "") for name in ("n", "elements", "exclude", "atoms", "fork", "crystal")}
+    link = {name: st.query_params.get(name, "") for name in ("model", "n", "elements", "exclude", "atoms", "fork", "crystal")}
     job = JobQueue().get(link["fork"])
     asked = job.request if job and job.kind == "generate" else {}
     basis = next((r for r in crystals_of((job and job.result) or {}) if r["id"] == link["crystal"]), None)
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
     counts = FIXED if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high) else RANGE if asked.get("n_atoms") else USUAL
+    model = asked.get("model") or link["model"]
     values: dict[str, Any] = {
-        "make-model": asked.get("model") if asked.get("model") in cards else next(iter(cards)), "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
+        "make-model": model if model in cards else next(iter(cards)), "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
         "elements": "-".join(asked.get("elements", ())) or link["elements"], "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
         "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
         "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0, "make-seed": "",

@@ -28,7 +28,7 @@ def press(page):
 
 
 def test_the_periodic_table_fills_the_fields_and_refuses_what_the_model_does_not_know(open_page):
-    page = open_page("/generate")
+    page = open_page(f"/generate?model={MODEL}")
     page.get_by_role("button", name="Periodic table").click()
     table = page.locator(".pt")
     for symbol in ("Sr", "Ti", "O", "Pb", "Pb"):
@@ -48,7 +48,7 @@ def test_the_periodic_table_fills_the_fields_and_refuses_what_the_model_does_not
 
 @pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
 def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, tmp_path):
-    page = open_page("/generate?n=3", **look)
+    page = open_page(f"/generate?model={MODEL}&n=3", **look)
     press(page)
     page.reload()  # the run is in the queue, not in the page
     page.locator(".xg[data-pictures]").wait_for()
@@ -69,7 +69,7 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
 
 
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
-    page = open_page("/generate?n=40")
+    page = open_page(f"/generate?model={MODEL}&n=40")
     page.get_by_text("Advanced").click()
     page.get_by_label("Steps (0 = the sampler's default)").fill("800")
     page.get_by_label("Steps (0 = the sampler's default)").press("Enter")
@@ -84,7 +84,7 @@ def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page
 
 
 def test_a_crystal_is_relaxed_and_laid_over_what_it_was(open_page):
-    page = open_page("/generate?n=2&elements=Sr-Ti-O")
+    page = open_page(f"/generate?model={MODEL}&n=2&elements=Sr-Ti-O")
     press(page)
     page.get_by_role("button", name="Relax this crystal").click()
     page.get_by_text("Relaxed over generated").or_(page.get_by_text("cannot be relaxed")).first.wait_for(timeout=400_000)
