@@ -17,6 +17,7 @@ from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.scene_style import symbol_of
 from crystal_core.uploads import parse_uploads
+from crystal_core.workflows.generate import allowed_elements
 from pages._ui.elements import ask_elements
 from pages._ui.errors import guard
 from pages._ui.generated import show_generated
@@ -57,6 +58,8 @@ def ask(cards: dict[str, ModelCard]) -> None:
             n=int(n), model=card.name, n_atoms=counts, elements=elements[0], exclude_elements=elements[1], sampler=sampler,  # type: ignore[arg-type]
             steps=int(steps) or None, seed=seed_of(seed), **fix,
         )  # fmt: skip
+        if request is not None:
+            allowed_elements(request, card.elements)
     except CrystalCoreError as error:
         st.error(plain(error))
         request = None

@@ -18,7 +18,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture
 def tiny_de_novo(tmp_path, monkeypatch):
-    """Installs an untrained de novo checkpoint of the true classes, very small; returns a function species → its name."""
+    """Installs an untrained de novo checkpoint of the true classes, very small; returns a function species, elements → its name."""
     import torch
 
     from crystal_core.generators.kldm.codec import LatticeCodec
@@ -28,10 +28,12 @@ def tiny_de_novo(tmp_path, monkeypatch):
     from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
     from crystal_core.registry.card import sha256_of
     from crystal_core.registry.write import write_card
+    from crystal_core.workflows.generate import load_de_novo
 
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    load_de_novo.cache_clear()  # a checkpoint of the same name may differ from test to test
 
-    def install(species="masking"):
+    def install(species="masking", elements=(3, 8, 22, 26, 38)):
         torch.manual_seed(0)
         process = ProcessConfig(species=species)
         config = PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16, **species_process(process).network_sizes)
@@ -43,7 +45,7 @@ def tiny_de_novo(tmp_path, monkeypatch):
         fields = {
             "name": folder.name, "kind": "generator", "task": "de novo generation", "method": "KLDM", "loader": "kldm", "parameters": 1,
             "files": {file: sha256_of(folder / file) for file in files}, "network": config.to_dict(), "training": {"process": process.to_dict()},
-            "sampling": {"atom_count_frequencies": {"2": 0.25, "5": 0.75}, "elements": [3, 8, 22, 26, 38]},
+            "sampling": {"atom_count_frequencies": {"2": 0.25, "5": 0.75}, "elements": list(elements)},
         }  # fmt: skip
         write_card(folder, fields)
         return folder.name

@@ -73,13 +73,24 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
 
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
     excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
-    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known]
+    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known] + foreign_elements(asked, known)
     if foreign:
         raise RequestError(f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model.")
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
         raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
     return left
+
+
+def foreign_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> list[str]:
+    """Symbols of the elements that shall stay of the structure to complete but are not ``known`` to the model."""
+    from pymatgen.core import Element
+
+    if asked.fix is None:
+        return []
+    numbers = asked.fix["atomic_numbers"]
+    kept = numbers if asked.fix_elements else [numbers[site] for site in asked.fix_sites]
+    return [Element.from_Z(z).symbol for z in sorted(set(kept) - set(known))]
 
 
 def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> SpaceGroupAssignments:
@@ -255,6 +266,6 @@ class _Run:
     ) -> DeNovoRequest:
         wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
-            n_atoms=counts, known=known, symmetry=symmetry, guide=self.guide, elements=self.elements if wished else None, sampler=self.asked.sampler, steps=self.asked.steps,
-            seed=seed, frame_every=1,
+            n_atoms=counts, known=known, symmetry=symmetry, guide=self.guide, elements=self.elements if wished else None,
+            sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1,
         )  # fmt: skip

@@ -84,7 +84,10 @@ def summary(job: Job) -> str:
     if job.kind == "generate":
         told = result["summary"]
         new = [f"{told['novel']} new"] if told.get("novel") is not None else []
-        return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new])
+        sound = [r for r in found if r["validity"]["structure"] and r["validity"]["composition"]]
+        good = {r["group"] for r in sound if r.get("novelty") and not r["novelty"]["known"]}
+        all_three = [f"{len(good)} valid, distinct and new"] if new else []
+        return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new, *all_three])
     distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
     return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"
 

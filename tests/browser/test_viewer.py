@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Molecule, Structure
 from crystal_core.scene import build_scene, expand
 
 pytestmark = pytest.mark.browser
+expect = pytest.importorskip("playwright.sync_api").expect
 ROOT = Path(__file__).parents[2]
 
 EXAMPLES = {
@@ -40,25 +41,25 @@ def show(page, name):
     stage = page.locator(".xv")
     formula = name.split()[0]
     page.locator(f".xv [role=img][aria-label^='{formula},']").wait_for()
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()  # no late run draws it anew
     return stage
 
 
-def counts(stage):
-    return tuple(int(stage.get_attribute(f"data-{name}")) for name in ("rendered", "bonds", "polyhedra"))
+def expect_drawn(stage, block):
+    for attribute, key in (("rendered", "atoms"), ("bonds", "bonds"), ("polyhedra", "polyhedra")):
+        expect(stage).to_have_attribute(f"data-{attribute}", str(len(block[key])), timeout=60_000)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_browser_repeats_cells_as_the_core_does(page, name):
     stage = show(page, name)
     scene = build_scene(EXAMPLES[name])
-    block = expand(scene)
-    assert counts(stage) == (len(block["atoms"]), len(block["bonds"]), len(block["polyhedra"]))
+    expect_drawn(stage, expand(scene))
     if not stage.get_by_label("Cells along a").is_visible():
         stage.get_by_role("button", name="More", exact=True).click()
     stage.get_by_label("Cells along a").fill("2")
     stage.get_by_label("Cells along a").press("Enter")
-    block = expand(scene, (2, 1, 1))
-    assert counts(stage) == (len(block["atoms"]), len(block["bonds"]), len(block["polyhedra"]))
+    expect_drawn(stage, expand(scene, (2, 1, 1)))
     stage.get_by_label("Cells along a").fill("1")
     stage.get_by_label("Cells along a").press("Enter")
 
@@ -76,12 +77,12 @@ def test_measuring_gives_the_distance_the_angle_and_the_torsion(page):
     )  # fmt: skip
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[0]])
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[1]])
-    assert "2.820 Å" in stage.locator(".note").inner_text()
+    expect(stage.locator(".note")).to_contain_text("2.820 Å")
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[2]])
-    assert "90.00°" in stage.locator(".note").inner_text()
+    expect(stage.locator(".note")).to_contain_text("90.00°")
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[3]])
     path = Molecule(["H"] * 4, [[2.82, 0, 0], [0, 0, 0], [0, 2.82, 0], [2.82, 2.82, 2.82]])
-    assert f": {path.get_dihedral(0, 1, 2, 3):.2f}° torsion" in stage.locator(".note").inner_text()
+    expect(stage.locator(".note")).to_contain_text(f": {path.get_dihedral(0, 1, 2, 3):.2f}° torsion")
     page.get_by_text(re.compile(r"^Cl\d+: \(")).wait_for()  # the page heard which atom it was
     stage.get_by_role("button", name="Measure").click()
 

@@ -112,6 +112,14 @@ def test_sites_elements_and_cell_of_a_structure_can_stay(tiny_de_novo, perovskit
         assert all(abs(sum(x * x for x in row) ** 0.5 - 3.9) < 1e-3 for row in crystal["lattice"])
 
 
+def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo, perovskite):
+    name = tiny_de_novo(elements=(8, 22, 38))
+    for words in (["--fix-sites", "0"], ["--fix-elements"]):
+        result = call(*small(name), "--fix", perovskite, *words)
+        assert result.exit_code == 2 and "was not trained on Fe, so" in result.stderr
+    assert call(*small(name), "--fix", perovskite, "--fix-sites", "1", "--json").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

@@ -187,8 +187,17 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
     assert at.dataframe[0].value["request"].tolist() == [title_of(child), title_of(job)] and not at.exception
 
 
+def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):
+    tiny_de_novo(elements=(3, 8, 11))
+    at = page(fork=finished_run(), crystal="kldm-1")
+    at.multiselect(key="fix-sites").set_value([0]).run()
+    assert not at.error and not at.button(key="generate").disabled
+    at.multiselect(key="fix-sites").set_value([1]).run()
+    assert "was not trained on Cl, so" in words(at.error) and at.button(key="generate").disabled
+
+
 def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_novo):
-    tiny_de_novo()
+    tiny_de_novo(elements=(3, 8, 11, 17))
     run = finished_run()
     at = page(fork=run, crystal="kldm-1")
     assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
