@@ -38,7 +38,8 @@ MAX_ATOMS = 20
 
 def ask() -> tuple[list[StructurePredictionRequest], Any]:
     """The form: the requests when the button was pressed and every field is right, and the reference structure if one is given."""
-    models = [card.name for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
+    cards = [card for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
+    models = [card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))]  # the most general first
     starts = list(STARTS) if has_prototypes() else ["noise"]
     _adopt_link(models, starts)
     several = st.toggle("Several formulas", key="several", help="A list: each formula becomes a run of its own.")
@@ -64,7 +65,7 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
         return [], None
     with st.form("predict"):
-        model = st.selectbox("Model", models, key="model")
+        model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
         units = [] if several else st.pills(
             "Formula units per cell (Z)", list(range(1, 9)), selection_mode="multi", default=usual, key=f"z-{formula.reduced_formula}",
             format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",

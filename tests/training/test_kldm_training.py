@@ -70,6 +70,7 @@ def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch)
     folder = export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(40), log=tmp_path / "run" / "log.jsonl")
     card = find_card("toy")
     assert card.problem() is None and [c.name for c in list_cards("generator")] == ["toy"]
+    assert card.sampling == {"elements": sorted(set(load_prepared(prepared)["train"].atomic_numbers.tolist()))}  # counts: of many, none
     state, again = load_weights(card)
     assert again == codec
     for name, value in trainer.ema.state_dict().items():

@@ -93,7 +93,8 @@ def write_shards(state: dict[str, Tensor], folder: Path) -> list[str]:
 def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, settings: KldmTraining, log: Path) -> Path:
     """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
 
-    De novo models also state the atom counts and elements of their training crystals, as the run's folder holds them.
+    They also state the elements of their training crystals and their atom counts, as the run's folder holds them: de novo
+    models how often each occurs, the others only where there is but one.
     Fields of an older card that people write (limits, metrics) are kept by ``crystal_core.registry.write``.
     """
     from crystal_core.registry.write import write_card
@@ -128,6 +129,9 @@ def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, setti
             "validation": curve[-1].get("validation", {}) if curve else {},
         },
     }
-    if settings.task == "dng":
-        fields["sampling"] = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))
+    seen = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))
+    if settings.task == "csp":
+        counts = [int(n) for n in seen.pop("atom_count_frequencies")]
+        seen |= {"atom_counts": counts} if len(counts) == 1 else {}
+    fields["sampling"] = seen
     return write_card(folder, fields)
