@@ -206,6 +206,11 @@ def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
     )  # fmt: skip
 
 
+def for_relaxing(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record a ``RelaxationRequest`` takes: its cell, and what is handed on."""
+    return {name: record[name] for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")}
+
+
 def crystals_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every crystal record in a run's result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
     found = list(result.get("crystals") or [])

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
@@ -18,12 +19,13 @@ from crystal_core.scene import frame_scene
 from crystal_core.scene_style import symbol_of
 from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.generate import allowed_elements
+from pages._ui.demos import demo_gallery, show_note
 from pages._ui.elements import ask_elements
 from pages._ui.errors import guard
 from pages._ui.generated import show_generated
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import GENERATE
+from pages._ui.runs import DEMO, GENERATE, find_job
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import adopt, recall, remember
 from pages._ui.typeset import formula_text
@@ -130,7 +132,7 @@ def _ask_fix() -> dict[str, Any] | None:
 def adopt_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the link: what the first run is asked for, a run that is to be changed, or a crystal to complete."""
     link = {name: st.query_params.get(name, "") for name in ("model", "n", "elements", "exclude", "atoms", "fork", "crystal")}
-    job = JobQueue().get(link["fork"])
+    job = find_job(link["fork"])
     asked = job.request if job and job.kind == "generate" else {}
     basis = next((r for r in crystals_of((job and job.result) or {}) if r["id"] == link["crystal"]), None)
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
@@ -140,7 +142,8 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "make-model": model if model in cards else next(iter(cards)), "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
         "elements": "-".join(asked.get("elements", ())) or link["elements"], "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
         "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
-        "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0, "make-seed": "",
+        "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0,
+        "make-seed": str(asked["seed"]) if job and job.id.startswith(DEMO) else "",  # the same once more; another run shall differ
         "fix-sites": [] if basis else list(asked.get("fix_sites", ())), "fix-elements": asked.get("fix_elements", False) and not basis,
         "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
     }  # fmt: skip
@@ -177,6 +180,8 @@ def welcome(cards: dict[str, ModelCard]) -> None:
         "Fully ordered cells at rest. The model knows nothing of temperature, pressure or how to make a compound: a valid crystal need not be a "
         "stable one, so relax what looks promising, and compute what you rely on."
     )
+    st.caption("Or look at a recorded run first:")
+    demo_gallery("generate")
 
 
 def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
@@ -195,10 +200,12 @@ def no_model() -> None:
 
 def show_job(job_id: str) -> None:
     """A run: while it is going on, and what it made."""
-    job = JobQueue().get(job_id)
+    job = find_job(job_id)
     if job is None or job.kind != "generate":
         st.warning("This run was deleted or belongs to another computer.")
         return
+    if job.id.startswith(DEMO):
+        show_note(find_demo(job.id.removeprefix(DEMO)), "Generate")
     job = job_panel(job_id, draw_snapshot) or job
     if job.result:
         show_generated(job)

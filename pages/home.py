@@ -25,7 +25,7 @@ def main() -> None:
     st.markdown("Published generative models for crystals, trained on real data, in your browser. Everything runs on this machine.")
     st.subheader("See what comes out")
     st.caption("Runs recorded with the models of this program: open one to look at its candidates and watch its cell form.")
-    demo_gallery(PREDICT)
+    demo_gallery()
     recent()
     st.subheader("What you can do")
     columns = st.columns(len(CARDS))

@@ -168,7 +168,7 @@ def welcome() -> None:
         "and a plausible cell need not be a stable one."
     )
     st.caption("Or look at a recorded run first:")
-    demo_gallery("pages/predict_structure.py")
+    demo_gallery("predict-structure")
 
 
 def submit(requests: list[StructurePredictionRequest]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.scene import build_scene
 from crystal_core.structures import parse_text
@@ -12,7 +11,7 @@ from crystal_core.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.detail import show_structure
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.runs import link_of, relaxed_of, title_of
+from pages._ui.runs import find_job, link_of, relaxed_of, title_of
 from pages._ui.viewer import MAX_CARDS, crystal_gallery
 
 EXAMPLES = {
@@ -25,7 +24,7 @@ EXAMPLES = {
 
 def of_run(job_id: str, crystal: str) -> None:
     """A crystal of a run, as the link names it."""
-    job = JobQueue().get(job_id)
+    job = find_job(job_id)
     found = {record["id"]: record for record in crystals_of((job and job.result) or {})} | (relaxed_of(job) if job else {})
     if job is None or crystal not in found:
         st.warning("This crystal was deleted with its run or belongs to another computer.")

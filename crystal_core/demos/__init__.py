@@ -1,6 +1,7 @@
 """Finished runs of the shipped models that come with the program, to look at before the first run of one's own.
 
-Each is the unchanged output of a structure prediction, recorded by ``python -m crystal_core.demos.record``.
+Each is the unchanged output of a structure prediction, or of a generation whose valid crystals were then relaxed, recorded by
+``python -m crystal_core.demos.record``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.records import crystals_of
+from crystal_core.records import crystals_of, rank_key
 
 FOLDER = Path(__file__).parent
 
@@ -23,8 +24,9 @@ class Demo:
     """One recorded run.
 
     Attributes:
-        name: names it in links. recorded: day, as YYYY-MM-DD.
-        request: what was asked for. result: what came out, as the command line's JSON. trajectories: thinned paths.
+        name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure or generate.
+        request: what was asked for. result: what came out, as the command line's JSON; ``relaxed`` in it holds the crystals
+            of a generation that were relaxed afterwards. trajectories: thinned paths.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Demo:
     request: Mapping[str, Any]
     result: Mapping[str, Any]
     trajectories: tuple[Mapping[str, Any], ...]
+    kind: str = "predict-structure"
 
     @property
     def seed(self) -> int:
@@ -40,8 +43,18 @@ class Demo:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The candidate that comes first: plausible, and most often found."""
-        return min(crystals_of(self.result), key=lambda r: (not r["validity"]["plausible"], -r["score"]["value"], r["group"]))
+        """The candidate that comes first; of a generation the valid, plausible crystal of the least energy above the hull."""
+        if self.kind == "predict-structure":
+            return min(crystals_of(self.result), key=rank_key)
+        above = {r["id"]: (r.get("energies") or {}).get("e_above_hull_ev") for r in self.result.get("relaxed", ())}
+        return min(
+            crystals_of(self.result),
+            key=lambda r: (
+                not (r["validity"]["structure"] and r["validity"]["composition"]),
+                not r["validity"]["plausible"],
+                above.get(r["id"]) or float("inf"),
+            ),
+        )
 
     @property
     def weights_note(self) -> str:

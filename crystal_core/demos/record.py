@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from crystal_core.demos import FOLDER
-from crystal_core.requests import StructurePredictionRequest, to_json
+from crystal_core.records import crystals_of, for_relaxing
+from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
 
 log = logging.getLogger(__name__)
 FRAMES = 31  # of a path: enough to see the cell form
-REQUESTS = {
+REQUESTS: dict[str, StructurePredictionRequest | CrystalGenerationRequest] = {
+    "lithium-iron-oxides": CrystalGenerationRequest(n=8, model="kldm-dng-mp", elements=("Li", "Fe", "O"), seed=0),
     "strontium-titanate": StructurePredictionRequest(
         formula="SrTiO3", n_samples=8, model="kldm-csp-perov5", start="noise", seed=0, rank="energy", relax=True
     ),
@@ -24,16 +26,25 @@ REQUESTS = {
 }
 
 
-def record(name: str, request: StructurePredictionRequest) -> dict[str, Any]:
-    """Run a request to its end; the paths are thinned to :data:`FRAMES` frames, nothing else is changed."""
-    from crystal_core.workflows.predict_structure import run
+def record(name: str, request: StructurePredictionRequest | CrystalGenerationRequest) -> dict[str, Any]:
+    """Run a request to its end; the paths are thinned to :data:`FRAMES` frames, nothing else is changed.
 
-    result, paths = None, []
-    for update in run(request):
+    What is valid and plausible of a generation is relaxed after it, as the page offers.
+    """
+    from crystal_core.workflows import generate, predict_structure, relax
+
+    kind = "predict-structure" if isinstance(request, StructurePredictionRequest) else "generate"
+    result, paths = dict[str, Any](), []
+    for update in predict_structure.run(request) if isinstance(request, StructurePredictionRequest) else generate.run(request):
         result = update.result or result
         paths += [update.trajectory] if update.trajectory else []
+    if kind == "generate" and (
+        good := [r for r in crystals_of(result) if all(r["validity"][key] for key in ("structure", "composition", "plausible"))]
+    ):
+        *_, last = relax.run(RelaxationRequest(crystals=tuple(map(for_relaxing, good)), keep_trajectory=False))
+        result = result | {"relaxed": crystals_of(last.result or {})}
     return {
-        "name": name, "recorded": datetime.now(UTC).date().isoformat(), "request": to_json(request), "result": result,
+        "name": name, "kind": kind, "recorded": datetime.now(UTC).date().isoformat(), "request": to_json(request), "result": result,
         "trajectories": [path | {"frames": thinned(path["frames"])} for path in paths],
     }  # fmt: skip
 

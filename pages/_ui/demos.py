@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from crystal_core.demos import Demo, find_demo, list_demos
 from crystal_core.errors import RequestError
-from crystal_core.jobs.queue import Job
 from crystal_core.records import structure_from_record
 from crystal_core.scene import build_scene, cell_choice
 from pages._ui.candidates import show_results
 from pages._ui.plain import plain
-from pages._ui.runs import summary
+from pages._ui.runs import DEMO, GENERATE, PREDICT, as_job, summary, title_of
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import crystal_links
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
+
 
 @st.cache_data(ttl=600, show_spinner=False)  # a card may change: the weights that made a run are looked up again
-def _cards() -> list[tuple[str, str, dict[str, object]]]:
-    return [
-        (demo.name, demo.request["formula"], _card(demo))
-        for demo in sorted(list_demos(), key=lambda demo: (demo.request["start"] != "noise", demo.best["n_atoms"]))
-    ]
+def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, object]]]:
+    """Page, query and picture of each; what was made from nothing first, then the smallest cells."""
+    demos = [demo for demo in list_demos() if demo.kind in kinds]
+    demos.sort(key=lambda demo: (demo.request.get("start", "noise") != "noise", demo.best["n_atoms"]))
+    return [(PAGES[demo.kind], _query(demo), _card(demo)) for demo in demos]
 
 
-def demo_gallery(page: str) -> None:
-    """One card for each recorded run; a click opens it on ``page``."""
-    demos = _cards()
+def demo_gallery(*kinds: str) -> None:
+    """One card for each recorded run of these kinds, or of all; a click opens it on its page."""
+    demos = _cards(kinds or tuple(PAGES))
     opened = crystal_links([card for *_, card in demos], key="demos")
     if opened is not None:
-        name, formula, _ = demos[opened]
-        st.switch_page(page, query_params={"demo": name, "formula": formula})
+        page, query, _ = demos[opened]
+        st.switch_page(page, query_params=query)
 
 
 def demo_request(name: str) -> dict[str, Any]:
@@ -45,14 +45,19 @@ def demo_request(name: str) -> dict[str, Any]:
 
 
 def show_demo(name: str) -> None:
-    """A recorded run in full, marked as such."""
+    """A recorded prediction in full, marked as such."""
     demo = find_demo(name)
+    show_note(demo, "Predict structure")
+    show_results(as_job(demo))
+
+
+def show_note(demo: Demo, button: str) -> None:
+    """That a run is a recorded one, where it comes from, and how to make it again."""
     note = f" It was {demo.weights_note}: a new run will differ." if demo.weights_note else ""
     st.info(
-        plain(f"Recorded run, not one of yours: {provenance(demo)}.{note} The form holds its settings: Predict structure runs it on this machine."),
+        plain(f"Recorded run, not one of yours: {provenance(demo)}.{note} The form holds its settings: {button} runs it on this machine."),
         icon=":material/inventory:",
     )
-    show_results(_as_job(demo))
 
 
 def provenance(demo: Demo) -> str:
@@ -60,12 +65,19 @@ def provenance(demo: Demo) -> str:
     return f"{demo.request['model']}, seed {demo.seed}, {demo.recorded}"
 
 
+def _query(demo: Demo) -> dict[str, str]:
+    if demo.kind == "generate":
+        return {"job": f"{DEMO}{demo.name}", "fork": f"{DEMO}{demo.name}"}
+    return {"demo": demo.name, "formula": demo.request["formula"]}
+
+
 def _card(demo: Demo) -> dict[str, object]:
     best, note = demo.best, f" · {demo.weights_note}" if demo.weights_note else ""
     symbol = group_text((best["space_group"] or {}).get("symbol", "no symmetry"))
+    title = title_of(as_job(demo)) if demo.kind == "generate" else f"{formula_text(demo.request['formula'])} · {symbol}"
     return {
-        "scene": build_scene(_standard(structure_from_record(best))), "title": f"{formula_text(demo.request['formula'])} · {symbol}",
-        "caption": summary(_as_job(demo)), "mark": f"Recorded: {provenance(demo)}{note}",
+        "scene": build_scene(_standard(structure_from_record(best))), "title": title,
+        "caption": summary(as_job(demo)), "mark": f"Recorded: {provenance(demo)}{note}",
     }  # fmt: skip
 
 
@@ -75,12 +87,3 @@ def _standard(structure: Structure) -> Structure:
         return cell_choice(structure, "conventional")
     except RequestError:
         return structure
-
-
-def _as_job(demo: Demo) -> Job:
-    """As the queue would hand it out, so that the same view shows it."""
-    when = datetime.fromisoformat(demo.recorded).replace(tzinfo=UTC).timestamp()
-    return Job(
-        id=f"demo-{demo.name}", kind="predict-structure", request=dict(demo.request), state="done", created=when, started=when, finished=when,
-        stage="done", step=1, n_steps=1, error=None, snapshot=None, result=dict(demo.result), trajectories=list(demo.trajectories), place=0,
-    )  # fmt: skip

@@ -9,13 +9,12 @@ import streamlit as st
 
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import for_relaxing
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RelaxationRequest, to_json
 from crystal_core.scene import frame_scene
 from pages._ui.progress import job_panel
 from pages._ui.viewer import crystal_viewer
-
-KEPT = ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")
 
 
 def show_relaxing(job: Job) -> bool:
@@ -33,7 +32,6 @@ def offer_relaxing(job: Job, records: Sequence[dict[str, Any]], label: str, *, k
         return
     words = "A relaxation of this run is going on." if busy else "Moves atoms and cell to rest with CHGNet, and estimates the energy above the hull."
     if st.button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
-        crystals = tuple({name: record[name] for name in KEPT} for record in records)
-        JobQueue().submit("relax", to_json(RelaxationRequest(crystals=crystals)), parent=job.id)
+        JobQueue().submit("relax", to_json(RelaxationRequest(crystals=tuple(map(for_relaxing, records)))), parent=job.id)
         ensure_worker()
         st.rerun()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any
 
+from crystal_core.demos import Demo, list_demos
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of, rank_key, zip_run
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
@@ -20,6 +22,23 @@ WORDS = {
 
 
 PREDICT, GENERATE = "pages/predict_structure.py", "pages/generate.py"
+DEMO = "demo-"  # begins the id of a recorded run
+
+
+def find_job(job_id: str) -> Job | None:
+    """A run of this machine, or a recorded one."""
+    if not job_id.startswith(DEMO):
+        return JobQueue().get(job_id)
+    return next((as_job(demo) for demo in list_demos() if demo.name == job_id.removeprefix(DEMO)), None)
+
+
+def as_job(demo: Demo) -> Job:
+    """A recorded run as the queue would hand it out, so that the same view shows it."""
+    when = datetime.fromisoformat(demo.recorded).replace(tzinfo=UTC).timestamp()
+    return Job(
+        id=f"{DEMO}{demo.name}", kind=demo.kind, request=dict(demo.request), state="done", created=when, started=when, finished=when,
+        stage="done", step=1, n_steps=1, error=None, snapshot=None, result=dict(demo.result), trajectories=list(demo.trajectories), place=0,
+    )  # fmt: skip
 
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
@@ -47,7 +66,7 @@ def _count(n: int, word: str) -> str:
 
 def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
     """The crystals of a run that were relaxed afterwards, by their id; one that failed hides none that went well."""
-    found: dict[str, dict[str, Any]] = {}
+    found = {record["id"]: record for record in (job.result or {}).get("relaxed", ())}  # recorded with the run
     for child in JobQueue().list_children(job.id):
         for record in crystals_of(child.result or {}):
             if "energies" in record or record["id"] not in found:

@@ -10,7 +10,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.registry.store import find_card
-from crystal_core.requests import StructurePredictionRequest, from_json
+from crystal_core.requests import CrystalGenerationRequest, from_json
 from crystal_core.structures import parse_text
 
 DEMOS = list_demos()
@@ -19,7 +19,8 @@ DEMOS = list_demos()
 def test_every_request_of_the_command_has_its_recorded_run():
     assert {demo.name for demo in DEMOS} == set(REQUESTS)
     for demo in DEMOS:
-        assert from_json(StructurePredictionRequest, demo.request) == REQUESTS[demo.name]
+        assert from_json(type(REQUESTS[demo.name]), demo.request) == REQUESTS[demo.name]
+        assert (demo.kind == "generate") == isinstance(REQUESTS[demo.name], CrystalGenerationRequest)
 
 
 @pytest.mark.parametrize("demo", DEMOS, ids=lambda demo: demo.name)
@@ -44,11 +45,17 @@ def test_numbers_agree_with_each_other(demo):
         again = parse_text(record["cif"], "x.cif")
         assert again.composition == structure.composition and again.volume == pytest.approx(structure.volume, rel=1e-6)
         assert record["density"] == pytest.approx(structure.density, rel=1e-6)
-    if demo.request["rank"] == "consensus":
+    if demo.kind == "generate":
+        made = {record["id"]: record for record in records}
+        relaxed = demo.result["relaxed"]
+        assert relaxed and all(made[r["id"]]["validity"]["plausible"] and made[r["id"]]["formula"] == r["formula"] for r in relaxed)
+        assert any(r["energies"]["e_above_hull_ev"] is not None for r in relaxed) and demo.best["id"] in {r["id"] for r in relaxed}
+    elif demo.request["rank"] == "consensus":
         groups = alike_groups(structures)
         assert [record["score"]["value"] for record in records] == [groups.count(group) for group in groups]
     else:
         energies = {record["energies"]["energy_per_atom_ev"] for record in records if "energies" in record}
+        assert demo.best["score"]["value"] == min(r["score"]["value"] for r in records if r["validity"]["plausible"])
         assert energies and {record["score"]["value"] for record in records} == energies
     for path in demo.trajectories:
         assert 2 <= len(path["frames"]) <= FRAMES
@@ -56,7 +63,7 @@ def test_numbers_agree_with_each_other(demo):
 
 
 def test_a_run_of_other_weights_is_marked():
-    demo = next(demo for demo in DEMOS if demo.request["start"] == "noise")
+    demo = next(demo for demo in DEMOS if demo.request.get("start") == "noise")
     assert dataclasses.replace(demo, result=with_hash(demo.result, "0" * 64)).weights_note == "made with earlier weights"
 
 

@@ -210,3 +210,17 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
         at.query_params["job"], at.query_params["crystal"] = run, crystal
         at.switch_page("pages/viewer.py").run()
         assert not at.exception and bool(at.warning) != bool(part)
+
+
+def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
+    run = "demo-lithium-iron-oxides"
+    at = page(job=run, fork=run)
+    assert not at.exception and not at.error and not at.warning
+    assert "Recorded run, not one of yours: kldm-dng-mp, seed 0" in words(at.info)
+    assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
+    assert "valid, distinct and new" in words(at.success) and "eV/atom against" in words(at.markdown)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["job"], at.query_params["crystal"] = run, "kldm-dng-mp-0-1"
+    at.switch_page("pages/viewer.py").run()
+    assert not at.exception and not at.warning
+    assert page(job="demo-nothing").warning
