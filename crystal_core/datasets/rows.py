@@ -17,6 +17,7 @@ SCHEMA = ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coord
 MAX_VOLUME_PER_ATOM = 60.0  # Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
 MP_TABLE = "mp_le20.parquet"
 MP20_TABLE = "mp20_exact_partial.parquet"
+PEROV5_TABLE = "perov5.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
-"""The nearest known crystal of a cell, offline: whether what a model made is a crystal of the Materials Project.
+"""The nearest known crystal of a cell, offline: whether what a model made is a crystal of the Materials Project or of Perov-5.
 
 The index (``known.npz.xz``, built by :mod:`crystal_core.reference.build_known`) holds formula, space group, id and a small
 histogram of distances per crystal, no coordinates. Where the tables themselves are at hand (``CRYSTAL_DATA``, or a
 downloaded MP-20), the candidates of the formula are compared atom by atom. *Known* speaks of the reference set named beside
-it and of nothing else; *training* marks rows the Materials Project models here were trained on.
+it and of nothing else; *training* marks the rows that models of their data set were trained on, and names these models.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 INDEX = Path(__file__).parent / "known.npz.xz"
 MAX_ATOMS = 500
 MAX_COMPARED = 12  # candidates of a formula, nearest histograms first, that are compared atom by atom
-PREFIXES = ("mp", "mvc")
+PREFIXES = ("mp", "mvc", "perov5")
 
 Method = Literal["structure matcher", "distances", "formula"]
 
@@ -43,9 +43,10 @@ class KnownNeighbour:
 
     Attributes:
         known: both are the same crystal.
-        nearest_id: of the Materials Project. formula: its reduced formula. space_group: its number.
+        nearest_id: of the Materials Project, or of Perov-5 where it begins with perov5. formula: its reduced formula. space_group: its number.
         rmsd: between the two, in units of (V/N)^(1/3); only where ``known`` was found atom by atom.
-        training: the nearest crystal is a training row of the Materials Project models here; its being known does not imply it.
+        training: the nearest crystal is a training row of its data set; its being known does not imply it.
+        training_of: how the names of the models begin that were trained on it, or began with layers that were.
         structure: the nearest crystal, where its table is at hand; laid onto the cell asked about where both are the same.
         method: how ``known`` was decided; "formula" says that nothing with this formula is known.
         reference: the set that was searched.
@@ -57,6 +58,7 @@ class KnownNeighbour:
     space_group: int
     rmsd: float | None
     training: bool
+    training_of: tuple[str, ...]
     structure: Structure | None
     method: Method
     reference: str
@@ -65,7 +67,8 @@ class KnownNeighbour:
         """All but the structure, as ``novelty`` of a record."""
         return {
             "known": self.known, "nearest_id": self.nearest_id, "rmsd": self.rmsd, "nearest_formula": self.formula,
-            "nearest_space_group": self.space_group, "training": self.training, "method": self.method, "reference": self.reference,
+            "nearest_space_group": self.space_group, "training": self.training, "training_of": list(self.training_of), "method": self.method,
+            "reference": self.reference,
         }  # fmt: skip
 
 
@@ -98,6 +101,10 @@ class KnownIndex:
     def name(self, row: int) -> str:
         """The id of a row, such as ``mp-149``."""
         return f"{PREFIXES[self.prefixes[row]]}-{self.ids[row]}"
+
+    def training_of(self, row: int) -> tuple[str, ...]:
+        """How the names of the models begin that a row trained."""
+        return tuple(self.about["models"][PREFIXES[self.prefixes[row]]]) if self.training[row] else ()
 
     def rows(self, formula: int) -> range:
         """Rows of a formula."""
@@ -245,7 +252,7 @@ def _neighbour(
 
     return KnownNeighbour(
         known=known, nearest_id=index.name(row), formula=index.reduced_formula(formula), space_group=int(index.space_groups[row]),
-        rmsd=rmsd, training=bool(index.training[row]), structure=structure if structure is not None else known_cell(index.name(row)),
+        rmsd=rmsd, training=bool(index.training[row]), training_of=index.training_of(row), structure=structure if structure is not None else known_cell(index.name(row)),
         method=method, reference=index.reference,
     )  # fmt: skip
 

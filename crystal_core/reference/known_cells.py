@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE
+from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, PEROV5_TABLE
 from crystal_core.evaluation.alike import SAME
 from crystal_core.paths import data_dir, home_dir
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 PAIR_SECONDS = 5.0
+PEROV5 = "perov5-"  # begins the ids here; Perov-5 itself only numbers its rows
 COLUMNS = ["material_id", "lattice", "species", "frac_coords"]
 _reading = threading.Lock()  # pages ask from several threads; the tables are read once
 
@@ -62,17 +63,18 @@ def laid_onto(structure: Structure, cell: Structure) -> Structure:
 
 @lru_cache(maxsize=2)
 def _tables(data: Path | None, downloaded: Path) -> tuple[Callable[[str], Structure | None], ...]:
-    found = [_parquet(path) for name in (MP_TABLE, MP20_TABLE) if data is not None and (path := data / name).is_file()]
+    tables = ((MP_TABLE, ""), (MP20_TABLE, ""), (PEROV5_TABLE, PEROV5))
+    found = [_parquet(path, begin) for name, begin in tables if data is not None and (path := data / name).is_file()]
     found += [_csv(path) for path in sorted(downloaded.glob("*.csv"))]
     return tuple(found)
 
 
-def _parquet(path: Path) -> Callable[[str], Structure | None]:
+def _parquet(path: Path, begin: str) -> Callable[[str], Structure | None]:
     import pyarrow.parquet
     from pymatgen.core import Lattice, Structure
 
     table = pyarrow.parquet.read_table(path, columns=COLUMNS)
-    place = {name: i for i, name in enumerate(table["material_id"].to_pylist())}
+    place = {begin + name: i for i, name in enumerate(table["material_id"].to_pylist())}
 
     def cell(name: str) -> Structure | None:
         if name not in place:

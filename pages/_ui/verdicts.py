@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from crystal_core.reference.hull import measured_error
 from pages._ui.typeset import formula_text
 
 Tone = Literal["good", "bad", "open"]
@@ -41,7 +42,7 @@ def is_valid(record: Mapping[str, Any]) -> bool:
 
 
 def stability(record: Mapping[str, Any]) -> Verdict:
-    """Where the energy lies against the known compounds; open before it is known."""
+    """Where the energy lies against the known compounds, less the measured bias of the potential; open before it is known."""
     energies, told = record.get("energies"), record.get("relaxation", {})
     if not energies:
         if "error" in told:
@@ -50,14 +51,18 @@ def stability(record: Mapping[str, Any]) -> Verdict:
             tone="open", word="stability unknown", reason="It was not relaxed yet; relaxing gives an estimate of its energy above the hull."
         )
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"] or 0.0
+    measured = measured_error("chgnet") or {"bias_ev": 0.0}
+    known = bool((record.get("novelty") or {}).get("known"))
+    bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
     if above is None:
         return Verdict(tone="open", word="stability unknown", reason=energies["note"])
     products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
     told_error = f" ± {error:.2f}" if error else ""
-    place = f"{above:+.3f}{told_error} eV/atom against {products} (ML estimate)"
-    if above <= error:
+    usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
+    place = f"{above:+.3f}{told_error} eV/atom against {products} (ML estimate{usual})"
+    if above - bias <= error:
         return Verdict(tone="good", word="may be stable", reason=f"{place}: on the hull of known compounds, within the error of the estimate.")
-    if above <= NEAR_HULL + error:
+    if above - bias <= NEAR_HULL + error:
         return Verdict(tone="open", word="near the hull", reason=f"{place}: compounds this far above the hull are sometimes made.")
     return Verdict(tone="bad", word="likely unstable", reason=f"{place}: it would rather fall apart into these.")
 
@@ -99,7 +104,8 @@ def _new(record: Mapping[str, Any]) -> Verdict:
         tone: Tone = "good" if is_valid(record) else "open"  # nothing is easier than a new crystal that is none
         return Verdict(tone=tone, word="new", reason=f"It matches no crystal of the reference set ({among}); {told}.")
     rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
-    trained = " The model was trained on it." if novelty.get("training") else ""
+    model = str(record.get("provenance", {}).get("model", ""))
+    trained = " It was among the training crystals of this model." if model.startswith(tuple(novelty.get("training_of") or ())) else ""
     return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
 
 

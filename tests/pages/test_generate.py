@@ -13,10 +13,11 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record
+from crystal_core.reference.hull import measured_error
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, to_json
 from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
-from pages._ui.verdicts import stability
+from pages._ui.verdicts import stability, verdicts
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,23 +131,50 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
     module = ModuleType("crystal_core.reference.known")
     module.find_known = lambda structure: SimpleNamespace(structure=ROCK_SALT.copy().apply_strain(0.02))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    novelty = {"known": True, "nearest_id": "mp-22862", "rmsd": 0.0123, "nearest_formula": "NaCl", "nearest_space_group": 225, "training": True}
+    novelty = {
+        "known": True,
+        "nearest_id": "mp-22862",
+        "rmsd": 0.0123,
+        "nearest_formula": "NaCl",
+        "nearest_space_group": 225,
+        "training_of": ["kldm"],
+    }
     at = page(job=finished_run(novelty=novelty))
     assert "✗ known" in words(at.markdown) and "mp-22862 (NaCl, space group 225), RMSD 0.012" in words(at.markdown)
-    assert "trained on it" in words(at.markdown) and "not compared" not in words(at.markdown) + words(at.caption)
+    assert "training crystals of this model" in words(at.markdown) and "not compared" not in words(at.markdown) + words(at.caption)
     at.button_group(key="way-kldm-1-2").set_value("Over the known crystal").run()
     assert "the known one" in words(at.caption) and not at.exception and not at.error
+
+
+@pytest.mark.parametrize(("of", "told"), [(["kldm-csp"], False), ([], False), (["other", "kldm-dng"], True)])
+def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
+    record = {"validity": {"structure": True, "composition": True, "plausible": True}, "provenance": {"model": "kldm-dng-mp"}}
+    novelty = {"known": True, "nearest_id": "mp-1", "training_of": of}
+    assert any("training crystals of this model" in verdict.reason for verdict in verdicts(record | {"novelty": novelty})) == told
 
 
 def test_verdicts_on_energies_are_no_bolder_than_their_error():
     sound = {"validity": {"structure": True, "composition": True, "plausible": True, "reasons": []}}
 
-    def place(above):
-        energies = {"e_above_hull_ev": above, "e_above_hull_error_ev": 0.05, "decomposition": {"NaCl": 1.0}, "note": "No reference."}
-        return stability(sound | {"energies": energies})
+    def energies_at(above):
+        return sound | {
+            "energies": {"e_above_hull_ev": above, "e_above_hull_error_ev": 0.05, "decomposition": {"NaCl": 1.0}, "note": "No reference."}
+        }
 
-    assert [place(above).tone for above in (-0.2, 0.05, 0.06, 0.15, 0.16)] == ["good", "good", "open", "open", "bad"]
-    assert "± 0.05 eV/atom" in place(0.1).reason and "ML estimate" in place(0.1).reason and "stable" not in place(0.1).word
+    def place(above):
+        return stability(energies_at(above))
+
+    bias = measured_error("chgnet")["bias_ev"]  # estimates of hypothetical crystals are too low on average
+    levels = [-0.2, *(level + bias for level in (0.049, 0.051, 0.149, 0.151))]
+    known = measured_error("chgnet")["sets"]["known"]["bias_ev"]
+    assert known > bias and stability(energies_at(0.049 + known) | {"novelty": {"known": True}}).tone == "good"
+    assert bias < 0 and [place(above).tone for above in levels] == ["good", "good", "open", "open", "bad"]
+    assert (
+        "0.04 too low" in place(0.1).reason
+        and "± 0.05 eV/atom" in place(0.1).reason
+        and "ML estimate" in place(0.1).reason
+        and "stable" not in place(0.1).word
+    )
     assert place(None).tone == "open" and place(None).reason == "No reference."
     assert stability(sound | {"relaxation": {"error": "Too dense."}}).reason == "Too dense."
 
@@ -154,7 +182,7 @@ def test_verdicts_on_energies_are_no_bolder_than_their_error():
 @pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo):
     tiny_de_novo()
-    run = finished_run()
+    run = finished_run(novelty={"known": True, "nearest_id": "mp-22862", "rmsd": None})
     at = page(job=run)
     at.button(key="relax-all").click().run()
     queue = JobQueue()
@@ -165,7 +193,8 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
     at.run()
     assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {metric.label for metric in at.metric}
     assert "may be stable" in words(at.markdown) and "hypothetical crystals" in words(at.caption)
-    at.button_group(key="way-kldm-1-3").set_value("Relaxed over generated").run()
+    ways = next(group for group in at.button_group if str(group.key).startswith("way-kldm-1-"))  # one more where the tables are at hand
+    ways.set_value("Relaxed over generated").run()
     assert "as generated" in words(at.caption) and not at.exception and not at.error
     job = queue.get(run)
     assert "energies" in generated_of(job)[0] and generated_of(job)[0]["generated"]["lattice"] != generated_of(job)[0]["lattice"]

@@ -132,13 +132,14 @@ def test_a_small_index_is_written_and_read(tmp_path, monkeypatch, without_tables
         )
 
     entries = [build_known.entry_of(row(name, s), 225) for name, s in (("mp-7", rock_salt()), ("mvc-8", rock_salt(6.3, "K")))]
-    about = {"reference": "two crystals", "threshold": 0.02}
+    about = {"reference": "two crystals", "threshold": 0.02, "models": build_known.MODELS}
     build_known.write(tmp_path / "known.npz.xz", entries, {"mvc-8"}, about)
     monkeypatch.setattr(known, "INDEX", tmp_path / "known.npz.xz")
     known.load_known.cache_clear()
     try:
         first, second = find_known(rock_salt()), find_known(rock_salt(6.3, "K"))
         assert (first.nearest_id, first.training, second.nearest_id, second.training) == ("mp-7", False, "mvc-8", True)
+        assert (first.training_of, second.training_of) == ((), tuple(build_known.MODELS["mvc"]))
         assert first.known and second.known and first.reference == "two crystals"
     finally:
         known.load_known.cache_clear()
