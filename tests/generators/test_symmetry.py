@@ -71,6 +71,50 @@ def test_positions_with_free_parameters_keep_the_operations(symmetry):
     assert np.abs(found[5:9] - CELLS[1].frac_coords).max() > 1e-2
 
 
+PNMA = cell_of(  # 4c twice, x and z free, and 8d, all three free
+    np.diag([5.3, 7.6, 5.2]),
+    [
+        [0.02, 0.25, 0.99], [0.48, 0.75, 0.49], [0.98, 0.75, 0.01], [0.52, 0.25, 0.51],
+        [0.48, 0.25, 0.08], [0.02, 0.75, 0.58], [0.52, 0.75, 0.92], [0.98, 0.25, 0.42],
+        [0.29, 0.05, 0.72], [0.21, 0.95, 0.22], [0.71, 0.55, 0.28], [0.79, 0.45, 0.78],
+        [0.71, 0.95, 0.28], [0.79, 0.05, 0.78], [0.29, 0.45, 0.72], [0.21, 0.55, 0.22],
+    ],
+    [1] * 4 + [2] * 4 + [3] * 8,
+)  # fmt: skip
+RUTILE = cell_of(
+    np.diag([4.6, 4.6, 2.96]), [[0, 0, 0], [0.5] * 3, [0.3, 0.3, 0], [0.7, 0.7, 0], [0.2, 0.8, 0.5], [0.8, 0.2, 0.5]], [1, 1, 2, 2, 2, 2]
+)
+RHOMBOHEDRAL = cell_of(
+    np.eye(3) * 4 + 0.3, [[0.01] * 3, [0.49] * 3, [0.52, 0.52, 0.03], [0.52, 0.03, 0.52], [0.03, 0.52, 0.52]], [1, 2, 3, 3, 3]
+)  # R3m
+
+
+@pytest.mark.parametrize(
+    ("cell", "label", "free"),
+    [
+        (RUTILE, "P4_2/mnm", [(2, 0)]),
+        (PNMA, "Pnma", [(0, 0), (0, 2), (4, 0), (8, 0), (8, 1), (8, 2)]),
+        (RHOMBOHEDRAL, "R3m", [(0, 0), (1, 0), (2, 0), (2, 2)]),
+    ],
+)
+def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
+    copies, n = 2000, len(cell.frac_coords)
+    uniform = torch.rand(copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
+    found = Symmetry.of([cell] * copies, CODEC, "cpu").positions(uniform).double().numpy().reshape(copies, n, 3)
+    shift = found - cell.frac_coords
+    # with their own translations: that of the image is the shift, rotated
+    missed = np.einsum("kij,cnj->ckni", cell.rotations, shift) - shift[:, cell.permutations]
+    assert cell.label == label and np.abs(missed - np.round(missed)).max() < 1e-6
+    drawn = np.stack([shift[:, atom, axis] for atom, axis in free], axis=1)
+    drawn -= np.round(drawn)
+    assert np.abs(drawn.std(0) - 12**-0.5).max() < 0.01  # the error of 2,000 draws is 0.003
+    waves = np.exp(2j * np.pi * drawn)
+    assert max(np.abs((waves**k).mean(0)).max() for k in (1, 2, 3)) < 4 / copies**0.5
+    # and independent of each other
+    assert np.abs(waves.T @ waves.conj() / copies - np.eye(len(free))).max() < 4 / copies**0.5
+    assert np.abs(waves.T @ waves / copies).max() < 4 / copies**0.5
+
+
 def test_cells_take_the_symmetry_and_keep_it(symmetry):
     latent = torch.randn(3, 6, generator=RNG)
     found = symmetry.cell(latent)
