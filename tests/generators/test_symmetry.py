@@ -38,6 +38,7 @@ CELLS = [
     cell_of(np.eye(3) * 4, [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [1, 2, 3, 3, 3]),  # Pm-3m
     cell_of(HEXAGONAL, [[1 / 3, 2 / 3, 0.02], [2 / 3, 1 / 3, 0.52], [1 / 3, 2 / 3, 0.39], [2 / 3, 1 / 3, 0.89]], [1, 1, 2, 2]),  # P6_3mc, free z
     cell_of(np.diag([4.0, 4.0, 4.2]), [[0, 0, 0], [0.5, 0.5, 0.46], [0.5, 0.5, 0.03], [0.5, 0, 0.52], [0, 0.5, 0.52]], [1, 2, 3, 4, 4]),  # P4mm
+    cell_of(np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]),  # Pmmm, the last atom of the first orbit
 ]
 RNG = torch.Generator().manual_seed(1)
 
@@ -55,18 +56,19 @@ def defects(coords, cell):
 
 
 def test_displacements_are_projected_onto_what_the_operations_leave(symmetry):
-    v = torch.randn(14, 3, generator=RNG)
+    v = torch.randn(17, 3, generator=RNG)
     projected = symmetry.displacement(v)
     assert torch.allclose(symmetry.displacement(projected), projected, atol=1e-6)
     assert projected[:5].abs().max() < 1e-6  # every site of the perovskite is fixed
-    assert projected[5:, :2].abs().max() < 1e-6 and projected[5:, 2].abs().min() > 0  # the others move along the axis alone
-    index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5)
-    assert torch.allclose(symmetry.displacement(centre(v, index, 3)), centre(projected, index, 3), atol=1e-6)
+    assert projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0  # the next two move along the axis alone
+    assert projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0  # and two atoms of the last against each other
+    index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5 + [3] * 3)
+    assert torch.allclose(symmetry.displacement(centre(v, index, 4)), centre(projected, index, 4), atol=1e-6)
 
 
 def test_positions_with_free_parameters_keep_the_operations(symmetry):
-    found = symmetry.positions(torch.rand(14, 3, generator=RNG) - 0.5).double().numpy()
-    for cell, atoms in zip(CELLS, (slice(0, 5), slice(5, 9), slice(9, 14))):
+    found = symmetry.positions(torch.rand(17, 3, generator=RNG) - 0.5).double().numpy()
+    for cell, atoms in zip(CELLS, (slice(0, 5), slice(5, 9), slice(9, 14), slice(14, 17))):
         assert defects(found[atoms], cell) < 1e-5
     assert np.abs(found[5:9] - CELLS[1].frac_coords).max() > 1e-2
 
@@ -116,7 +118,7 @@ def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
 
 
 def test_cells_take_the_symmetry_and_keep_it(symmetry):
-    latent = torch.randn(3, 6, generator=RNG)
+    latent = torch.randn(4, 6, generator=RNG)
     found = symmetry.cell(latent)
     assert torch.allclose(symmetry.cell(found), found, atol=1e-4)
     for cell, rows in zip(CELLS, lattice_from_parameters(CODEC.decode(found.double(), symmetry.n_atoms))):
@@ -124,14 +126,14 @@ def test_cells_take_the_symmetry_and_keep_it(symmetry):
         turned = np.einsum("mki,kl,mlj->mij", cell.rotations, metric, cell.rotations)
         assert np.abs(turned - metric).max() < 1e-4 * metric.max()
     # angles no lattice has give a flat cell, and never NaN
-    assert symmetry.cell(torch.tensor([[0.0, 0, 0, 30.0, -30.0, -30.0]]).repeat(3, 1)).isfinite().all()
+    assert symmetry.cell(torch.tensor([[0.0, 0, 0, 30.0, -30.0, -30.0]]).repeat(4, 1)).isfinite().all()
 
 
 @pytest.mark.parametrize("species", ["masking", "one-hot", "analog-bits"])
 @pytest.mark.parametrize("sampler", ["em", "exp-em", "pc", "pc-pf", "ode"])
 def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, sampler):
     model = load_generator(tiny_de_novo(species))
-    request = DeNovoRequest(n_atoms=(5, 4, 5), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1)
+    request = DeNovoRequest(n_atoms=(5, 4, 5, 3), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1)
     for frame in model.sample(request):
         for cell, crystal in zip(CELLS, frame.crystals):
             assert defects(crystal.frac_coords.double().numpy(), cell) < 1e-4

@@ -104,4 +104,4 @@ class Symmetry:
 
     def mean_of_orbit(self, output: Float[Tensor, "atoms width"]) -> Float[Tensor, "atoms width"]:
         """Type predictions, the same for all atoms of an orbit."""
-        return mean_per_crystal(output, self.orbit, int(self.orbit[-1]) + 1)[self.orbit]
+        return mean_per_crystal(output, self.orbit, int(self.orbit.max()) + 1)[self.orbit]
