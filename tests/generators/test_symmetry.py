@@ -8,7 +8,7 @@ import spglib
 import torch
 
 from crystal_core.errors import IncompatibleSampler, RequestError
-from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
@@ -18,6 +18,7 @@ from crystal_core.geometry import centre, lattice_from_parameters
 from crystal_core.networks.packing import pack
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import CellSymmetry, DeNovoRequest, KnownParts
+from crystal_core.structures import to_structures
 
 CODEC = LatticeCodec.from_training(torch.exp(1.5 + 0.2 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))), torch.arange(60) % 12 + 1)
 
@@ -29,8 +30,9 @@ def cell_of(lattice, coords, types):
     gap = images[:, :, None] - np.array(coords)[None, None]
     permutations = np.abs(gap - np.round(gap)).sum(-1).argmin(-1)
     return CellSymmetry(
-        rotations=found.rotations.astype(np.int64), permutations=permutations, frac_coords=np.array(coords), label=found.international
-    )
+        rotations=found.rotations.astype(np.int64), translations=found.translations, permutations=permutations, frac_coords=np.array(coords),
+        label=found.international,
+    )  # fmt: skip
 
 
 HEXAGONAL = [[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5.0]]
@@ -135,7 +137,8 @@ def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, samp
     model = load_generator(tiny_de_novo(species))
     request = DeNovoRequest(n_atoms=(5, 4, 5, 3), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1)
     for frame in model.sample(request):
-        for cell, crystal in zip(CELLS, frame.crystals):
+        for cell, crystal, structure in zip(CELLS, frame.crystals, to_structures(frame.crystals)):
+            assert structure is None or has_operations(structure, cell.rotations, cell.translations, 0.01)
             assert defects(crystal.frac_coords.double().numpy(), cell) < 1e-4
             numbers = crystal.atomic_numbers.numpy()
             assert (numbers[cell.permutations] == numbers).all()
@@ -146,7 +149,10 @@ def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, samp
 
 def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tiny_de_novo, symmetry):
     model = load_generator(tiny_de_novo())
-    free = CellSymmetry(rotations=np.eye(3, dtype=np.int64)[None], permutations=np.arange(5)[None], frac_coords=np.zeros((5, 3)), label="P1")
+    free = CellSymmetry(
+        rotations=np.eye(3, dtype=np.int64)[None], translations=np.zeros((1, 3)), permutations=np.arange(5)[None], frac_coords=np.zeros((5, 3)),
+        label="P1",
+    )  # fmt: skip
     runs = [[*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][-1].crystals for wish in (None, (free,))]
     assert torch.allclose(runs[0].frac_coords, runs[1].frac_coords, atol=1e-4)  # in P1 every projection is the identity
     known = KnownParts(crystals=runs[0], places=(True,) * 5, types=(True,) * 5)
@@ -167,7 +173,8 @@ def test_drawn_assignments_are_of_the_group_and_exact(number, count):
     assert assignments.atom_counts == (count,)
     rng = random.Random(0)
     for cell in [assignments.draw(count, rng) for _ in range(3)]:
-        assert defects(cell.frac_coords, cell) < 1e-5 and len(cell.frac_coords) == count
+        images = np.einsum("kij,nj->kni", cell.rotations, cell.frac_coords) + cell.translations[:, None] - cell.frac_coords[cell.permutations]
+        assert np.abs(images - np.round(images)).max() < 1e-5 and len(cell.frac_coords) == count
         assert (np.abs(np.linalg.det(cell.rotations)).round() == 1).all()
 
 
