@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from crystal_core.errors import RelaxationFailed, RequestError, StructureParseError
+from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
+from crystal_core.evaluation.csp import MATCHER
 from crystal_core.evaluation.de_novo import METASTABLE, STABLE, AfterRelaxing, KnownSet, Likeness, judge, known_set, summarise
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
@@ -298,11 +300,9 @@ def _above_hull(done: Any, potential: Potential) -> float | None:
 
 def _moved(done: Any) -> float | None:
     """Å between the cell as generated and relaxed, as the published matcher maps them; None where it does not."""
-    from crystal_core.workflows.relax import rmsd
-
     if done is None:
         return None
-    share = rmsd(done.initial, done.structure)
+    share = rms_distance(done.initial, done.structure, MATCHER)
     return None if share is None else share * (done.structure.volume / len(done.structure)) ** (1 / 3)
 
 
