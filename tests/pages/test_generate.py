@@ -1,10 +1,8 @@
 """The Generate page: a form that explains itself, verdicts with reasons, relaxing, and runs found again."""
 
 import io
-import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -13,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record
+from crystal_core.reference import known, known_cells
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, to_json
 from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
@@ -127,9 +126,8 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
 
 def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
     tiny_de_novo()
-    module = ModuleType("crystal_core.reference.known")
-    module.find_known = lambda structure: SimpleNamespace(structure=ROCK_SALT.copy().apply_strain(0.02))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(known_cells, "known_cell", lambda name: {"mp-22862": ROCK_SALT.copy().apply_strain(0.02)}[name])
+    monkeypatch.setattr(known, "find_known", None)  # what was found is in the record
     novelty = {"known": True, "nearest_id": "mp-22862", "rmsd": 0.0123, "nearest_formula": "NaCl", "nearest_space_group": 225, "training": True}
     at = page(job=finished_run(novelty=novelty))
     assert "✗ known" in words(at.markdown) and "mp-22862 (NaCl, space group 225), RMSD 0.012" in words(at.markdown)
