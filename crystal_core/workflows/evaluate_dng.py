@@ -7,6 +7,7 @@ of known ones for the next run, relaxes where asked, and puts the report togethe
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import time
 import zipfile
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
 
+log = logging.getLogger(__name__)
 CHUNK = 64  # crystals sampled together: part of the protocol, because the noise of a batch is drawn at once
 PREPARED = ".safetensors"
 CACHE_FORMAT = "1"  # of the kept fingerprints; another number where the features change
@@ -127,7 +129,9 @@ def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_p
 
 
 def read_folder(folder: Path) -> list[Structure | None]:
-    """Every CIF of a folder by name; one that cannot be read is a failed crystal.
+    """Every CIF of a folder by name, ``.cif`` in any case; one that cannot be read is a failed crystal.
+
+    How many other files there are is logged; hidden ones and folders do not count.
 
     Raises:
         RequestError: there is no readable CIF.
@@ -135,13 +139,17 @@ def read_folder(folder: Path) -> list[Structure | None]:
     from crystal_core.structures import parse_text
 
     structures: list[Structure | None] = []
-    for path in sorted(folder.glob("*.cif")):
+    files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    crystals = [path for path in files if path.suffix.lower() == ".cif"]
+    for path in crystals:
         try:
             structures.append(parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name))
         except StructureParseError:
             structures.append(None)
     if all(structure is None for structure in structures):
         raise RequestError(f"{folder.name} holds no readable CIF; give a folder with one crystal per .cif file.")
+    if len(crystals) < len(files):
+        log.warning("Files of %s that do not end in .cif, left out: %d.", folder.name, len(files) - len(crystals))
     return structures
 
 
