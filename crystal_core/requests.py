@@ -120,11 +120,13 @@ class CellSymmetry:
     """Operations that a crystal shall have, in the basis of its primitive cell, and positions they leave unchanged.
 
     Attributes:
-        rotations: (operations, 3, 3) whole numbers, x' = W x + w. permutations: (operations, atoms) where each atom goes.
+        rotations: (operations, 3, 3) whole numbers W and translations: (operations, 3) w of x' = W x + w.
+        permutations: (operations, atoms) where each atom goes.
         frac_coords: (atoms, 3) symmetric positions. label: the known arrangement it was taken from.
     """
 
     rotations: NDArray[np.int64]
+    translations: NDArray[np.float64]
     permutations: NDArray[np.int64]
     frac_coords: NDArray[np.float64]
     label: str

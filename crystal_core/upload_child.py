@@ -1,4 +1,4 @@
-"""The process behind :mod:`crystal_core.uploads`: reads one JSON line with a text, answers one JSON line with crystals.
+"""The process behind :mod:`crystal_core.uploads`: reads a JSON line with a text or two crystals, answers one with crystals.
 
 ``python -m crystal_core.upload_child MEMORY_BYTES SECONDS``. It cannot write files, cannot outgrow its memory and ends
 itself when one text takes too long, so it never outlives the app that asked.
@@ -11,7 +11,10 @@ import os
 import resource
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 
 def main(memory: int, seconds: float) -> None:
@@ -28,23 +31,31 @@ def main(memory: int, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
-    def crystals(text: str) -> dict[str, Any]:
-        found = []
-        for structure in parse_all(text, purpose="view"):
-            found.append({
-                "lattice": structure.lattice.matrix.tolist(),
-                "atomic_numbers": atomic_numbers(structure),
-                "frac_coords": structure.frac_coords.tolist(),
-                "limitation": structure.properties.get("limitation"),
-            })  # fmt: skip
-        return {"crystals": found}
+    def plain(structure: Structure) -> dict[str, Any]:
+        return {
+            "lattice": structure.lattice.matrix.tolist(),
+            "atomic_numbers": atomic_numbers(structure),
+            "frac_coords": structure.frac_coords.tolist(),
+            "limitation": structure.properties.get("limitation"),
+        }
+
+    def answer_to(question: dict[str, Any]) -> dict[str, Any]:
+        if "text" in question:
+            return {"crystals": [plain(structure) for structure in parse_all(question["text"], purpose="view")]}
+        from crystal_core.evaluation.alike import superposed
+        from crystal_core.records import structure_from_record
+
+        # half the time, so that a pair without end is answered and does not cost the process
+        structure, other = map(structure_from_record, question["superpose"])
+        found = superposed(structure, other, seconds=seconds / 2)
+        return {"superposed": None if found is None else plain(found)}
 
     _say(answers, {"ready": True})
     for line in sys.stdin:
         # the default action ends the process even inside compiled code; the parent kills first if it is alive
         signal.setitimer(signal.ITIMER_REAL, seconds + 5.0)
         try:
-            answer = crystals(json.loads(line)["text"])
+            answer = answer_to(json.loads(line))
         except MemoryError:
             answer = {"error": "Reading this file needs more memory than is allowed. Use a smaller cell."}
         except Exception as error:  # noqa: BLE001 (whatever one file does, the next one must be read)

@@ -1,6 +1,6 @@
 """Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
 
-The child is a fresh interpreter (never a fork of the app) that is started at the first upload and reused. Both ways
+It also lays crystals over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a fork of the app) that is started at the first upload and reused. Both ways
 only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
 """
 
@@ -65,6 +65,15 @@ def parse_uploads(files: Sequence[tuple[str, bytes]]) -> list[ParsedUpload]:
         else:
             found.extend(_parse_one(shown, content))
     return found
+
+
+def superposed(structure: Structure, other: Structure) -> Structure | None:
+    """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread; None also where that takes too long."""
+    try:
+        answer = _PARSER.superpose(_plain(structure), _plain(other))
+    except StructureParseError:
+        return None
+    return None if answer["superposed"] is None else _rebuilt(answer["superposed"])
 
 
 def clean_name(name: str) -> str:
@@ -139,6 +148,13 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     ]
 
 
+def _plain(structure: Structure) -> dict[str, Any]:
+    return {
+        "lattice": structure.lattice.matrix.tolist(), "atomic_numbers": list(structure.atomic_numbers),
+        "frac_coords": structure.frac_coords.tolist(),
+    }  # fmt: skip
+
+
 def _rebuilt(crystal: dict[str, Any]) -> Structure:
     from pymatgen.core import Lattice, Structure
 
@@ -149,7 +165,7 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
 
 
 class ParserProcess:
-    """The child that parses, one text at a time; safe to call from several threads."""
+    """The child that parses and superposes, one thing at a time; safe to call from several threads."""
 
     def __init__(self, *, seconds: float = SECONDS_PER_FILE, memory: int = MEMORY_BYTES) -> None:
         self._seconds, self._memory = seconds, memory
@@ -167,10 +183,21 @@ class ParserProcess:
         Raises:
             StructureParseError: it is no crystal, took longer than the limit, or needed more memory than allowed.
         """
+        return self._answer({"text": text})
+
+    def superpose(self, crystal: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        """``other`` laid over ``crystal`` as ``{"superposed": ...}``, None where they are no match.
+
+        Raises:
+            StructureParseError: it took longer than the limit, or needed more memory than allowed.
+        """
+        return self._answer({"superpose": [crystal, other]})
+
+    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         with self._lock:
             child = self._started()
             try:
-                answer = self._exchange(child, {"text": text}, self._seconds)
+                answer = self._exchange(child, question, self._seconds)
             except TimeoutError:
                 self._kill()
                 raise StructureParseError(f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell.") from None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -102,6 +103,32 @@ def test_a_child_that_dies_is_replaced(parser):
         except StructureParseError as error:
             assert "broke off" in str(error)
     assert found["crystals"]
+
+
+def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):
+    monkeypatch.setattr(uploads, "_PARSER", parser)
+    salt = Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    other = Structure(Lattice.cubic(4.3), ["Cl", "Na"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.8]])
+    iron = Structure(Lattice.cubic(2.8), ["Fe"], [[0, 0, 0]])
+    with ThreadPoolExecutor(2) as pool:
+        over, none = pool.map(uploads.superposed, [salt, salt], [other, iron])
+    assert none is None and [site.specie.symbol for site in over] == ["Na", "Cl"] and over.lattice.abc == pytest.approx((4.3,) * 3)
+
+
+def test_crystals_that_take_too_long_to_lay_over_each_other_are_no_match(monkeypatch):
+    quick = ParserProcess(seconds=4.0)
+    monkeypatch.setattr(uploads, "_PARSER", quick)
+    copper = Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    large = copper * 5
+    large.perturb(0.05)
+    try:
+        quick.ask(GOOD)  # started
+        child, began = quick.pid, time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(uploads.superposed, large, copper).result() is None
+        assert time.monotonic() - began < 10 and quick.pid == child
+    finally:
+        quick.close()
 
 
 def test_memory_is_limited():

@@ -1,4 +1,4 @@
-"""Which crystals are the same one: groups of cells that pymatgen's StructureMatcher maps onto each other."""
+"""Which crystals are the same one, how far apart two are, and one laid over the other: by pymatgen's StructureMatcher."""
 
 from __future__ import annotations
 
@@ -44,7 +44,22 @@ def alike_groups(structures: Sequence[Structure], known: dict[tuple[int, int], b
     return [number[i] for i in range(len(structures))]
 
 
-def superposed(structure: Structure, other: Structure, tolerances: dict[str, Any] = SAME) -> Structure | None:
+def rms_distance(structure: Structure, other: Structure, tolerances: dict[str, Any] = SAME, *, seconds: float = PAIR_SECONDS) -> float | None:
+    """Root mean square distance of the atoms in units of (V/N)^(1/3), None where the two are not the same crystal.
+
+    Of primitive cells at equal volume. A pair that the matcher cannot handle, or that takes longer than ``seconds``, does not match.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    try:
+        with time_limit(seconds):
+            found = StructureMatcher(**tolerances).get_rms_dist(structure, other)
+    except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
+        return None
+    return None if found is None else float(found[0])
+
+
+def superposed(structure: Structure, other: Structure, tolerances: dict[str, Any] = SAME, *, seconds: float = PAIR_SECONDS) -> Structure | None:
     """``other`` turned and repeated so that its sites lie on those of ``structure``, in the same order; None where they are no match.
 
     Its own lattice constants are kept, so that what is left between the sites is the difference of the two crystals.
@@ -55,7 +70,8 @@ def superposed(structure: Structure, other: Structure, tolerances: dict[str, Any
 
     matcher = StructureMatcher(**tolerances, primitive_cell=False, attempt_supercell=True)
     try:
-        found = matcher.get_s2_like_s1(structure, other.get_primitive_structure())
+        with time_limit(seconds):
+            found = matcher.get_s2_like_s1(structure, other.get_primitive_structure())
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle lies on none)
         return None
     if found is None or len(found) != len(structure):

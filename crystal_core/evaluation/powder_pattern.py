@@ -210,7 +210,7 @@ def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None
         return None
     first, last = measured.range
     # at the smallest scale peaks move to higher angles, at the largest to lower ones: take them in from beyond the ends
-    wide = tuple(_moved(np.array([angle]), scale)[0] for angle, scale in ((first, 1 / SCALES[-1]), (last, 1 / SCALES[0])))
+    wide = tuple(_moved(np.array([angle]), scale)[0] for angle, scale in ((first, 1 / SCALES[0]), (last, 1 / SCALES[-1])))
     peaks = pattern(structure, measured.wavelength, (float(wide[0]), float(min(wide[1], 179.9))))
     positions, heights = np.array(peaks.two_theta), np.array(peaks.intensity)
     values = [_correlation(_moved(positions, scale), heights, measured) for scale in SCALES]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -37,14 +39,26 @@ def space_group_symbol(number: int) -> str:
     return next(short for short, _, found in _settings() if found == number)
 
 
-def has_rotations(structure: Structure, rotations: NDArray, symprec: float) -> bool:
-    """Whether these rotations, in the basis of the structure's cell, are parts of its operations within ``symprec`` (Å)."""
-    import spglib
+def has_operations(structure: Structure, rotations: NDArray, translations: NDArray, symprec: float) -> bool:
+    """Whether operations map a crystal onto itself within ``symprec`` (Å): every site onto one of its element, and the cell onto itself.
 
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)  # arrays, where spglib's annotation has lists
-    found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    own = set() if found is None else {tuple(w.ravel().tolist()) for w in found.rotations}
-    return {tuple(w.ravel().tolist()) for w in rotations} <= own
+    Args:
+        rotations: (operations, 3, 3) and translations: (operations, 3), x' = W x + w in the basis and origin of the structure's cell.
+    """
+    lattice = np.asarray(structure.lattice.matrix)
+    # the strain between the cell and its image, times its longest edge
+    turned = np.linalg.inv(lattice) @ rotations.swapaxes(1, 2) @ lattice
+    strain = np.abs(turned @ turned.swapaxes(1, 2) - np.eye(3)).max() / 2
+    if strain * max(structure.lattice.abc) > symprec:
+        return False
+    coords, numbers = np.asarray(structure.frac_coords), np.asarray(structure.atomic_numbers)
+    like = numbers[:, None] == numbers[None]
+    for rotation, translation in zip(rotations, translations, strict=True):
+        gap = (coords @ rotation.T + translation)[:, None] - coords[None]
+        distance = np.linalg.norm((gap - np.round(gap)) @ lattice, axis=-1)
+        if np.where(like, distance, np.inf).min(1).max() > symprec:
+            return False
+    return True
 
 
 def space_group_curve(structure: Structure, tolerances: tuple[float, ...] = TOLERANCES) -> list[dict[str, Any]]:

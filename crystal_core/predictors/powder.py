@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from crystal_core.errors import RequestError
 from crystal_core.geometry import TWO_PI, volume
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ MAX_LENGTH = 40.0  # Å
 
 
 class PowderTarget:
-    """Similarity of blurred patterns (cosine, 1 is the same) over its spread."""
+    """Similarity of blurred patterns (cosine, 1 is the same) over its spread.
+
+    Raises:
+        RequestError: the pattern starts beyond the reflections that a guide uses.
+    """
 
     def __init__(self, measured: MeasuredPattern) -> None:
         from pymatgen.analysis.diffraction.xrd import WAVELENGTHS
@@ -36,7 +41,12 @@ class PowderTarget:
         self.wavelength = float(WAVELENGTHS[named]) if isinstance(named, str) else float(named)
         first, last = measured.range
         sine = min(1.0, self.wavelength * MAX_RECIPROCAL / 2)
-        self.grid = torch.arange(first, min(last, math.degrees(2 * math.asin(sine))), GRID_STEP)
+        end = math.degrees(2 * math.asin(sine))
+        if first >= end:
+            raise RequestError(
+                f"The pattern starts at {first:g} degrees, but guiding uses angles below {end:.1f} at this wavelength; leave out guiding."
+            )
+        self.grid = torch.arange(first, min(last, end), GRID_STEP)
         weights = _gaussian(self.grid.unsqueeze(-1) - torch.tensor(measured.grid, dtype=torch.float32))
         target = weights @ torch.tensor(measured.signal, dtype=torch.float32)
         self.target = target / target.norm().clamp(min=1e-9)

@@ -25,9 +25,10 @@ import numpy as np
 
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, PEROV5_TABLE, CrystalRow, held_out_ids, read_rows, reason_not_to_train
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.alike import rms_distance
 from crystal_core.paths import data_dir
-from crystal_core.reference.known import INDEX, PREFIXES, ordered_roles
-from crystal_core.reference.known_cells import PEROV5, rms_distance
+from crystal_core.reference.known import INDEX, PREFIXES, SECONDS, ordered_roles
+from crystal_core.reference.known_cells import PEROV5
 from crystal_core.reference.pair_histogram import distances, pair_histogram
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def same_formula_pairs(entries: Sequence[Entry], most: int) -> list[tuple[Entry,
 def same_crystal(pair: tuple[CrystalRow, CrystalRow]) -> bool:
     """The exact verdict."""
     first, second = map(_structure, pair)
-    return rms_distance(first, second) is not None
+    return rms_distance(first, second, seconds=SECONDS) is not None
 
 
 def choose_threshold(pairs: Sequence[tuple[Entry, Entry]], exact: NDArray[np.bool_]) -> float:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 INDEX = Path(__file__).parent / "known.npz.xz"
 MAX_ATOMS = 500
 MAX_COMPARED = 12  # candidates of a formula, nearest histograms first, that are compared atom by atom
+SECONDS = 5.0  # for each of them; usual ones take milliseconds
 PREFIXES = ("mp", "mvc", "perov5")
 
 Method = Literal["structure matcher", "distances", "formula"]
@@ -225,7 +226,8 @@ def ordered_roles(numbers: NDArray, axis: NDArray) -> tuple[NDArray[np.int64], t
 
 def _compare(structure: Structure, index: KnownIndex, formula: int, near: list[tuple[int, float]], *, overlay: bool) -> KnownNeighbour:
     """The verdict on rows of the same formula, sorted by distance: atom by atom where their cells are at hand."""
-    from crystal_core.reference.known_cells import known_cell, laid_onto, rms_distance
+    from crystal_core.evaluation.alike import rms_distance, superposed
+    from crystal_core.reference.known_cells import known_cell
 
     best: tuple[float, int] | None = None
     unseen: list[tuple[int, float]] = []
@@ -233,13 +235,13 @@ def _compare(structure: Structure, index: KnownIndex, formula: int, near: list[t
         cell = known_cell(index.name(row))
         if cell is None:
             unseen.append((row, apart))
-        elif (rmsd := rms_distance(structure, cell)) is not None and (best is None or rmsd < best[0]):
+        elif (rmsd := rms_distance(structure, cell, seconds=SECONDS)) is not None and (best is None or rmsd < best[0]):
             best = (rmsd, row)
     if best is not None:
         rmsd, row = best
         cell = known_cell(index.name(row))
-        laid = laid_onto(structure, cell) if overlay and cell is not None else cell
-        return _neighbour(index, formula, row, known=True, rmsd=round(rmsd, 4), structure=laid, method="structure matcher")
+        laid = superposed(structure, cell, seconds=SECONDS) if overlay and cell is not None else None
+        return _neighbour(index, formula, row, known=True, rmsd=round(rmsd, 4), structure=laid or cell, method="structure matcher")
     if unseen and index.is_near(unseen[0][1]):
         return _neighbour(index, formula, unseen[0][0], known=True, method="distances")
     return _neighbour(index, formula, near[0][0], method="distances" if unseen else "structure matcher")

@@ -1,4 +1,4 @@
-"""The cells of known crystals, from tables on this machine, and how far a cell is from one of them."""
+"""The cells of known crystals, from tables on this machine."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, PEROV5_TABLE
-from crystal_core.evaluation.alike import SAME
 from crystal_core.paths import data_dir, home_dir
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-PAIR_SECONDS = 5.0
 PEROV5 = "perov5-"  # begins the ids here; Perov-5 itself only numbers its rows
 COLUMNS = ["material_id", "lattice", "species", "frac_coords"]
 _reading = threading.Lock()  # pages ask from several threads; the tables are read once
@@ -28,37 +26,6 @@ def known_cell(name: str) -> Structure | None:
     with _reading:
         tables = _tables(data_dir(), home_dir() / "datasets" / "mp_20")
     return next((cell for table in tables if (cell := table(name)) is not None), None)
-
-
-def rms_distance(structure: Structure, cell: Structure) -> float | None:
-    """Root mean square distance of the atoms in units of (V/N)^(1/3), None where the two are not the same crystal.
-
-    The same: pymatgen's matcher with ltol 0.2, stol 0.3, angle_tol 5, of primitive cells at equal volume.
-    """
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    from crystal_core.evaluation.csp import time_limit
-
-    try:
-        with time_limit(PAIR_SECONDS):
-            found = StructureMatcher(**SAME).get_rms_dist(structure, cell)
-    except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
-        return None
-    return None if found is None else float(found[0])
-
-
-def laid_onto(structure: Structure, cell: Structure) -> Structure:
-    """The known cell in the axes, origin and order of ``structure``, for one picture of both; as tabulated where that fails."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    from crystal_core.evaluation.csp import time_limit
-
-    try:
-        with time_limit(PAIR_SECONDS):
-            turned = StructureMatcher(**SAME, primitive_cell=False, attempt_supercell=True).get_s2_like_s1(structure, cell.get_primitive_structure())
-    except Exception:  # noqa: BLE001 (the overlay is a help, no result)
-        return cell
-    return cell if turned is None else turned
 
 
 @lru_cache(maxsize=2)

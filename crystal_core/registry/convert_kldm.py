@@ -38,6 +38,8 @@ SIGMA_TABLE = "diffusions.v._sigma_norms"
 STORED = {SIGMA_TABLE, *(f"diffusions.{x}.{y}" for x in "lh" for y in ("dim", "sde.schedule._beta_min", "sde.schedule._beta_max"))}
 VOCABULARY = "diffusions.h.vocab_size"
 LISTED = 12  # names in an error
+MAX_COUNT = 10_000  # atoms per cell in the statistics
+MAGIC = (b"PK\x03\x04", b"\x80")  # of zip archives, and of the pickles of old
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -114,6 +116,8 @@ def read_statistics(path: Path) -> LatticeCodec:
         raise RequestError(f"The statistics {path.name} have another form; {form}.") from error
     if any(n < 1 or [len(values) for values in pair] != [3, 3] for n, pair in rows.items()):
         raise RequestError(f"The statistics {path.name} have another form; {form}.")
+    if max(rows, default=1) > MAX_COUNT:
+        raise RequestError(f"The statistics {path.name} name an atom count beyond {MAX_COUNT:,}; counts lie between 1 and that.")
     whole = {n: pair for n, pair in rows.items() if all(map(math.isfinite, [*pair[0], *pair[1]])) and min(pair[1]) >= 0}
     if not whole:
         raise RequestError(f"The statistics {path.name} hold no atom count with finite numbers; {form}.")
@@ -127,6 +131,13 @@ def _read_state(file: Path) -> dict[str, Tensor]:
 
     if not file.is_file():
         raise RequestError(f"There is no file {file.name}.")
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(4)
+    except OSError as error:
+        raise RequestError(f"{file.name} cannot be read: {error.strerror}.") from error
+    if not start.startswith(MAGIC):
+        raise RequestError(f"{file.name} is no PyTorch checkpoint; give the Lightning checkpoint of a KLDM run.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old pickles; they are read as plain values too

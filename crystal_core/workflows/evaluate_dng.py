@@ -7,6 +7,7 @@ of known ones for the next run, relaxes where asked, and puts the report togethe
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import time
 import zipfile
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from crystal_core.errors import RelaxationFailed, RequestError, StructureParseError
+from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
+from crystal_core.evaluation.csp import MATCHER
 from crystal_core.evaluation.de_novo import METASTABLE, STABLE, AfterRelaxing, KnownSet, Likeness, judge, known_set, summarise
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
 
+log = logging.getLogger(__name__)
 CHUNK = 64  # crystals sampled together: part of the protocol, because the noise of a batch is drawn at once
 PREPARED = ".safetensors"
 CACHE_FORMAT = "1"  # of the kept fingerprints; another number where the features change
@@ -125,7 +129,9 @@ def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_p
 
 
 def read_folder(folder: Path) -> list[Structure | None]:
-    """Every CIF of a folder by name; one that cannot be read is a failed crystal.
+    """Every CIF of a folder by name, ``.cif`` in any case; one that cannot be read is a failed crystal.
+
+    How many other files there are is logged; hidden ones and folders do not count.
 
     Raises:
         RequestError: there is no readable CIF.
@@ -133,13 +139,17 @@ def read_folder(folder: Path) -> list[Structure | None]:
     from crystal_core.structures import parse_text
 
     structures: list[Structure | None] = []
-    for path in sorted(folder.glob("*.cif")):
+    files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    crystals = [path for path in files if path.suffix.lower() == ".cif"]
+    for path in crystals:
         try:
             structures.append(parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name))
         except StructureParseError:
             structures.append(None)
     if all(structure is None for structure in structures):
         raise RequestError(f"{folder.name} holds no readable CIF; give a folder with one crystal per .cif file.")
+    if len(crystals) < len(files):
+        log.warning("Files of %s that do not end in .cif, left out: %d.", folder.name, len(files) - len(crystals))
     return structures
 
 
@@ -298,11 +308,9 @@ def _above_hull(done: Any, potential: Potential) -> float | None:
 
 def _moved(done: Any) -> float | None:
     """Å between the cell as generated and relaxed, as the published matcher maps them; None where it does not."""
-    from crystal_core.workflows.relax import rmsd
-
     if done is None:
         return None
-    share = rmsd(done.initial, done.structure)
+    share = rms_distance(done.initial, done.structure, MATCHER)
     return None if share is None else share * (done.structure.volume / len(done.structure)) ** (1 / 3)
 
 

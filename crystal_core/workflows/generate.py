@@ -252,13 +252,13 @@ class _Run:
 
     def _space_group(self) -> dict[str, Any]:
         """What became of the space group asked for: within a tight and a usual tolerance (Å)."""
-        from crystal_core.evaluation.symmetry import has_rotations, space_group_number, space_group_symbol
+        from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 
         if self.symmetry is None or self.asked.space_group is None:
             return {}
         number = space_group_number(self.asked.space_group)
-        pairs = [(s, cell.rotations) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
-        kept = {f"kept_within_{symprec}": sum(has_rotations(s, rotations, symprec) for s, rotations in pairs) for symprec in (0.01, 0.1)}
+        pairs = [(s, cell) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
+        kept = {f"kept_within_{symprec}": sum(has_operations(s, c.rotations, c.translations, symprec) for s, c in pairs) for symprec in (0.01, 0.1)}
         return {"space_group": {"number": number, "symbol": space_group_symbol(number), "experimental": True} | kept}
 
     def _request(

@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.evaluation.alike import alike_groups
+from crystal_core.evaluation.alike import alike_groups, rms_distance
+from crystal_core.evaluation.csp import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.requests import MAX_ATOMS, GenerationRequest, Guide, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
@@ -261,20 +262,11 @@ class _Run:
 
 def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:
     """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS
-    from crystal_core.evaluation.parallel import time_limit
     from crystal_core.records import structure_from_record
 
-    matcher = StructureMatcher(**MATCHER)
     for record in records:
-        try:
-            with time_limit(PAIR_SECONDS):
-                found = matcher.get_rms_dist(reference, structure_from_record(record))
-        except Exception:  # noqa: BLE001 (a cell the matcher cannot handle matches nothing)
-            found = None
-        record["reference"] = {"matches": found is not None, "rmsd": round(float(found[0]), 4) if found else None}
+        rmsd = rms_distance(reference, structure_from_record(record), MATCHER)
+        record["reference"] = {"matches": rmsd is not None, "rmsd": None if rmsd is None else round(rmsd, 4)}
 
 
 def _join(counts: list[int]) -> str:

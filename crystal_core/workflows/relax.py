@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core import __version__
 from crystal_core.errors import RelaxationFailed
+from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.csp import MATCHER
 from crystal_core.requests import RelaxationRequest, RunUpdate, from_json
 
 if TYPE_CHECKING:
@@ -121,26 +123,12 @@ def relaxed_row(
 
 def relaxation_json(done: Relaxation, label: str) -> dict[str, Any]:
     """What a candidate's record tells of its relaxation; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
+    moved = rms_distance(done.initial, done.structure, MATCHER)
     return {
         "potential": label, "converged": done.converged, "status": str(done.status), "n_steps": done.n_steps,
         "initial_energy_per_atom_ev": round(done.initial_energy, 5), "displacement_angstrom": round(done.displacement, 4),
-        "rmsd": rmsd(done.initial, done.structure), "seconds": round(done.seconds, 2),
+        "rmsd": None if moved is None else round(moved, 4), "seconds": round(done.seconds, 2),
     }  # fmt: skip
-
-
-def rmsd(before: Structure, after: Structure) -> float | None:
-    """Root mean square distance in units of (V/N)^(1/3) with the published matcher, or None where they do not match."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-    from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS
-    from crystal_core.evaluation.parallel import time_limit
-
-    try:
-        with time_limit(PAIR_SECONDS):
-            found = StructureMatcher(**MATCHER).get_rms_dist(before, after)
-    except Exception:  # noqa: BLE001 (a cell the matcher cannot handle matches nothing)
-        return None
-    return None if found is None else round(float(found[0]), 4)
 
 
 def frames_of(done: Relaxation) -> list[dict[str, Any]]:

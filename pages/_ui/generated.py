@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.evaluation.alike import superposed
 from crystal_core.jobs.queue import Job
 from crystal_core.records import structure_from_record
 from crystal_core.scene import build_scene, frame_scene
 from crystal_core.structures import parse_text, structure_to_text
+from crystal_core.uploads import superposed
 from pages._ui.detail import show_structure
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
@@ -180,7 +180,8 @@ def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[
 def _cell(record: dict[str, Any]) -> None:
     """The crystal as made, as relaxed, over what it was before, or over the nearest known one."""
     made, shown = structure_from_record(record["generated"]), structure_from_record(record)
-    known, over = _known(structure_to_text(shown, "json")) if record.get("novelty") else (None, None)
+    nearest = (record.get("novelty") or {}).get("nearest_id")
+    known, over = _known(structure_to_text(shown, "json"), nearest) if nearest else (None, None)
     ways = [RELAXED, BOTH, MADE] if "original" in record else [MADE]
     ways += [OVER] if over is not None else [NEAREST] if known is not None else []
     way = ways[0]
@@ -198,15 +199,12 @@ def _cell(record: dict[str, Any]) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _known(text: str) -> tuple[Structure | None, Structure | None]:
-    """The known crystal nearest to one that was compared, where its cell is at hand; and laid over it, where both match."""
-    from crystal_core.reference.known import find_known
+def _known(text: str, nearest: str) -> tuple[Structure | None, Structure | None]:
+    """The known crystal of an id, where its cell is at hand; and laid over the one in ``text``, where both match."""
+    from crystal_core.reference.known_cells import known_cell
 
-    structure = parse_text(text, purpose="view")
-    found = find_known(structure)
-    if found is None or found.structure is None:
-        return None, None
-    return found.structure, superposed(structure, found.structure)
+    known = known_cell(nearest)
+    return known, None if known is None else superposed(parse_text(text, purpose="view"), known)
 
 
 def _group(record: dict[str, Any]) -> str:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.evaluation.alike import superposed
+from crystal_core.evaluation.alike import SAME, rms_distance, superposed
+from crystal_core.evaluation.csp import MATCHER
 from crystal_core.scene import overlay_scene
 
 PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
@@ -32,6 +34,27 @@ def test_a_crystal_lies_on_its_twin_whatever_its_origin_order_and_direction(repe
 
 def test_another_crystal_lies_on_none():
     assert superposed(PEROVSKITE, Structure(Lattice.cubic(2.9), ["Fe"], [[0, 0, 0]])) is None
+
+
+def test_a_cell_that_became_another_crystal_has_no_distance():
+    salt = Structure(Lattice.from_parameters(4, 4, 4, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    packed = Structure(Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for tolerances in (SAME, MATCHER):
+        assert rms_distance(salt, salt.copy(), tolerances) == pytest.approx(0, abs=1e-9) and rms_distance(salt, packed, tolerances) is None
+    bent = PEROVSKITE.copy()
+    bent.translate_sites([2], [0.3, 0, 0])
+    assert rms_distance(PEROVSKITE, bent) == pytest.approx(0.205, abs=0.001)
+    assert rms_distance(PEROVSKITE, bent, SAME | {"stol": 0.2}) is None
+
+
+@pytest.mark.parametrize(("compare", "method"), [(rms_distance, "get_rms_dist"), (superposed, "get_s2_like_s1")])
+def test_a_pair_that_takes_too_long_does_not_match(compare, method, monkeypatch):
+    def endless(*_):
+        while True:
+            pass
+
+    monkeypatch.setattr(StructureMatcher, method, endless)
+    assert compare(PEROVSKITE, PEROVSKITE.copy(), seconds=0.2) is None
 
 
 def test_a_site_across_the_border_is_drawn_beside_its_partner():

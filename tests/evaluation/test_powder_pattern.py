@@ -51,6 +51,17 @@ def test_a_clean_pattern_of_the_same_structure_is_almost_one_and_a_strange_one_f
     assert likeness(Structure(Lattice.cubic(2.87), ["Fe", "Fe"], [[0, 0, 0], [0.5] * 3]), measured).similarity < 0.3
 
 
+@pytest.mark.parametrize(("first", "last"), [(31.0, 80.0), (31.5, 60.0), (20.0, 46.0), (20.0, 45.7)])
+def test_a_peak_at_either_end_of_the_range_counts(first, last):
+    # the strongest peaks of NaCl are at 31.7 and 45.4 degrees
+    salt = GROUP("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    x, y = profile(pattern(salt, "CuKa", (5.0, 90.0)), fwhm=0.2, two_theta=(first, last))
+    measured = MeasuredPattern(two_theta=tuple(x.tolist()), intensity=tuple(map(float, y)))
+    for scale in (0.98, 1.0, 1.02):
+        found = likeness(resized(salt, scale**-3), measured)
+        assert found.similarity > 0.95 and found.scale == pytest.approx(scale, abs=0.003)
+
+
 def test_neither_the_choice_of_cell_nor_units_nor_background_change_the_value():
     measured = scan(POLYMORPHS["anatase"])
     first = likeness(POLYMORPHS["anatase"], measured).similarity

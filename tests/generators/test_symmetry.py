@@ -8,7 +8,7 @@ import spglib
 import torch
 
 from crystal_core.errors import IncompatibleSampler, RequestError
-from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
@@ -18,6 +18,7 @@ from crystal_core.geometry import centre, lattice_from_parameters
 from crystal_core.networks.packing import pack
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import CellSymmetry, DeNovoRequest, KnownParts
+from crystal_core.structures import to_structures
 
 CODEC = LatticeCodec.from_training(torch.exp(1.5 + 0.2 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))), torch.arange(60) % 12 + 1)
 
@@ -29,8 +30,9 @@ def cell_of(lattice, coords, types):
     gap = images[:, :, None] - np.array(coords)[None, None]
     permutations = np.abs(gap - np.round(gap)).sum(-1).argmin(-1)
     return CellSymmetry(
-        rotations=found.rotations.astype(np.int64), permutations=permutations, frac_coords=np.array(coords), label=found.international
-    )
+        rotations=found.rotations.astype(np.int64), translations=found.translations, permutations=permutations, frac_coords=np.array(coords),
+        label=found.international,
+    )  # fmt: skip
 
 
 HEXAGONAL = [[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5.0]]
@@ -38,6 +40,7 @@ CELLS = [
     cell_of(np.eye(3) * 4, [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [1, 2, 3, 3, 3]),  # Pm-3m
     cell_of(HEXAGONAL, [[1 / 3, 2 / 3, 0.02], [2 / 3, 1 / 3, 0.52], [1 / 3, 2 / 3, 0.39], [2 / 3, 1 / 3, 0.89]], [1, 1, 2, 2]),  # P6_3mc, free z
     cell_of(np.diag([4.0, 4.0, 4.2]), [[0, 0, 0], [0.5, 0.5, 0.46], [0.5, 0.5, 0.03], [0.5, 0, 0.52], [0, 0.5, 0.52]], [1, 2, 3, 4, 4]),  # P4mm
+    cell_of(np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]),  # Pmmm, the last atom of the first orbit
 ]
 RNG = torch.Generator().manual_seed(1)
 
@@ -55,24 +58,69 @@ def defects(coords, cell):
 
 
 def test_displacements_are_projected_onto_what_the_operations_leave(symmetry):
-    v = torch.randn(14, 3, generator=RNG)
+    v = torch.randn(17, 3, generator=RNG)
     projected = symmetry.displacement(v)
     assert torch.allclose(symmetry.displacement(projected), projected, atol=1e-6)
     assert projected[:5].abs().max() < 1e-6  # every site of the perovskite is fixed
-    assert projected[5:, :2].abs().max() < 1e-6 and projected[5:, 2].abs().min() > 0  # the others move along the axis alone
-    index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5)
-    assert torch.allclose(symmetry.displacement(centre(v, index, 3)), centre(projected, index, 3), atol=1e-6)
+    assert projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0  # the next two move along the axis alone
+    assert projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0  # and two atoms of the last against each other
+    index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5 + [3] * 3)
+    assert torch.allclose(symmetry.displacement(centre(v, index, 4)), centre(projected, index, 4), atol=1e-6)
 
 
 def test_positions_with_free_parameters_keep_the_operations(symmetry):
-    found = symmetry.positions(torch.rand(14, 3, generator=RNG) - 0.5).double().numpy()
-    for cell, atoms in zip(CELLS, (slice(0, 5), slice(5, 9), slice(9, 14))):
+    found = symmetry.positions(torch.rand(17, 3, generator=RNG) - 0.5).double().numpy()
+    for cell, atoms in zip(CELLS, (slice(0, 5), slice(5, 9), slice(9, 14), slice(14, 17))):
         assert defects(found[atoms], cell) < 1e-5
     assert np.abs(found[5:9] - CELLS[1].frac_coords).max() > 1e-2
 
 
+PNMA = cell_of(  # 4c twice, x and z free, and 8d, all three free
+    np.diag([5.3, 7.6, 5.2]),
+    [
+        [0.02, 0.25, 0.99], [0.48, 0.75, 0.49], [0.98, 0.75, 0.01], [0.52, 0.25, 0.51],
+        [0.48, 0.25, 0.08], [0.02, 0.75, 0.58], [0.52, 0.75, 0.92], [0.98, 0.25, 0.42],
+        [0.29, 0.05, 0.72], [0.21, 0.95, 0.22], [0.71, 0.55, 0.28], [0.79, 0.45, 0.78],
+        [0.71, 0.95, 0.28], [0.79, 0.05, 0.78], [0.29, 0.45, 0.72], [0.21, 0.55, 0.22],
+    ],
+    [1] * 4 + [2] * 4 + [3] * 8,
+)  # fmt: skip
+RUTILE = cell_of(
+    np.diag([4.6, 4.6, 2.96]), [[0, 0, 0], [0.5] * 3, [0.3, 0.3, 0], [0.7, 0.7, 0], [0.2, 0.8, 0.5], [0.8, 0.2, 0.5]], [1, 1, 2, 2, 2, 2]
+)
+RHOMBOHEDRAL = cell_of(
+    np.eye(3) * 4 + 0.3, [[0.01] * 3, [0.49] * 3, [0.52, 0.52, 0.03], [0.52, 0.03, 0.52], [0.03, 0.52, 0.52]], [1, 2, 3, 3, 3]
+)  # R3m
+
+
+@pytest.mark.parametrize(
+    ("cell", "label", "free"),
+    [
+        (RUTILE, "P4_2/mnm", [(2, 0)]),
+        (PNMA, "Pnma", [(0, 0), (0, 2), (4, 0), (8, 0), (8, 1), (8, 2)]),
+        (RHOMBOHEDRAL, "R3m", [(0, 0), (1, 0), (2, 0), (2, 2)]),
+    ],
+)
+def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
+    copies, n = 2000, len(cell.frac_coords)
+    uniform = torch.rand(copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
+    found = Symmetry.of([cell] * copies, CODEC, "cpu").positions(uniform).double().numpy().reshape(copies, n, 3)
+    shift = found - cell.frac_coords
+    # with their own translations: that of the image is the shift, rotated
+    missed = np.einsum("kij,cnj->ckni", cell.rotations, shift) - shift[:, cell.permutations]
+    assert cell.label == label and np.abs(missed - np.round(missed)).max() < 1e-6
+    drawn = np.stack([shift[:, atom, axis] for atom, axis in free], axis=1)
+    drawn -= np.round(drawn)
+    assert np.abs(drawn.std(0) - 12**-0.5).max() < 0.01  # the error of 2,000 draws is 0.003
+    waves = np.exp(2j * np.pi * drawn)
+    assert max(np.abs((waves**k).mean(0)).max() for k in (1, 2, 3)) < 4 / copies**0.5
+    # and independent of each other
+    assert np.abs(waves.T @ waves.conj() / copies - np.eye(len(free))).max() < 4 / copies**0.5
+    assert np.abs(waves.T @ waves / copies).max() < 4 / copies**0.5
+
+
 def test_cells_take_the_symmetry_and_keep_it(symmetry):
-    latent = torch.randn(3, 6, generator=RNG)
+    latent = torch.randn(4, 6, generator=RNG)
     found = symmetry.cell(latent)
     assert torch.allclose(symmetry.cell(found), found, atol=1e-4)
     for cell, rows in zip(CELLS, lattice_from_parameters(CODEC.decode(found.double(), symmetry.n_atoms))):
@@ -80,16 +128,17 @@ def test_cells_take_the_symmetry_and_keep_it(symmetry):
         turned = np.einsum("mki,kl,mlj->mij", cell.rotations, metric, cell.rotations)
         assert np.abs(turned - metric).max() < 1e-4 * metric.max()
     # angles no lattice has give a flat cell, and never NaN
-    assert symmetry.cell(torch.tensor([[0.0, 0, 0, 30.0, -30.0, -30.0]]).repeat(3, 1)).isfinite().all()
+    assert symmetry.cell(torch.tensor([[0.0, 0, 0, 30.0, -30.0, -30.0]]).repeat(4, 1)).isfinite().all()
 
 
 @pytest.mark.parametrize("species", ["masking", "one-hot", "analog-bits"])
 @pytest.mark.parametrize("sampler", ["em", "exp-em", "pc", "pc-pf", "ode"])
 def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, sampler):
     model = load_generator(tiny_de_novo(species))
-    request = DeNovoRequest(n_atoms=(5, 4, 5), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1)
+    request = DeNovoRequest(n_atoms=(5, 4, 5, 3), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1)
     for frame in model.sample(request):
-        for cell, crystal in zip(CELLS, frame.crystals):
+        for cell, crystal, structure in zip(CELLS, frame.crystals, to_structures(frame.crystals)):
+            assert structure is None or has_operations(structure, cell.rotations, cell.translations, 0.01)
             assert defects(crystal.frac_coords.double().numpy(), cell) < 1e-4
             numbers = crystal.atomic_numbers.numpy()
             assert (numbers[cell.permutations] == numbers).all()
@@ -100,7 +149,10 @@ def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, samp
 
 def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tiny_de_novo, symmetry):
     model = load_generator(tiny_de_novo())
-    free = CellSymmetry(rotations=np.eye(3, dtype=np.int64)[None], permutations=np.arange(5)[None], frac_coords=np.zeros((5, 3)), label="P1")
+    free = CellSymmetry(
+        rotations=np.eye(3, dtype=np.int64)[None], translations=np.zeros((1, 3)), permutations=np.arange(5)[None], frac_coords=np.zeros((5, 3)),
+        label="P1",
+    )  # fmt: skip
     runs = [[*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][-1].crystals for wish in (None, (free,))]
     assert torch.allclose(runs[0].frac_coords, runs[1].frac_coords, atol=1e-4)  # in P1 every projection is the identity
     known = KnownParts(crystals=runs[0], places=(True,) * 5, types=(True,) * 5)
@@ -121,7 +173,8 @@ def test_drawn_assignments_are_of_the_group_and_exact(number, count):
     assert assignments.atom_counts == (count,)
     rng = random.Random(0)
     for cell in [assignments.draw(count, rng) for _ in range(3)]:
-        assert defects(cell.frac_coords, cell) < 1e-5 and len(cell.frac_coords) == count
+        images = np.einsum("kij,nj->kni", cell.rotations, cell.frac_coords) + cell.translations[:, None] - cell.frac_coords[cell.permutations]
+        assert np.abs(images - np.round(images)).max() < 1e-5 and len(cell.frac_coords) == count
         assert (np.abs(np.linalg.det(cell.rotations)).round() == 1).all()
 
 

@@ -1,10 +1,8 @@
 """The Generate page: a form that explains itself, verdicts with reasons, relaxing, and runs found again."""
 
 import io
-import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -13,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record
+from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, to_json
@@ -128,9 +127,8 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
 
 def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
     tiny_de_novo()
-    module = ModuleType("crystal_core.reference.known")
-    module.find_known = lambda structure: SimpleNamespace(structure=ROCK_SALT.copy().apply_strain(0.02))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(known_cells, "known_cell", lambda name: {"mp-22862": ROCK_SALT.copy().apply_strain(0.02)}[name])
+    monkeypatch.setattr(known, "find_known", None)  # what was found is in the record
     novelty = {
         "known": True,
         "nearest_id": "mp-22862",
@@ -166,8 +164,8 @@ def test_verdicts_on_energies_are_no_bolder_than_their_error():
 
     bias = measured_error("chgnet")["bias_ev"]  # estimates of hypothetical crystals are too low on average
     levels = [-0.2, *(level + bias for level in (0.049, 0.051, 0.149, 0.151))]
-    known = measured_error("chgnet")["sets"]["known"]["bias_ev"]
-    assert known > bias and stability(energies_at(0.049 + known) | {"novelty": {"known": True}}).tone == "good"
+    of_known = measured_error("chgnet")["sets"]["known"]["bias_ev"]
+    assert of_known > bias and stability(energies_at(0.049 + of_known) | {"novelty": {"known": True}}).tone == "good"
     assert bias < 0 and [place(above).tone for above in levels] == ["good", "good", "open", "open", "bad"]
     assert (
         "0.04 too low" in place(0.1).reason

@@ -6,6 +6,7 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.crystal import SoftCrystals
+from crystal_core.errors import RequestError
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.evaluation.xrd import pattern, profile
 from crystal_core.predictors.powder import PowderTarget
@@ -13,8 +14,8 @@ from crystal_core.predictors.powder import PowderTarget
 RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
 
 
-def measured(wavelength="CuKa", last=80.0):
-    x, y = profile(pattern(RUTILE, wavelength, (10.0, last)), fwhm=0.2, two_theta=(10.0, last))
+def measured(wavelength="CuKa", last=80.0, first=10.0):
+    x, y = profile(pattern(RUTILE, wavelength, (first, last)), fwhm=0.2, two_theta=(first, last))
     return MeasuredPattern(two_theta=tuple(x.tolist()), intensity=tuple((y + 5).tolist()), wavelength=wavelength)
 
 
@@ -69,3 +70,10 @@ def test_cells_that_are_still_noise_have_no_wish_and_harm_no_other():
     assert told[0] == 0 == told[2] and float(told[1]) == pytest.approx(float(wish.value(here)))
     (gradient,) = torch.autograd.grad(value.sum(), batch.lattice)
     assert gradient.isfinite().all() and gradient[0].abs().max() == 0 and gradient[1].abs().max() > 0
+
+
+def test_a_pattern_of_high_angles_alone_cannot_guide():
+    with pytest.raises(RequestError, match="starts at 65 degrees, but guiding uses angles below 60") as caught:
+        PowderTarget(measured(first=65.0, last=90.0))
+    assert "\n" not in str(caught.value)
+    assert PowderTarget(measured(first=55.0, last=90.0)).value(soft(RUTILE)) > 0

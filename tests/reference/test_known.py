@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice, Structure, SymmOp
 
 from crystal_core.paths import data_dir
 from crystal_core.reference import build_known
@@ -78,6 +78,14 @@ def test_with_the_tables_the_verdict_is_exact_and_brings_the_crystal(with_tables
     shift = found.structure.frac_coords - asked.frac_coords
     shift -= shift[0]
     assert np.abs(shift - np.round(shift)).max() < 0.01
+
+
+def test_the_crystal_found_is_turned_with_the_cell_asked_about(with_tables):
+    asked = rock_salt(5.6)
+    asked.apply_operation(SymmOp.from_axis_angle_and_translation([1, 2, 0.5], 37))
+    found = find_known(asked).structure
+    ratio = found.volume ** (1 / 3) / asked.volume ** (1 / 3)
+    assert np.allclose(found.lattice.matrix, ratio * asked.lattice.matrix, atol=1e-3)
 
 
 def test_the_index_tells_what_it_holds_and_keeps_training_apart():

@@ -140,6 +140,22 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_sentence(files, tmp_path
     assert not (tmp_path / "crystal-studio-was-here").exists() and not (tmp_path / "home" / "checkpoints" / "bad").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"just a note\n", b'{"state_dict": {}}', b"\x89PNG\r\n\x1a\n", b"PK\x03\x04 cut off"])
+def test_a_file_that_is_no_checkpoint_is_not_accused_of_code(files, tmp_path, content):
+    (tmp_path / "notes.ckpt").write_bytes(content)
+    with pytest.raises(RequestError, match=r"notes\.ckpt is no PyTorch checkpoint") as caught:
+        import_kldm(tmp_path / "notes.ckpt", files({})[1], "notes")
+    assert "\n" not in str(caught.value)
+
+
+def test_both_forms_of_checkpoints_are_read(files, tmp_path):
+    state = {"state_dict": official_state()}
+    _, statistics = files({})
+    for new in (True, False):
+        torch.save(state, tmp_path / "form.ckpt", _use_new_zipfile_serialization=new)
+        assert import_kldm(tmp_path / "form.ckpt", statistics, f"form-{new}").parameters == 7776
+
+
 def test_the_command_installs_what_the_others_find(files, monkeypatch):
     file, statistics = files(official_state())
     call = lambda *words: CliRunner().invoke(build_app(), list(map(str, words)))
@@ -167,6 +183,14 @@ def test_statistics_of_another_form_are_refused(tmp_path, text):
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(RequestError, match="expected"):
         read_statistics(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize("count", ["10001", "9999999999", "9" * 400])
+def test_counts_no_cell_has_are_refused(tmp_path, count):
+    (tmp_path / "s.json").write_text(json.dumps(STATISTICS | {count: STATISTICS["2"]}))
+    with pytest.raises(RequestError, match="an atom count beyond 10,000") as caught:
+        read_statistics(tmp_path / "s.json")
+    assert len(str(caught.value)) < 200
 
 
 def test_counts_without_statistics_take_the_line_through_the_others(tmp_path):

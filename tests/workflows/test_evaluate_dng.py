@@ -75,6 +75,21 @@ def test_files_are_scored_by_hand_countable_shares(table, folder):
     assert "stable" not in report
 
 
+def test_files_are_read_whatever_the_case_of_their_suffix_and_others_are_counted(folder, caplog):
+    n = len(evaluate_dng.read_folder(folder))
+    assert not caplog.records
+    (folder / "a.cif").rename(folder / "A.CIF")
+    (folder / "notes.txt").write_text("data_nothing")
+    (folder / "POSCAR").write_text("no CIF")
+    (folder / ".hidden").write_text("")
+    (folder / "more.cif").mkdir()
+    assert len(evaluate_dng.read_folder(folder)) == n
+    assert [record.getMessage() for record in caplog.records] == [f"Files of {folder.name} that do not end in .cif, left out: 2."]
+    for nothing in (folder / "POSCAR", folder / "absent"):
+        with pytest.raises(RequestError, match="no readable CIF"):
+            evaluate_dng.read_folder(nothing)
+
+
 def test_fingerprints_of_known_crystals_are_computed_once(table, monkeypatch):
     first = evaluate_dng.read_known(table, "val", None)
     monkeypatch.setattr(evaluate_dng, "judge", None)  # a second computation would fail

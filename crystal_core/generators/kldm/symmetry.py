@@ -31,6 +31,7 @@ class Symmetry:
         displacements: (crystals, 3 n, 3 n) projector onto the symmetric displacements of n atoms.
         metrics: (crystals, 9, 9) mean over the point group of G ↦ Wᵀ G W.
         frac_coords: (atoms, 3) positions that are symmetric. place: (atoms,) of each atom in the padded list.
+        freedom: (atoms, 3, 3) whole numbers; what a displacement of the first atom of its orbit makes of each atom.
         orbit: (atoms,) number of its orbit. first: (atoms,) the first atom of its orbit.
         n_atoms: (crystals,). codec: lattice statistics.
     """
@@ -39,6 +40,7 @@ class Symmetry:
     metrics: Float[Tensor, "crystals 9 9"]
     frac_coords: Float[Tensor, "atoms 3"]
     place: Int[Tensor, "atoms"]
+    freedom: Float[Tensor, "atoms 3 3"]
     orbit: Int[Tensor, "atoms"]
     first: Int[Tensor, "atoms"]
     n_atoms: Int[Tensor, "crystals"]
@@ -51,7 +53,7 @@ class Symmetry:
         size = max(counts)
         displacements = torch.zeros(len(cells), 3 * size, 3 * size, dtype=torch.float64)
         metrics = torch.zeros(len(cells), 9, 9, dtype=torch.float64)
-        orbit, first, place = [], [], []
+        orbit, first, place, freedom = [], [], [], []
         atoms = orbits = 0
         for crystal, (cell, n) in enumerate(zip(cells, counts, strict=True)):
             rotations = torch.as_tensor(cell.rotations, dtype=torch.float64)
@@ -66,11 +68,16 @@ class Symmetry:
             orbit.append(numbers + orbits)
             first.append(leaders[numbers] + atoms)
             place.append(torch.arange(n) + crystal * size)
+            # the sum over the site stabiliser of an atom takes what is uniform over the cell to what is uniform over its free parameters
+            stabilisers = torch.einsum("ka,kij->aij", (permutations == torch.arange(n)).double(), rotations)
+            here = leaders[numbers]
+            from_leader = (permutations[:, here] == torch.arange(n)).int().argmax(0)  # an operation that takes the leader to each atom
+            freedom.append(rotations[from_leader] @ stabilisers[here])
             atoms, orbits = atoms + n, orbits + len(leaders)
         return cls(
             displacements=displacements.float().to(device), metrics=metrics.to(device),
             frac_coords=wrap(torch.cat([torch.as_tensor(cell.frac_coords) for cell in cells])).float().to(device),
-            place=torch.cat(place).to(device), orbit=torch.cat(orbit).to(device), first=torch.cat(first).to(device),
+            place=torch.cat(place).to(device), freedom=torch.cat(freedom).to(device), orbit=torch.cat(orbit).to(device), first=torch.cat(first).to(device),
             n_atoms=torch.tensor(counts, device=device), codec=codec,
         )  # fmt: skip
 
@@ -82,8 +89,9 @@ class Symmetry:
         return projected.reshape(-1, 3)[self.place]
 
     def positions(self, uniform: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
-        """Symmetric positions with free parameters drawn from displacements in [-½, ½]."""
-        return wrap(self.frac_coords + self.displacement(uniform))
+        """Symmetric positions whose free parameters are uniform where displacements are, over [-½, ½]."""
+        moved = torch.einsum("aij,aj->ai", self.freedom, uniform[self.first].double())
+        return wrap(self.frac_coords + wrap(moved).to(uniform.dtype))
 
     def cell(self, lattice: Float[Tensor, "crystals 6"]) -> Float[Tensor, "crystals 6"]:
         """The lattice numbers of the mean over the point group of the cell's metric."""
@@ -96,4 +104,4 @@ class Symmetry:
 
     def mean_of_orbit(self, output: Float[Tensor, "atoms width"]) -> Float[Tensor, "atoms width"]:
         """Type predictions, the same for all atoms of an orbit."""
-        return mean_per_crystal(output, self.orbit, int(self.orbit[-1]) + 1)[self.orbit]
+        return mean_per_crystal(output, self.orbit, int(self.orbit.max()) + 1)[self.orbit]

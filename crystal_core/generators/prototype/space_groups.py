@@ -117,7 +117,9 @@ def cell_symmetry(geometry: Geometry, lattice: NDArray, frac_coords: NDArray, ro
     rest = np.einsum("kij,nj->kni", rotations, exact) + translations[:, None] - exact[permutations]
     if np.abs(rest - np.round(rest)).max() > CLOSED:
         return None
-    return CellSymmetry(rotations=rotations.astype(np.int64), permutations=permutations, frac_coords=exact % 1.0, label=geometry.label)
+    return CellSymmetry(
+        rotations=rotations.astype(np.int64), translations=translations, permutations=permutations, frac_coords=exact % 1.0, label=geometry.label,
+    )  # fmt: skip
 
 
 def _dataset(lattice: NDArray, frac_coords: NDArray, roles: NDArray, tolerance: float) -> Any:
