@@ -54,6 +54,9 @@ def title_of(job: Job) -> str:
         words = [_count(asked.get("n", 0), "new crystal")]
         words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
         words += [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
+        words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
+        words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
+        words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
         return " ".join(words) + (", completed" if asked.get("fix") else "")
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"

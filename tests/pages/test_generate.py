@@ -10,6 +10,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from streamlit.testing.v1 import AppTest
 
+from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record
@@ -70,6 +71,35 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
     asked = to_json(CrystalGenerationRequest(n=3, model=name, n_atoms=(8, 8), elements=("Li", "Fe", "O"), seed=7))
     assert job.kind == "generate" and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
     assert job.id in at.query_params["job"] and not at.exception and not at.error
+
+
+def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
+    queue = JobQueue()
+    wishes = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **wishes)))
+    assert title_of(queue.get(run)) == "2 new crystals near 6.5 g/cm³ (strength 3) in Pm-3m"
+    at = page(fork=run)
+    assert not at.exception and not at.error
+    at.button(key="generate").click().run()
+    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == wishes
+    for text, part in (("Fm9m", "no space group"), (" 221 ", "")):
+        at.text_input(key="make-group").set_value(text).run()
+        assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
+    at.number_input(key="make-density").set_value(None).run()
+    at.button(key="generate").click().run()
+    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {"density": None, "guidance": None, "space_group": "221"}
+    at = page(fork=run)
+    at.query_params["fork"] = queue.submit("generate", to_json(CrystalGenerationRequest(n=3)))  # without wishes: none in the form
+    at.run()
+    assert at.number_input(key="make-density").value is None and at.text_input(key="make-group").value == "" and not at.exception
+
+
+def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_within_it(tiny_de_novo):
+    with pytest.raises(RequestError, match=r"between 0\.05 and 30"):
+        CrystalGenerationRequest(density=99)
+    asked = to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), density=5))
+    at = page(fork=JobQueue().submit("generate", asked | {"density": 99}))
+    assert at.number_input(key="make-density").value == 30.0 and not at.exception
 
 
 def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
