@@ -93,7 +93,7 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
         count = int(st.number_input("Number of atoms", 1, MAX_ATOMS, key="atoms"))
         counts = (count, count)
     elif how == RANGE:
-        counts = st.slider("From … to", 1, MAX_ATOMS if not trained else most, key="atoms-range")
+        counts = st.slider("From … to", 1, MAX_ATOMS, key="atoms-range")
     if counts and counts[1] > most:
         st.warning(f"The model was trained on cells of up to {most} atoms; larger ones are a guess.")
     return counts

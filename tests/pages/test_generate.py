@@ -94,6 +94,16 @@ def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     assert at.number_input(key="make-density").value is None and at.text_input(key="make-group").value == "" and not at.exception
 
 
+def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_novo):
+    run = JobQueue().submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), n_atoms=(4, 30))))
+    at = page(fork=run)
+    assert at.slider(key="atoms-range").value == (4, 30) and not at.exception and not at.error
+    assert "up to 5 atoms" in words(at.warning)
+    at = page()
+    at.button_group(key="counts").set_value("Range").run()  # the range that the form begins with is beyond it, too
+    assert at.slider(key="atoms-range").value == (4, 12) and not at.exception
+
+
 def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_within_it(tiny_de_novo):
     with pytest.raises(RequestError, match=r"between 0\.05 and 30"):
         CrystalGenerationRequest(density=99)
