@@ -18,6 +18,7 @@ from crystal_core.registry.store import list_cards
 from crystal_core.requests import DENSITY_RANGE, MAX_ATOMS, MAX_GUIDANCE, CrystalGenerationRequest, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.scene_style import symbol_of
+from crystal_core.structures import MAIN_ELEMENTS
 from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.generate import allowed_elements
 from pages._ui.demos import demo_gallery, show_note
@@ -126,6 +127,9 @@ def _ask_fix() -> dict[str, Any] | None:
         (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
         if first.structure is None:
             st.error(plain(first.error or "The file holds no structure."))
+            return None
+        if first.limitation:
+            st.error(plain(first.limitation.removesuffix(MAIN_ELEMENTS)))  # nothing is shown here
             return None
         given = cell_json(first.structure)
     if given is None:

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.errors import RequestError
@@ -92,6 +93,16 @@ def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     at.query_params["fork"] = queue.submit("generate", to_json(CrystalGenerationRequest(n=3)))  # without wishes: none in the form
     at.run()
     assert at.number_input(key="make-density").value is None and at.text_input(key="make-group").value == "" and not at.exception
+
+
+def test_a_structure_that_models_cannot_take_is_not_completed(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+    upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
+    monkeypatch.setattr("streamlit.file_uploader", lambda *_, **__: upload)
+    at = page()
+    assert "partly occupied" in words(at.error) and words(at.error).endswith("Give an ordered cell.")
+    assert at.button(key="generate").disabled and not at.toggle and not at.exception
 
 
 def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_novo):
