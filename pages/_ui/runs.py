@@ -80,7 +80,8 @@ def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
 def generated_of(job: Job) -> list[dict[str, Any]]:
     """The crystals of a generation in the order made, relaxed where that was done.
 
-    ``number`` counts them from 1, ``generated`` is the record as made, and the verdicts on validity stay those of that.
+    ``number`` counts them from 1, ``generated`` is the record as made, and the verdicts on validity stay those of that;
+    whether it is new is told of the relaxed cell.
     """
     relaxed, made = relaxed_of(job), crystals_of(job.result or {})
     return [

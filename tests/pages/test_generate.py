@@ -216,12 +216,30 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
     at.run()
     assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {metric.label for metric in at.metric}
     assert "may be stable" in words(at.markdown) and "hypothetical crystals" in words(at.caption)
-    at.button_group(key="way-kldm-1-3").set_value("Relaxed over generated").run()
+    (ways,) = (group for group in at.button_group if group.key.startswith("way-kldm-1-"))
+    ways.set_value("Relaxed over generated").run()
     assert "as generated" in words(at.caption) and not at.exception and not at.error
     job = queue.get(run)
     assert "energies" in generated_of(job)[0] and generated_of(job)[0]["generated"]["lattice"] != generated_of(job)[0]["lattice"]
     names = zipfile.ZipFile(io.BytesIO(zip_of(job))).namelist()
     assert {"kldm-1.cif", "kldm-4.cif", "run.extxyz", "before-relaxing.extxyz", "run.json"} <= set(names)
+
+
+def test_what_is_said_of_a_relaxed_crystal_names_the_cell_it_is_said_of(tiny_de_novo):
+    tiny_de_novo()
+    run, queue = finished_run(novelty={"known": False, "nearest_id": None, "rmsd": None}), JobQueue()
+    queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run)
+    known = {"known": True, "nearest_id": "mp-22862", "rmsd": 0.01}
+    relaxed = crystal_record(ROCK_SALT, id="kldm-1", origin="noise", provenance={}, novelty=known) | {"original": cell_json(ROCK_SALT)}
+    child = queue.take()
+    queue.update(child.id, state="done", result={"crystals": [relaxed], "settings": {}, "seconds": 1.0}, finished=child.created + 1)
+    record = generated_of(queue.get(run))[0]
+    assert record["novelty"]["known"] and not record["generated"]["novelty"]["known"]
+    at = page(job=run)
+    told = words(at.markdown)
+    assert not at.exception and told.count("(As generated.)") == 3 and "✗ known" in told
+    at = page(job=finished_run())
+    assert "✓ sound cell" in words(at.markdown) and "(As generated.)" not in words(at.markdown)
 
 
 def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_de_novo):
