@@ -256,6 +256,26 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
     assert at.dataframe[0].value["request"].tolist() == [title_of(child), title_of(job)] and not at.exception
 
 
+def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    run, queue = finished_run(), JobQueue()
+    child = queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run)
+    chosen = SimpleNamespace(selection=SimpleNamespace(rows=[1]))  # AppTest selects no row; the newest, the relaxation, is the first
+    monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/history.py").run()
+    at.button(key="delete").click().run()
+    assert "its link will be gone, and its relaxation with it" in words(at.markdown)
+    really = at.button(key="really")
+    at.button(key="delete").click()  # AppTest runs the whole page again, never a dialog alone
+    really.click().run()
+    assert "cancel that or wait" in words(at.error) and not at.exception and queue.get(run)
+    queue.cancel(child)
+    really = at.button(key="really")
+    at.button(key="delete").click()
+    really.click().run()
+    assert not at.exception and queue.list_jobs() == []
+
+
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):
     tiny_de_novo(elements=(3, 8, 11))
     at = page(fork=finished_run(), crystal="kldm-1")
