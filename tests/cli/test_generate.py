@@ -46,6 +46,8 @@ def test_elements_and_atom_counts_are_kept(tiny_de_novo):
     [
         (["--elements", "Li,Xx"], 2, "not an element"),
         (["--elements", "Au"], 2, "not trained on Au"),
+        (["--elements", ","], 2, "--elements names no element"),
+        (["--exclude", ""], 2, "--exclude-elements names no element"),
         (["--elements", "Li", "--exclude", "Li"], 2, "leave none"),
         (["--atoms", "many"], 2, "a number or a range"),
         (["--atoms", "9-4"], 2, "runs backwards"),
