@@ -67,8 +67,11 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
 
     Raises:
-        RequestError: an unknown symbol, an element the model was not trained on, or nothing is left.
+        RequestError: an unknown symbol, an element the model was not trained on, nothing is left, or not all of what shall
+            stay of a structure to complete.
     """
+    from pymatgen.core import Element
+
     from crystal_core.formula import atomic_number_of
 
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
@@ -79,6 +82,9 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
         raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
+    barred = [Element.from_Z(z).symbol for z in sorted(_kept_elements(asked) - set(left))]
+    if barred:
+        raise RequestError(f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts.")
     return left
 
 
@@ -86,11 +92,15 @@ def foreign_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     """Symbols of the elements that shall stay of the structure to complete but are not ``known`` to the model."""
     from pymatgen.core import Element
 
+    return [Element.from_Z(z).symbol for z in sorted(_kept_elements(asked) - set(known))]
+
+
+def _kept_elements(asked: CrystalGenerationRequest) -> set[int]:
+    """Atomic numbers of what shall stay of the structure to complete."""
     if asked.fix is None:
-        return []
+        return set()
     numbers = asked.fix["atomic_numbers"]
-    kept = numbers if asked.fix_elements else [numbers[site] for site in asked.fix_sites]
-    return [Element.from_Z(z).symbol for z in sorted(set(kept) - set(known))]
+    return set(numbers if asked.fix_elements else [numbers[site] for site in asked.fix_sites])
 
 
 def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> SpaceGroupAssignments:

@@ -114,6 +114,18 @@ def test_sites_elements_and_cell_of_a_structure_can_stay(tiny_de_novo, perovskit
         assert all(abs(sum(x * x for x in row) ** 0.5 - 3.9) < 1e-3 for row in crystal["lattice"])
 
 
+def test_elements_that_may_not_appear_cannot_stay(tiny_de_novo, perovskite):
+    options = [*small(tiny_de_novo()), "--fix", perovskite]
+    for words, part in (
+        (["--fix-sites", "0", "--exclude", "Fe"], "Fe shall stay"),
+        (["--fix-elements", "--elements", "Li,O"], "Ti, Fe shall stay"),
+    ):
+        result = call(*options, *words)
+        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert call(*options, "--fix-sites", "1", "--exclude", "Fe", "--elements", "Ti,O,Fe").exit_code == 0
+    assert call(*options, "--fix-lattice", "--elements", "Li,O").exit_code == 0
+
+
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo, perovskite):
     name = tiny_de_novo(elements=(8, 22, 38))
     for words in (["--fix-sites", "0"], ["--fix-elements"]):

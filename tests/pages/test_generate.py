@@ -279,6 +279,7 @@ def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):
     tiny_de_novo(elements=(3, 8, 11))
     at = page(fork=finished_run(), crystal="kldm-1")
+    at.text_input(key="elements").set_value("").run()
     at.multiselect(key="fix-sites").set_value([0]).run()
     assert not at.error and not at.button(key="generate").disabled
     at.multiselect(key="fix-sites").set_value([1]).run()
@@ -291,6 +292,8 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
     at = page(fork=run, crystal="kldm-1")
     assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
     at.multiselect(key="fix-sites").set_value([1]).run()
+    assert "Cl shall stay" in words(at.error) and at.button(key="generate").disabled  # the run was of Li and O
+    at.text_input(key="elements").set_value("").run()
     at.button(key="generate").click().run()
     request = JobQueue().list_jobs()[0].request
     assert request["fix_sites"] == [1] and request["fix_lattice"] and request["fix"]["atomic_numbers"] == [11, 17]
