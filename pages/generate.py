@@ -20,7 +20,7 @@ from crystal_core.scene import frame_scene
 from crystal_core.scene_style import symbol_of
 from crystal_core.structures import MAIN_ELEMENTS
 from crystal_core.uploads import parse_uploads
-from crystal_core.workflows.generate import allowed_elements
+from crystal_core.workflows.generate import allowed_elements, check_atom_counts
 from pages._ui.demos import demo_gallery, show_note
 from pages._ui.elements import ask_elements
 from pages._ui.errors import guard
@@ -67,6 +67,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
             if request.space_group:
                 space_group_number(request.space_group)
             allowed_elements(request, card.elements)
+            check_atom_counts(request, _counts_of(card))
     except CrystalCoreError as error:
         st.error(plain(error))
         request = None
@@ -83,7 +84,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
 
 def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     """Atoms per cell; None as often as in training."""
-    trained = sorted(int(count) for count in card.sampling.get("atom_count_frequencies", {}))
+    trained = sorted(_counts_of(card))
     if len(trained) == 1:
         st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
         return None
@@ -95,9 +96,14 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
         counts = (count, count)
     elif how == RANGE:
         counts = st.slider("From … to", 1, MAX_ATOMS, key="atoms-range")
-    if counts and counts[1] > most:
+    if counts and counts[0] <= most < counts[1]:
         st.warning(f"The model was trained on cells of up to {most} atoms; larger ones are a guess.")
     return counts
+
+
+def _counts_of(card: ModelCard) -> dict[int, float]:
+    """How often the training crystals of a model have so many atoms; empty where its card does not tell."""
+    return {int(count): share for count, share in card.sampling.get("atom_count_frequencies", {}).items()}
 
 
 def _ask_wishes() -> dict[str, Any]:

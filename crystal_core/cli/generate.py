@@ -11,7 +11,7 @@ import typer
 
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress
+from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say
 
 
 @command
@@ -122,6 +122,8 @@ def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[st
         return
     if out:
         write_run(result["crystals"], out, result, paths)
+    if note := result["summary"].get("note"):
+        say(note)
     if json:
         emit(result)
         return

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
@@ -52,6 +53,8 @@ def test_elements_and_atom_counts_are_kept(tiny_de_novo):
         (["--atoms", "many"], 2, "a number or a range"),
         (["--atoms", "9-4"], 2, "runs backwards"),
         (["--atoms", "0"], 2, "between 1 and"),
+        (["--atoms", "6-9"], 2, "trained on cells of 2 to 5 atoms and knows none of 6 to 9"),
+        (["--atoms", "1"], 2, "knows none of 1;"),
         (["--n", "0"], 2, "between 1 and"),
         (["--sampler", "euler"], 2, "choose one of"),
         (["--trajectory"], 2, "--out"),
@@ -97,8 +100,6 @@ def test_every_shipped_de_novo_model_generates():
 
 @pytest.fixture
 def perovskite(tmp_path):
-    from pymatgen.core import Lattice, Structure
-
     sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     Structure(Lattice.cubic(3.9), ["Fe", "Ti", "O", "O", "O"], sites).to(filename=str(tmp_path / "known.vasp"), fmt="poscar")
     return tmp_path / "known.vasp"
@@ -132,6 +133,19 @@ def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo, perovsk
         result = call(*small(name), "--fix", perovskite, *words)
         assert result.exit_code == 2 and "was not trained on Fe, so" in result.stderr
     assert call(*small(name), "--fix", perovskite, "--fix-sites", "1", "--json").exit_code == 0
+
+
+def test_atom_counts_beyond_the_training_are_told_and_a_structure_of_no_trained_size_is_not_completed(tiny_de_novo, perovskite):
+    options = small(tiny_de_novo())
+    for words, beyond in ((["--atoms", "4-7"], True), (["--atoms", "1-2"], True), (["--atoms", "3-4"], False)):
+        result = call(*options, *words, "--json", "--quiet")
+        assert result.exit_code == 0 and ("note" in json.loads(result.stdout)["summary"]) == beyond
+        assert result.stderr == ("tiny-masking was trained on cells of 2 to 5 atoms; other numbers of atoms are a guess.\n" if beyond else "")
+    doubled = Structure.from_file(perovskite).make_supercell((2, 1, 1))
+    doubled.to(filename=str(perovskite), fmt="poscar")
+    result = call(*options, "--fix", perovskite, "--fix-lattice")
+    assert result.exit_code == 2 and "knows none of 10;" in result.stderr
+    assert call(*options, "--fix", perovskite, "--fix-lattice", "--atoms", "5").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,13 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
     name = tiny_de_novo()
     at = page(n="3", elements="Li-Fe-O", atoms="8")
     assert at.number_input(key="make-n").value == 3 and at.number_input(key="atoms").value == 8
-    assert "up to 5 atoms" in words(at.warning)
+    assert "of 2 to 5 atoms and knows none of 8;" in words(at.error) and at.button(key="generate").disabled
+    at.number_input(key="atoms").set_value(5).run()
+    assert not at.error and not at.warning
     at.text_input(key="make-seed").set_value("7").run()
     at.button(key="generate").click().run()
     (job,) = JobQueue().list_jobs()
-    asked = to_json(CrystalGenerationRequest(n=3, model=name, n_atoms=(8, 8), elements=("Li", "Fe", "O"), seed=7))
+    asked = to_json(CrystalGenerationRequest(n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), seed=7))
     assert job.kind == "generate" and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
     assert job.id in at.query_params["job"] and not at.exception and not at.error
 
