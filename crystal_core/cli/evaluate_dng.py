@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli._evaluation import Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
+from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, progress, set_threads
 
 SHARES = ("structure_valid", "composition_valid", "valid", "plausible", "cov_recall", "cov_precision", "unique", "novel")
@@ -37,6 +39,9 @@ def dng(
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
     relax_seconds: RelaxSeconds = 120.0,
     write_card: WriteCard = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder that keeps each crystal as CIF as soon as it is sampled; --structures scores it later.")
+    ] = None,
     workers: Workers = 2,
     device: Device = "auto",
     seed: Seed = None,
@@ -47,8 +52,9 @@ def dng(
     """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
     from crystal_core.errors import RequestError
     from crystal_core.evaluation.validity import OXIDATION_TABLE
-    from crystal_core.requests import check_choice, seed_or_drawn
+    from crystal_core.requests import DeNovoRequest, check_choice, seed_or_drawn
     from crystal_core.workflows import evaluate_dng
+    from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.naive_baselines import BASELINES
 
     began = time.monotonic()
@@ -57,6 +63,9 @@ def dng(
         check_choice("baseline", baseline, BASELINES)
     if structures is not None and baseline is not None:
         raise RequestError("--structures and --baseline both say what to score; give one of them.")
+    if structures is not None and out is not None:
+        raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+    make_output_folder(out, trajectory=False)
     published = evaluate_dng.cutoffs_named(cutoffs, data)
     set_threads(threads)
     potential = loaded_potential(device) if relax else None
@@ -65,19 +74,28 @@ def dng(
         "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "oxidation_states": OXIDATION_TABLE,
         "reference_set": (reference_set or data).name,
     }  # fmt: skip
+    # whatever the request gets wrong ends it before the sampling, which takes hours
+    files = None if structures is None else evaluate_dng.read_folder(structures)
+    if structures is None and baseline is None:
+        load_de_novo(model, device)
+        DeNovoRequest(n_atoms=(1,), sampler=sampler, steps=steps)  # type: ignore[arg-type]
     with progress(quiet=quiet) as show:
-        if structures is not None:
-            crystals = evaluate_dng.read_folder(structures)
+        known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
+        sampling = time.monotonic()
+        if structures is not None and files is not None:
+            crystals = files
             settings |= {"model": f"files of {structures.name}"}
         elif baseline is not None:
             crystals = evaluate_dng.draw_baseline(baseline, known_cells, n, seed=seed, on_progress=show).structures
+            if out is not None:
+                evaluate_dng.write_folder(out, f"{baseline}-{seed}", 1, crystals)
             settings |= {"model": f"baseline {baseline}"}
         else:
-            drawn = evaluate_dng.draw_crystals(model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show)
+            keep = None if out is None else partial(evaluate_dng.write_folder, out, f"{model}-{seed}")
+            drawn = evaluate_dng.draw_crystals(model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show, keep=keep)
             crystals = drawn.structures
             settings |= drawn.settings | {"network_calls_per_sample": drawn.network_calls}
-        sampled = time.monotonic() - began
-        known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
+        sampled = time.monotonic() - sampling
         report = evaluate_dng.evaluate(
             crystals, known, known_cells, cutoffs=published, potential=potential, relax_seconds=relax_seconds, workers=workers, on_progress=show,
         )  # fmt: skip

@@ -128,6 +128,30 @@ def test_an_untrained_model_is_scored_and_keeps_its_card(table, tiny_de_novo):
     assert "--sampler em --steps 2 --seed 1" in kept["valid_val"]["command"] and "2 network calls" in kept["unique_val"]["protocol"]
 
 
+def test_what_is_sampled_is_kept_batch_by_batch_and_scored_later(table, tiny_de_novo, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_dng, "CHUNK", 2)
+    name, out = tiny_de_novo(), tmp_path / "kept"
+    options = ("--data", table, "--model", name, "--n", 5, "--sampler", "em", "--steps", 4, "--seed", 5, "--out", out, "--json", "--quiet")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(evaluate_dng, "read_known", lambda *_, **__: None)
+        interrupted.setattr(evaluate_dng, "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert evaluate(*options)[0] == 130
+    assert [path.name for path in sorted(out.iterdir())] == [f"{name}-5-{k:05}.cif" for k in range(1, 6)]
+    later = json.loads(evaluate("--data", table, "--structures", out, "--json", "--quiet")[1].stdout)
+    now = json.loads(evaluate(*options)[1].stdout)
+    assert later["n"] == 5 and all(later[key] == now[key] for key in ("valid", "unique", "novel", "wdist_n_elements", "n_failed"))
+    code, result = evaluate("--data", table, "--structures", out, "--out", out)
+    assert code == 2 and "leave one of them out" in result.stderr
+
+
+def test_wrong_inputs_are_told_before_anything_is_sampled(table, tiny_de_novo, monkeypatch):
+    monkeypatch.setattr(evaluate_dng, "draw_crystals", None)  # sampling would fail
+    name = tiny_de_novo()
+    for words, part in ((("--split", "nosuch"), "nosuch"), (("--sampler", "euler"), "choose one of")):
+        code, result = evaluate("--data", table, "--model", name, "--quiet", *words)
+        assert code == 2 and part in result.stderr
+
+
 def test_a_model_that_needs_formulas_is_refused(table):
     code, result = evaluate("--data", table, "--model", "kldm-csp-perov5", "--n", 1, "--quiet")
     assert checkpoints_dir().is_dir() and code == 2 and "needs a formula" in result.stderr
