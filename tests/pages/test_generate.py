@@ -12,11 +12,13 @@ from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record
 from crystal_core.relax.potential import is_installed
-from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, to_json
+from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
+from crystal_core.structures import parse_text
 from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
 from pages._ui.verdicts import stability
 
@@ -225,6 +227,19 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
     assert "energies" in generated_of(job)[0] and generated_of(job)[0]["generated"]["lattice"] != generated_of(job)[0]["lattice"]
     names = zipfile.ZipFile(io.BytesIO(zip_of(job))).namelist()
     assert {"kldm-1.cif", "kldm-4.cif", "run.extxyz", "before-relaxing.extxyz", "run.json"} <= set(names)
+
+
+def test_the_files_that_the_shown_call_reads_are_in_the_archive():
+    given = cell_json(UNBALANCED)
+    measured = {"two_theta": [10 + 0.1 * k for k in range(200)], "intensity": [1.0 + 50 * (k % 50 == 9) for k in range(200)], "wavelength": "MoKa"}
+    queue = JobQueue()
+    made = queue.get(queue.submit("generate", to_json(CrystalGenerationRequest(fix=given, fix_sites=(2,)))))
+    predicted = queue.get(queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="NaCl", pattern=measured))))
+    files = [zipfile.ZipFile(io.BytesIO(zip_of(job))) for job in (made, predicted)]
+    assert "--fix structure.cif" in as_command(made) and "--pattern pattern.xy" in as_command(predicted)
+    again = parse_text(files[0].read("structure.cif").decode())
+    assert again.species == UNBALANCED.species and again.matches(UNBALANCED) and "pattern.xy" not in files[0].namelist()
+    assert read_pattern(files[1].read("pattern.xy").decode(), wavelength="MoKa").to_json() == measured
 
 
 def test_what_is_said_of_a_relaxed_crystal_names_the_cell_it_is_said_of(tiny_de_novo):
