@@ -17,6 +17,7 @@ SHARES = ("structure_valid", "composition_valid", "valid", "plausible", "cov_rec
 AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
 DISTANCES = ("wdist_density", "wdist_n_elements", "rmsd_relaxed")
 MAX_CRYSTALS = 20_000
+RELAX_SECONDS = 120.0
 
 
 @command
@@ -37,7 +38,7 @@ def dng(
     ] = None,
     cutoffs: Annotated[str | None, typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data.")] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
-    relax_seconds: RelaxSeconds = 120.0,
+    relax_seconds: RelaxSeconds = RELAX_SECONDS,
     write_card: WriteCard = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder that keeps each crystal as CIF as soon as it is sampled; --structures scores it later.")
@@ -126,17 +127,22 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:
-    """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``."""
+    """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``.
+
+    What only relaxing tells has the command, too: a later report without relaxing takes the place of ``valid``.
+    """
     from crystal_core.registry.store import find_card
     from crystal_core.registry.write import write_card
+    from crystal_core.workflows.evaluate_dng import cutoffs_named
 
     card, used = find_card(model), report["settings"]
     if card.folder is None:
         return
     split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
     rows = f"{report['n_known']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
+    strength = f", corrector strength {used['tau_used']:g}" if used["sampler_used"].startswith("pc") else ""
     protocol = (
-        f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps, {used['network_calls_per_sample']} network calls, seed "
+        f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
         f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5)"
         + (f"; relaxed with {used['potential']}" if relaxed else "")
@@ -144,16 +150,19 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     options = f" --limit {used['limit']}" if used["limit"] else ""
     options += f" --sampler {used['sampler_used']} --steps {used['steps_used']}"
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
+    options += f" --cutoffs {cutoffs['of']}" if cutoffs["of"] != cutoffs_named(None, Path(used["data"])) else ""
     options += " --relax" if relaxed else ""
+    options += f" --relax-seconds {used['relax_seconds']:g}" if relaxed and used["relax_seconds"] != RELAX_SECONDS else ""
+    command = f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}"
     entries: dict[str, dict[str, Any]] = {
         f"{key}_{split}": {
             "value": report[key], "ci95": report["ci95"][key], "n": report["n_known" if key == "cov_recall" else "n"], "data": used["data"],
             "protocol": protocol,
-        }
+        } | ({"command": command} if key in AFTER_RELAXING else {})
         for key in (*SHARES, *AFTER_RELAXING) if report.get(key) is not None
     }  # fmt: skip
     entries[f"valid_{split}"] |= {key: report[key] for key in DISTANCES if report.get(key) is not None} | {
         "unique_loose": report["loose"]["unique"], "novel_loose": report["loose"]["novel"], "n_failed": report["n_failed"],
-        "command": f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}",
+        "command": command,
     }  # fmt: skip
     write_card(card.folder, {"metrics": entries})
