@@ -175,9 +175,14 @@ def write_run(
     """Write the files of a run into ``folder`` (made if absent); each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in run_files(records, run_json, trajectories).items():
-        unfinished = folder / f".{name}.part"
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, folder / name)
+        write_whole(folder / name, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
 
 
 def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> bytes:

@@ -35,6 +35,7 @@ MAX_CRYSTALS = 200
 DUPLICATE_DISTANCE = 0.1
 NO_LATTICE_VOLUME = 0.1
 NO_LATTICE_THICKNESS = 0.1
+MAIN_ELEMENTS = " Shown here with every site filled by its main element."  # ends a limitation where that is so
 NO_ELEMENT = "A site holds something that is no chemical element. Give every site an element symbol."
 
 __all__ = [
@@ -178,7 +179,7 @@ def _checked(structure: Structure, purpose: Purpose) -> Structure:
         raise StructureParseError(limitation)
     if not structure.is_ordered:
         structure = _main_elements(structure)
-        limitation = f"{limitation} Shown here with every site filled by its main element."
+        limitation = f"{limitation}{MAIN_ELEMENTS}"
     clean = _plain(structure)
     if limitation:
         clean.properties["limitation"] = limitation

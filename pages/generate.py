@@ -8,17 +8,19 @@ import streamlit as st
 
 from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import cell_json, crystals_of, structure_from_record
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards
-from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
+from crystal_core.requests import DENSITY_RANGE, MAX_ATOMS, MAX_GUIDANCE, CrystalGenerationRequest, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.scene_style import symbol_of
+from crystal_core.structures import MAIN_ELEMENTS
 from crystal_core.uploads import parse_uploads
-from crystal_core.workflows.generate import allowed_elements
+from crystal_core.workflows.generate import allowed_elements, check_atom_counts
 from pages._ui.demos import demo_gallery, show_note
 from pages._ui.elements import ask_elements
 from pages._ui.errors import guard
@@ -54,14 +56,18 @@ def ask(cards: dict[str, ModelCard]) -> None:
         sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler")
         steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="make-steps")
         seed = st.text_input("Seed (blank = drawn and shown)", key="make-seed")
+        wishes = _ask_wishes()
         fix = _ask_fix()
     try:
         request = None if elements is None or fix is None else CrystalGenerationRequest(
             n=int(n), model=card.name, n_atoms=counts, elements=elements[0], exclude_elements=elements[1], sampler=sampler,  # type: ignore[arg-type]
-            steps=int(steps) or None, seed=seed_of(seed), **fix,
+            steps=int(steps) or None, seed=seed_of(seed), **wishes, **fix,
         )  # fmt: skip
         if request is not None:
+            if request.space_group:
+                space_group_number(request.space_group)
             allowed_elements(request, card.elements)
+            check_atom_counts(request, _counts_of(card))
     except CrystalCoreError as error:
         st.error(plain(error))
         request = None
@@ -78,7 +84,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
 
 def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     """Atoms per cell; None as often as in training."""
-    trained = sorted(int(count) for count in card.sampling.get("atom_count_frequencies", {}))
+    trained = sorted(_counts_of(card))
     if len(trained) == 1:
         st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
         return None
@@ -89,10 +95,31 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
         count = int(st.number_input("Number of atoms", 1, MAX_ATOMS, key="atoms"))
         counts = (count, count)
     elif how == RANGE:
-        counts = st.slider("From … to", 1, MAX_ATOMS if not trained else most, key="atoms-range")
-    if counts and counts[1] > most:
+        counts = st.slider("From … to", 1, MAX_ATOMS, key="atoms-range")
+    if counts and counts[0] <= most < counts[1]:
         st.warning(f"The model was trained on cells of up to {most} atoms; larger ones are a guess.")
     return counts
+
+
+def _counts_of(card: ModelCard) -> dict[int, float]:
+    """How often the training crystals of a model have so many atoms; empty where its card does not tell."""
+    return {int(count): share for count, share in card.sampling.get("atom_count_frequencies", {}).items()}
+
+
+def _ask_wishes() -> dict[str, Any]:
+    """A density to aim at and a space group to keep: the fields of the request, None where nothing is wished for."""
+    left, right = st.columns(2)
+    density = left.number_input(
+        "Density to aim at (g/cm³)", *DENSITY_RANGE, None, 0.5, key="make-density", placeholder="any", help="Guides the crystals towards it."
+    )
+    strength = right.number_input(
+        "Strength of this wish", 0.0, MAX_GUIDANCE, step=1.0, key="make-guidance", disabled=density is None, help="1 bends gently, 5 firmly."
+    )
+    group = st.text_input(
+        "Space group to keep (experimental)", key="make-group", placeholder="any",
+        help="A number or a symbol, such as 225 or Fm-3m, kept while sampling; its sites are those of known prototypes.",
+    )  # fmt: skip
+    return {"density": density, "guidance": None if density is None else strength, "space_group": group.strip() or None}
 
 
 def _ask_fix() -> dict[str, Any] | None:
@@ -106,6 +133,9 @@ def _ask_fix() -> dict[str, Any] | None:
         (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
         if first.structure is None:
             st.error(plain(first.error or "The file holds no structure."))
+            return None
+        if first.limitation:
+            st.error(plain(first.limitation.removesuffix(MAIN_ELEMENTS)))  # nothing is shown here
             return None
         given = cell_json(first.structure)
     if given is None:
@@ -138,18 +168,27 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
     counts = FIXED if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high) else RANGE if asked.get("n_atoms") else USUAL
     model = asked.get("model") or link["model"]
+    density = None if asked.get("density") is None else _within(asked["density"], *DENSITY_RANGE)
     values: dict[str, Any] = {
         "make-model": model if model in cards else next(iter(cards)), "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
         "elements": "-".join(asked.get("elements", ())) or link["elements"], "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
         "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
         "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0,
         "make-seed": str(asked["seed"]) if job and job.id.startswith(DEMO) else "",  # the same once more; another run shall differ
+        "make-density": density, "make-guidance": 1.0 if asked.get("guidance") is None else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
+        "make-group": asked.get("space_group") or "",
         "fix-sites": [] if basis else list(asked.get("fix_sites", ())), "fix-elements": asked.get("fix_elements", False) and not basis,
         "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
     }  # fmt: skip
     given = {name: basis[name] for name in ("lattice", "atomic_numbers", "frac_coords")} if basis else asked.get("fix")
     if adopt("generate|" + "|".join(link.values()), values):
         remember("given", given)
+        remember("make-density", density)
+
+
+def _within(value: float, low: float, high: float) -> float:
+    """As a field of these limits can show it: a run of the command line may have asked for more."""
+    return float(min(high, max(low, value)))
 
 
 def _whole(text: str) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.errors import guard
@@ -77,10 +78,16 @@ def actions(job: Job) -> None:
 @st.dialog("Delete this run?")
 def confirm_delete(job: Job) -> None:
     """Ask before anything is lost."""
-    st.write(f"{plain(title_of(job))}: its entry and its link will be gone.")
+    n = len(JobQueue().list_children(job.id))
+    more = f", and its {'relaxation' if n == 1 else f'{n} relaxations'} with it" if n else ""
+    st.write(f"{plain(title_of(job))}: its entry and its link will be gone{more}.")
     if st.button("Delete", type="primary", key="really"):
-        JobQueue().delete(job.id)
-        st.rerun()
+        try:
+            JobQueue().delete(job.id)
+        except RequestError as error:
+            st.error(plain(error))
+        else:
+            st.rerun()
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     from crystal_core.records import space_group
     from crystal_core.reference.known import novelty
 
-    verdict = check_structure(structure)
+    verdict, limitation = check_structure(structure), structure.properties.get("limitation")
     lattice = structure.lattice
     row: dict[str, Any] = {
         "formula": structure.composition.reduced_formula,
@@ -81,10 +81,10 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
             for s in site_table(structure, symprec)
         ],
         "peaks": _peaks(structure, radiation) if verdict.structure else [],
-        "nearest_known": novelty(structure) if verdict.structure else None,
+        "nearest_known": novelty(structure) if verdict.structure and not limitation else None,  # not that of another crystal
     }  # fmt: skip
-    if structure.properties.get("limitation"):
-        row["limitation"] = structure.properties["limitation"]
+    if limitation:
+        row["limitation"] = limitation
     return row
 
 
@@ -120,7 +120,7 @@ def _sentence(row: dict[str, Any]) -> str:
     verdict = "; ".join(row["validity"]["reasons"]) or "no objections"
     strongest = max(row["peaks"], key=lambda p: p["intensity"], default=None)
     peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
-    known = _known_sentence(row["nearest_known"])
+    known = _known_sentence(row["nearest_known"]) + (f". {row['limitation']}" if "limitation" in row else "")
     return f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {group}, {row['density']:.2f} g/cm3{peak}. {verdict}{known}"
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli._evaluation import Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
+from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, progress, set_threads
 
 SHARES = ("structure_valid", "composition_valid", "valid", "plausible", "cov_recall", "cov_precision", "unique", "novel")
 AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
 DISTANCES = ("wdist_density", "wdist_n_elements", "rmsd_relaxed")
 MAX_CRYSTALS = 20_000
+RELAX_SECONDS = 120.0
 
 
 @command
@@ -35,8 +38,11 @@ def dng(
     ] = None,
     cutoffs: Annotated[str | None, typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data.")] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
-    relax_seconds: RelaxSeconds = 120.0,
+    relax_seconds: RelaxSeconds = RELAX_SECONDS,
     write_card: WriteCard = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder that keeps each crystal as CIF as soon as it is sampled; --structures scores it later.")
+    ] = None,
     workers: Workers = 2,
     device: Device = "auto",
     seed: Seed = None,
@@ -47,8 +53,9 @@ def dng(
     """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
     from crystal_core.errors import RequestError
     from crystal_core.evaluation.validity import OXIDATION_TABLE
-    from crystal_core.requests import check_choice, seed_or_drawn
+    from crystal_core.requests import DeNovoRequest, check_choice, seed_or_drawn
     from crystal_core.workflows import evaluate_dng
+    from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.naive_baselines import BASELINES
 
     began = time.monotonic()
@@ -57,6 +64,9 @@ def dng(
         check_choice("baseline", baseline, BASELINES)
     if structures is not None and baseline is not None:
         raise RequestError("--structures and --baseline both say what to score; give one of them.")
+    if structures is not None and out is not None:
+        raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+    make_output_folder(out, trajectory=False)
     published = evaluate_dng.cutoffs_named(cutoffs, data)
     set_threads(threads)
     potential = loaded_potential(device) if relax else None
@@ -65,19 +75,28 @@ def dng(
         "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "oxidation_states": OXIDATION_TABLE,
         "reference_set": (reference_set or data).name,
     }  # fmt: skip
+    # whatever the request gets wrong ends it before the sampling, which takes hours
+    files = None if structures is None else evaluate_dng.read_folder(structures)
+    if structures is None and baseline is None:
+        load_de_novo(model, device)
+        DeNovoRequest(n_atoms=(1,), sampler=sampler, steps=steps)  # type: ignore[arg-type]
     with progress(quiet=quiet) as show:
-        if structures is not None:
-            crystals = evaluate_dng.read_folder(structures)
+        known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
+        sampling = time.monotonic()
+        if structures is not None and files is not None:
+            crystals = files
             settings |= {"model": f"files of {structures.name}"}
         elif baseline is not None:
             crystals = evaluate_dng.draw_baseline(baseline, known_cells, n, seed=seed, on_progress=show).structures
+            if out is not None:
+                evaluate_dng.write_folder(out, f"{baseline}-{seed}", 1, crystals)
             settings |= {"model": f"baseline {baseline}"}
         else:
-            drawn = evaluate_dng.draw_crystals(model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show)
+            keep = None if out is None else partial(evaluate_dng.write_folder, out, f"{model}-{seed}")
+            drawn = evaluate_dng.draw_crystals(model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show, keep=keep)
             crystals = drawn.structures
             settings |= drawn.settings | {"network_calls_per_sample": drawn.network_calls}
-        sampled = time.monotonic() - began
-        known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
+        sampled = time.monotonic() - sampling
         report = evaluate_dng.evaluate(
             crystals, known, known_cells, cutoffs=published, potential=potential, relax_seconds=relax_seconds, workers=workers, on_progress=show,
         )  # fmt: skip
@@ -108,17 +127,22 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:
-    """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``."""
+    """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``.
+
+    What only relaxing tells has the command, too: a later report without relaxing takes the place of ``valid``.
+    """
     from crystal_core.registry.store import find_card
     from crystal_core.registry.write import write_card
+    from crystal_core.workflows.evaluate_dng import cutoffs_named
 
     card, used = find_card(model), report["settings"]
     if card.folder is None:
         return
     split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
     rows = f"{report['n_known']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
+    strength = f", corrector strength {used['tau_used']:g}" if used["sampler_used"].startswith("pc") else ""
     protocol = (
-        f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps, {used['network_calls_per_sample']} network calls, seed "
+        f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
         f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5)"
         + (f"; relaxed with {used['potential']}" if relaxed else "")
@@ -126,16 +150,19 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     options = f" --limit {used['limit']}" if used["limit"] else ""
     options += f" --sampler {used['sampler_used']} --steps {used['steps_used']}"
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
+    options += f" --cutoffs {cutoffs['of']}" if cutoffs["of"] != cutoffs_named(None, Path(used["data"])) else ""
     options += " --relax" if relaxed else ""
+    options += f" --relax-seconds {used['relax_seconds']:g}" if relaxed and used["relax_seconds"] != RELAX_SECONDS else ""
+    command = f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}"
     entries: dict[str, dict[str, Any]] = {
         f"{key}_{split}": {
             "value": report[key], "ci95": report["ci95"][key], "n": report["n_known" if key == "cov_recall" else "n"], "data": used["data"],
             "protocol": protocol,
-        }
+        } | ({"command": command} if key in AFTER_RELAXING else {})
         for key in (*SHARES, *AFTER_RELAXING) if report.get(key) is not None
     }  # fmt: skip
     entries[f"valid_{split}"] |= {key: report[key] for key in DISTANCES if report.get(key) is not None} | {
         "unique_loose": report["loose"]["unique"], "novel_loose": report["loose"]["novel"], "n_failed": report["n_failed"],
-        "command": f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}",
+        "command": command,
     }  # fmt: skip
     write_card(card.folder, {"metrics": entries})

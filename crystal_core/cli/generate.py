@@ -11,7 +11,7 @@ import typer
 
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress
+from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say
 
 
 @command
@@ -54,7 +54,7 @@ def generate(
 
     make_output_folder(out, trajectory=trajectory)
     request = CrystalGenerationRequest(
-        n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements), exclude_elements=_symbols(exclude), sampler=sampler,  # type: ignore[arg-type]
+        n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements, "--elements"), exclude_elements=_symbols(exclude, "--exclude-elements"), sampler=sampler,  # type: ignore[arg-type]
         space_group=space_group, density=density, guidance=guidance, fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
         steps=steps, seed=seed_or_drawn(seed), device=device, threads=threads, keep_trajectory=trajectory,
     )  # fmt: skip
@@ -86,8 +86,15 @@ def _range(text: str | None) -> tuple[int, int] | None:
     return int(found[1]), int(found[2] or found[1])
 
 
-def _symbols(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+def _symbols(text: str | None, option: str) -> tuple[str, ...]:
+    from crystal_core.errors import RequestError
+
+    if text is None:
+        return ()
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise RequestError(f"{option} names no element; write symbols with commas, e.g. Li,Fe,O, or leave the option out.")
+    return found
 
 
 def _sites(text: str | None) -> tuple[int, ...]:
@@ -115,6 +122,8 @@ def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[st
         return
     if out:
         write_run(result["crystals"], out, result, paths)
+    if note := result["summary"].get("note"):
+        say(note)
     if json:
         emit(result)
         return

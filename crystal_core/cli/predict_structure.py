@@ -35,7 +35,9 @@ def predict_structure(
     ] = False,
     relax_seconds: Annotated[int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")] = 120,
     pattern: Annotated[Path | None, typer.Option("--pattern", help="Measured powder pattern, two columns: 2theta in degrees, intensity.")] = None,
-    wavelength: Annotated[str, typer.Option("--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms.")] = "CuKa",
+    wavelength: Annotated[
+        str | None, typer.Option("--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms; CuKa when absent.")
+    ] = None,
     guide: Annotated[bool, typer.Option("--guide", help="Experimental: let --pattern guide sampling, too.")] = False,
     reference: Annotated[Path | None, typer.Option("--reference", help="Known structure; each candidate says whether it matches.")] = None,
     out: Out = None,
@@ -107,13 +109,16 @@ def _read_reference(path: Path) -> Any:
     return parse_text(read_text(path), path.name)
 
 
-def _read_pattern(path: Path | None, wavelength: str) -> dict[str, Any] | None:
+def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:
+    from crystal_core.errors import RequestError
     from crystal_core.evaluation.powder_pattern import read_pattern, wavelength_of
     from crystal_core.structures import printable
 
     if path is None:
+        if wavelength is not None:
+            raise RequestError("--wavelength is that of a measured pattern; add --pattern FILE or leave it out.")
         return None
-    return read_pattern(read_text(path), printable(path.name), wavelength_of(wavelength)).to_json()
+    return read_pattern(read_text(path), printable(path.name), wavelength_of("CuKa" if wavelength is None else wavelength)).to_json()
 
 
 def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:

@@ -162,9 +162,17 @@ class JobQueue:
             db.execute("update jobs set state = 'partial', finished = ? where id = ? and state = 'queued'", (time.time(), job))
 
     def delete(self, job: str) -> None:
-        """Forget a job that is over, and what worked on its crystals."""
+        """Forget a job that is over, and what worked on its crystals.
+
+        Raises:
+            RequestError: something still works on its crystals, and would be left without the run it belongs to.
+        """
+        live = f"state in ({','.join('?' * len(LIVE))})"
         with self._connect() as db:
-            db.execute(f"delete from jobs where (id = ? or parent = ?) and state not in ({','.join('?' * len(LIVE))})", (job, job, *LIVE))
+            db.execute("begin immediate")
+            if db.execute(f"select count(*) from jobs where parent = ? and {live}", (job, *LIVE)).fetchone()[0]:
+                raise RequestError("Crystals of this run are still being relaxed; cancel that or wait until it is done, then delete the run.")
+            db.execute(f"delete from jobs where (id = ? or parent = ?) and not {live}", (job, job, *LIVE))
 
     def mark(self, job: str, *, starred: bool | None = None, note: str | None = None) -> None:
         """Star a job or write its note; None leaves either as it is.

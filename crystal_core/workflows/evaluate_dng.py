@@ -39,6 +39,7 @@ CHUNK = 64  # crystals sampled together: part of the protocol, because the noise
 PREPARED = ".safetensors"
 CACHE_FORMAT = "1"  # of the kept fingerprints; another number where the features change
 Progress = Callable[[str, int, int], None]  # what, finished, of
+Keep = Callable[[int, "Sequence[Structure | None]"], None]  # number of the first, crystals of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +81,13 @@ class ReferenceSet:
 
 
 def draw_crystals(
-    model: str, n: int, *, sampler: str = "fast", steps: int | None = None, seed: int = 0, device: str = "auto", on_progress: Progress | None = None
-) -> Drawn:
+    model: str, n: int, *, sampler: str = "fast", steps: int | None = None, seed: int = 0, device: str = "auto",
+    on_progress: Progress | None = None, keep: Keep | None = None,
+) -> Drawn:  # fmt: skip
     """``n`` crystals of a de novo model, their atom counts as often as in training.
+
+    Args:
+        keep: gets every batch as soon as it is sampled.
 
     Raises:
         RequestError: the model needs a formula, or its card tells no atom counts.
@@ -107,7 +112,10 @@ def draw_crystals(
             pass
         assert frame is not None
         assert frame.crystals is not None
-        structures += to_structures(frame.crystals)
+        made = to_structures(frame.crystals)
+        if keep:
+            keep(first + 1, made)
+        structures += made
         calls, settings = getattr(generator, "network_calls", 0), sampler_used(generator, request)
         if on_progress:
             on_progress("sampling", len(structures), n)
@@ -126,6 +134,15 @@ def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_p
         prototypes = cast("PrototypeGenerator", load_generator("prototype", "cpu"))
         structures = substituted(prototypes.index, known.compositions, n, seed, show)
     return Drawn(structures=structures)
+
+
+def write_folder(folder: Path, name: str, first: int, structures: Sequence[Structure | None]) -> None:
+    """The crystals as CIFs of ``folder``, numbered from ``first`` on; one that is no cell as a file that :func:`read_folder` counts as failed."""
+    from crystal_core.records import write_whole
+    from crystal_core.structures import structure_to_text
+
+    for k, structure in enumerate(structures, start=first):
+        write_whole(folder / f"{name}-{k:05}.cif", "# no cell at all\n" if structure is None else structure_to_text(structure, "cif"))
 
 
 def read_folder(folder: Path) -> list[Structure | None]:

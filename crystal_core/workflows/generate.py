@@ -48,6 +48,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     model = load_de_novo(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
     elements = allowed_elements(asked, model.elements)
+    note = check_atom_counts(asked, model.atom_count_frequencies)
     assignments = None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
     counts = draw_atom_counts(asked, model.atom_count_frequencies, None if assignments is None else assignments.atom_counts)
     symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
@@ -57,7 +58,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
         torch.set_num_threads(asked.threads)
     size = BATCH[getattr(getattr(model, "device", None), "type", "cpu")]
     batches = [slice(i, i + size) for i in range(0, len(counts), size)]
-    state = _Run(asked, model, elements, len(batches), symmetry)
+    state = _Run(asked, model, elements, len(batches), symmetry, note)
     for part, batch in enumerate(batches):
         yield from state.part(part, tuple(counts[batch]), None if symmetry is None else symmetry[batch])
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
@@ -67,8 +68,11 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
 
     Raises:
-        RequestError: an unknown symbol, an element the model was not trained on, or nothing is left.
+        RequestError: an unknown symbol, an element the model was not trained on, nothing is left, or not all of what shall
+            stay of a structure to complete.
     """
+    from pymatgen.core import Element
+
     from crystal_core.formula import atomic_number_of
 
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
@@ -79,6 +83,9 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
         raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
+    barred = [Element.from_Z(z).symbol for z in sorted(_kept_elements(asked) - set(left))]
+    if barred:
+        raise RequestError(f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts.")
     return left
 
 
@@ -86,11 +93,35 @@ def foreign_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     """Symbols of the elements that shall stay of the structure to complete but are not ``known`` to the model."""
     from pymatgen.core import Element
 
+    return [Element.from_Z(z).symbol for z in sorted(_kept_elements(asked) - set(known))]
+
+
+def _kept_elements(asked: CrystalGenerationRequest) -> set[int]:
+    """Atomic numbers of what shall stay of the structure to complete."""
     if asked.fix is None:
-        return []
+        return set()
     numbers = asked.fix["atomic_numbers"]
-    kept = numbers if asked.fix_elements else [numbers[site] for site in asked.fix_sites]
-    return [Element.from_Z(z).symbol for z in sorted(set(kept) - set(known))]
+    return set(numbers if asked.fix_elements else [numbers[site] for site in asked.fix_sites])
+
+
+def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> str | None:
+    """What is to be said of atom counts that reach beyond those of the training crystals; None where they do not.
+
+    Raises:
+        RequestError: all that are asked for, or those of the structure to complete, are below the least or above the largest trained one.
+    """
+    if not frequencies or (asked.n_atoms is None and asked.fix is None):
+        return None
+    low, high = asked.n_atoms or (len((asked.fix or {})["atomic_numbers"]),) * 2
+    least, most = min(frequencies), max(frequencies)
+    trained = f"{asked.model} was trained on cells of {_span(least, most)} atoms"
+    if high < least or low > most:
+        raise RequestError(f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model.")
+    return f"{trained}; other numbers of atoms are a guess." if low < least or high > most else None
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> SpaceGroupAssignments:
@@ -107,7 +138,7 @@ def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mappin
     counts = list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
     found = assignments_of(find_card("prototype"), number, counts)
     if counts and not found.atom_counts:
-        size = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        size = _span(min(counts), max(counts))
         raise RequestError(
             f"The table of prototypes has no Wyckoff assignment of {size} atoms per primitive cell in {space_group_symbol(number)} ({number}); "
             "ask for another number of atoms or another group."
@@ -189,9 +220,9 @@ class _Run:
 
     def __init__(
         self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int,
-        symmetry: tuple[CellSymmetry, ...] | None = None,
+        symmetry: tuple[CellSymmetry, ...] | None = None, note: str | None = None,
     ) -> None:  # fmt: skip
-        self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
+        self.asked, self.model, self.elements, self.symmetry, self.note = asked, model, elements, symmetry, note
         self.guide = _guide(asked)
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
@@ -219,7 +250,7 @@ class _Run:
 
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique groups of
         like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
-        how many crystals have it or a supergroup of it.
+        how many crystals have it or a supergroup of it; with atom counts beyond the training, a ``note`` that says so.
         """
         from crystal_core.records import crystal_record
         from crystal_core.reference.known import load_known, novelty
@@ -247,7 +278,8 @@ class _Run:
                 "novel": sum(not known["known"] for known in self.novelties),
                 "reference": load_known().reference,
             }
-            | self._space_group(),
+            | self._space_group()
+            | ({"note": self.note} if self.note else {}),
         }
 
     def _space_group(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         RequestError: an option is wrong, or a record is no crystal. MissingExtra: the potential is not installed.
     """
     from crystal_core.records import crystal_record, snapshot, structure_from_record
+    from crystal_core.reference.known import novelty
     from crystal_core.relax.potential import load_potential
 
     asked = request if isinstance(request, RelaxationRequest) else from_json(RelaxationRequest, request)
@@ -49,7 +50,8 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
             inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
             yield RunUpdate(stage=stage, step=round(CRYSTAL_STEPS * (k + inner)), n_steps=total, snapshot=snapshot(moment.structure))
         told = dict(given.get("provenance") or {}) | {"relaxed": made_by}
-        record = crystal_record(cell.structure, id=given["id"], provenance=told, origin=given.get("origin")) | cell.told
+        known = novelty(cell.structure)  # of the relaxed cell: it may have become another crystal than the one it was
+        record = crystal_record(cell.structure, id=given["id"], provenance=told, origin=given.get("origin"), novelty=known) | cell.told
         result = result | {"crystals": [*result["crystals"], record], "seconds": round(time.monotonic() - began, 2)}
         path = {"label": f"Relaxation of {given['id']}", "frames": cell.frames} if asked.keep_trajectory and len(cell.frames) > 1 else None
         yield RunUpdate(stage=stage, step=CRYSTAL_STEPS * (k + 1), n_steps=total, result=result, trajectory=path)

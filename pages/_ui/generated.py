@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 COLOURS = {"good": "green", "bad": "orange", "open": "gray"}
 SIGNS = {"good": "✓", "bad": "✗", "open": "·"}
 MADE, RELAXED, BOTH, OVER, NEAREST = "As generated", "Relaxed", "Relaxed over generated", "Over the known crystal", "Nearest known crystal"
+AS_MADE = (0, 2, 3)  # the verdicts on cell, distances and twins: those of the crystal as generated
 PALE = {BOTH: "Solid: relaxed. Pale, with the dashed cell: as generated.", OVER: "Solid: this crystal. Pale, with the dashed cell: the known one."}
 
 
@@ -154,8 +155,9 @@ def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[
     members = groups[record["group"]]
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · crystal {record['number']}"))
     with st.container(gap="xxsmall"):
-        for verdict in verdicts(record, [r["number"] for r in members if r is not record]):
-            st.markdown(f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {plain(verdict.word)}] :small[{plain(verdict.reason)}]")
+        for k, verdict in enumerate(verdicts(record, [r["number"] for r in members if r is not record])):
+            of = " (As generated.)" if "original" in record and k in AS_MADE else ""
+            st.markdown(f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {plain(verdict.word)}] :small[{plain(verdict.reason + of)}]")
     if "energies" in record:
         show_energies(record)
         st.caption(plain(error_words()))

@@ -9,8 +9,9 @@ from typing import Any
 
 from crystal_core.demos import Demo, list_demos
 from crystal_core.jobs.queue import Job, JobQueue
-from crystal_core.records import crystals_of, rank_key, zip_run
+from crystal_core.records import crystals_of, rank_key, run_files, structure_from_record, zip_texts
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
+from crystal_core.structures import structure_to_text
 
 USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds", "guide")  # written only where they differ from the default
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
@@ -54,6 +55,9 @@ def title_of(job: Job) -> str:
         words = [_count(asked.get("n", 0), "new crystal")]
         words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
         words += [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
+        words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
+        words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
+        words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
         return " ".join(words) + (", completed" if asked.get("fix") else "")
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
@@ -77,7 +81,8 @@ def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
 def generated_of(job: Job) -> list[dict[str, Any]]:
     """The crystals of a generation in the order made, relaxed where that was done.
 
-    ``number`` counts them from 1, ``generated`` is the record as made, and the verdicts on validity stay those of that.
+    ``number`` counts them from 1, ``generated`` is the record as made, and the verdicts on validity stay those of that;
+    whether it is new is told of the relaxed cell.
     """
     relaxed, made = relaxed_of(job), crystals_of(job.result or {})
     return [
@@ -112,10 +117,22 @@ def summary(job: Job) -> str:
 
 
 def zip_of(job: Job) -> bytes:
-    """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, and the paths that were kept."""
+    """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, the paths kept, and the files of the call."""
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
-    return zip_run([relaxed.get(record["id"], record) for record in crystals_of(result)], told, job.trajectories)
+    records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
+    return zip_texts(run_files(records, told, job.trajectories) | _files_of_call(job))
+
+
+def _files_of_call(job: Job) -> dict[str, str]:
+    """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
+    files, asked = {}, job.request
+    if asked.get("fix"):
+        files["structure.cif"] = structure_to_text(structure_from_record(asked["fix"]), "cif")
+    if asked.get("pattern"):
+        points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
+        files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
+    return files
 
 
 def settings_of(job: Job) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
@@ -30,6 +31,16 @@ def test_rock_salt_in_full(rock_salt):
     assert strongest["two_theta"] == pytest.approx(31.73, abs=0.05)  # (200), Cu K-alpha
     assert row["nearest_known"]["known"] and row["nearest_known"]["nearest_id"].startswith("mp-") and row["nearest_known"]["reference"]
     assert row["validity"] == {"structure": True, "composition": True, "plausible": True, "reasons": []}
+
+
+def test_a_disordered_crystal_is_not_taken_for_the_known_one_of_its_main_elements(tmp_path):
+    sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    path = tmp_path / "half.cif"
+    path.write_text(str(CifWriter(Structure(Lattice.cubic(3.9), ["Sr", "Ti", *[{"O": 0.6, "F": 0.4}] * 3], sites))), encoding="utf-8")
+    (row,) = json.loads(call(path, "--json").stdout)["rows"]
+    assert row["nearest_known"] is None and "partly occupied" in row["limitation"]
+    told = call(path).stdout
+    assert "Known as" not in told and "3 of 5 sites are partly occupied" in told
 
 
 def test_one_bad_file_loses_no_other_but_alone_is_a_wrong_request(rock_salt, tmp_path):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
@@ -46,10 +47,14 @@ def test_elements_and_atom_counts_are_kept(tiny_de_novo):
     [
         (["--elements", "Li,Xx"], 2, "not an element"),
         (["--elements", "Au"], 2, "not trained on Au"),
+        (["--elements", ","], 2, "--elements names no element"),
+        (["--exclude", ""], 2, "--exclude-elements names no element"),
         (["--elements", "Li", "--exclude", "Li"], 2, "leave none"),
         (["--atoms", "many"], 2, "a number or a range"),
         (["--atoms", "9-4"], 2, "runs backwards"),
         (["--atoms", "0"], 2, "between 1 and"),
+        (["--atoms", "6-9"], 2, "trained on cells of 2 to 5 atoms and knows none of 6 to 9"),
+        (["--atoms", "1"], 2, "knows none of 1;"),
         (["--n", "0"], 2, "between 1 and"),
         (["--sampler", "euler"], 2, "choose one of"),
         (["--trajectory"], 2, "--out"),
@@ -95,8 +100,6 @@ def test_every_shipped_de_novo_model_generates():
 
 @pytest.fixture
 def perovskite(tmp_path):
-    from pymatgen.core import Lattice, Structure
-
     sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     Structure(Lattice.cubic(3.9), ["Fe", "Ti", "O", "O", "O"], sites).to(filename=str(tmp_path / "known.vasp"), fmt="poscar")
     return tmp_path / "known.vasp"
@@ -112,12 +115,37 @@ def test_sites_elements_and_cell_of_a_structure_can_stay(tiny_de_novo, perovskit
         assert all(abs(sum(x * x for x in row) ** 0.5 - 3.9) < 1e-3 for row in crystal["lattice"])
 
 
+def test_elements_that_may_not_appear_cannot_stay(tiny_de_novo, perovskite):
+    options = [*small(tiny_de_novo()), "--fix", perovskite]
+    for words, part in (
+        (["--fix-sites", "0", "--exclude", "Fe"], "Fe shall stay"),
+        (["--fix-elements", "--elements", "Li,O"], "Ti, Fe shall stay"),
+    ):
+        result = call(*options, *words)
+        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert call(*options, "--fix-sites", "1", "--exclude", "Fe", "--elements", "Ti,O,Fe").exit_code == 0
+    assert call(*options, "--fix-lattice", "--elements", "Li,O").exit_code == 0
+
+
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo, perovskite):
     name = tiny_de_novo(elements=(8, 22, 38))
     for words in (["--fix-sites", "0"], ["--fix-elements"]):
         result = call(*small(name), "--fix", perovskite, *words)
         assert result.exit_code == 2 and "was not trained on Fe, so" in result.stderr
     assert call(*small(name), "--fix", perovskite, "--fix-sites", "1", "--json").exit_code == 0
+
+
+def test_atom_counts_beyond_the_training_are_told_and_a_structure_of_no_trained_size_is_not_completed(tiny_de_novo, perovskite):
+    options = small(tiny_de_novo())
+    for words, beyond in ((["--atoms", "4-7"], True), (["--atoms", "1-2"], True), (["--atoms", "3-4"], False)):
+        result = call(*options, *words, "--json", "--quiet")
+        assert result.exit_code == 0 and ("note" in json.loads(result.stdout)["summary"]) == beyond
+        assert result.stderr == ("tiny-masking was trained on cells of 2 to 5 atoms; other numbers of atoms are a guess.\n" if beyond else "")
+    doubled = Structure.from_file(perovskite).make_supercell((2, 1, 1))
+    doubled.to(filename=str(perovskite), fmt="poscar")
+    result = call(*options, "--fix", perovskite, "--fix-lattice")
+    assert result.exit_code == 2 and "knows none of 10;" in result.stderr
+    assert call(*options, "--fix", perovskite, "--fix-lattice", "--atoms", "5").exit_code == 0
 
 
 @pytest.mark.parametrize(

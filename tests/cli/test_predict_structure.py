@@ -90,6 +90,7 @@ def test_a_pattern_can_guide_sampling(scan):
         (["--rank", "pattern"], "give the measured one"),
         (["--guide"], "give the measured one"),
         (["--pattern", "{scan}", "--wavelength", "12"], "wavelength"),
+        (["--wavelength", "foo"], "add --pattern"),
         (["--pattern", "{scan}.missing"], "no file"),
     ],
 )

@@ -75,6 +75,21 @@ def test_what_works_on_the_crystals_of_a_run_is_found_by_it_and_goes_with_it(tmp
     assert queue.get(first) is None and queue.list_jobs() == []
 
 
+def test_a_run_whose_crystals_are_being_worked_on_is_not_deleted(tmp_path):
+    queue = JobQueue(tmp_path)
+    run = queue.submit("count", {})
+    queue.cancel(run)
+    child = queue.submit("count", {}, parent=run)
+    for state in ("queued", "running", "cancelling"):
+        queue.update(child, state=state)
+        with pytest.raises(RequestError, match="still being relaxed"):
+            queue.delete(run)
+        assert {job.id for job in queue.list_jobs()} == {run, child}
+    queue.update(child, state="done")
+    queue.delete(run)
+    assert queue.list_jobs() == []
+
+
 def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
     queue = JobQueue(tmp_path)
     job = queue.submit("count", {})

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
+from crystal_core.errors import RequestError
+from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record
 from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
 from crystal_core.relax.potential import is_installed
-from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, to_json
+from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
+from crystal_core.structures import parse_text
 from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
 from pages._ui.verdicts import stability, verdicts
 
@@ -63,13 +67,64 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
     name = tiny_de_novo()
     at = page(n="3", elements="Li-Fe-O", atoms="8")
     assert at.number_input(key="make-n").value == 3 and at.number_input(key="atoms").value == 8
-    assert "up to 5 atoms" in words(at.warning)
+    assert "of 2 to 5 atoms and knows none of 8;" in words(at.error) and at.button(key="generate").disabled
+    at.number_input(key="atoms").set_value(5).run()
+    assert not at.error and not at.warning
     at.text_input(key="make-seed").set_value("7").run()
     at.button(key="generate").click().run()
     (job,) = JobQueue().list_jobs()
-    asked = to_json(CrystalGenerationRequest(n=3, model=name, n_atoms=(8, 8), elements=("Li", "Fe", "O"), seed=7))
+    asked = to_json(CrystalGenerationRequest(n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), seed=7))
     assert job.kind == "generate" and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
     assert job.id in at.query_params["job"] and not at.exception and not at.error
+
+
+def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
+    queue = JobQueue()
+    wishes = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **wishes)))
+    assert title_of(queue.get(run)) == "2 new crystals near 6.5 g/cm³ (strength 3) in Pm-3m"
+    at = page(fork=run)
+    assert not at.exception and not at.error
+    at.button(key="generate").click().run()
+    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == wishes
+    for text, part in (("Fm9m", "no space group"), (" 221 ", "")):
+        at.text_input(key="make-group").set_value(text).run()
+        assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
+    at.number_input(key="make-density").set_value(None).run()
+    at.button(key="generate").click().run()
+    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {"density": None, "guidance": None, "space_group": "221"}
+    at = page(fork=run)
+    at.query_params["fork"] = queue.submit("generate", to_json(CrystalGenerationRequest(n=3)))  # without wishes: none in the form
+    at.run()
+    assert at.number_input(key="make-density").value is None and at.text_input(key="make-group").value == "" and not at.exception
+
+
+def test_a_structure_that_models_cannot_take_is_not_completed(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+    upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
+    monkeypatch.setattr("streamlit.file_uploader", lambda *_, **__: upload)
+    at = page()
+    assert "partly occupied" in words(at.error) and words(at.error).endswith("Give an ordered cell.")
+    assert at.button(key="generate").disabled and not at.toggle and not at.exception
+
+
+def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_novo):
+    run = JobQueue().submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), n_atoms=(4, 30))))
+    at = page(fork=run)
+    assert at.slider(key="atoms-range").value == (4, 30) and not at.exception and not at.error
+    assert "up to 5 atoms" in words(at.warning)
+    at = page()
+    at.button_group(key="counts").set_value("Range").run()  # the range that the form begins with is beyond it, too
+    assert at.slider(key="atoms-range").value == (4, 12) and not at.exception
+
+
+def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_within_it(tiny_de_novo):
+    with pytest.raises(RequestError, match=r"between 0\.05 and 30"):
+        CrystalGenerationRequest(density=99)
+    asked = to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), density=5))
+    at = page(fork=JobQueue().submit("generate", asked | {"density": 99}))
+    assert at.number_input(key="make-density").value == 30.0 and not at.exception
 
 
 def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
@@ -200,6 +255,36 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
     assert {"kldm-1.cif", "kldm-4.cif", "run.extxyz", "before-relaxing.extxyz", "run.json"} <= set(names)
 
 
+def test_the_files_that_the_shown_call_reads_are_in_the_archive():
+    given = cell_json(UNBALANCED)
+    measured = {"two_theta": [10 + 0.1 * k for k in range(200)], "intensity": [1.0 + 50 * (k % 50 == 9) for k in range(200)], "wavelength": "MoKa"}
+    queue = JobQueue()
+    made = queue.get(queue.submit("generate", to_json(CrystalGenerationRequest(fix=given, fix_sites=(2,)))))
+    predicted = queue.get(queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="NaCl", pattern=measured))))
+    files = [zipfile.ZipFile(io.BytesIO(zip_of(job))) for job in (made, predicted)]
+    assert "--fix structure.cif" in as_command(made) and "--pattern pattern.xy" in as_command(predicted)
+    again = parse_text(files[0].read("structure.cif").decode())
+    assert again.species == UNBALANCED.species and again.matches(UNBALANCED) and "pattern.xy" not in files[0].namelist()
+    assert read_pattern(files[1].read("pattern.xy").decode(), wavelength="MoKa").to_json() == measured
+
+
+def test_what_is_said_of_a_relaxed_crystal_names_the_cell_it_is_said_of(tiny_de_novo):
+    tiny_de_novo()
+    run, queue = finished_run(novelty={"known": False, "nearest_id": None, "rmsd": None}), JobQueue()
+    queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run)
+    known = {"known": True, "nearest_id": "mp-22862", "rmsd": 0.01}
+    relaxed = crystal_record(ROCK_SALT, id="kldm-1", origin="noise", provenance={}, novelty=known) | {"original": cell_json(ROCK_SALT)}
+    child = queue.take()
+    queue.update(child.id, state="done", result={"crystals": [relaxed], "settings": {}, "seconds": 1.0}, finished=child.created + 1)
+    record = generated_of(queue.get(run))[0]
+    assert record["novelty"]["known"] and not record["generated"]["novelty"]["known"]
+    at = page(job=run)
+    told = words(at.markdown)
+    assert not at.exception and told.count("(As generated.)") == 3 and "✗ known" in told
+    at = page(job=finished_run())
+    assert "✓ sound cell" in words(at.markdown) and "(As generated.)" not in words(at.markdown)
+
+
 def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_de_novo):
     tiny_de_novo()
     run = finished_run()
@@ -214,9 +299,30 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
     assert at.dataframe[0].value["request"].tolist() == [title_of(child), title_of(job)] and not at.exception
 
 
+def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    run, queue = finished_run(), JobQueue()
+    child = queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run)
+    chosen = SimpleNamespace(selection=SimpleNamespace(rows=[1]))  # AppTest selects no row; the newest, the relaxation, is the first
+    monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/history.py").run()
+    at.button(key="delete").click().run()
+    assert "its link will be gone, and its relaxation with it" in words(at.markdown)
+    really = at.button(key="really")
+    at.button(key="delete").click()  # AppTest runs the whole page again, never a dialog alone
+    really.click().run()
+    assert "cancel that or wait" in words(at.error) and not at.exception and queue.get(run)
+    queue.cancel(child)
+    really = at.button(key="really")
+    at.button(key="delete").click()
+    really.click().run()
+    assert not at.exception and queue.list_jobs() == []
+
+
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):
     tiny_de_novo(elements=(3, 8, 11))
     at = page(fork=finished_run(), crystal="kldm-1")
+    at.text_input(key="elements").set_value("").run()
     at.multiselect(key="fix-sites").set_value([0]).run()
     assert not at.error and not at.button(key="generate").disabled
     at.multiselect(key="fix-sites").set_value([1]).run()
@@ -229,6 +335,8 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
     at = page(fork=run, crystal="kldm-1")
     assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
     at.multiselect(key="fix-sites").set_value([1]).run()
+    assert "Cl shall stay" in words(at.error) and at.button(key="generate").disabled  # the run was of Li and O
+    at.text_input(key="elements").set_value("").run()
     at.button(key="generate").click().run()
     request = JobQueue().list_jobs()[0].request
     assert request["fix_sites"] == [1] and request["fix_lattice"] and request["fix"]["atomic_numbers"] == [11, 17]

@@ -9,6 +9,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.cli.evaluate_dng import _keep_report
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card
@@ -141,6 +142,54 @@ def test_an_untrained_model_is_scored_and_keeps_its_card(table, tiny_de_novo):
     kept = find_card(name).metrics
     assert kept["valid_val"]["value"] == report["valid"] and kept["cov_recall_val"]["n"] == 2
     assert "--sampler em --steps 2 --seed 1" in kept["valid_val"]["command"] and "2 network calls" in kept["unique_val"]["protocol"]
+
+
+def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
+    name = tiny_de_novo()
+    used = {
+        "data": "mine.parquet", "split": "val", "limit": None, "seed": 1, "oxidation_states": "smact", "reference_set": "mine.parquet", "sampler_used": "pc",
+        "steps_used": 2, "tau_used": 0.5, "network_calls_per_sample": 4, "relax": True, "relax_seconds": 9.0, "potential": "CHGNet",
+    }  # fmt: skip
+    keys = (*KEYS, "plausible", "stable", "metastable", "sun", "msun")
+    report = dict.fromkeys(keys, 0.5) | {
+        "ci95": dict.fromkeys(keys, (0.4, 0.6)), "n": 3, "n_failed": 0, "n_known": 2, "loose": {"unique": 1.0, "novel": 1.0}, "settings": used,
+        "cutoffs": {"of": "perov-5", "structure": 0.2, "composition": 4.0}, "novel_means": {"name": "rows", "rows": 2},
+    }  # fmt: skip
+    _keep_report(name, report)
+    kept = find_card(name).metrics
+    commands = {key: kept[f"{key}_val"].get("command") for key in keys if not key.startswith("wdist")}
+    assert "--cutoffs perov-5 --relax --relax-seconds 9" in commands["valid"] and commands["unique"] is None
+    assert {commands[key] for key in ("stable", "metastable", "sun", "msun")} == {commands["valid"]}
+    assert "2 steps, corrector strength 0.5, 4 network calls" in kept["sun_val"]["protocol"]
+    report |= dict.fromkeys(("stable", "metastable", "sun", "msun"))
+    _keep_report(name, report | {"cutoffs": report["cutoffs"] | {"of": "mp-20"}, "settings": used | {"sampler_used": "em", "relax": False}})
+    kept = find_card(name).metrics
+    assert kept["sun_val"]["command"] == commands["valid"]  # the report without relaxing leaves it
+    assert "--cutoffs" not in kept["valid_val"]["command"] and "corrector" not in kept["valid_val"]["protocol"]
+
+
+def test_what_is_sampled_is_kept_batch_by_batch_and_scored_later(table, tiny_de_novo, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_dng, "CHUNK", 2)
+    name, out = tiny_de_novo(), tmp_path / "kept"
+    options = ("--data", table, "--model", name, "--n", 5, "--sampler", "em", "--steps", 4, "--seed", 5, "--out", out, "--json", "--quiet")
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(evaluate_dng, "read_known", lambda *_, **__: None)
+        interrupted.setattr(evaluate_dng, "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert evaluate(*options)[0] == 130
+    assert [path.name for path in sorted(out.iterdir())] == [f"{name}-5-{k:05}.cif" for k in range(1, 6)]
+    later = json.loads(evaluate("--data", table, "--structures", out, "--json", "--quiet")[1].stdout)
+    now = json.loads(evaluate(*options)[1].stdout)
+    assert later["n"] == 5 and all(later[key] == now[key] for key in ("valid", "unique", "novel", "wdist_n_elements", "n_failed"))
+    code, result = evaluate("--data", table, "--structures", out, "--out", out)
+    assert code == 2 and "leave one of them out" in result.stderr
+
+
+def test_wrong_inputs_are_told_before_anything_is_sampled(table, tiny_de_novo, monkeypatch):
+    monkeypatch.setattr(evaluate_dng, "draw_crystals", None)  # sampling would fail
+    name = tiny_de_novo()
+    for words, part in ((("--split", "nosuch"), "nosuch"), (("--sampler", "euler"), "choose one of")):
+        code, result = evaluate("--data", table, "--model", name, "--quiet", *words)
+        assert code == 2 and part in result.stderr
 
 
 def test_a_model_that_needs_formulas_is_refused(table):

@@ -26,6 +26,7 @@ def test_each_crystal_is_kept_as_soon_as_it_is_relaxed_and_says_where_it_comes_f
     assert first["energies"]["e_above_hull_ev"] is not None and first["relaxation"]["converged"]
     assert structure_from_record(first["original"]).matches(ROCK_SALT)
     assert first["provenance"]["model"] == "kldm" and first["provenance"]["relaxed"]["model"].startswith("CHGNet")
+    assert first["novelty"]["known"] and first["novelty"]["nearest_formula"] == "NaCl" and first["novelty"]["reference"]
     assert "error" in second["relaxation"] and "energies" not in second and "original" not in second
     assert [u.step for u in updates] == sorted(u.step for u in updates) and updates[-1].step == updates[-1].n_steps
     assert any(u.snapshot for u in updates) and [u.trajectory["label"] for u in updates if u.trajectory] == ["Relaxation of a"]
