@@ -119,6 +119,21 @@ def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
     assert np.abs(waves.T @ waves / copies).max() < 4 / copies**0.5
 
 
+def test_noise_keeps_the_operations_and_the_strength_it_has_without_them():
+    copies = 2000
+    for cell in CELLS:
+        n = len(cell.frac_coords)
+        normal = torch.randn(copies * n, 3, generator=torch.Generator().manual_seed(5))
+        symmetry = Symmetry.of([cell] * copies, CODEC, "cpu")
+        drawn = symmetry.noise(normal)
+        assert torch.allclose(symmetry.displacement(drawn), drawn, atol=1e-5)
+        stays = cell.permutations == np.arange(n)
+        projectors = np.einsum("ka,kij->aij", stays, cell.rotations) / stays.sum(0)[:, None, None]
+        variance = drawn.double().numpy().reshape(copies, n, 3).var(0).sum(-1)
+        if all(np.allclose(p, p.T) for p in projectors):  # orthogonal axes: as many unit numbers as the site has free directions
+            assert np.abs(variance - np.trace(projectors, axis1=1, axis2=2)).max() < 0.25
+
+
 def test_cells_take_the_symmetry_and_keep_it(symmetry):
     latent = torch.randn(4, 6, generator=RNG)
     found = symmetry.cell(latent)

@@ -129,7 +129,7 @@ class KineticLangevinSampler:
         species = None if self.species is None else self.species.initial(n_atoms, rng)
         state = LatentState(start.frac_coords, start.velocity, lattice, species)
         if self.symmetry is not None:
-            places, velocity = self.symmetry.positions(state.frac_coords), self.symmetry.displacement(state.velocity)
+            places, velocity = self.symmetry.positions(state.frac_coords), self._symmetric_noise(state.velocity)
             state = self._symmetric(replace(state, frac_coords=places, velocity=velocity))
         return self._impose(state, 1.0, rng)
 
@@ -200,7 +200,11 @@ class KineticLangevinSampler:
 
     def _noise(self, state: LatentState, rng: torch.Generator) -> Tensor:
         noise = self.coordinates.noise(state.velocity, self.packing, rng)
-        return noise if self.symmetry is None else self.symmetry.displacement(noise)
+        return noise if self.symmetry is None else self._symmetric_noise(noise)
+
+    def _symmetric_noise(self, noise: Tensor) -> Tensor:
+        assert self.symmetry is not None
+        return self.coordinates.centred(self.symmetry.noise(noise), self.packing)
 
     def _symmetric(self, state: LatentState) -> LatentState:
         """Cell and types of the space group; positions and velocities have it already, because all that moves them does."""

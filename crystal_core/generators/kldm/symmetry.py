@@ -31,7 +31,8 @@ class Symmetry:
         displacements: (crystals, 3 n, 3 n) projector onto the symmetric displacements of n atoms.
         metrics: (crystals, 9, 9) mean over the point group of G ↦ Wᵀ G W.
         frac_coords: (atoms, 3) positions that are symmetric. place: (atoms,) of each atom in the padded list.
-        freedom: (atoms, 3, 3) whole numbers; what a displacement of the first atom of its orbit makes of each atom.
+        freedom: (atoms, 3, 3) whole numbers; what a displacement of the first atom of its orbit makes of each atom, times ``order``.
+        order: (atoms,) of the site stabiliser.
         orbit: (atoms,) number of its orbit. first: (atoms,) the first atom of its orbit.
         n_atoms: (crystals,). codec: lattice statistics.
     """
@@ -41,6 +42,7 @@ class Symmetry:
     frac_coords: Float[Tensor, "atoms 3"]
     place: Int[Tensor, "atoms"]
     freedom: Float[Tensor, "atoms 3 3"]
+    order: Float[Tensor, "atoms"]
     orbit: Int[Tensor, "atoms"]
     first: Int[Tensor, "atoms"]
     n_atoms: Int[Tensor, "crystals"]
@@ -53,7 +55,7 @@ class Symmetry:
         size = max(counts)
         displacements = torch.zeros(len(cells), 3 * size, 3 * size, dtype=torch.float64)
         metrics = torch.zeros(len(cells), 9, 9, dtype=torch.float64)
-        orbit, first, place, freedom = [], [], [], []
+        orbit, first, place, freedom, order = [], [], [], [], []
         atoms = orbits = 0
         for crystal, (cell, n) in enumerate(zip(cells, counts, strict=True)):
             rotations = torch.as_tensor(cell.rotations, dtype=torch.float64)
@@ -69,16 +71,18 @@ class Symmetry:
             first.append(leaders[numbers] + atoms)
             place.append(torch.arange(n) + crystal * size)
             # the sum over the site stabiliser of an atom takes what is uniform over the cell to what is uniform over its free parameters
-            stabilisers = torch.einsum("ka,kij->aij", (permutations == torch.arange(n)).double(), rotations)
+            stays = (permutations == torch.arange(n)).double()
+            stabilisers = torch.einsum("ka,kij->aij", stays, rotations)
             here = leaders[numbers]
+            order.append(stays.sum(0))
             from_leader = (permutations[:, here] == torch.arange(n)).int().argmax(0)  # an operation that takes the leader to each atom
             freedom.append(rotations[from_leader] @ stabilisers[here])
             atoms, orbits = atoms + n, orbits + len(leaders)
         return cls(
             displacements=displacements.float().to(device), metrics=metrics.to(device),
             frac_coords=wrap(torch.cat([torch.as_tensor(cell.frac_coords) for cell in cells])).float().to(device),
-            place=torch.cat(place).to(device), freedom=torch.cat(freedom).to(device), orbit=torch.cat(orbit).to(device), first=torch.cat(first).to(device),
-            n_atoms=torch.tensor(counts, device=device), codec=codec,
+            place=torch.cat(place).to(device), freedom=torch.cat(freedom).to(device), order=torch.cat(order).to(device),
+            orbit=torch.cat(orbit).to(device), first=torch.cat(first).to(device), n_atoms=torch.tensor(counts, device=device), codec=codec,
         )  # fmt: skip
 
     def displacement(self, values: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
@@ -87,6 +91,13 @@ class Symmetry:
         padded = values.new_zeros((len(self.n_atoms) * size, 3)).index_copy(0, self.place, values)
         projected = torch.bmm(self.displacements, padded.reshape(len(self.n_atoms), 3 * size, 1))
         return projected.reshape(-1, 3)[self.place]
+
+    def noise(self, normal: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
+        """Symmetric noise that moves each atom, along what its site leaves free, as far as noise without symmetry would.
+
+        The mean over an orbit of m atoms, as of :meth:`displacement`, would be smaller by the root of m.
+        """
+        return (torch.einsum("aij,aj->ai", self.freedom, normal[self.first].double()) / self.order.unsqueeze(-1)).to(normal.dtype)
 
     def positions(self, uniform: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
         """Symmetric positions whose free parameters are uniform where displacements are, over [-½, ½]."""
