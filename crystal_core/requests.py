@@ -33,7 +33,7 @@ MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
 MAX_RELAX_SECONDS = 3600
 MAX_GUIDANCE = 100.0
-DENSITY_RANGE = (0.05, 30.0)  # g/cm³, as the guidance towards a density takes it
+DENSITY_RANGE = (0.05, 30.0)  # g/cm³, from solid hydrogen to beyond osmium
 MAX_SEED = 2**31 - 1
 MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
 
@@ -229,10 +229,8 @@ class CrystalGenerationRequest:
             check_strength(self.guidance)
             if self.density is None:
                 raise RequestError("Guidance needs something to guide towards: add a density.")
-        if self.density is not None and (isinstance(self.density, bool) or not isinstance(self.density, int | float)):
-            raise RequestError(f"A density is a number of g/cm³, not {self.density!r}.")
-        if self.density is not None and not DENSITY_RANGE[0] <= self.density <= DENSITY_RANGE[1]:
-            raise RequestError(f"A density lies between {DENSITY_RANGE[0]} and {DENSITY_RANGE[1]} g/cm³, not {self.density:g}.")
+        if self.density is not None:
+            check_density(self.density)
         if self.space_group is not None and not (isinstance(self.space_group, str) and self.space_group.strip()):
             raise RequestError("A space group is a number from 1 to 230 or a symbol such as Fm-3m.")
         if self.space_group is not None and self.fix is not None:
@@ -493,6 +491,19 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise RequestError unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise RequestError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
+
+
+def check_density(value: object) -> None:
+    """A density in g/cm³ that matter has.
+
+    Raises:
+        RequestError: it is none.
+    """
+    low, high = DENSITY_RANGE
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestError(f"A density is a number of g/cm³, not {value!r}.")
+    if not low <= value <= high:
+        raise RequestError(f"A density lies between {low} and {high} g/cm³, not {value:g}.")
 
 
 def check_strength(value: float) -> None:

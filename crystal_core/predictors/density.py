@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from crystal_core.errors import RequestError
 from crystal_core.geometry import volume
+from crystal_core.requests import check_density
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,16 +20,13 @@ if TYPE_CHECKING:
 SPREAD = 0.2  # of ln density around the target at strength 1
 GRAMS = 1.66053907  # g/cm³ of one atomic mass unit per Å3
 MIN_VOLUME = 1e-3  # Å3: a flat cell has no density
-DENSITY_RANGE = (0.05, 30.0)  # g/cm³, from solid hydrogen to beyond osmium
 
 
 class DensityTarget:
     """The log of a normal distribution of ln density around a target in g/cm³."""
 
     def __init__(self, target: float) -> None:
-        low, high = DENSITY_RANGE
-        if not low <= target <= high:
-            raise RequestError(f"A density lies between {low} and {high} g/cm³, not {target:g}.")
+        check_density(target)
         self.target = target
 
     def value(self, batch: SoftCrystals) -> Tensor:
