@@ -110,10 +110,16 @@ def _ask_wishes() -> dict[str, Any]:
     """A density to aim at and a space group to keep: the fields of the request, None where nothing is wished for."""
     left, right = st.columns(2)
     density = left.number_input(
-        "Density to aim at (g/cm³)", *DENSITY_RANGE, None, 0.5, key="make-density", placeholder="any", help="Guides the crystals towards it."
+        "Density (g/cm³)", *DENSITY_RANGE, None, 0.5, key="make-density", placeholder="any", help="Guides the crystals towards this density."
     )
     strength = right.number_input(
-        "Strength of this wish", 0.0, MAX_GUIDANCE, step=1.0, key="make-guidance", disabled=density is None, help="1 bends gently, 5 firmly."
+        "Strength",
+        0.0,
+        MAX_GUIDANCE,
+        step=1.0,
+        key="make-guidance",
+        disabled=density is None,
+        help="Of the wish for a density: 1 bends gently, 5 firmly.",
     )
     group = st.text_input(
         "Space group to keep (experimental)", key="make-group", placeholder="any",
@@ -220,7 +226,8 @@ def welcome(cards: dict[str, ModelCard]) -> None:
         "stable one, so relax what looks promising, and compute what you rely on."
     )
     st.caption("Or look at a recorded run first:")
-    demo_gallery("generate")
+    with st.container(width=340):
+        demo_gallery("generate")
 
 
 def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
