@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -53,7 +53,24 @@ def show_card(card: ModelCard) -> None:
             st.json({"trained_on": card.trained_on, "source": card.source, "training": dict(card.training), "files": dict(card.files)})
 
 
-with guard():
+def variants_of(card: ModelCard, cards: Sequence[ModelCard]) -> list[ModelCard]:
+    """The models named after another one, such as its ablations."""
+    return [other for other in cards if other.name.startswith(f"{card.name}-")]
+
+
+def main() -> None:
     st.title("Models")
-    for shown in list_cards():
-        show_card(shown)
+    cards = list_cards()
+    named_after = {variant.name for card in cards for variant in variants_of(card, cards)}
+    for card in cards:
+        if card.name in named_after:
+            continue
+        show_card(card)
+        variants = variants_of(card, cards)
+        if variants and st.toggle(plain(f"Show {len(variants)} variants of {card.name}, trained to compare with"), key=f"variants-{card.name}"):
+            for variant in variants:
+                show_card(variant)
+
+
+with guard():
+    main()

@@ -190,6 +190,14 @@ def test_the_form_is_filled_again_after_another_page_was_shown():
     assert at.text_input(key="formula").value == "TiO2" and not at.error and not at.exception
 
 
+def test_models_trained_to_compare_with_stand_behind_the_one_they_are_named_after():
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
+    shown = lambda: [heading.value.replace("\\", "") for heading in at.subheader]
+    assert "kldm-csp-perov5" in shown() and "kldm-dng-perov5" in shown() and "kldm-csp-perov5-brownian" not in shown()
+    at.toggle(key="variants-kldm-csp-perov5").set_value(True).run()
+    assert shown().index("kldm-csp-perov5-brownian") > shown().index("kldm-csp-perov5") and not at.exception
+
+
 def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_itself(monkeypatch):
     class Upload:
         name = "scan.xy"
