@@ -71,7 +71,7 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
     page = open_page(f"/generate?model={MODEL}&n=40")
     page.get_by_text("Advanced").click()
-    page.get_by_label("Steps (0 = the sampler's default)").fill("800")
+    page.get_by_label("Steps (0 = the sampler's default)").fill("3000")
     page.get_by_label("Steps (0 = the sampler's default)").press("Enter")
     press(page)
     page.locator(".xv[data-rendered]").wait_for()

@@ -126,7 +126,7 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     page.get_by_text("Did you mean").wait_for()
     page.get_by_text("2 formulas will run").wait_for()
     page.get_by_role("combobox", name="Model").click()
-    page.get_by_role("option", name="kldm-csp-perov5").click()
+    page.get_by_role("option", name="kldm-csp-perov5", exact=True).click()
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**batch=*")
     page.get_by_text("2 of 2 runs are over").wait_for(timeout=400_000)
