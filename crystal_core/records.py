@@ -211,6 +211,11 @@ def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
     )  # fmt: skip
 
 
+def is_valid(record: Mapping[str, Any]) -> bool:
+    """By the published checks: distances and volume, and charge neutrality."""
+    return bool(record["validity"]["structure"] and record["validity"]["composition"])
+
+
 def for_relaxing(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record a ``RelaxationRequest`` takes: its cell, and what is handed on."""
     return {name: record[name] for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")}

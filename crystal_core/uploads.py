@@ -1,7 +1,7 @@
 """Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
 
-It also lays crystals over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a fork of the app) that is started at the first upload and reused. Both ways
-only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
+It also lays crystals over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a
+fork of the app) that is started when first needed and reused. Both ways only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
 from crystal_core.paths import REPOSITORY
+from crystal_core.records import cell_json
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -70,7 +71,7 @@ def parse_uploads(files: Sequence[tuple[str, bytes]]) -> list[ParsedUpload]:
 def superposed(structure: Structure, other: Structure) -> Structure | None:
     """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread; None also where that takes too long."""
     try:
-        answer = _PARSER.superpose(_plain(structure), _plain(other))
+        answer = _PARSER.superpose(cell_json(structure), cell_json(other))
     except StructureParseError:
         return None
     return None if answer["superposed"] is None else _rebuilt(answer["superposed"])
@@ -146,13 +147,6 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
         ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"))
         for label, crystal in zip(names, crystals, strict=True)
     ]
-
-
-def _plain(structure: Structure) -> dict[str, Any]:
-    return {
-        "lattice": structure.lattice.matrix.tolist(), "atomic_numbers": list(structure.atomic_numbers),
-        "frac_coords": structure.frac_coords.tolist(),
-    }  # fmt: skip
 
 
 def _rebuilt(crystal: dict[str, Any]) -> Structure:

@@ -113,14 +113,9 @@ def _ask_wishes() -> dict[str, Any]:
         "Density (g/cm³)", *DENSITY_RANGE, None, 0.5, key="make-density", placeholder="any", help="Guides the crystals towards this density."
     )
     strength = right.number_input(
-        "Strength",
-        0.0,
-        MAX_GUIDANCE,
-        step=1.0,
-        key="make-guidance",
-        disabled=density is None,
+        "Strength", 0.0, MAX_GUIDANCE, step=1.0, key="make-guidance", disabled=density is None,
         help="Of the wish for a density: 1 bends gently, 5 firmly.",
-    )
+    )  # fmt: skip
     group = st.text_input(
         "Space group to keep (experimental)", key="make-group", placeholder="any",
         help="A number or a symbol, such as 225 or Fm-3m, kept while sampling; its sites are those of known prototypes.",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.records import crystals_of, rank_key
+from crystal_core.records import crystals_of, is_valid, rank_key
 
 FOLDER = Path(__file__).parent
 
@@ -46,15 +46,9 @@ class Demo:
         """The candidate that comes first; of a generation the valid, plausible crystal of the least energy above the hull."""
         if self.kind == "predict-structure":
             return min(crystals_of(self.result), key=rank_key)
-        above = {r["id"]: (r.get("energies") or {}).get("e_above_hull_ev") for r in self.result.get("relaxed", ())}
-        return min(
-            crystals_of(self.result),
-            key=lambda r: (
-                not (r["validity"]["structure"] and r["validity"]["composition"]),
-                not r["validity"]["plausible"],
-                above.get(r["id"]) or float("inf"),
-            ),
-        )
+        energies = {r["id"]: r.get("energies") or {} for r in self.result.get("relaxed", ())}
+        above = {name: e["e_above_hull_ev"] for name, e in energies.items() if e.get("e_above_hull_ev") is not None}
+        return min(crystals_of(self.result), key=lambda r: (not is_valid(r), not r["validity"]["plausible"], above.get(r["id"], float("inf"))))
 
     @property
     def weights_note(self) -> str:
@@ -83,10 +77,10 @@ def find_demo(name: str) -> Demo:
     Raises:
         RequestError: there is none.
     """
-    demos = {demo.name: demo for demo in list_demos()}
-    if name not in demos:
-        raise RequestError(f"There is no recorded run named '{name}'; there are {', '.join(demos) or 'none'}.")
-    return demos[name]
+    paths = {path.name.removesuffix(".json.gz"): path for path in sorted(FOLDER.glob("*.json.gz"))}
+    if name not in paths:
+        raise RequestError(f"There is no recorded run named '{name}'; there are {', '.join(paths) or 'none'}.")
+    return _read(paths[name])
 
 
 def _read(path: Path) -> Demo:

@@ -71,29 +71,26 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         RequestError: an unknown symbol, an element the model was not trained on, nothing is left, or not all of what shall
             stay of a structure to complete.
     """
-    from pymatgen.core import Element
-
     from crystal_core.formula import atomic_number_of
 
+    kept = _kept_elements(asked)
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
     excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
-    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known] + foreign_elements(asked, known)
+    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known] + _symbols(kept - set(known))
     if foreign:
         raise RequestError(f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model.")
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
         raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
-    barred = [Element.from_Z(z).symbol for z in sorted(_kept_elements(asked) - set(left))]
-    if barred:
+    if barred := _symbols(kept - set(left)):
         raise RequestError(f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts.")
     return left
 
 
-def foreign_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> list[str]:
-    """Symbols of the elements that shall stay of the structure to complete but are not ``known`` to the model."""
+def _symbols(atomic_numbers: Collection[int]) -> list[str]:
     from pymatgen.core import Element
 
-    return [Element.from_Z(z).symbol for z in sorted(_kept_elements(asked) - set(known))]
+    return [Element.from_Z(z).symbol for z in sorted(atomic_numbers)]
 
 
 def _kept_elements(asked: CrystalGenerationRequest) -> set[int]:
@@ -252,7 +249,7 @@ class _Run:
         like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
         how many crystals have it or a supergroup of it; with atom counts beyond the training, a ``note`` that says so.
         """
-        from crystal_core.records import crystal_record
+        from crystal_core.records import crystal_record, is_valid
         from crystal_core.reference.known import load_known, novelty
 
         settings = asdict(self.asked) | {"elements_allowed": list(self.elements)} | sampler_used(self.model, self._request((1,), 0))
@@ -264,7 +261,7 @@ class _Run:
             crystal_record(s, id=f"{self.asked.model}-{self.asked.seed}-{i + 1}", origin="noise", provenance=made_by, group=group, novelty=known)
             for (i, s), group, known in zip(whole, groups, self.novelties, strict=True)
         ]
-        valid = sum(c["validity"]["structure"] and c["validity"]["composition"] for c in crystals)
+        valid = sum(map(is_valid, crystals))
         return {
             "crystals": crystals,
             "n_failed": len(self.structures) - len(whole),

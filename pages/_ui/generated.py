@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.jobs.queue import Job
-from crystal_core.records import structure_from_record
+from crystal_core.records import is_valid, structure_from_record
 from crystal_core.scene import build_scene, frame_scene
 from crystal_core.structures import parse_text, structure_to_text
 from crystal_core.uploads import superposed
@@ -19,7 +19,7 @@ from pages._ui.relaxing import offer_relaxing, show_relaxing
 from pages._ui.runs import GENERATE, PREDICT, generated_of, summary, zip_of
 from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text, group_text
-from pages._ui.verdicts import is_valid, stability, verdicts
+from pages._ui.verdicts import stability, verdicts
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from crystal_core.demos import Demo, list_demos
+from crystal_core.demos import Demo, find_demo
+from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import Job, JobQueue
-from crystal_core.records import crystals_of, rank_key, run_files, structure_from_record, zip_texts
+from crystal_core.records import crystals_of, is_valid, rank_key, run_files, structure_from_record, zip_texts
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from crystal_core.structures import structure_to_text
 
@@ -30,7 +31,10 @@ def find_job(job_id: str) -> Job | None:
     """A run of this machine, or a recorded one."""
     if not job_id.startswith(DEMO):
         return JobQueue().get(job_id)
-    return next((as_job(demo) for demo in list_demos() if demo.name == job_id.removeprefix(DEMO)), None)
+    try:
+        return as_job(find_demo(job_id.removeprefix(DEMO)))
+    except RequestError:
+        return None
 
 
 def as_job(demo: Demo) -> Job:
@@ -108,8 +112,7 @@ def summary(job: Job) -> str:
     if job.kind == "generate":
         told = result["summary"]
         new = [f"{told['novel']} new"] if told.get("novel") is not None else []
-        sound = [r for r in found if r["validity"]["structure"] and r["validity"]["composition"]]
-        good = {r["group"] for r in sound if r.get("novelty") and not r["novelty"]["known"]}
+        good = {r["group"] for r in found if is_valid(r) and r.get("novelty") and not r["novelty"]["known"]}
         all_three = [f"{len(good)} valid, distinct and new"] if new else []
         return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new, *all_three])
     distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)

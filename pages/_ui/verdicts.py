@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from crystal_core.records import is_valid
 from crystal_core.reference.hull import measured_error
 from pages._ui.typeset import formula_text
 
@@ -34,11 +35,6 @@ def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdi
         twins: numbers of the other crystals of its run that are the same structure.
     """
     return [_sound(record), _charge(record), _distances(record), _distinct(twins), _new(record), stability(record)]
-
-
-def is_valid(record: Mapping[str, Any]) -> bool:
-    """By the published checks: distances and volume, and charge neutrality."""
-    return bool(record["validity"]["structure"] and record["validity"]["composition"])
 
 
 def stability(record: Mapping[str, Any]) -> Verdict:
@@ -105,7 +101,11 @@ def _new(record: Mapping[str, Any]) -> Verdict:
         return Verdict(tone=tone, word="new", reason=f"It matches no crystal of the reference set ({among}); {told}.")
     rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
     model = str(record.get("provenance", {}).get("model", ""))
-    trained = " It was among the training crystals of this model." if model.startswith(tuple(novelty.get("training_of") or ())) else ""
+    trained = (
+        " It was among the training crystals of this model or of the one it began from."
+        if model.startswith(tuple(novelty.get("training_of") or ()))
+        else ""
+    )
     return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
 
 
