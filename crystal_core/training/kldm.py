@@ -42,6 +42,8 @@ class KldmTraining:
         type_weight: factor on the loss of the types; the mean of the terms is what falls.
         data: prepared file; ``--data`` overrides it.
         max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
+        favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
+            times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
         init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of structure
             prediction with the same layers (see ``starting_weights``).
         validation_rows: fixed random rows of the validation split for the loss.
@@ -55,6 +57,8 @@ class KldmTraining:
     type_weight: float = 1.0
     data: str = ""
     max_e_above_hull_ev: float = 0.0
+    favoured_e_above_hull_ev: float = 0.0
+    favour: float = 1.0
     init_from: str = ""
     validation_rows: int = 2048
     size_power: float = 0.0
@@ -140,6 +144,18 @@ def validation_loss(
     return {name: round(total, 5) for name, total in totals.items()}
 
 
+def draws_per_epoch(config: KldmTraining, rows: PreparedCrystals, data_file: Path) -> Tensor | None:
+    """How often each training row is drawn per epoch on average, (rows,); None for once each."""
+    repeats = size_repeats(rows.n_atoms, config.size_power) if config.size_power else None
+    if config.favoured_e_above_hull_ev and config.favour != 1:
+        below = {"e_above_hull_ev": config.favoured_e_above_hull_ev}
+        favoured = set(load_prepared(data_file, train_below=below)["train"].ids)
+        factors = torch.tensor([config.favour if row in favoured else 1.0 for row in rows.ids]).to(rows.n_atoms.device)
+        factors /= factors.mean()
+        repeats = factors if repeats is None else repeats * factors
+    return repeats
+
+
 def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
     """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
     counts = torch.bincount(rows.n_atoms.cpu())
@@ -178,7 +194,7 @@ def train(
     if held is not None and len(held) > config.validation_rows:
         chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.validation_rows]
         held = held.subset(chosen.to(device))
-    repeats = size_repeats(rows.n_atoms, config.size_power) if config.size_power else None
+    repeats = draws_per_epoch(config, rows, data_file)
     trainer = Trainer(
         network,
         config.fit,

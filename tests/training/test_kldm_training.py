@@ -22,7 +22,7 @@ from crystal_core.registry.store import find_card, list_cards
 from crystal_core.training.__main__ import CONFIGS
 from crystal_core.training.data import epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig
-from crystal_core.training.kldm import KldmTraining, kldm_loss, read_config, train
+from crystal_core.training.kldm import KldmTraining, draws_per_epoch, kldm_loss, read_config, train
 
 
 @pytest.fixture
@@ -194,12 +194,28 @@ def test_weights_of_other_sizes_or_another_option_cannot_start_a_run():
             starting_weights(PairNetwork(PairNetworkConfig(**sizes, **old)).state_dict(), network, species)
 
 
-def test_only_rows_of_known_low_energy_train_where_a_limit_is_set(prepared, tmp_path):
+@pytest.fixture
+def labelled(prepared, tmp_path):
     tensors = load_file(prepared)
     tensors["label.e_above_hull_ev"] = np.array([0.0, 0.1, 0.2, np.nan] * 6, dtype=np.float32)
     with safe_open(prepared, "np") as handle:
         save_file(tensors, tmp_path / "labelled.safetensors", metadata=handle.metadata())
-    splits = load_prepared(tmp_path / "labelled.safetensors", train_below={"e_above_hull_ev": 0.15})
+    return tmp_path / "labelled.safetensors"
+
+
+def test_rows_known_to_be_stable_are_drawn_more_often(labelled):
+    rows = load_prepared(labelled)["train"]
+    assert draws_per_epoch(settings(20), rows, labelled) is None
+    favouring = replace(settings(20), favoured_e_above_hull_ev=0.15, favour=4.0)
+    draws = draws_per_epoch(favouring, rows, labelled)
+    assert float(draws.mean()) == pytest.approx(1)
+    assert (draws / draws[2]).tolist() == pytest.approx([4, 4, 1, 1] * 5)  # an unknown energy counts as not low
+    both = draws_per_epoch(replace(favouring, size_power=1.0), rows, labelled)
+    torch.testing.assert_close(both, draws * size_repeats(rows.n_atoms, 1.0))
+
+
+def test_only_rows_of_known_low_energy_train_where_a_limit_is_set(prepared, labelled):
+    splits = load_prepared(labelled, train_below={"e_above_hull_ev": 0.15})
     assert set(splits["train"].ids) == {f"x-{i}" for i in range(20) if i % 4 in (0, 1)}
     assert len(splits["val"]) == 4
     with pytest.raises(RequestError, match="has no label"):
