@@ -67,7 +67,9 @@ def ask(cards: dict[str, ModelCard]) -> None:
             if request.space_group:
                 space_group_number(request.space_group)
             allowed_elements(request, card.elements)
-            check_atom_counts(request, _counts_of(card))
+            note = check_atom_counts(request, _counts_of(card))
+            if note:
+                st.warning(plain(note))
     except CrystalCoreError as error:
         st.error(plain(error))
         request = None
@@ -88,7 +90,6 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     if len(trained) == 1:
         st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
         return None
-    most = trained[-1] if trained else MAX_ATOMS
     how = st.segmented_control("Atoms per cell", [USUAL, FIXED, RANGE] if trained else [FIXED, RANGE], key="counts", required=True)
     counts = None
     if how == FIXED:
@@ -96,8 +97,6 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
         counts = (count, count)
     elif how == RANGE:
         counts = st.slider("From … to", 1, MAX_ATOMS, key="atoms-range")
-    if counts and counts[0] <= most < counts[1]:
-        st.warning(f"The model was trained on cells of up to {most} atoms; larger ones are a guess.")
     return counts
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.evaluation.xrd import WAVELENGTHS
@@ -22,10 +23,11 @@ from crystal_core.uploads import clean_name, parse_uploads
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
-from pages._ui.demos import demo_gallery, demo_request, show_demo
+from pages._ui.demos import demo_gallery, show_note
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
+from pages._ui.runs import DEMO, find_job
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import adopt
 from pages._ui.typeset import charge_text, formula_text
@@ -107,12 +109,12 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: a formula, or the settings of a run that is to be changed."""
-    formula, fork, demo = st.query_params.get("formula", "TiO2"), st.query_params.get("fork", ""), st.query_params.get("demo", "")
-    job = JobQueue().get(fork)
-    asked = job.request if job else demo_request(demo)
+    formula, fork = st.query_params.get("formula", "TiO2"), st.query_params.get("fork", "")
+    job = find_job(fork)
+    asked = job.request if job else {}
     values: dict[str, Any] = {"formula": asked.get("formula", formula)}
-    if demo:
-        values["seed"] = str(asked.get("seed", ""))
+    if fork.startswith(DEMO):
+        values["seed"] = str(asked.get("seed", ""))  # the same once more
     if asked or "n" not in st.session_state:
         first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
         values |= {
@@ -123,7 +125,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
         }  # fmt: skip
     if asked.get("z"):
         values[f"z-{parse_formula(asked['formula']).reduced_formula}"] = [z for z in asked["z"] if z <= 8]
-    adopt(f"{formula}|{fork}|{demo}" if demo else f"{formula}|{fork}", values)
+    adopt(f"{formula}|{fork}", values)
 
 
 def _domain(formula: Formula) -> None:
@@ -144,11 +146,14 @@ def _pattern(upload: Any, wavelength: str) -> dict[str, Any] | None:
 
 
 def _reference(upload: Any) -> Any:
+    """The known structure of the form, or None; what is wrong with it, or was left out of it, is said."""
     if upload is None:
         return None
     (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
     if first.structure is None:
         st.error(plain(first.error or "The reference holds no structure."))
+    if first.limitation:
+        st.warning(plain(first.limitation))
     return first.structure
 
 
@@ -194,16 +199,15 @@ def main() -> None:
             show_batch(st.query_params["batch"])
             return
         job_id = st.query_params.get("job")
-        if not job_id and "demo" in st.query_params:
-            show_demo(st.query_params["demo"])
-            return
         if not job_id:
             welcome()
             return
-        job = JobQueue().get(job_id)
-        if job is None:
+        job = find_job(job_id)
+        if job is None or job.kind != "predict-structure":
             st.warning("This run was deleted or belongs to another computer.")
             return
+        if job_id.startswith(DEMO):
+            show_note(find_demo(job_id.removeprefix(DEMO)), "Predict structure")
         job = job_panel(job_id, draw_snapshot) or job
         if job.result:
             show_results(job, reference)

@@ -101,6 +101,7 @@ def load_hull() -> HullTable:
     return HullTable(data["formulas"], np.array(data["formation_energies"]), data["elements"], data["about"])
 
 
+@lru_cache(maxsize=8)
 def measured_error(potential: str) -> dict[str, Any] | None:
     """How far energies above hull of this potential are from DFT, as measured by :mod:`crystal_core.reference.measure_hull`."""
     if not ERRORS.is_file():

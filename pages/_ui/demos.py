@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from crystal_core.demos import Demo, find_demo, list_demos
+from crystal_core.demos import Demo, list_demos
 from crystal_core.errors import RequestError
 from crystal_core.records import structure_from_record
 from crystal_core.scene import build_scene, cell_choice
-from pages._ui.candidates import show_results
 from pages._ui.plain import plain
-from pages._ui.runs import DEMO, GENERATE, PREDICT, as_job, summary, title_of
+from pages._ui.runs import GENERATE, PREDICT, as_job, summary, title_of
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import crystal_links
 
@@ -27,7 +26,8 @@ def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, 
     """Page, query and picture of each; what was made from nothing first, then the smallest cells."""
     demos = [demo for demo in list_demos() if demo.kind in kinds]
     demos.sort(key=lambda demo: (demo.request.get("start", "noise") != "noise", demo.best["n_atoms"]))
-    return [(PAGES[demo.kind], _query(demo), _card(demo)) for demo in demos]
+    runs = [as_job(demo) for demo in demos]
+    return [(PAGES[demo.kind], {"job": run.id, "fork": run.id}, _card(demo)) for demo, run in zip(demos, runs, strict=True)]
 
 
 def demo_gallery(*kinds: str) -> None:
@@ -37,18 +37,6 @@ def demo_gallery(*kinds: str) -> None:
     if opened is not None:
         page, query, _ = demos[opened]
         st.switch_page(page, query_params=query)
-
-
-def demo_request(name: str) -> dict[str, Any]:
-    """What was asked for in a recorded run, with the seed that was drawn; empty where there is no such run."""
-    return next((dict(demo.request) | {"seed": demo.seed} for demo in list_demos() if demo.name == name), {})
-
-
-def show_demo(name: str) -> None:
-    """A recorded prediction in full, marked as such."""
-    demo = find_demo(name)
-    show_note(demo, "Predict structure")
-    show_results(as_job(demo))
 
 
 def show_note(demo: Demo, button: str) -> None:
@@ -63,12 +51,6 @@ def show_note(demo: Demo, button: str) -> None:
 def provenance(demo: Demo) -> str:
     """Where a recorded run comes from, in a few words."""
     return f"{demo.request['model']}, seed {demo.seed}, {demo.recorded}"
-
-
-def _query(demo: Demo) -> dict[str, str]:
-    if demo.kind == "generate":
-        return {"job": f"{DEMO}{demo.name}", "fork": f"{DEMO}{demo.name}"}
-    return {"demo": demo.name, "formula": demo.request["formula"]}
 
 
 def _card(demo: Demo) -> dict[str, object]:

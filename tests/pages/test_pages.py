@@ -1,8 +1,11 @@
 """Every page by itself: it runs, explains mistakes, and shows no trace."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
@@ -98,17 +101,16 @@ def test_the_history_finds_runs_by_formula_and_star():
 
 def test_a_recorded_run_opens_at_once_and_says_what_it_is():
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["demo"] = "titanium-dioxide"
-    at.query_params["formula"] = "TiO2"
+    at.query_params["job"] = at.query_params["fork"] = "demo-titanium-dioxide"
     at.switch_page("pages/predict_structure.py").run()
     assert not at.exception and not at.error
     assert "Recorded run, not one of yours: kldm" in at.info[0].value.replace("\\", "") and "seed 0" in at.info[0].value
     assert "candidates" in at.success[0].value
     assert (at.selectbox(key="model").value, at.text_input(key="seed").value, at.number_input(key="n").value) == ("kldm-csp-mp", "0", 4)
     assert not JobQueue().list_jobs()  # nor does the history take it for one
-    at.query_params["demo"] = "nonsense"
+    at.query_params["job"] = "demo-nonsense"
     at.run()
-    assert "no recorded run" in at.error[0].value.replace("\\", "")
+    assert "deleted" in at.warning[0].value and not at.exception
 
 
 def test_a_wrong_entry_of_a_list_explains_itself_and_the_others_remain():
@@ -218,3 +220,12 @@ def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_
     upload.content = b"no pattern"
     at = at.run()
     assert "holds no line of two numbers" in at.error[0].value and not at.exception
+
+
+def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):
+    half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+    upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
+    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
+    at = page("predict_structure")
+    said = " ".join(box.value for box in at.warning)
+    assert "partly occupied" in said and "main element" in said and not at.error and not at.exception
