@@ -97,7 +97,7 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
         symprec: tolerance in Å of the symmetry search behind "primitive" and "conventional".
 
     Raises:
-        RequestError: unknown kind, or no symmetry was found within the tolerance.
+        RequestError: unknown kind, no symmetry was found within the tolerance, or the lattice cannot be reduced.
     """
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -108,7 +108,10 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
     if kind == "as given":
         return structure
     if kind == "Niggli":
-        return structure.get_reduced_structure("niggli")
+        try:
+            return structure.get_reduced_structure("niggli")
+        except ValueError as error:
+            raise RequestError("No Niggli cell: the reduction of this lattice does not end.") from error
     try:
         found = SpacegroupAnalyzer(structure, symprec=symprec)
         return found.get_primitive_standard_structure() if kind == "primitive" else found.get_conventional_standard_structure()

@@ -89,6 +89,15 @@ def test_an_unknown_cell_is_refused():
         cell_choice(NACL, "reduced")
 
 
+def test_a_lattice_whose_reduction_does_not_end_is_one_sentence(monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("can't find niggli")
+
+    monkeypatch.setattr(Lattice, "get_niggli_reduced_lattice", fail)
+    with pytest.raises(RequestError, match="No Niggli cell"):
+        cell_choice(NACL, "Niggli")
+
+
 @pytest.mark.parametrize("species", [{"Fe": 0.5, "Ni": 0.5}, {"Fe": 0.5}], ids=["shared", "half empty"])
 def test_partly_occupied_sites_are_refused_with_the_reason(species):
     with pytest.raises(StructureParseError, match="partly occupied"):

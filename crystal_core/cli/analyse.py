@@ -108,7 +108,10 @@ def _peaks(structure: Structure, radiation: str | float) -> list[dict[str, Any]]
     # the sum over atoms and reflections grows with the square of the cell
     if len(structure) > MAX_PATTERN_ATOMS:
         return []
-    found = pattern(structure, radiation)
+    try:
+        found = pattern(structure, radiation)
+    except RequestError:  # an element without tabulated scattering
+        return []
     return [
         {"two_theta": round(x, 4), "intensity": round(y, 3), "hkl": hkl}
         for x, y, hkl in zip(found.two_theta, found.intensity, found.hkl, strict=True)

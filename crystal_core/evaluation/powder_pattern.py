@@ -199,7 +199,7 @@ def check_wavelength(value: str | float) -> None:
 
 
 def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None:
-    """The similarity of ``structure`` to a measured pattern; None for a cell too large and empty to have one.
+    """The similarity of ``structure`` to a measured pattern; None where it has none: a cell too large and empty, an element without tabulated scattering.
 
     The normalised cross-correlation of de Gelder, Wehrens, Hageman, J. Comput. Chem. 22 (2001) 273, with a triangle as
     weight, so that a shift costs little while it is small. Before, the background is clipped off and both patterns are
@@ -211,7 +211,12 @@ def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None
     first, last = measured.range
     # at the smallest scale peaks move to higher angles, at the largest to lower ones: take them in from beyond the ends
     wide = tuple(_moved(np.array([angle]), scale)[0] for angle, scale in ((first, 1 / SCALES[0]), (last, 1 / SCALES[-1])))
-    peaks = pattern(structure, measured.wavelength, (float(wide[0]), float(min(wide[1], 179.9))))
+    try:
+        peaks = pattern(structure, measured.wavelength, (float(wide[0]), float(min(wide[1], 179.9))))
+    except RequestError:
+        return None
+    if not peaks.two_theta:
+        return Likeness(similarity=0.0, scale=1.0)
     positions, heights = np.array(peaks.two_theta), np.array(peaks.intensity)
     values = [_correlation(_moved(positions, scale), heights, measured) for scale in SCALES]
     best = int(np.argmax(values))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.errors import RequestError
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 WAVELENGTHS = ("CuKa", "MoKa", "CoKa", "FeKa", "AgKa")
+FAINTEST = 1e-9  # of the strongest peak, electrons²: reflections that cancel are left with the rounding of their phases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +28,29 @@ class Pattern:
 
 
 def pattern(structure: Structure, radiation: str | float = "CuKa", two_theta: tuple[float, float] = (5.0, 90.0)) -> Pattern:
-    """The powder pattern in a range of 2θ (degrees)."""
-    from pymatgen.analysis.diffraction.xrd import XRDCalculator
+    """The powder pattern in a range of 2θ (degrees); without peaks where no lattice plane reflects there.
 
-    found = XRDCalculator(wavelength=radiation).get_pattern(structure, two_theta_range=two_theta)
+    Raises:
+        RequestError: an element whose scattering is not tabulated.
+    """
+    from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS, XRDCalculator
+
+    unknown = sorted({e.symbol for e in structure.composition.elements} - ATOMIC_SCATTERING_PARAMS.keys())
+    if unknown:
+        raise RequestError(f"No diffraction pattern: how X-rays scatter from {', '.join(unknown)} is not tabulated.")
+    calculator = XRDCalculator(wavelength=radiation)
+    # the calculator takes no window without a lattice plane
+    low, high = (2 * math.sin(math.radians(angle / 2)) / calculator.wavelength for angle in two_theta)
+    planes = structure.lattice.reciprocal_lattice_crystallographic.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], high)
+    none = Pattern(two_theta=(), intensity=(), hkl=(), radiation=radiation)
+    if not any(plane[1] > 1e-8 and plane[1] >= low for plane in planes):
+        return none
+    found = calculator.get_pattern(structure, scaled=False, two_theta_range=two_theta)
+    strongest = max(found.y)
+    if strongest < FAINTEST:
+        return none
     names = tuple(" ".join("(" + " ".join(map(str, h["hkl"])) + ")" for h in family) for family in found.hkls)
-    return Pattern(two_theta=tuple(map(float, found.x)), intensity=tuple(map(float, found.y)), hkl=names, radiation=radiation)
+    return Pattern(two_theta=tuple(map(float, found.x)), intensity=tuple(float(100 * y / strongest) for y in found.y), hkl=names, radiation=radiation)
 
 
 def profile(found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.0, 90.0), mixing: float = 0.5) -> tuple[np.ndarray, np.ndarray]:

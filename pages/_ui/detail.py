@@ -80,8 +80,11 @@ def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, 
         left, right = st.columns(2)
         radiation = left.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation")
         width = right.slider("Peak width (° 2θ), 0 for sticks", 0.0, 1.0, 0.2, 0.05, key=f"{key}-width")
-        found = _pattern(text, radiation)
-        st.plotly_chart(xrd_figure(found, profile(found, fwhm=width) if width else None), width="stretch", key=f"{key}-xrd")
+        try:
+            found = _pattern(text, radiation)
+            st.plotly_chart(xrd_figure(found, profile(found, fwhm=width) if width else None), width="stretch", key=f"{key}-xrd")
+        except CrystalCoreError as error:  # the tabs after this one are still to be shown
+            st.info(plain(error))
     with distances:
         st.plotly_chart(rdf_figure(_distances(text)), width="stretch", key=f"{key}-rdf")
     with files:

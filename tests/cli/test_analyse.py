@@ -60,3 +60,12 @@ def test_an_impossible_wavelength_is_a_wrong_request(rock_salt, wavelength):
 def test_a_wavelength_in_angstrom_moves_the_peaks(rock_salt):
     (row,) = json.loads(call(rock_salt, "--wavelength", "0.7", "--json").stdout)["rows"]
     assert max(row["peaks"], key=lambda p: p["intensity"])["two_theta"] == pytest.approx(14.26, abs=0.05)
+
+
+@pytest.mark.parametrize(("element", "wavelength"), [("W", "4.9"), ("Es", "CuKa")])
+def test_a_crystal_without_peaks_keeps_its_row(tmp_path, element, wavelength):
+    path = tmp_path / "metal.cif"
+    Structure(Lattice.cubic(3.165), [element] * 2, [[0, 0, 0], [0.5] * 3]).to(filename=str(path))
+    (row,) = json.loads(call(path, "--wavelength", wavelength, "--json").stdout)["rows"]
+    assert row["peaks"] == [] and row["space_group"]["symbol"] == "Im-3m"
+    assert "strongest peak" not in call(path, "--wavelength", wavelength).stdout

@@ -76,6 +76,31 @@ def test_an_empty_cell_has_no_pattern():
     assert likeness(Structure(Lattice.cubic(40), ["H"], [[0, 0, 0]]), scan(POLYMORPHS["rutile"])) is None
 
 
+TUNGSTEN = Structure(Lattice.cubic(3.165), ["W", "W"], [[0, 0, 0], [0.5] * 3])
+
+
+@pytest.mark.parametrize(("radiation", "window"), [("CuKa", (5.0, 15.0)), ("CuKa", (0.0, 15.0)), (4.9, (5.0, 90.0)), ("CuKa", (10.0, 35.0))])
+def test_where_no_plane_reflects_there_are_no_peaks(radiation, window):
+    # the last window holds only (100) and its like, which cancel in a body-centred cell
+    assert pattern(TUNGSTEN, radiation, window).two_theta == ()
+
+
+def test_the_strongest_peak_is_100():
+    found = pattern(TUNGSTEN, "CuKa", (10.0, 60.0))
+    assert found.hkl[0].startswith("(1 1 0)") and max(found.intensity) == pytest.approx(100)
+
+
+def test_a_crystal_without_a_peak_in_the_measured_range_is_not_alike():
+    assert likeness(TUNGSTEN, scan(POLYMORPHS["anatase"], last=35.0)).similarity == 0.0
+
+
+def test_an_element_without_tabulated_scattering_has_no_pattern():
+    einsteinium = Structure(Lattice.cubic(4.0), ["Es"], [[0, 0, 0]])
+    with pytest.raises(RequestError, match="Es is not tabulated"):
+        pattern(einsteinium)
+    assert likeness(einsteinium, scan(POLYMORPHS["rutile"])) is None
+
+
 def text_of(measured, separator=" "):
     return "\n".join(f"{x:.3f}{separator}{y:g}" for x, y in zip(measured.two_theta, measured.intensity, strict=True))
 

@@ -184,6 +184,19 @@ def test_a_crystal_can_be_copied_in_words():
     assert "Ti to 6 O at 2.005 Å" in words and "Ba to" not in words
 
 
+def test_a_crystal_without_a_diffraction_pattern_keeps_its_other_tabs():
+    def script():
+        from pymatgen.core import Lattice, Structure
+
+        from pages._ui.detail import show_structure
+
+        show_structure(Structure(Lattice.cubic(4.0), ["Es"], [[0, 0, 0]]), key="a")
+
+    at = AppTest.from_function(script, default_timeout=90).run()
+    assert not at.exception and not at.error and "Es is not tabulated" in at.info[0].value
+    assert at.get("download_button") and at.caption[-1].value.startswith("Read from a file")
+
+
 def test_the_form_is_filled_again_after_another_page_was_shown():
     at = page("predict_structure")
     assert at.text_input(key="formula").value == "TiO2"
