@@ -158,8 +158,12 @@ class JobQueue:
     def cancel(self, job: str) -> None:
         """Ask a running job to stop; a waiting one ends at once."""
         with self._connect() as db:
-            db.execute("update jobs set state = 'cancelling' where id = ? and state = 'running'", (job,))
-            db.execute("update jobs set state = 'partial', finished = ? where id = ? and state = 'queued'", (time.time(), job))
+            # one statement: between two of them the worker could take the job, which neither would then stop
+            db.execute(
+                "update jobs set finished = case state when 'queued' then ? else finished end, "
+                "state = case state when 'queued' then 'partial' else 'cancelling' end where id = ? and state in ('queued', 'running')",
+                (time.time(), job),
+            )
 
     def delete(self, job: str) -> None:
         """Forget a job that is over, and what worked on its crystals.

@@ -1,6 +1,8 @@
 """The store of runs: marks of its owner, and files that an earlier version wrote."""
 
 import sqlite3
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,6 +63,24 @@ def test_a_batch_goes_in_together_or_not_at_all(tmp_path):
         queue.submit_batch("count", [{}] * 5)
     assert len(queue.list_jobs()) == 16 and queue.list_batch("") == []
     assert [queue.take().request.get("n") for _ in range(3)] == [None, 0, 1]
+
+
+def test_a_job_that_is_taken_while_it_is_cancelled_stops(tmp_path, monkeypatch):
+    queue, worker = JobQueue(tmp_path), JobQueue(tmp_path)
+    waiting, running, done = (queue.submit("count", {}) for _ in range(3))
+    queue.update(running, state="running")
+    queue.update(done, state="done")
+
+    @contextmanager
+    def taken_in_between(connect=queue._connect):
+        with connect() as db:
+            yield SimpleNamespace(execute=lambda *words: (db.execute(*words), worker.take()))
+
+    monkeypatch.setattr(queue, "_connect", taken_in_between)
+    for job in (waiting, running, done):
+        queue.cancel(job)
+    assert [worker.get(job).state for job in (waiting, running, done)] == ["partial", "cancelling", "done"]
+    assert worker.get(waiting).finished and not worker.get(running).finished
 
 
 def test_what_works_on_the_crystals_of_a_run_is_found_by_it_and_goes_with_it(tmp_path):
