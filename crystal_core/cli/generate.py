@@ -69,8 +69,8 @@ def generate(
                 result = update.result or result
                 paths += [update.trajectory] if update.trajectory else []
                 show(update.stage, update.step, update.n_steps)
-    except KeyboardInterrupt:
-        _finish(result, out, paths, json)
+    except (KeyboardInterrupt, Exception):
+        _finish(result, out, paths, json)  # finished batches are kept whatever ends the next one
         raise
     _finish(result, out, paths, json)
 

@@ -74,8 +74,19 @@ def predict_structure(
     make_output_folder(out, trajectory=trajectory)
     known = _read_reference(reference) if reference else None
     work = partial(submitted, "predict-structure") if queue else run
-    total: dict[str, Any] = {"results": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
+    total: dict[str, Any] = {"results": [], "n_failed": 0, "settings": {}, "seconds": 0.0, "network_calls": 0}
     paths: list[dict[str, Any]] = []
+
+    def merge(result: dict[str, Any] | None) -> None:
+        if result and known is not None:
+            compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
+        _merge(total, result)
+
+    def finish() -> None:
+        if len(formulas) > 1:
+            total["settings"]["formula"] = list(formulas)
+        _finish(total, out, paths, json, write_run)
+
     for formula in formulas:
         result: dict[str, Any] | None = None
         try:
@@ -84,23 +95,27 @@ def predict_structure(
                     result = update.result or result
                     paths += [update.trajectory] if update.trajectory else []
                     show(f"{formula}: {update.stage}", update.step, update.n_steps)
+            if result is not None and not result["results"]:
+                raise RequestError(
+                    f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is a cell. "
+                    "Try more samples, another Z or another model."
+                )
         except KeyboardInterrupt:
-            _merge(total, result)
-            _finish(total, out, paths, json, write_run)
+            merge(result)
+            finish()
             raise
         except Exception as error:
+            merge(result)  # its finished parts
             missing = isinstance(error, CrystalCoreError) and error.exit_code == CHECKPOINT_MISSING
             if len(formulas) == 1 or missing or os.environ.get("CRYSTAL_DEBUG"):
+                if total["results"]:
+                    finish()
                 raise
             logging.getLogger(__name__).debug("%s failed", formula, exc_info=True)
             total["results"].append({"formula": formula, "error": sentence_of(error)})
             continue
-        if result and known is not None:
-            compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
-        _merge(total, result)
-    if len(formulas) > 1:
-        total["settings"]["formula"] = list(formulas)
-    _finish(total, out, paths, json, write_run)
+        merge(result)
+    finish()
 
 
 def _read_reference(path: Path) -> Any:
@@ -129,6 +144,7 @@ def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
         record["id"] = unlike(record["id"], taken)  # two spellings of a formula give the same ids
         taken.add(record["id"])
     total["results"] += result["results"]
+    total["n_failed"] += result["n_failed"]
     total["settings"] = result["settings"]
     total["seconds"] = round(total["seconds"] + result["seconds"], 2)
     total["network_calls"] += result["network_calls"]

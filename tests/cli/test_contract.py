@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.errors import CheckpointMissing
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import list_cards
 
@@ -22,7 +23,7 @@ def test_predict_structure_answers_with_candidates_and_repeats(tmp_path):
     first = call("predict-structure", "SrTiO3", *PEROV, "--json", "--out", str(tmp_path / "out"))
     assert first.exit_code == 0, first.stderr
     data = json.loads(first.stdout)
-    assert set(data) == {"results", "settings", "seconds", "network_calls"}
+    assert set(data) == {"results", "n_failed", "settings", "seconds", "network_calls"}
     (item,) = data["results"]
     assert (item["formula"], item["z"], item["rank_by"], len(item["candidates"])) == ("SrTiO3", 1, "consensus", 2)
     crystal = item["candidates"][0]
@@ -71,6 +72,54 @@ def test_what_goes_wrong_inside_one_formula_loses_no_other(monkeypatch):
     monkeypatch.setattr(workflow, "run", run)
     data = json.loads(call("predict-structure", "BaTiO3", "SrTiO3", *PEROV, "--json").stdout)
     assert "ZeroDivisionError" in data["results"][0]["error"] and data["results"][1]["candidates"]
+
+
+def fails_after(monkeypatch, formula, last):
+    """Predictions of ``formula`` end with ``last`` raised after their first finished part; others go on to their end."""
+    from crystal_core.workflows import predict_structure as workflow
+
+    true_run = workflow.run
+
+    def run(request):
+        for update in true_run(request):
+            yield update
+            if request.formula == formula and update.result:
+                raise last
+
+    monkeypatch.setattr(workflow, "run", run)
+
+
+PARTS = ["--model", "prototype", "--seed", "5", "--json"]
+
+
+@pytest.mark.weights
+def test_finished_parts_are_kept_whatever_ends_the_next_one(tmp_path, monkeypatch):
+    fails_after(monkeypatch, "BaTiO3", MemoryError())
+    result = call("predict-structure", "BaTiO3", *PARTS, "--out", str(tmp_path))
+    assert result.exit_code == 1 and json.loads(result.stdout)["results"][0]["candidates"]
+    assert (tmp_path / "run.json").is_file() and "MemoryError" in result.stderr
+    first, failed, second = json.loads(call("predict-structure", "BaTiO3", "SrTiO3", "--z", "1", *PARTS).stdout)["results"]
+    assert first["candidates"] and second["candidates"] and failed["formula"] == "BaTiO3" and "MemoryError" in failed["error"]
+
+
+@pytest.mark.weights
+def test_what_is_missing_for_a_later_formula_loses_no_earlier_one(monkeypatch):
+    fails_after(monkeypatch, "BaTiO3", CheckpointMissing("It is gone."))
+    result = call("predict-structure", "SrTiO3", "BaTiO3", "--z", "1", *PARTS)
+    data = json.loads(result.stdout)
+    assert result.exit_code == 3 and [item["formula"] for item in data["results"]] == ["SrTiO3", "BaTiO3"]
+    assert data["settings"]["formula"] == ["SrTiO3", "BaTiO3"]
+
+
+@pytest.mark.weights
+def test_a_formula_without_any_candidate_says_so(monkeypatch):
+    from crystal_core import structures
+
+    monkeypatch.setattr(structures, "to_structures", lambda batch: [None] * len(batch))
+    alone = call("predict-structure", "SrTiO3", "--z", "1", "--n", "2", *PARTS)
+    assert (alone.exit_code, alone.stdout) == (2, "") and "none of its 2 samples is a cell" in alone.stderr
+    data = json.loads(call("predict-structure", "SrTiO3", "BaTiO3", "--z", "1", "--n", "2", *PARTS).stdout)
+    assert all("No candidate" in item["error"] for item in data["results"]) and data["n_failed"] == 4
 
 
 @pytest.mark.weights

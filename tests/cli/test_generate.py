@@ -7,6 +7,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.errors import SamplingDiverged
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import list_cards
 
@@ -86,6 +87,24 @@ def test_a_run_can_go_through_the_queue_of_the_app(tiny_de_novo, tmp_path, monke
     assert result.exit_code == 0, result.stderr
     (job,) = JobQueue().list_jobs()
     assert (job.kind, job.state) == ("generate", "done") and job.result == json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(("last", "code"), [(MemoryError(), 1), (SamplingDiverged("It diverged."), 1), (KeyboardInterrupt(), 130)])
+def test_finished_batches_are_kept_whatever_ends_the_next_one(tiny_de_novo, tmp_path, monkeypatch, last, code):
+    from crystal_core.workflows import generate as workflow
+
+    true_run = workflow.run
+
+    def run(request):
+        for update in true_run(request):
+            yield update
+            if update.result:
+                raise last
+
+    monkeypatch.setattr(workflow, "run", run)
+    result = call(*small(tiny_de_novo()), "--json", "--out", tmp_path / "out")
+    assert result.exit_code == code and json.loads(result.stdout)["crystals"] and "Traceback" not in result.stderr
+    assert json.loads((tmp_path / "out" / "run.json").read_text()) == json.loads(result.stdout)
 
 
 @pytest.mark.weights
