@@ -7,7 +7,12 @@ from typing import Any
 
 
 def submitted(kind: str, request: Any) -> Iterator[Any]:
-    """The updates of a run that the worker does; interrupting it here cancels it there, and keeps what is finished."""
+    """The updates of a run that the worker does, each with what is finished; interrupting it here cancels it there.
+
+    Raises:
+        CrystalCoreError: what ended the run, with the exit code it would have had here, or the run was deleted.
+        KeyboardInterrupt: it was cancelled in the app, or its worker was ended.
+    """
     import time
 
     from crystal_core.errors import CrystalCoreError
@@ -20,13 +25,19 @@ def submitted(kind: str, request: Any) -> Iterator[Any]:
     try:
         while (job := jobs.get(name)) is not None and job.live:
             ensure_worker()
-            yield RunUpdate(stage=job.stage, step=job.step, n_steps=max(1, job.n_steps))
+            yield RunUpdate(stage=job.stage, step=job.step, n_steps=max(1, job.n_steps), result=job.result)
             time.sleep(0.3)
     except (KeyboardInterrupt, GeneratorExit):
         jobs.cancel(name)
         raise
-    if job is None or job.state == "failed":
-        raise CrystalCoreError((job and job.error) or "The run was deleted while it was waited for.")
+    if job is None:
+        raise CrystalCoreError("The run was deleted while it was waited for.")
     for path in job.trajectories:
-        yield RunUpdate(stage=job.stage, step=1, n_steps=1, trajectory=path)
-    yield RunUpdate(stage="done", step=1, n_steps=1, result=job.result)
+        yield RunUpdate(stage=job.stage, step=job.step, n_steps=max(1, job.n_steps), trajectory=path)
+    yield RunUpdate(stage=job.state, step=job.step, n_steps=max(1, job.n_steps), result=job.result)
+    if job.state == "failed":
+        error = CrystalCoreError(job.error)
+        error.exit_code = job.exit_code
+        raise error
+    if job.state != "done":
+        raise KeyboardInterrupt

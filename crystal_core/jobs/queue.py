@@ -23,14 +23,15 @@ create table if not exists jobs (
     id text primary key, kind text not null, request text not null, state text not null, created real not null,
     started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]',
-    starred integer not null default 0, note text not null default '', batch text not null default '', parent text not null default '');
+    starred integer not null default 0, note text not null default '', batch text not null default '', parent text not null default '',
+    exit_code integer not null default 1);
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
 # columns that came later: added to the file of an earlier version, whose runs keep all they had
 ADDED = {
     "starred": "integer not null default 0", "note": "text not null default ''", "batch": "text not null default ''",
-    "parent": "text not null default ''",
+    "parent": "text not null default ''", "exit_code": "integer not null default 1",
 }  # fmt: skip
 MAX_NOTE = 500  # characters
 
@@ -46,6 +47,7 @@ class Job:
         place: 1 for the next job in the queue, 0 when not queued.
         starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with, or "".
         parent: id of the run whose crystals it works on, or "".
+        exit_code: of a command that failed as this run did; 1 where it did not fail.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Job:
     note: str = ""
     batch: str = ""
     parent: str = ""
+    exit_code: int = 1
 
     @property
     def live(self) -> bool:
@@ -256,6 +259,7 @@ class JobQueue:
             note=row["note"],
             batch=row["batch"],
             parent=row["parent"],
+            exit_code=row["exit_code"],
         )
 
     @contextmanager

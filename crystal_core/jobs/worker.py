@@ -89,7 +89,7 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
                     return
         queue.update(job.id, state="done" if has_result else "partial", finished=time.time())
     except CrystalCoreError as error:
-        queue.update(job.id, state="failed", error=str(error), finished=time.time())
+        queue.update(job.id, state="failed", error=str(error), exit_code=error.exit_code, finished=time.time())
     except Exception:
         mark = secrets.token_hex(4)
         log.exception("job %s failed (%s)", job.id, mark)

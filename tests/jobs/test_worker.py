@@ -73,9 +73,10 @@ def test_kill_9_leaves_an_interrupted_job_and_the_next_one_runs(worker, tmp_path
 def test_failures_are_sentences_and_crashes_hide_their_trace(worker):
     queue, _ = worker
     refused, crashed = queue.submit("count", {"refuse": True}), queue.submit("count", {"crash_at": 2})
-    assert until(queue, refused, lambda j: not j.live).error == "The request is refused for the test."
+    told = until(queue, refused, lambda j: not j.live)
+    assert (told.error, told.exit_code) == ("The request is refused for the test.", 2)
     ended = until(queue, crashed, lambda j: not j.live)
-    assert ended.state == "failed" and "secret" not in ended.error and ended.result == {"finished": 2}
+    assert ended.state == "failed" and "secret" not in ended.error and ended.exit_code == 1 and ended.result == {"finished": 2}
     assert until(queue, queue.submit("nonsense", {}), lambda j: not j.live).state == "failed"
 
 
