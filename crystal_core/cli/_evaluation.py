@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Data = Annotated[Path, typer.Option("--data", help="Parquet file of the data schema, or CSV with CIFs.")]
 Split = Annotated[str, typer.Option("--split")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")]
+RELAX_SECONDS = 120.0
 RelaxSeconds = Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")]
 WriteCard = Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")]
 Workers = Annotated[int, typer.Option("--workers", min=1)]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
+from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, say, set_threads
 
 START_TIME = typer.Option("--start-time", min=0.001, max=1.0, help="Where the refinement of a prototype starts; default: the card's.")
@@ -29,7 +29,7 @@ def csp(
     structures: Annotated[Path | None, typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead.")] = None,
     seen: Annotated[Path | None, typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart.")] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax the candidates with CHGNet; the report also has the rates before it.")] = False,
-    relax_seconds: RelaxSeconds = 120.0,
+    relax_seconds: RelaxSeconds = RELAX_SECONDS,
     write_card: WriteCard = False,
     workers: Workers = 2,
     device: Device = "auto",
@@ -52,16 +52,14 @@ def csp(
     settings: dict[str, Any] = {
         "model": model, "data": data.name, "split": split, "limit": limit, "samples": samples, "seed": seed,
         "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)", "oxidation_states": "smact14",
-    }  # fmt: skip
+    } | ({"seen": seen.name} if seen else {})  # fmt: skip
     if structures is not None:
         candidates = evaluate_csp.read_candidates(structures, references)
         settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}
         sampled = time.monotonic() - began
     else:
         generator = _load(model, device, threads)
-        time_of_start = None
-        if start == "prototype":
-            time_of_start = start_time or generator.start_time
+        time_of_start = _start_time(model, generator, start_time) if start == "prototype" else None
         drawn = evaluate_csp.draw_candidates(
             generator, references, samples=samples, sampler=sampler, steps=steps, seed=seed, start_time=time_of_start,
             say=None if quiet else say,
@@ -124,13 +122,20 @@ def csp_samplers(
     if min(budgets) < 2:
         raise RequestError("--calls starts at 2: the predictor–corrector needs two calls a step.")
     references = evaluate_csp.read_references(data, split, limit)
+    generator = _load(model, device, threads)
+    if start_time is not None:
+        _start_time(model, generator, start_time)
+    names = [name.strip() for name in samplers.split(",")]
     rows = evaluate_csp.compare_samplers(
-        _load(model, device, threads), references, samplers=samplers.split(","), calls=budgets, seed=seed, workers=workers,
+        generator, references, samplers=names, calls=budgets, seed=seed, workers=workers,
         start_time=start_time, say=None if quiet else say,
     )  # fmt: skip
     report = {
         "rows": rows, "seconds": round(time.monotonic() - began, 1),
-        "settings": {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "start_time": start_time, "calls": calls},
+        "settings": {
+            "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "start_time": start_time,
+            "samplers": ",".join(names), "calls": ",".join(map(str, budgets)),
+        },
     }  # fmt: skip
     if write_card:
         _keep_table(model, report)
@@ -146,10 +151,24 @@ def _rates(report: dict[str, Any]) -> str:
 
 
 def _load(model: str, device: str, threads: int | None) -> Any:
-    from crystal_core.registry.store import load_generator
+    from crystal_core.workflows.predict_structure import load_structure_generator
 
     set_threads(threads)
-    return load_generator(model, device)
+    return load_structure_generator(model, device)
+
+
+def _start_time(model: str, generator: Any, asked: float | None) -> float:
+    """Where the refinement of a prototype starts: as asked for, or the card's.
+
+    Raises:
+        RequestError: the model refines nothing.
+    """
+    from crystal_core.errors import RequestError
+
+    default: float | None = getattr(generator, "start_time", None)
+    if default is None:
+        raise RequestError(f"{model} places known arrangements itself and refines none; leave out --start prototype and --start-time.")
+    return default if asked is None else asked
 
 
 def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start_time: float | None) -> dict[str, Any]:
@@ -190,6 +209,8 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
     options += f" --sampler {used['sampler']} --steps {used['steps']}" if used.get("steps") else ""
     options += " --relax" if moved else ""
+    options += f" --relax-seconds {used['relax_seconds']:g}" if moved and used["relax_seconds"] != RELAX_SECONDS else ""
+    options += f" --seen {used['seen']}" if "seen" in used else ""
     options += f" --start prototype --start-time {used['start_time']}" if start != "noise" else ""
     after = f"; relaxed with {used['potential']}" if moved else ""
     entry = {key: report[key] for key in ("rmse", "rmse_ci95", "ci95", "n", "n_failed")}
@@ -223,7 +244,9 @@ def _keep_table(model: str, report: dict[str, Any]) -> None:
     columns["protocol"] = (
         f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
     )
+    refined = "" if settings["start_time"] is None else f" --start-time {settings['start_time']}"
     columns["command"] = (
-        f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --calls {settings['calls']} --seed {settings['seed']}"
+        f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split {settings['split']} --limit {settings['limit']} "
+        f"--samplers {settings['samplers']} --calls {settings['calls']}{refined} --seed {settings['seed']}"
     )
     write_card(card.folder, {"sampling": {"table": columns}})

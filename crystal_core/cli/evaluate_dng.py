@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
+from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, progress, set_threads
 
@@ -17,7 +17,6 @@ SHARES = ("structure_valid", "composition_valid", "valid", "plausible", "cov_rec
 AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
 DISTANCES = ("wdist_density", "wdist_n_elements", "rmsd_relaxed")
 MAX_CRYSTALS = 20_000
-RELAX_SECONDS = 120.0
 
 
 @command
@@ -53,15 +52,15 @@ def dng(
     """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
     from crystal_core.errors import RequestError
     from crystal_core.evaluation.validity import OXIDATION_TABLE
-    from crystal_core.requests import DeNovoRequest, check_choice, seed_or_drawn
+    from crystal_core.requests import DeNovoRequest, seed_or_drawn
     from crystal_core.workflows import evaluate_dng
     from crystal_core.workflows.generate import load_de_novo
-    from crystal_core.workflows.naive_baselines import BASELINES
+    from crystal_core.workflows.naive_baselines import check_baseline
 
     began = time.monotonic()
     seed = seed_or_drawn(seed)
     if baseline is not None:
-        check_choice("baseline", baseline, BASELINES)
+        check_baseline(baseline)
     if structures is not None and baseline is not None:
         raise RequestError("--structures and --baseline both say what to score; give one of them.")
     if structures is not None and out is not None:

@@ -276,19 +276,24 @@ def compare_samplers(
     generator: Generator, references: Sequence[Reference], *, samplers: Sequence[str], calls: Sequence[int], seed: int = 0,
     workers: int = 2, start_time: float | None = None, say: Say | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Match rate and RMSE of every sampler at every number of network calls, all from the same seeds."""
+    """Match rate and RMSE of every sampler at every number of network calls, all from the same seeds.
+
+    Raises:
+        RequestError: an unknown sampler or a number of calls out of range, told before the first is measured.
+    """
     from crystal_core.evaluation.csp import judge_all, summarise
     from crystal_core.generators.kldm.samplers import SamplerSettings
 
+    plan = [(sampler, budget // SamplerSettings(name=sampler).calls_per_step) for sampler in samplers for budget in calls]
+    for sampler, steps in plan:
+        GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps)  # type: ignore[arg-type]
     rows = []
-    for sampler in samplers:
-        for budget in calls:
-            steps = budget // SamplerSettings(name=sampler).calls_per_step
-            drawn = draw_candidates(generator, references, sampler=sampler, steps=steps, seed=seed, start_time=start_time)
-            report = summarise(judge_all([r.structure for r in references], drawn.candidates, workers=workers))
-            row: dict[str, Any] = {"sampler": sampler, "network_calls": drawn.calls_per_sample, "steps": steps}
-            row |= {key: report[key] for key in ("match_rate", "rmse", "n", "ci95")} | {"seconds": round(drawn.seconds, 1)}
-            rows.append(row)
-            if say:
-                say(f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, RMSE {row['rmse']}, {row['seconds']} s")
+    for sampler, steps in plan:
+        drawn = draw_candidates(generator, references, sampler=sampler, steps=steps, seed=seed, start_time=start_time)
+        report = summarise(judge_all([r.structure for r in references], drawn.candidates, workers=workers))
+        row: dict[str, Any] = {"sampler": sampler, "network_calls": drawn.calls_per_sample, "steps": steps}
+        row |= {key: report[key] for key in ("match_rate", "rmse", "n", "ci95")} | {"seconds": round(drawn.seconds, 1)}
+        rows.append(row)
+        if say:
+            say(f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, RMSE {row['rmse']}, {row['seconds']} s")
     return rows

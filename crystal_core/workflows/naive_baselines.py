@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from crystal_core.errors import MissingExtra
+from crystal_core.requests import check_choice
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -29,6 +30,13 @@ SIMILAR = 0.5  # chemical distance at which a replacement is e times less likely
 SWAP_TRIES = 100
 
 
+def check_baseline(name: str) -> None:
+    """Raise RequestError for an unknown baseline, MissingExtra where its package is not installed."""
+    check_choice("baseline", name, BASELINES)
+    if name == "random" and find_spec("pyxtal") is None:
+        raise MissingExtra("Random symmetric cells need PyXtal; install it with: pip install 'crystal-studio[evaluate]'")
+
+
 def random_symmetric(compositions: Sequence[Composition], n: int, seed: int, on_progress: Progress | None = None) -> list[Structure | None]:
     """``n`` cells of PyXtal: the formula of a random training row in a random space group of the 230, on random sites.
 
@@ -38,8 +46,7 @@ def random_symmetric(compositions: Sequence[Composition], n: int, seed: int, on_
     Raises:
         MissingExtra: PyXtal is not installed.
     """
-    if find_spec("pyxtal") is None:
-        raise MissingExtra("Random symmetric cells need PyXtal; install it with: pip install 'crystal-studio[evaluate]'")
+    check_baseline("random")
     rng = np.random.default_rng(seed)
     found: list[Structure | None] = []
     for _ in range(n):

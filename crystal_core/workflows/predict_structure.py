@@ -28,7 +28,12 @@ KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
 @lru_cache(maxsize=4)
-def _generator(name: str, device: str) -> Generator:
+def load_structure_generator(name: str, device: str) -> Generator:
+    """A model that places the atoms of a given composition.
+
+    Raises:
+        RequestError: it chooses its own elements. CheckpointMissing: it is not installed.
+    """
     from crystal_core.registry.store import find_card, load_generator
 
     if find_card(name).task == "de novo generation":
@@ -53,7 +58,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         from crystal_core.relax.potential import load_potential
 
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
-    model = _generator(asked.model, asked.device)
+    model = load_structure_generator(asked.model, asked.device)
     _check_elements(asked, formula, model)
     cells = _cells(asked, formula, default_z, model.card.sampling.get("atom_counts"))
     if asked.threads:
@@ -153,7 +158,7 @@ class _Run:
         from crystal_core.crystal import CrystalBatch
         from crystal_core.structures import to_structures
 
-        generator = _generator("prototype", "cpu") if origin == "prototype" else self.model
+        generator = load_structure_generator("prototype", "cpu") if origin == "prototype" else self.model
         n = min(self.asked.n_samples, 5) if origin == "prototype" else self.asked.n_samples
         start = None
         if origin == "prototype refined":

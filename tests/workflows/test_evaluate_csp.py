@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.cli import evaluate_csp as commands
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card, load_generator
@@ -87,19 +89,53 @@ def test_samplers_are_compared_at_equal_network_calls(table):
     ]  # fmt: skip
 
 
-def test_a_wrong_number_of_calls_is_one_sentence(table):
-    code, result = evaluate("csp-samplers", "--data", table, "--calls", "ten")
-    assert code == 2 and "ten" in result.stderr
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [(["--calls", "ten"], "ten"), (["--samplers", "em,euler", "--calls", "4"], "no sampler 'euler'"), (["--calls", "4,10000"], "between 1 and 5000")],
+)
+def test_a_comparison_that_cannot_be_finished_is_not_begun(table, monkeypatch, words, part):
+    monkeypatch.setattr(evaluate_csp, "draw_candidates", None)  # a measurement would fail
+    code, result = evaluate("csp-samplers", "--data", table, "--model", "kldm-csp-perov5", *words)
+    assert code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["csp", "--model", "prototype", "--start", "prototype"], "leave out --start prototype"),
+        (["csp-samplers", "--model", "prototype", "--start-time", "0.3"], "refines none"),
+        (["csp", "--model", "kldm-dng-mp"], "takes no formula"),
+    ],
+)
+def test_models_that_cannot_do_it_are_one_sentence(table, words, part):
+    code, result = evaluate(*words, "--data", table)
+    assert code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_command_on_the_card_repeats_what_relaxing_was_given(table, tmp_path, monkeypatch):
+    shutil.copytree(checkpoints_dir() / "prototype", tmp_path / "checkpoints" / "prototype")
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    monkeypatch.setattr(commands, "loaded_potential", lambda _: SimpleNamespace(label="none", name="chgnet"))
+    relaxed = evaluate_csp.Relaxed(candidates=[[None], [None]], energies=[[None], [None]], n_converged=0, n_not_relaxed=2, n_steps=0, seconds=0.0)
+    monkeypatch.setattr(evaluate_csp, "relax_candidates", lambda *_, **__: relaxed)
+    code, _ = evaluate("csp", "--data", table, "--model", "prototype", "--relax", "--relax-seconds", "7", "--seed", "1", "--write-card", "--quiet")
+    assert code == 0 and find_card("prototype").metrics["match_rate_val_relaxed"]["command"].endswith("--relax --relax-seconds 7 --seed 1")
 
 
 def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_path, monkeypatch):
-    shutil.copytree(checkpoints_dir() / "kldm-csp-perov5", tmp_path / "checkpoints" / "kldm-csp-perov5")
+    for name in ("kldm-csp-perov5", "prototype"):
+        shutil.copytree(checkpoints_dir() / name, tmp_path / "checkpoints" / name)
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     options = ("--data", table, "--model", "kldm-csp-perov5", "--quiet", "--json", "--write-card")
     code, result = evaluate("csp", *options, "--sampler", "em", "--steps", "5", "--seed", "0")
     kept = find_card("kldm-csp-perov5").metrics["match_rate_val"]
     assert code == 0 and kept["value"] == json.loads(result.stdout)["match_rate"] and kept["n"] == 2
     assert "--sampler em --steps 5 --seed 0" in kept["command"] and "5 network calls" in kept["protocol"]
-    code, _ = evaluate("csp-samplers", *options, "--samplers", "em", "--calls", "2,4")
-    assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4]
+    code, _ = evaluate("csp-samplers", *options, "--samplers", "em, ode", "--calls", "2, 4", "--limit", "2", "--start-time", "0.1", "--seed", "3")
+    told = find_card("kldm-csp-perov5").sampling["table"]["command"]
+    assert told == (
+        "crystal-core evaluate csp-samplers --data cells.parquet --model kldm-csp-perov5 --split val --limit 2 --samplers em,ode --calls 2,4 "
+        "--start-time 0.1 --seed 3"
+    )
+    assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4, 2, 4]
     assert find_card("kldm-csp-perov5").sampling["fast"]  # what people set stays

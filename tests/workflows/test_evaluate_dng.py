@@ -13,7 +13,7 @@ from crystal_core.cli.evaluate_dng import _keep_report
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card
-from crystal_core.workflows import evaluate_dng
+from crystal_core.workflows import evaluate_dng, naive_baselines
 
 KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements unique novel".split()
 
@@ -204,6 +204,13 @@ def test_a_model_that_needs_formulas_is_refused(table):
 def test_a_wrong_choice_is_one_sentence(table, options, word):
     code, result = evaluate("--data", table, "--quiet", *options)
     assert code == 2 and word in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_baseline_without_its_package_is_told_before_anything_is_read(table, monkeypatch):
+    monkeypatch.setattr(naive_baselines, "find_spec", lambda _: None)
+    monkeypatch.setattr(evaluate_dng, "read_reference_set", None)  # reading would fail
+    code, result = evaluate("--data", table, "--baseline", "random")
+    assert code == 3 and "PyXtal" in result.stderr
 
 
 def test_cut_offs_follow_the_data(tmp_path):
