@@ -15,16 +15,19 @@ def read_text(path: Path) -> str:
     """A text file of at most :data:`MAX_BYTES`.
 
     Raises:
-        RequestError: there is no such file, or it is larger.
+        RequestError: there is no such file, it is larger, or it may not be read.
     """
     from crystal_core.structures import printable
 
     name = printable(path.name)
-    if not path.is_file():
-        raise RequestError(f"There is no file {name}.")
-    if path.stat().st_size > MAX_BYTES:
-        raise RequestError(f"{name} is larger than {MAX_BYTES // 10**6} MB.")
-    return path.read_text(encoding="utf-8", errors="replace")
+    try:
+        if not path.is_file():
+            raise RequestError(f"There is no file {name}.")
+        if path.stat().st_size > MAX_BYTES:
+            raise RequestError(f"{name} is larger than {MAX_BYTES // 10**6} MB.")
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise RequestError(f"{name} cannot be read ({error.strerror}).") from None
 
 
 def make_output_folder(out: Path | None, *, trajectory: bool) -> None:

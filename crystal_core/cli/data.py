@@ -35,19 +35,22 @@ def describe(path: Annotated[Path, typer.Argument()], json: Json = False) -> Non
     from collections import Counter
 
     from crystal_core.datasets.rows import read_table
+    from crystal_core.errors import RequestError
 
-    table = read_table(path)
+    table, bad = read_table(path)
+    if not len(table):
+        raise RequestError(f"{path.name} holds no crystal" + (f"; {bad[0][0]}: {bad[0][1]}" if bad else "") + ".")
     splits = Counter(table["split"].fillna("none").astype(str)) if "split" in table.columns else {"none": len(table)}
     labels = {c: int(table[c].notna().sum()) for c in table.columns if table[c].dtype.kind == "f"}
     counts = table["n_atoms"].describe()
     report = {
         "rows": len(table), "splits": dict(splits), "n_atoms": {"min": int(counts["min"]), "mean": round(float(counts["mean"]), 2), "max": int(counts["max"])},
-        "labels": labels, "skipped": [],
+        "labels": labels, "skipped": [{"id": name, "reason": reason} for name, reason in bad],
     }  # fmt: skip
     if json:
         emit(report)
     else:
-        typer.echo(f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}")
+        typer.echo(f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}, {len(bad)} skipped")
 
 
 @command

@@ -46,17 +46,12 @@ class CrystalRow:
         return float(abs(np.linalg.det(self.lattice)) / max(1, len(self.atomic_numbers)))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table of the data schema: Parquet, or CSV with a ``cif`` column (then parsed here).
+def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """A table of the data schema: Parquet, or CSV with a ``cif`` column (then parsed here); and (id, reason) of the rows whose CIF is none.
 
     Raises:
         RequestError: the file is missing or has neither form.
     """
-    return _read(path)[0]
-
-
-def _read(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """The readable rows of a table, and (id, reason) of the others."""
     import pandas as pd
 
     if not path.is_file():
@@ -81,8 +76,7 @@ def read_rows(path: Path, split: str | None = None, *, unreadable: list[tuple[st
     """
     import pandas as pd
 
-    table, bad = _read(path)
-    bad = list(bad)
+    table, bad = read_table(path)
     if "split" not in table.columns:
         table["split"] = ""
     table["split"] = table["split"].fillna("").astype(str)
@@ -126,15 +120,13 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
 
 def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split."""
-    import pandas as pd
-
     held: set[str] = set()
     for path in tables:
         if path.suffix == ".csv" and path.is_file():  # its name tells the split: no need to parse thousands of CIFs
             if path.stem in ("val", "test"):
-                held.update(_csv_ids(pd.read_csv(path, usecols=lambda name: name in ("material_id", "cif")), path))
+                held.update(_csv_ids(_csv(path), path))
             continue
-        table = read_table(path)
+        table, _ = read_table(path)
         if "split" in table.columns:
             held.update(table.loc[table["split"].isin(["val", "test"]), "material_id"].astype(str))
     return held
@@ -156,7 +148,7 @@ def _csv_ids(table: pd.DataFrame, path: Path) -> list[str]:
 def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     import pandas as pd
 
-    table = pd.read_csv(path)
+    table = _csv(path)
     if "cif" not in table.columns:
         raise RequestError(f"{path.name} has no column 'cif'.")
     numeric = [c for c in table.columns if pd.api.types.is_float_dtype(table[c])]
@@ -170,6 +162,15 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         split = path.stem if path.stem in ("train", "val", "test") else ""
         rows.append({"material_id": name, **crystal, "split": split, **{c: values[c] for c in numeric}})
     return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except Exception as error:
+        raise RequestError(f"{path.name} cannot be read as CSV ({type(error).__name__}).") from error
 
 
 def _from_cif(text: str) -> dict[str, Any]:

@@ -243,24 +243,32 @@ def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[
     A file that cannot be read is a failed candidate.
 
     Raises:
-        RequestError: no file carries the id of any reference.
+        RequestError: no file carries the id of any reference, or one may not be opened.
     """
-    from crystal_core.structures import parse_text
-
     found: list[list[Structure | None]] = []
     for reference in references:
         names = [folder / f"{reference.id}.cif", *(folder / f"{reference.id}_{k}.cif" for k in range(1, MAX_FILES + 1))]
-        structures: list[Structure | None] = []
-        for path in (name for name in names if name.is_file()):
-            try:
-                structures.append(parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name))
-            except StructureParseError:
-                structures.append(None)
-        found.append(structures or [None])
+        found.append([read_cell(path) for path in names if path.is_file()] or [None])
     if not any(structure is not None for structures in found for structure in structures):
         wanted = f"{references[0].id}.cif" if references else "<id>.cif"
         raise RequestError(f"{folder.name} holds no readable candidate; name the files after the rows of the data, such as {wanted}.")
     return found
+
+
+def read_cell(path: Path) -> Structure | None:
+    """The crystal of a file; None where its text is none.
+
+    Raises:
+        RequestError: the file may not be opened, which says nothing of the crystal.
+    """
+    from crystal_core.structures import parse_text
+
+    try:
+        return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    except StructureParseError:
+        return None
+    except OSError as error:
+        raise RequestError(f"{path.name} cannot be read ({error.strerror}).") from None
 
 
 def training_formulas(prepared: Path) -> frozenset[str]:

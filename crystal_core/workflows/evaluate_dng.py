@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from crystal_core.errors import RelaxationFailed, RequestError, StructureParseError
+from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
 from crystal_core.evaluation.csp import MATCHER
@@ -151,18 +151,13 @@ def read_folder(folder: Path) -> list[Structure | None]:
     How many other files there are is logged; hidden ones and folders do not count.
 
     Raises:
-        RequestError: there is no readable CIF.
+        RequestError: there is no readable CIF, or one may not be opened.
     """
-    from crystal_core.structures import parse_text
+    from crystal_core.workflows.evaluate_csp import read_cell
 
-    structures: list[Structure | None] = []
     files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
     crystals = [path for path in files if path.suffix.lower() == ".cif"]
-    for path in crystals:
-        try:
-            structures.append(parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name))
-        except StructureParseError:
-            structures.append(None)
+    structures = [read_cell(path) for path in crystals]
     if all(structure is None for structure in structures):
         raise RequestError(f"{folder.name} holds no readable CIF; give a folder with one crystal per .cif file.")
     if len(crystals) < len(files):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -194,6 +195,32 @@ def test_data_rows(table, tmp_path):
     assert set(answer("data", "describe", table)) >= {"rows", "splits", "skipped"}
     report = answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")
     assert (report["rows"], report["splits"], report["skipped"]) == (3, {"train": 1, "val": 2}, [])
+
+
+def test_rows_that_hold_no_crystal_are_listed_and_alone_are_one_sentence(tmp_path):
+    path = tmp_path / "cells.csv"
+    pd.DataFrame({"material_id": ["a", "b"], "cif": [NACL.to(fmt="cif"), "no crystal"]}).to_csv(path, index=False)
+    report = answer("data", "describe", path)
+    assert (report["rows"], [row["id"] for row in report["skipped"]]) == (1, ["b"]) and "unreadable CIF" in report["skipped"][0]["reason"]
+    for text, part in (("material_id,cif\nb,no crystal\n", "holds no crystal; b: unreadable CIF"), ("", "cannot be read as CSV")):
+        path.write_text(text)
+        result = call("data", "describe", path)
+        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    path.rename(tmp_path / "val.csv")
+    assert call("data", "prepare", "--input", tmp_path / "val.csv", "--output", tmp_path / "x.safetensors").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["analyse", "{file}"], ["generate", "--fix", "{file}"], ["evaluate", "csp", "--data", "{table}", "--structures", "{folder}"]]
+)
+def test_a_file_that_may_not_be_read_is_one_sentence(table, tmp_path, monkeypatch, words):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "x-1.cif").write_text("")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    result = call(*[word.format(file=tmp_path / "x-1.cif", table=table, folder=tmp_path) for word in words])
+    assert (result.exit_code, result.stderr) == (2, "x-1.cif cannot be read (Permission denied).\n")
 
 
 def test_the_last_line_of_training_is_its_result(table, tmp_path):
