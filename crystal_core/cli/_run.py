@@ -130,9 +130,9 @@ def sentence_of(error: Exception) -> str:
 def set_threads(threads: int | None) -> None:
     """CPU threads of the networks; left as they are for None."""
     if threads:
-        import torch
+        from crystal_core.sampling.device import use_threads
 
-        torch.set_num_threads(threads)
+        use_threads(threads)
 
 
 def emit(data: dict[str, Any]) -> None:

@@ -97,6 +97,11 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
             job.id, state="failed", finished=time.time(),
             error=f"Something unexpected went wrong. Its trace is in the worker's log under {mark}.",
         )  # fmt: skip
+    finally:
+        if "torch" in sys.modules:  # else the job cannot have changed them, and importing it would take seconds
+            from crystal_core.sampling.device import restore_threads
+
+            restore_threads()
 
 
 def _runner(kind: str, runners: Mapping[str, str]) -> Runner:

@@ -1,10 +1,12 @@
-"""Choosing the device, once, when a model is loaded or a run begins."""
+"""Choosing the device, once, when a model is loaded or a run begins; and how many CPU threads a run takes."""
 
 from __future__ import annotations
 
 import torch
 
 from crystal_core.errors import RequestError
+
+THREADS = torch.get_num_threads()  # before any run chose its own number
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -22,3 +24,14 @@ def pick_device(name: str = "auto") -> torch.device:
             raise RequestError("This machine has no CUDA device that PyTorch can use; leave out --device or use cpu.")
         return torch.device("cuda")
     raise RequestError(f"Unknown device '{name}'; choose auto, cpu or cuda.")
+
+
+def use_threads(threads: int | None) -> None:
+    """CPU threads of the networks from now on; left as they are for None."""
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def restore_threads() -> None:
+    """CPU threads as they were before any run chose its own number."""
+    torch.set_num_threads(THREADS)

@@ -44,6 +44,8 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     Raises:
         RequestError: an option is wrong. CheckpointMissing: the model is not installed.
     """
+    from crystal_core.sampling.device import use_threads
+
     asked = request if isinstance(request, CrystalGenerationRequest) else from_json(CrystalGenerationRequest, request)
     model = load_de_novo(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
@@ -52,10 +54,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     assignments = None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
     counts = draw_atom_counts(asked, model.atom_count_frequencies, None if assignments is None else assignments.atom_counts)
     symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
-    if asked.threads:
-        import torch
-
-        torch.set_num_threads(asked.threads)
+    use_threads(asked.threads)
     size = BATCH[getattr(getattr(model, "device", None), "type", "cpu")]
     batches = [slice(i, i + size) for i in range(0, len(counts), size)]
     state = _Run(asked, model, elements, len(batches), symmetry, note)

@@ -48,6 +48,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
     """
     from crystal_core.formula import default_z, parse_formula
+    from crystal_core.sampling.device import use_threads
 
     asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
     formula = parse_formula(asked.formula)
@@ -61,10 +62,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     model = load_structure_generator(asked.model, asked.device)
     _check_elements(asked, formula, model)
     cells = _cells(asked, formula, default_z, model.card.sampling.get("atom_counts"))
-    if asked.threads:
-        import torch
-
-        torch.set_num_threads(asked.threads)
+    use_threads(asked.threads)
     began = time.monotonic()
     plan = _plan(asked, cells)
     run_state = _Run(asked, model, len(plan), began, measured)

@@ -31,14 +31,12 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     from crystal_core.records import crystal_record, snapshot, structure_from_record
     from crystal_core.reference.known import novelty
     from crystal_core.relax.potential import load_potential
+    from crystal_core.sampling.device import use_threads
 
     asked = request if isinstance(request, RelaxationRequest) else from_json(RelaxationRequest, request)
     structures = [structure_from_record(given) for given in asked.crystals]
     potential = load_potential(asked.potential, asked.device)
-    if asked.threads:
-        import torch
-
-        torch.set_num_threads(asked.threads)
+    use_threads(asked.threads)
     settings = {"potential": asked.potential, "relax_seconds": asked.relax_seconds, "device": asked.device}
     made_by = provenance(potential, settings, asked.device)
     total, began = CRYSTAL_STEPS * len(structures), time.monotonic()

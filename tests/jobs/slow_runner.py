@@ -10,6 +10,10 @@ MAPPING = {"count": "slow_runner:count"}
 
 def count(request):
     n = request.get("n", 5)
+    if "threads" in request:
+        from crystal_core.sampling.device import use_threads
+
+        use_threads(request["threads"])
     if request.get("refuse"):
         raise RequestError("The request is refused for the test.")
     for i in range(n):

@@ -95,3 +95,18 @@ def test_waiting_jobs_know_their_place_and_can_be_deleted_when_over(tmp_path):
     queue.cancel(second)
     queue.delete(second)
     assert queue.get(second) is None
+
+
+def test_the_threads_of_one_job_are_not_those_of_the_next(tmp_path, monkeypatch):
+    import torch
+
+    from crystal_core.jobs.worker import run_job
+    from crystal_core.sampling import device
+
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setattr(device, "THREADS", torch.get_num_threads())
+    queue = JobQueue(tmp_path)
+    for request in ({}, {"refuse": True}):
+        queue.submit("count", request | {"threads": device.THREADS + 1})
+        run_job(queue, queue.take(), {"count": "slow_runner:count"})
+        assert torch.get_num_threads() == device.THREADS
