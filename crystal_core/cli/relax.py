@@ -58,7 +58,7 @@ def relax(
                 try:
                     row, frames = relaxed_row(
                         structure, loaded, id=_id(source, total["rows"]), fmax=fmax, steps=steps, seconds=seconds, settings=settings,
-                        device=device, on_step=tell,
+                        on_step=tell,
                     )  # fmt: skip
                 except Exception as error:
                     if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):

@@ -34,11 +34,12 @@ class Potential:
     """A loaded potential.
 
     Attributes:
-        name: its name in requests. label: name and version for people.
+        name: its name in requests. label: name and version for people. device: where it runs, e.g. "cuda".
     """
 
     name: PotentialName
     label: str
+    device: str
     model: Any
 
     def predict(self, structure: Structure, task: Task = "efs") -> dict[str, np.ndarray]:
@@ -112,7 +113,7 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
 
         model = CHGNet.load(verbose=False, use_device=str(place))
     model.graph_converter.set_isolated_atom_response("error")
-    return Potential(name=name, label=f"CHGNet {model.version}", model=model)
+    return Potential(name=name, label=f"CHGNet {model.version}", device=str(place), model=model)
 
 
 def check_cell(structure: Structure) -> None:

@@ -38,7 +38,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     potential = load_potential(asked.potential, asked.device)
     use_threads(asked.threads)
     settings = {"potential": asked.potential, "relax_seconds": asked.relax_seconds, "device": asked.device}
-    made_by = provenance(potential, settings, asked.device)
+    made_by = provenance(potential, settings)
     total, began = CRYSTAL_STEPS * len(structures), time.monotonic()
     result: dict[str, Any] = {"crystals": [], "settings": settings | {"potential_used": potential.label}, "seconds": 0.0}
     for k, (given, structure) in enumerate(zip(asked.crystals, structures, strict=True)):
@@ -96,7 +96,7 @@ class Settling:
 
 def relaxed_row(
     structure: Structure, potential: Potential, *, id: str, fmax: float, steps: int, seconds: float, settings: Mapping[str, Any],
-    device: str = "cpu", on_step: Callable[[RelaxStep], None] | None = None,
+    on_step: Callable[[RelaxStep], None] | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """One row of ``crystal-core relax`` and the frames of its path.
 
@@ -112,7 +112,7 @@ def relaxed_row(
 
     done = relax(structure, potential, fmax=fmax, steps=steps, seconds=seconds, on_step=on_step)
     energies = energies_of(done.structure.composition, done.energy, potential.name)
-    record = crystal_record(done.structure, id=id, provenance=provenance(potential, settings, device))
+    record = crystal_record(done.structure, id=id, provenance=provenance(potential, settings))
     row = energies.to_json() | {
         "converged": done.converged, "displacement_angstrom": round(done.displacement, 4), "status": str(done.status), "n_steps": done.n_steps,
         "max_force_ev_per_angstrom": round(done.max_force, 4), "initial_energy_per_atom_ev": round(done.initial_energy, 5),
@@ -140,12 +140,12 @@ def frames_of(done: Relaxation) -> list[dict[str, Any]]:
     return [snapshot(moment.structure) for moment in [*kept, done.path[-1]]]
 
 
-def provenance(potential: Potential, settings: Mapping[str, Any], device: str) -> dict[str, Any]:
+def provenance(potential: Potential, settings: Mapping[str, Any]) -> dict[str, Any]:
     """How a relaxed crystal came about."""
     from importlib.metadata import version
 
     return {
-        "model": potential.label, "version": __version__, "settings": dict(settings), "device": device,
+        "model": potential.label, "version": __version__, "settings": dict(settings), "device": potential.device,
         "libraries": {name: version(name) for name in ("torch", "numpy", "pymatgen", "chgnet", "ase")},
         "note": "Relaxed with a machine-learning potential. Energies are estimates; their measured error stands beside them.",
     }  # fmt: skip
