@@ -25,7 +25,7 @@ def serve(
     quiet: Quiet = False,
 ) -> None:
     """Start the app; the worker starts with the first run. Ctrl+C stops the app, and a run in progress goes on to its end."""
-    from crystal_core.errors import MissingExtra, RequestError
+    from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.paths import REPOSITORY
 
     script = REPOSITORY / "app.py"
@@ -39,9 +39,11 @@ def serve(
         cwd=REPOSITORY, env=os.environ, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        _wait(process, "127.0.0.1" if host in ("0.0.0.0", "::", "") else host, port)
-        if not quiet:
-            say(f"Crystal Studio answers at http://{host}:{port} (Ctrl+C stops it).")
+        answers = _wait(process, {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host), port)
+        if process.poll() is None and not answers:
+            say(f"The app has not answered for {SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it).")
+        elif answers and not quiet:
+            say(f"Crystal Studio answers at {_address(host, port)} (Ctrl+C stops it).")
             if api:
                 say("The HTTP twin is not part of this version; --no-api leaves this line out.")
         code = process.wait()
@@ -50,7 +52,7 @@ def serve(
         process.wait(15)
         raise
     if code:
-        raise RequestError(f"The app ended with code {code}; the lines above say why.")
+        raise CrystalCoreError(f"The app ended with code {code}; the lines above say why.")
 
 
 def _is_taken(host: str, port: int) -> bool:
@@ -63,11 +65,22 @@ def _is_taken(host: str, port: int) -> bool:
     return False
 
 
-def _wait(process: subprocess.Popen[bytes], host: str, port: int) -> None:
+def _address(host: str, port: int) -> str:
+    """What a browser opens.
+
+    >>> _address("localhost", 8501), _address("::1", 8501)
+    ('http://localhost:8501', 'http://[::1]:8501')
+    """
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _wait(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """Whether the app answers, before it ends and within :data:`SECONDS_TO_START`."""
     stop = time.monotonic() + SECONDS_TO_START
     while process.poll() is None and time.monotonic() < stop:
         try:
-            urllib.request.urlopen(f"http://{host}:{port}/_stcore/health", timeout=1)
-            return
+            urllib.request.urlopen(f"{_address(host, port)}/_stcore/health", timeout=1)
+            return True
         except OSError:
             time.sleep(0.2)
+    return False

@@ -9,6 +9,11 @@ import sys
 import time
 import urllib.request
 
+import pytest
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app, serve
+
 
 def free_port():
     with socket.socket() as probe:
@@ -53,3 +58,15 @@ def test_a_taken_port_is_one_sentence():
         port = taken.getsockname()[1]
         done = subprocess.run([sys.executable, "-m", "crystal_core", "serve", "--port", str(port)], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and str(port) in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "part"),
+    [("raise SystemExit(7)", 1, "The app ended with code 7"), ("import time; time.sleep(1)", 0, "has not answered for 0 seconds")],
+)
+def test_an_app_that_ends_or_never_answers_is_not_said_to_answer(tmp_path, monkeypatch, script, code, part):
+    (tmp_path / "streamlit.py").write_text(script)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(serve, "SECONDS_TO_START", 30.0 if code else 0.2)
+    result = CliRunner().invoke(build_app(), ["serve", "--port", str(free_port())])
+    assert result.exit_code == code and part in result.stderr and "answers at" not in result.stderr
