@@ -27,6 +27,7 @@ MIN_THICKNESS = 1.0
 _CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell_length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)
 _CIF_CELL = re.compile(r"^\s*_cell_(length_[abc]|angle_(?:alpha|beta|gamma))\s+([-+.\deE]+)(?:\(\d*\))?", re.IGNORECASE | re.MULTILINE)
 _CIF_NO_SYMMETRY = re.compile(r"^\s*_(?:symmetry_Int_Tables|space_group_IT)_number\s+1\s*$", re.IGNORECASE | re.MULTILINE)
+_POSCAR_UNNAMED = "Elements in POSCAR cannot be determined"  # begins pymatgen's warning
 _XYZ_ITEM = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""")
 
 
@@ -70,17 +71,27 @@ def read_cif(text: str) -> list[Structure]:
 
 
 def read_poscar(text: str) -> list[Structure]:
-    """The structure of a POSCAR or CONTCAR with element symbols."""
+    """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines, or as the whole title."""
+    from pymatgen.core import Element
     from pymatgen.io.vasp import Poscar
+    from pymatgen.io.vasp.inputs import BadPoscarWarning
 
     lines = text.splitlines()
-    if re.fullmatch(r"[\d\s]+", lines[5]) and not re.search(r"[A-Za-z]", lines[0]):
-        raise StructureParseError("This POSCAR names no elements. Add a line of element symbols above the line of counts.")
-    counts = next((line for line in lines[5:7] if re.fullmatch(r"[\d\s]+", line)), "")
-    check_atom_count(sum(int(n) for n in counts.split()))
+    counts = next((line for line in lines[5:7] if re.fullmatch(r"[\d\s]+", line)), "").split()
+    check_atom_count(sum(map(int, counts)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [Poscar.from_str(text, read_velocities=False).structure]
+        # otherwise pymatgen goes on with H, He, Li, …
+        warnings.filterwarnings("error", message=_POSCAR_UNNAMED, category=BadPoscarWarning)
+        try:
+            return [Poscar.from_str(text, read_velocities=False).structure]
+        except BadPoscarWarning as error:
+            if not str(error).startswith(_POSCAR_UNNAMED):
+                raise
+            symbols = lines[0].split()  # where ASE writes those of a VASP 4 file
+            if len(symbols) != len(counts) or not all(map(Element.is_valid_symbol, symbols)):
+                raise StructureParseError("This POSCAR names no elements. Add a line of element symbols above the line of counts.") from None
+            return [Poscar.from_str(text, default_names=symbols, read_velocities=False).structure]
 
 
 def read_extxyz(text: str) -> list[Structure]:

@@ -101,6 +101,25 @@ def test_refusals_say_why(text, says):
         parse_text(text, "file.cif")
 
 
+def poscar_4(title, ends=("", "", "")):
+    rows = "".join(f"{x} {end}\n" for x, end in zip(("0 0 0", "0.5 0.5 0.5", "0.5 0 0.5"), ends, strict=True))
+    return f"{title}\n1.0\n4 0 0\n0 4 0\n0 0 4\n1 2\ndirect\n{rows}"
+
+
+@pytest.mark.parametrize("title", ["TiO2 rutile", "TiO2", "Ti", "Ti O O", "Ti Xx", "", "2026-11"])
+def test_a_poscar_without_symbols_is_refused_whatever_its_title(title):
+    """pymatgen reads hydrogen and helium there."""
+    with pytest.raises(StructureParseError, match="names no elements"):
+        parse_text(poscar_4(title))
+
+
+@pytest.mark.parametrize(
+    ("title", "ends"), [("Ti O", ("", "", "")), ("a cell", ("Ti", "O", "O")), ("2026-11", ("Ti", "O", "O")), ("Cu Zn", ("Ti", "O", "O"))]
+)
+def test_a_poscar_without_a_line_of_symbols_may_name_them_in_its_title_or_at_the_ends_of_lines(title, ends):
+    assert [site.specie.symbol for site in parse_text(poscar_4(title, ends))] == ["Ti", "O", "O"]
+
+
 def test_viewing_allows_partial_occupancy_aloud():
     seen = parse_text(cube().replace("  1.0\n", "  0.5\n"), purpose="view")
     assert "partly occupied" in seen.properties["limitation"] and seen.is_ordered
