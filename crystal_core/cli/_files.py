@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container
 from pathlib import Path
 
 from crystal_core.errors import RequestError
@@ -43,12 +42,3 @@ def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
         raise RequestError(f"--out {out.name} cannot be made a folder ({error.strerror}). Choose another.") from None
     if not os.access(out, os.W_OK):
         raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
-
-
-def unlike(name: str, taken: Container[str]) -> str:
-    """``name``, or ``name-2``, ``name-3`` … where it is taken: an id becomes a file name."""
-    found, k = name, 1
-    while found in taken:
-        k += 1
-        found = f"{name}-{k}"
-    return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._files import make_output_folder, read_text, unlike
+from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._run import Device, Json, Out, Quiet, Threads, command, emit, progress, sentence_of, set_threads
 from crystal_core.errors import RequestError
 
@@ -88,6 +88,8 @@ def _read(path: Path) -> list[tuple[str, Structure | str]]:
 
 def _id(source: str, rows: list[dict[str, Any]]) -> str:
     """A file name from the source's name, unlike those taken."""
+    from crystal_core.records import unlike
+
     stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2])
     first = f"{stem.strip('-')[:80] or 'crystal'}-relaxed"
     taken = {row["crystal"]["id"] for row in rows if "crystal" in row}

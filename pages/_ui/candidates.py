@@ -97,7 +97,10 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
         )
     if score["unit"] != "eV/atom":
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
-    words = f"Ranked by {score['name']}, a machine-learning estimate; cells that were not relaxed come last."
+    words = (
+        f"Ranked by {score['name']}, a machine-learning estimate; a cell marked 'not relaxed' stands at its energy as sampled, "
+        "those without an energy come last."
+    )
     return f"{words} {error_words()}".strip()
 
 

@@ -1,7 +1,9 @@
 """Every page by itself: it runs, explains mistakes, and shows no trace."""
 
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -14,6 +16,7 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
+from pages._ui.batch import _zip as batch_zip
 from pages._ui.runs import as_command, as_python
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +140,9 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     assert table["remark"].tolist() == ["", "The model is not for this.", ""]
     assert table["best candidate"][0] and table["alike"][0].endswith(f"of {len(crystals_of(result))}")
     assert not at.exception
+    queue.update(second.id, state="done", result=result)
+    with ZipFile(BytesIO(batch_zip(queue.list_batch(batch)))) as archive:  # two spellings of one formula give the same ids
+        assert sum(name.endswith(".cif") for name in archive.namelist()) == 2 * len(crystals_of(result))
     at.query_params["batch"] = "nonsense"
     at.run()
     assert "deleted or belong" in at.warning[0].value
