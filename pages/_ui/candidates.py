@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import streamlit as st
@@ -14,6 +15,7 @@ from pages._ui.detail import show_structure
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
+from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
@@ -52,15 +54,7 @@ def show_results(job: Job, reference: Any = None) -> None:
             )
             else FIRST_CARDS
         )
-    cards = [_card(place, group) for place, group in enumerate(members[:shown], start=1)]
-    chosen = members[crystal_gallery(cards, key=f"clusters-{job.id}")]
-    record = chosen[0]
-    if len(chosen) > 1:
-        names = {r["id"]: _member(place, r) for place, r in enumerate(chosen, start=1)}
-        picked = st.selectbox(
-            f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}"
-        )
-        record = next(r for r in chosen if r["id"] == picked)
+    record = _choose(job, members, shown)
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
     if template := record["provenance"].get("prototype"):
         near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
@@ -85,6 +79,27 @@ def show_results(job: Job, reference: Any = None) -> None:
             label = st.selectbox("Path", list(paths), key="path")
             frames = [frame_scene(frame) for frame in paths[label]]
             crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
+
+
+def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dict[str, Any]:
+    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
+    last = recall(f"chosen-{job.id}")
+    shown = [(place, group) for place, group in enumerate(clusters, start=1) if place <= n_shown or any(r["id"] == last for r in group)]
+    first = next((k for k, (_, group) in enumerate(shown) if any(r["id"] == last for r in group)), 0)
+    order = "|".join(group[0]["id"] for _, group in shown)
+    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
+    cluster = shown[crystal_gallery([_card(place, group) for place, group in shown], key=key, first=first)][1]
+    record = next((r for r in cluster if r["id"] == last), cluster[0])
+    if len(cluster) > 1:
+        names = {r["id"]: _member(place, r) for place, r in enumerate(cluster, start=1)}
+        picked = st.selectbox(
+            f"Member of this cluster ({len(cluster)} alike)", list(names), list(names).index(record["id"]), format_func=names.__getitem__,
+            key=f"member-{job.id}-{cluster[0]['id']}",
+        )  # fmt: skip
+        record = next(r for r in cluster if r["id"] == picked)
+    if last is not None or record is not clusters[0][0]:
+        remember(f"chosen-{job.id}", record["id"])
+    return record
 
 
 def ranking_words(candidates: list[dict[str, Any]]) -> str:
