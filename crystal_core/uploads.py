@@ -106,6 +106,9 @@ def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, 
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [m for m in archive.infolist() if not m.is_dir() and not _is_hidden(m.filename)]
+            if not members:
+                yield name, "The archive holds no files."
+                return
             if sum(m.file_size for m in members) > budget:
                 yield name, f"The archive holds more than {limit} when unpacked. Upload it in parts."
                 return

@@ -59,13 +59,15 @@ def test_script_in_a_comment_or_name_stays_text():
         ("bomb.zip", zipped(("bomb.cif", b"0" * 60_000_000)), "more than 50 MB"),
         ("many.zip", zipped(*((f"{i}.cif", "x") for i in range(3))), "none of CIF"),
         ("nested.zip", zipped(("inner.cif", zipped(("a", "b")))), "archive inside"),
+        ("empty.zip", zipped(("__MACOSX/a.cif", GOOD), (".hidden", GOOD), ("folder/", "")), "holds no files"),
         ("broken.zip", zipped(("a.cif", GOOD))[:-30], "damaged"),
         ("noise", bytes(range(256)), "binary"),
     ],
 )
 def test_limits_are_explained(name, content, says):
     began = time.monotonic()
-    assert all(says in upload.error for upload in parse_uploads([(name, content)]))
+    found = parse_uploads([(name, content)])
+    assert found and all(says in upload.error for upload in found)
     assert time.monotonic() - began < 60
 
 
