@@ -24,7 +24,8 @@ def main(memory: int, seconds: float) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.dont_write_bytecode = True
 
-    from crystal_core.structures import atomic_numbers, parse_all
+    from crystal_core.errors import StructureParseError
+    from crystal_core.structures import atomic_numbers, parse_each
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -41,7 +42,8 @@ def main(memory: int, seconds: float) -> None:
 
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:
         if "text" in question:
-            return {"crystals": [plain(structure) for structure in parse_all(question["text"], purpose="view")]}
+            found = parse_each(question["text"], purpose="view")
+            return {"crystals": [{"error": str(one)} if isinstance(one, StructureParseError) else plain(one) for one in found]}
         from crystal_core.evaluation.alike import superposed
         from crystal_core.records import structure_from_record
 
@@ -59,8 +61,6 @@ def main(memory: int, seconds: float) -> None:
         except MemoryError:
             answer = {"error": "Reading this file needs more memory than is allowed. Use a smaller cell."}
         except Exception as error:  # noqa: BLE001 (whatever one file does, the next one must be read)
-            from crystal_core.errors import StructureParseError
-
             known = isinstance(error, StructureParseError)
             answer = {"error": str(error) if known else "The file could not be read. Check it in a crystal viewer."}
         signal.setitimer(signal.ITIMER_REAL, 0)

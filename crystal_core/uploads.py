@@ -147,7 +147,9 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     crystals = answer["crystals"]
     names = [name] if len(crystals) == 1 else [f"{name} #{i + 1}" for i in range(len(crystals))]
     return [
-        ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"))
+        ParsedUpload(name=label, error=crystal["error"])
+        if "error" in crystal
+        else ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"))
         for label, crystal in zip(names, crystals, strict=True)
     ]
 
@@ -175,10 +177,10 @@ class ParserProcess:
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def ask(self, text: str) -> dict[str, Any]:
-        """The crystals in ``text`` as ``{"crystals": [...]}``.
+        """The crystals in ``text`` as ``{"crystals": [...]}``, a bad one as ``{"error": sentence}``.
 
         Raises:
-            StructureParseError: it is no crystal, took longer than the limit, or needed more memory than allowed.
+            StructureParseError: the text is none of the formats, took longer than the limit, or needed more memory than allowed.
         """
         return self._answer({"text": text})
 

@@ -46,6 +46,13 @@ def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
     assert uploads._PARSER.pid == child
 
 
+def test_a_bad_crystal_of_a_file_never_loses_the_others():
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 4"\nNa 0 0 0\n'
+    found = parse_uploads([("a.xyz", (frame + frame.replace("Lattice", "Lost") + frame).encode())])
+    assert [(one.name, one.structure is not None) for one in found] == [("a.xyz #1", True), ("a.xyz #2", False), ("a.xyz #3", True)]
+    assert "no lattice" in found[1].error
+
+
 def test_script_in_a_comment_or_name_stays_text():
     found = parse_uploads([("</script><img src=x>.cif", ("# </script><script>alert(1)</script>\n" + GOOD).encode())])
     assert found[0].structure and "script" not in structure_to_text(found[0].structure, "cif")
