@@ -1,4 +1,4 @@
-"""The process behind :mod:`crystal_core.uploads`: reads a JSON line with a text or two crystals, answers one with crystals.
+"""The process behind :mod:`crystal_core.uploads`: reads a JSON line with a text or two crystals, answers one with crystals or how far they are apart.
 
 ``python -m crystal_core.upload_child MEMORY_BYTES SECONDS``. It cannot write files, cannot outgrow its memory and ends
 itself when one text takes too long, so it never outlives the app that asked.
@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,12 +45,20 @@ def main(memory: int, seconds: float) -> None:
         if "text" in question:
             found = parse_each(question["text"], purpose="view")
             return {"crystals": [{"error": str(one)} if isinstance(one, StructureParseError) else plain(one) for one in found]}
-        from crystal_core.evaluation.alike import superposed
+        from crystal_core.evaluation.alike import rms_distance, superposed
+        from crystal_core.evaluation.csp import MATCHER
         from crystal_core.records import structure_from_record
 
         # half the time, so that a pair without end is answered and does not cost the process
+        limit, began = seconds / 2, time.monotonic()
+        if "match" in question:
+            structure, reference = map(structure_from_record, question["match"])
+            rmsd = rms_distance(reference, structure, MATCHER, seconds=limit)
+            if rmsd is None and time.monotonic() - began >= limit:
+                return {"error": f"Comparing took longer than {limit:g} s and was stopped."}
+            return {"rmsd": None if rmsd is None else round(rmsd, 4)}
         structure, other = map(structure_from_record, question["superpose"])
-        found = superposed(structure, other, seconds=seconds / 2)
+        found = superposed(structure, other, seconds=limit)
         return {"superposed": None if found is None else plain(found)}
 
     _say(answers, {"ready": True})

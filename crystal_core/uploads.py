@@ -1,6 +1,6 @@
 """Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
 
-It also lays crystals over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a
+It also compares crystals and lays them over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a
 fork of the app) that is started when first needed and reused. Both ways only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
 """
 
@@ -17,7 +17,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,19 @@ def superposed(structure: Structure, other: Structure) -> Structure | None:
     except StructureParseError:
         return None
     return None if answer["superposed"] is None else _rebuilt(answer["superposed"])
+
+
+def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether two cells of :func:`~crystal_core.records.cell_json` are one crystal, told by the child, from any thread.
+
+    Returns:
+        ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None where it took too long.
+    """
+    try:
+        rmsd = _PARSER.match(cell, reference)["rmsd"]
+    except StructureParseError:
+        return {"matches": None, "rmsd": None}
+    return {"matches": rmsd is not None, "rmsd": rmsd}
 
 
 def clean_name(name: str) -> str:
@@ -164,7 +177,7 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
 
 
 class ParserProcess:
-    """The child that parses and superposes, one thing at a time; safe to call from several threads."""
+    """The child that parses, compares and superposes, one thing at a time; safe to call from several threads."""
 
     def __init__(self, *, seconds: float = SECONDS_PER_FILE, memory: int = MEMORY_BYTES) -> None:
         self._seconds, self._memory = seconds, memory
@@ -191,6 +204,14 @@ class ParserProcess:
             StructureParseError: it took longer than the limit, or needed more memory than allowed.
         """
         return self._answer({"superpose": [crystal, other]})
+
+    def match(self, crystal: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
+        """How far the atoms of both are apart as ``{"rmsd": ...}``, None where they are no match.
+
+        Raises:
+            StructureParseError: it took longer than the limit, or needed more memory than allowed.
+        """
+        return self._answer({"match": [dict(crystal), dict(reference)]})
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         with self._lock:

@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core import uploads
 from crystal_core.errors import StructureParseError
+from crystal_core.records import cell_json
 from crystal_core.structures import structure_to_text
 from crystal_core.uploads import ParserProcess, clean_name, parse_uploads
 
@@ -122,6 +123,32 @@ def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         over, none = pool.map(uploads.superposed, [salt, salt], [other, iron])
     assert none is None and [site.specie.symbol for site in over] == ["Na", "Cl"] and over.lattice.abc == pytest.approx((4.3,) * 3)
+
+
+def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
+    monkeypatch.setattr(uploads, "_PARSER", parser)
+    salt, wider, iron = (
+        cell_json(Structure(Lattice.cubic(a), s, [[0, 0, 0], [0.5] * 3])) for a, s in ((4.2, ["K", "I"]), (4.3, ["K", "I"]), (4.2, ["Fe", "I"]))
+    )
+    with ThreadPoolExecutor(2) as pool:
+        same, other = pool.map(uploads.compared, [salt, salt], [wider, iron])
+    assert same == {"matches": True, "rmsd": 0.0} and other == {"matches": False, "rmsd": None}
+
+
+def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypatch):
+    quick = ParserProcess(seconds=2.0)
+    monkeypatch.setattr(uploads, "_PARSER", quick)
+    large = [Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]) * 5 for _ in range(2)]
+    for structure in large:
+        structure.perturb(0.05)
+    try:
+        quick.ask(GOOD)  # started
+        child = quick.pid
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(uploads.compared, *map(cell_json, large)).result() == {"matches": None, "rmsd": None}
+        assert quick.pid == child
+    finally:
+        quick.close()
 
 
 def test_crystals_that_take_too_long_to_lay_over_each_other_are_no_match(monkeypatch):

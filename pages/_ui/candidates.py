@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import streamlit as st
 
 from crystal_core.jobs.queue import Job
-from crystal_core.records import structure_from_record
+from crystal_core.records import cell_json, structure_from_record
 from crystal_core.scene import build_scene, frame_scene
-from crystal_core.workflows.predict_structure import compare_with_reference
+from crystal_core.uploads import compared
 from pages._ui.detail import show_structure
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
@@ -34,7 +35,8 @@ def show_results(job: Job, reference: Any = None) -> None:
         st.warning("No candidate could be decoded. Try more samples or more steps.")
         return
     if reference is not None:
-        compare_with_reference(candidates, reference)
+        known = json.dumps(cell_json(reference))
+        candidates = [record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)} for record in candidates]
     result = job.result or {}
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
@@ -60,11 +62,7 @@ def show_results(job: Job, reference: Any = None) -> None:
         near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
         st.caption(plain(f"Arrangement of {template['formula']} ({template['label']}; {near}), from the {template['table']}."))
     if "reference" in record:
-        match = record["reference"]
-        words = (
-            f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
-        )
-        st.info(words)
+        st.info(_reference_words(record["reference"]))
     show_energies(record)
     shown_cell = record
     if record.get("original") and st.toggle("Show the cell as sampled, before relaxing", key=f"original-{record['id']}"):
@@ -119,6 +117,18 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
     return f"{words} {error_words()}".strip()
 
 
+@st.cache_data(max_entries=512, show_spinner="Comparing with the known structure …")
+def _compared(cell: str, reference: str) -> dict[str, Any]:
+    """Two cells as JSON, matched in the child: a page thread knows no time limit."""
+    return compared(json.loads(cell), json.loads(reference))
+
+
+def _reference_words(match: dict[str, Any]) -> str:
+    if match["matches"] is None:
+        return "Was not compared with the reference: it took too long."
+    return f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
+
+
 def _member(place: int, record: dict[str, Any]) -> str:
     energy = f", {record['energies']['energy_per_atom_ev']:.3f} eV/atom" if "energies" in record else ""
     return f"{place}: {ORIGINS[record['origin']]}, {record['density']:.3f} g/cm³{energy}"
@@ -159,5 +169,5 @@ def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
         "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
     }  # fmt: skip
     if "reference" in record:
-        row["matches reference"] = "yes" if record["reference"]["matches"] else "no"
+        row["matches reference"] = {True: "yes", False: "no", None: "not compared"}[record["reference"]["matches"]]
     return row

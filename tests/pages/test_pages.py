@@ -272,6 +272,19 @@ def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_
     assert "holds no line of two numbers" in at.error[0].value and not at.exception
 
 
+def test_a_comparison_that_takes_too_long_is_no_difference(monkeypatch):
+    upload = SimpleNamespace(
+        name="known.cif", getvalue=lambda: str(CifWriter(Structure(Lattice.cubic(4.1), ["Zn", "S"], [[0] * 3, [0.5] * 3]))).encode()
+    )
+    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
+    monkeypatch.setattr("pages._ui.candidates.compared", lambda *_: {"matches": None, "rmsd": None})
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["job"] = "demo-zinc-sulphide"
+    at.switch_page("pages/predict_structure.py").run()
+    assert "took too long" in at.info[-1].value and "match" not in at.info[-1].value and not at.exception
+    assert set(at.dataframe[-1].value["matches reference"]) == {"not compared"}
+
+
 def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):
     half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
     upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
