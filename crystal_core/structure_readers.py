@@ -157,7 +157,7 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise StructureParseError(f"This is not valid JSON: {error}.") from error
-    found = [partial(_from_plain, item) for item in _crystals_in(data)]
+    found: list[Callable[[], Structure]] = [partial(_from_plain, item) for item in _crystals_in(data)]
     if not found:
         raise StructureParseError("This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record.")
     return found

@@ -43,8 +43,8 @@ def main(memory: int, seconds: float) -> None:
 
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:
         if "text" in question:
-            found = parse_each(question["text"], purpose="view")
-            return {"crystals": [{"error": str(one)} if isinstance(one, StructureParseError) else plain(one) for one in found]}
+            each = parse_each(question["text"], purpose="view")
+            return {"crystals": [{"error": str(one)} if isinstance(one, StructureParseError) else plain(one) for one in each]}
         from crystal_core.evaluation.alike import rms_distance, superposed
         from crystal_core.evaluation.csp import MATCHER
         from crystal_core.records import structure_from_record
