@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import product
+from itertools import pairwise, product
 from math import gcd
 from pathlib import Path
 
@@ -206,11 +207,14 @@ def _short(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _elements() -> dict[str, tuple[int, float, tuple[int, ...]]]:
-    """Symbol → (proton number, atomic mass, common oxidation states), from pymatgen's periodic table."""
+def _elements() -> dict[str, tuple[int, float, tuple[int, ...], tuple[int, ...]]]:
+    """Symbol → (proton number, atomic mass, common oxidation states, all known ones), from pymatgen's periodic table."""
     from pymatgen.core.periodic_table import Element
 
-    return {e.symbol: (e.Z, float(e.atomic_mass), tuple(e.common_oxidation_states)) for e in Element if e.symbol not in ("D", "T")}
+    return {
+        e.symbol: (e.Z, float(e.atomic_mass), tuple(e.common_oxidation_states), tuple(e.oxidation_states))
+        for e in Element if e.symbol not in ("D", "T")
+    }  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -233,11 +237,38 @@ def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
     assert best is not None
     charge, choice = best
     if charge == 0 and any(choice):
-        ions = " ".join(
-            f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for q, (s, n) in zip(choice, unit, strict=True)
-        )
-        return f"charge-balanced as {ions}"
+        return f"charge-balanced as {_ions((s, q, n) for q, (s, n) in zip(choice, unit, strict=True))}"
+    from crystal_core.evaluation.validity import all_metals
+
+    if all_metals(s for s, _ in unit):
+        return "an alloy: no charges to balance"
+    for place, (symbol, _) in enumerate(unit):
+        if all_metals([symbol]) and (ions := _mixed_valence(unit, place)):
+            return f"charge-balanced with mixed valence as {_ions(ions)}"
     return f"not charge-balanced with common oxidation states: the best assignment leaves {charge:+d}"
+
+
+def _mixed_valence(unit: tuple[tuple[str, int], ...], place: int) -> list[tuple[str, int, int]]:
+    """(symbol, charge, count) of a balance that gives the element at ``place`` two neighbouring cation states; empty where there is none.
+
+    Its states are all known ones from the lowest to the highest common one: manganese has 3 between 2 and 4.
+    """
+    symbol, count = unit[place]
+    common, known = ([q for q in states if q > 0] for states in _elements()[symbol][2:])
+    own = sorted(q for q in known if common and min(common) <= q <= max(common))
+    others = [*unit[:place], *unit[place + 1 :]]
+    for choice in product(*(_elements()[s][2] or (0,) for s, _ in others)):
+        needed = -sum(q * n for q, (_, n) in zip(choice, others, strict=True))
+        for low, high in pairwise(own):
+            n_high, rest = divmod(needed - low * count, high - low)
+            if not rest and 0 < n_high < count:
+                ions = [(s, q, n) for q, (s, n) in zip(choice, others, strict=True)]
+                return [*ions[:place], (symbol, low, count - n_high), (symbol, high, n_high), *ions[place:]]
+    return []
+
+
+def _ions(ions: Iterable[tuple[str, int, int]]) -> str:
+    return " ".join(f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for s, q, n in ions)
 
 
 def rare_elements(formula: Formula, fewer_than: int = 200) -> dict[str, int]:

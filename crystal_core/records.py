@@ -10,7 +10,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -214,6 +214,15 @@ def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
 def is_valid(record: Mapping[str, Any]) -> bool:
     """By the published checks: distances and volume, and charge neutrality."""
     return bool(record["validity"]["structure"] and record["validity"]["composition"])
+
+
+def unlike(name: str, taken: Container[str]) -> str:
+    """``name``, or ``name-2``, ``name-3`` … where it is taken: an id becomes a file name."""
+    found, k = name, 1
+    while found in taken:
+        k += 1
+        found = f"{name}-{k}"
+    return found
 
 
 def for_relaxing(record: Mapping[str, Any]) -> dict[str, Any]:

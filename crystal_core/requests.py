@@ -269,7 +269,8 @@ class StructurePredictionRequest:
             cells as sampled; or by likeness to ``pattern``.
         pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how
             alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`. guide: let it guide sampling, too.
-        relax: relax every candidate with ``potential``; the cell as sampled is kept beside it.
+        relax: relax the most promising different structures with ``potential``, as many as
+            :data:`crystal_core.workflows.predict_structure.MOST_RELAXED`; the cell as sampled is kept beside it.
         relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
     """

@@ -1,6 +1,6 @@
-"""Readers of one text format each: CIF, POSCAR, extended XYZ and JSON become lists of pymatgen structures.
+"""Readers of one text format each: CIF, POSCAR, extended XYZ and JSON become lists of what gives a pymatgen structure when called.
 
-Formats are told apart by content, because names lie. Nothing here runs code found in a file: JSON is rebuilt key by key
+So one bad crystal of a file loses no other; a reader itself raises only where the whole file makes no sense. Formats are told apart by content, because names lie. Nothing here runs code found in a file: JSON is rebuilt key by key
 and never through a decoder that imports classes. Callers use :func:`crystal_core.structures.parse_text`.
 """
 
@@ -10,7 +10,8 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from crystal_core.errors import StructureParseError
@@ -25,8 +26,11 @@ MIN_VOLUME_PER_ATOM, MAX_VOLUME_PER_ATOM = 2.0, 500.0
 MIN_THICKNESS = 1.0
 
 _CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell_length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)
+_CIF_BLOCK = re.compile(r"^(?=[ \t]*data_)", re.MULTILINE)
+_CIF_POSITIONS = re.compile(r"^\s*_atom_site_(?:fract|cartn)_x\b", re.IGNORECASE | re.MULTILINE)
 _CIF_CELL = re.compile(r"^\s*_cell_(length_[abc]|angle_(?:alpha|beta|gamma))\s+([-+.\deE]+)(?:\(\d*\))?", re.IGNORECASE | re.MULTILINE)
 _CIF_NO_SYMMETRY = re.compile(r"^\s*_(?:symmetry_Int_Tables|space_group_IT)_number\s+1\s*$", re.IGNORECASE | re.MULTILINE)
+_POSCAR_UNNAMED = "Elements in POSCAR cannot be determined"  # begins pymatgen's warning
 _XYZ_ITEM = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""")
 
 
@@ -53,8 +57,13 @@ def detect_format(text: str) -> Format:
     raise StructureParseError("This is none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats.")
 
 
-def read_cif(text: str) -> list[Structure]:
-    """Every data block that holds atoms."""
+def read_cif(text: str) -> list[Callable[[], Structure]]:
+    """Every data block that holds positions."""
+    blocks = [block for block in _CIF_BLOCK.split(text) if _CIF_POSITIONS.search(block)]
+    return [partial(_cif_structure, block) for block in (blocks if len(blocks) > 1 else [text])]
+
+
+def _cif_structure(text: str) -> Structure:
     from pymatgen.io.cif import CifParser
 
     cell = {key.lower(): _number(value) for key, value in _CIF_CELL.findall(text)}
@@ -66,27 +75,42 @@ def read_cif(text: str) -> list[Structure]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         parser = CifParser.from_str(text, frac_tolerance=tolerance, occupancy_tolerance=1.0, check_cif=False)
-        return parser.parse_structures(primitive=False, on_error="raise")
+        return parser.parse_structures(primitive=False, on_error="raise")[0]
 
 
-def read_poscar(text: str) -> list[Structure]:
-    """The structure of a POSCAR or CONTCAR with element symbols."""
+def read_poscar(text: str) -> list[Callable[[], Structure]]:
+    """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines, or as the whole title."""
+    return [partial(_poscar_structure, text)]
+
+
+def _poscar_structure(text: str) -> Structure:
+    from pymatgen.core import Element
     from pymatgen.io.vasp import Poscar
+    from pymatgen.io.vasp.inputs import BadPoscarWarning
 
     lines = text.splitlines()
-    if re.fullmatch(r"[\d\s]+", lines[5]) and not re.search(r"[A-Za-z]", lines[0]):
-        raise StructureParseError("This POSCAR names no elements. Add a line of element symbols above the line of counts.")
-    counts = next((line for line in lines[5:7] if re.fullmatch(r"[\d\s]+", line)), "")
-    check_atom_count(sum(int(n) for n in counts.split()))
+    counts = next((line for line in lines[5:7] if re.fullmatch(r"[\d\s]+", line)), "").split()
+    check_atom_count(sum(map(int, counts)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [Poscar.from_str(text, read_velocities=False).structure]
+        # otherwise pymatgen goes on with H, He, Li, …
+        warnings.filterwarnings("error", message=_POSCAR_UNNAMED, category=BadPoscarWarning)
+        try:
+            return Poscar.from_str(text, read_velocities=False).structure
+        except BadPoscarWarning as error:
+            if not str(error).startswith(_POSCAR_UNNAMED):
+                raise
+            symbols = lines[0].split()  # where ASE writes those of a VASP 4 file
+            if len(symbols) != len(counts) or not all(map(Element.is_valid_symbol, symbols)):
+                raise StructureParseError("This POSCAR names no elements. Add a line of element symbols above the line of counts.") from None
+            return Poscar.from_str(text, default_names=symbols, read_velocities=False).structure
 
 
-def read_extxyz(text: str) -> list[Structure]:
+def read_extxyz(text: str) -> list[Callable[[], Structure]]:
     """Every frame of an (extended) XYZ file; each must carry its lattice."""
     lines = text.splitlines()
-    found, at = [], 0
+    found: list[Callable[[], Structure]] = []
+    at = 0
     while at < len(lines):
         if not lines[at].strip():
             at += 1
@@ -97,7 +121,7 @@ def read_extxyz(text: str) -> list[Structure]:
         check_atom_count(n)
         if at + 2 + n > len(lines):
             raise StructureParseError(f"The file ends before the {n} atoms announced in line {at + 1}.")
-        found.append(_xyz_frame(lines[at + 1], lines[at + 2 : at + 2 + n]))
+        found.append(partial(_xyz_frame, lines[at + 1], lines[at + 2 : at + 2 + n]))
         at += 2 + n
     return found
 
@@ -127,13 +151,13 @@ def _xyz_frame(comment: str, rows: Sequence[str]) -> Structure:
     return Structure(Lattice(lattice), species, coords, coords_are_cartesian=True, to_unit_cell=True)
 
 
-def read_json(text: str) -> list[Structure]:
+def read_json(text: str) -> list[Callable[[], Structure]]:
     """Structures in pymatgen's JSON, in this project's CRYSTAL JSON, or in a whole ``run.json``."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise StructureParseError(f"This is not valid JSON: {error}.") from error
-    found = [_from_plain(item) for item in _crystals_in(data)]
+    found: list[Callable[[], Structure]] = [partial(_from_plain, item) for item in _crystals_in(data)]
     if not found:
         raise StructureParseError("This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record.")
     return found

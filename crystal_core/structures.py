@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 TextFormat = Literal["cif", "cif-symmetrised", "poscar", "extxyz", "json"]
 Purpose = Literal["model", "view"]
+T = TypeVar("T")
 
 MAX_MODEL_ATOMS = 500
 MAX_CRYSTALS = 200
@@ -39,8 +41,8 @@ MAIN_ELEMENTS = " Shown here with every site filled by its main element."  # end
 NO_ELEMENT = "A site holds something that is no chemical element. Give every site an element symbol."
 
 __all__ = [
-    "MAX_ATOMS", "MAX_MODEL_ATOMS", "TextFormat", "from_structures", "model_limitation", "parse_all", "parse_text",
-    "structure_to_text", "to_structures",
+    "MAX_ATOMS", "MAX_MODEL_ATOMS", "TextFormat", "from_structures", "model_limitation", "parse_all", "parse_each",
+    "parse_text", "structure_to_text", "to_structures",
 ]  # fmt: skip
 
 _READERS = {
@@ -122,31 +124,56 @@ def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Stru
     Raises:
         StructureParseError: what is wrong, why, and what to do.
     """
-    return parse_all(text, name, purpose=purpose)[0]
+    return _or_raise(parse_each(text, name, purpose=purpose)[0])
 
 
 def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[Structure]:
     """Every crystal in the text (several CIF blocks, several XYZ frames, a whole ``run.json``), at least one.
 
     Raises:
-        StructureParseError: what is wrong, why, and what to do; see :func:`parse_text`.
+        StructureParseError: what is wrong with the first bad one, why, and what to do; see :func:`parse_text`.
     """
-    prefix = f"{printable(name)}: " if name else ""
+    return [_or_raise(found) for found in parse_each(text, name, purpose=purpose)]
+
+
+def parse_each(text: str, name: str = "", *, purpose: Purpose = "model") -> list[Structure | StructureParseError]:
+    """As :func:`parse_all`, but a bad crystal comes back as what is wrong with it and loses no other.
+
+    Raises:
+        StructureParseError: the text as a whole cannot be read.
+    """
+    name = printable(name)
+    prefix = f"{name}: " if name else ""
     if "\0" in text:
         raise StructureParseError(f"{prefix}This is a binary file; give CIF, POSCAR, extended XYZ or JSON.")
     try:
         kind = readers.detect_format(text)
-        found = _read(kind, text)
+        found = _attempt(kind, partial(_READERS[kind], text))
+        if not found:
+            raise StructureParseError(f"The {kind.upper()} holds no crystal with atoms.")
         if len(found) > MAX_CRYSTALS:
             raise StructureParseError(f"The file holds {len(found)} crystals; at most {MAX_CRYSTALS} are read. Split it.")
-        return [_checked(structure, purpose) for structure in found]
     except StructureParseError as error:
         raise StructureParseError(f"{prefix}{error}") from error
+    crystals: list[Structure | StructureParseError] = []
+    for i, read in enumerate(found, start=1):
+        try:
+            crystals.append(_checked(_attempt(kind, read), purpose))
+        except StructureParseError as error:
+            label = f"{name} #{i}: " if name and len(found) > 1 else prefix
+            crystals.append(StructureParseError(f"{label}{error}"))
+    return crystals
 
 
-def _read(kind: readers.Format, text: str) -> list[Structure]:
+def _or_raise(found: Structure | StructureParseError) -> Structure:
+    if isinstance(found, StructureParseError):
+        raise found
+    return found
+
+
+def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
     try:
-        found = _READERS[kind](text)
+        return read()
     except StructureParseError:
         raise
     except MemoryError:
@@ -154,9 +181,6 @@ def _read(kind: readers.Format, text: str) -> list[Structure]:
     except Exception as error:  # a foreign parser meets foreign files: whatever it raises means "unreadable"
         why = printable(str(error).split("\n")[0])[:160] or type(error).__name__
         raise StructureParseError(f"The {kind.upper()} could not be read ({why}). Check the file in a crystal viewer.") from error
-    if not found:
-        raise StructureParseError(f"The {kind.upper()} holds no crystal with atoms.")
-    return found
 
 
 def _checked(structure: Structure, purpose: Purpose) -> Structure:

@@ -1,4 +1,4 @@
-"""The process behind :mod:`crystal_core.uploads`: reads a JSON line with a text or two crystals, answers one with crystals.
+"""The process behind :mod:`crystal_core.uploads`: reads a JSON line with a text or two crystals, answers one with crystals or how far they are apart.
 
 ``python -m crystal_core.upload_child MEMORY_BYTES SECONDS``. It cannot write files, cannot outgrow its memory and ends
 itself when one text takes too long, so it never outlives the app that asked.
@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def main(memory: int, seconds: float) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.dont_write_bytecode = True
 
-    from crystal_core.structures import atomic_numbers, parse_all
+    from crystal_core.errors import StructureParseError
+    from crystal_core.structures import atomic_numbers, parse_each
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -41,13 +43,22 @@ def main(memory: int, seconds: float) -> None:
 
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:
         if "text" in question:
-            return {"crystals": [plain(structure) for structure in parse_all(question["text"], purpose="view")]}
-        from crystal_core.evaluation.alike import superposed
+            each = parse_each(question["text"], purpose="view")
+            return {"crystals": [{"error": str(one)} if isinstance(one, StructureParseError) else plain(one) for one in each]}
+        from crystal_core.evaluation.alike import rms_distance, superposed
+        from crystal_core.evaluation.csp import MATCHER
         from crystal_core.records import structure_from_record
 
         # half the time, so that a pair without end is answered and does not cost the process
+        limit, began = seconds / 2, time.monotonic()
+        if "match" in question:
+            structure, reference = map(structure_from_record, question["match"])
+            rmsd = rms_distance(reference, structure, MATCHER, seconds=limit)
+            if rmsd is None and time.monotonic() - began >= limit:
+                return {"error": f"Comparing took longer than {limit:g} s and was stopped."}
+            return {"rmsd": None if rmsd is None else round(rmsd, 4)}
         structure, other = map(structure_from_record, question["superpose"])
-        found = superposed(structure, other, seconds=seconds / 2)
+        found = superposed(structure, other, seconds=limit)
         return {"superposed": None if found is None else plain(found)}
 
     _say(answers, {"ready": True})
@@ -59,8 +70,6 @@ def main(memory: int, seconds: float) -> None:
         except MemoryError:
             answer = {"error": "Reading this file needs more memory than is allowed. Use a smaller cell."}
         except Exception as error:  # noqa: BLE001 (whatever one file does, the next one must be read)
-            from crystal_core.errors import StructureParseError
-
             known = isinstance(error, StructureParseError)
             answer = {"error": str(error) if known else "The file could not be read. Check it in a crystal viewer."}
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,6 +1,6 @@
 """Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
 
-It also lays crystals over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a
+It also compares crystals and lays them over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a
 fork of the app) that is started when first needed and reused. Both ways only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
 """
 
@@ -17,7 +17,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,19 @@ def superposed(structure: Structure, other: Structure) -> Structure | None:
     return None if answer["superposed"] is None else _rebuilt(answer["superposed"])
 
 
+def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether two cells of :func:`~crystal_core.records.cell_json` are one crystal, told by the child, from any thread.
+
+    Returns:
+        ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None where it took too long.
+    """
+    try:
+        rmsd = _PARSER.match(cell, reference)["rmsd"]
+    except StructureParseError:
+        return {"matches": None, "rmsd": None}
+    return {"matches": rmsd is not None, "rmsd": rmsd}
+
+
 def clean_name(name: str) -> str:
     """The last part of a file name on one line, without control characters, at most 80 characters."""
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
@@ -106,6 +119,9 @@ def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, 
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [m for m in archive.infolist() if not m.is_dir() and not _is_hidden(m.filename)]
+            if not members:
+                yield name, "The archive holds no files."
+                return
             if sum(m.file_size for m in members) > budget:
                 yield name, f"The archive holds more than {limit} when unpacked. Upload it in parts."
                 return
@@ -144,7 +160,9 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     crystals = answer["crystals"]
     names = [name] if len(crystals) == 1 else [f"{name} #{i + 1}" for i in range(len(crystals))]
     return [
-        ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"))
+        ParsedUpload(name=label, error=crystal["error"])
+        if "error" in crystal
+        else ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"))
         for label, crystal in zip(names, crystals, strict=True)
     ]
 
@@ -159,7 +177,7 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
 
 
 class ParserProcess:
-    """The child that parses and superposes, one thing at a time; safe to call from several threads."""
+    """The child that parses, compares and superposes, one thing at a time; safe to call from several threads."""
 
     def __init__(self, *, seconds: float = SECONDS_PER_FILE, memory: int = MEMORY_BYTES) -> None:
         self._seconds, self._memory = seconds, memory
@@ -172,10 +190,10 @@ class ParserProcess:
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def ask(self, text: str) -> dict[str, Any]:
-        """The crystals in ``text`` as ``{"crystals": [...]}``.
+        """The crystals in ``text`` as ``{"crystals": [...]}``, a bad one as ``{"error": sentence}``.
 
         Raises:
-            StructureParseError: it is no crystal, took longer than the limit, or needed more memory than allowed.
+            StructureParseError: the text is none of the formats, took longer than the limit, or needed more memory than allowed.
         """
         return self._answer({"text": text})
 
@@ -186,6 +204,14 @@ class ParserProcess:
             StructureParseError: it took longer than the limit, or needed more memory than allowed.
         """
         return self._answer({"superpose": [crystal, other]})
+
+    def match(self, crystal: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
+        """How far the atoms of both are apart as ``{"rmsd": ...}``, None where they are no match.
+
+        Raises:
+            StructureParseError: it took longer than the limit, or needed more memory than allowed.
+        """
+        return self._answer({"match": [dict(crystal), dict(reference)]})
 
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         with self._lock:

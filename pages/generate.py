@@ -27,7 +27,7 @@ from pages._ui.errors import guard
 from pages._ui.generated import show_generated
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, GENERATE, find_job
+from pages._ui.runs import DEMO, GENERATE, find_job, relaxed_of
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import adopt, recall, remember
 from pages._ui.typeset import formula_text
@@ -164,7 +164,8 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     link = {name: st.query_params.get(name, "") for name in ("model", "n", "elements", "exclude", "atoms", "fork", "crystal")}
     job = find_job(link["fork"])
     asked = job.request if job and job.kind == "generate" else {}
-    basis = next((r for r in crystals_of((job and job.result) or {}) if r["id"] == link["crystal"]), None)
+    known = {r["id"]: r for r in crystals_of((job and job.result) or {})} | (relaxed_of(job) if job else {})
+    basis = known.get(link["crystal"])
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
     counts = FIXED if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high) else RANGE if asked.get("n_atoms") else USUAL
     model = asked.get("model") or link["model"]
@@ -180,7 +181,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "fix-sites": [] if basis else list(asked.get("fix_sites", ())), "fix-elements": asked.get("fix_elements", False) and not basis,
         "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
     }  # fmt: skip
-    given = {name: basis[name] for name in ("lattice", "atomic_numbers", "frac_coords")} if basis else asked.get("fix")
+    given = cell_json(structure_from_record(basis)) if basis else asked.get("fix")
     if adopt("generate|" + "|".join(link.values()), values):
         remember("given", given)
         remember("make-density", density)

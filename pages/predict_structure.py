@@ -20,7 +20,7 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.uploads import clean_name, parse_uploads
-from crystal_core.workflows.predict_structure import has_prototypes
+from crystal_core.workflows.predict_structure import MOST_RELAXED, has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
 from pages._ui.demos import demo_gallery, show_note
@@ -76,7 +76,8 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
         n = st.number_input("Samples per Z", 1, 50, key="n")
         relax = is_installed() and st.toggle(
             "Relax and rank by energy (recommended)", key="relax",
-            help="Every candidate is relaxed with the machine-learning potential CHGNet; the cells as sampled are kept. Off: ranked by how many are alike.",
+            help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
+            "are kept. Off: ranked by how many are alike.",
         )  # fmt: skip
         with st.expander("Advanced"):
             sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")

@@ -39,8 +39,21 @@ def test_refusals_say_what_is_wrong(text, part):
 
 def test_charge_balance_in_words():
     assert parse_formula("TiO2").hint == "charge-balanced as Ti4+ 2 O2−"
-    assert "leaves" in parse_formula("NaO5").hint
+    assert parse_formula("Mg3Sb2").hint == "charge-balanced as 3 Mg2+ 2 Sb3−"
+    assert "leaves" in parse_formula("NaO5").hint and "leaves" in parse_formula("NaCl3").hint
     assert parse_formula("TiO2").molar_mass == pytest.approx(79.866, abs=0.01)
+
+
+def test_alloys_have_no_charges_to_balance():
+    assert parse_formula("Ni3Al").hint == parse_formula("FeCo").hint == "an alloy: no charges to balance"
+
+
+@pytest.mark.parametrize(
+    ("text", "ions"),
+    [("Fe3O4", "Fe2+ 2 Fe3+ 4 O2−"), ("Mn3O4", "Mn2+ 2 Mn3+ 4 O2−"), ("Pb3O4", "2 Pb2+ Pb4+ 4 O2−"), ("LiMn2O4", "Li+ Mn3+ Mn4+ 4 O2−")],
+)
+def test_two_valences_of_one_metal_may_balance(text, ions):
+    assert parse_formula(text).hint == f"charge-balanced with mixed valence as {ions}"
 
 
 def test_default_z_comes_from_training_and_fits_the_model():

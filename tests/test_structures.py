@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.records import crystal_record, snapshot, structure_from_record
-from crystal_core.structures import from_structures, parse_all, parse_text, structure_to_text, to_structures
+from crystal_core.structures import from_structures, parse_all, parse_each, parse_text, structure_to_text, to_structures
 
 EXACT = ("cif", "poscar", "extxyz", "json")
 
@@ -101,6 +101,25 @@ def test_refusals_say_why(text, says):
         parse_text(text, "file.cif")
 
 
+def poscar_4(title, ends=("", "", "")):
+    rows = "".join(f"{x} {end}\n" for x, end in zip(("0 0 0", "0.5 0.5 0.5", "0.5 0 0.5"), ends, strict=True))
+    return f"{title}\n1.0\n4 0 0\n0 4 0\n0 0 4\n1 2\ndirect\n{rows}"
+
+
+@pytest.mark.parametrize("title", ["TiO2 rutile", "TiO2", "Ti", "Ti O O", "Ti Xx", "", "2026-11"])
+def test_a_poscar_without_symbols_is_refused_whatever_its_title(title):
+    """pymatgen reads hydrogen and helium there."""
+    with pytest.raises(StructureParseError, match="names no elements"):
+        parse_text(poscar_4(title))
+
+
+@pytest.mark.parametrize(
+    ("title", "ends"), [("Ti O", ("", "", "")), ("a cell", ("Ti", "O", "O")), ("2026-11", ("Ti", "O", "O")), ("Cu Zn", ("Ti", "O", "O"))]
+)
+def test_a_poscar_without_a_line_of_symbols_may_name_them_in_its_title_or_at_the_ends_of_lines(title, ends):
+    assert [site.specie.symbol for site in parse_text(poscar_4(title, ends))] == ["Ti", "O", "O"]
+
+
 def test_viewing_allows_partial_occupancy_aloud():
     seen = parse_text(cube().replace("  1.0\n", "  0.5\n"), purpose="view")
     assert "partly occupied" in seen.properties["limitation"] and seen.is_ordered
@@ -116,6 +135,23 @@ def test_json_never_reaches_a_decoder_that_imports_classes(triclinic):
 def test_several_crystals_in_one_file_are_all_read(triclinic):
     assert len(parse_all(structure_to_text(triclinic, "extxyz") * 3)) == 3
     assert len(parse_all(cube() + cube().replace("data_NaCl", "data_other"))) == 2
+
+
+@pytest.mark.parametrize("fmt", ["cif", "extxyz", "json"])
+def test_a_bad_crystal_of_a_file_loses_no_other(fmt, triclinic):
+    good = structure_to_text(triclinic, fmt)
+    unreadable = {"cif": ("_atom_site_fract_y", "_atom_site_nothing"), "extxyz": ("Lattice", "Lost"), "json": ('"abc"', '"xyz"')}[fmt]
+    flat = structure_to_text(Structure(Lattice.orthorhombic(0.2, 9, 9), ["Fe"], [[0, 0, 0]]), fmt)
+    texts = [good, good.replace(*unreadable), flat, good]
+    text = "[" + ",".join(texts) + "]" if fmt == "json" else "".join(texts)
+    first, second, third, fourth = parse_each(text, "many")
+    assert first == fourth and sites(first) == sites(triclinic)
+    assert str(second).startswith("many #2: ") and "sliver" in str(third)
+    assert parse_text(text) == first
+    with pytest.raises(StructureParseError, match=r"^many #2: "):
+        parse_all(text, "many")
+    (alone,) = parse_each(flat, "one")
+    assert str(alone).startswith("one: ")
 
 
 def test_unknown_format_is_refused(triclinic):

@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core import uploads
 from crystal_core.errors import StructureParseError
+from crystal_core.records import cell_json
 from crystal_core.structures import structure_to_text
 from crystal_core.uploads import ParserProcess, clean_name, parse_uploads
 
@@ -46,6 +47,13 @@ def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
     assert uploads._PARSER.pid == child
 
 
+def test_a_bad_crystal_of_a_file_never_loses_the_others():
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 4"\nNa 0 0 0\n'
+    found = parse_uploads([("a.xyz", (frame + frame.replace("Lattice", "Lost") + frame).encode())])
+    assert [(one.name, one.structure is not None) for one in found] == [("a.xyz #1", True), ("a.xyz #2", False), ("a.xyz #3", True)]
+    assert "no lattice" in found[1].error
+
+
 def test_script_in_a_comment_or_name_stays_text():
     found = parse_uploads([("</script><img src=x>.cif", ("# </script><script>alert(1)</script>\n" + GOOD).encode())])
     assert found[0].structure and "script" not in structure_to_text(found[0].structure, "cif")
@@ -59,13 +67,15 @@ def test_script_in_a_comment_or_name_stays_text():
         ("bomb.zip", zipped(("bomb.cif", b"0" * 60_000_000)), "more than 50 MB"),
         ("many.zip", zipped(*((f"{i}.cif", "x") for i in range(3))), "none of CIF"),
         ("nested.zip", zipped(("inner.cif", zipped(("a", "b")))), "archive inside"),
+        ("empty.zip", zipped(("__MACOSX/a.cif", GOOD), (".hidden", GOOD), ("folder/", "")), "holds no files"),
         ("broken.zip", zipped(("a.cif", GOOD))[:-30], "damaged"),
         ("noise", bytes(range(256)), "binary"),
     ],
 )
 def test_limits_are_explained(name, content, says):
     began = time.monotonic()
-    assert all(says in upload.error for upload in parse_uploads([(name, content)]))
+    found = parse_uploads([(name, content)])
+    assert found and all(says in upload.error for upload in found)
     assert time.monotonic() - began < 60
 
 
@@ -113,6 +123,32 @@ def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         over, none = pool.map(uploads.superposed, [salt, salt], [other, iron])
     assert none is None and [site.specie.symbol for site in over] == ["Na", "Cl"] and over.lattice.abc == pytest.approx((4.3,) * 3)
+
+
+def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
+    monkeypatch.setattr(uploads, "_PARSER", parser)
+    salt, wider, iron = (
+        cell_json(Structure(Lattice.cubic(a), s, [[0, 0, 0], [0.5] * 3])) for a, s in ((4.2, ["K", "I"]), (4.3, ["K", "I"]), (4.2, ["Fe", "I"]))
+    )
+    with ThreadPoolExecutor(2) as pool:
+        same, other = pool.map(uploads.compared, [salt, salt], [wider, iron])
+    assert same == {"matches": True, "rmsd": 0.0} and other == {"matches": False, "rmsd": None}
+
+
+def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypatch):
+    quick = ParserProcess(seconds=2.0)
+    monkeypatch.setattr(uploads, "_PARSER", quick)
+    large = [Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]) * 5 for _ in range(2)]
+    for structure in large:
+        structure.perturb(0.05)
+    try:
+        quick.ask(GOOD)  # started
+        child = quick.pid
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(uploads.compared, *map(cell_json, large)).result() == {"matches": None, "rmsd": None}
+        assert quick.pid == child
+    finally:
+        quick.close()
 
 
 def test_crystals_that_take_too_long_to_lay_over_each_other_are_no_match(monkeypatch):

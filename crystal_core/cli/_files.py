@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.structures import Purpose
 
 MAX_BYTES = 20_000_000
 
@@ -48,10 +53,14 @@ def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
         raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
 
 
-def unlike(name: str, taken: Container[str]) -> str:
-    """``name``, or ``name-2``, ``name-3`` … where it is taken: an id becomes a file name."""
-    found, k = name, 1
-    while found in taken:
-        k += 1
-        found = f"{name}-{k}"
-    return found
+def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, Structure | str]]:
+    """Name and crystal of everything in a file, or name and the sentence why there is none; ``#2`` marks the second of one file."""
+    from crystal_core.structures import parse_each, printable
+
+    name = printable(path.name)
+    try:
+        found = parse_each(read_text(path), path.name, purpose=purpose)
+    except RequestError as error:
+        return [(name, str(error))]
+    names = [name] if len(found) == 1 else [f"{name} #{i}" for i in range(1, len(found) + 1)]
+    return [(label, str(one) if isinstance(one, RequestError) else one) for label, one in zip(names, found, strict=True)]

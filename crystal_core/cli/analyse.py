@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._files import read_text
+from crystal_core.cli._files import read_crystals
 from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError
 
@@ -27,22 +27,22 @@ def analyse(
     json: Json = False,
 ) -> None:
     """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
-    from crystal_core.structures import parse_all
-
     radiation = _radiation(wavelength)
     rows: list[dict[str, Any]] = []
-    for path in files:
+    items = [item for path in files for item in read_crystals(path, purpose="view")]
+    if len(items) == 1 and isinstance(items[0][1], str):
+        raise RequestError(items[0][1])
+    for source, structure in items:
+        if isinstance(structure, str):
+            rows.append({"source": source, "error": structure})
+            continue
         try:
-            rows += [{"source": path.name} | describe(s, radiation, symprec) for s in parse_all(read_text(path), path.name, purpose="view")]
-        except RequestError as error:
-            rows.append({"source": path.name, "error": str(error)})
+            rows.append({"source": source} | describe(structure, radiation, symprec))
         except Exception as error:
-            if len(files) == 1 or os.environ.get("CRYSTAL_DEBUG"):
+            if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):
                 raise
-            logging.getLogger(__name__).debug("%s failed", path, exc_info=True)
-            rows.append({"source": path.name, "error": sentence_of(error)})
-    if len(files) == 1 and "error" in rows[0]:
-        raise RequestError(rows[0]["error"])
+            logging.getLogger(__name__).debug("%s failed", source, exc_info=True)
+            rows.append({"source": source, "error": sentence_of(error)})
     if json:
         emit({"rows": rows})
         return

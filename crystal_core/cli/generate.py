@@ -107,12 +107,12 @@ def _sites(text: str | None) -> tuple[int, ...]:
 
 
 def _structure(path: Path | None) -> dict[str, Any] | None:
-    from crystal_core.structures import atomic_numbers, parse_text
+    from crystal_core.records import cell_json
+    from crystal_core.structures import parse_text
 
     if path is None:
         return None
-    found = parse_text(read_text(path), path.name)
-    return {"lattice": found.lattice.matrix.tolist(), "atomic_numbers": atomic_numbers(found), "frac_coords": found.frac_coords.tolist()}
+    return cell_json(parse_text(read_text(path), path.name))
 
 
 def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._files import make_output_folder, read_text, unlike
+from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, sentence_of
 
@@ -137,6 +137,8 @@ def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] |
 
 
 def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
+    from crystal_core.records import unlike
+
     if result is None:
         return
     taken = {record["id"] for item in total["results"] for record in item.get("candidates", [])}

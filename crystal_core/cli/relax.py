@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._files import make_output_folder, read_text, unlike
+from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import Device, Json, Out, Quiet, Threads, command, emit, progress, sentence_of, set_threads
 from crystal_core.errors import RequestError
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 
 @command
@@ -37,7 +34,7 @@ def relax(
 
     make_output_folder(out, trajectory=trajectory)
     check_limits(fmax, steps, seconds)
-    items = [item for path in files for item in _read(path)]
+    items = [item for path in files for item in read_crystals(path)]
     if len(items) == 1 and isinstance(items[0][1], str):
         raise RequestError(items[0][1])
     set_threads(threads)
@@ -74,20 +71,10 @@ def relax(
     _finish(total, out, paths, json)
 
 
-def _read(path: Path) -> list[tuple[str, Structure | str]]:
-    """Name and crystal of everything in a file, or name and the sentence why there is none."""
-    from crystal_core.structures import parse_all, printable
-
-    name = printable(path.name)
-    try:
-        found = parse_all(read_text(path), path.name)
-    except RequestError as error:
-        return [(name, str(error))]
-    return [(name if len(found) == 1 else f"{name} #{i}", structure) for i, structure in enumerate(found, start=1)]
-
-
 def _id(source: str, rows: list[dict[str, Any]]) -> str:
     """A file name from the source's name, unlike those taken."""
+    from crystal_core.records import unlike
+
     stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2])
     first = f"{stem.strip('-')[:80] or 'crystal'}-relaxed"
     taken = {row["crystal"]["id"] for row in rows if "crystal" in row}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -119,9 +120,14 @@ def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OX
     """
     if len(composition) == 1:
         return True
-    if _metals().issuperset(symbol for symbol, _ in composition):
+    if all_metals(symbol for symbol, _ in composition):
         return True
     return _least_charge(composition, table) == 0
+
+
+def all_metals(symbols: Iterable[str]) -> bool:
+    """Whether SMACT counts every element among the metals: an alloy, whose charges nobody balances."""
+    return _metals().issuperset(symbols)
 
 
 def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.formula import SUBSCRIPTS
 from crystal_core.workflows.relax import Settling
 
 if TYPE_CHECKING:
@@ -72,9 +74,11 @@ class Candidate:
             known = novelty(self.structure)  # of the relaxed cell once there is one
             made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance)  # type: ignore[arg-type]
             self._record = made | {"z": self.z} | self._more
-        if self.alike is not self and self.alike.frames:
-            words = f"It is like {self.alike.id(formula)}, which was relaxed and whose energy ranks both."
-            return self._record | {"relaxation": {"converged": False, "error": words}}
+        if self.alike is not self and (told := self.alike._more):
+            what = "which the potential cannot take"
+            if "energies" in told:
+                what = "which was relaxed and whose energy ranks both" if "original" in told else "whose energy as sampled ranks both"
+            return self._record | {"relaxation": {"converged": False, "error": f"It is like {self.alike.id(formula)}, {what}."}}
         return dict(self._record)
 
     def _from_prototype(self) -> dict[str, Any]:
@@ -88,4 +92,4 @@ class Candidate:
 
 
 def _slug(text: str) -> str:
-    return "".join(c for c in text if c.isascii() and c.isalnum())[:40] or "cell"
+    return re.sub(r"[^A-Za-z0-9]+", "-", text.translate(SUBSCRIPTS)).strip("-")[:40] or "cell"

@@ -9,7 +9,7 @@ import streamlit as st
 from crystal_core.formula import MAX_BATCH, BatchLine, parse_formulas
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.records import crystals_of, zip_run
+from crystal_core.records import crystals_of, unlike, zip_run
 from pages._ui.candidates import show_results
 from pages._ui.plain import plain
 from pages._ui.runs import WORDS, candidates_of
@@ -110,4 +110,9 @@ def _actions(jobs: list[Job]) -> None:
 
 def _zip(jobs: list[Job]) -> bytes:
     results = [job.result for job in jobs if job.result]
-    return zip_run([record for result in results for record in crystals_of(result)], {"runs": results})
+    records = [record for result in results for record in crystals_of(result)]
+    taken: set[str] = set()
+    for record in records:
+        record["id"] = unlike(record["id"], taken)  # two spellings of a formula give the same ids
+        taken.add(record["id"])
+    return zip_run(records, {"runs": results})

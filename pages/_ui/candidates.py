@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 import streamlit as st
 
 from crystal_core.jobs.queue import Job
-from crystal_core.records import structure_from_record
+from crystal_core.records import cell_json, structure_from_record
 from crystal_core.scene import build_scene, frame_scene
-from crystal_core.workflows.predict_structure import compare_with_reference
+from crystal_core.uploads import compared
 from pages._ui.detail import show_structure
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
+from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
@@ -32,7 +35,8 @@ def show_results(job: Job, reference: Any = None) -> None:
         st.warning("No candidate could be decoded. Try more samples or more steps.")
         return
     if reference is not None:
-        compare_with_reference(candidates, reference)
+        known = json.dumps(cell_json(reference))
+        candidates = [record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)} for record in candidates]
     result = job.result or {}
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
@@ -52,25 +56,13 @@ def show_results(job: Job, reference: Any = None) -> None:
             )
             else FIRST_CARDS
         )
-    cards = [_card(place, group) for place, group in enumerate(members[:shown], start=1)]
-    chosen = members[crystal_gallery(cards, key=f"clusters-{job.id}")]
-    record = chosen[0]
-    if len(chosen) > 1:
-        names = {r["id"]: _member(place, r) for place, r in enumerate(chosen, start=1)}
-        picked = st.selectbox(
-            f"Member of this cluster ({len(chosen)} alike)", list(names), format_func=names.__getitem__, key=f"member-{record['id']}"
-        )
-        record = next(r for r in chosen if r["id"] == picked)
+    record = _choose(job, members, shown)
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
     if template := record["provenance"].get("prototype"):
         near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
         st.caption(plain(f"Arrangement of {template['formula']} ({template['label']}; {near}), from the {template['table']}."))
     if "reference" in record:
-        match = record["reference"]
-        words = (
-            f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
-        )
-        st.info(words)
+        st.info(_reference_words(record["reference"]))
     show_energies(record)
     shown_cell = record
     if record.get("original") and st.toggle("Show the cell as sampled, before relaxing", key=f"original-{record['id']}"):
@@ -87,6 +79,27 @@ def show_results(job: Job, reference: Any = None) -> None:
             crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
 
 
+def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dict[str, Any]:
+    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
+    last = recall(f"chosen-{job.id}")
+    shown = [(place, group) for place, group in enumerate(clusters, start=1) if place <= n_shown or any(r["id"] == last for r in group)]
+    first = next((k for k, (_, group) in enumerate(shown) if any(r["id"] == last for r in group)), 0)
+    order = "|".join(group[0]["id"] for _, group in shown)
+    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
+    cluster = shown[crystal_gallery([_card(place, group) for place, group in shown], key=key, first=first)][1]
+    record = next((r for r in cluster if r["id"] == last), cluster[0])
+    if len(cluster) > 1:
+        names = {r["id"]: _member(place, r) for place, r in enumerate(cluster, start=1)}
+        picked = st.selectbox(
+            f"Member of this cluster ({len(cluster)} alike)", list(names), list(names).index(record["id"]), format_func=names.__getitem__,
+            key=f"member-{job.id}-{cluster[0]['id']}",
+        )  # fmt: skip
+        record = next(r for r in cluster if r["id"] == picked)
+    if last is not None or record is not clusters[0][0]:
+        remember(f"chosen-{job.id}", record["id"])
+    return record
+
+
 def ranking_words(candidates: list[dict[str, Any]]) -> str:
     """By what the candidates are ranked, and how far that can be trusted."""
     score = candidates[0]["score"]
@@ -97,8 +110,23 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
         )
     if score["unit"] != "eV/atom":
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
-    words = f"Ranked by {score['name']}, a machine-learning estimate; cells that were not relaxed come last."
+    words = (
+        f"Ranked by {score['name']}, a machine-learning estimate; a cell marked 'not relaxed' stands at its energy as sampled, "
+        "those without an energy come last."
+    )
     return f"{words} {error_words()}".strip()
+
+
+@st.cache_data(max_entries=512, show_spinner="Comparing with the known structure …")
+def _compared(cell: str, reference: str) -> dict[str, Any]:
+    """Two cells as JSON, matched in the child: a page thread knows no time limit."""
+    return compared(json.loads(cell), json.loads(reference))
+
+
+def _reference_words(match: dict[str, Any]) -> str:
+    if match["matches"] is None:
+        return "Was not compared with the reference: it took too long."
+    return f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
 
 
 def _member(place: int, record: dict[str, Any]) -> str:
@@ -141,5 +169,5 @@ def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
         "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
     }  # fmt: skip
     if "reference" in record:
-        row["matches reference"] = "yes" if record["reference"]["matches"] else "no"
+        row["matches reference"] = {True: "yes", False: "no", None: "not compared"}[record["reference"]["matches"]]
     return row

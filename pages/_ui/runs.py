@@ -131,7 +131,8 @@ def _files_of_call(job: Job) -> dict[str, str]:
     """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
     files, asked = {}, job.request
     if asked.get("fix"):
-        files["structure.cif"] = structure_to_text(structure_from_record(asked["fix"]), "cif")
+        # not as CIF, whose sites are read back in another order than --fix-sites counts
+        files["structure.json"] = structure_to_text(structure_from_record(asked["fix"]), "json")
     if asked.get("pattern"):
         points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
         files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
@@ -204,7 +205,7 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
     parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
     parts += [word for name in ("density", "guidance") if asked.get(name) is not None for word in (f"--{name}", str(asked[name]))]
-    parts += ["--fix", "structure.cif"] if asked.get("fix") else []
+    parts += ["--fix", "structure.json"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
     parts += ["--sampler", asked["sampler"]]

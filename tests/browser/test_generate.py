@@ -31,9 +31,13 @@ def test_the_periodic_table_fills_the_fields_and_refuses_what_the_model_does_not
     page = open_page(f"/generate?model={MODEL}")
     page.get_by_role("button", name="Periodic table").click()
     table = page.locator(".pt")
+    names = {"Sr": "Strontium", "Ti": "Titanium", "O": "Oxygen", "Pb": "Lead"}
     for symbol in ("Sr", "Ti", "O", "Pb", "Pb"):
-        table.get_by_role("button", name=re.compile(f"^{ {'Sr': 'Strontium', 'Ti': 'Titanium', 'O': 'Oxygen', 'Pb': 'Lead'}[symbol] }")).click()
-        page.wait_for_timeout(700)
+        table.get_by_role("button", name=re.compile(f"^{names[symbol]}")).click()
+        page.wait_for_timeout(700)  # the page has answered: focus and words are still there
+        button = table.get_by_role("button", name=re.compile(f"^{names[symbol]}"))
+        expect(button).to_be_focused()
+        expect(table.locator(".told")).to_have_text(button.get_attribute("title"))
     assert table.get_by_role("button", name="Uranium: the model was not trained on it").is_disabled()
     page.keyboard.press("Escape")
     field = page.get_by_role("textbox", name="Only these elements")

@@ -203,6 +203,59 @@ def test_what_does_not_change_is_not_drawn_again(page):
     assert page.evaluate(script % "labels.click(); labels.click();", stage.element_handle()) == 2
 
 
+def test_keys_with_modifiers_stay_the_browsers_and_the_legend_is_no_part_of_the_image(page):
+    stage = show(page, "TiO2 (rutile)")
+    image, polyhedra, legend = stage.locator("[role=img]"), stage.get_by_role("button", name="Polyhedra"), stage.locator(".legend button").first
+    assert image.locator("button, [aria-live]").count() == 0
+    press = "(e, more) => e.dispatchEvent(new KeyboardEvent('keydown', { key: 'p', bubbles: true, cancelable: true, ...more }))"
+    for modifier in ("ctrlKey", "metaKey", "altKey"):
+        assert image.evaluate(press, {modifier: True})  # nobody prevented it
+    expect(polyhedra).to_have_attribute("aria-pressed", "true")
+    assert not image.evaluate(press, {})
+    expect(polyhedra).to_have_attribute("aria-pressed", "false")
+    image.focus()
+    page.keyboard.press("p")
+    expect(polyhedra).to_have_attribute("aria-pressed", "true")
+    for pressed in ("false", "true"):
+        legend.focus()
+        page.keyboard.press("Space")
+        expect(legend).to_have_attribute("aria-pressed", pressed)
+
+
+def test_a_forming_crystal_whose_elements_change_keeps_the_camera(page):
+    show(page, "Si (diamond)")
+    source = "\n".join((ROOT / "pages/_ui/viewer" / f"{name}.js").read_text() for name in ("draw", "camera", "picture", "pace", "measure", "viewer"))
+    forming = [Structure(Lattice.cubic(4.2), elements, [[0, 0, 0], [0.5, 0.5, 0.5]]) for elements in (["Na", "Cl"], ["K", "Br"], ["K", "I"])]
+    seen = page.evaluate(
+        """async ([source, scenes]) => {
+        const { default: component } = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
+        const parentElement = document.createElement('div');
+        parentElement.innerHTML = '<div class="xv"></div>';
+        document.body.append(parentElement);
+        const root = parentElement.firstChild, until = async (test) => { while (!test()) await new Promise(done => setTimeout(done, 20)); };
+        const give = (scene) => component({ data: { scene, frames: null, height: 300, selected: null, report: false, live: true }, parentElement, setTriggerValue: () => {} });
+        const told = () => [...root.querySelectorAll('.legend button')].map(node => node.textContent).join();
+        const seen = [], turn = () => root.getView().slice(4).map(x => Math.round(1e4 * x));
+        give(scenes[0]);
+        await until(() => root.dataset.ms !== undefined);
+        root.__view.gl.rotate(40, 'y');
+        seen.push(turn());
+        root.__view.pace.ask(async (done) => { await new Promise(rest => setTimeout(rest, 200)); done(); });  // another picture is being drawn
+        give(scenes[1]);
+        await new Promise(rest => setTimeout(rest, 50));
+        seen.push(told());
+        give(scenes[2]);
+        await until(() => told() !== seen[1]);
+        seen.push(told(), turn(), root.getAtoms()[0].e, root.querySelector('[role=img]').getAttribute('aria-label'));
+        root.__view.close();
+        parentElement.remove();
+        return seen;
+        }""",
+        [source, [build_scene(structure) for structure in forming]],
+    )
+    assert seen[:2] == [seen[3], "Na,Cl"] and seen[2] == "K,I" and seen[4] in ("K", "I") and "KI" in seen[5]
+
+
 COUNT = """
 window.__heard = [];  // what the 3D library and the viewer listen to on the page itself
 const add = EventTarget.prototype.addEventListener, remove = EventTarget.prototype.removeEventListener;

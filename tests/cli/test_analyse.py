@@ -7,7 +7,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from typer.testing import CliRunner
 
-from crystal_core.cli import build_app
+from crystal_core.cli import analyse, build_app
 
 
 def call(*words):
@@ -50,6 +50,17 @@ def test_one_bad_file_loses_no_other_but_alone_is_a_wrong_request(rock_salt, tmp
     assert "error" in first and second["formula"] == "NaCl"
     alone = call(bad)
     assert alone.exit_code == 2 and "Traceback" not in alone.stderr and len(alone.stderr.strip().splitlines()) == 1
+
+
+def test_one_bad_crystal_of_a_file_loses_no_other(tmp_path, monkeypatch):
+    frames = tmp_path / "many.xyz"
+    frame = '1\nLattice="{0} 0 0 0 {0} 0 0 0 {0}"\nNa 0 0 0\n'
+    frames.write_text(frame.format(4) + frame.format(0.3) + frame.format(5) + frame.format(6), encoding="utf-8")
+    monkeypatch.setattr(analyse, "_peaks", lambda structure, _: 1 / 0 if structure.volume > 200 else [])
+    rows = json.loads(call(frames, "--json").stdout)["rows"]
+    assert [row["source"] for row in rows] == [f"many.xyz #{i}" for i in range(1, 5)]
+    assert ["error" in row for row in rows] == [False, True, False, True]
+    assert "sliver" in rows[1]["error"]
 
 
 @pytest.mark.parametrize("wavelength", ["sunlight", "-1", "nan", "40"])

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
 from crystal_core.relax.potential import is_installed
+from crystal_core.structures import structure_to_text
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 KEYS = {
@@ -47,6 +48,14 @@ def test_bad_files_stay_rows_of_their_own(folder):
     broken, lonely, nowhere, salt = json.loads(result.stdout)["rows"]
     assert "broken.cif" in broken["error"] and "no neighbour" in lonely["error"] and "no file" in nowhere["error"]
     assert not salt["converged"] and salt["status"].startswith("Energy of the cell as given") and salt["displacement_angstrom"] == 0
+
+
+def test_a_bad_crystal_of_a_file_stays_a_row_of_its_own(folder):
+    salt = structure_to_text(Structure.from_file(folder / "salt.cif"), "extxyz")
+    (folder / "two.xyz").write_text(salt.replace("Lattice", "Lost") + salt)
+    first, second = json.loads(call(folder / "two.xyz", "--steps", 0, "--json", "--quiet").stdout)["rows"]
+    assert first["source"] == "two.xyz #1" and "no lattice" in first["error"]
+    assert second["source"] == "two.xyz #2" and second["crystal"]["formula"] == "NaCl"
 
 
 def test_an_element_without_a_reference_has_an_energy_and_says_why_not_more(folder):

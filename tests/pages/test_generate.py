@@ -14,7 +14,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
-from crystal_core.records import cell_json, crystal_record
+from crystal_core.records import cell_json, crystal_record, structure_from_record
 from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
 from crystal_core.relax.potential import is_installed
@@ -257,15 +257,16 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
 
 
 def test_the_files_that_the_shown_call_reads_are_in_the_archive():
-    given = cell_json(UNBALANCED)
+    oxide = Structure(Lattice.cubic(4.5), [8, 22, 8, 11], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]])
+    given = cell_json(oxide)
     measured = {"two_theta": [10 + 0.1 * k for k in range(200)], "intensity": [1.0 + 50 * (k % 50 == 9) for k in range(200)], "wavelength": "MoKa"}
     queue = JobQueue()
     made = queue.get(queue.submit("generate", to_json(CrystalGenerationRequest(fix=given, fix_sites=(2,)))))
     predicted = queue.get(queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="NaCl", pattern=measured))))
     files = [zipfile.ZipFile(io.BytesIO(zip_of(job))) for job in (made, predicted)]
-    assert "--fix structure.cif" in as_command(made) and "--pattern pattern.xy" in as_command(predicted)
-    again = parse_text(files[0].read("structure.cif").decode())
-    assert again.species == UNBALANCED.species and again.matches(UNBALANCED) and "pattern.xy" not in files[0].namelist()
+    assert "--fix structure.json --fix-sites 2" in as_command(made) and "--pattern pattern.xy" in as_command(predicted)
+    again = parse_text(files[0].read("structure.json").decode())  # a CIF is read with its sites in another order
+    assert cell_json(again) == given and "pattern.xy" not in files[0].namelist()
     assert read_pattern(files[1].read("pattern.xy").decode(), wavelength="MoKa").to_json() == measured
 
 
@@ -341,6 +342,14 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
     at.button(key="generate").click().run()
     request = JobQueue().list_jobs()[0].request
     assert request["fix_sites"] == [1] and request["fix_lattice"] and request["fix"]["atomic_numbers"] == [11, 17]
+    queue = JobQueue()
+    child = queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run)
+    relaxed = crystal_record(ROCK_SALT.copy().scale_lattice(60.0), id="kldm-1", origin="noise", provenance={}) | {"energies": {}}
+    queue.update(child, state="done", result={"crystals": [relaxed], "settings": {}, "seconds": 1.0}, finished=1.0)
+    at = page(fork=run, crystal="kldm-1")
+    at.text_input(key="elements").set_value("").run()
+    at.button(key="generate").click().run()
+    assert next(job for job in queue.list_jobs() if job.kind == "generate").request["fix"] == cell_json(structure_from_record(relaxed))
     for crystal, part in (("kldm-1", "Crystal of the run"), ("nothing", "")):
         at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
         at.query_params["job"], at.query_params["crystal"] = run, crystal

@@ -1,7 +1,10 @@
 """Every page by itself: it runs, explains mistakes, and shows no trace."""
 
+import json
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -14,6 +17,8 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
+from pages._ui.batch import _zip as batch_zip
+from pages._ui.progress import _live
 from pages._ui.runs import as_command, as_python
 
 ROOT = Path(__file__).parents[2]
@@ -137,9 +142,54 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     assert table["remark"].tolist() == ["", "The model is not for this.", ""]
     assert table["best candidate"][0] and table["alike"][0].endswith(f"of {len(crystals_of(result))}")
     assert not at.exception
+    queue.update(second.id, state="done", result=result)
+    with ZipFile(BytesIO(batch_zip(queue.list_batch(batch)))) as archive:  # two spellings of one formula give the same ids
+        assert sum(name.endswith(".cif") for name in archive.namelist()) == 2 * len(crystals_of(result))
     at.query_params["batch"] = "nonsense"
     at.run()
     assert "deleted or belong" in at.warning[0].value
+
+
+def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
+    keys, shown, pick = [], [], []
+    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda _, *, key, first=0: keys.append(key) or (pick.pop() if pick else first))
+    monkeypatch.setattr("pages._ui.candidates.show_energies", lambda record: shown.append(record["id"]))
+    queue = JobQueue()
+    job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2")))
+    result = json.loads(json.dumps(find_demo("titanium-dioxide").result))
+    groups = {record["id"]: record["group"] for record in crystals_of(result)}
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["job"] = job
+    at.switch_page("pages/predict_structure.py")
+
+    def draw(sign):
+        for record in crystals_of(result):
+            record["score"]["value"] = sign * record["group"]
+        queue.update(job, state="done", result=result)
+        at.run()
+        assert not at.exception
+        return shown[-1]
+
+    assert groups[draw(-1)] == max(groups.values()) and groups[draw(1)] == 0  # nothing was chosen: the best one
+    assert keys[-2] != keys[-1]  # a place in another order is another crystal
+    (members,) = [box for box in at.selectbox if str(box.key).startswith("member-")]
+    second = next(name for name in groups if groups[name] == 0 and name != shown[-1])
+    members.set_value(second).run()
+    assert shown[-1] == second == draw(-1) == draw(1)
+    pick.append(1)
+    assert groups[draw(1)] == 1 and groups[draw(-1)] == 1
+
+
+def test_new_energies_of_a_running_job_are_seen(monkeypatch):
+    seen = []
+    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.progress.has_changed", lambda _, value: seen.append(str(value)))
+    queue = JobQueue()
+    job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="ZnS")))
+    for more in ({}, {"relaxation": {"error": "Too dense."}}, {"energies": {}, "relaxation": {}}):
+        queue.update(job, state="running", result={"crystals": [{"id": "a"} | more]})
+        _live.__wrapped__(job, lambda _: None)
+    assert len(set(seen)) == 3
 
 
 def test_an_entry_that_no_run_can_hold_refuses_nothing_else():
@@ -233,6 +283,19 @@ def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_
     upload.content = b"no pattern"
     at = at.run()
     assert "holds no line of two numbers" in at.error[0].value and not at.exception
+
+
+def test_a_comparison_that_takes_too_long_is_no_difference(monkeypatch):
+    upload = SimpleNamespace(
+        name="known.cif", getvalue=lambda: str(CifWriter(Structure(Lattice.cubic(4.1), ["Zn", "S"], [[0] * 3, [0.5] * 3]))).encode()
+    )
+    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
+    monkeypatch.setattr("pages._ui.candidates.compared", lambda *_: {"matches": None, "rmsd": None})
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["job"] = "demo-zinc-sulphide"
+    at.switch_page("pages/predict_structure.py").run()
+    assert "took too long" in at.info[-1].value and "match" not in at.info[-1].value and not at.exception
+    assert set(at.dataframe[-1].value["matches reference"]) == {"not compared"}
 
 
 def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):

@@ -40,7 +40,7 @@ def test_a_generation_is_called_again_with_all_its_options():
         id="x", kind="generate", request=to_json(request), state="queued", created=0, stage="", step=0, n_steps=0, trajectories=[], place=1, **nothing
     )
     assert as_command(job) == (
-        "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F --fix structure.cif --fix-sites 0 "
+        "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F --fix structure.json --fix-sites 0 "
         "--fix-lattice --sampler fast --steps 9 --seed 4 --out results"
     )
     compile(as_python(job), "call", "exec")

@@ -7,12 +7,11 @@ function told(cell, state) {
   return `${cell.name}${cell.n === null ? "" : `: in ${cell.n.toLocaleString("en")} training crystals`}${WORDS[state]}`;
 }
 
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".pt");
-  if (!root) return;
+// the buttons and the line that tells of one; returns what fills them with a choice
+function build(root, cells) {
+  const state = {};
+  let send = null;
   root.replaceChildren();
-  const state = Object.fromEntries(data.cells.map((cell) => [cell.e, data.allowed.includes(cell.e) ? "allowed" : data.excluded.includes(cell.e) ? "excluded" : "free"]));
   const line = document.createElement("div");
   line.className = "told";
   line.setAttribute("aria-live", "polite");
@@ -21,8 +20,9 @@ export default function (component) {
   const grid = document.createElement("div");
   grid.className = "grid";
   root.appendChild(grid);
-  const most = Math.log1p(Math.max(1, ...data.cells.map((cell) => cell.n || 0)));
-  for (const cell of data.cells) {
+  const most = Math.log1p(Math.max(1, ...cells.map((cell) => cell.n || 0)));
+  const those = (wanted) => cells.map((one) => one.e).filter((e) => state[e] === wanted);
+  const shows = cells.map((cell) => {
     const node = document.createElement("button");
     node.type = "button";
     node.textContent = cell.e;
@@ -36,10 +36,23 @@ export default function (component) {
       state[cell.e] = NEXT[state[cell.e]];
       show();
       line.textContent = node.title;
-      const those = (wanted) => data.cells.map((one) => one.e).filter((e) => state[e] === wanted);
-      setTriggerValue("chosen", { allowed: those("allowed"), excluded: those("excluded") });
+      send({ allowed: those("allowed"), excluded: those("excluded") });
     };
-    show();
     grid.appendChild(node);
-  }
+    return show;
+  });
+  return (data, tell) => {
+    send = tell;
+    for (const { e } of cells) state[e] = data.allowed.includes(e) ? "allowed" : data.excluded.includes(e) ? "excluded" : "free";
+    for (const show of shows) show();
+  };
+}
+
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector(".pt");
+  if (!root) return;
+  const same = JSON.stringify(data.cells);
+  if (same !== root.__same) Object.assign(root, { __same: same, __fill: build(root, data.cells) }); // new buttons would lose the focus
+  root.__fill(data, (chosen) => setTriggerValue("chosen", chosen));
 }

@@ -27,9 +27,9 @@ function build(root, send) {
     leaving: new AbortController(),
   };
   view.stage = element("div", "stage", root);
-  view.stage.setAttribute("role", "img");
-  view.stage.tabIndex = 0;
   view.canvas = element("div", "canvas", view.stage);
+  view.canvas.setAttribute("role", "img"); // not the stage: what an image holds is not read aloud, and the legend shall be
+  view.canvas.tabIndex = 0;
   view.legend = element("div", "legend", view.stage);
   view.note = element("div", "note", view.stage);
   view.note.setAttribute("aria-live", "polite");
@@ -39,7 +39,8 @@ function build(root, send) {
   view.more = element("div", "bar more", root);
   view.more.hidden = true;
   toolbar(view);
-  view.stage.addEventListener("keydown", (event) => {
+  view.canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
     const act = {
       a: () => along(view, 0), b: () => along(view, 1), x: () => along(view, 2), 0: () => draw(view, home), p: () => view.toggles.polyhedra.click(),
       l: () => view.toggles.labels.click(), m: () => view.toggles.measuring.click(), s: () => nextStyle(view),
@@ -250,8 +251,8 @@ const timed = (view) => { view.root.dataset.ms = String(Math.round(view.pace.cos
 // when the machine has time for it: a frame of something that moves
 function drawNext(view, scene, share, before) {
   view.pace.ask((done) => {
-    if (before) before();
     view.current = scene;
+    if (before) before();
     compose(view);
     follow(view);
     quality(view, !view.pace.slow);
@@ -361,15 +362,15 @@ function update(view, data, setTriggerValue) {
   view.selected = data.selected;
   const adopt = () => {
     Object.assign(view, { elements, picked: [] });
-    if (changed) view.hidden = new Set();
-    view.stage.setAttribute("aria-label", data.scene.sentence);
+    if (changed) { view.hidden = new Set(); legend(view); }
+    view.canvas.setAttribute("aria-label", data.scene.sentence);
   };
-  if (data.live && !fresh && !changed) { view.same = same; drawNext(view, data.scene, ALONGSIDE, adopt); return; }
+  // new crystals change their elements while they form: no reason to hurry or to move the camera
+  if (data.live && !fresh) { view.same = same; drawNext(view, data.scene, ALONGSIDE, adopt); return; }
   if (same !== view.same) {
     Object.assign(view, { same, current: data.scene });
     adopt();
     player(view, data.frames);
-    legend(view);
   }
   draw(view, fresh || changed ? first : follow);
 }

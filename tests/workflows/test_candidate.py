@@ -1,0 +1,48 @@
+"""A candidate's name, and what its record tells of a like one that was relaxed in its place."""
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.workflows.candidate import Candidate
+from crystal_core.workflows.relax import Settling
+
+SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("formula", "name"),
+    [
+        ("Fe₃O₄", "Fe3O4"),
+        ("Fe₂O₃", "Fe2O3"),
+        ("Ca(OH)2", "Ca-OH-2"),
+        ("CaOH2", "CaOH2"),
+        ("CuSO4·5H2O", "CuSO4-5H2O"),
+        (" TiO2 ", "TiO2"),
+        ("·", "cell"),
+    ],
+)
+def test_the_name_of_a_candidate_keeps_the_counts_of_its_formula(formula, name):
+    assert Candidate(2, "prototype refined", 0, SALT).id(formula) == f"{name}-z2-prototype-refined-1"
+
+
+@pytest.mark.parametrize(
+    ("told", "relax", "words"),
+    [
+        ({"energies": {}, "relaxation": {"converged": True}, "original": {}}, True, "which was relaxed and whose energy ranks both"),
+        ({"energies": {}}, False, "whose energy as sampled ranks both"),
+        ({"relaxation": {"converged": False, "error": "An atom has no neighbour."}}, True, "which the potential cannot take"),
+    ],
+)
+def test_a_candidate_like_another_says_what_happened_to_that(told, relax, words, monkeypatch):
+    def steps(self, *_, **__):
+        self.told, self.frames = told, [{}] if "energies" in told else []
+        yield from ()
+
+    monkeypatch.setattr(Settling, "steps", steps)
+    first, second = Candidate(1, "noise", 0, SALT), Candidate(1, "noise", 1, SALT)
+    second.alike = first
+    assert "relaxation" not in second.record("NaCl", {})
+    list(first.settle(None, seconds=1, relax=relax))
+    if not relax:
+        first.leave("Only the 8 most promising structures are relaxed.")
+    assert second.record("NaCl", {})["relaxation"] == {"converged": False, "error": f"It is like NaCl-z1-noise-1, {words}."}
