@@ -86,8 +86,8 @@ class GenerationRequest:
         if any(not 1 <= z <= 118 for c in self.compositions for z in c):
             raise RequestError("Atomic numbers must be between 1 (H) and 118 (Og).")
         check_choice("sampler", self.sampler, get_args(SamplerName))
-        check_whole("steps", self.steps, 1, MAX_STEPS)
-        check_whole("seed", self.seed, 0, MAX_PART_SEED)
+        check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
+        check_whole("seed", self.seed, 0, MAX_PART_SEED, optional=True)
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
         if (self.start is None) != (self.start_time is None):
             raise RequestError("A start structure needs a start time between 0 and 1, and the other way round.")
@@ -169,8 +169,8 @@ class DeNovoRequest:
         if self.symmetry is not None and tuple(len(cell.frac_coords) for cell in self.symmetry) != self.n_atoms:
             raise RequestError("The operations belong to cells of other atom counts than those asked for.")
         check_choice("sampler", self.sampler, get_args(SamplerName))
-        check_whole("steps", self.steps, 1, MAX_STEPS)
-        check_whole("seed", self.seed, 0, MAX_PART_SEED)
+        check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
+        check_whole("seed", self.seed, 0, MAX_PART_SEED, optional=True)
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
 
 
@@ -212,9 +212,9 @@ class CrystalGenerationRequest:
     def __post_init__(self) -> None:
         check_whole("n (crystals)", self.n, 1, MAX_SAMPLES)
         check_choice("sampler", self.sampler, get_args(SamplerName))
-        check_whole("steps", self.steps, 1, MAX_STEPS)
-        check_whole("seed", self.seed, 0, MAX_SEED)
-        check_whole("threads", self.threads, 1, 512)
+        check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
+        check_whole("seed", self.seed, 0, MAX_SEED, optional=True)
+        check_whole("threads", self.threads, 1, 512, optional=True)
         if self.n_atoms is not None:
             if not isinstance(self.n_atoms, tuple) or len(self.n_atoms) != 2:
                 raise RequestError("Give the least and the most atoms per cell, e.g. 4-12.")
@@ -319,9 +319,9 @@ class StructurePredictionRequest:
         if not isinstance(self.relax, bool):
             raise RequestError(f"relax must be true or false, not {self.relax!r}.")
         check_whole("n (samples)", self.n_samples, 1, MAX_SAMPLES)
-        check_whole("steps", self.steps, 1, MAX_STEPS)
-        check_whole("seed", self.seed, 0, MAX_SEED)
-        check_whole("threads", self.threads, 1, 512)
+        check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
+        check_whole("seed", self.seed, 0, MAX_SEED, optional=True)
+        check_whole("threads", self.threads, 1, 512, optional=True)
         check_whole("relax_seconds", self.relax_seconds, 1, MAX_RELAX_SECONDS)
         if self.relax_seconds is None:
             raise RequestError("relax_seconds needs a number of seconds.")
@@ -359,7 +359,7 @@ class RelaxationRequest:
             raise RequestError("Each crystal to relax needs id, lattice, atomic_numbers and frac_coords.")
         check_choice("potential", self.potential, get_args(PotentialName))
         check_whole("relax_seconds", self.relax_seconds, 1, MAX_RELAX_SECONDS)
-        check_whole("threads", self.threads, 1, 512)
+        check_whole("threads", self.threads, 1, 512, optional=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -513,9 +513,9 @@ def check_strength(value: float) -> None:
         raise RequestError(f"The strength of guidance lies between 0 and {MAX_GUIDANCE:g}, not {value!r}.")
 
 
-def check_whole(name: str, value: float | None, low: int, high: int) -> None:
-    """Raise RequestError unless ``value`` is None or a whole number between ``low`` and ``high``."""
-    if value is None:
+def check_whole(name: str, value: float | None, low: int, high: int, *, optional: bool = False) -> None:
+    """Raise RequestError unless ``value`` is a whole number between ``low`` and ``high``, or None where that is a choice."""
+    if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise RequestError(f"{name} must be a whole number between {low} and {high}, not {value!r}.")

@@ -55,6 +55,12 @@ def test_any_json_is_a_request_or_a_sentence(data):
         assert request.n_samples >= 1
 
 
+@pytest.mark.parametrize("name", ["n_samples", "relax_seconds"])
+def test_a_number_without_a_default_meaning_of_none_must_be_given(name):
+    with pytest.raises(RequestError, match="whole number"):
+        from_json(StructurePredictionRequest, {"formula": "NaCl", name: None})
+
+
 def test_a_start_needs_a_time_and_the_other_way_round():
     with pytest.raises(RequestError, match="start time"):
         GenerationRequest(compositions=((1,),), start_time=0.5)
