@@ -513,7 +513,7 @@ def check_strength(value: float) -> None:
         raise RequestError(f"The strength of guidance lies between 0 and {MAX_GUIDANCE:g}, not {value!r}.")
 
 
-def check_whole(name: str, value: float | None, low: int, high: int, *, optional: bool = False) -> None:
+def check_whole(name: str, value: object, low: int, high: int, *, optional: bool = False) -> None:
     """Raise RequestError unless ``value`` is a whole number between ``low`` and ``high``, or None where that is a choice."""
     if value is None and optional:
         return
