@@ -21,7 +21,7 @@ REQUESTS: dict[str, StructurePredictionRequest | CrystalGenerationRequest] = {
         formula="SrTiO3", n_samples=8, model="kldm-csp-perov5", start="noise", seed=0, rank="energy", relax=True
     ),
     "titanium-dioxide": StructurePredictionRequest(formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="energy", relax=True),
-    "spinel": StructurePredictionRequest(formula="MgAl2O4", z=(2,), n_samples=4, seed=0),
+    "spinel": StructurePredictionRequest(formula="MgAl2O4", z=(2,), n_samples=4, seed=0, rank="energy", relax=True),
     "zinc-sulphide": StructurePredictionRequest(formula="ZnS", z=(1, 2), n_samples=4, seed=0, rank="energy", relax=True),
 }
 
