@@ -205,7 +205,11 @@ def test_what_does_not_change_is_not_drawn_again(page):
 
 def test_keys_with_modifiers_stay_the_browsers_and_the_legend_is_no_part_of_the_image(page):
     stage = show(page, "TiO2 (rutile)")
-    image, polyhedra, legend = stage.locator("[role=img]"), stage.get_by_role("button", name="Polyhedra"), stage.locator(".legend button").first
+    image, polyhedra, legend = (
+        stage.locator("[role=img]"),
+        stage.get_by_role("button", name="Polyhedra", exact=True),
+        stage.locator(".legend button").first,
+    )
     assert image.locator("button, [aria-live]").count() == 0
     press = "(e, more) => e.dispatchEvent(new KeyboardEvent('keydown', { key: 'p', bubbles: true, cancelable: true, ...more }))"
     for modifier in ("ctrlKey", "metaKey", "altKey"):
