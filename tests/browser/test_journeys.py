@@ -88,7 +88,7 @@ def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page.get_by_text("Advanced").click()
     page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
     page.get_by_role("button", name="Predict structure").click()
-    page.locator(".xv[data-rendered]").wait_for(timeout=300_000)  # the live cell
+    page.locator(".xv[data-rendered]").first.wait_for(timeout=300_000)  # the live cell, and soon the prototypes below it
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Stopped by you").wait_for()
     clean(page)
