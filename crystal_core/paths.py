@@ -26,3 +26,11 @@ def data_dir() -> Path | None:
     """Folder of the raw data sets (``CRYSTAL_DATA``), or None where they are absent."""
     value = os.environ.get("CRYSTAL_DATA")
     return Path(value) if value and Path(value).is_dir() else None
+
+
+def data_file(path: Path) -> Path:
+    """The file itself, or, where a bare name is no file here, the raw data set of that name."""
+    folder = data_dir()
+    if folder is not None and path.parent == Path() and not path.exists() and (folder / path).is_file():
+        return folder / path
+    return path

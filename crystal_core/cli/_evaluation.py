@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crystal_core.paths import data_file
+
 if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
 
-Data = Annotated[Path, typer.Option("--data", help="Parquet file of the data schema, or CSV with CIFs.")]
+Data = Annotated[
+    Path, typer.Option("--data", callback=data_file, help="Parquet file of the data schema, or CSV with CIFs; also by name from CRYSTAL_DATA.")
+]
 Split = Annotated[str, typer.Option("--split")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")]
 RELAX_SECONDS = 120.0
 RelaxSeconds = Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")]
 WriteCard = Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")]
 Workers = Annotated[int, typer.Option("--workers", min=1)]
+
+
+def shown(path: Path) -> str:
+    """A file as a command on a card names it: relative paths as they were given, others by name."""
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def loaded_potential(device: str) -> Potential:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crystal_core.cli._run import Json, Quiet, command, emit, progress
+from crystal_core.paths import data_file
 
 
 @command
@@ -21,8 +22,9 @@ def prepare(
     """Niggli-reduce and pack tables into one tensor file for training; skipped rows are listed with reasons."""
     from crystal_core.datasets.prepare import prepare as run
 
+    files = [data_file(path) for path in inputs]
     with progress(quiet=quiet) as show:
-        report = run(inputs, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total))
+        report = run(files, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total))
     if json:
         emit({"rows": report.rows, "splits": report.splits, "skipped": report.skipped})
     else:
@@ -30,7 +32,9 @@ def prepare(
 
 
 @command
-def describe(path: Annotated[Path, typer.Argument()], json: Json = False) -> None:
+def describe(
+    path: Annotated[Path, typer.Argument(callback=data_file, help="Parquet or CSV; also by name from CRYSTAL_DATA.")], json: Json = False
+) -> None:
     """Rows, splits, atom counts and labels of a raw table."""
     from collections import Counter
 

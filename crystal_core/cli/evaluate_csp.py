@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
+from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential, shown
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, say, set_threads
 
 START_TIME = typer.Option("--start-time", min=0.001, max=1.0, help="Where the refinement of a prototype starts; default: the card's.")
@@ -52,7 +52,7 @@ def csp(
     settings: dict[str, Any] = {
         "model": model, "data": data.name, "split": split, "limit": limit, "samples": samples, "seed": seed,
         "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)", "oxidation_states": "smact14",
-    } | ({"seen": seen.name} if seen else {})  # fmt: skip
+    } | ({"seen": shown(seen)} if seen else {})  # fmt: skip
     if structures is not None:
         candidates = evaluate_csp.read_candidates(structures, references)
         settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}

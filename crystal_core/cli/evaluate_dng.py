@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential
+from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential, shown
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, progress, set_threads
+from crystal_core.paths import data_file
 
 SHARES = ("structure_valid", "composition_valid", "valid", "plausible", "cov_recall", "cov_precision", "unique", "novel")
 AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
@@ -33,7 +34,12 @@ def dng(
         str | None, typer.Option("--baseline", help="Score random symmetric cells (random) or replaced elements (substitution) instead.")
     ] = None,
     reference_set: Annotated[
-        Path | None, typer.Option("--reference-set", help="What is not new: Parquet, CSV or prepared training file; default: --data.")
+        Path | None,
+        typer.Option(
+            "--reference-set",
+            callback=lambda path: path and data_file(path),
+            help="What is not new: Parquet, CSV or prepared training file; default: --data.",
+        ),
     ] = None,
     cutoffs: Annotated[str | None, typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data.")] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
@@ -72,7 +78,7 @@ def dng(
     known_cells = evaluate_dng.read_reference_set(reference_set or data)
     settings: dict[str, Any] = {
         "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "oxidation_states": OXIDATION_TABLE,
-        "reference_set": (reference_set or data).name,
+        "reference_set": shown(reference_set or data),
     }  # fmt: skip
     # whatever the request gets wrong ends it before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)

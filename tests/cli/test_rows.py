@@ -197,6 +197,20 @@ def test_data_rows(table, tmp_path):
     assert (report["rows"], report["splits"], report["skipped"]) == (3, {"train": 1, "val": 2}, [])
 
 
+def test_raw_data_sets_are_found_by_name(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_DATA", str(table.parent))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert answer("data", "describe", table.name)["rows"] == 3
+    assert answer("data", "prepare", "--input", table.name, "--output", "x.safetensors", "--quiet")["rows"] == 3
+    (tmp_path / "cifs").mkdir()
+    PEROVSKITE.to(filename=str(tmp_path / "cifs" / "x-1.cif"))
+    rows = answer("evaluate", "csp", "--data", table.name, "--structures", tmp_path / "cifs", "--seen", "x.safetensors")
+    assert rows["settings"]["data"] == table.name and rows["settings"]["seen"] == "x.safetensors"
+    (tmp_path / "elsewhere" / table.name).write_text("a file here comes first")
+    assert call("data", "describe", table.name).exit_code == 2
+
+
 def test_rows_that_hold_no_crystal_are_listed_and_alone_are_one_sentence(tmp_path):
     path = tmp_path / "cells.csv"
     pd.DataFrame({"material_id": ["a", "b"], "cif": [NACL.to(fmt="cif"), "no crystal"]}).to_csv(path, index=False)
