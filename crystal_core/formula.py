@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import pairwise, product
-from math import gcd
+from math import gcd, prod
 from pathlib import Path
 
 from crystal_core.errors import RequestError
@@ -20,6 +20,8 @@ BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digi
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
+MAX_ASSIGNMENTS = 200_000  # of oxidation states to elements: a fraction of a second
+CHALCOGENS = ("O", "S", "Se", "Te")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +53,7 @@ class Formula:
         """Proton numbers of a cell of ``z`` formula units (``exact``: of what was typed), sorted."""
         numbers = _elements()
         chosen = self.counts if exact else tuple((s, z * n) for s, n in self.unit)
-        return sorted(numbers[s][0] for s, n in chosen for _ in range(n))
+        return sorted(numbers[s].number for s, n in chosen for _ in range(n))
 
 
 def parse_formula(text: str) -> Formula:
@@ -86,7 +88,7 @@ def parse_formula(text: str) -> Formula:
     divisor = gcd(*counts.values())
     unit = tuple((s, n // divisor) for s, n in counts.items())
     elements = _elements()
-    mass = sum(elements[s][1] * n for s, n in unit)
+    mass = sum(elements[s].mass * n for s, n in unit)
     return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=_charge_hint(unit))
 
 
@@ -128,7 +130,7 @@ def atomic_number_of(symbol: str) -> int:
         near = get_close_matches(symbol.strip().capitalize(), list(_elements()), n=1, cutoff=0.4)
         tip = f" Did you mean {near[0]}?" if near else ""
         raise RequestError(f"'{_short(symbol)}' is not an element.{tip} Write symbols such as Li or O.")
-    return found[0]
+    return found.number
 
 
 def parse_elements(text: str) -> tuple[str, ...]:
@@ -206,15 +208,46 @@ def _short(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text.strip()[:60])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Element:
+    """What this file needs of the periodic table.
+
+    Attributes:
+        common: oxidation states that pymatgen calls common. known: these, those seen in ICSD, and -1 of the chalcogens, ascending.
+        is_metal: without the metalloids. may_mix: metals and metalloids, which may have two valences in one crystal.
+    """
+
+    symbol: str
+    number: int
+    mass: float
+    electronegativity: float
+    common: tuple[int, ...]
+    known: tuple[int, ...]
+    is_metal: bool
+    is_d_block: bool
+    may_mix: bool
+
+
 @lru_cache(maxsize=1)
-def _elements() -> dict[str, tuple[int, float, tuple[int, ...], tuple[int, ...]]]:
-    """Symbol → (proton number, atomic mass, common oxidation states, all known ones), from pymatgen's periodic table."""
+def _elements() -> dict[str, _Element]:
+    """Symbol → element, from pymatgen's periodic table."""
+    import warnings
+
     from pymatgen.core.periodic_table import Element
 
-    return {
-        e.symbol: (e.Z, float(e.atomic_mass), tuple(e.common_oxidation_states), tuple(e.oxidation_states))
-        for e in Element if e.symbol not in ("D", "T")
-    }  # fmt: skip
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # helium, neon and argon have no electronegativity
+        for e in Element:
+            if e.symbol in ("D", "T"):
+                continue
+            known = {*e.common_oxidation_states, *e.icsd_oxidation_states, *((-1,) if e.symbol in CHALCOGENS else ())}
+            found[e.symbol] = _Element(
+                symbol=e.symbol, number=e.Z, mass=float(e.atomic_mass), electronegativity=float(e.X), common=tuple(e.common_oxidation_states),
+                known=tuple(sorted(known)), is_metal=e.is_metal, is_d_block=e.is_transition_metal and not e.is_lanthanoid,
+                may_mix=e.is_metal or e.is_metalloid,
+            )  # fmt: skip
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -226,38 +259,58 @@ def _z_counts() -> dict[str, dict[str, int]]:
 def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
     if len(unit) == 1:
         return "an element"
-    states = [_elements()[s][2] or (0,) for s, _ in unit]
     if len(unit) > 8:
         return "charge balance not checked for more than eight elements"
-    best: tuple[int, tuple[int, ...]] | None = None
-    for choice in product(*states):
-        charge = sum(q * n for q, (_, n) in zip(choice, unit, strict=True))
-        if best is None or abs(charge) < abs(best[0]):
-            best = (charge, choice)
-    assert best is not None
-    charge, choice = best
-    if charge == 0 and any(choice):
-        return f"charge-balanced as {_ions((s, q, n) for q, (s, n) in zip(choice, unit, strict=True))}"
     from crystal_core.evaluation.validity import all_metals
 
-    if all_metals(s for s, _ in unit):
+    symbols = [s for s, _ in unit]
+    common = [_elements()[s].common or (0,) for s in symbols]
+    choice = _balanced(unit, common)
+    if choice is None and all_metals(symbols):
         return "an alloy: no charges to balance"
-    for place, (symbol, _) in enumerate(unit):
-        if all_metals([symbol]) and (ions := _mixed_valence(unit, place)):
+    choice = choice or _balanced(unit, [_elements()[s].known or (0,) for s in symbols])
+    if choice is not None:
+        pairs = [s for s, q in zip(symbols, choice, strict=True) if s in CHALCOGENS and q == -1]
+        with_pairs = "".join(f" with {s}–{s} pairs" for s in pairs)  # peroxides, pyrite
+        return f"charge-balanced{with_pairs} as {_ions((s, q, n) for q, (s, n) in zip(choice, unit, strict=True))}"
+    twice = tuple((s, 2 * n) for s, n in unit)  # SbO2 is Sb3+ Sb5+ 4 O2−
+    for ratio, (place, symbol) in product((unit, twice), enumerate(symbols)):
+        if _elements()[symbol].may_mix and (ions := _mixed_valence(ratio, place)):
             return f"charge-balanced with mixed valence as {_ions(ions)}"
-    return f"not charge-balanced with common oxidation states: the best assignment leaves {charge:+d}"
+    least = min((sum(q * n for q, (_, n) in zip(states, unit, strict=True)) for states in product(*common)), key=abs)
+    # zero, where only an assignment against the electronegativities would balance
+    return "not charge-balanced with common oxidation states" + (f": the best assignment leaves {least:+d}" if least else "")
+
+
+def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """One oxidation state per element whose charges cancel, with as few uncommon ones as possible; None where there is none.
+
+    A cation is a metal, or less electronegative than every anion: sulfur is no cation beside tin. A transition metal takes
+    an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+.
+    """
+    elements = [_elements()[s] for s, _ in unit]
+    best: tuple[int, tuple[int, ...]] | None = None
+    if prod(map(len, states)) > MAX_ASSIGNMENTS:
+        return None
+    for choice in product(*states):
+        if sum(q * n for q, (_, n) in zip(choice, unit, strict=True)) or not any(choice):
+            continue
+        anions = [e for e, q in zip(elements, choice, strict=True) if q < 0]
+        cations = [e for e, q in zip(elements, choice, strict=True) if q > 0]
+        if any(c.electronegativity > a.electronegativity and (not c.is_metal or a.is_metal) for c in cations for a in anions):
+            continue
+        uncommon = sum((1 if e.is_d_block else 2) for e, q in zip(elements, choice, strict=True) if q not in e.common)
+        if best is None or uncommon < best[0]:
+            best = uncommon, choice
+    return None if best is None else best[1]
 
 
 def _mixed_valence(unit: tuple[tuple[str, int], ...], place: int) -> list[tuple[str, int, int]]:
-    """(symbol, charge, count) of a balance that gives the element at ``place`` two neighbouring cation states; empty where there is none.
-
-    Its states are all known ones from the lowest to the highest common one: manganese has 3 between 2 and 4.
-    """
+    """(symbol, charge, count) of a balance that gives the element at ``place`` two neighbouring cation states; empty where there is none."""
     symbol, count = unit[place]
-    common, known = ([q for q in states if q > 0] for states in _elements()[symbol][2:])
-    own = sorted(q for q in known if common and min(common) <= q <= max(common))
+    own = [q for q in _elements()[symbol].known if q > 0]
     others = [*unit[:place], *unit[place + 1 :]]
-    for choice in product(*(_elements()[s][2] or (0,) for s, _ in others)):
+    for choice in product(*(_elements()[s].common or (0,) for s, _ in others)):
         needed = -sum(q * n for q, (_, n) in zip(choice, others, strict=True))
         for low, high in pairwise(own):
             n_high, rest = divmod(needed - low * count, high - low)
@@ -275,7 +328,7 @@ def rare_elements(formula: Formula, fewer_than: int = 200) -> dict[str, int]:
     """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
     counts = element_counts()
     numbers = _elements()
-    return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s][0]), 0)) < fewer_than}
+    return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}
 
 
 @lru_cache(maxsize=1)
