@@ -31,7 +31,8 @@ def dng(
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
     structures: Annotated[Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="Score random symmetric cells (random) or replaced elements (substitution) instead.")
+        str | None,
+        typer.Option("--baseline", help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training)."),
     ] = None,
     reference_set: Annotated[
         Path | None,

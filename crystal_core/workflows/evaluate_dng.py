@@ -123,13 +123,15 @@ def draw_crystals(
 
 
 def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_progress: Progress | None = None) -> Drawn:
-    """``n`` crystals without a network, from the formulas of ``known``; see :mod:`.naive_baselines`."""
+    """``n`` crystals without a network, from the rows of ``known``; see :mod:`.naive_baselines`."""
     from crystal_core.registry.store import load_generator
-    from crystal_core.workflows.naive_baselines import random_symmetric, substituted
+    from crystal_core.workflows.naive_baselines import copied, random_symmetric, substituted
 
     show = (lambda done: on_progress("baseline", done, n)) if on_progress else None
     if name == "random":
         structures = random_symmetric(known.compositions, n, seed, show)
+    elif name == "training":
+        structures = copied(known.cells, len(known), n, seed, show)
     else:
         prototypes = cast("PrototypeGenerator", load_generator("prototype", "cpu"))
         structures = substituted(prototypes.index, known.compositions, n, seed, show)

@@ -133,6 +133,14 @@ def test_substituted_crystals_are_scored(table):
     assert code == 0 and "structure_valid" in result.stdout and "4 crystals" in result.stdout
 
 
+def test_training_rows_are_scored_as_they_are_and_none_is_new(table):
+    code, result = evaluate("--data", table, "--baseline", "training", "--n", 50, "--seed", 0, "--quiet", "--json")
+    report = json.loads(result.stdout)
+    rows = len(evaluate_dng.read_reference_set(table))
+    assert code == 0 and report["n"] == rows and report["novel"] == 0
+    assert report["structure_valid"] == report["unique"] == 1
+
+
 def test_an_untrained_model_is_scored_and_keeps_its_card(table, tiny_de_novo):
     name = tiny_de_novo()
     options = ("--data", table, "--model", name, "--n", 3, "--sampler", "em", "--steps", 2, "--seed", 1)
