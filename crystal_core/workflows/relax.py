@@ -11,6 +11,7 @@ from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.csp import MATCHER
 from crystal_core.requests import RelaxationRequest, RunUpdate, from_json
+from crystal_core.workflows.sampling_run import library_versions
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -142,10 +143,8 @@ def frames_of(done: Relaxation) -> list[dict[str, Any]]:
 
 def provenance(potential: Potential, settings: Mapping[str, Any]) -> dict[str, Any]:
     """How a relaxed crystal came about."""
-    from importlib.metadata import version
-
     return {
         "model": potential.label, "version": __version__, "settings": dict(settings), "device": potential.device,
-        "libraries": {name: version(name) for name in ("torch", "numpy", "pymatgen", "chgnet", "ase")},
+        "libraries": library_versions(with_energies=True),
         "note": "Relaxed with a machine-learning potential. Energies are estimates; their measured error stands beside them.",
     }  # fmt: skip
