@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential, shown
+from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, say, set_threads
 
 START_TIME = typer.Option("--start-time", min=0.001, max=1.0, help="Where the refinement of a prototype starts; default: the card's.")
@@ -31,6 +32,9 @@ def csp(
     relax: Annotated[bool, typer.Option("--relax", help="Relax the candidates with CHGNet; the report also has the rates before it.")] = False,
     relax_seconds: RelaxSeconds = RELAX_SECONDS,
     write_card: WriteCard = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder that keeps each cell as CIF as soon as it is finished; the same call later goes on from it.")
+    ] = None,
     workers: Workers = 2,
     device: Device = "auto",
     seed: Seed = None,
@@ -39,13 +43,17 @@ def csp(
     json: Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
+    from crystal_core.errors import RequestError
     from crystal_core.evaluation.csp import judge_all, summarise
-    from crystal_core.requests import check_choice, seed_or_drawn
+    from crystal_core.requests import check_choice
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
-    seed = seed_or_drawn(seed)
     check_choice("start", start, ("noise", "prototype"))
+    if structures is not None and out is not None:
+        raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+    make_output_folder(out, trajectory=False)
+    seed = _seed(seed, out)
     potential = loaded_potential(device) if relax else None
     references = evaluate_csp.read_references(data, split, limit)
     formulas = evaluate_csp.training_formulas(seen) if seen else None
@@ -53,6 +61,7 @@ def csp(
         "model": model, "data": data.name, "split": split, "limit": limit, "samples": samples, "seed": seed,
         "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)", "oxidation_states": "smact14",
     } | ({"seen": shown(seen)} if seen else {})  # fmt: skip
+    kept = None
     if structures is not None:
         candidates = evaluate_csp.read_candidates(structures, references)
         settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}
@@ -60,27 +69,30 @@ def csp(
     else:
         generator = _load(model, device, threads)
         time_of_start = _start_time(model, generator, start_time) if start == "prototype" else None
+        used = _used(generator, references[0], sampler, steps, time_of_start) | ({"start_time": time_of_start} if time_of_start else {})
+        if out is not None:
+            kept = _kept(out, settings | {"start": start, "start_time": None} | used, references, generator, potential, relax_seconds)
         drawn = evaluate_csp.draw_candidates(
             generator, references, samples=samples, sampler=sampler, steps=steps, seed=seed, start_time=time_of_start,
-            say=None if quiet else say,
+            say=None if quiet else say, kept=kept,
         )  # fmt: skip
         candidates, sampled = drawn.candidates, drawn.seconds
         formulas = formulas or getattr(generator, "seen_formulas", None)
-        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | _used(
-            generator, references[0], sampler, steps, time_of_start
-        )
-        if time_of_start:
-            settings["start_time"] = time_of_start
+        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | used
+        # where some are from an earlier call, the seconds are those of the rest
+        settings |= {"n_sampled_before": drawn.n_from_before} if drawn.n_from_before else {}
     known = [r.structure for r in references]
     outcomes = judge_all(known, candidates, workers=workers)
     if potential is None:
         report = summarise(outcomes, formulas)
     else:
         set_threads(threads)
-        relaxed = evaluate_csp.relax_candidates(candidates, potential, seconds=relax_seconds, say=None if quiet else say)
+        relaxed = evaluate_csp.relax_candidates(candidates, potential, seconds=relax_seconds, say=None if quiet else say, kept=kept)
         report = evaluate_csp.report_relaxed(known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas)
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
     report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
+    if kept is not None:
+        kept.keep_report(report)
     if write_card and structures is None:
         _keep_report(model, report)
     if json:
@@ -148,6 +160,29 @@ def csp_samplers(
 
 def _rates(report: dict[str, Any]) -> str:
     return f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}"
+
+
+def _kept(out: Path, settings: dict[str, Any], references: Any, generator: Any, potential: Any, relax_seconds: float) -> Any:
+    """The folder of what is finished, for these settings and no others."""
+    from crystal_core.workflows.evaluate_csp import digest
+    from crystal_core.workflows.kept_candidates import KeptCandidates
+
+    names = ("model", "data", "split", "limit", "samples", "seed", "start", "start_time", "sampler", "steps", "tau")
+    begun = {key: settings[key] for key in names if key in settings} | {"rows": digest(references)}
+    begun |= {"weights_sha256": card.weights_sha256} if (card := getattr(generator, "card", None)) else {}
+    kept = KeptCandidates.opened(out, begun, [reference.id for reference in references], settings["samples"])
+    if potential is not None:
+        kept.agree({"relaxing_seconds": relax_seconds, "potential": potential.label})
+    return kept
+
+
+def _seed(seed: int | None, out: Path | None) -> int:
+    """As asked for; else that which the folder was begun with, or a drawn one."""
+    from crystal_core.requests import seed_or_drawn
+    from crystal_core.workflows.kept_candidates import BEGUN, read_run
+
+    begun = {} if out is None else read_run(out).get(BEGUN, {})
+    return seed_or_drawn(begun.get("seed") if seed is None else seed)
 
 
 def _load(model: str, device: str, threads: int | None) -> Any:

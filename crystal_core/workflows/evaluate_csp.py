@@ -7,6 +7,7 @@ numbers of network calls.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from crystal_core.evaluation.csp import Outcome
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
+    from crystal_core.relax.relaxation import Relaxation
+    from crystal_core.workflows.kept_candidates import KeptCandidates, RelaxedCell
 
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
 MAX_FILES = 100
@@ -40,11 +43,12 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Candidates per reference (None = could not be decoded), and what they cost."""
+    """Candidates per reference (None = could not be decoded), and what they cost; how many are from an earlier call."""
 
     candidates: list[list[Structure | None]]
     calls_per_sample: int
     seconds: float
+    n_from_before: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +89,20 @@ def read_references(data: Path, split: str | None, limit: int | None) -> list[Re
     ]  # fmt: skip
 
 
+def digest(references: Sequence[Reference]) -> str:
+    """Number and short hash of the rows, their order included."""
+    told = "\n".join(f"{reference.id} {reference.atomic_numbers}" for reference in references)
+    return f"{len(references)} ({hashlib.sha256(told.encode()).hexdigest()[:12]})"
+
+
 def draw_candidates(
     generator: Generator, references: Sequence[Reference], *, samples: int = 1, sampler: str = "fast", steps: int | None = None,
-    seed: int = 0, start_time: float | None = None, say: Say | None = None,
+    seed: int = 0, start_time: float | None = None, say: Say | None = None, kept: KeptCandidates | None = None,
 ) -> Drawn:  # fmt: skip
     """Candidates for every reference, in order.
 
     Args:
+        kept: gets every chunk as soon as it is drawn; a chunk that it holds whole is not drawn again.
         start_time: None starts from noise; a time in (0, 1] starts there from the nearest known prototypes (the k-th
             sample from the k-th nearest). A composition without a known prototype then has no candidate.
     """
@@ -104,9 +115,15 @@ def draw_candidates(
 
         prototypes = cast("Generator", load_generator("prototype", "cpu"))
     found: list[list[Structure | None]] = []
-    calls = 0
+    calls = from_before = 0
     for first in range(0, len(references), CHUNK):
         part = references[first : first + CHUNK]
+        # whole chunks only: the noise of one is drawn at once, so a part of it cannot be drawn as it would have been
+        before = kept.candidates(first, len(part)) if kept else None
+        if kept and before is not None:
+            found += [before[k * samples : (k + 1) * samples] for k in range(len(part))]
+            calls, from_before = max(calls, kept.network_calls), from_before + len(before)
+            continue
         compositions = tuple(reference.atomic_numbers for reference in part for _ in range(samples))
         options: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
         if prototypes is None:
@@ -114,10 +131,12 @@ def draw_candidates(
             structures = to_structures(crystals)
         else:
             structures, calls = _refine(generator, prototypes, compositions, start_time, options)
+        if kept:
+            structures = kept.keep_candidates(first, structures, calls)
         found += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
         if say:
             say(f"{min(first + CHUNK, len(references))}/{len(references)} sampled, {time.monotonic() - began:.0f} s")
-    return Drawn(candidates=found, calls_per_sample=calls, seconds=time.monotonic() - began)
+    return Drawn(candidates=found, calls_per_sample=calls, seconds=time.monotonic() - began, n_from_before=from_before)
 
 
 def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
@@ -151,43 +170,57 @@ def _refine(
 
 
 def relax_candidates(
-    candidates: Sequence[Sequence[Structure | None]], potential: Potential, *, seconds: float = 120.0, say: Say | None = None
-) -> Relaxed:
+    candidates: Sequence[Sequence[Structure | None]], potential: Potential, *, seconds: float = 120.0, say: Say | None = None,
+    kept: KeptCandidates | None = None,
+) -> Relaxed:  # fmt: skip
     """Relax every candidate.
 
     Args:
         seconds: time limit of one relaxation; what is reached by then counts.
+        kept: gets every relaxed cell as soon as it is finished; those that it holds are not relaxed again.
     """
     from crystal_core.errors import RelaxationFailed
-    from crystal_core.relax.energies import energies_of
     from crystal_core.relax.relaxation import relax
 
     began = told = time.monotonic()
-    cells: list[list[Structure | None]] = []
-    energies: list[list[float | None]] = []
-    converged = failed = steps = 0
-    for k, part in enumerate(candidates):
-        cells.append([])
-        energies.append([])
-        for structure in part:
-            final, energy = structure, None
-            if structure is not None:
+    cells: dict[tuple[int, int], RelaxedCell] = {}
+    for i, part in enumerate(candidates):
+        for k, structure in enumerate(part):
+            if structure is None:
+                continue
+            cell = kept.relaxed(i, k) if kept else None
+            if cell is None:
                 try:
                     done = relax(structure, potential, seconds=seconds, keep_every=1000)
-                    energies_of(done.structure.composition, done.energy, potential.name)
                 except RelaxationFailed:
-                    failed += 1
-                else:
-                    final, energy = done.structure, done.energy
-                    converged, steps = converged + done.converged, steps + done.n_steps
-            cells[-1].append(final)
-            energies[-1].append(energy)
+                    done = None
+                cell = _relaxed_cell(structure, done, potential)
+                cell = kept.keep_relaxed(i, k, cell) if kept else cell
+            cells[i, k] = cell
         if say and time.monotonic() - told > SECONDS_BETWEEN_LINES:
             told = time.monotonic()
-            say(f"{k + 1}/{len(candidates)} relaxed, {told - began:.0f} s")
+            say(f"{i + 1}/{len(candidates)} relaxed, {told - began:.0f} s")
+    found = list(cells.values())
     return Relaxed(
-        candidates=cells, energies=energies, n_converged=converged, n_not_relaxed=failed, n_steps=steps, seconds=time.monotonic() - began,
+        candidates=[[cells[i, k].structure if (i, k) in cells else None for k in range(len(part))] for i, part in enumerate(candidates)],
+        energies=[[cells[i, k].energy if (i, k) in cells else None for k in range(len(part))] for i, part in enumerate(candidates)],
+        n_converged=sum(cell.converged for cell in found), n_not_relaxed=sum(cell.energy is None for cell in found),
+        n_steps=sum(cell.n_steps for cell in found), seconds=time.monotonic() - began,
     )  # fmt: skip
+
+
+def _relaxed_cell(structure: Structure, done: Relaxation | None, potential: Potential) -> RelaxedCell:
+    from crystal_core.errors import RelaxationFailed
+    from crystal_core.relax.energies import energies_of
+    from crystal_core.workflows.kept_candidates import RelaxedCell
+
+    if done is None:
+        return RelaxedCell(structure=structure)
+    try:
+        energies_of(done.structure.composition, done.energy, potential.name)
+    except RelaxationFailed:  # an energy that only a fault of the potential explains
+        return RelaxedCell(structure=structure)
+    return RelaxedCell(structure=done.structure, energy=done.energy, converged=done.converged, n_steps=done.n_steps)
 
 
 def report_relaxed(
