@@ -20,7 +20,7 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A fixed rando
 RELAX_SECONDS = 120.0
 RelaxSeconds = Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")]
 WriteCard = Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")]
-Workers = Annotated[int, typer.Option("--workers", min=1)]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that judge and relax.")]
 
 
 def shown(path: Path) -> str:

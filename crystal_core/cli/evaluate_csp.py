@@ -87,7 +87,7 @@ def csp(
         report = summarise(outcomes, formulas)
     else:
         set_threads(threads)
-        relaxed = evaluate_csp.relax_candidates(candidates, potential, seconds=relax_seconds, say=None if quiet else say, kept=kept)
+        relaxed = evaluate_csp.relax_candidates(candidates, potential, seconds=relax_seconds, workers=workers, say=None if quiet else say, kept=kept)
         report = evaluate_csp.report_relaxed(known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas)
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
     report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -170,36 +171,30 @@ def _refine(
 
 
 def relax_candidates(
-    candidates: Sequence[Sequence[Structure | None]], potential: Potential, *, seconds: float = 120.0, say: Say | None = None,
+    candidates: Sequence[Sequence[Structure | None]], potential: Potential, *, seconds: float = 120.0, workers: int = 1, say: Say | None = None,
     kept: KeptCandidates | None = None,
 ) -> Relaxed:  # fmt: skip
     """Relax every candidate.
 
     Args:
         seconds: time limit of one relaxation; what is reached by then counts.
+        workers: processes, each with a potential of its own; with 1 all is done in this one.
         kept: gets every relaxed cell as soon as it is finished; those that it holds are not relaxed again.
     """
-    from crystal_core.errors import RelaxationFailed
-    from crystal_core.relax.relaxation import relax
+    from crystal_core.relax.many import relax_many
 
     began = told = time.monotonic()
-    cells: dict[tuple[int, int], RelaxedCell] = {}
-    for i, part in enumerate(candidates):
-        for k, structure in enumerate(part):
-            if structure is None:
-                continue
-            cell = kept.relaxed(i, k) if kept else None
-            if cell is None:
-                try:
-                    done = relax(structure, potential, seconds=seconds, keep_every=1000)
-                except RelaxationFailed:
-                    done = None
-                cell = _relaxed_cell(structure, done, potential)
-                cell = kept.keep_relaxed(i, k, cell) if kept else cell
-            cells[i, k] = cell
-        if say and time.monotonic() - told > SECONDS_BETWEEN_LINES:
-            told = time.monotonic()
-            say(f"{i + 1}/{len(candidates)} relaxed, {told - began:.0f} s")
+    given = {(i, k): structure for i, part in enumerate(candidates) for k, structure in enumerate(part) if structure is not None}
+    cells = {place: cell for place in given if kept and (cell := kept.relaxed(*place))}
+    places = [place for place in given if place not in cells]
+    with closing(relax_many([given[place] for place in places], potential, seconds=seconds, workers=workers)) as finished:
+        for number, done in finished:
+            place = places[number]
+            cell = _relaxed_cell(given[place], done, potential)
+            cells[place] = kept.keep_relaxed(*place, cell) if kept else cell
+            if say and time.monotonic() - told > SECONDS_BETWEEN_LINES:
+                told = time.monotonic()
+                say(f"{len(cells)}/{len(given)} relaxed, {told - began:.0f} s")
     found = list(cells.values())
     return Relaxed(
         candidates=[[cells[i, k].structure if (i, k) in cells else None for k in range(len(part))] for i, part in enumerate(candidates)],

@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
+    from crystal_core.relax.relaxation import Relaxation
 
 log = logging.getLogger(__name__)
 CHUNK = 64  # crystals sampled together: part of the protocol, because the noise of a batch is drawn at once
@@ -238,17 +240,17 @@ def relax_crystals(
     A crystal that cannot be relaxed, or holds an element without a reference energy, is not stable.
     """
     from crystal_core.reference.hull import measured_error
-    from crystal_core.relax.relaxation import Relaxation, relax
+    from crystal_core.relax.many import relax_many
 
     began = time.monotonic()
-    done: list[Relaxation | None] = []
-    for structure in structures:
-        try:
-            done.append(None if structure is None else relax(structure, potential, seconds=seconds, keep_every=10**6))
-        except RelaxationFailed:
-            done.append(None)
-        if on_progress:
-            on_progress("relaxing", len(done), len(structures))
+    places = [i for i, structure in enumerate(structures) if structure is not None]
+    done: list[Relaxation | None] = [None] * len(structures)
+    given = [structure for structure in structures if structure is not None]
+    with closing(relax_many(given, potential, seconds=seconds, workers=workers)) as finished:
+        for count, (number, relaxation) in enumerate(finished, start=1 + len(structures) - len(given)):
+            done[places[number]] = relaxation
+            if on_progress:
+                on_progress("relaxing", count, len(structures))
     energies = [None if r is None else _above_hull(r, potential) for r in done]
     relaxed = [None if r is None else r.structure for r in done]
     error = measured_error(potential.name)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from crystal_core.cli import build_app
 from crystal_core.cli import evaluate_csp as commands
 from crystal_core.errors import RelaxationFailed, RequestError
-from crystal_core.relax import relaxation
+from crystal_core.relax import many
 from crystal_core.workflows import evaluate_csp
 from crystal_core.workflows.kept_candidates import KeptCandidates, RelaxedCell
 
@@ -169,13 +169,13 @@ def test_an_interrupted_relaxing_goes_on_with_the_rest(evaluate, tmp_path, monke
             raise RelaxationFailed("Ca.")
         return SimpleNamespace(structure=structure, energy=-8.0, converged=True, n_steps=2)
 
-    monkeypatch.setattr(relaxation, "relax", relax)
+    monkeypatch.setattr(many, "relax", relax)
     options = ("--seed", 3, "--relax", "--out", tmp_path / "a", "--workers", 1)
     with monkeypatch.context() as patch:
-        interrupting(patch, relaxation, "relax", 2)
+        interrupting(patch, many, "relax", 2)
         assert evaluate(*options)[0] == 130
     assert len(list((tmp_path / "a" / "relaxed").iterdir())) == 2
-    calls = interrupting(monkeypatch, relaxation, "relax", 9)
+    calls = interrupting(monkeypatch, many, "relax", 9)
     code, result = evaluate(*options)
     assert code == 0 and len(calls) == 1
     relaxing = json.loads(result.stdout)["relaxation"]
