@@ -12,7 +12,7 @@ import typer
 
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, sentence_of
+from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say, sentence_of
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 
@@ -74,13 +74,15 @@ def predict_structure(
     make_output_folder(out, trajectory=trajectory)
     known = _read_reference(reference) if reference else None
     work = partial(submitted, "predict-structure") if queue else run
-    total: dict[str, Any] = {"results": [], "n_failed": 0, "settings": {}, "seconds": 0.0, "network_calls": 0}
+    total: dict[str, Any] = {"results": [], "n_failed": 0, "notes": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
     paths: list[dict[str, Any]] = []
 
     def merge(result: dict[str, Any] | None) -> None:
         if result and known is not None:
             compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
         _merge(total, result)
+        for note in result.get("notes", []) if result else []:
+            say(note)
 
     def finish() -> None:
         if len(formulas) > 1:
@@ -147,6 +149,7 @@ def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
         taken.add(record["id"])
     total["results"] += result["results"]
     total["n_failed"] += result["n_failed"]
+    total["notes"] += result.get("notes", [])
     total["settings"] = result["settings"]
     total["seconds"] = round(total["seconds"] + result["seconds"], 2)
     total["network_calls"] += result["network_calls"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest, Guide, KnownParts, RunUpdate, from_json, seed_or_drawn
-from crystal_core.workflows.sampling_run import PART_STEPS, path_for_player, provenance, sampled, sampler_used
+from crystal_core.workflows.sampling_run import BATCH, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.requests import CellSymmetry
 
-BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
 
 

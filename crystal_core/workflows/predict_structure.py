@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import CheckpointMissing, RequestError
@@ -14,7 +15,7 @@ from crystal_core.evaluation.csp import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.requests import MAX_ATOMS, GenerationRequest, Guide, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
-from crystal_core.workflows.sampling_run import PART_STEPS, path_for_player, provenance, sampled, sampler_used
+from crystal_core.workflows.sampling_run import BATCH, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from crystal_core.requests import Template
 
 MOST_RELAXED = 8  # different structures; large cells out of noise take a minute each, and seldom end among the first
+MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
@@ -64,10 +66,10 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     cells = _cells(asked, formula, default_z, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
     began = time.monotonic()
-    plan = _plan(asked, cells)
-    run_state = _Run(asked, model, len(plan), began, measured)
-    for part, (z, origin) in enumerate(plan):
-        yield from run_state.part(part, z, cells[z], origin)
+    parts = _plan(asked, cells, BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
+    run_state = _Run(asked, model, len(parts), began, measured, notes=_notes(asked, formula, cells, model))
+    for place, part in enumerate(parts):
+        yield from run_state.part(place, part, cells[part.z])
     if asked.wants_energies:
         yield from run_state.energies()
     yield RunUpdate(stage="done", step=run_state.total, n_steps=run_state.total, result=run_state.result())
@@ -121,13 +123,42 @@ def _check_elements(asked: StructurePredictionRequest, formula: Any, model: Gene
         )
 
 
-def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any]) -> list[tuple[int, str]]:
+def _notes(asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator) -> list[str]:
+    """What is to be said of the cells before anyone reads their structures."""
+    notes = []
+    if not asked.exact_cell and formula.counts != formula.unit:
+        notes.append(
+            f"{asked.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
+        )
+    most = getattr(model, "most_atoms", None)  # the prototypes have no limit
+    beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
+    if beyond:
+        notes.append(f"{asked.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess.")
+    return notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts origins and Zs, for the seed."""
+
+    place: int
+    z: int
+    origin: str
+    first: int
+    n: int
+
+
+def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int) -> list[_Part]:
     origins = {
         "noise": ["noise"], "prototype": ["prototype", "prototype refined"], "both": ["prototype", "noise", "prototype refined"],
     }[asked.start]  # fmt: skip
     if asked.model == "prototype":
         origins = ["prototype"]
-    return [(z, origin) for origin in origins for z in cells]
+    parts = []
+    for place, (origin, z) in enumerate(product(origins, cells)):
+        n = min(asked.n_samples, MOST_PROTOTYPES) if origin == "prototype" else asked.n_samples
+        parts += [_Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first)) for first in range(0, n, batch)]
+    return parts
 
 
 def _guide(measured: MeasuredPattern) -> Guide:
@@ -140,9 +171,10 @@ class _Run:
     """The state of one request: what is planned, what is finished."""
 
     def __init__(
-        self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float, measured: MeasuredPattern | None = None
-    ) -> None:
-        self.asked, self.model, self.n_parts, self.began, self.measured = asked, model, n_parts, began, measured
+        self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float, measured: MeasuredPattern | None = None,
+        *, notes: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.asked, self.model, self.began, self.measured, self.notes = asked, model, began, measured, list(notes)
         self.found: list[Candidate] = []
         self.starts: dict[int, CrystalBatch] = {}
         self.templates: dict[int, list[Template | None]] = {}
@@ -152,28 +184,30 @@ class _Run:
         self.potential_label = ""
         self.guide = None if measured is None or not asked.guide else _guide(measured)
 
-    def part(self, part: int, z: int, atoms: tuple[int, ...], origin: str) -> Iterator[RunUpdate]:
+    def part(self, place: int, part: _Part, atoms: tuple[int, ...]) -> Iterator[RunUpdate]:
         from crystal_core.crystal import CrystalBatch
         from crystal_core.structures import to_structures
 
+        z, origin, numbers = part.z, part.origin, range(part.first, part.first + part.n)
         generator = load_structure_generator("prototype", "cpu") if origin == "prototype" else self.model
-        n = min(self.asked.n_samples, 5) if origin == "prototype" else self.asked.n_samples
         start = None
+        atoms_of = (atoms,) * part.n
         if origin == "prototype refined":
             starts = self.starts.get(z)
             if starts is None:
                 return
-            start = CrystalBatch.concat([starts[i % len(starts)] for i in range(n)])
+            start = CrystalBatch.concat([starts[i % len(starts)] for i in numbers])
             atoms_of = tuple(tuple(c.atomic_numbers.tolist()) for c in start)
-        else:
-            atoms_of = (atoms,) * n
         request = GenerationRequest(
             compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
-            seed=(self.asked.seed or 0) + 1000 * part, frame_every=1, start=start, start_time=getattr(self.model, "start_time", None) if start is not None else None,
-            guide=self.guide,
+            seed=(self.asked.seed or 0) + 1000 * part.place + part.first, frame_every=1, start=start,
+            start_time=getattr(self.model, "start_time", None) if start is not None else None, guide=self.guide,
         )  # fmt: skip
-        stage = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
-        frame, paths = yield from sampled(generator, request, stage=stage, part=part, n_steps=self.total)
+        name = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
+        stage = name
+        if part.n < self.asked.n_samples and origin != "prototype":
+            stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.asked.n_samples}"
+        frame, paths = yield from sampled(generator, request, stage=stage, part=place, n_steps=self.total)
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(generator, "network_calls", 0)
@@ -187,10 +221,11 @@ class _Run:
             templates = list(frame.templates)
         else:
             known = self.templates.get(z) if origin == "prototype refined" else None
-            templates = [known[i % len(known)] if known else None for i in range(len(structures))]
-        self.found += [Candidate(z, origin, i, s, templates[i]) for i, s in enumerate(structures) if s is not None]
-        path = path_for_player(f"{stage}, sample 1", paths[0] if paths else [], keep=self.asked.keep_trajectory)
-        yield RunUpdate(stage=stage, step=PART_STEPS * (part + 1), n_steps=self.total, result=self.result(), trajectory=path)
+            templates = [known[i % len(known)] if known else None for i in numbers]
+        self.found += [Candidate(z, origin, i, s, template) for i, s, template in zip(numbers, structures, templates, strict=True) if s is not None]
+        keep = self.asked.keep_trajectory and part.first == 0
+        path = path_for_player(f"{name}, sample 1", paths[0] if paths else [], keep=keep)
+        yield RunUpdate(stage=stage, step=PART_STEPS * (place + 1), n_steps=self.total, result=self.result(), trajectory=path)
 
     def energies(self) -> Iterator[RunUpdate]:
         """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
@@ -247,6 +282,7 @@ class _Run:
         return {
             "results": [{"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()],
             "n_failed": self.failed,
+            "notes": self.notes,
             "settings": made_by["settings"],
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,

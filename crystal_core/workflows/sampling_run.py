@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest
 
+BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 

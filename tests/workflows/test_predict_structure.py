@@ -9,6 +9,7 @@ from crystal_core.records import crystals_of
 from crystal_core.registry.card import sha256_of
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
+from crystal_core.workflows import predict_structure
 from crystal_core.workflows.predict_structure import run
 
 pytestmark = pytest.mark.weights
@@ -50,6 +51,36 @@ def test_a_refined_prototype_names_the_one_it_started_from(candidates):
         return [r["provenance"]["prototype"]["prototype"] for r in sorted(candidates, key=lambda r: r["id"]) if r["origin"] == origin]
 
     assert sources("prototype") and sources("prototype refined") == sources("prototype")
+
+
+def asked(**options):
+    return StructurePredictionRequest(model="kldm-csp-perov5", sampler="em", steps=3, seed=3, start="noise", **options)
+
+
+def test_many_samples_are_finished_in_batches_and_the_first_are_those_of_a_smaller_run(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    monkeypatch.setitem(predict_structure.BATCH, "cpu", 2)
+    updates = list(run(asked(formula="SrTiO3", z=(1,), n_samples=5)))
+    finished = [len(crystals_of(update.result)) + update.result["n_failed"] for update in updates if update.result]
+    assert finished == [2, 4, 5, 5]  # a cancelled run keeps whole batches
+    stages = list(dict.fromkeys(update.stage for update in updates))
+    assert stages == [f"Z = 1, from noise, samples {part} of 5" for part in ("1 to 2", "3 to 4", "5 to 5")] + ["done"]
+    steps = [update.step for update in updates]
+    assert steps == sorted(steps) and steps[-1] == updates[-1].n_steps
+    *_, few = run(asked(formula="SrTiO3", z=(1,), n_samples=2))
+    cells = {record["id"]: record["lattice"] for record in crystals_of(updates[-1].result)}
+    assert all(record["lattice"] == cells[record["id"]] for record in crystals_of(few.result)) and len(cells) + updates[-1].result["n_failed"] == 5
+
+
+def test_multiples_of_a_formula_and_cells_beyond_the_training_are_told():
+    *_, last = run(asked(formula="Sr2Ti2O6", z=(1,), n_samples=1))
+    (note,) = last.result["notes"]
+    assert "Sr2Ti2O6 is a multiple of SrTiO3" in note
+    options = {"model": "kldm-csp-mp", "sampler": "em", "steps": 1, "seed": 0, "start": "noise", "n_samples": 1}
+    *_, last = run(StructurePredictionRequest(formula="TiO2", z=(8,), **options))
+    assert last.result["notes"] == ["kldm-csp-mp was trained on cells of up to 20 atoms; cells of 24 atoms are a guess."]
+    *_, last = run(StructurePredictionRequest(formula="TiO2", z=(1,), **options))
+    assert last.result["notes"] == []
 
 
 def test_an_element_the_model_lacks_is_said_before_any_part_of_the_run():
