@@ -10,6 +10,7 @@ import streamlit as st
 from crystal_core.figures.training import sampler_figure, training_figure
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards, training_log
+from pages._ui.card_tables import part_rows, refine_rows, sampling_notes
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 
@@ -41,16 +42,43 @@ def show_card(card: ModelCard) -> None:
         rows = [metric_row(name, value) for name, value in card.metrics.items() if isinstance(value, Mapping) and "value" in value]
         if rows:
             st.dataframe(rows, hide_index=True, width="stretch")
+        show_parts(card)
         log, table = training_log(card), card.sampling.get("table")
         if table:
             with st.expander("Match rate against network calls"):
                 st.plotly_chart(sampler_figure(table), width="stretch", key=f"samplers-{card.name}")
-                st.caption(plain(f"{table['protocol']}. {table['command']}"))
+                show_origin(table)
+        refined = card.sampling.get("refine_table")
+        if refined:
+            with st.expander("Refining the nearest prototype"):
+                st.dataframe(refine_rows(refined), hide_index=True, width="stretch")
+                show_origin(refined)
+        notes = sampling_notes(card.sampling)
+        if notes:
+            with st.expander("How its sampler was chosen"):
+                for note in notes:
+                    st.caption(plain(note))
         if log:
             with st.expander("Validation while training"):
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
         with st.expander("Training and hashes"):
             st.json({"trained_on": card.trained_on, "source": card.source, "training": dict(card.training), "files": dict(card.files)})
+
+
+def show_parts(card: ModelCard) -> None:
+    """Under the measured numbers, what they are made of: a small table for each that tells it."""
+    for name, metric in card.metrics.items():
+        rows = part_rows(metric) if isinstance(metric, Mapping) and "value" in metric else []
+        if rows:
+            st.caption(plain(sentence(f"{name.replace('_', ' ')}, in parts")))
+            st.dataframe(rows, hide_index=True, width="stretch", key=f"parts-{card.name}-{name}")
+
+
+def show_origin(table: Mapping[str, Any]) -> None:
+    """How the numbers of a table came about, and what to know of them."""
+    st.caption(plain(f"{table['protocol']}. {table['command']}"))
+    if table.get("note"):
+        st.caption(plain(table["note"]))
 
 
 def variants_of(card: ModelCard, cards: Sequence[ModelCard]) -> list[ModelCard]:

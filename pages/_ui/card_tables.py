@@ -1,0 +1,63 @@
+"""Numbers of a model card as rows of small tables, two to five short columns, so that a phone shows them whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_SIZES = re.compile(r"atoms_(\d+)_to_(\d+)")
+_SHARES = {
+    "unique_loose": "different, by the loose tolerances",
+    "novel_loose": "new, by the loose tolerances",
+}
+_NUMBERS = {
+    "wdist_density": ("distance of the densities", " g/cm³"),
+    "wdist_n_elements": ("distance of the numbers of elements", ""),
+    "rmsd_relaxed": ("moved by relaxing", " Å"),
+}
+
+
+def percent(share: float, ci95: Any = None) -> str:
+    """A share in words, with its interval where there is one.
+
+    >>> percent(0.299, [0.2714, 0.3281])
+    '29.9 % (27.1 – 32.8 %)'
+    """
+    return f"{100 * share:.1f} %" + (f" ({100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %)" if ci95 else "")
+
+
+def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What stands on the card beside one measured number: by cell size, formulas seen and unseen, the second filter, distances.
+
+    A single size class says what the number itself says, and is left out.
+    """
+    found = [(size, value) for key, value in metric.items() if (size := _SIZES.fullmatch(key))]
+    sizes = sorted((int(size[1]), int(size[2]), value) for size, value in found)
+    rows = [(f"cells of {low} to {high} atoms", percent(value)) for low, high, value in sizes] if len(sizes) > 1 else []
+    for key, words in (("seen", "formulas of the training"), ("unseen", "formulas it has not seen")):
+        if f"{key}_formulas" in metric:
+            n = metric.get(f"{key}_formulas_n")
+            rows.append((words, percent(metric[f"{key}_formulas"]) + (f" of {n}" if n else "")))
+    if "second_filter_match_rate" in metric:
+        rows.append(("by the second filter", percent(metric["second_filter_match_rate"], metric.get("second_filter_ci95"))))
+    rows += [(words, percent(metric[key])) for key, words in _SHARES.items() if key in metric]
+    rows += [(words, f"{metric[key]:.3f}{unit}") for key, (words, unit) in _NUMBERS.items() if key in metric]
+    return [{"part": part, "value": value} for part, value in rows]
+
+
+def refine_rows(table: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Match rates of prototypes refined from several times, the prototypes as they are first."""
+    columns = (table["sampler"], table["start_time"], table["network_calls"], table["match_rate"], table["rmse"])
+    rows = list(zip(*columns, strict=True))
+    if "without_refinement_match_rate" in table:
+        rows.insert(0, ("as placed", "–", 0, table["without_refinement_match_rate"], table.get("without_refinement_rmse")))
+    return [
+        {"sampler": sampler, "t": str(start), "calls": str(calls), "match": percent(rate), "RMSE": f"{rmse:.3f}" if rmse else "–"}
+        for sampler, start, calls, rate, rmse in rows
+    ]
+
+
+def sampling_notes(sampling: Mapping[str, Any]) -> list[str]:
+    """The sentences on a card about how its sampler was chosen."""
+    return [value for key, value in sampling.items() if key.endswith("_note") and isinstance(value, str)]

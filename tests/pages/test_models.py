@@ -1,0 +1,67 @@
+"""The cards' own numbers reach the page: the parts of a match rate, the refinement, and the notes."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.registry.store import find_card, list_cards
+from pages._ui.card_tables import part_rows, percent, refine_rows, sampling_notes
+
+ROOT = Path(__file__).parents[2]
+METRIC = {
+    "value": 0.322, "atoms_11_to_20": 0.0522, "atoms_1_to_5": 0.6748, "atoms_6_to_10": 0.3293, "seen_formulas": 0.2527, "unseen_formulas": 0.348,
+    "seen_formulas_n": 273, "unseen_formulas_n": 727, "second_filter_match_rate": 0.299, "second_filter_ci95": [0.2714, 0.3281],
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+
+
+def test_the_parts_of_a_match_rate_stand_in_order_with_their_counts():
+    assert [(row["part"], row["value"]) for row in part_rows(METRIC)] == [
+        ("cells of 1 to 5 atoms", "67.5 %"), ("cells of 6 to 10 atoms", "32.9 %"), ("cells of 11 to 20 atoms", "5.2 %"),
+        ("formulas of the training", "25.3 % of 273"), ("formulas it has not seen", "34.8 % of 727"),
+        ("by the second filter", "29.9 % (27.1 – 32.8 %)"),
+    ]  # fmt: skip
+
+
+def test_a_number_without_parts_has_no_table_and_one_size_class_is_none():
+    assert part_rows({"value": 0.5, "ci95": [0.4, 0.6], "n": 100}) == []
+    assert part_rows({"value": 0.5, "atoms_1_to_5": 0.5}) == []
+    assert part_rows({"value": 0.7, "wdist_density": 1.0115, "novel_loose": 0.97}) == [
+        {"part": "new, by the loose tolerances", "value": "97.0 %"}, {"part": "distance of the densities", "value": "1.012 g/cm³"},
+    ]  # fmt: skip
+
+
+def test_prototypes_as_placed_stand_before_the_refined_ones():
+    table = {
+        "sampler": ["ode", "pc"], "start_time": [0.01, 0.1], "network_calls": [20, 20], "match_rate": [0.7367, 0.6567], "rmse": [0.0364, ""],
+        "without_refinement_match_rate": 0.74, "without_refinement_rmse": 0.0371,
+    }  # fmt: skip
+    rows = refine_rows(table)
+    assert [tuple(row.values()) for row in rows] == [
+        ("as placed", "–", "0", "74.0 %", "0.037"), ("ode", "0.01", "20", "73.7 %", "0.036"), ("pc", "0.1", "20", "65.7 %", "–"),
+    ]  # fmt: skip
+
+
+def test_every_card_can_be_shown():
+    for card in list_cards():
+        assert all(len(row) == 2 for metric in card.metrics.values() for row in part_rows(metric))
+        assert all(isinstance(note, str) for note in sampling_notes(card.sampling))
+
+
+def test_the_page_tells_what_the_cards_tell():
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
+    assert not at.exception and not at.error
+    shown = {str(cell) for table in at.dataframe for cell in table.value.to_numpy().ravel()}
+    captions = " ".join(caption.value.replace("\\", "") for caption in at.caption)
+    card = find_card("kldm-csp-mp")
+    metric = card.metrics["match_rate_test"]
+    assert percent(metric["atoms_11_to_20"]) in shown and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in shown
+    assert percent(metric["second_filter_match_rate"], metric["second_filter_ci95"]) in shown
+    assert {"as placed", percent(max(card.sampling["refine_table"]["match_rate"]))} <= shown
+    for text in (card.sampling["table"]["note"], card.sampling["refine_table"]["note"], card.sampling["tau_note"]):
+        assert text in captions
