@@ -1,0 +1,17 @@
+"""The configurations for a GPU draw and measure rows as those for a CPU have learnt to."""
+
+import pytest
+
+from crystal_core.training.__main__ import CONFIGS
+from crystal_core.training.kldm import read_config
+
+
+@pytest.mark.parametrize("name", ["kldm-csp-mp", "kldm-dng-mp"])
+def test_a_gpu_configuration_draws_rows_as_its_cpu_one_does(name):
+    gpu, cpu = (read_config(CONFIGS / f"{file}.toml") for file in (name, f"{name}-cpu"))
+    for field in ("name", "task", "max_e_above_hull_ev", "favoured_e_above_hull_ev", "favour", "process"):
+        assert getattr(gpu, field) == getattr(cpu, field), field
+    assert 0 < gpu.size_power <= cpu.size_power
+    assert gpu.match_rows >= cpu.match_rows and gpu.match_every_epochs == cpu.match_every_epochs
+    assert gpu.fit.decay_fraction == cpu.fit.decay_fraction and gpu.fit.clip_norm == cpu.fit.clip_norm
+    assert gpu.network.hidden_dim > cpu.network.hidden_dim and gpu.fit.batch_size > cpu.fit.batch_size
