@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -12,15 +13,18 @@ from crystal_core.jobs.queue import Job
 from crystal_core.records import cell_json, structure_from_record
 from crystal_core.scene import build_scene, frame_scene
 from crystal_core.uploads import compared
-from pages._ui.detail import show_structure
+from pages._ui.badges import show_verdict
+from pages._ui.cell_views import CellView, known_views, show_views
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
 from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text, group_text
+from pages._ui.verdicts import newness, was_trained_on
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 FIRST_CARDS = 8
+FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
 
 
@@ -58,17 +62,14 @@ def show_results(job: Job, reference: Any = None) -> None:
         )
     record = _choose(job, members, shown)
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
+    show_verdict(replace(newness(record), tone="open"))  # to find the known crystal again is no fault here
     if template := record["provenance"].get("prototype"):
         near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
         st.caption(plain(f"Arrangement of {template['formula']} ({template['label']}; {near}), from the {template['table']}."))
     if "reference" in record:
         st.info(_reference_words(record["reference"]))
     show_energies(record)
-    shown_cell = record
-    if record.get("original") and st.toggle("Show the cell as sampled, before relaxing", key=f"original-{record['id']}"):
-        shown_cell = record["original"]
-    name = f"candidate-{record['id']}-{'sampled' if shown_cell is not record else 'final'}"
-    show_structure(structure_from_record(shown_cell), key=name, provenance=record["provenance"], origin=ORIGINS[record["origin"]])
+    show_views(_views(record), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
         st.dataframe([_row(place, r) for place, r in enumerate(candidates, start=1)], hide_index=True, width="stretch")
     paths = {t["label"]: t["frames"] for t in job.trajectories}
@@ -77,6 +78,17 @@ def show_results(job: Job, reference: Any = None) -> None:
             label = st.selectbox("Path", list(paths), key="path")
             frames = [frame_scene(frame) for frame in paths[label]]
             crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
+
+
+def _views(record: dict[str, Any]) -> dict[str, CellView]:
+    """The candidate as it is, as it was sampled, and beside the nearest known crystal."""
+    shown = CellView(structure=structure_from_record(record), provenance=record["provenance"], origin=ORIGINS[record["origin"]])
+    views = {FOUND: shown}
+    if record.get("original"):
+        sampled = structure_from_record(record["original"])
+        both = replace(shown, pale=sampled, what="Solid: relaxed. Pale, with the dashed cell: as sampled.")
+        views = {RELAXED: shown, BOTH: both, SAMPLED: replace(shown, structure=sampled)}
+    return views | known_views(record, shown)
 
 
 def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dict[str, Any]:
@@ -142,6 +154,8 @@ def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
     energies = best.get("energies")
     known = bool(energies) and energies["e_above_hull_ev"] is not None
     middle = f"hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if known else f"{best['density']:.2f} g/cm³"
+    novelty = best.get("novelty")
+    mark += f" · {'known' if novelty['known'] else 'new'}" if novelty else ""
     likeness = best.get("pattern", {}).get("similarity")
     middle += f" · pattern {likeness:.2f}" if likeness is not None else ""
     return {
@@ -168,6 +182,9 @@ def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
         "consensus (cluster size)": record.get("n_alike", record["score"]["value"]), "density (g/cm³)": round(record["density"], 2),
         "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
     }  # fmt: skip
+    if novelty := record.get("novelty"):
+        known = "yes, seen in training" if was_trained_on(record) else "yes"
+        row |= {"known": known if novelty["known"] else "no", "nearest": novelty["nearest_id"]}
     if "reference" in record:
         row["matches reference"] = {True: "yes", False: "no", None: "not compared"}[record["reference"]["matches"]]
     return row

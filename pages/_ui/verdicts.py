@@ -34,7 +34,29 @@ def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdi
         record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it was relaxed.
         twins: numbers of the other crystals of its run that are the same structure.
     """
-    return [_sound(record), _charge(record), _distances(record), _distinct(twins), _new(record), stability(record)]
+    return [_sound(record), _charge(record), _distances(record), _distinct(twins), newness(record), stability(record)]
+
+
+def newness(record: Mapping[str, Any]) -> Verdict:
+    """Whether it is a known crystal, which one is nearest, and whether the model was trained on that; open where nobody compared it."""
+    novelty = record.get("novelty")
+    if not novelty:
+        return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
+    nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
+    if not novelty["known"]:
+        told = f"the nearest is {nearest}" if nearest else "nothing of a comparable composition is known"
+        tone: Tone = "good" if is_valid(record) else "open"  # nothing is easier than a new crystal that is none
+        return Verdict(tone=tone, word="new", reason=f"It matches no crystal of the reference set ({among}); {told}.")
+    rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
+    trained = " It was among the training crystals of this model or of the one it began from." if was_trained_on(record) else ""
+    return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
+
+
+def was_trained_on(record: Mapping[str, Any]) -> bool:
+    """Whether the known crystal that it is was seen in training by the model that made it, or by the one that model began from."""
+    novelty = record.get("novelty") or {}
+    model = str(record.get("provenance", {}).get("model", ""))
+    return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
 
 
 def stability(record: Mapping[str, Any]) -> Verdict:
@@ -88,25 +110,6 @@ def _distinct(twins: Sequence[int]) -> Verdict:
     return Verdict(
         tone="open", word=f"made {len(twins) + 1} times", reason=f"The same structure as crystal{'s' if len(twins) > 1 else ''} {names} of this run."
     )
-
-
-def _new(record: Mapping[str, Any]) -> Verdict:
-    novelty = record.get("novelty")
-    if not novelty:
-        return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
-    nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
-    if not novelty["known"]:
-        told = f"the nearest is {nearest}" if nearest else "nothing of a comparable composition is known"
-        tone: Tone = "good" if is_valid(record) else "open"  # nothing is easier than a new crystal that is none
-        return Verdict(tone=tone, word="new", reason=f"It matches no crystal of the reference set ({among}); {told}.")
-    rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
-    model = str(record.get("provenance", {}).get("model", ""))
-    trained = (
-        " It was among the training crystals of this model or of the one it began from."
-        if model.startswith(tuple(novelty.get("training_of") or ()))
-        else ""
-    )
-    return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
 
 
 def _nearest_words(novelty: Mapping[str, Any]) -> str:

@@ -217,8 +217,8 @@ def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
     assert not at.exception
     assert any(r"Ranked by energy \(CHGNet" in caption.value for caption in at.caption)
     assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {metric.label for metric in at.metric}
-    (original,) = [toggle for toggle in at.toggle if toggle.key.startswith("original-")]
-    original.set_value(True).run()
+    (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
+    ways.set_value("As sampled").run()
     assert not at.exception
     table = at.dataframe[-1].value
     assert "above hull (eV/atom, ML estimate)" in table.columns and table["energy (eV/atom)"].is_monotonic_increasing

@@ -1,0 +1,88 @@
+"""The Predict structure page: what it says of candidates, what a form may be asked, and what a link carries into it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.demos import find_demo
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.records import crystals_of, structure_from_record
+from crystal_core.reference import known_cells
+from crystal_core.requests import StructurePredictionRequest, to_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
+    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # AppTest takes every run for a server's first, and a rerun forgets the click
+    monkeypatch.setattr(known_cells, "known_cell", lambda _: None)  # as where no table is at hand
+
+
+def page(**query):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.switch_page("pages/predict_structure.py").run()
+
+
+def words(elements):
+    return " ".join(element.value.replace("\\", "") for element in elements)
+
+
+def finished_run(demo="zinc-sulphide", change=lambda _: None, **asked):
+    """A run of this machine with the result of a recorded one; ``change`` gets each candidate."""
+    queue = JobQueue()
+    request = to_json(StructurePredictionRequest(**{"formula": find_demo(demo).request["formula"]} | asked))
+    job = queue.submit("predict-structure", request)
+    result = json.loads(json.dumps(find_demo(demo).result))
+    for record in crystals_of(result):
+        change(record)
+    queue.update(job, state="done", result=result)
+    return job
+
+
+def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypatch):
+    cards = []
+    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    at = page(job=finished_run())
+    told = words(at.markdown)
+    assert "· known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
+    marks = {card["caption"].rsplit(" · ", 1)[1] for card in cards}
+    assert marks == {"known", "new"}
+    table = at.dataframe[-1].value
+    assert set(table["known"]) == {"yes", "yes, seen in training", "no"} and "mp-10695" in set(table["nearest"])
+    # a prototype is a known arrangement that no model was trained to make
+    assert not any("training" in word for word in table["known"][table["origin"] == "known prototype, not generated"])
+
+
+def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch):
+    cards = []
+    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    at = page(job=finished_run(change=lambda record: record.pop("novelty")))
+    assert "not compared" in words(at.markdown) and not at.exception
+    assert "known" not in at.dataframe[-1].value.columns
+    assert not any(card["caption"].endswith(("known", "new")) for card in cards)
+
+
+def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_alone_beside_another(monkeypatch):
+    first = next(record for record in crystals_of(find_demo("zinc-sulphide").result) if record["id"] == "ZnS-z1-prototype-1")
+    cell = structure_from_record(first)
+    monkeypatch.setattr(known_cells, "known_cell", lambda _: cell.copy().apply_strain(0.02))
+    at = page(job=finished_run(change=lambda record: record["novelty"].update(nearest_id="mp-same")))
+    (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
+    assert ways.options == ["Relaxed", "Relaxed over sampled", "As sampled", "Over the known crystal"]
+    ways.set_value("Over the known crystal").run()
+    assert "Pale, with the dashed cell: the known one." in words(at.caption) and not at.exception and not at.error
+    other = cell.copy().apply_strain([0.0, 0.0, 0.6])
+    monkeypatch.setattr(known_cells, "known_cell", lambda _: other)
+    at = page(job=finished_run(change=lambda record: record["novelty"].update(nearest_id="mp-other")))
+    (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
+    assert ways.options[-1] == "Nearest known crystal"
+    ways.set_value("Nearest known crystal").run()
+    assert "Origin: known crystal mp-other" in words(at.caption) and not at.exception
