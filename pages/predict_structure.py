@@ -19,7 +19,7 @@ from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
-from crystal_core.uploads import clean_name, parse_uploads
+from crystal_core.uploads import clean_name
 from crystal_core.workflows.predict_structure import MOST_RELAXED, has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
@@ -38,8 +38,8 @@ PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
 
 
-def ask() -> tuple[list[StructurePredictionRequest], Any]:
-    """The form: the requests when the button was pressed and every field is right, and the reference structure if one is given."""
+def ask() -> list[StructurePredictionRequest]:
+    """The form: the requests when the button was pressed and every field is right."""
     cards = [card for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
     models = [card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))]  # the most general first
     starts = list(STARTS) if has_prototypes() else ["noise"]
@@ -55,9 +55,9 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
         formulas = [parse_formula(text) for text in texts]
     except CrystalCoreError as error:
         st.error(plain(error))
-        return [], None
+        return []
     if not formulas:
-        return [], None
+        return []
     formula = formulas[0]
     usual = [z for z in default_z(formula) if z <= 8]
     if not several:
@@ -65,7 +65,7 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
         _domain(formula)
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
-        return [], None
+        return []
     with st.form("predict"):
         model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
         units = [] if several else st.pills(
@@ -88,7 +88,6 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
                 "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
             )  # fmt: skip
             wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength")
-            upload = st.file_uploader("Known structure to compare with (optional)", key="reference", disabled=several)
         pressed = st.form_submit_button("Predict structure", type="primary", width="stretch")
     try:
         measured = _pattern(scan, wavelength)
@@ -99,13 +98,13 @@ def ask() -> tuple[list[StructurePredictionRequest], Any]:
         )  # fmt: skip
     except CrystalCoreError as error:
         st.error(plain(error))
-        return [], None
+        return []
     requests = [replace(request, formula=text) for text in texts]
     known = JobQueue().list_jobs(limit=40)
     seconds = [estimate_seconds(to_json(one), known) for one in requests]
     whole = sum(s for s in seconds if s) if all(seconds) else None
     st.caption(f"About {whole:.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
-    return (requests if pressed else []), (None if several else _reference(upload))
+    return requests if pressed else []
 
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
@@ -146,18 +145,6 @@ def _pattern(upload: Any, wavelength: str) -> dict[str, Any] | None:
     return read_pattern(upload.getvalue().decode("utf-8", errors="replace"), clean_name(upload.name), wavelength).to_json()
 
 
-def _reference(upload: Any) -> Any:
-    """The known structure of the form, or None; what is wrong with it, or was left out of it, is said."""
-    if upload is None:
-        return None
-    (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
-    if first.structure is None:
-        st.error(plain(first.error or "The reference holds no structure."))
-    if first.limitation:
-        st.warning(plain(first.limitation))
-    return first.structure
-
-
 def draw_snapshot(snapshot: dict[str, Any]) -> None:
     """The cell as it stands now."""
     crystal_viewer(frame_scene(snapshot), key="live", height=380, live=True)
@@ -192,7 +179,7 @@ def main() -> None:
     st.title("Predict structure")
     left, right = st.columns([1, 2], gap="large")
     with left:
-        requests, reference = ask()
+        requests = ask()
     if requests:
         submit(requests)
     with right:
@@ -211,7 +198,7 @@ def main() -> None:
             show_note(find_demo(job_id.removeprefix(DEMO)), "Predict structure")
         job = job_panel(job_id, draw_snapshot) or job
         if job.result:
-            show_results(job, reference)
+            show_results(job)
 
 
 with guard():

@@ -3,50 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from crystal_core.jobs.queue import Job
-from crystal_core.records import cell_json, structure_from_record
+from crystal_core.records import structure_from_record
 from crystal_core.scene import build_scene, frame_scene
-from crystal_core.uploads import compared
 from pages._ui.badges import show_verdict
-from pages._ui.cell_views import CellView, known_views, show_views
+from pages._ui.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
+from pages._ui.reference import ask_reference, reference_words, with_reference
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
 from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.verdicts import newness, was_trained_on
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 FIRST_CARDS = 8
 FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
+OVER_REFERENCE = "Over the reference"
 SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
 
 
-def show_results(job: Job, reference: Any = None) -> None:
-    """Everything a finished (or partly finished) run found.
-
-    Args:
-        reference: a known structure to compare every candidate with, or None.
-    """
+def show_results(job: Job) -> None:
+    """Everything a finished (or partly finished) run found."""
     candidates = candidates_of(job)
     if not candidates:
         st.warning("No candidate could be decoded. Try more samples or more steps.")
         return
-    if reference is not None:
-        known = json.dumps(cell_json(reference))
-        candidates = [record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)} for record in candidates]
     result = job.result or {}
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
     name = f"{job.request['formula']}.zip"
     right.download_button("Download all", lambda: zip_of(job), name, "application/zip", key="all", width="stretch", help="CIF, extxyz, JSON, paths")
     st.caption(plain(ranking_words(candidates)))
+    reference = ask_reference(job.request["formula"])
+    if reference is not None:
+        candidates = with_reference(candidates, reference)
     clusters: dict[int, list[dict[str, Any]]] = {}
     for record in candidates:
         clusters.setdefault(record["group"], []).append(record)
@@ -67,9 +66,9 @@ def show_results(job: Job, reference: Any = None) -> None:
         near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
         st.caption(plain(f"Arrangement of {template['formula']} ({template['label']}; {near}), from the {template['table']}."))
     if "reference" in record:
-        st.info(_reference_words(record["reference"]))
+        st.info(plain(reference_words(record["reference"])))
     show_energies(record)
-    show_views(_views(record), key=record["id"])
+    show_views(_views(record, reference), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
         st.dataframe([_row(place, r) for place, r in enumerate(candidates, start=1)], hide_index=True, width="stretch")
     paths = {t["label"]: t["frames"] for t in job.trajectories}
@@ -80,14 +79,17 @@ def show_results(job: Job, reference: Any = None) -> None:
             crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
 
 
-def _views(record: dict[str, Any]) -> dict[str, CellView]:
-    """The candidate as it is, as it was sampled, and beside the nearest known crystal."""
+def _views(record: dict[str, Any], reference: Structure | None) -> dict[str, CellView]:
+    """The candidate as it is, as it was sampled, and beside the reader's reference and the nearest known crystal."""
     shown = CellView(structure=structure_from_record(record), provenance=record["provenance"], origin=ORIGINS[record["origin"]])
     views = {FOUND: shown}
     if record.get("original"):
         sampled = structure_from_record(record["original"])
         both = replace(shown, pale=sampled, what="Solid: relaxed. Pale, with the dashed cell: as sampled.")
         views = {RELAXED: shown, BOTH: both, SAMPLED: replace(shown, structure=sampled)}
+    if reference is not None and record["reference"]["matches"]:
+        view = laid_over(shown, reference, "Solid: this candidate. Pale, with the dashed cell: the reference.")
+        views |= {OVER_REFERENCE: view} if view else {}
     return views | known_views(record, shown)
 
 
@@ -127,18 +129,6 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
         "those without an energy come last."
     )
     return f"{words} {error_words()}".strip()
-
-
-@st.cache_data(max_entries=512, show_spinner="Comparing with the known structure …")
-def _compared(cell: str, reference: str) -> dict[str, Any]:
-    """Two cells as JSON, matched in the child: a page thread knows no time limit."""
-    return compared(json.loads(cell), json.loads(reference))
-
-
-def _reference_words(match: dict[str, Any]) -> str:
-    if match["matches"] is None:
-        return "Was not compared with the reference: it took too long."
-    return f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
 
 
 def _member(place: int, record: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -36,17 +36,20 @@ class CellView:
 
 def known_views(record: Mapping[str, Any], shown: CellView) -> dict[str, CellView]:
     """The nearest known crystal: pale over the one shown where both match, else by itself; nothing where its cell is not at hand."""
+    from crystal_core.reference.known_cells import known_cell
+
     nearest = (record.get("novelty") or {}).get("nearest_id")
-    if not nearest:
+    known = known_cell(nearest) if nearest else None
+    if known is None:
         return {}
-    known, over = _known(structure_to_text(shown.structure, "json"), nearest)
-    if over is not None:
-        return {OVER: _over(shown, over, "Solid: this crystal. Pale, with the dashed cell: the known one.")}
-    return {} if known is None else {NEAREST: CellView(structure=known, origin=f"known crystal {nearest}")}
+    view = laid_over(shown, known, "Solid: this crystal. Pale, with the dashed cell: the known one.")
+    return {OVER: view} if view else {NEAREST: CellView(structure=known, origin=f"known crystal {nearest}")}
 
 
-def _over(shown: CellView, pale: Structure, what: str) -> CellView:
-    return CellView(structure=shown.structure, origin=shown.origin, provenance=shown.provenance, pale=pale, what=what)
+def laid_over(shown: CellView, other: Structure, what: str) -> CellView | None:
+    """``other`` turned and repeated so that it lies pale over the crystal shown; None where the two do not match."""
+    pale = _superposed(structure_to_text(shown.structure, "json"), structure_to_text(other, "json"))
+    return None if pale is None else replace(shown, pale=pale, what=what)
 
 
 def show_views(views: Mapping[str, CellView], *, key: str) -> None:
@@ -63,10 +66,6 @@ def show_views(views: Mapping[str, CellView], *, key: str) -> None:
     show_structure(view.structure, key=name, provenance=view.provenance, origin=view.origin, pale=view.pale)
 
 
-@st.cache_data(max_entries=64, show_spinner="Looking up the known crystal …")
-def _known(text: str, nearest: str) -> tuple[Structure | None, Structure | None]:
-    """The known crystal of an id, where its cell is at hand; and laid over the one in ``text``, where both match."""
-    from crystal_core.reference.known_cells import known_cell
-
-    known = known_cell(nearest)
-    return known, None if known is None else superposed(parse_text(text, purpose="view"), known)
+@st.cache_data(max_entries=64, show_spinner="Laying one crystal over the other …")
+def _superposed(text: str, other: str) -> Structure | None:
+    return superposed(parse_text(text, purpose="view"), parse_text(other, purpose="view"))

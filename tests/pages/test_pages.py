@@ -290,7 +290,7 @@ def test_a_comparison_that_takes_too_long_is_no_difference(monkeypatch):
         name="known.cif", getvalue=lambda: str(CifWriter(Structure(Lattice.cubic(4.1), ["Zn", "S"], [[0] * 3, [0.5] * 3]))).encode()
     )
     monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
-    monkeypatch.setattr("pages._ui.candidates.compared", lambda *_: {"matches": None, "rmsd": None})
+    monkeypatch.setattr("pages._ui.reference.compared", lambda *_: {"matches": None, "rmsd": None})
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["job"] = "demo-zinc-sulphide"
     at.switch_page("pages/predict_structure.py").run()
@@ -302,6 +302,8 @@ def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):
     half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
     upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
     monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
-    at = page("predict_structure")
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["job"] = "demo-strontium-titanate"
+    at.switch_page("pages/predict_structure.py").run()
     said = " ".join(box.value for box in at.warning)
     assert "partly occupied" in said and "main element" in said and not at.error and not at.exception

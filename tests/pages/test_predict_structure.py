@@ -2,8 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
@@ -86,3 +89,23 @@ def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_al
     assert ways.options[-1] == "Nearest known crystal"
     ways.set_value("Nearest known crystal").run()
     assert "Origin: known crystal mp-other" in words(at.caption) and not at.exception
+
+
+def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch):
+    best = next(record for record in crystals_of(find_demo("zinc-sulphide").result) if record["id"] == "ZnS-z1-prototype-1")
+    given = [structure_from_record(best).apply_strain(0.02)]
+    upload = SimpleNamespace(name="known.cif", getvalue=lambda: str(CifWriter(given[0])).encode())
+    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
+    at = page()
+    assert not [box for box in at.expander if "Compare" in box.label]  # nothing to compare before there is a run
+    at = page(job=finished_run())
+    assert [box.label for box in at.expander if "Compare" in box.label] == ["Compare with a known structure"]
+    assert "Matches the reference (RMSD" in words(at.info) and not at.exception and not at.error
+    assert {"yes", "no"} == set(at.dataframe[-1].value["matches reference"])
+    (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
+    ways.set_value("Over the reference").run()
+    assert "Pale, with the dashed cell: the reference." in words(at.caption) and not at.exception
+    given[0] = Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+    at.run()
+    assert "The reference is MgO, the run is of ZnS: no candidate can match it." in words(at.warning)
+    assert "Does not match the reference." in words(at.info) and not at.exception
