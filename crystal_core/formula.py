@@ -158,6 +158,8 @@ def parse_elements(text: str) -> tuple[str, ...]:
 
 def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3) -> tuple[int, ...]:
     """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms."""
+    if len(formula.unit) == 1:
+        return (1, 2, 4)[:at_most]  # the many known forms of a few elements would hide bcc, hcp and fcc
     key = "-".join(map(str, sorted(n for _, n in formula.unit)))
     seen = {int(z): n for z, n in _z_counts().get(key, {}).items()}
     fitting = [z for z in seen if z * formula.n_atoms <= max_atoms]

@@ -94,6 +94,10 @@ def test_default_z_comes_from_training_and_fits_the_model():
         assert all(z * formula.n_atoms <= 20 for z in units) or units == (1,)
 
 
+def test_elements_are_sought_in_the_small_cells_of_metals():
+    assert default_z(parse_formula("Fe")) == default_z(parse_formula("Mg2")) == (1, 2, 4)
+
+
 def test_leading_zeros_are_no_zero():
     assert parse_formula("C0000001O00000002").reduced_formula == "CO2"
 
