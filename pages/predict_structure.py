@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -29,7 +28,7 @@ from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, find_job
 from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.session import adopt
+from pages._ui.session import adopt, recall, remember
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -38,73 +37,86 @@ PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
 
 
-def ask() -> list[StructurePredictionRequest]:
-    """The form: the requests when the button was pressed and every field is right."""
+@st.fragment
+def ask() -> None:
+    """The form; what is typed reruns only this part, and the button puts the requests into the queue."""
     cards = [card for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
     models = [card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))]  # the most general first
+    if not models:
+        st.error("No structure-prediction model is installed; see the README on checkpoints.")
+        return
     starts = list(STARTS) if has_prototypes() else ["noise"]
     _adopt_link(models, starts)
     several = st.toggle("Several formulas", key="several", help="A list: each formula becomes a run of its own.")
-    try:
-        if several:
-            texts = [line.text for line in ask_formulas()]
-        else:
-            texts = [st.text_input(
-                "Formula", key="formula", help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below.",
-            )]  # fmt: skip
-        formulas = [parse_formula(text) for text in texts]
-    except CrystalCoreError as error:
-        st.error(plain(error))
-        return []
-    if not formulas:
-        return []
-    formula = formulas[0]
-    usual = [z for z in default_z(formula) if z <= 8]
-    if not several:
-        st.caption(plain(f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"))
-        _domain(formula)
-    if not models:
-        st.error("No structure-prediction model is installed; see the README on checkpoints.")
-        return []
-    with st.form("predict"):
-        model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
-        units = [] if several else st.pills(
-            "Formula units per cell (Z)", list(range(1, 9)), selection_mode="multi", default=usual, key=f"z-{formula.reduced_formula}",
-            format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
+    formulas = _ask_formulas(several=several)
+    model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
+    units = [] if several or not formulas else _ask_units(formulas[0])
+    exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
+    n = st.number_input("Samples per Z", 1, 50, key="n")
+    relax = is_installed() and st.toggle(
+        "Relax and rank by energy (recommended)", key="relax",
+        help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
+        "are kept. Off: ranked by how many are alike.",
+    )  # fmt: skip
+    with st.expander("Advanced"):
+        sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
+        steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
+        start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
+        seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
+        scan = st.file_uploader(
+            "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
         )  # fmt: skip
-        exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
-        n = st.number_input("Samples per Z", 1, 50, key="n")
-        relax = is_installed() and st.toggle(
-            "Relax and rank by energy (recommended)", key="relax",
-            help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
-            "are kept. Off: ranked by how many are alike.",
-        )  # fmt: skip
-        with st.expander("Advanced"):
-            sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
-            steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
-            start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
-            seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
-            scan = st.file_uploader(
-                "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
-            )  # fmt: skip
-            wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength")
-        pressed = st.form_submit_button("Predict structure", type="primary", width="stretch")
+        wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength")
+    requests: list[StructurePredictionRequest] = []
     try:
         measured = _pattern(scan, wavelength)
-        request = StructurePredictionRequest(
-            formula=texts[0], z=None if exact else tuple(sorted(units)) or None, exact_cell=exact, n_samples=int(n), model=model,
-            sampler=sampler, steps=int(steps) or None, start=start, seed=seed_of(seed),  # type: ignore[arg-type]
-            relax=relax, rank="pattern" if measured else "energy" if relax else "consensus", pattern=measured,
-        )  # fmt: skip
+        z, rank = None if exact else tuple(sorted(units)) or None, "pattern" if measured else "energy" if relax else "consensus"
+        requests = [
+            StructurePredictionRequest(
+                formula=formula.text, z=z, exact_cell=exact, n_samples=int(n), model=model, sampler=sampler, steps=int(steps) or None,
+                start=start, seed=seed_of(seed), relax=relax, rank=rank, pattern=measured,  # type: ignore[arg-type]
+            )
+            for formula in formulas
+        ]  # fmt: skip
     except CrystalCoreError as error:
         st.error(plain(error))
-        return []
-    requests = [replace(request, formula=text) for text in texts]
+    pressed = st.button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
+    if not requests:
+        return
     known = JobQueue().list_jobs(limit=40)
     seconds = [estimate_seconds(to_json(one), known) for one in requests]
     whole = sum(s for s in seconds if s) if all(seconds) else None
-    st.caption(f"About {whole:.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
-    return requests if pressed else []
+    st.caption(f"About {max(1, whole):.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
+    if pressed:
+        submit(requests, several=several)
+        st.rerun()
+
+
+def _ask_formulas(*, several: bool) -> list[Formula]:
+    """What is to be predicted; what is wrong with it is said beneath, and the rest of the form stays."""
+    try:
+        if several:
+            return [line.formula for line in ask_formulas() if line.formula]
+        text = st.text_input(
+            "Formula", key="formula", help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below."
+        )  # fmt: skip
+        formula = parse_formula(text)
+    except CrystalCoreError as error:
+        st.error(plain(error))
+        return []
+    st.caption(plain(f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"))
+    _domain(formula)
+    return [formula]
+
+
+def _ask_units(formula: Formula) -> list[int]:
+    key = f"z-{formula.reduced_formula}"
+    if recall(key) is None:
+        remember(key, [z for z in default_z(formula) if z <= 8])
+    return st.pills(
+        "Formula units per cell (Z)", list(range(1, 9)), selection_mode="multi", key=key,
+        format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
+    )  # fmt: skip
 
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
@@ -164,10 +176,10 @@ def welcome() -> None:
     demo_gallery("predict-structure")
 
 
-def submit(requests: list[StructurePredictionRequest]) -> None:
+def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None:
     """Into the queue, and their id into the link."""
     ensure_worker()
-    if st.session_state["several"]:
+    if several:
         name, value = "batch", JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests])
     else:
         name, value = "job", JobQueue().submit("predict-structure", to_json(requests[0]))
@@ -179,9 +191,7 @@ def main() -> None:
     st.title("Predict structure")
     left, right = st.columns([1, 2], gap="large")
     with left:
-        requests = ask()
-    if requests:
-        submit(requests)
+        ask()
     with right:
         if "batch" in st.query_params and "job" not in st.query_params:
             show_batch(st.query_params["batch"])

@@ -109,3 +109,32 @@ def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch
     at.run()
     assert "The reference is MgO, the run is of ZnS: no candidate can match it." in words(at.warning)
     assert "Does not match the reference." in words(at.info) and not at.exception
+
+
+def test_the_form_answers_while_it_is_filled(monkeypatch):
+    asked = []
+    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request) or 7.0 * request["n_samples"])
+    at = page(formula="SrTiO3")
+    assert "About 28 s on this machine." in words(at.caption) and asked[-1]["formula"] == "SrTiO3"
+    at.number_input(key="n").set_value(9).run()
+    assert "About 63 s on this machine." in words(at.caption) and asked[-1]["n_samples"] == 9
+    at.text_input(key="seed").set_value("abc").run()
+    assert "whole number" in words(at.error) and at.button(key="predict").disabled and not JobQueue().list_jobs()
+    at.text_input(key="seed").set_value("3").run()
+    at.text_input(key="formula").set_value("SrTi3Xx").run()
+    assert "unknown symbol" in words(at.error) and at.button(key="predict").disabled
+    at.text_input(key="formula").set_value("KMgF3").run()
+    assert at.number_input(key="n").value == 9 and at.text_input(key="seed").value == "3"  # a slip of the pen costs no setting
+    at.button(key="predict").click().run()
+    (job,) = JobQueue().list_jobs()
+    assert (job.request["formula"], job.request["n_samples"], job.request["seed"]) == ("KMgF3", 9, 3)
+    assert at.query_params["job"] in (job.id, [job.id]) and not at.exception
+
+
+def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
+    monkeypatch.setattr("pages._ui.batch.ensure_worker", lambda: None)
+    at = page()
+    at.toggle(key="several").set_value(True).run()
+    at.text_area(key="formulas").set_value("ZnS, Xx2O3, MgO").run()
+    at.button(key="predict").click().run()
+    assert sorted(job.request["formula"] for job in JobQueue().list_jobs()) == ["MgO", "ZnS"] and not at.exception
