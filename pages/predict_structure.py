@@ -8,8 +8,6 @@ import streamlit as st
 
 from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
-from crystal_core.evaluation.powder_pattern import read_pattern
-from crystal_core.evaluation.xrd import WAVELENGTHS
 from crystal_core.formula import Formula, default_z, parse_formula, rare_elements
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
@@ -18,7 +16,6 @@ from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
-from crystal_core.uploads import clean_name
 from crystal_core.workflows.predict_structure import MOST_RELAXED, has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
@@ -28,6 +25,7 @@ from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, find_job
 from pages._ui.samplers import SAMPLERS, seed_of
+from pages._ui.scan import ask_pattern, carry_pattern
 from pages._ui.session import adopt, recall, remember
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.viewer import crystal_viewer
@@ -63,18 +61,14 @@ def ask() -> None:
         steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
         start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
         seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
-        scan = st.file_uploader(
-            "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
-        )  # fmt: skip
-        wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength")
     requests: list[StructurePredictionRequest] = []
     try:
-        measured = _pattern(scan, wavelength)
-        z, rank = None if exact else tuple(sorted(units)) or None, "pattern" if measured else "energy" if relax else "consensus"
+        measured = ask_pattern()
+        z, rank = None if exact else tuple(sorted(units)) or None, "pattern" if measured.ranks else "energy" if relax else "consensus"
         requests = [
             StructurePredictionRequest(
                 formula=formula.text, z=z, exact_cell=exact, n_samples=int(n), model=model, sampler=sampler, steps=int(steps) or None,
-                start=start, seed=seed_of(seed), relax=relax, rank=rank, pattern=measured,  # type: ignore[arg-type]
+                start=start, seed=seed_of(seed), relax=relax, rank=rank, pattern=measured.pattern, guide=measured.guides,  # type: ignore[arg-type]
             )
             for formula in formulas
         ]  # fmt: skip
@@ -133,11 +127,13 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             "model": asked.get("model") if asked.get("model") in models else first,
             "exact": asked.get("exact_cell", False), "n": asked.get("n_samples", 4), "sampler": asked.get("sampler", "fast"),
             "several": False, "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0,
+            "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern", "guide": asked.get("guide", False),
             "start": asked.get("start") if asked.get("start") in starts else starts[0],
         }  # fmt: skip
     if asked.get("z"):
         values[f"z-{parse_formula(asked['formula']).reduced_formula}"] = [z for z in asked["z"] if z <= 8]
-    adopt(f"{formula}|{fork}", values)
+    if adopt(f"{formula}|{fork}", values):
+        carry_pattern(asked.get("pattern"))
 
 
 def _domain(formula: Formula) -> None:
@@ -148,13 +144,6 @@ def _domain(formula: Formula) -> None:
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
     if formula.n_atoms > MAX_ATOMS:
         st.warning(f"One formula unit has {formula.n_atoms} atoms; the models were trained on cells of up to {MAX_ATOMS}.")
-
-
-def _pattern(upload: Any, wavelength: str) -> dict[str, Any] | None:
-    """The uploaded powder pattern, or None; what is wrong with it is an error of the form."""
-    if upload is None:
-        return None
-    return read_pattern(upload.getvalue().decode("utf-8", errors="replace"), clean_name(upload.name), wavelength).to_json()
 
 
 def draw_snapshot(snapshot: dict[str, Any]) -> None:

@@ -38,6 +38,10 @@ def words(elements):
     return " ".join(element.value.replace("\\", "") for element in elements)
 
 
+def scan(n=1200):
+    return {"two_theta": [10 + 0.05 * i for i in range(n)], "intensity": [20.0 + 80 * (i % 97 < 3) for i in range(n)], "wavelength": "MoKa"}
+
+
 def finished_run(demo="zinc-sulphide", change=lambda _: None, **asked):
     """A run of this machine with the result of a recorded one; ``change`` gets each candidate."""
     queue = JobQueue()
@@ -138,3 +142,45 @@ def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
     at.text_area(key="formulas").set_value("ZnS, Xx2O3, MgO").run()
     at.button(key="predict").click().run()
     assert sorted(job.request["formula"] for job in JobQueue().list_jobs()) == ["MgO", "ZnS"] and not at.exception
+
+
+def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
+    request = StructurePredictionRequest(formula="TiO2", pattern=scan() | {"name": "anatase.xy"}, rank="pattern", guide=True, relax=True)
+    run = JobQueue().submit("predict-structure", to_json(request))
+    at = page(fork=run, formula="TiO2")
+    assert "Pattern anatase.xy (10–69.95° 2θ, MoKa) of the run is taken along." in words(at.caption) and not at.exception and not at.error
+    assert asked[-1]["pattern"] == request.pattern and asked[-1]["rank"] == "pattern" and asked[-1]["guide"] is True
+    at.toggle(key="rank-pattern").set_value(False).run()
+    assert asked[-1]["pattern"] == request.pattern and asked[-1]["rank"] == "energy"
+    at.button(key="forget-pattern").click().run()
+    assert asked[-1]["pattern"] is None and asked[-1]["guide"] is False and "taken along" not in words(at.caption)
+    at = page(fork=run, formula="TiO2")
+    at.query_params["fork"] = ""  # another link: a new request
+    at.run()
+    assert asked[-1]["pattern"] is None and not asked[-1]["guide"] and not at.exception and not at.error
+
+
+def test_a_run_ranked_by_energy_beside_its_pattern_stays_so(monkeypatch):
+    asked = []
+    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
+    request = StructurePredictionRequest(formula="TiO2", pattern=scan() | {"wavelength": 1.2}, rank="energy", relax=True)
+    at = page(fork=JobQueue().submit("predict-structure", to_json(request)))
+    assert (asked[-1]["rank"], asked[-1]["guide"], asked[-1]["pattern"]["wavelength"]) == ("energy", False, 1.2)
+    assert "1.2 Å" in words(at.caption) and not at.exception
+
+
+def test_an_uploaded_pattern_can_guide(monkeypatch):
+    asked = []
+    text = "\n".join(f"{x} {y}" for x, y in zip(scan()["two_theta"], scan()["intensity"], strict=True)).encode()
+    upload = [None]
+    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
+    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload[0] if key == "pattern" else None)
+    at = page()
+    assert at.toggle(key="guide").disabled and at.toggle(key="guide").label == "Let the pattern guide sampling (experimental)"
+    upload[0] = SimpleNamespace(name="x/scan.xy", getvalue=lambda: text)
+    at.run()
+    assert asked[-1]["rank"] == "pattern" and asked[-1]["guide"] is False and asked[-1]["pattern"]["name"] == "scan.xy"
+    at.toggle(key="guide").set_value(True).run()
+    assert asked[-1]["guide"] is True and not at.exception
