@@ -109,7 +109,7 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
         return structure
     if kind == "Niggli":
         try:
-            return structure.get_primitive_structure().get_reduced_structure("niggli")
+            return structure.get_reduced_structure("niggli")
         except ValueError as error:
             raise RequestError("No Niggli cell: the reduction of this lattice does not end.") from error
     try:

@@ -81,7 +81,7 @@ def predict_structure(
         if result and known is not None:
             compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
         _merge(total, result)
-        for note in result.get("notes", []) if result else []:
+        for note in result.get("notes", []) if result and not quiet else []:
             say(note)
 
     def finish() -> None:

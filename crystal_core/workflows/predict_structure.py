@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from crystal_core.requests import Template
 
 MOST_RELAXED = 8  # different structures; large cells out of noise take a minute each, and seldom end among the first
-N_PROTOTYPES = 5  # per Z, however few samples are asked for: they cost next to nothing
+MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
@@ -156,7 +156,7 @@ def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: in
         origins = ["prototype"]
     parts = []
     for place, (origin, z) in enumerate(product(origins, cells)):
-        n = N_PROTOTYPES if origin == "prototype" else asked.n_samples
+        n = min(asked.n_samples, MOST_PROTOTYPES) if origin == "prototype" else asked.n_samples
         parts += [_Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first)) for first in range(0, n, batch)]
     return parts
 
