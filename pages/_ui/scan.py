@@ -44,9 +44,7 @@ def ask_pattern() -> AskedPattern:
         )  # fmt: skip
         if upload is None and carried is not None:
             st.caption(plain(f"Pattern {pattern_words(carried)} of the run is taken along."))
-            if st.button("Without this pattern", key="forget-pattern"):
-                carry_pattern(None)
-                st.rerun(scope="fragment")
+            st.button("Without this pattern", key="forget-pattern", on_click=carry_pattern, args=(None,))
         none = upload is None and carried is None
         wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength", disabled=upload is None)
         ranks = st.toggle("Rank by likeness to the pattern", key="rank-pattern", disabled=none)
