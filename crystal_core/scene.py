@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_core.scene_style import METALS, bond_lengths, electronegativity, palettes, radii, symbol_of
+from crystal_core.scene_bonds import find_bonds, find_polyhedra
+from crystal_core.scene_style import electronegativity, palettes, radii, symbol_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -203,68 +204,14 @@ def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray,
     frac = np.mod(frac_coords, 1.0)
     frac[frac > 1.0 - FACE] = 0.0  # a site at 0.9999 is the one at 0: it belongs on all faces it touches
     size = radii()
-    bonds = _bonds(lattice, symbols, frac) if len(symbols) <= MAX_BONDED_SITES else []
+    bonds = find_bonds(lattice, symbols, frac) if len(symbols) <= MAX_BONDED_SITES else []
     chi = electronegativity()
     shown = sorted(set(symbols), key=lambda e: (chi[e], e))  # as in a formula: Ti before O
     return {
         "lattice": lattice.round(5).tolist(),
         "sites": [{"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]} for e, f in zip(symbols, frac, strict=True)],
         "bonds": bonds,
-        "polyhedra": _polyhedra(lattice, symbols, frac, bonds) if polyhedra else [],
+        "polyhedra": find_polyhedra(lattice, symbols, frac, bonds) if polyhedra else [],
         "legend": [{"e": e, "n": list(symbols).count(e)} for e in shown],
         "palettes": palettes(tuple(shown)),
     }
-
-
-def _bonds(lattice: np.ndarray, symbols: Sequence[str], frac: np.ndarray) -> list[list[int]]:
-    """Every bond once: nearer than 1.15 × the sum of covalent radii, not metal to metal, not to a loosely held cation.
-
-    A metal with eight or more neighbours beside a metal with three to six is such a cation (Ba beside Ti in BaTiO3): its
-    contacts are no bonds to a chemist's eye and would hide the framework.
-    """
-    longest = bond_lengths(tuple(symbols))
-    reach = float(longest.max(initial=0.0))
-    if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-3 or reach == 0.0:
-        return []
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    spans = [range(-n, n + 1) for n in np.minimum(2, np.ceil(reach / heights)).astype(int)]
-    offsets = np.array(list(product(*spans)))
-    metal = np.array([s in METALS for s in symbols])
-    found: list[tuple[int, int, int, int, int]] = []
-    for i in range(len(symbols)):
-        delta = (frac[None, :, :] + offsets[:, None, :] - frac[i]) @ lattice
-        distance = np.linalg.norm(delta, axis=-1)
-        near = (distance < longest[i]) & (distance > 0.4) & ~(metal[i] & metal)
-        for k, j in zip(*np.nonzero(near), strict=True):
-            a, b, c = offsets[k].tolist()
-            found.append((i, int(j), a, b, c))
-    count = np.bincount([i for i, *_ in found], minlength=len(symbols))
-    frame = any(metal[i] and 3 <= count[i] <= 6 for i in range(len(symbols)))
-    loose = {i for i in range(len(symbols)) if frame and metal[i] and count[i] >= 8}
-    # each bond is found from both ends; keep the one that sorts first
-    return [
-        list(bond) for bond in found
-        if bond[0] not in loose and bond[1] not in loose and bond <= (bond[1], bond[0], -bond[2], -bond[3], -bond[4])
-    ]  # fmt: skip
-
-
-def _polyhedra(lattice: np.ndarray, symbols: Sequence[str], frac: np.ndarray, bonds: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-    """Hulls around the centres whose 4 to 12 neighbours are all more electronegative by at least 0.5 (Pauling)."""
-    from scipy.spatial import ConvexHull, QhullError
-
-    chi = electronegativity()
-    around: dict[int, list[list[int]]] = {i: [] for i in range(len(symbols))}
-    for i, j, a, b, c in bonds:
-        around[i].append([j, a, b, c])
-        around[j].append([i, -a, -b, -c])
-    found = []
-    for i, corners in around.items():
-        if not 4 <= len(corners) <= 12 or any(chi[symbols[j]] - chi[symbols[i]] < 0.5 for j, *_ in corners):
-            continue
-        points = np.array([(frac[j] + n) @ lattice for j, *n in corners])
-        try:
-            hull = ConvexHull(points)
-        except QhullError:  # neighbours in one plane span no body
-            continue
-        found.append({"i": i, "corners": corners, "faces": hull.simplices.tolist()})
-    return found

@@ -13,6 +13,24 @@ RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959),
 SPINEL = Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.083), ["Mg", "Al", "O"], [[0] * 3, [0.625] * 3, [0.3874] * 3])
 SILICON = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.431), ["Si"], [[0, 0, 0]])
 COPPER = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
+CSPBI3 = Structure(Lattice.cubic(6.29), ["Cs", "Pb", "I", "I", "I"], BATIO3.frac_coords)
+GALENA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.936), ["Pb", "S"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+MGB2 = Structure(Lattice.hexagonal(3.086, 3.524), ["Mg", "B", "B"], [[0, 0, 0], [1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]])
+TRIPHYLITE = Structure.from_spacegroup(
+    "Pnma", Lattice.orthorhombic(10.332, 6.01, 4.692), ["Li", "Fe", "P", "O", "O", "O"],
+    [[0, 0, 0], [0.2822, 0.25, 0.9747], [0.0949, 0.25, 0.4182], [0.0967, 0.25, 0.7428], [0.4571, 0.25, 0.2060], [0.1656, 0.0465, 0.2848]],
+)  # fmt: skip
+ARCANITE = Structure.from_spacegroup(
+    "Pnma", Lattice.orthorhombic(7.476, 5.763, 10.071), ["K", "K", "S", "O", "O", "O"],
+    [[0.674, 0.25, 0.4104], [-0.0107, 0.25, 0.7045], [0.233, 0.25, 0.4198], [0.0379, 0.25, 0.4168], [0.2966, 0.25, 0.5589], [0.3012, 0.0410, 0.3520]],
+)  # fmt: skip
+QUARTZ = Structure.from_spacegroup(
+    "P3_221", Lattice.hexagonal(4.913, 5.405), ["Si", "O"], [[0.4697, 0, 2 / 3], [0.4135, 0.2669, 0.7858]]
+)  # fmt: skip
+LICOO2 = Structure.from_spacegroup("R-3m", Lattice.hexagonal(2.816, 14.05), ["Co", "Li", "O"], [[0, 0, 0], [0, 0, 0.5], [0, 0, 0.2605]])
+FLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.463), ["Ca", "F"], [[0, 0, 0], [0.25] * 3])
+LITHIA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.62), ["O", "Li"], [[0, 0, 0], [0.25] * 3])
+BLENDE = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
 CSCL = Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3])
 
 
@@ -34,7 +52,8 @@ def test_batio3_has_its_images_bonds_and_octahedron_and_a_free_barium():
 @pytest.mark.parametrize(
     ("structure", "element", "coordination"),
     [(NACL, "Na", 6), (NACL, "Cl", 6), (RUTILE, "Ti", 6), (RUTILE, "O", 3), (SPINEL, "Mg", 4), (SPINEL, "Al", 6), (SPINEL, "O", 4),
-     (SILICON, "Si", 4), (COPPER, "Cu", 0), (CSCL, "Cs", 8), (BATIO3, "Ba", 0)],
+     (SILICON, "Si", 4), (COPPER, "Cu", 0), (CSCL, "Cs", 8), (BATIO3, "Ba", 0), (CSPBI3, "Pb", 6), (CSPBI3, "Cs", 0), (GALENA, "Pb", 6),
+     (MGB2, "Mg", 0), (MGB2, "B", 3), (TRIPHYLITE, "Li", 6), (TRIPHYLITE, "P", 4), (ARCANITE, "K", 0), (QUARTZ, "O", 2), (LITHIA, "O", 8)],
 )  # fmt: skip
 def test_bonds_are_those_of_the_textbook(structure, element, coordination):
     assert bonds_per_site(structure, element) == coordination
@@ -43,6 +62,18 @@ def test_bonds_are_those_of_the_textbook(structure, element, coordination):
 def test_polyhedra_stand_on_the_less_electronegative_partner():
     assert {SPINEL[body["i"]].specie.symbol for body in build_scene(SPINEL)["polyhedra"]} == {"Mg", "Al"}
     assert build_scene(SILICON)["polyhedra"] == []
+
+
+@pytest.mark.parametrize(
+    ("structure", "bodies"),
+    [(CSPBI3, {"Pb6"}), (BATIO3, {"Ti6"}), (NACL, {"Na6"}), (GALENA, {"Pb6"}), (FLUORITE, {"Ca8"}), (LITHIA, {"Li4"}), (BLENDE, {"Zn4"}),
+     (QUARTZ, {"Si4"}), (LICOO2, {"Co6", "Li6"}), (SPINEL, {"Mg4", "Al6"}), (TRIPHYLITE, {"Li6", "Fe6", "P4"}), (ARCANITE, {"S4"}),
+     (MGB2, set()), (COPPER, set())],
+    ids=lambda value: value.composition.reduced_formula if isinstance(value, Structure) else "",
+)  # fmt: skip
+def test_polyhedra_are_those_a_chemist_expects(structure, bodies):
+    scene = build_scene(structure)
+    assert {scene["sites"][body["i"]]["e"] + str(len(body["corners"])) for body in scene["polyhedra"]} == bodies
 
 
 def test_blocks_of_cells_hold_every_site_once_per_cell_without_images():
