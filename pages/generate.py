@@ -27,14 +27,15 @@ from pages._ui.errors import guard
 from pages._ui.generated import show_generated
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, GENERATE, find_job, relaxed_of
+from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.session import adopt, recall, remember
+from pages._ui.session import adopt, recall, remember, settle
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"
 MOST = 50
+LINK = ("job", "fork", "crystal", "model", "n", "elements", "exclude", "atoms")  # what of a link fills the form
 
 
 def models() -> dict[str, ModelCard]:
@@ -80,7 +81,8 @@ def ask(cards: dict[str, ModelCard]) -> None:
     st.caption(f"About {max(1, seconds):.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
     if pressed:
         ensure_worker()
-        st.query_params["job"] = JobQueue().submit("generate", to_json(request))
+        st.query_params.from_dict({"job": JobQueue().submit("generate", to_json(request))})
+        settle(_link())  # the form fits it already
         st.rerun()
 
 
@@ -159,11 +161,16 @@ def _ask_fix() -> dict[str, Any] | None:
     return {"fix": given, "fix_sites": tuple(sites), "fix_elements": elements, "fix_lattice": lattice}
 
 
+def _link() -> str:
+    """What tells one link to this page from another."""
+    return "generate|" + "|".join(st.query_params.get(name, "") for name in LINK)
+
+
 def adopt_link(cards: dict[str, ModelCard]) -> None:
-    """Fill the form from the link: what the first run is asked for, a run that is to be changed, or a crystal to complete."""
-    link = {name: st.query_params.get(name, "") for name in ("model", "n", "elements", "exclude", "atoms", "fork", "crystal")}
-    job = find_job(link["fork"])
-    asked = job.request if job and job.kind == "generate" else {}
+    """Fill the form from the link: the run that it shows or that is to be changed, a crystal to complete, or what a first run is asked for."""
+    link = {name: st.query_params.get(name, "") for name in LINK}
+    job = first_run("generate", link["job"], link["fork"])
+    asked = job.request if job else {}
     known = {r["id"]: r for r in crystals_of((job and job.result) or {})} | (relaxed_of(job) if job else {})
     basis = known.get(link["crystal"])
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
@@ -175,14 +182,15 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "elements": "-".join(asked.get("elements", ())) or link["elements"], "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
         "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
         "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0,
-        "make-seed": str(asked["seed"]) if job and job.id.startswith(DEMO) else "",  # the same once more; another run shall differ
+        # the same once more, while a run that is to be changed shall differ
+        "make-seed": seed_made_with(job) if job and (job.id == link["job"] or job.id.startswith(DEMO)) else "",
         "make-density": density, "make-guidance": 1.0 if asked.get("guidance") is None else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
         "make-group": asked.get("space_group") or "",
         "fix-sites": [] if basis else list(asked.get("fix_sites", ())), "fix-elements": asked.get("fix_elements", False) and not basis,
         "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
     }  # fmt: skip
     given = cell_json(structure_from_record(basis)) if basis else asked.get("fix")
-    if adopt("generate|" + "|".join(link.values()), values):
+    if adopt(_link(), values):
         remember("given", given)
         remember("make-density", density)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -23,16 +24,17 @@ from pages._ui.demos import demo_gallery, show_note
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, find_job
+from pages._ui.runs import DEMO, find_job, first_run, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
-from pages._ui.session import adopt, recall, remember
+from pages._ui.session import adopt, recall, remember, settle
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.viewer import crystal_viewer
 
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
+MOST = 50  # samples per Z that the form asks for
 
 
 @st.fragment
@@ -50,7 +52,7 @@ def ask() -> None:
     model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
     units = [] if several or not formulas else _ask_units(formulas[0])
     exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
-    n = st.number_input("Samples per Z", 1, 50, key="n")
+    n = st.number_input("Samples per Z", 1, MOST, key="n")
     relax = is_installed() and st.toggle(
         "Relax and rank by energy (recommended)", key="relax",
         help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
@@ -104,36 +106,59 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
 
 
 def _ask_units(formula: Formula) -> list[int]:
-    key = f"z-{formula.reduced_formula}"
+    key = _units_key(formula)
     if recall(key) is None:
-        remember(key, [z for z in default_z(formula) if z <= 8])
+        remember(key, _usual_units(formula))
     return st.pills(
-        "Formula units per cell (Z)", list(range(1, 9)), selection_mode="multi", key=key,
+        "Formula units per cell (Z)", sorted({*range(1, 9), *recall(key)}), selection_mode="multi", key=key,
         format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
     )  # fmt: skip
 
 
+def _units_key(formula: Formula) -> str:
+    return f"z-{formula.reduced_formula}"
+
+
+def _usual_units(formula: Formula) -> list[int]:
+    return [z for z in default_z(formula) if z <= 8]
+
+
+def _link() -> str:
+    """What tells one link to this page from another; the run to show comes first, as its settings do in the form."""
+    return "predict|" + "|".join(st.query_params.get(name, "") for name in ("job", "fork", "formula"))
+
+
 def _adopt_link(models: list[str], starts: list[str]) -> None:
-    """Fill the form from the link: a formula, or the settings of a run that is to be changed."""
-    formula, fork = st.query_params.get("formula", "TiO2"), st.query_params.get("fork", "")
-    job = find_job(fork)
-    asked = job.request if job else {}
-    values: dict[str, Any] = {"formula": asked.get("formula", formula)}
-    if fork.startswith(DEMO):
-        values["seed"] = str(asked.get("seed", ""))  # the same once more
+    """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
+    asked = _settings_of_link()
+    values: dict[str, Any] = {"formula": asked.get("formula") or st.query_params.get("formula", "TiO2"), "seed": asked.get("seed")}
     if asked or "n" not in st.session_state:
         first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
         values |= {
             "model": asked.get("model") if asked.get("model") in models else first,
-            "exact": asked.get("exact_cell", False), "n": asked.get("n_samples", 4), "sampler": asked.get("sampler", "fast"),
+            "exact": asked.get("exact_cell", False), "n": min(asked.get("n_samples", 4), MOST), "sampler": asked.get("sampler", "fast"),
             "several": False, "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0,
             "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern", "guide": asked.get("guide", False),
             "start": asked.get("start") if asked.get("start") in starts else starts[0],
         }  # fmt: skip
-    if asked.get("z"):
-        values[f"z-{parse_formula(asked['formula']).reduced_formula}"] = [z for z in asked["z"] if z <= 8]
-    if adopt(f"{formula}|{fork}", values):
+    with suppress(CrystalCoreError):  # a run whose formula was wrong tells so itself
+        if asked:
+            formula = parse_formula(asked["formula"])
+            values[_units_key(formula)] = list(asked.get("z") or _usual_units(formula))
+    if adopt(_link(), values):
         carry_pattern(asked.get("pattern"))
+
+
+def _settings_of_link() -> dict[str, Any]:
+    """The request of the run that the link names, its seed as text; empty without one. Read once per link: results are large."""
+    link, shown = _link(), st.query_params.get("job", "")
+    last = recall("settings-of-link")
+    if last is None or last[0] != link:
+        job = first_run("predict-structure", shown, st.query_params.get("fork", ""))
+        same = job is not None and (job.id == shown or job.id.startswith(DEMO))  # a run that is to be changed shall differ
+        last = link, dict(job.request) | {"seed": seed_made_with(job) if same else ""} if job else {}
+        remember("settings-of-link", last)
+    return last[1]
 
 
 def _domain(formula: Formula) -> None:
@@ -166,14 +191,13 @@ def welcome() -> None:
 
 
 def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None:
-    """Into the queue, and their id into the link."""
+    """Into the queue, and their id into the link, which the form fits already."""
     ensure_worker()
     if several:
-        name, value = "batch", JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests])
+        st.query_params.from_dict({"batch": JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests])})
     else:
-        name, value = "job", JobQueue().submit("predict-structure", to_json(requests[0]))
-    st.query_params.pop("batch" if name == "job" else "job", None)  # what fills the form stays in the link
-    st.query_params[name] = value
+        st.query_params.from_dict({"job": JobQueue().submit("predict-structure", to_json(requests[0]))})
+    settle(_link())
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, 
     demos = [demo for demo in list_demos() if demo.kind in kinds]
     demos.sort(key=lambda demo: (demo.request.get("start", "noise") != "noise", demo.best["n_atoms"]))
     runs = [as_job(demo) for demo in demos]
-    return [(PAGES[demo.kind], {"job": run.id, "fork": run.id}, _card(demo)) for demo, run in zip(demos, runs, strict=True)]
+    return [(PAGES[demo.kind], {"job": run.id}, _card(demo)) for demo, run in zip(demos, runs, strict=True)]
 
 
 def demo_gallery(*kinds: str) -> None:

@@ -37,6 +37,11 @@ def find_job(job_id: str) -> Job | None:
         return None
 
 
+def first_run(kind: str, *job_ids: str) -> Job | None:
+    """The first of these runs that exists and is of this kind: the one whose settings a form shows."""
+    return next((job for name in job_ids if name and (job := find_job(name)) and job.kind == kind), None)
+
+
 def as_job(demo: Demo) -> Job:
     """A recorded run as the queue would hand it out, so that the same view shows it."""
     when = datetime.fromisoformat(demo.recorded).replace(tzinfo=UTC).timestamp()
@@ -143,6 +148,12 @@ def settings_of(job: Job) -> dict[str, Any]:
     """The request with the seed that was drawn."""
     used = (job.result or {}).get("settings", {})
     return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
+
+
+def seed_made_with(job: Job) -> str:
+    """The seed of a run as its field shows it: the one given or drawn; blank before it is drawn."""
+    seed = settings_of(job).get("seed")
+    return "" if seed is None else str(seed)
 
 
 def as_command(job: Job) -> str:

@@ -24,6 +24,11 @@ def adopt(link: str, values: Mapping[str, Any]) -> bool:
     return fresh
 
 
+def settle(link: str) -> None:
+    """Take a link as adopted: the form itself made it, so it holds what the form shows already."""
+    st.session_state["link"] = link
+
+
 def remember(key: str, value: Any) -> None:
     """Keep a value for as long as the page is open in this browser."""
     st.session_state[key] = value

@@ -100,6 +100,28 @@ def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     assert at.number_input(key="make-density").value is None and at.text_input(key="make-group").value == "" and not at.exception
 
 
+def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny_de_novo):
+    queue, name = JobQueue(), tiny_de_novo()
+    asked = {
+        "n": 3, "model": name, "n_atoms": (3, 5), "elements": ("Li", "O", "Ti"), "exclude_elements": ("Fe",), "density": 6.5, "guidance": 3.0,
+        "space_group": "Pm-3m", "sampler": "em", "steps": 21, "seed": 12,
+    }  # fmt: skip
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(**asked)))
+    at = page(job=run)
+    assert not at.exception
+    assert [at.number_input(key=f"make-{key}").value for key in ("n", "steps", "density", "guidance")] == [3, 21, 6.5, 3.0]
+    assert [at.text_input(key=key).value for key in ("elements", "exclude", "make-group", "make-seed")] == ["Li-O-Ti", "Fe", "Pm-3m", "12"]
+    assert at.slider(key="atoms-range").value == (3, 5) and at.selectbox(key="make-sampler").value == "em"
+    at.text_input(key="make-group").set_value("").run()
+    at.number_input(key="make-n").set_value(4).run()
+    at.button(key="generate").click().run()
+    made = queue.list_jobs()[0]
+    assert list(at.query_params) == ["job"] and made.id in at.query_params["job"] and made.request["n"] == 4
+    assert at.number_input(key="make-n").value == 4 and not at.exception
+    done = finished_run()  # whose seed was drawn
+    assert page(job=done).text_input(key="make-seed").value == "3" and page(fork=done).text_input(key="make-seed").value == ""
+
+
 def test_a_structure_that_models_cannot_take_is_not_completed(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])

@@ -144,6 +144,59 @@ def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
     assert sorted(job.request["formula"] for job in JobQueue().list_jobs()) == ["MgO", "ZnS"] and not at.exception
 
 
+@pytest.mark.parametrize("state", ["queued", "done"])
+def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(state):
+    asked = {
+        "formula": "SrTiO3", "z": (2, 10), "n_samples": 7, "model": "kldm-csp-perov5", "sampler": "em", "steps": 33, "start": "noise", "seed": 41,
+        "relax": True, "rank": "pattern", "pattern": scan(),
+    }  # fmt: skip
+    job = finished_run(**asked) if state == "done" else JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(**asked)))
+    if state == "done":
+        result = JobQueue().get(job).result
+        JobQueue().update(job, result=result | {"settings": result["settings"] | {"seed": 41}})
+    at = page(job=job)
+    assert not at.exception and not at.error
+    assert (at.text_input(key="formula").value, at.number_input(key="n").value, at.button_group(key="z-SrTiO3").value) == ("SrTiO3", 7, [2, 10])
+    assert [at.selectbox(key=key).value for key in ("model", "sampler", "start")] == ["kldm-csp-perov5", "em", "noise"]
+    assert at.number_input(key="steps").value == 33 and at.text_input(key="seed").value == "41"
+    assert at.toggle(key="rank-pattern").value and "of the run is taken along" in words(at.caption)
+    at.number_input(key="n").set_value(3).run()
+    assert at.number_input(key="n").value == 3  # what is typed afterwards stays
+
+
+def test_a_drawn_seed_is_shown_with_its_run_and_drawn_anew_for_a_changed_one():
+    job = finished_run()
+    seed = str(JobQueue().get(job).result["settings"]["seed"])
+    assert page(job=job).text_input(key="seed").value == seed and page(fork=job).text_input(key="seed").value == ""
+
+
+def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
+    at = page(job="demo-strontium-titanate", fork="demo-strontium-titanate")
+    assert "Recorded run, not one of yours" in words(at.info)
+    at.text_input(key="formula").set_value("KMgF3").run()
+    at.text_input(key="seed").set_value("").run()
+    at.number_input(key="n").set_value(2).run()
+    at.button(key="predict").click().run()
+    queue = JobQueue()
+    (job,) = queue.list_jobs()
+    assert list(at.query_params) == ["job"] and job.id in at.query_params["job"]
+    for _ in range(2):  # while it waits, and with its results
+        assert "Recorded run" not in words(at.info) and not at.exception
+        assert (at.text_input(key="formula").value, at.number_input(key="n").value, at.text_input(key="seed").value) == ("KMgF3", 2, "")
+        queue.update(job.id, state="done", result=dict(find_demo("zinc-sulphide").result))
+        at.run()
+    assert at.success
+    at = page(job=job.id, fork="demo-strontium-titanate")  # a link of an earlier version: the run it shows comes first
+    assert "Recorded run" not in words(at.info) and at.text_input(key="formula").value == "KMgF3" and not at.exception
+
+
+def test_a_run_with_a_wrong_formula_still_opens():
+    job = JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(formula="Xx2O3")))
+    JobQueue().update(job, state="failed", error="Formula 'Xx2O3' has an unknown symbol 'Xx'.")
+    at = page(job=job)
+    assert "unknown symbol" in words(at.error) and at.title and at.text_input(key="formula").value == "Xx2O3" and not at.exception
+
+
 def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monkeypatch):
     asked = []
     monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
