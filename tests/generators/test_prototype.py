@@ -11,10 +11,11 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.prototype import build
+from crystal_core.generators.prototype.aflow_names import name_fits
 from crystal_core.generators.prototype.cells import roles_of, supercell, to_primitive
 from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
 from crystal_core.generators.prototype.generator import PrototypeGenerator, load_prototype, niggli
-from crystal_core.generators.prototype.library import load_index, reduced_formulas
+from crystal_core.generators.prototype.library import load_index, load_shipped_table, reduced_formulas
 from crystal_core.generators.prototype.symmetry_form import from_form, to_form
 from crystal_core.paths import data_dir
 from crystal_core.registry.card import read_card
@@ -67,6 +68,29 @@ def test_textbook_wyckoff_letters():
     for name, letters in (("CsCl", {"a", "b"}), ("TiO2", {"a", "f"})):
         lattice, coords, numbers = parts(KNOWN[name])
         assert set(to_form(lattice, coords, roles_of(numbers)[0]).letters) == letters
+
+
+@pytest.mark.parametrize(
+    ("crystal", "name", "fits"),
+    [("CsCl", "AB_cP2_221_b_a", True), ("CsCl", "AB_cF8_225_a_b", False), ("CsCl", "AB_tP2_123_a_d", False), ("NaCl", "AB_cF8_225_a_b", True),
+     ("TiO2", "A2B_tP6_136_f_a", True), ("TiO2", "A2B_tP6_136_f_c", False), ("TiO2", "A2B_tP12_136_f_a", False), ("TiO2", "A2B_tP6_136_fa", True),
+     ("TiO2", "rutile", False), ("SrTiO3", "AB3C_cP5_221_a_c_b", True), ("SrTiO3", "AB3C_cP5_221_a_d_b", True), ("SrTiO3", "ABC3_cP5_221_a_a_c", False)],
+)  # fmt: skip
+def test_a_name_fits_by_space_group_atoms_and_letters_whatever_the_origin(crystal, name, fits):
+    lattice, coords, numbers = parts(KNOWN[crystal])
+    assert name_fits(f"AFLOW {name}", to_form(lattice, coords, roles_of(numbers)[0])) is fits
+
+
+def test_a_prototype_takes_no_name_of_another_space_group(tmp_path):
+    for name, kept in (("AFLOW AB_cF8_225_a_b", False), ("AFLOW AB_cP2_221_b_a", True)):
+        build.build([build.member_of(name, *parts(CAESIUM_CHLORIDE))], tmp_path / "x.npz", full=False, source="", workers=1)
+        assert str(load_shipped_table(tmp_path / "x.npz").geometry.data["label"][0]).endswith(name) is kept
+
+
+def test_no_name_of_the_shipped_table_contradicts_its_arrangement():
+    table = load_shipped_table(find_card("prototype").folder / "prototypes.npz")
+    named = [(k, label.split(", ")[-1]) for k, label in enumerate(table.geometry.data["label"].tolist()) if "AFLOW" in label]
+    assert len(named) > 200 and [name for k, name in named if not name_fits(name, table.geometry.form(k))] == []
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, held_out_ids, read_rows, reason_not_to_train
+from crystal_core.generators.prototype.aflow_names import name_fits
 from crystal_core.generators.prototype.cells import roles_of, to_primitive
 from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
 from crystal_core.generators.prototype.index import Pool
@@ -206,7 +207,7 @@ def _prototypes(
     members: Sequence[Member], groups: dict[tuple[int, ...], Groups], packing: NDArray, workers: int, singletons: bool
 ) -> dict[int, Prototype]:
     jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
-    extra: dict[int, tuple[float, int, str]] = {}
+    extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():
         for number in np.unique(group.prototype):
             own = np.flatnonzero(group.prototype == number)
@@ -218,13 +219,15 @@ def _prototypes(
             chosen = [members[group.members[k]] for k in near]
             jobs[int(number)] = [(m.lattice, m.frac_coords, np.argsort(group.orders[k])[m.roles]) for m, k in zip(chosen, near, strict=True)]
             names = [members[group.members[k]].id for k in own if members[group.members[k]].id.startswith("AFLOW")]
-            extra[int(number)] = (float(np.median(packing[[group.members[k] for k in own]])), len(own), (names or [""])[0])
+            extra[int(number)] = (float(np.median(packing[[group.members[k] for k in own]])), len(own), names)
     with ProcessPoolExecutor(workers) as pool:
         forms = pool.map(_averaged_form, jobs.values(), chunksize=50)
         found = {}
-        for (number, (pack, count, aflow)), form in zip(extra.items(), forms, strict=True):
+        for (number, (pack, count, names)), form in zip(extra.items(), forms, strict=True):
             if form is not None:
-                label = f"{_space_group(form.hall_number)} {form.letters}, {count} known" + (f", {aflow}" if aflow else "")
+                # members are alike, not equal: one of another space group gives no name
+                aflow = next((f", {name}" for name in names if name_fits(name, form)), "")
+                label = f"{_space_group(form.hall_number)} {form.letters}, {count} known{aflow}"
                 found[number] = Prototype(form=form, packing=pack, label=label)
     logger.info("%d of %d prototypes have a closed symmetry form", len(found), len(jobs))
     return found

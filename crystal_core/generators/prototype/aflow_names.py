@@ -1,0 +1,45 @@
+"""Whether an AFLOW prototype name (Mehl et al. 2017) says what an arrangement is: ``A2BC4_cF56_227_d_a_e`` is spinel."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crystal_core.generators.prototype.symmetry_form import SymmetryForm
+
+
+def name_fits(name: str, form: SymmetryForm) -> bool:
+    """Whether space group, Pearson's number of atoms and the Wyckoff letters of each element are those of the arrangement.
+
+    Letters that another choice of origin or axes of the same group exchanges (c and a of zincblende) count as equal. Where a
+    name gives the letters of all elements together (``sigma_tP30_136_bf2ij``), only all together are compared.
+
+    Args:
+        name: AFLOW's name, with or without "AFLOW " before it.
+    """
+    from pymatgen.analysis.prototypes import WYCKOFF_POSITION_RELAB_DICT
+
+    from crystal_core.generators.prototype.symmetry_form import space_group_of_hall
+
+    parts = name.removeprefix("AFLOW ").split("_")
+    pearson = re.fullmatch(r"[a-z][A-Z](\d+)", parts[1]) if len(parts) > 3 else None
+    number = space_group_of_hall(form.hall_number)
+    if pearson is None or parts[2] != str(number):
+        return False
+    atoms = int(pearson[1]) * (3 if parts[1].startswith("hR") else 1)  # AFLOW counts those of the rhombohedral cell
+    if atoms != int(form.multiplicities.sum()):
+        return False
+    sites = [Counter[str]() for _ in range(int(form.roles.max()) + 1)]
+    for role, letter in zip(form.roles.tolist(), form.letters, strict=True):
+        sites[role][letter] += 1
+    named = [Counter({letter: int(n or 1) for n, letter in re.findall(r"(\d*)([a-zA-Z])", part)}) for part in parts[3:]]
+    if len(named) == 1:
+        sites = [sum(sites, Counter())]
+    return any(_sorted(sites, table) == _sorted(named) for table in WYCKOFF_POSITION_RELAB_DICT[str(number)])
+
+
+def _sorted(sites: list[Counter[str]], relabelled: Mapping[int, str] | None = None) -> list[list[tuple[str, int]]]:
+    return sorted(sorted((letter.translate(relabelled or {}), n) for letter, n in site.items()) for site in sites)
