@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from crystal_core.errors import RequestError
+from crystal_core.formula import formula_of
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def espresso_input(structure: Structure) -> str:
     kinds = list(dict.fromkeys(symbols))
     grid = [max(1, math.ceil(length / K_SPACING)) for length in structure.lattice.reciprocal_lattice.abc]
     lines = ["! Put a pseudopotential for each element into ./pseudo and check both cut-offs against its recommendation.", "&CONTROL"]
-    lines += ["  calculation = 'vc-relax'", f"  prefix = '{structure.composition.reduced_formula}'", "  pseudo_dir = './pseudo'", "/"]
+    lines += ["  calculation = 'vc-relax'", f"  prefix = '{formula_of(structure.composition)}'", "  pseudo_dir = './pseudo'", "/"]
     lines += ["&SYSTEM", "  ibrav = 0", f"  nat = {len(symbols)}", f"  ntyp = {len(kinds)}", f"  ecutwfc = {ECUTWFC}", f"  ecutrho = {ECUTRHO}"]
     lines += ["  occupations = 'smearing'", "  smearing = 'cold'", "  degauss = 0.01", "/", "&ELECTRONS", "  conv_thr = 1.0d-8", "/"]
     lines += ["&IONS", "/", "&CELL", "/", "ATOMIC_SPECIES"]

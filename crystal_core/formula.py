@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,8 +12,12 @@ from functools import lru_cache
 from itertools import pairwise, product
 from math import gcd, prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
 
 MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
 MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
@@ -54,6 +59,23 @@ class Formula:
         numbers = _elements()
         chosen = self.counts if exact else tuple((s, z * n) for s, n in self.unit)
         return sorted(numbers[s].number for s, n in chosen for _ in range(n))
+
+
+def formula_of(composition: Composition) -> str:
+    """The formula to show of a composition: elements by electronegativity, counts over their greatest common divisor.
+
+    Unlike pymatgen's ``reduced_formula`` it names no molecule: five atoms of oxygen are O and not O2, LiO is not Li2O2.
+
+    >>> from pymatgen.core import Composition
+    >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12")]
+    ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3']
+    """
+    from pymatgen.core.composition import reduce_formula
+
+    counts = {symbol: round(n, 3) for symbol, n in composition.get_el_amt_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
+        return str(reduce_formula(counts)[0])
 
 
 def parse_formula(text: str) -> Formula:
@@ -233,8 +255,6 @@ class _Element:
 @lru_cache(maxsize=1)
 def _elements() -> dict[str, _Element]:
     """Symbol → element, from pymatgen's periodic table."""
-    import warnings
-
     from pymatgen.core.periodic_table import Element
 
     found = {}

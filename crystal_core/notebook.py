@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import MissingExtra
+from crystal_core.formula import formula_of
 from crystal_core.scene import build_scene, describe, expand
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def to_html(structure: Structure, *, supercell: tuple[int, int, int] = (1, 1, 1)
     Only numbers, colours and element symbols reach the script; the sentence for screen readers is escaped.
     """
     drawing = view(structure, supercell=supercell, palette=palette, width="100%", height="100vh")
-    title, sentence = html.escape(structure.composition.reduced_formula), html.escape(describe(structure))
+    title, sentence = html.escape(formula_of(structure.composition)), html.escape(describe(structure))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0}}</style></head>'
         f'<body role="img" aria-label="{sentence}">{drawing._make_html()}</body></html>'

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.formula import formula_of
 from crystal_core.structures import atomic_numbers, structure_to_text
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def crystal_record(
     plain = dict(provenance) if isinstance(provenance, Mapping) else asdict(provenance)
     return {
         "id": _checked_id(id),
-        "formula": structure.composition.reduced_formula,
+        "formula": formula_of(structure.composition),
         "n_atoms": len(structure),
         **cell_json(structure),
         "cif": structure_to_text(structure, "cif", provenance=plain),

@@ -84,9 +84,11 @@ def frame_scene(snapshot: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe(structure: Structure) -> str:
     """One sentence about a crystal, for screen readers and for copying."""
+    from crystal_core.formula import formula_of
+
     a, b, c = structure.lattice.abc
     return (
-        f"{structure.composition.reduced_formula}, {len(structure)} atoms, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
+        f"{formula_of(structure.composition)}, {len(structure)} atoms, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
         f"volume {structure.volume:.1f} Å3, density {structure.density:.2f} g/cm3."
     )
 

@@ -11,12 +11,14 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import gcd
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from crystal_core import structure_readers as readers
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.formula import formula_of
 from crystal_core.structure_readers import (
     MAX_ATOMS,
     MAX_VOLUME_PER_ATOM,
@@ -119,7 +121,8 @@ def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Stru
         text: the file's content; the format is told by content, never by ``name``.
         name: only used in the error sentence.
         purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate sites);
-            "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible.
+            "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible, and with
+            ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
 
     Raises:
         StructureParseError: what is wrong, why, and what to do.
@@ -201,10 +204,13 @@ def _checked(structure: Structure, purpose: Purpose) -> Structure:
     limitation = model_limitation(structure)
     if limitation and purpose == "model":
         raise StructureParseError(limitation)
-    if not structure.is_ordered:
+    occupancy = None if structure.is_ordered else occupancy_of(structure)
+    if occupancy:
         structure = _main_elements(structure)
         limitation = f"{limitation}{MAIN_ELEMENTS}"
     clean = _plain(structure)
+    if occupancy:
+        clean.properties["occupancy"] = occupancy
     if limitation:
         clean.properties["limitation"] = limitation
     return clean
@@ -224,6 +230,29 @@ def model_limitation(structure: Structure) -> str | None:
             "so one of them is a duplicate. Remove it."
         )
     return None
+
+
+def occupancy_of(structure: Structure) -> dict[str, Any]:
+    """What partly occupied sites hold.
+
+    Returns:
+        formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe 0.6, Ni 0.4";
+        density: g/cm3.
+    """
+    kinds: dict[tuple[tuple[str, float], ...], int] = {}
+    for site in structure:
+        shares = site.species.get_el_amt_dict()
+        kind = tuple((symbol, round(shares[symbol], 3)) for symbol in sorted(shares, key=lambda s: (-shares[s], s)))
+        kinds[kind] = kinds.get(kind, 0) + 1
+    words = []
+    for kind, n in kinds.items():
+        vacant = round(1.0 - sum(share for _, share in kind), 3)
+        if len(kind) == 1 and not vacant:
+            continue
+        shares_in_words = [f"{symbol} {share:g}" for symbol, share in kind] + ([f"vacant {vacant:g}"] if vacant > 0 else [])
+        words.append(f"{n} site{'' if n == 1 else 's'} of {', '.join(shares_in_words)}")
+    unit = structure.composition / gcd(*kinds.values())
+    return {"formula": formula_of(unit), "sites": "; ".join(words), "density": round(float(structure.density), 4)}
 
 
 def _partial_occupancy(structure: Structure) -> str:
@@ -310,7 +339,7 @@ def _comments(short: Mapping[str, str]) -> str:
 
 
 def _cif_text(structure: Structure, short: Mapping[str, str]) -> str:
-    formula = structure.composition.reduced_formula
+    formula = formula_of(structure.composition)
     lengths, angles = structure.lattice.abc, structure.lattice.angles
     lines = [f"data_{formula}", "_symmetry_space_group_name_H-M   'P 1'", "_symmetry_Int_Tables_number   1"]
     lines += [f"_cell_length_{x}   {value:.10f}" for x, value in zip("abc", lengths, strict=True)]

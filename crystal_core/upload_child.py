@@ -39,6 +39,7 @@ def main(memory: int, seconds: float) -> None:
             "atomic_numbers": atomic_numbers(structure),
             "frac_coords": structure.frac_coords.tolist(),
             "limitation": structure.properties.get("limitation"),
+            "occupancy": structure.properties.get("occupancy"),
         }
 
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:

@@ -44,12 +44,14 @@ class ParsedUpload:
     Attributes:
         name: file name as shown to people; ``#2`` marks the second crystal of one file.
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
+        occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
     """
 
     name: str
     structure: Structure | None = None
     error: str | None = None
     limitation: str | None = None
+    occupancy: Mapping[str, Any] | None = None
 
 
 def parse_uploads(files: Sequence[tuple[str, bytes]]) -> list[ParsedUpload]:
@@ -162,7 +164,7 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     return [
         ParsedUpload(name=label, error=crystal["error"])
         if "error" in crystal
-        else ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"))
+        else ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"), occupancy=crystal.get("occupancy"))
         for label, crystal in zip(names, crystals, strict=True)
     ]
 

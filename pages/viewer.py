@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from crystal_core.formula import formula_of
 from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.scene import build_scene
 from crystal_core.structures import parse_text
@@ -83,7 +84,7 @@ def main() -> None:
             page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")
             shown = good[(page - 1) * MAX_CARDS : page * MAX_CARDS]
         cards = [
-            {"scene": build_scene(item.structure), "title": item.structure.composition.reduced_formula, "caption": item.name}
+            {"scene": build_scene(item.structure), "title": formula_of(item.structure.composition), "caption": item.name}
             for item in shown
             if item.structure is not None
         ]
@@ -93,7 +94,7 @@ def main() -> None:
     if chosen.limitation:
         st.warning(chosen.limitation)
     if chosen.structure is not None:
-        show_structure(chosen.structure, key="viewer")
+        show_structure(chosen.structure, key="viewer", occupancy=chosen.occupancy)
 
 
 with guard():

@@ -5,7 +5,8 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import RequestError, StructureParseError
-from crystal_core.scene import build_scene, cell_choice, coordination, expand, frame_scene
+from crystal_core.records import crystal_record
+from crystal_core.scene import build_scene, cell_choice, coordination, describe, expand, frame_scene
 
 BATIO3 = Structure(Lattice.cubic(4.01), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -133,6 +134,16 @@ def test_a_lattice_whose_reduction_does_not_end_is_one_sentence(monkeypatch):
 def test_partly_occupied_sites_are_refused_with_the_reason(species):
     with pytest.raises(StructureParseError, match="partly occupied"):
         build_scene(Structure(Lattice.cubic(3.6), [species, "O"], [[0, 0, 0], [0.5] * 3]))
+
+
+@pytest.mark.parametrize(
+    ("symbols", "formula"),
+    [(["O"] * 5, "O"), (["N", "N"], "N"), (["Li", "O"], "LiO"), (["O", "O", "Co", "Li"], "LiCoO2"), (["I", "I", "I", "Pb", "Cs"], "CsPbI3"),
+     (["O", "O", "O", "Ti", "Sr"], "SrTiO3")],
+)  # fmt: skip
+def test_the_title_is_the_formula_unit_by_electronegativity_and_never_a_molecule(symbols, formula):
+    row = Structure(Lattice.orthorhombic(4, 4, 2.5 * len(symbols)), symbols, [[0, 0, k / len(symbols)] for k in range(len(symbols))])
+    assert describe(row).startswith(f"{formula}, {len(symbols)} atoms") and crystal_record(row, id="x", provenance={})["formula"] == formula
 
 
 def test_coordination_in_words():

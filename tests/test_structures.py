@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
 
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError, StructureParseError
@@ -123,6 +124,14 @@ def test_a_poscar_without_a_line_of_symbols_may_name_them_in_its_title_or_at_the
 def test_viewing_allows_partial_occupancy_aloud():
     seen = parse_text(cube().replace("  1.0\n", "  0.5\n"), purpose="view")
     assert "partly occupied" in seen.properties["limitation"] and seen.is_ordered
+
+
+def test_shared_sites_are_told_with_their_shares_and_the_formula_they_give():
+    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.3}, "O"], [[0, 0, 0], [0.5] * 3])
+    seen = parse_text(str(CifWriter(alloy)), purpose="view")
+    told = seen.properties["occupancy"]
+    assert told["formula"] == "Fe0.6Ni0.3O" and told["sites"] == "4 sites of Fe 0.6, Ni 0.3, vacant 0.1"
+    assert told["density"] == pytest.approx(alloy.density, abs=1e-4) and seen.composition.reduced_formula == "FeO"
 
 
 def test_json_never_reaches_a_decoder_that_imports_classes(triclinic):

@@ -12,6 +12,7 @@ import typer
 from crystal_core.cli._files import read_crystals
 from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError
+from crystal_core.formula import formula_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -60,7 +61,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     verdict, limitation = check_structure(structure), structure.properties.get("limitation")
     lattice = structure.lattice
     row: dict[str, Any] = {
-        "formula": structure.composition.reduced_formula,
+        "formula": formula_of(structure.composition),
         "n_atoms": len(structure),
         "lattice": {
             "matrix": lattice.matrix.tolist(), "a": lattice.a, "b": lattice.b, "c": lattice.c,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.formula import formula_of
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _metals() -> frozenset[str]:
 
 
 def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...]) -> str:
-    formula = structure.composition.reduced_formula
+    formula = formula_of(structure.composition)
     least = _least_charge(composition, OXIDATION_TABLE)
     if least is None:
         return f"{formula} cannot be checked for charge balance with SMACT's oxidation states, which counts as a failure."

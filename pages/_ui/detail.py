@@ -17,6 +17,7 @@ from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile
 from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
+from crystal_core.formula import formula_of
 from crystal_core.records import zip_texts
 from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination, overlay_scene
 from crystal_core.structures import parse_text, structure_to_text
@@ -36,20 +37,25 @@ MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 @st.fragment
 def show_structure(
-    structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "", pale: Structure | None = None
-) -> None:
+    structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "", pale: Structure | None = None,
+    occupancy: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
     """The detail view; what is clicked inside reruns only this part of the page.
 
     Args:
         pale: drawn pale over the crystal as given: the same sites in the same order, in a cell of its own.
+        occupancy: of a crystal whose shared sites were filled, see :func:`crystal_core.structures.occupancy_of`.
     """
     try:
-        _show(structure, key, provenance, origin, pale)
+        _show(structure, key, provenance, origin, pale, occupancy)
     except CrystalCoreError as error:
         st.error(plain(error))
 
 
-def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str, pale: Structure | None) -> None:
+def _show(
+    structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str, pale: Structure | None,
+    occupancy: Mapping[str, Any] | None,
+) -> None:  # fmt: skip
     kind = st.segmented_control("Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed") or CELL_KINDS[0]
     structure = cell_choice(structure, kind)
     text = structure_to_text(structure, "json")  # names the structure for the caches below
@@ -68,7 +74,7 @@ def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, 
     names = ["Summary", "Sites", "Symmetry", "Diffraction", "Distances", "Files", "Provenance"]
     summary, sites, symmetry, diffraction, distances, files, origin_tab = st.tabs(names)
     with summary:
-        _summary(structure, text, origin)
+        _summary(structure, text, origin, occupancy)
     with sites:
         st.caption("Select a row to mark its atom above; click an atom to see its row here.")
         st.dataframe(_sites(text), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key=f"{key}-sites")
@@ -93,16 +99,20 @@ def _show(structure: Structure, key: str, provenance: Mapping[str, Any] | None, 
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
 
 
-def _summary(structure: Structure, text: str, origin: str) -> None:
+def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[str, Any] | None) -> None:
     validity = check_structure(structure)
     if origin:
         st.caption(f"Origin: {origin}")
+    mixed = dict(occupancy or {})
+    if mixed:
+        rest = "Formula and density are those of the file, all else is of the cell with each site filled by its main element."
+        st.caption(plain(f"Mixed occupancy: {mixed['sites']}. {rest}"))
     group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
     with st.container(horizontal=True, gap="medium"):  # side by side as far as they fit, two by two on a phone
-        st.metric("Formula", plain(formula_text(structure.composition.reduced_formula)), width="content")
+        st.metric("Formula", plain(formula_text(mixed.get("formula") or formula_of(structure.composition))), width="content")
         st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")
-        st.metric("Density", f"{structure.density:.2f} g/cm³", width="content")
+        st.metric("Density", f"{mixed.get('density') or structure.density:.2f} g/cm³", width="content")
         st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
     st.dataframe(
         [{"a (Å)": round(a, 3), "b (Å)": round(b, 3), "c (Å)": round(c, 3), "α (°)": round(alpha, 2), "β (°)": round(beta, 2), "γ (°)": round(gamma, 2), "atoms": len(structure)}],
@@ -124,7 +134,7 @@ def _sentence(text: str, group: str) -> str:
 
 
 def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, Any] | None) -> None:
-    name = structure.composition.reduced_formula
+    name = formula_of(structure.composition)
     st.caption("All files hold the cell chosen above, with the same numbers. The web page opens without internet.")
     with st.container(horizontal=True):
         for label, (fmt, ending) in FILES.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.formula import parse_formula
+from crystal_core.formula import formula_of, parse_formula
 from crystal_core.records import cell_json, structure_from_record
 from crystal_core.uploads import compared, parse_uploads
 from pages._ui.plain import plain
@@ -33,7 +33,7 @@ def ask_reference(formula: str) -> Structure | None:
             st.warning(plain(first.limitation))
         theirs = first.structure.composition.reduced_composition
         if theirs != _reduced(formula):
-            named = formula_text(first.structure.composition.reduced_formula)
+            named = formula_text(formula_of(first.structure.composition))
             st.warning(plain(f"The reference is {named}, the run is of {formula_text(formula)}: no candidate can match it."))
         return first.structure
 

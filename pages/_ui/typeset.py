@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-COUNT = re.compile(r"(?<=[A-Za-z)\]])\d+")
+COUNT = re.compile(r"(?<=[A-Za-z)\]])\d+(?:\.\d+)?")
 RAISED = str.maketrans("0123456789+−-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
 CHARGE = re.compile(r"(?<=[A-Za-z])\d*[+−]")
 SCREW = re.compile(r"(?<=\d)_(\d)")
 
 
 def formula_text(formula: object) -> str:
-    """TiO2 → TiO₂; a leading number stays as it is."""
+    """TiO2 → TiO₂, Fe0.6Ni0.4O → Fe₀.₆Ni₀.₄O; a leading number stays as it is."""
     return COUNT.sub(lambda count: count[0].translate(LOWERED), str(formula))
 
 

@@ -54,6 +54,16 @@ def test_a_bad_structure_text_explains_itself():
     assert at.error and not at.exception
 
 
+def test_a_crystal_with_shared_sites_is_summed_up_as_the_file_has_it():
+    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0, 0, 0], [0.5] * 3])
+    at = page("viewer")
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(str(CifWriter(alloy))).run()
+    assert not at.exception and any("4 sites of Fe 0" in caption.value for caption in at.caption)
+    told = {metric.label: metric.value for metric in at.metric}
+    assert told["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O" and told["Density"] == f"{alloy.density:.2f} g/cm³"
+
+
 def test_a_link_fills_the_form_and_typing_afterwards_stays():
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["formula"] = "SrTiO3"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
+from crystal_core.formula import formula_of
 from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
 from crystal_core.paths import home_dir
 from crystal_core.requests import Frame, GenerationRequest, Template
@@ -89,9 +89,7 @@ class PrototypeGenerator:
     def _template(self, candidate: Candidate) -> Template:
         from pymatgen.core import Composition, Element
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
-            formula = Composition({Element.from_Z(z).symbol: n for z, n in candidate.relative.items()}).reduced_formula
+        formula = formula_of(Composition({Element.from_Z(z).symbol: n for z, n in candidate.relative.items()}))
         penalty = self.index.ranking.supercell_penalty if candidate.repeats > 1 else 0.0
         return Template(
             table=f"{self.card.name}, {self.index.kind}", table_sha256=self.table_sha256, prototype=candidate.prototype,
