@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
+from crystal_core.formula import atomic_number_of
 from crystal_core.jobs.queue import Job
 from crystal_core.records import is_valid, structure_from_record
 from crystal_core.scene import build_scene, frame_scene
@@ -49,7 +51,7 @@ def show_generated(job: Job) -> None:
     waiting = [members[0] for members in groups.values() if is_valid(members[0]) and not any("relaxation" in r for r in members)]
     with bar:
         how = st.segmented_control("Crystals as", ["Pictures", "Table"], default="Pictures", required=True, key="how", label_visibility="collapsed")
-        shown = _filtered(records, groups)
+        shown = _filtered(records, groups, wished_elements(job.request))
         several = f"Relax the {len(waiting)} valid, distinct ones" if len(waiting) > 1 else "Relax the valid one"
         offer_relaxing(job, waiting, several, key="relax-all", busy=busy)
     chosen = _choose(job, shown, groups, table=how == "Table")
@@ -64,8 +66,14 @@ def _groups(records: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     return groups
 
 
-def _filtered(records: list[dict[str, Any]], groups: dict[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What the reader wants to see, the most promising first."""
+def wished_elements(asked: Mapping[str, Any]) -> set[int]:
+    """Atomic numbers of the elements asked for and not excluded; empty where any would do."""
+    wished = set(asked.get("elements") or ()) - set(asked.get("exclude_elements") or ())
+    return {atomic_number_of(symbol) for symbol in wished}
+
+
+def _filtered(records: list[dict[str, Any]], groups: dict[int, list[dict[str, Any]]], wished: set[int]) -> list[dict[str, Any]]:
+    """What the reader wants to see, the most promising first; before all, those with the most of the ``wished`` elements."""
     tests = {
         "valid": is_valid,
         "distinct": lambda r: groups[r["group"]][0] is r,
@@ -79,7 +87,10 @@ def _filtered(records: list[dict[str, Any]], groups: dict[int, list[dict[str, An
         if offered
         else []
     )
-    return sorted((r for r in records if all(tests[name](r) for name in wanted)), key=lambda r: _promise(r, len(groups[r["group"]])))
+    return sorted(
+        (r for r in records if all(tests[name](r) for name in wanted)),
+        key=lambda r: (-len(wished & set(r["atomic_numbers"])), *_promise(r, len(groups[r["group"]]))),
+    )
 
 
 def _promise(record: dict[str, Any], n_alike: int) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from crystal_core.reference.hull import measured_error
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
 from crystal_core.structures import parse_text
+from pages._ui.generated import wished_elements
 from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
 from pages._ui.verdicts import stability, verdicts
 
@@ -201,6 +202,19 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
     table = at.dataframe[0].value
     assert table["no."].tolist() == [1, 3, 2, 4] and table["valid"].tolist() == ["yes", "yes", "no", "no"]
     assert "not charge-balanced" in table["why"][2] and "below 0.5" in table["why"][3] and not at.exception
+
+
+def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
+    tiny_de_novo()
+    job, queue = finished_run(), JobQueue()
+    oxygen = Structure(Lattice.cubic(2.2), ["O"], [[0, 0, 0]])  # valid, and holds one of two
+    both = Structure(Lattice.cubic(4.2), ["Li", "Li", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]])  # not charge-balanced
+    made = [crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k) for k, s in enumerate((oxygen, both, oxygen), start=1)]
+    queue.update(job, result=queue.get(job).result | {"crystals": made})
+    at = page(job=job)
+    at.button_group(key="how").set_value("Table").run()
+    assert at.dataframe[0].value["no."].tolist() == [2, 1, 3] and not at.exception
+    assert [wished_elements(asked) for asked in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})] == [set(), {3}]
 
 
 def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
@@ -385,7 +399,9 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     assert not at.exception and not at.error and not at.warning
     assert "Recorded run, not one of yours: kldm-dng-mp, seed 0" in words(at.info)
     assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
-    assert "valid, distinct and new" in words(at.success) and "eV/atom against" in words(at.markdown)
+    assert "valid, distinct and new" in words(at.success) and "Li₂Fe₃O₁₁" in words(at.subheader)  # all three elements come before all else
+    at.button_group(key="only").set_value(["near the hull"]).run()
+    assert "eV/atom against" in words(at.markdown)
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["job"], at.query_params["crystal"] = run, "kldm-dng-mp-0-1"
     at.switch_page("pages/viewer.py").run()
