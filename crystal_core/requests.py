@@ -182,6 +182,7 @@ class CrystalGenerationRequest:
         n: how many. model: a de novo checkpoint.
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        require_all: each crystal holds every one of ``elements``: as many of its atoms have their types given, the rest is free.
         space_group: number or symbol of the group the crystals shall have (experimental), or None.
         density: in g/cm³, that the crystals shall be near to, or None. guidance: how much that weighs; None is 1, 0 nothing.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
@@ -195,6 +196,7 @@ class CrystalGenerationRequest:
     n_atoms: tuple[int, int] | None = None
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
+    require_all: bool = False
     space_group: str | None = None
     density: float | None = None
     guidance: float | None = None
@@ -225,6 +227,7 @@ class CrystalGenerationRequest:
         for symbols in (self.elements, self.exclude_elements):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
+        self._check_required()
         if self.guidance is not None:
             check_strength(self.guidance)
             if self.density is None:
@@ -236,6 +239,16 @@ class CrystalGenerationRequest:
         if self.space_group is not None and self.fix is not None:
             raise RequestError("A crystal can keep given parts or a space group, not both; leave one of the two out.")
         self._check_fix()
+
+    def _check_required(self) -> None:
+        if not isinstance(self.require_all, bool):
+            raise RequestError(f"require_all must be true or false, not {self.require_all!r}.")
+        if not self.require_all:
+            return
+        if not self.elements:
+            raise RequestError("To hold all wished elements, name them, e.g. Li,Fe,O.")
+        if self.space_group is not None:
+            raise RequestError("A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out.")
 
     def _check_fix(self) -> None:
         keeps = bool(self.fix_sites) or self.fix_elements or self.fix_lattice

@@ -53,6 +53,9 @@ def ask(cards: dict[str, ModelCard]) -> None:
     n = st.number_input("Crystals", 1, MOST, key="make-n")
     counts = _ask_counts(card)
     elements = ask_elements(card)
+    every = bool(elements and elements[0]) and st.toggle(
+        "Each crystal holds all of them", key="require-all", help="Off: a crystal holds some of them; those with the most are shown first."
+    )
     with st.expander("Advanced"):
         sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler")
         steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="make-steps")
@@ -62,7 +65,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
     try:
         request = None if elements is None or fix is None else CrystalGenerationRequest(
             n=int(n), model=card.name, n_atoms=counts, elements=elements[0], exclude_elements=elements[1], sampler=sampler,  # type: ignore[arg-type]
-            steps=int(steps) or None, seed=seed_of(seed), **wishes, **fix,
+            require_all=every, steps=int(steps) or None, seed=seed_of(seed), **wishes, **fix,
         )  # fmt: skip
         if request is not None:
             if request.space_group:
@@ -180,7 +183,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     values: dict[str, Any] = {
         "make-model": model if model in cards else next(iter(cards)), "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
         "elements": "-".join(asked.get("elements", ())) or link["elements"], "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
-        "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
+        "require-all": asked.get("require_all", False), "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
         "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0,
         # the same once more, while a run that is to be changed shall differ
         "make-seed": seed_made_with(job) if job and (job.id == link["job"] or job.id.startswith(DEMO)) else "",

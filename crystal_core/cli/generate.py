@@ -23,6 +23,7 @@ def generate(
     ] = None,
     elements: Annotated[str | None, typer.Option("--elements", help="Elements that may appear, e.g. Li,Fe,O.")] = None,
     exclude: Annotated[str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")] = None,
+    require_all: Annotated[bool, typer.Option("--require-all", help="Each crystal holds every one of --elements, not only some of them.")] = False,
     space_group: Annotated[
         str | None,
         typer.Option("--space-group", help="Experimental: keep this group while sampling, e.g. 225 or Fm-3m; assignments from known prototypes."),
@@ -55,7 +56,7 @@ def generate(
     make_output_folder(out, trajectory=trajectory)
     request = CrystalGenerationRequest(
         n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements, "--elements"), exclude_elements=_symbols(exclude, "--exclude-elements"), sampler=sampler,  # type: ignore[arg-type]
-        space_group=space_group, density=density, guidance=guidance, fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
+        require_all=require_all, space_group=space_group, density=density, guidance=guidance, fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
         steps=steps, seed=seed_or_drawn(seed), device=device, threads=threads, keep_trajectory=trajectory,
     )  # fmt: skip
     find_card(model)

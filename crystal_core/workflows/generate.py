@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest, Guide, KnownParts, RunUpdate, from_json, seed_or_drawn
+from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, DeNovoRequest, Guide, KnownParts, RunUpdate, from_json, seed_or_drawn
 from crystal_core.workflows.sampling_run import BATCH, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     elements = allowed_elements(asked, model.elements)
     note = check_atom_counts(asked, model.atom_count_frequencies)
     assignments = None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
-    counts = draw_atom_counts(asked, model.atom_count_frequencies, None if assignments is None else assignments.atom_counts)
+    possible = room_for_all(asked) if assignments is None else assignments.atom_counts
+    counts = draw_atom_counts(asked, model.atom_count_frequencies, possible)
     symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
     use_threads(asked.threads)
     size = BATCH[getattr(getattr(model, "device", None), "type", "cpu")]
@@ -67,7 +68,7 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, nothing is left, or not all of what shall
-            stay of a structure to complete.
+            stay of a structure to complete, or an element that every crystal shall hold is excluded.
     """
     from crystal_core.formula import atomic_number_of
 
@@ -82,7 +83,27 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
     if barred := _symbols(kept - set(left)):
         raise RequestError(f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts.")
+    if asked.require_all and (barred := _symbols(excluded & set(wanted))):
+        raise RequestError(f"{', '.join(barred)} shall be in every crystal but may not appear; take it out of one of the two lists.")
     return left
+
+
+def room_for_all(asked: CrystalGenerationRequest) -> range | None:
+    """The atom counts of cells with room for the kept sites and all wished elements; None where not all have to be there."""
+    return range(_least_atoms(asked), MAX_ATOMS + 1) if asked.require_all else None
+
+
+def _required(asked: CrystalGenerationRequest) -> list[int]:
+    """Atomic numbers that every crystal shall hold, each once."""
+    from crystal_core.formula import atomic_number_of
+
+    return list(dict.fromkeys(map(atomic_number_of, asked.elements))) if asked.require_all else []
+
+
+def _least_atoms(asked: CrystalGenerationRequest) -> int:
+    """Atoms of the smallest cell with the kept sites and all wished elements."""
+    kept = 0 if asked.fix is None else len(asked.fix["atomic_numbers"] if asked.fix_elements else set(asked.fix_sites))
+    return kept + len(set(_required(asked)) - _kept_elements(asked))
 
 
 def _symbols(atomic_numbers: Collection[int]) -> list[str]:
@@ -103,8 +124,10 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
     """What is to be said of atom counts that reach beyond those of the training crystals; None where they do not.
 
     Raises:
-        RequestError: all that are asked for, or those of the structure to complete, are below the least or above the largest trained one.
+        RequestError: all that are asked for, or those of the structure to complete, are below the least or above the largest trained one,
+            or no cell of such counts can hold all wished elements.
     """
+    _check_room(asked, frequencies)
     if not frequencies or (asked.n_atoms is None and asked.fix is None):
         return None
     low, high = asked.n_atoms or (len((asked.fix or {})["atomic_numbers"]),) * 2
@@ -113,6 +136,20 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
     if high < least or low > most:
         raise RequestError(f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model.")
     return f"{trained}; other numbers of atoms are a guess." if low < least or high > most else None
+
+
+def _check_room(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
+    """Raise RequestError unless a cell of the atom counts asked for can hold all elements that have to be there."""
+    if not asked.require_all:
+        return
+    most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(asked)
+    if asked.n_atoms is not None or asked.fix is not None:
+        most = asked.n_atoms[1] if asked.n_atoms else len((asked.fix or {})["atomic_numbers"])
+    if least > most:
+        raise RequestError(
+            f"A crystal that holds all of {', '.join(asked.elements)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
+            "or let some elements be absent."
+        )
 
 
 def _span(low: int, high: int) -> str:
@@ -153,7 +190,8 @@ def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, 
     """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
 
     Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
-    to complete gives its own count where no other is asked for. ``possible`` are the counts of a space group; None for all.
+    to complete gives its own count where no other is asked for. ``possible`` are the counts of a space group, or those with
+    room for all wished elements; None for all.
     """
     import random
 
@@ -162,8 +200,9 @@ def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, 
         return [len(asked.fix["atomic_numbers"])] * asked.n
     if asked.n_atoms is not None:
         low, high = asked.n_atoms
-        if possible is not None:
+        if possible is not None and not asked.require_all:
             return draw.choices([n for n in range(low, high + 1) if n in possible], k=asked.n)
+        low = low if possible is None else max(low, min(possible))
         return [draw.randint(low, high) for _ in range(asked.n)]
     if not frequencies:
         raise RequestError(f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms.")
@@ -172,12 +211,15 @@ def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, 
 
 
 def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
-    """What of ``asked.fix`` stays in cells of these atom counts: the kept sites come first, then those to be sampled.
+    """What is given of cells of these atom counts.
+
+    The kept sites of ``asked.fix`` come first, then a type each of the elements that every crystal shall hold and no kept
+    site has, then those to be sampled.
 
     Raises:
         StructureParseError: the given structure is no crystal.
     """
-    if asked.fix is None:
+    if asked.fix is None and not asked.require_all:
         return None
     import torch
 
@@ -185,19 +227,32 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     from crystal_core.records import structure_from_record
     from crystal_core.structures import from_structures
 
-    # the models know Niggli-reduced cells; reducing keeps the order of the sites
-    given = from_structures([structure_from_record(asked.fix).get_reduced_structure()])
+    if asked.fix is None:
+        # only its types are used; any cell will do
+        required = _required(asked)
+        given = CrystalBatch(
+            atomic_numbers=torch.tensor(required), frac_coords=torch.zeros(len(required), 3), lattice=5.0 * torch.eye(3)[None],
+            n_atoms=torch.tensor([len(required)]),
+        )  # fmt: skip
+    else:
+        # the models know Niggli-reduced cells; reducing keeps the order of the sites
+        given = from_structures([structure_from_record(asked.fix).get_reduced_structure()])
     atoms = len(given.atomic_numbers)
     kept = list(dict.fromkeys(asked.fix_sites))
     order = kept + [i for i in range(atoms) if i not in kept]
     crystals, places, types = [], [], []
     for count in counts:
         chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
-        crystals.append(
-            replace(given, atomic_numbers=given.atomic_numbers[chosen], frac_coords=given.frac_coords[chosen], n_atoms=torch.tensor([count]))
-        )
+        numbers, typed = given.atomic_numbers[chosen], [i < len(kept) or asked.fix_elements for i in range(count)]
+        free = (i for i, is_given in enumerate(list(typed)) if not is_given)
+        held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
+        for z in _required(asked):
+            if z not in held:
+                place = next(free)
+                numbers[place], typed[place] = z, True
+        crystals.append(replace(given, atomic_numbers=numbers, frac_coords=given.frac_coords[chosen], n_atoms=torch.tensor([count])))
         places += [i < len(kept) for i in range(count)]
-        types += [i < len(kept) or asked.fix_elements for i in range(count)]
+        types += typed
     return KnownParts(crystals=CrystalBatch.concat(crystals), places=tuple(places), types=tuple(types), lattice=asked.fix_lattice)
 
 

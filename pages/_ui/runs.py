@@ -14,7 +14,8 @@ from crystal_core.records import crystals_of, is_valid, rank_key, run_files, str
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from crystal_core.structures import structure_to_text
 
-USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds", "guide")  # written only where they differ from the default
+# written only where they differ from the default
+USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds", "guide", "require_all")
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
 
 WORDS = {
@@ -63,6 +64,7 @@ def title_of(job: Job) -> str:
     if job.kind == "generate":
         words = [_count(asked.get("n", 0), "new crystal")]
         words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
+        words += ["(all in each)"] if asked.get("require_all") else []
         words += [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
         words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
         words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
@@ -213,6 +215,7 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts = ["crystal-core", "generate", "--model", asked["model"], "--n", str(asked["n"])]
     parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
     parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
+    parts += ["--require-all"] if asked.get("require_all") else []
     parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
     parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
     parts += [word for name in ("density", "guidance") if asked.get(name) is not None for word in (f"--{name}", str(asked[name]))]

@@ -230,3 +230,10 @@ def test_a_density_guides_and_guidance_without_a_wish_is_refused(tiny_de_novo):
     ):
         result = call(*options, *words)
         assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_every_crystal_holds_all_wished_elements_on_request(tiny_de_novo):
+    options = [*small(tiny_de_novo()), "--elements", "Li,Ti,O", "--require-all"]
+    assert {tuple(sorted(set(c["atomic_numbers"]))) for c in json.loads(call(*options, "--json").stdout)["crystals"]} == {(3, 8, 22)}
+    result = call(*options, "--atoms", "2")
+    assert result.exit_code == 2 and "at least 3 atoms" in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -217,6 +217,24 @@ def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
     assert [wished_elements(asked) for asked in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})] == [set(), {3}]
 
 
+def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    assert not at.toggle
+    at.text_input(key="elements").set_value("Li-Ti-O").run()
+    at.toggle(key="require-all").set_value(True).run()
+    at.button(key="generate").click().run()
+    job = JobQueue().list_jobs()[0]
+    assert job.request["require_all"] and "--require-all" in as_command(job) and "require_all=True" in as_python(job) and not at.exception
+    assert title_of(job) == "8 new crystals of Li-Ti-O (all in each)"
+    at = page(job=job.id)
+    assert at.toggle(key="require-all").value
+    at.text_input(key="elements").set_value("Li-Ti-O-Fe-Sr").run()
+    assert not at.error
+    at.text_input(key="make-group").set_value("221").run()
+    assert "not both" in words(at.error) and at.button(key="generate").disabled
+
+
 def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     monkeypatch.setattr(known_cells, "known_cell", lambda name: {"mp-22862": ROCK_SALT.copy().apply_strain(0.02)}[name])

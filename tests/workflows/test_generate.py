@@ -67,3 +67,41 @@ def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, mo
     paths = [u.trajectory for u in updates if u.trajectory]
     assert [path["label"] for path in paths] == ["crystal 1", "crystal 2"] and all(len(path["frames"]) > 1 for path in paths)
     assert paths[1]["frames"][-1] == next(u.snapshot["cells"][1] for u in reversed(updates) if u.snapshot and "cells" in u.snapshot)
+
+
+@pytest.mark.parametrize("species", ["masking", "analog-bits"])
+def test_each_crystal_holds_all_wished_elements_where_that_is_asked_for(tiny_de_novo, species):
+    wish = {"elements": ("Li", "Ti", "O"), "model": tiny_de_novo(species), "n": 12, "sampler": "em", "steps": 20, "seed": 2}
+    *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True))
+    made = last.result["crystals"]
+    assert made and all(set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made)  # cells of 2 atoms have no room
+    *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True, n_atoms=(2, 4)))
+    assert {c["n_atoms"] for c in last.result["crystals"]} == {3, 4} and last.result["settings"]["require_all"] is True
+
+
+def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
+    given = {"lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "atomic_numbers": [22, 8, 8], "frac_coords": [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]]}
+    asked = CrystalGenerationRequest(elements=("Li", "O"), require_all=True, fix=given, fix_sites=(1,), n_atoms=(3, 3))
+    parts = generate.known_parts(asked, (3,))
+    assert parts.places == (True, False, False) and parts.types == (True, True, False)
+    assert parts.crystals.atomic_numbers.tolist()[:2] == [8, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"elements": ()}, "name them"),
+        ({"space_group": "221"}, "not both"),
+        ({"exclude_elements": ("O",)}, "may not appear"),
+        ({"n_atoms": (1, 2)}, "at least 3 atoms, more than the 2"),
+        ({"require_all": 1}, "true or false"),
+    ],
+)
+def test_all_wished_elements_are_refused_where_they_cannot_be(options, told):
+    def check():
+        asked = CrystalGenerationRequest(**({"elements": ("Li", "Ti", "O"), "require_all": True} | options))
+        generate.allowed_elements(asked, (3, 8, 22))
+        generate.check_atom_counts(asked, HISTOGRAM)
+
+    with pytest.raises(RequestError, match=told):
+        check()

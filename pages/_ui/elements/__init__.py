@@ -25,7 +25,10 @@ def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | N
     """Allowed and excluded symbols; None where a field is wrong, with the reason beneath it."""
     left, right = st.columns(2)
     only = left.text_input(
-        "Only these elements", key="elements", placeholder="any", help="For example Li-Fe-O. A crystal holds some of them, not always all."
+        "Only these elements",
+        key="elements",
+        placeholder="any",
+        help="For example Li-Fe-O. A crystal holds some of them, unless all are asked for below.",
     )
     without = right.text_input("Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
     with st.popover("Periodic table", icon=":material/grid_view:", width="stretch"):
