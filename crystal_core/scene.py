@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.scene_bonds import find_bonds, find_polyhedra
-from crystal_core.scene_style import electronegativity, palettes, radii, symbol_of
+from crystal_core.scene_style import dark_palettes, electronegativity, palettes, radii, symbol_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -32,7 +32,7 @@ def build_scene(structure: Structure, *, sentence: str = "") -> dict[str, Any]:
     Returns:
         lattice: rows a, b, c in Å; sites: [{f: [3] in [0, 1), e, r}]; bonds: [[i, j, n1, n2, n3]], atom i of the cell to
         atom j of the cell n away; polyhedra: [{i, corners: [[j, n1, n2, n3]], faces: [[3]]}]; legend: [{e, n}];
-        palettes: name → element → colour; sentence: text for screen readers.
+        palettes: name → element → colour, dark_palettes: the same for a dark ground; sentence: text for screen readers.
 
     Raises:
         StructureParseError: a site is partly occupied.
@@ -216,4 +216,5 @@ def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray,
         "polyhedra": find_polyhedra(lattice, symbols, frac, bonds) if polyhedra else [],
         "legend": [{"e": e, "n": list(symbols).count(e)} for e in shown],
         "palettes": palettes(tuple(shown)),
+        "dark_palettes": dark_palettes(tuple(shown)),
     }

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 BOND_FACTOR = 1.15  # of the sum of the covalent radii
+LEAST_LUMINANCE = 0.14  # relative (WCAG 2.2), of a colour on a dark ground: 3.4:1 against #0e1117, Streamlit's dark background
 # Okabe and Ito's colours, distinguishable with every common colour blindness; given out in the order of the legend
 SAFE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999", "#000000")
 
@@ -25,6 +26,33 @@ def palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
         "Jmol": {s: _table("Jmol")[s] for s in symbols},
         "Colour-blind safe": {s: SAFE[k % len(SAFE)] for k, s in enumerate(symbols)},
     }
+
+
+def dark_palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """The same colours for a dark ground: those too dark to be seen (cobalt, carbon, lead) are lightened, hue kept."""
+    return {name: {s: lightened(colour) for s, colour in colours.items()} for name, colours in palettes(symbols).items()}
+
+
+@lru_cache(maxsize=512)
+def lightened(colour: str, least: float = LEAST_LUMINANCE) -> str:
+    """``#rrggbb`` of at least so much relative luminance: OKLab lightness (Ottosson 2020) is raised, hue kept, chroma as sRGB allows."""
+    if luminance(colour) >= least:
+        return colour
+    lightness, a, b = _OKLAB_2 @ np.cbrt(_OKLAB_1 @ _linear(colour))
+    for step in np.arange(lightness, 1.0, 0.01):
+        for chroma in np.arange(1.0, -0.01, -0.05):
+            found = _OKLAB_1_BACK @ (_OKLAB_2_BACK @ np.array([step, chroma * a, chroma * b])) ** 3
+            if found.min() >= -1e-4 and found.max() <= 1.0001:
+                break
+        made = _hex(found)
+        if luminance(made) >= least:
+            return made
+    return "#ffffff"
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2) of ``#rrggbb``, 0 to 1."""
+    return float(np.array([0.2126, 0.7152, 0.0722]) @ _linear(colour))
 
 
 def bond_lengths(symbols: tuple[str, ...]) -> np.ndarray:
@@ -73,6 +101,26 @@ def _covalent() -> dict[str, float]:
 
     return {s: float(CovalentRadius.radius.get(s, 1.5)) for s in _symbols().values()}
 
+
+def _linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def _hex(linear: np.ndarray) -> str:
+    linear = linear.clip(0.0, 1.0)
+    values = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return "#" + "".join(f"{round(255 * float(x)):02x}" for x in values)
+
+
+# linear sRGB to cone responses, and their cube roots to L, a, b
+_OKLAB_1 = np.array(
+    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]]
+)
+_OKLAB_2 = np.array(
+    [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099], [0.0259040371, 0.7827717662, -0.8086757660]]
+)
+_OKLAB_1_BACK, _OKLAB_2_BACK = np.linalg.inv(_OKLAB_1), np.linalg.inv(_OKLAB_2)
 
 # every element left of the staircase, with Ge, As, Sb and Te counted as non-metals, as pymatgen does
 METALS = frozenset(

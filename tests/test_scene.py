@@ -1,5 +1,7 @@
 """What is drawn of well-known crystals, counted by hand."""
 
+from colorsys import rgb_to_hsv
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -7,6 +9,7 @@ from pymatgen.core import Lattice, Structure
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.records import crystal_record
 from crystal_core.scene import build_scene, cell_choice, coordination, describe, expand, frame_scene
+from crystal_core.scene_style import lightened, luminance
 
 BATIO3 = Structure(Lattice.cubic(4.01), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
@@ -144,6 +147,22 @@ def test_partly_occupied_sites_are_refused_with_the_reason(species):
 def test_the_title_is_the_formula_unit_by_electronegativity_and_never_a_molecule(symbols, formula):
     row = Structure(Lattice.orthorhombic(4, 4, 2.5 * len(symbols)), symbols, [[0, 0, k / len(symbols)] for k in range(len(symbols))])
     assert describe(row).startswith(f"{formula}, {len(symbols)} atoms") and crystal_record(row, id="x", provenance={})["formula"] == formula
+
+
+@pytest.mark.parametrize("colour", ["#000000", "#0000af", "#4c4c4c", "#57178f", "#575961"])
+def test_dark_colours_are_lightened_for_a_dark_ground_and_keep_their_hue(colour):
+    light = lightened(colour)
+    assert (luminance(light) + 0.05) / (luminance("#0e1117") + 0.05) >= 3.0 > (luminance(colour) + 0.05) / (luminance("#0e1117") + 0.05)
+    before, after = (rgb_to_hsv(*(int(c[k : k + 2], 16) / 255 for k in (1, 3, 5))) for c in (colour, light))
+    assert before[1] < 0.1 or abs(before[0] - after[0]) < 0.05
+
+
+def test_a_scene_carries_the_colours_of_both_themes():
+    scene = build_scene(LICOO2)
+    for name, colours in scene["palettes"].items():
+        dark = scene["dark_palettes"][name]
+        assert min(map(luminance, dark.values())) >= 0.14 and all(dark[e] == c for e, c in colours.items() if luminance(c) >= 0.14)
+    assert scene["dark_palettes"]["VESTA"]["Co"] != scene["palettes"]["VESTA"]["Co"]
 
 
 def test_coordination_in_words():

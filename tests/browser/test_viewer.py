@@ -97,6 +97,18 @@ def test_the_legend_hides_an_element_and_the_image_changes(page):
     stage.get_by_role("button", name="O", exact=True).click()
 
 
+def test_dark_colours_are_lightened_in_the_dark_theme_and_with_it_changed(open_page):
+    page = open_page("/viewer", color_scheme="dark")
+    page.locator(".xv[data-rendered]").wait_for()
+    stage = show(page, "Si (diamond)")
+    dot = stage.get_by_title("Show or hide Si").locator(".dot")
+    colours = build_scene(EXAMPLES["Si (diamond)"])
+    for scheme, palettes in (("dark", "dark_palettes"), ("light", "palettes")):
+        page.emulate_media(color_scheme=scheme)
+        wanted = [int(colours[palettes]["VESTA"]["Si"][k : k + 2], 16) for k in (1, 3, 5)]
+        expect(dot).to_have_css("background-color", f"rgb({', '.join(map(str, wanted))})", timeout=60_000)
+
+
 def test_images_come_in_the_size_asked_for(page):
     handle = show(page, "Si (diamond)").element_handle()
     page.set_viewport_size({"width": 480, "height": 700})  # software drawing of a large picture takes a minute

@@ -141,9 +141,21 @@ function drawPale(gl, pale, block, options, colours) {
   });
 }
 
-// options: style, palette, polyhedra, axes, labels, hidden (Set of elements), ink, scale (of the lettering), onAtom (click)
+// of a CSS colour, #rgb, #rrggbb or rgb(…): whether dark letters on it could not be read
+function isDark(colour) {
+  const hex = /^#([0-9a-f]{6}|[0-9a-f]{3})/i.exec(colour);
+  const rgb = hex ? hex[1].match(hex[1].length < 6 ? /./g : /../g).map((x) => parseInt(x.length < 2 ? x + x : x, 16)) : (colour.match(/[\d.]+/g) || [255, 255, 255]).map(Number);
+  return 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] < 110;
+}
+
+const coloursOf = (scene, palette, paper) => {
+  const palettes = isDark(paper) ? scene.dark_palettes : scene.palettes;
+  return palettes[palette] || palettes.VESTA;
+};
+
+// options: style, palette, polyhedra, axes, labels, hidden (Set of elements), ink and paper (colours of the page), scale (of the lettering), onAtom (click)
 function drawScene(gl, scene, block, options) {
-  const colours = scene.palettes[options.palette] || scene.palettes.VESTA;
+  const colours = coloursOf(scene, options.palette, options.paper);
   const shown = (atom) => !options.hidden.has(atom.e);
   const repeat = options.repeat, scale = options.scale || 1;
   for (let a = 0; a <= repeat[0]; a++) for (let b = 0; b <= repeat[1]; b++) for (let c = 0; c <= repeat[2]; c++) {

@@ -179,6 +179,7 @@ function tapToTurn(view) {
   }, { signal: view.leaving.signal });
 }
 
+const paper = (view) => css(view, "--st-background-color", "#ffffff");
 const css = (view, name, otherwise) => getComputedStyle(view.root).getPropertyValue(name).trim() || otherwise;
 
 // move the camera; nothing is drawn yet
@@ -195,7 +196,7 @@ const along = (view, k) => { alongAxis(view.gl, view.current.lattice, k); refit(
 function options(view) {
   return {
     style: view.style, palette: view.palette, polyhedra: view.polyhedra, labels: view.labels, axes: view.axes, hidden: view.hidden,
-    repeat: view.repeat, ink: css(view, "--st-text-color", "#333333"), selected: view.selected, projection: view.projection,
+    repeat: view.repeat, ink: css(view, "--st-text-color", "#333333"), paper: paper(view), selected: view.selected, projection: view.projection,
     onAtom: (atom) => {
       view.send("picked", atom.site);
       if (!view.measuring) return;
@@ -207,7 +208,7 @@ function options(view) {
 
 function image(view, scale, transparent) {
   const box = view.stage.getBoundingClientRect(), size = { width: Math.round(box.width * scale), height: Math.round(box.height * scale), smooth: false };
-  const background = { color: css(view, "--st-background-color", "#ffffff"), alpha: transparent ? 0 : 1 };
+  const background = { color: paper(view), alpha: transparent ? 0 : 1 };
   const look = { ...options(view), scale, onAtom: null };
   return aside(window.$3Dmol, size, (gl) => picture(gl, view.current, view.block, look, size, view.gl.getView(), background, () => drawMeasure(gl, view.picked, scale)));
 }
@@ -220,7 +221,7 @@ function compose(view) {
   quietly(gl, () => {
     gl.removeAllShapes();
     gl.removeAllLabels();
-    gl.setBackgroundColor(css(view, "--st-background-color", "#ffffff"), 1);
+    gl.setBackgroundColor(paper(view), 1);
     drawScene(gl, scene, view.block, options(view));
     drawMeasure(gl, view.picked, 1);
   });
@@ -264,7 +265,7 @@ function drawNext(view, scene, share, before) {
 
 function legend(view) {
   view.legend.replaceChildren();
-  const colours = view.current.palettes[view.palette];
+  const colours = coloursOf(view.current, view.palette, paper(view));
   for (const entry of view.current.legend) {
     const node = button(view.legend, "", `Show or hide ${entry.e}`, () => {
       if (view.hidden.has(entry.e)) view.hidden.delete(entry.e); else view.hidden.add(entry.e);
@@ -355,7 +356,7 @@ function update(view, data, setTriggerValue) {
   view.trigger = data.report ? setTriggerValue : () => {};
   const elements = data.scene.legend.map((entry) => entry.e).join();
   const same = JSON.stringify([data.scene, data.frames && data.frames.length]);
-  const look = JSON.stringify([same, data.selected, css(view, "--st-background-color", ""), css(view, "--st-text-color", "")]);
+  const look = JSON.stringify([same, data.selected, paper(view), css(view, "--st-text-color", "")]);
   if (look === view.look) return; // the page ran again and nothing changed here
   const changed = elements !== view.elements, fresh = view.look === undefined;
   view.look = look;
@@ -371,6 +372,10 @@ function update(view, data, setTriggerValue) {
     Object.assign(view, { same, current: data.scene });
     adopt();
     player(view, data.frames);
+  }
+  if (view.paper !== paper(view)) { // another theme, other colours
+    view.paper = paper(view);
+    legend(view);
   }
   draw(view, fresh || changed ? first : follow);
 }
