@@ -27,6 +27,19 @@ class Pattern:
     radiation: str | float
 
 
+def radiation_text(radiation: str | float) -> str:
+    """A line with its wavelength in Å, or the wavelength alone.
+
+    >>> radiation_text("CuKa"), radiation_text(0.7107)
+    ('Cu Kα, 1.5418 Å', '0.7107 Å')
+    """
+    from pymatgen.analysis.diffraction.xrd import WAVELENGTHS as IN_ANGSTROMS
+
+    if not isinstance(radiation, str):
+        return f"{radiation:g} Å"
+    return f"{radiation.replace('Ka', ' Kα')}, {IN_ANGSTROMS[radiation]:.4f} Å"
+
+
 def pattern(structure: Structure, radiation: str | float = "CuKa", two_theta: tuple[float, float] = (5.0, 90.0)) -> Pattern:
     """The powder pattern in a range of 2θ (degrees); without peaks where no lattice plane reflects there.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crystal_core.figures.colours import BEHIND, LINES
+
 if TYPE_CHECKING:
     import numpy as np
     from plotly.graph_objects import Figure
@@ -11,24 +13,34 @@ if TYPE_CHECKING:
     from crystal_core.evaluation.xrd import Pattern
 
 
-def xrd_figure(pattern: Pattern, line: tuple[np.ndarray, np.ndarray] | None = None) -> Figure:
-    """Sticks at 2θ with Miller indices on hover; with ``line`` (2θ, intensity) also the profile through them."""
+def xrd_figure(
+    pattern: Pattern, line: tuple[np.ndarray, np.ndarray] | None = None, two_theta: tuple[float, float] | None = None
+) -> Figure:  # fmt: skip
+    """Sticks at 2θ with Miller indices on hover; with ``line`` (2θ, intensity) also the profile through them.
+
+    Args:
+        two_theta: first and last angle of the axis in degrees; None shows what there are peaks for.
+    """
     from plotly import graph_objects as go
+
+    from crystal_core.evaluation.xrd import radiation_text
 
     figure = go.Figure(
         go.Bar(
-            x=list(pattern.two_theta), y=list(pattern.intensity), width=0.25, customdata=list(pattern.hkl),
+            x=list(pattern.two_theta), y=list(pattern.intensity), width=0.25, marker={"color": LINES[0], "line": {"width": 0}}, customdata=list(pattern.hkl),
             hovertemplate="2θ %{x:.2f}°<br>%{y:.1f} %<br>%{customdata}<extra></extra>",
         )
     )  # fmt: skip
     if line is not None:
-        figure.data[0].opacity = 0.35
-        figure.add_scatter(x=line[0].round(3), y=line[1].round(3), mode="lines", hoverinfo="skip")
+        figure.data[0].marker.color = BEHIND
+        figure.add_scatter(x=line[0].round(3), y=line[1].round(3), mode="lines", line={"color": LINES[0], "width": 1.8}, hoverinfo="skip")
     figure.update_layout(
         showlegend=False,
-        xaxis_title=f"2θ (°), {pattern.radiation}",
+        xaxis_title=f"2θ (°), {radiation_text(pattern.radiation)}",
         yaxis_title="intensity (%)",
         height=320,
         margin={"l": 10, "r": 10, "t": 20, "b": 10},
     )
+    if two_theta:
+        figure.update_xaxes(range=list(two_theta))
     return figure

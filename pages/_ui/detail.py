@@ -13,7 +13,7 @@ from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import TOLERANCES, site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
-from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile
+from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile, radiation_text
 from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
@@ -32,6 +32,7 @@ FILES = {
     "CIF": ("cif", "cif"), "POSCAR": ("poscar", "vasp"), "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
 }  # fmt: skip
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
+MAX_TWO_THETA = 120  # degrees; beyond, large cells have too many reflections to wait for
 MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 
@@ -83,12 +84,15 @@ def _show(
         st.plotly_chart(symmetry_figure(_curve(text)), width="stretch", key=f"{key}-symmetry")
         st.dataframe(_curve(text), hide_index=True, width="stretch")
     with diffraction:
-        left, right = st.columns(2)
-        radiation = left.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation")
+        left, middle, right = st.columns(3)
+        radiation = left.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation", format_func=radiation_text)
+        low, high = middle.slider("Range (° 2θ)", 2, MAX_TWO_THETA, (5, 90), key=f"{key}-range")
+        window = (float(low), float(max(high, low + 1)))
         width = right.slider("Peak width (° 2θ), 0 for sticks", 0.0, 1.0, 0.2, 0.05, key=f"{key}-width")
         try:
-            found = _pattern(text, radiation)
-            st.plotly_chart(xrd_figure(found, profile(found, fwhm=width) if width else None), width="stretch", key=f"{key}-xrd")
+            found = _pattern(text, radiation, window)
+            line = profile(found, fwhm=width, two_theta=window) if width else None
+            st.plotly_chart(xrd_figure(found, line, window), width="stretch", key=f"{key}-xrd")
         except CrystalCoreError as error:  # the tabs after this one are still to be shown
             st.info(plain(error))
     with distances:
@@ -188,8 +192,8 @@ def _curve(text: str) -> list[dict[str, Any]]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _pattern(text: str, radiation: str) -> Any:
-    return pattern(parse_text(text, purpose="view"), radiation)
+def _pattern(text: str, radiation: str, two_theta: tuple[float, float]) -> Any:
+    return pattern(parse_text(text, purpose="view"), radiation, two_theta)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -6,10 +6,12 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.xrd import pattern, profile
+from crystal_core.figures.colours import LINES
 from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.training import sampler_figure, training_figure
 from crystal_core.figures.xrd import xrd_figure
+from crystal_core.scene_style import luminance
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -47,6 +49,28 @@ def test_figures_show_what_they_are_given():
         [{"tolerance (Å)": 0.01, "space group": "P1", "number": 1}, {"tolerance (Å)": 0.1, "space group": "Fm-3m", "number": 225}]
     )
     assert list(steps.data[0].text) == ["P1", "Fm-3m"]
+
+
+def test_a_pattern_names_its_wavelength_and_keeps_to_its_range():
+    window = (20.0, 60.0)
+    sticks = pattern(NACL, "MoKa", window)
+    figure = xrd_figure(sticks, profile(sticks, fwhm=0.1, two_theta=window), window)
+    assert figure.layout.xaxis.title.text == "2θ (°), Mo Kα, 0.7107 Å" and tuple(figure.layout.xaxis.range) == window
+    assert min(sticks.two_theta) >= 20 and max(figure.data[1].x) <= 60
+
+
+def contrast(colour, ground):
+    low, high = sorted((luminance(colour), luminance(ground)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#0e1117"])
+def test_lines_stand_out_from_both_backgrounds(ground):
+    sticks = pattern(NACL)
+    plain, drawn, distances = xrd_figure(sticks), xrd_figure(sticks, profile(sticks, fwhm=0.1)), rdf_figure(radial_distribution(NACL))
+    shown = [plain.data[0].marker.color, drawn.data[0].marker.color, drawn.data[1].line.color, *(trace.line.color for trace in distances.data)]
+    assert min(contrast(colour, ground) for colour in [*shown, *LINES]) >= 3
+    assert all(trace.opacity in (None, 1) for figure in (plain, drawn) for trace in figure.data)
 
 
 def test_the_curves_of_a_card_are_drawn_as_they_are():
