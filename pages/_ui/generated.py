@@ -21,11 +21,11 @@ from pages._ui.relaxing import offer_relaxing, show_relaxing
 from pages._ui.runs import GENERATE, PREDICT, generated_of, summary, zip_of
 from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text, group_text
-from pages._ui.verdicts import stability, verdicts
+from pages._ui.verdicts import LOOSE, cohesion, stability, verdicts
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 MADE, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
-AS_MADE = (0, 2, 3)  # the verdicts on cell, distances and twins: those of the crystal as generated
+AS_MADE = (0, 2, 4)  # the verdicts on cell, distances and twins: those of the crystal as generated
 
 
 def show_generated(job: Job) -> None:
@@ -129,6 +129,8 @@ def _card(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> di
     badges = [["good", "valid"] if is_valid(record) else ["bad", "not valid"]]
     if is_valid(record) and not record["validity"]["plausible"]:
         badges.append(["bad", "implausible"])
+    if (pieces := cohesion(record)).word in LOOSE:
+        badges.append([pieces.tone, pieces.word])
     if novelty := record.get("novelty"):
         badges.append(["bad", "known"] if novelty["known"] else ["good" if is_valid(record) else "open", "new"])
     verdict = stability(record)
@@ -153,7 +155,8 @@ def _row(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> dic
         line |= {"known": "yes" if novelty["known"] else "no", "nearest": novelty["nearest_id"], "RMSD": novelty.get("rmsd")}
     if energies or "relaxation" in record:
         line |= {"above hull (eV/atom, ML)": energies.get("e_above_hull_ev"), "±": energies.get("e_above_hull_error_ev")}
-    return line | {"why": " ".join(record["validity"]["reasons"])}
+    pieces = cohesion(record)
+    return line | {"why": " ".join([*record["validity"]["reasons"], *([pieces.reason] if pieces.word in LOOSE else [])])}
 
 
 def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[str, Any]]], *, busy: bool) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
-from crystal_core.records import is_valid
+from crystal_core.evaluation.pieces import LINK, loose_pieces
+from crystal_core.records import is_valid, structure_from_record
 from crystal_core.reference.hull import measured_error
+from crystal_core.scene_style import symbol_of
 from pages._ui.typeset import formula_text
 
 Tone = Literal["good", "bad", "open"]
+LOOSE = ("isolated atom", "isolated atoms", "molecules")
 NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
 
 
@@ -28,13 +34,13 @@ class Verdict:
 
 
 def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdict]:
-    """Valid, charge-balanced, plausible, distinct, new, stable: in this order.
+    """Valid, charge-balanced, plausible, no loose atoms, distinct, new, stable: in this order.
 
     Args:
         record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it was relaxed.
         twins: numbers of the other crystals of its run that are the same structure.
     """
-    return [_sound(record), _charge(record), _distances(record), _distinct(twins), newness(record), stability(record)]
+    return [_sound(record), _charge(record), _distances(record), cohesion(record), _distinct(twins), newness(record), stability(record)]
 
 
 def newness(record: Mapping[str, Any]) -> Verdict:
@@ -101,6 +107,39 @@ def _distances(record: Mapping[str, Any]) -> Verdict:
     if record["validity"]["plausible"]:
         return Verdict(tone="good", word="plausible distances", reason="No distance is below 0.7 × the sum of the covalent radii.")
     return Verdict(tone="bad", word="implausible distances", reason=_reasons(record)[0])
+
+
+def cohesion(record: Mapping[str, Any]) -> Verdict:
+    """Whether its atoms hang together, by :func:`crystal_core.evaluation.pieces.loose_pieces`; no part of the validity, which stays the published one."""
+    if not record["validity"]["structure"]:
+        return Verdict(tone="open", word="not in question", reason="Without a sound cell nobody can say what hangs together.")
+    pieces = _pieces(*(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords")))
+    alone = [sites[0] for sites in pieces if len(sites) == 1]
+    if alone:
+        names = ", ".join(f"{symbol_of(record['atomic_numbers'][site])}{site + 1}" for site in alone)
+        one = len(alone) == 1
+        return Verdict(
+            tone="bad", word="isolated atom" if one else "isolated atoms",
+            reason=f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
+        )  # fmt: skip
+    if pieces:
+        formulas = dict.fromkeys(_molecule([record["atomic_numbers"][site] for site in sites]) for sites in pieces)
+        reason = f"It holds separate molecules ({', '.join(formulas)}), farther apart than {LINK:g} × the sum of the covalent radii."
+        return Verdict(tone="open", word="molecules", reason=reason)
+    reason = f"Every atom belongs to a framework, layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
+    return Verdict(tone="good", word="no loose atoms", reason=reason)
+
+
+@lru_cache(maxsize=1000)
+def _pieces(lattice: str, atomic_numbers: str, frac_coords: str) -> list[tuple[int, ...]]:
+    """The loose pieces of a cell, given as JSON: a page asks for them at every click."""
+    names = ("lattice", "atomic_numbers", "frac_coords")
+    return loose_pieces(structure_from_record(dict(zip(names, map(json.loads, (lattice, atomic_numbers, frac_coords)), strict=True))))
+
+
+def _molecule(numbers: Sequence[int]) -> str:
+    """All atoms of a molecule, in the order of their numbers: O2, not O."""
+    return formula_text("".join(f"{symbol_of(z)}{n if n > 1 else ''}" for z, n in sorted(Counter(numbers).items())))
 
 
 def _distinct(twins: Sequence[int]) -> Verdict:

@@ -22,7 +22,7 @@ from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, S
 from crystal_core.structures import parse_text
 from pages._ui.generated import wished_elements
 from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
-from pages._ui.verdicts import stability, verdicts
+from pages._ui.verdicts import cohesion, stability, verdicts
 
 ROOT = Path(__file__).parents[2]
 
@@ -256,9 +256,35 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
 
 @pytest.mark.parametrize(("of", "told"), [(["kldm-csp"], False), ([], False), (["other", "kldm-dng"], True)])
 def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
-    record = {"validity": {"structure": True, "composition": True, "plausible": True}, "provenance": {"model": "kldm-dng-mp"}}
+    record = cell_json(ROCK_SALT) | {
+        "validity": {"structure": True, "composition": True, "plausible": True}, "provenance": {"model": "kldm-dng-mp"},
+    }  # fmt: skip
     novelty = {"known": True, "nearest_id": "mp-1", "training_of": of}
     assert any("training crystals of this model" in verdict.reason for verdict in verdicts(record | {"novelty": novelty})) == told
+
+
+def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    cards = []
+    monkeypatch.setattr("pages._ui.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    cell = Lattice.cubic(7.0)
+    loose = {
+        "isolated atoms": Structure(cell, ["O", "O", "O", "O"], [[0, 0, 0], [0.175, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]),
+        "molecules": Structure(cell, ["O", "O"], [[0, 0, 0], [0.175, 0, 0]]),
+        "no loose atoms": ROCK_SALT,
+    }
+    made = {word: crystal_record(s, id="kldm-1", origin="noise", provenance={}, group=1) for word, s in loose.items()}
+    found = {word: cohesion(record) for word, record in made.items()}
+    assert [verdict.word for verdict in found.values()] == list(loose) and [verdict.tone for verdict in found.values()] == ["bad", "open", "good"]
+    assert "O3, O4 have no neighbour within 1.5 ×" in found["isolated atoms"].reason and "(O₂)" in found["molecules"].reason
+    assert all(record["validity"]["plausible"] and not record["validity"]["reasons"] for record in made.values())  # the checks as published
+    assert cohesion(crystal_record(SHORT, id="a", origin="noise", provenance={})).word == "not in question"
+    job, queue = finished_run(), JobQueue()
+    queue.update(job, result=queue.get(job).result | {"crystals": [made["isolated atoms"]]})
+    at = page(job=job)
+    assert ["bad", "isolated atoms"] in cards[0]["badges"] and "✗ isolated atoms" in words(at.markdown) and not at.exception
+    at.button_group(key="how").set_value("Table").run()
+    assert "no neighbour within" in at.dataframe[0].value["why"][0]
 
 
 def test_verdicts_on_energies_are_no_bolder_than_their_error():
