@@ -56,7 +56,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
     every = bool(elements and elements[0]) and st.toggle(
         "Each crystal holds all of them", key="require-all", help="Off: a crystal holds some of them; those with the most are shown first."
     )
-    with st.expander("Advanced"):
+    with st.expander("Advanced", key="make-advanced", on_change="rerun"):  # a state of its own: it stays open while its fields change the form
         sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler")
         steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="make-steps")
         seed = st.text_input("Seed (blank = drawn and shown)", key="make-seed")

@@ -58,7 +58,7 @@ def ask() -> None:
         help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
         "are kept. Off: ranked by how many are alike.",
     )  # fmt: skip
-    with st.expander("Advanced"):
+    with st.expander("Advanced", key="advanced", on_change="rerun"):  # a state of its own: it stays open while its fields change the form
         sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
         steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
         start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")

@@ -15,6 +15,7 @@ from pages._ui.plain import plain
 from pages._ui.session import recall, remember
 
 CARRIED = "pattern-of-the-run"
+OPEN = "pattern-shown"  # whether its part of the form is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,10 @@ class AskedPattern:
 
 
 def carry_pattern(pattern: Mapping[str, Any] | None) -> None:
-    """Keep the pattern of a run that is to be changed; None forgets the one before."""
+    """Keep the pattern of a run that is to be changed, in sight; None forgets the one before."""
     remember(CARRIED, pattern)
+    if pattern is not None:
+        remember(OPEN, True)
 
 
 def ask_pattern() -> AskedPattern:
@@ -38,7 +41,7 @@ def ask_pattern() -> AskedPattern:
         RequestError: the file is no pattern.
     """
     carried = recall(CARRIED)
-    with st.expander("Powder pattern", expanded=carried is not None):
+    with st.expander("Powder pattern", key=OPEN, on_change="rerun"):  # a state of its own: it stays open while its fields change the form
         upload = st.file_uploader(
             "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
         )  # fmt: skip

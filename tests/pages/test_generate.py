@@ -151,6 +151,16 @@ def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_with
     assert at.number_input(key="make-density").value == 30.0 and not at.exception
 
 
+def test_the_folded_part_of_the_form_stays_open_while_its_fields_change(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    at.session_state["make-advanced"] = True  # as the reader's click sets it
+    at.run()
+    at.number_input(key="make-density").set_value(5.0).run()
+    at.text_input(key="make-group").set_value("Fm9m").run()
+    assert [box.label for box in at.expander if box.proto.expanded] == ["Advanced"] and not at.exception
+
+
 def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
     tiny_de_novo()
     at = page()

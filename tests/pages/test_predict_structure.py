@@ -135,6 +135,23 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
     assert at.query_params["job"] in (job.id, [job.id]) and not at.exception
 
 
+def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():
+    at = page()
+    folded = {"Advanced": "advanced", "Powder pattern": "pattern-shown"}
+    assert not any(box.proto.expanded for box in at.expander)
+    for key in folded.values():
+        at.session_state[key] = True  # as the reader's click sets it
+    at.run()
+    at.number_input(key="steps").set_value(12).run()
+    at.text_input(key="seed").set_value("blue").run()
+    at.toggle(key="several").set_value(True).run()
+    assert {box.label for box in at.expander if box.proto.expanded} == set(folded) and not at.exception
+    at = page(fork=JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2", pattern=scan(), rank="pattern"))))
+    assert {box.label for box in at.expander if box.proto.expanded} == {"Powder pattern"}
+    at.button(key="forget-pattern").click().run()
+    assert {box.label for box in at.expander if box.proto.expanded} == {"Powder pattern"}
+
+
 def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
     monkeypatch.setattr("pages._ui.batch.ensure_worker", lambda: None)
     at = page()
