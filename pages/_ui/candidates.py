@@ -33,7 +33,7 @@ SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refin
 
 def show_results(job: Job) -> None:
     """Everything a finished (or partly finished) run found."""
-    candidates = candidates_of(job)
+    candidates = with_lowest(candidates_of(job))
     if not candidates:
         st.warning("No candidate could be decoded. Try more samples or more steps.")
         return
@@ -126,9 +126,21 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
     words = (
         f"Ranked by {score['name']}, a machine-learning estimate; a cell marked 'not relaxed' stands at its energy as sampled, "
-        "those without an energy come last."
+        "those without an energy come last. Compare candidates by their energy above the lowest of this run: much of the potential's error is common "
+        "to all cells of one formula. The energy above the hull carries it whole, so even a known ground state may seem to lie off the hull."
     )
     return f"{words} {error_words()}".strip()
+
+
+def with_lowest(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
+
+    The lowest is taken among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.
+    """
+    known = {r["id"]: r["energies"]["energy_per_atom_ev"] for r in candidates if r.get("energies")}
+    sound = [known[r["id"]] for r in candidates if r["id"] in known and r["validity"]["plausible"]]
+    lowest = min(sound or known.values(), default=0.0)
+    return [r | {"above_lowest_mev": round(1000 * (known[r["id"]] - lowest), 1)} if r["id"] in known else r for r in candidates]
 
 
 def _member(place: int, record: dict[str, Any]) -> str:
@@ -142,8 +154,11 @@ def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
     mark = "" if best["validity"]["plausible"] else " · implausible"
     mark += " · not relaxed" if "error" in best.get("relaxation", {}) else ""
     energies = best.get("energies")
-    known = bool(energies) and energies["e_above_hull_ev"] is not None
-    middle = f"hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if known else f"{best['density']:.2f} g/cm³"
+    middle = f"{best['density']:.2f} g/cm³"
+    if energies:
+        above = best["above_lowest_mev"]
+        middle = f"{above:+.0f} meV/atom" if above else "lowest energy"
+        middle += f" · hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if energies["e_above_hull_ev"] is not None else " (ML)"
     novelty = best.get("novelty")
     mark += f" · {'known' if novelty['known'] else 'new'}" if novelty else ""
     likeness = best.get("pattern", {}).get("similarity")
@@ -163,7 +178,7 @@ def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
     row = {"rank": place, "space group": _group(record), "Z": record["z"]}
     if "energies" in record or "relaxation" in record:
         row |= {
-            "energy (eV/atom)": energies.get("energy_per_atom_ev"), "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
+            "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"), "energy (eV/atom)": energies.get("energy_per_atom_ev"), "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
             "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
         }  # fmt: skip
     if "pattern" in record:

@@ -14,6 +14,7 @@ from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
+from pages._ui.candidates import with_lowest
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +67,32 @@ def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypat
     assert set(table["known"]) == {"yes", "yes, seen in training", "no"} and "mp-10695" in set(table["nearest"])
     # a prototype is a known arrangement that no model was trained to make
     assert not any("training" in word for word in table["known"][table["origin"] == "known prototype, not generated"])
+
+
+def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypatch):
+    cards = []
+    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    at = page(job=finished_run())
+    table = at.dataframe[-1].value
+    names = [name for name in table.columns if "eV/atom" in name]
+    assert names == ["above the lowest (meV/atom, ML estimate)", "energy (eV/atom)", "above hull (eV/atom, ML estimate)"]
+    energies = table["energy (eV/atom)"].dropna()
+    above = table["above the lowest (meV/atom, ML estimate)"].dropna()
+    assert above.iloc[0] == 0 and above.round(0).tolist() == (1000 * (energies - energies.min())).round(0).tolist()
+    assert at.metric[0].label == "Above the lowest (meV/atom, ML estimate)" and at.metric[0].value == "0"
+    assert "· lowest energy · hull " in cards[0]["caption"] and all(
+        "meV/atom · hull " in card["caption"] for card in cards[1:] if "hull" in card["caption"]
+    )
+    assert "even a known ground state may seem to lie off the hull" in words(at.caption) and not at.exception
+
+
+def test_the_lowest_energy_is_that_of_a_plausible_cell():
+    def candidate(name, energy, plausible):
+        return {"id": name, "validity": {"plausible": plausible}} | ({"energies": {"energy_per_atom_ev": energy}} if energy else {})
+
+    run = [candidate("a", -3.5, True), candidate("b", -3.0, True), candidate("c", None, True), candidate("d", -9.0, False)]
+    assert [record.get("above_lowest_mev") for record in with_lowest(run)] == [0.0, 500.0, None, -5500.0]
+    assert with_lowest(run[3:])[0]["above_lowest_mev"] == 0.0 and with_lowest([]) == []
 
 
 def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch):
