@@ -17,7 +17,7 @@ from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
-from crystal_core.workflows.predict_structure import MOST_RELAXED, has_prototypes
+from crystal_core.workflows.predict_structure import MOST_PROTOTYPES, MOST_RELAXED, has_prototypes
 from pages._ui.batch import ask_formulas, show_batch
 from pages._ui.candidates import show_results
 from pages._ui.demos import demo_gallery, show_note
@@ -52,7 +52,10 @@ def ask() -> None:
     model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
     units = [] if several or not formulas else _ask_units(formulas[0])
     exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
-    n = st.number_input("Samples per Z", 1, MOST, key="n")
+    n = st.number_input(
+        "Samples per Z", 1, MOST, key="n",
+        help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most: with 1 it is one prototype only.",
+    )  # fmt: skip
     relax = is_installed() and st.toggle(
         "Relax and rank by energy (recommended)", key="relax",
         help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "

@@ -162,6 +162,10 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
     assert at.query_params["job"] in (job.id, [job.id]) and not at.exception
 
 
+def test_the_number_of_samples_says_that_it_counts_the_prototypes_too():
+    assert "with 1 it is one prototype only" in page().number_input(key="n").help
+
+
 def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():
     at = page()
     folded = {"Advanced": "advanced", "Powder pattern": "pattern-shown"}
