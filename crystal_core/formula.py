@@ -27,6 +27,10 @@ TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
 MAX_ASSIGNMENTS = 200_000  # of oxidation states to elements: a fraction of a second
 CHALCOGENS = ("O", "S", "Se", "Te")
+ALKALI = ("Li", "Na", "K", "Rb", "Cs")
+POLYANIONS = (("O", 2, "superoxide"), ("O", 3, "ozonide"), ("N", 3, "azide"), ("I", 3, "triiodide"))  # of charge −1, with their atoms
+# With metals alone these often form compounds that bonds between like atoms or free electrons hold together: MgB2, Fe3C, FeSi2.
+OFTEN_METALLIC = {"B": "boride", "C": "carbide", "Si": "silicide", "P": "phosphide", "As": "arsenide", "N": "nitride", "H": "hydride"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,9 +303,36 @@ def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
     for ratio, (place, symbol) in product((unit, twice), enumerate(symbols)):
         if _elements()[symbol].may_mix and (ions := _mixed_valence(ratio, place)):
             return f"charge-balanced with mixed valence as {_ions(ions)}"
+    return _with_polyanions(unit) or _unbalanced(unit, common)
+
+
+def _unbalanced(unit: tuple[tuple[str, int], ...], common: list[tuple[int, ...]]) -> str:
+    """What is said where nothing balances: a hint, as real compounds are like that."""
+    words, others = "no common oxidation states balance", [s for s, _ in unit if not _elements()[s].is_metal]
+    if len(others) == 1 and others[0] in OFTEN_METALLIC:
+        return f"{words}, as in many {OFTEN_METALLIC[others[0]]}s of metals"
     least = min((sum(q * n for q, (_, n) in zip(states, unit, strict=True)) for states in product(*common)), key=abs)
     # zero, where only an assignment against the electronegativities would balance
-    return "not charge-balanced with common oxidation states" + (f": the best assignment leaves {least:+d}" if least else "")
+    best = f" (the best assignment leaves {least:+d})" if least else ""
+    return f"{words}{best}, as in some real compounds with bonds between like atoms"
+
+
+def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> str:
+    """The balance of metals against superoxide, ozonide, azide or triiodide ions, in words; empty where there is none.
+
+    Azides are known of most metals, the others of alkali metals.
+    """
+    for symbol, atoms, name in POLYANIONS:
+        n_ions, rest = divmod(dict(unit).get(symbol, 0), atoms)
+        others = [(s, n) for s, n in unit if s != symbol]
+        if rest or not n_ions or not others or not all(s in ALKALI if name != "azide" else _elements()[s].is_metal for s, _ in others):
+            continue
+        states = [[q for q in _elements()[s].known if q > 0] for s, _ in others]
+        for choice in product(*states) if prod(map(len, states)) <= MAX_ASSIGNMENTS else ():
+            if sum(q * n for q, (_, n) in zip(choice, others, strict=True)) == n_ions:
+                cations = _ions((s, q, n) for q, (s, n) in zip(choice, others, strict=True))
+                return f"charge-balanced with {name} ions as {cations} {f'{n_ions} ' if n_ions > 1 else ''}({symbol}{atoms})−"
+    return ""
 
 
 def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) -> tuple[int, ...] | None:

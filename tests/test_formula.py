@@ -59,6 +59,22 @@ def test_pairs_of_anions_are_named():
     assert parse_formula("TiS2").hint == "charge-balanced as Ti4+ 2 S2−"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("KO2", "superoxide ions as K+ (O2)−"), ("RbO3", "ozonide ions as Rb+ (O3)−"), ("NaN3", "azide ions as Na+ (N3)−"),
+     ("Pb(N3)2", "azide ions as Pb2+ 2 (N3)−"), ("CsI3", "triiodide ions as Cs+ (I3)−")],
+)  # fmt: skip
+def test_ions_of_like_atoms_are_named(text, words):
+    assert parse_formula(text).hint == f"charge-balanced with {words}"
+
+
+@pytest.mark.parametrize("text", ["MgB2", "CaB6", "Fe3C", "FeSi2", "NaSi", "K4P6", "Ag2F", "Rb9O2", "P4S3", "TiO5", "MgO3"])
+def test_where_no_oxidation_states_balance_it_is_a_hint_and_no_alarm(text):
+    hint = parse_formula(text).hint
+    assert hint.startswith("no common oxidation states balance") and ", as in " in hint and "not charge-balanced" not in hint
+    assert ("boride" in hint) == ("B" in text)
+
+
 def test_many_elements_of_many_states_are_answered_at_once():
     began = time.monotonic()
     assert "charge-balanced" in parse_formula("MnFeCNSClCrOs").hint

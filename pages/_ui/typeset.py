@@ -7,7 +7,8 @@ import re
 LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 COUNT = re.compile(r"(?<=[A-Za-z)\]])\d+(?:\.\d+)?")
 RAISED = str.maketrans("0123456789+−-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻")
-CHARGE = re.compile(r"(?<=[A-Za-z])\d*[+−]")
+CHARGE = re.compile(r"(?<=[A-Za-z)])\d*[+−]")
+ION = re.compile(r"\([A-Za-z]+\d+\)(?=\d*[+−])")
 SCREW = re.compile(r"(?<=\d)_(\d)")
 
 
@@ -17,8 +18,9 @@ def formula_text(formula: object) -> str:
 
 
 def charge_text(words: object) -> str:
-    """Ti4+ → Ti⁴⁺, in any text."""
-    return CHARGE.sub(lambda charge: charge[0].translate(RAISED), str(words))
+    """Ti4+ → Ti⁴⁺ and (O2)− → (O₂)⁻, in any text."""
+    lowered = ION.sub(lambda ion: ion[0].translate(LOWERED), str(words))
+    return CHARGE.sub(lambda charge: charge[0].translate(RAISED), lowered)
 
 
 def group_text(symbol: object) -> str:

@@ -11,6 +11,7 @@ def test_counts_are_lowered_and_nothing_else():
 
 def test_charges_are_raised_and_counts_before_an_ion_stay():
     assert charge_text("charge-balanced as Ti4+ 2 O2−") == "charge-balanced as Ti⁴⁺ 2 O²⁻" and charge_text("Na+ Cl−") == "Na⁺ Cl⁻"
+    assert charge_text("as Pb2+ 2 (N3)− (the best leaves -1)") == "as Pb²⁺ 2 (N₃)⁻ (the best leaves -1)"
 
 
 def test_screw_axes_are_lowered_and_other_axes_stay():
