@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from crystal_core.cif_trouble import trouble_of
 from crystal_core.errors import StructureParseError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def detect_format(text: str) -> Format:
     """
     stripped = text.lstrip()
     if not stripped:
-        raise StructureParseError("The file is empty.")
+        raise StructureParseError("The file is empty: there is nothing to read. Export the crystal again.")
     if stripped[0] in "{[":
         return "json"
     if _CIF_MARK.search(text):
@@ -74,8 +75,13 @@ def _cif_structure(text: str) -> Structure:
     tolerance = 0.0 if _CIF_NO_SYMMETRY.search(text) else 1e-4
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        parser = CifParser.from_str(text, frac_tolerance=tolerance, occupancy_tolerance=1.0, check_cif=False)
-        return parser.parse_structures(primitive=False, on_error="raise")[0]
+        try:
+            parser = CifParser.from_str(text, frac_tolerance=tolerance, occupancy_tolerance=1.0, check_cif=False)
+            return parser.parse_structures(primitive=False, on_error="raise")[0]
+        except MemoryError:
+            raise
+        except Exception as error:  # the parser raises many types, and its words are no help to a chemist
+            raise StructureParseError(trouble_of(text)) from error
 
 
 def read_poscar(text: str) -> list[Callable[[], Structure]]:
