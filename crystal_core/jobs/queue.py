@@ -34,6 +34,7 @@ ADDED = {
     "parent": "text not null default ''", "exit_code": "integer not null default 1",
 }  # fmt: skip
 MAX_NOTE = 500  # characters
+SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +181,17 @@ class JobQueue:
             if db.execute(f"select count(*) from jobs where parent = ? and {live}", (job, *LIVE)).fetchone()[0]:
                 raise RequestError("Crystals of this run are still being relaxed; cancel that or wait until it is done, then delete the run.")
             db.execute(f"delete from jobs where (id = ? or parent = ?) and not {live}", (job, job, *LIVE))
+
+    def sweep(self, older_than: float = SWEEP_AFTER) -> int:
+        """Remove stored results and paths that no run refers to: those of deleted runs and earlier states of results.
+
+        Returns:
+            How many files are gone.
+        """
+        with self._connect() as db:
+            rows = db.execute("select result, trajectories from jobs").fetchall()
+        wanted = {row["result"] for row in rows} | {name for row in rows for name in json.loads(row["trajectories"])}
+        return self.blobs.sweep(wanted, older_than)
 
     def mark(self, job: str, *, starred: bool | None = None, note: str | None = None) -> None:
         """Star a job or write its note; None leaves either as it is.

@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ class BlobStore:
         text = json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
         name = hashlib.sha256(text).hexdigest()
         path = self._path(name)
-        if not path.is_file():
+        try:
+            os.utime(path)  # young again, so that no sweep takes it before somebody refers to it
+        except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, part = tempfile.mkstemp(dir=path.parent)
             with os.fdopen(handle, "wb") as file:
@@ -34,13 +38,26 @@ class BlobStore:
 
     def get(self, name: str | None) -> Any:
         """The value of that name, or None if there is none."""
-        if not name or not self._path(name).is_file():
+        if not name:
             return None
-        return json.loads(gzip.decompress(self._path(name).read_bytes()))
+        try:
+            return json.loads(gzip.decompress(self._path(name).read_bytes()))
+        except FileNotFoundError:
+            return None
 
     def get_later(self, names: Sequence[str]) -> StoredValues:
         """The values of these names, read when first looked at; missing ones are left out."""
         return StoredValues(self, names)
+
+    def sweep(self, wanted: Collection[str], older_than: float) -> int:
+        """Remove the values that are not ``wanted`` and were put ``older_than`` seconds ago or earlier; returns how many."""
+        removed, limit = 0, time.time() - older_than
+        for path in self.folder.glob("??/*.json.gz"):
+            with suppress(FileNotFoundError):  # another process sweeps, too
+                if path.name.removesuffix(".json.gz") not in wanted and path.stat().st_mtime < limit:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def _path(self, name: str) -> Path:
         return self.folder / name[:2] / f"{name}.json.gz"

@@ -133,6 +133,7 @@ def main() -> None:
         lock.write(str(os.getpid()))
         lock.flush()
         queue.interrupt_orphans()
+        queue.sweep()
         work(queue, runners)
 
 

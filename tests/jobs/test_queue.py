@@ -1,5 +1,6 @@
 """The store of runs: marks of its owner, and files that an earlier version wrote."""
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -121,3 +122,28 @@ def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
     assert [name for name in read if name] == []
     assert [path["label"] for path in found.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(found.trajectories) == 3
     assert len([name for name in read if name]) == 3  # and each once
+
+
+def test_files_that_no_run_refers_to_are_swept_when_old(tmp_path):
+    queue = JobQueue(tmp_path)
+    job, other = (queue.submit("predict", {"n": n}) for n in (1, 2))
+    queue.update(job, result={"crystals": 1})
+    queue.update(job, result={"crystals": 2}, trajectory={"path": 1})  # the first result is history
+    queue.update(other, result={"crystals": 3}, state="done")
+    assert queue.sweep() == 0  # all are young
+    assert queue.sweep(older_than=-1) == 1
+    queue.delete(other)
+    assert queue.sweep(older_than=-1) == 1
+    kept = queue.get(job)
+    assert kept is not None
+    assert kept.result == {"crystals": 2}
+    assert list(kept.trajectories) == [{"path": 1}]
+
+
+def test_a_value_that_is_put_again_is_young_again(tmp_path):
+    queue = JobQueue(tmp_path)
+    name = queue.blobs.put({"crystals": 1})
+    (file,) = queue.blobs.folder.glob("*/*")
+    os.utime(file, (0, 0))
+    assert queue.blobs.put({"crystals": 1}) == name
+    assert queue.sweep() == 0
