@@ -277,7 +277,11 @@ def _plain(structure: Structure) -> Structure:
 
 
 def _closest_pair(structure: Structure) -> tuple[int, int, float] | None:
-    centres, points, _, distances = structure.get_neighbor_list(DUPLICATE_DISTANCE)
+    from pymatgen.core import Structure
+
+    # a site written at 9e8 cells from the origin would make the search span all cells between
+    wrapped = Structure(structure.lattice, structure.species, _in_cell(structure.frac_coords))
+    centres, points, _, distances = wrapped.get_neighbor_list(DUPLICATE_DISTANCE)
     real = [k for k in range(len(distances)) if centres[k] < points[k]]
     if not real:
         return None

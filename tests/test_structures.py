@@ -1,7 +1,9 @@
 """Files in and out: the same numbers in every format, and a sentence for whatever is no crystal."""
 
 import json
+import resource
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +102,17 @@ def cube(a=4.0, species=("Na", "Cl"), coords=((0, 0, 0), (0.5, 0.5, 0.5))):
 def test_refusals_say_why(text, says):
     with pytest.raises(StructureParseError, match=says):
         parse_text(text, "file.cif")
+
+
+def test_a_site_far_outside_the_cell_is_the_one_inside_and_costs_no_memory():
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 1_000_000_000, limit[1]))
+    try:
+        far = parse_text("x\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\ndirect\n900000000 0 0\n0.5 0.5 0.5\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+    assert far[0].frac_coords.tolist() == [0, 0, 0]
 
 
 def without(*words):
