@@ -11,16 +11,20 @@ import streamlit as st
 from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from pages._ui.archive import zip_name
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.runs import PREDICT, WORDS, as_command, as_python, link_of, settings_of, summary, title_of, zip_of
+
+# pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
+WIDTHS = {"★": 35, "request": 140, "when": 140, "state": 90, "result": 270, "note": 180, "model": 130, "duration (s)": 95}
 
 
 def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
     seconds = job.finished - job.started if job.finished and job.started else 0
     return {
-        "★": "★" if job.starred else "", "when": datetime.fromtimestamp(job.created).astimezone(), "request": title_of(job), "state": WORDS.get(job.state, job.state),
+        "★": "★" if job.starred else "", "request": title_of(job), "when": datetime.fromtimestamp(job.created).astimezone(), "state": WORDS.get(job.state, job.state),
         "result": summary(job), "note": job.note, "model": job.request.get("model", "–"), "duration (s)": round(seconds) if seconds > 0 else None,
     }  # fmt: skip
 
@@ -59,9 +63,7 @@ def actions(job: Job) -> None:
             named = {"formula": job.request["formula"]} if "formula" in job.request else {}
             st.switch_page(page, query_params={"fork": job.id} | named)
         if job.result:
-            st.download_button(
-                "Download all (zip)", lambda: zip_of(job), f"{job.request.get('formula', 'crystals')}.zip", "application/zip", key="zip"
-            )
+            st.download_button("Download all (zip)", lambda: zip_of(job), zip_name(job), "application/zip", key="zip")
         if job.live:
             if st.button("Cancel", key="cancel"):
                 JobQueue().cancel(job.id)
@@ -108,7 +110,8 @@ def main() -> None:
     listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[:12]  # a row of another list is another run
     chosen = st.dataframe(
         [row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"runs-{listed}", width="stretch",
-        column_config={"★": st.column_config.TextColumn(width=35), "note": st.column_config.TextColumn(width=180), "when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")},
+        column_config={name: st.column_config.Column(width=width) for name, width in WIDTHS.items()}
+        | {"when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=WIDTHS["when"])},
     )  # fmt: skip
     if chosen.selection.rows and chosen.selection.rows[0] < len(jobs):
         job = JobQueue().get(jobs[chosen.selection.rows[0]].id)

@@ -10,6 +10,7 @@ from crystal_core.formula import MAX_BATCH, BatchLine, parse_formulas
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of, unlike, zip_run
+from pages._ui.archive import timed_name
 from pages._ui.candidates import show_results
 from pages._ui.plain import plain
 from pages._ui.runs import WORDS, candidates_of
@@ -103,9 +104,8 @@ def _actions(jobs: list[Job]) -> None:
                 JobQueue().cancel(job.id)
             st.rerun()
         if any(job.result for job in jobs):
-            st.download_button(
-                "Download all formulas", lambda: _zip(jobs), "formulas.zip", "application/zip", key="zip-batch", help="CIF, extxyz, JSON"
-            )
+            name = timed_name("formulas", min(job.created for job in jobs))
+            st.download_button("Download all formulas", lambda: _zip(jobs), name, "application/zip", key="zip-batch", help="CIF, extxyz, JSON")
 
 
 def _zip(jobs: list[Job]) -> bytes:

@@ -11,6 +11,7 @@ import streamlit as st
 from crystal_core.jobs.queue import Job
 from crystal_core.records import structure_from_record
 from crystal_core.scene import build_scene, frame_scene
+from pages._ui.archive import zip_name
 from pages._ui.badges import show_verdict
 from pages._ui.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.energies import error_words, show_energies
@@ -40,8 +41,9 @@ def show_results(job: Job) -> None:
     result = job.result or {}
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
-    name = f"{job.request['formula']}.zip"
-    right.download_button("Download all", lambda: zip_of(job), name, "application/zip", key="all", width="stretch", help="CIF, extxyz, JSON, paths")
+    right.download_button(
+        "Download all", lambda: zip_of(job), zip_name(job), "application/zip", key="all", width="stretch", help="CIF, extxyz, JSON, paths"
+    )
     st.caption(plain(ranking_words(candidates)))
     reference = ask_reference(job.request["formula"])
     if reference is not None:

@@ -1,0 +1,28 @@
+"""What the archive of a run is called: by what was asked for and when, so that several stay apart in a folder of downloads."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crystal_core.jobs.queue import Job
+
+
+def zip_name(job: Job) -> str:
+    """E.g. ``TiO2-2026-11-25-1410.zip``, ``new-crystals-Li-Fe-O-….zip``; the time is that of the request, local."""
+    asked = job.request
+    if job.kind == "relax":
+        words = "relaxed-crystals"
+    elif job.kind == "generate":
+        words = "-".join(["new-crystals", *(asked.get("elements") or ())])
+    else:
+        words = str(asked.get("formula", job.kind))
+    return timed_name(words, job.created)
+
+
+def timed_name(words: str, when: float) -> str:
+    """``words``, as far as a file may be called so, with a moment (seconds since 1970) in local time."""
+    kept = re.sub(r"[^A-Za-z0-9()+.-]+", "-", words)[:60].strip("-.") or "crystals"
+    return f"{kept}-{datetime.fromtimestamp(when).astimezone():%Y-%m-%d-%H%M}.zip"
