@@ -27,7 +27,7 @@ from pages._ui.errors import guard
 from pages._ui.generated import show_generated
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
+from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with, timed_runs
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import adopt, recall, remember, settle
 from pages._ui.typeset import formula_text
@@ -80,7 +80,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
     pressed = st.button("Generate", type="primary", width="stretch", disabled=request is None, shortcut="Ctrl+Enter", key="generate")
     if request is None:
         return
-    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40))
+    seconds = estimate_seconds(to_json(request), timed_runs())
     st.caption(f"About {max(1, seconds):.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
     if pressed:
         ensure_worker()

@@ -24,7 +24,7 @@ from pages._ui.demos import demo_gallery, show_note
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, find_job, first_run, seed_made_with
+from pages._ui.runs import DEMO, find_job, first_run, seed_made_with, timed_runs
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
 from pages._ui.session import adopt, recall, remember, settle
@@ -82,7 +82,7 @@ def ask() -> None:
     pressed = st.button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
     if not requests:
         return
-    known = JobQueue().list_jobs(limit=40)
+    known = timed_runs()
     seconds = [estimate_seconds(to_json(one), known) for one in requests]
     whole = sum(s for s in seconds if s) if all(seconds) else None
     st.caption(f"About {max(1, whole):.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
