@@ -167,7 +167,7 @@ def _kept(out: Path, settings: dict[str, Any], references: Any, generator: Any, 
     from crystal_core.workflows.evaluate_csp import digest
     from crystal_core.workflows.kept_candidates import KeptCandidates
 
-    names = ("model", "data", "split", "limit", "samples", "seed", "start", "start_time", "sampler", "steps", "tau")
+    names = ("model", "data", "split", "limit", "samples", "seed", "start", "start_time", "sampler", "steps", "tau", "noise_scale")
     begun = {key: settings[key] for key in names if key in settings} | {"rows": digest(references)}
     begun |= {"weights_sha256": card.weights_sha256} if (card := getattr(generator, "card", None)) else {}
     kept = KeptCandidates.opened(out, begun, [reference.id for reference in references], settings["samples"])
@@ -216,7 +216,10 @@ def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start
     start = None if start_time is None else from_structures([reference.structure])
     request: Any = {"compositions": ((1,),), "sampler": sampler, "steps": steps, "start": start, "start_time": start_time}
     settings = generator.settings(GenerationRequest(**request))
-    return {"sampler": settings.name, "steps": settings.steps} | ({"tau": settings.tau} if settings.calls_per_step > 1 else {})
+    used = {"sampler": settings.name, "steps": settings.steps}
+    if settings.calls_per_step == 1:
+        return used
+    return used | {"tau": settings.tau} | ({"noise_scale": settings.noise_scale} if settings.noise_scale != 1 else {})
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:
@@ -236,6 +239,7 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     )
     rows = f"{report['n']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
     strength = f", corrector strength {used['tau']}" if "tau" in used else ""
+    strength += f" and noise {used['noise_scale']}" if "noise_scale" in used else ""
     steps = (
         f"{used['sampler']}, {used['steps']} steps{strength}, {used['network_calls_per_sample']} network calls" if used.get("steps") else "no network"
     )

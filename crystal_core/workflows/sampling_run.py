@@ -49,11 +49,12 @@ def path_for_player(label: str, frames: list[dict[str, Any]], *, keep: bool) -> 
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, corrector strength; nothing for models without a sampler."""
+    """What the names and defaults of ``request`` came to: sampler, steps, corrector; nothing for models without a sampler."""
     if not hasattr(model, "settings"):
         return {}
     chosen = model.settings(request)
-    return {"sampler_used": chosen.name, "steps_used": chosen.steps, "tau_used": chosen.tau}
+    used = {"sampler_used": chosen.name, "steps_used": chosen.steps, "tau_used": chosen.tau}
+    return used | ({"noise_scale_used": chosen.noise_scale} if chosen.noise_scale != 1 else {})
 
 
 def provenance(name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False) -> dict[str, Any]:

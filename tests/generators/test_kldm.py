@@ -1,6 +1,7 @@
 """KLDM end to end on the true classes, very small: codec, process, every sampler, pitfalls of the published code."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,3 +155,12 @@ def test_full_parametrisation_is_required_for_moving_starts():
     packing = pack(torch.tensor([3, 1]))
     state = noisy_state(torch.zeros(4, 3), torch.zeros(2, 6), torch.tensor([0.5, 0.9]), packing, config, torch.Generator().manual_seed(0))
     assert torch.isfinite(state.velocity_target).all()
+
+
+def test_the_corrector_is_that_of_the_card(tiny):
+    request = GenerationRequest(compositions=((22, 8, 8),), sampler="pc", steps=5)
+    assert (tiny.settings(request).tau, tiny.settings(request).noise_scale) == (0.25, 1.0)
+    tiny.card = replace(tiny.card, sampling={"tau": 0.5, "noise_scale": 0.7})
+    assert (tiny.settings(request).tau, tiny.settings(request).noise_scale) == (0.5, 0.7)
+    fast = tiny.settings(replace(request, sampler="fast", steps=None))
+    assert (fast.name, fast.tau, fast.noise_scale) == ("pc", 0.5, 0.7)

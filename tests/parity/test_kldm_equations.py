@@ -68,8 +68,9 @@ def alpha_sigma(t):
 class Plain:
     """One step of every sampler, as published; x, v, l are numpy arrays."""
 
-    def __init__(self, predict, process, noise, tau, scale, transport):
+    def __init__(self, predict, process, noise, tau, scale, transport, noise_scale=1.0):
         self.predict, self.process, self.noise, self.tau, self.scale, self.transport = predict, process, noise, tau, scale, transport
+        self.noise_scale = noise_scale
 
     def scores(self, x, v, lattice, t):
         y, cell = self.predict(x / (2 * np.pi), v / (2 * np.pi), lattice, t)
@@ -99,10 +100,10 @@ class Plain:
     def corrector(self, x, v, lattice, t, h):
         score_v, score_l = self.scores(x, v, lattice, t)
         delta = np.array([self.tau / max((score_v[g == OF] ** 2).mean(), 1e-8) for g in range(len(COUNTS))])[OF][:, None]
-        v = v + delta * score_v + np.sqrt(2 * delta) * self.noise.velocity()
+        v = v + delta * score_v + self.noise_scale * np.sqrt(2 * delta) * self.noise.velocity()
         x = wrap(x - h * v) if self.transport else x
         delta = self.tau / (score_l**2).mean(1, keepdims=True)
-        return x, v, lattice + delta * score_l + np.sqrt(2 * delta) * self.noise.lattice()
+        return x, v, lattice + delta * score_l + self.noise_scale * np.sqrt(2 * delta) * self.noise.lattice()
 
     def predictor(self, x, v, lattice, t, t_next):
         s, h, (score_v, score_l) = 2 * t, 2 * (t - t_next), self.scores(x, v, lattice, t)
@@ -165,12 +166,12 @@ def test_one_step_is_the_published_one(state, sampler, options, t, t_next):
     np.testing.assert_allclose(got.lattice.numpy(), cell, rtol=1e-9, atol=1e-9)
 
 
-def test_the_corrector_can_leave_positions_and_take_another_strength_and_scale(state):
-    settings = SamplerSettings(name="pc", tau=0.4, score_scale=1.7, correct_positions=False)
+def test_the_corrector_can_leave_positions_and_take_another_strength_scale_and_noise(state):
+    settings = SamplerSettings(name="pc", tau=0.4, score_scale=1.7, correct_positions=False, noise_scale=0.6)
     stepper = KineticLangevinSampler(settings, pack(torch.tensor(COUNTS)), ProcessConfig())
     got = stepper.step(predict, LatentState(*map(torch.from_numpy, state)), 0.4, 0.35, torch.Generator().manual_seed(1))
     frac, velocity, lattice = state
-    plain = Plain(answer, ProcessConfig(), Noise(1), 0.4, 1.7, transport=False)
+    plain = Plain(answer, ProcessConfig(), Noise(1), 0.4, 1.7, transport=False, noise_scale=0.6)
     x, v, cell = plain.step("pc", 2 * np.pi * frac, 2 * np.pi * velocity, lattice, 0.4, 0.35)
     np.testing.assert_allclose(wrap(2 * np.pi * got.frac_coords.numpy() - x), 0, atol=1e-6)
     np.testing.assert_allclose(2 * np.pi * got.velocity.numpy(), v, rtol=2e-6, atol=2e-6)

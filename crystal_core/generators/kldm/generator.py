@@ -52,15 +52,16 @@ class _Kldm:
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
         """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal.
 
-        The corrector's strength is the card's ``tau``, chosen on validation rows, or the published one.
+        The corrector's strength and the scale of its noise are the card's ``tau`` and ``noise_scale``, chosen on validation
+        rows, or the published ones.
         """
-        tau = self.card.sampling.get("tau", TAU)
+        corrector = {"tau": self.card.sampling.get("tau", TAU), "noise_scale": self.card.sampling.get("noise_scale", 1.0)}
         if request.sampler == "fast":
             refine = {k: v for k, v in self.card.sampling.get("refine", {}).items() if k != "start_time"}
             from_noise = isinstance(request, DeNovoRequest) or request.start is None
             fast = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
-            return SamplerSettings(**{"tau": tau, **fast, "steps": request.steps or fast["steps"]})
-        return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], tau=tau)
+            return SamplerSettings(**{**corrector, **fast, "steps": request.steps or fast["steps"]})
+        return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], **corrector)
 
     def _guidance(self, guide: Guide | None, n_atoms: Tensor, atomic_numbers: Tensor | None = None) -> Guidance | None:
         if guide is None:
