@@ -13,7 +13,7 @@ from crystal_core.formula import Formula, default_z, parse_formula, rare_element
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.registry.store import list_cards
+from crystal_core.registry.store import find_card, list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
@@ -50,7 +50,7 @@ def ask() -> None:
     several = st.toggle("Several formulas", key="several", help="A list: each formula becomes a run of its own.")
     formulas = _ask_formulas(several=several)
     model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
-    units = [] if several or not formulas else _ask_units(formulas[0])
+    units = [] if several or not formulas else _ask_units(formulas[0], model)
     exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
     n = st.number_input(
         "Samples per Z", 1, MOST, key="n",
@@ -108,22 +108,34 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
     return [formula]
 
 
-def _ask_units(formula: Formula) -> list[int]:
-    key = _units_key(formula)
+def _ask_units(formula: Formula, model: str) -> list[int]:
+    key = _units_key(formula, model)
     if recall(key) is None:
-        remember(key, _usual_units(formula))
+        remember(key, _usual_units(formula, model))
     return st.pills(
-        "Formula units per cell (Z)", sorted({*range(1, 9), *recall(key)}), selection_mode="multi", key=key,
+        "Formula units per cell (Z)", sorted({*_known_units(formula, model), *recall(key)}), selection_mode="multi", key=key,
         format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
     )  # fmt: skip
 
 
-def _units_key(formula: Formula) -> str:
-    return f"z-{formula.reduced_formula}"
+def _units_key(formula: Formula, model: str) -> str:
+    """Of its own for a model that knows few sizes: what is chosen for one model may be out of another's reach."""
+    return f"z-{formula.reduced_formula}" + (f"-{model}" if _atom_counts(model) else "")
 
 
-def _usual_units(formula: Formula) -> list[int]:
-    return [z for z in default_z(formula) if z <= 8]
+def _known_units(formula: Formula, model: str) -> list[int]:
+    counts = _atom_counts(model)
+    return [z for z in range(1, 9) if not counts or z * formula.n_atoms in counts]
+
+
+def _usual_units(formula: Formula, model: str) -> list[int]:
+    known = _known_units(formula, model)
+    return known if _atom_counts(model) else [z for z in default_z(formula) if z in known]
+
+
+def _atom_counts(model: str) -> list[int]:
+    """The sizes of cell that a model is confined to; empty where it is not."""
+    return list(find_card(model).sampling.get("atom_counts", [])) if model else []
 
 
 def _link() -> str:
@@ -146,8 +158,8 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
         }  # fmt: skip
     with suppress(CrystalCoreError):  # a run whose formula was wrong tells so itself
         if asked:
-            formula = parse_formula(asked["formula"])
-            values[_units_key(formula)] = list(asked.get("z") or _usual_units(formula))
+            formula, model = parse_formula(asked["formula"]), str(values["model"] or "")
+            values[_units_key(formula, model)] = list(asked.get("z") or _usual_units(formula, model))
     if adopt(_link(), values):
         carry_pattern(asked.get("pattern"))
 

@@ -219,12 +219,25 @@ def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(stat
         JobQueue().update(job, result=result | {"settings": result["settings"] | {"seed": 41}})
     at = page(job=job)
     assert not at.exception and not at.error
-    assert (at.text_input(key="formula").value, at.number_input(key="n").value, at.button_group(key="z-SrTiO3").value) == ("SrTiO3", 7, [2, 10])
+    assert (at.text_input(key="formula").value, at.number_input(key="n").value, at.button_group(key="z-SrTiO3-kldm-csp-perov5").value) == (
+        "SrTiO3",
+        7,
+        [2, 10],
+    )
     assert [at.selectbox(key=key).value for key in ("model", "sampler", "start")] == ["kldm-csp-perov5", "em", "noise"]
     assert at.number_input(key="steps").value == 33 and at.text_input(key="seed").value == "41"
     assert at.toggle(key="rank-pattern").value and "of the run is taken along" in words(at.caption)
     at.number_input(key="n").set_value(3).run()
     assert at.number_input(key="n").value == 3  # what is typed afterwards stays
+
+
+def test_a_model_of_one_size_is_asked_for_that_size_alone():
+    at = page(job="demo-strontium-titanate", fork="demo-strontium-titanate")
+    at.selectbox(key="model").set_value("kldm-csp-perov5").run()
+    at.text_input(key="formula").set_value("KMgF3").run()
+    assert at.button_group(key="z-KMgF3-kldm-csp-perov5").value == [1] and not at.exception
+    at.selectbox(key="model").set_value("kldm-csp-mp").run()
+    assert at.button_group(key="z-KMgF3").value == [1, 2, 4]
 
 
 def test_a_drawn_seed_is_shown_with_its_run_and_drawn_anew_for_a_changed_one():
