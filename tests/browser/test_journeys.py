@@ -156,7 +156,7 @@ def test_a_recorded_run_opens_from_its_picture(open_page):
     page.get_by_text("KMgF₃").first.wait_for()
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url(lambda link: "job=demo-" not in link)
-    page.get_by_role("heading", name="KMgF₃", exact=True).wait_for(timeout=400_000)
+    page.get_by_role("heading", name="KMgF₃ · ").first.wait_for(timeout=400_000)
     page.get_by_text("Ranked by").wait_for(timeout=400_000)
     # what was on the page before stays on it, greyed, until its successor is drawn
     expect(page.get_by_text("Recorded run, not one of yours")).to_have_count(0, timeout=60_000)
