@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -182,8 +182,14 @@ def parse_elements(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3) -> tuple[int, ...]:
-    """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms."""
+def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3, *, atom_counts: Collection[int] | None = None) -> tuple[int, ...]:
+    """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms.
+
+    Args:
+        atom_counts: the sizes of cell that a model is confined to, which then give all its formula units; None or empty for no such bound.
+    """
+    if atom_counts:
+        return tuple(n // formula.n_atoms for n in atom_counts if n % formula.n_atoms == 0)
     if len(formula.unit) == 1:
         return (1, 2, 4)[:at_most]  # the many known forms of a few elements would hide bcc, hcp and fcc
     key = "-".join(map(str, sorted(n for _, n in formula.unit)))

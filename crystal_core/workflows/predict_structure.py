@@ -91,9 +91,7 @@ def _cells(asked: StructurePredictionRequest, formula: Any, default_z: Any, atom
     if asked.exact_cell:
         cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}
     else:
-        cells = {z: tuple(formula.atomic_numbers_of(z)) for z in asked.z or default_z(formula)}
-    if atom_counts and not asked.z and not asked.exact_cell:
-        cells = {n // formula.n_atoms: tuple(formula.atomic_numbers_of(n // formula.n_atoms)) for n in atom_counts if n % formula.n_atoms == 0}
+        cells = {z: tuple(formula.atomic_numbers_of(z)) for z in asked.z or default_z(formula, atom_counts=atom_counts)}
     for z, atoms in cells.items():
         if atom_counts and len(atoms) not in atom_counts:
             raise RequestError(f"{asked.model} knows cells of {_join(atom_counts)} atoms, but Z = {z} makes {len(atoms)}. Choose another model or Z.")

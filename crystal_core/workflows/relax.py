@@ -10,6 +10,7 @@ from crystal_core import __version__
 from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.csp import MATCHER
+from crystal_core.formula import formula_of
 from crystal_core.requests import RelaxationRequest, RunUpdate, from_json
 from crystal_core.workflows.sampling_run import library_versions
 
@@ -43,7 +44,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     total, began = CRYSTAL_STEPS * len(structures), time.monotonic()
     result: dict[str, Any] = {"crystals": [], "settings": settings | {"potential_used": potential.label}, "seconds": 0.0}
     for k, (given, structure) in enumerate(zip(asked.crystals, structures, strict=True)):
-        stage = f"relaxing {structure.composition.reduced_formula}, {k + 1} of {len(structures)}"
+        stage = f"relaxing {formula_of(structure.composition)}, {k + 1} of {len(structures)}"
         cell = Settling(structure)
         for moment in cell.steps(potential, seconds=asked.relax_seconds):
             inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
