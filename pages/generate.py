@@ -9,6 +9,7 @@ import streamlit as st
 from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
+from crystal_core.formula import formula_of
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
@@ -27,7 +28,7 @@ from pages._ui.errors import guard
 from pages._ui.generated import show_generated
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with, timed_runs
+from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import adopt, recall, remember, settle
 from pages._ui.typeset import formula_text
@@ -80,7 +81,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
     pressed = st.button("Generate", type="primary", width="stretch", disabled=request is None, shortcut="Ctrl+Enter", key="generate")
     if request is None:
         return
-    seconds = estimate_seconds(to_json(request), timed_runs())
+    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
     st.caption(f"About {max(1, seconds):.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
     if pressed:
         ensure_worker()
@@ -151,9 +152,7 @@ def _ask_fix() -> dict[str, Any] | None:
         for k, (z, f) in enumerate(zip(given["atomic_numbers"], given["frac_coords"], strict=True), 1)
     ]
     st.caption(
-        plain(
-            f"{formula_text(structure.composition.reduced_formula)}, {len(structure)} atoms. Crystals get as many, unless a number is chosen above."
-        )
+        plain(f"{formula_text(formula_of(structure.composition))}, {len(structure)} atoms. Crystals get as many, unless a number is chosen above.")
     )
     sites = st.multiselect("Sites that stay", range(len(names)), format_func=names.__getitem__, key="fix-sites", placeholder="none")
     elements = st.toggle("All its elements stay", key="fix-elements")

@@ -22,10 +22,9 @@ WIDTHS = {"★": 35, "request": 140, "when": 140, "state": 90, "result": 270, "n
 
 def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
-    seconds = job.finished - job.started if job.finished and job.started else 0
     return {
         "★": "★" if job.starred else "", "request": title_of(job), "when": datetime.fromtimestamp(job.created).astimezone(), "state": WORDS.get(job.state, job.state),
-        "result": summary(job), "note": job.note, "model": job.request.get("model", "–"), "duration (s)": round(seconds) if seconds > 0 else None,
+        "result": summary(job), "note": job.note, "model": job.request.get("model", "–"), "duration (s)": round(job.seconds) if job.seconds and job.seconds > 0 else None,
     }  # fmt: skip
 
 

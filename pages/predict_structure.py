@@ -24,7 +24,7 @@ from pages._ui.demos import demo_gallery, show_note
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, find_job, first_run, seed_made_with, timed_runs
+from pages._ui.runs import DEMO, find_job, first_run, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
 from pages._ui.session import adopt, recall, remember, settle
@@ -82,7 +82,7 @@ def ask() -> None:
     pressed = st.button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
     if not requests:
         return
-    known = timed_runs()
+    known = JobQueue().list_jobs(limit=40, results=False)
     seconds = [estimate_seconds(to_json(one), known) for one in requests]
     whole = sum(s for s in seconds if s) if all(seconds) else None
     st.caption(f"About {max(1, whole):.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
@@ -109,33 +109,25 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
 
 
 def _ask_units(formula: Formula, model: str) -> list[int]:
-    key = _units_key(formula, model)
+    key, usual, offered = _units(formula, model)
     if recall(key) is None:
-        remember(key, _usual_units(formula, model))
+        remember(key, usual)
     return st.pills(
-        "Formula units per cell (Z)", sorted({*_known_units(formula, model), *recall(key)}), selection_mode="multi", key=key,
+        "Formula units per cell (Z)", sorted({*offered, *recall(key)}), selection_mode="multi", key=key,
         format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
     )  # fmt: skip
 
 
-def _units_key(formula: Formula, model: str) -> str:
-    """Of its own for a model that knows few sizes: what is chosen for one model may be out of another's reach."""
-    return f"z-{formula.reduced_formula}" + (f"-{model}" if _atom_counts(model) else "")
+def _units(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
+    """Key of the field of formula units, those chosen beforehand, and those offered.
 
-
-def _known_units(formula: Formula, model: str) -> list[int]:
-    counts = _atom_counts(model)
-    return [z for z in range(1, 9) if not counts or z * formula.n_atoms in counts]
-
-
-def _usual_units(formula: Formula, model: str) -> list[int]:
-    known = _known_units(formula, model)
-    return known if _atom_counts(model) else [z for z in default_z(formula) if z in known]
-
-
-def _atom_counts(model: str) -> list[int]:
-    """The sizes of cell that a model is confined to; empty where it is not."""
-    return list(find_card(model).sampling.get("atom_counts", [])) if model else []
+    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for one model may
+    be out of another's reach.
+    """
+    key, upto_8 = f"z-{formula.reduced_formula}", list(range(1, 9))
+    counts = find_card(model).sampling.get("atom_counts") if model else None
+    usual = [z for z in default_z(formula, atom_counts=counts) if z in upto_8]
+    return (f"{key}-{model}", usual, usual) if counts else (key, usual, upto_8)
 
 
 def _link() -> str:
@@ -158,8 +150,8 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
         }  # fmt: skip
     with suppress(CrystalCoreError):  # a run whose formula was wrong tells so itself
         if asked:
-            formula, model = parse_formula(asked["formula"]), str(values["model"] or "")
-            values[_units_key(formula, model)] = list(asked.get("z") or _usual_units(formula, model))
+            key, usual, _ = _units(parse_formula(asked["formula"]), values["model"] or "")
+            values[key] = list(asked.get("z") or usual)
     if adopt(_link(), values):
         carry_pattern(asked.get("pattern"))
 

@@ -19,8 +19,8 @@ LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not
 def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:
     """Seconds, or None where no finished run used the same model, sampler, steps and start, relaxed or not."""
     wanted = _work(request)
-    alike = [job for job in jobs if job.state == "done" and job.result and _alike(job.request, request)]
-    rates = [job.result["seconds"] / work for job in alike[:10] if job.result and (work := _work(job.request))]
+    alike = [job for job in jobs if job.state == "done" and job.seconds and _alike(job.request, request)]
+    rates = [job.seconds / work for job in alike[:10] if job.seconds and (work := _work(job.request))]
     works = [work for job in alike[:10] if (work := _work(job.request))]
     if not wanted or not rates or not min(works) / LARGEST_CHANGE <= wanted <= max(works) * LARGEST_CHANGE:
         return None

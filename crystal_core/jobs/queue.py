@@ -78,6 +78,11 @@ class Job:
         return self.state in LIVE
 
     @property
+    def seconds(self) -> float | None:
+        """From its start to its end; None before, and where it never started."""
+        return self.finished - self.started if self.finished and self.started else None
+
+    @property
     def eta_seconds(self) -> float | None:
         """Seconds left, from the pace so far; None before there is one."""
         if self.state != "running" or not self.step or not self.started:
@@ -141,11 +146,11 @@ class JobQueue:
             row = db.execute("select * from jobs where id = ?", (job,)).fetchone()
             return self._job(db, row) if row else None
 
-    def list_jobs(self, limit: int = 200) -> list[Job]:
-        """Newest first."""
+    def list_jobs(self, limit: int = 200, *, results: bool = True) -> list[Job]:
+        """Newest first; without ``results``, which are large, those are None."""
         with self._connect() as db:
             rows = db.execute("select * from jobs order by created desc, rowid desc limit ?", (limit,))
-            return [self._job(db, row) for row in rows]
+            return [self._job(db, row, result=results) for row in rows]
 
     def list_batch(self, batch: str) -> list[Job]:
         """The jobs of a batch as they were asked for."""
@@ -256,7 +261,7 @@ class JobQueue:
             row = db.execute("select seen from clients where id = 1").fetchone()
             return row["seen"] if row else 0.0
 
-    def _job(self, db: sqlite3.Connection, row: sqlite3.Row) -> Job:
+    def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, result: bool = True) -> Job:
         place = 0
         if row["state"] == "queued":
             place = 1 + db.execute("select count(*) from jobs where state = 'queued' and created < ?", (row["created"],)).fetchone()[0]
@@ -264,7 +269,7 @@ class JobQueue:
             **{k: row[k] for k in ("id", "kind", "state", "created", "started", "finished", "stage", "step", "n_steps", "error")},
             request=json.loads(row["request"]),
             snapshot=json.loads(row["snapshot"]) if row["snapshot"] else None,
-            result=self.blobs.get(row["result"]),
+            result=self.blobs.get(row["result"] if result else None),
             trajectories=self.blobs.get_later(json.loads(row["trajectories"])),
             place=place,
             starred=bool(row["starred"]),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
 from crystal_core.demos import Demo, find_demo
 from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import Job, JobQueue
-from crystal_core.jobs.store import BlobStore
 from crystal_core.records import crystals_of, is_valid, rank_key, run_files, structure_from_record, zip_texts
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from crystal_core.structures import structure_to_text
@@ -42,13 +41,6 @@ def find_job(job_id: str) -> Job | None:
 def first_run(kind: str, *job_ids: str) -> Job | None:
     """The first of these runs that exists and is of this kind: the one whose settings a form shows."""
     return next((job for name in job_ids if name and (job := find_job(name)) and job.kind == kind), None)
-
-
-def timed_runs(limit: int = 40) -> list[Job]:
-    """The newest runs, each with the seconds between its start and end in place of its result: enough for an estimate, and nothing large is read."""
-    queue = JobQueue()
-    queue.blobs = BlobStore(queue.home / "nothing")  # a result that is not there is None
-    return [replace(job, result={"seconds": job.finished - job.started} if job.started and job.finished else None) for job in queue.list_jobs(limit)]
 
 
 def as_job(demo: Demo) -> Job:

@@ -10,7 +10,7 @@ ASKED = {"formula": "TiO2", "z": [2], "n_samples": 4, "model": "m", "sampler": "
 
 
 def job(seconds, state="done", **changes):
-    return SimpleNamespace(state=state, request=ASKED | changes, result={"seconds": seconds})
+    return SimpleNamespace(state=state, request=ASKED | changes, seconds=seconds)
 
 
 def test_twice_the_samples_take_twice_as_long():
@@ -35,7 +35,7 @@ NEW = {"n": 8, "n_atoms": [4, 4], "model": "m", "sampler": "fast", "steps": None
 
 
 def test_new_crystals_are_foretold_by_their_number_and_size():
-    done = SimpleNamespace(state="done", request=NEW, result={"seconds": 10.0})
+    done = SimpleNamespace(state="done", request=NEW, seconds=10.0)
     assert estimate_seconds(NEW | {"n": 4}, [done]) == pytest.approx(5.0)
     assert estimate_seconds(NEW | {"n_atoms": [4, 8]}, [done]) > 10
     assert estimate_seconds(NEW | {"n_atoms": None, "fix": {"atomic_numbers": [1] * 4}}, [done]) == pytest.approx(10.0)
@@ -43,6 +43,6 @@ def test_new_crystals_are_foretold_by_their_number_and_size():
 
 def test_sizes_as_in_training_are_those_of_the_card(tiny_de_novo):
     asked = NEW | {"model": tiny_de_novo(), "n_atoms": None}
-    done = SimpleNamespace(state="done", request=asked | {"n_atoms": [5, 5]}, result={"seconds": 25.0})
+    done = SimpleNamespace(state="done", request=asked | {"n_atoms": [5, 5]}, seconds=25.0)
     assert estimate_seconds(asked, [done]) == pytest.approx(0.25 * 7 + 0.75 * 25)  # a quarter of its crystals has two atoms
     assert estimate_seconds(asked | {"model": "unknown"}, [done]) is None

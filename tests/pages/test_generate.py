@@ -13,7 +13,6 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.jobs.store import BlobStore
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record, structure_from_record
 from crystal_core.reference import known, known_cells
@@ -160,21 +159,6 @@ def test_the_folded_part_of_the_form_stays_open_while_its_fields_change(tiny_de_
     at.number_input(key="make-density").set_value(5.0).run()
     at.text_input(key="make-group").set_value("Fm9m").run()
     assert [box.label for box in at.expander if box.proto.expanded] == ["Advanced"] and not at.exception
-
-
-def test_the_time_is_told_from_runs_whose_results_nobody_reads(tiny_de_novo, monkeypatch):
-    tiny_de_novo()
-    at = page()
-    at.button(key="generate").click().run()
-    queue = JobQueue()
-    job = queue.get(queue.take().id)
-    queue.update(job.id, state="done", finished=job.started + 37)
-    queue.update(job.id, result={"seconds": 1.0})
-    at = page()
-    read, get = [], BlobStore.get
-    monkeypatch.setattr(BlobStore, "get", lambda store, name: read.append(get(store, name)) or read[-1])
-    at.run()  # of this page alone: the first one tells of the latest runs
-    assert "About 37 s on this machine." in words(at.caption) and read and not any(read) and not at.exception
 
 
 def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):

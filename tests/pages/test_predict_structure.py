@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.jobs.store import BlobStore
 from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
@@ -182,20 +181,6 @@ def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():
     assert {box.label for box in at.expander if box.proto.expanded} == {"Powder pattern"}
     at.button(key="forget-pattern").click().run()
     assert {box.label for box in at.expander if box.proto.expanded} == {"Powder pattern"}
-
-
-def test_the_time_is_told_from_runs_whose_results_nobody_reads(monkeypatch):
-    at = page()
-    at.button(key="predict").click().run()
-    queue = JobQueue()
-    job = queue.get(queue.take().id)
-    queue.update(job.id, state="done", finished=job.started + 37)
-    queue.update(job.id, result={"seconds": 1.0})
-    at = page()
-    read, get = [], BlobStore.get
-    monkeypatch.setattr(BlobStore, "get", lambda store, name: read.append(get(store, name)) or read[-1])
-    at.run()  # of this page alone: the first one tells of the latest runs
-    assert "About 37 s on this machine." in words(at.caption) and read and not any(read) and not at.exception
 
 
 def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
