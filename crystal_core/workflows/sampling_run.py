@@ -53,8 +53,7 @@ def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict
     if not hasattr(model, "settings"):
         return {}
     chosen = model.settings(request)
-    used = {"sampler_used": chosen.name, "steps_used": chosen.steps, "tau_used": chosen.tau}
-    return used | ({"noise_scale_used": chosen.noise_scale} if chosen.noise_scale != 1 else {})
+    return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {f"{name}_used": value for name, value in chosen.corrector.items()}
 
 
 def provenance(name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False) -> dict[str, Any]:

@@ -92,6 +92,11 @@ class SamplerSettings:
         """Network calls of one step."""
         return 2 if self.name in ("pc", "pc-pf") else 1
 
+    @property
+    def corrector(self) -> dict[str, float]:
+        """What tells the corrector's steps: ``tau``, and ``noise_scale`` where it is not the published 1."""
+        return {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
+
     def times(self, start: float = 1.0) -> list[float]:
         """Steps + 1 times from ``start`` to ``t_end``, evenly spaced."""
         return [start + (self.t_end - start) * i / self.steps for i in range(self.steps + 1)]
