@@ -200,9 +200,8 @@ def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, 
         return [len(asked.fix["atomic_numbers"])] * asked.n
     if asked.n_atoms is not None:
         low, high = asked.n_atoms
-        if possible is not None and not asked.require_all:
+        if possible is not None:
             return draw.choices([n for n in range(low, high + 1) if n in possible], k=asked.n)
-        low = low if possible is None else max(low, min(possible))
         return [draw.randint(low, high) for _ in range(asked.n)]
     if not frequencies:
         raise RequestError(f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms.")
@@ -244,7 +243,7 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     for count in counts:
         chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
         numbers, typed = given.atomic_numbers[chosen], [i < len(kept) or asked.fix_elements for i in range(count)]
-        free = (i for i, is_given in enumerate(list(typed)) if not is_given)
+        free = (i for i, is_given in enumerate(typed) if not is_given)
         held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
         for z in _required(asked):
             if z not in held:
