@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 BOND_FACTOR = 1.15  # of the sum of the covalent radii
-LEAST_LUMINANCE = 0.14  # relative (WCAG 2.2), of a colour on a dark ground: 3.4:1 against #0e1117, Streamlit's dark background
+LEAST_LUMINANCE = 0.14  # relative (WCAG 2.2), of a colour on a dark ground: 3.3:1 against #171614, the dark page, and 3.4:1 against #0e1117
 # Okabe and Ito's colours, distinguishable with every common colour blindness; given out in the order of the legend
 SAFE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999", "#000000")
 

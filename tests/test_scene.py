@@ -152,7 +152,8 @@ def test_the_title_is_the_formula_unit_by_electronegativity_and_never_a_molecule
 @pytest.mark.parametrize("colour", ["#000000", "#0000af", "#4c4c4c", "#57178f", "#575961"])
 def test_dark_colours_are_lightened_for_a_dark_ground_and_keep_their_hue(colour):
     light = lightened(colour)
-    assert (luminance(light) + 0.05) / (luminance("#0e1117") + 0.05) >= 3.0 > (luminance(colour) + 0.05) / (luminance("#0e1117") + 0.05)
+    for ground in ("#171614", "#0e1117"):
+        assert (luminance(light) + 0.05) / (luminance(ground) + 0.05) >= 3.0 > (luminance(colour) + 0.05) / (luminance(ground) + 0.05)
     before, after = (rgb_to_hsv(*(int(c[k : k + 2], 16) / 255 for k in (1, 3, 5))) for c in (colour, light))
     assert before[1] < 0.1 or abs(before[0] - after[0]) < 0.05
 

@@ -64,7 +64,7 @@ def contrast(colour, ground):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("ground", ["#ffffff", "#0e1117"])
+@pytest.mark.parametrize("ground", ["#ffffff", "#171614", "#0e1117"])
 def test_lines_stand_out_from_both_backgrounds(ground):
     sticks = pattern(NACL)
     plain, drawn, distances = xrd_figure(sticks), xrd_figure(sticks, profile(sticks, fwhm=0.1)), rdf_figure(radial_distribution(NACL))
