@@ -21,6 +21,8 @@ from torch import nn
 
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.networks.allocator import keep_freed_memory
+from crystal_core.requests import check_choice
+from crystal_core.training.muon import Muon, hidden_matrices
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,12 +39,16 @@ class FitConfig:
         decay_fraction: the last part of the plan, in which the rate falls to zero along a cosine; before, it is constant.
         warmup_steps: linear start, also after resuming without optimiser state.
         ema_decay: per step, ramped up as min(decay, (1 + k) / (10 + k)).
+        optimiser: "adamw" for every parameter, or "muon" for the matrices between hidden layers and AdamW for the rest.
+        weight_decay: of AdamW. muon_weight_decay: of the matrices under Muon.
         precision: "auto" takes bf16 autocast where the device computes it fast, else float32.
     """
 
     batch_size: int = 128
+    optimiser: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-12
+    muon_weight_decay: float = 0.05
     amsgrad: bool = True
     planned_samples: int = 3_000_000
     decay_fraction: float = 0.3
@@ -81,10 +87,7 @@ class Trainer:
         self.network, self.config, self.device, self.folder = network.to(device), config, device, folder
         self._loss, self._batches, self._batch_crystals = loss, batches, batch_crystals
         self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
-        fused = device.type in ("cpu", "cuda")
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, amsgrad=config.amsgrad, fused=fused
-        )
+        self.optimisers = optimisers_of(self.network, config, device)
         self.step = self.epoch = self.samples = self.warm_from = 0
         self.seconds = 0.0
         self._anneal_from: tuple[float, float] | None = None
@@ -159,7 +162,7 @@ class Trainer:
 
     def _one_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
         rate = self.learning_rate()
-        for group in self.optimiser.param_groups:
+        for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = rate
         enabled = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype if enabled else torch.bfloat16, enabled=enabled):
@@ -168,7 +171,8 @@ class Trainer:
         loss.backward()
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.step += 1
         self.samples += self._batch_crystals(batch)
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
@@ -179,7 +183,7 @@ class Trainer:
     def save(self) -> None:
         """Write the snapshot that ``resume`` reads; replaced atomically, so a kill never leaves half a file."""
         state = {
-            "network": self.network.state_dict(), "ema": self.ema.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "network": self.network.state_dict(), "ema": self.ema.state_dict(), "optimisers": [x.state_dict() for x in self.optimisers],
             "counters": {"step": self.step, "epoch": self.epoch, "samples": self.samples, "seconds": self.seconds},
         }  # fmt: skip
         part = self.folder / "snapshot.pt.part"
@@ -194,10 +198,30 @@ class Trainer:
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         for name, value in state["counters"].items():
             setattr(self, name, value)
         return True
+
+
+def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:
+    """What updates the network's parameters: each of them once.
+
+    Raises:
+        RequestError: unknown optimiser.
+    """
+    check_choice("optimiser", config.optimiser, ("adamw", "muon"))
+    matrices = hidden_matrices(network) if config.optimiser == "muon" else []
+    chosen = {id(weight) for weight in matrices}
+    rest = [p for p in network.parameters() if id(p) not in chosen]
+    adamw = torch.optim.AdamW(
+        rest, lr=config.learning_rate, weight_decay=config.weight_decay, amsgrad=config.amsgrad, fused=device.type in ("cpu", "cuda")
+    )
+    if not matrices:
+        return [adamw]
+    dtype = pick_dtype("auto", device)
+    return [adamw, Muon(matrices, lr=config.learning_rate, weight_decay=config.muon_weight_decay, dtype=dtype)]
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

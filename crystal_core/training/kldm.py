@@ -41,6 +41,8 @@ class KldmTraining:
             they diffuse, and sets the network's type input and output).
         type_weight: factor on the loss of the types; the mean of the terms is what falls.
         data: prepared file; ``--data`` overrides it.
+        hull_label: column of the data with energies above the hull: "e_above_hull_ev", what is known, or
+            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills by a potential where nothing is known.
         max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
         favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
             times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
@@ -56,6 +58,7 @@ class KldmTraining:
     task: str = "csp"
     type_weight: float = 1.0
     data: str = ""
+    hull_label: str = "e_above_hull_ev"
     max_e_above_hull_ev: float = 0.0
     favoured_e_above_hull_ev: float = 0.0
     favour: float = 1.0
@@ -112,7 +115,10 @@ def kldm_loss(
     packing = pack(batch.n_atoms)
     t = T_MIN + (1 - T_MIN) * (1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device))
     lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
-    state = noisy_state(batch.frac_coords, lattice, t, packing, process, generator)
+    # lengths and angles fit a crystal and its mirror image alike, and the network knows neither from the other: learn both
+    hand = torch.randint(0, 2, (packing.n_crystals,), generator=generator, device=batch.n_atoms.device)
+    mirrored = (1 - 2 * hand)[packing.crystal_index].unsqueeze(-1) * batch.frac_coords
+    state = noisy_state(mirrored, lattice, t, packing, process, generator)
     species = species_process(process)
     if species is None:
         velocity, cell = network(t, state.frac_coords, state.velocity, batch.atomic_numbers, state.lattice, packing)
@@ -148,7 +154,7 @@ def draws_per_epoch(config: KldmTraining, rows: PreparedCrystals, data_file: Pat
     """How often each training row is drawn per epoch on average, (rows,); None for once each."""
     repeats = size_repeats(rows.n_atoms, config.size_power) if config.size_power else None
     if config.favoured_e_above_hull_ev and config.favour != 1:
-        below = {"e_above_hull_ev": config.favoured_e_above_hull_ev}
+        below = {config.hull_label: config.favoured_e_above_hull_ev}
         favoured = set(load_prepared(data_file, train_below=below)["train"].ids)
         factors = torch.tensor([config.favour if row in favoured else 1.0 for row in rows.ids]).to(rows.n_atoms.device)
         factors /= factors.mean()
@@ -177,7 +183,7 @@ def train(
 ) -> tuple[Trainer, LatticeCodec, dict[str, Any]]:
     """Run one slice. Returns the trainer (with EMA weights), the lattice statistics and the last log line."""
     torch.manual_seed(config.fit.seed)
-    below = {"e_above_hull_ev": config.max_e_above_hull_ev} if config.max_e_above_hull_ev else None
+    below = {config.hull_label: config.max_e_above_hull_ev} if config.max_e_above_hull_ev else None
     splits = load_prepared(data_file, device, train_below=below)
     if "train" not in splits:
         raise RequestError(f"{data_file.name} has no training rows.")

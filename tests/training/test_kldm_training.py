@@ -51,11 +51,11 @@ def settings(samples):
 
 def test_loss_falls_and_a_slice_resumes_where_it_stopped(prepared, tmp_path):
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
-    train(settings(20), **run)
-    first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
-    trainer, _, last = train(settings(10000), **run, resume=True)
+    train(settings(100), **run)
+    trainer, _, last = train(settings(16000), **run, resume=True)
+    losses = [json.loads(line)["loss_v"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert trainer.step > 1000 and last["epoch"] >= 400
-    assert last["loss_v"] < 0.85 * first["loss_v"]
+    assert np.mean(losses[-100:]) < 0.85 * np.mean(losses[:5])  # one epoch draws twenty times: a few of them tell little
     assert set(last["validation"]) == {"loss_v", "loss_l"}
 
 

@@ -73,6 +73,23 @@ def test_every_crystal_draws_its_own_time_between_a_thousandth_and_one(monkeypat
     assert len(t.unique()) > 4900 and float(t.mean()) == pytest.approx(0.5005, abs=0.015)  # three standard errors are 0.012
 
 
+def test_a_crystal_and_its_mirror_image_are_learnt_alike(monkeypatch):
+    seen = []
+    monkeypatch.setattr(kldm, "noisy_state", lambda frac, cell, t, *_: seen.append(frac) or NoisyState(frac, frac, cell, frac, cell))
+    counts = torch.full((400,), 2)
+    coords = torch.rand(800, 3, generator=torch.Generator().manual_seed(1))
+    batch = Batch(
+        atomic_numbers=torch.ones(800, dtype=torch.long),
+        frac_coords=coords,
+        cell_parameters=torch.tensor([[4.0, 5, 6, 80, 85, 95]] * 400),
+        n_atoms=counts,
+    )
+    kldm.kldm_loss(lambda t, f, u, h, cell, packing: (f, cell), batch, torch.Generator().manual_seed(0), CODEC, ProcessConfig())
+    signs = (seen[0] / coords).reshape(400, 6)
+    assert torch.allclose(signs.abs(), torch.ones(1)) and torch.equal(signs.min(1).values, signs.max(1).values)  # whole crystals, never single atoms
+    assert 160 < int((signs[:, 0] < 0).sum()) < 240
+
+
 def test_an_epoch_holds_every_crystal_once_in_another_order_each_time(prepared):
     rows = load_prepared(prepared)["val"]
     orders = [[b.frac_coords for b in epoch_batches(rows, 16, torch.Generator().manual_seed(seed))] for seed in (0, 1)]
