@@ -10,7 +10,7 @@ import streamlit as st
 from crystal_core.figures.training import sampler_figure, training_figure
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards, training_log
-from pages._ui.card_tables import part_rows, refine_rows, sampling_notes
+from pages._ui.card_tables import part_rows, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 
@@ -48,6 +48,11 @@ def show_card(card: ModelCard) -> None:
             with st.expander("Match rate against network calls"):
                 st.plotly_chart(sampler_figure(table), width="stretch", key=f"samplers-{card.name}")
                 show_origin(table)
+                confirmed = card.sampling.get("confirmed")
+                if confirmed:
+                    st.caption("The best three again, on more rows")
+                    st.dataframe(table_rows(confirmed), hide_index=True, width="stretch", key=f"confirmed-{card.name}")
+                    show_origin(confirmed)
         refined = card.sampling.get("refine_table")
         if refined:
             with st.expander("Refining the nearest prototype"):

@@ -32,6 +32,7 @@ from pages._ui.typeset import charge_text, formula_text
 from pages._ui.viewer import crystal_viewer
 
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
+SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
 MOST = 50  # samples per Z that the form asks for
@@ -132,19 +133,22 @@ def _units(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
 
 def _link() -> str:
     """What tells one link to this page from another; the run to show comes first, as its settings do in the form."""
-    return "predict|" + "|".join(st.query_params.get(name, "") for name in ("job", "fork", "formula"))
+    return "predict|" + "|".join(st.query_params.get(name, "") for name in ("job", "fork", "formula", "batch"))
 
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
     asked = _settings_of_link()
-    values: dict[str, Any] = {"formula": asked.get("formula") or st.query_params.get("formula", "TiO2"), "seed": asked.get("seed")}
+    several = asked.get("formulas") or ([] if "formulas" in st.session_state else SEVERAL)
+    values: dict[str, Any] = {
+        "formula": asked.get("formula") or st.query_params.get("formula", "TiO2"), "formulas": "\n".join(several) or None, "seed": asked.get("seed"),
+    }  # fmt: skip
     if asked or "n" not in st.session_state:
         first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
         values |= {
             "model": asked.get("model") if asked.get("model") in models else first,
             "exact": asked.get("exact_cell", False), "n": min(asked.get("n_samples", 4), MOST), "sampler": asked.get("sampler", "fast"),
-            "several": False, "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0,
+            "several": "formulas" in asked, "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0,
             "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern", "guide": asked.get("guide", False),
             "start": asked.get("start") if asked.get("start") in starts else starts[0],
         }  # fmt: skip
@@ -157,13 +161,21 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
 
 
 def _settings_of_link() -> dict[str, Any]:
-    """The request of the run that the link names, its seed as text; empty without one. Read once per link: results are large."""
+    """The request of the run that the link names, its seed as text; of a list of runs the first, with all ``formulas``; empty without one.
+
+    Read once per link: results are large.
+    """
     link, shown = _link(), st.query_params.get("job", "")
     last = recall("settings-of-link")
     if last is None or last[0] != link:
         job = first_run("predict-structure", shown, st.query_params.get("fork", ""))
         same = job is not None and (job.id == shown or job.id.startswith(DEMO))  # a run that is to be changed shall differ
-        last = link, dict(job.request) | {"seed": seed_made_with(job) if same else ""} if job else {}
+        batch = JobQueue().list_batch(st.query_params["batch"]) if job is None and "batch" in st.query_params else []
+        if batch:  # one form made them all
+            asked = dict(batch[0].request) | {"formulas": [one.request["formula"] for one in batch], "seed": ""}
+        else:
+            asked = dict(job.request) | {"seed": seed_made_with(job) if same else ""} if job else {}
+        last = link, asked
         remember("settings-of-link", last)
     return last[1]
 

@@ -136,9 +136,9 @@ def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
 
 
 def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypatch):
-    quick = ParserProcess(seconds=2.0)
+    quick = ParserProcess(seconds=4.0)
     monkeypatch.setattr(uploads, "_PARSER", quick)
-    large = [Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]) * 5 for _ in range(2)]
+    large = [Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]) * 6 for _ in range(2)]
     for structure in large:
         structure.perturb(0.05)
     try:

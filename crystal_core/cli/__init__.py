@@ -23,6 +23,7 @@ COMMANDS = {
     "data prepare": ("data", "prepare"),
     "data download": ("data", "download"),
     "data describe": ("data", "describe"),
+    "data estimate-hull": ("data", "estimate_hull"),
     "train": ("train", "train"),
     "serve": ("serve", "serve"),
 }

@@ -32,6 +32,30 @@ def prepare(
 
 
 @command
+def estimate_hull(
+    source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
+    output: Annotated[Path, typer.Option("--output")],
+    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Give training rows without a label an energy above the hull by CHGNet, in a column of its own."""
+    from dataclasses import asdict
+
+    from crystal_core.workflows.estimate_hull import estimate_hull as run
+
+    with progress(quiet=quiet) as show:
+        report = run(source, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} energies", done, total))
+    if json:
+        emit(asdict(report))
+    else:
+        typer.echo(
+            f"{report.labelled} training rows with a label, {report.estimated} estimated ({report.estimated_within} at most 0.1 eV/atom), "
+            f"{report.without} without"
+        )
+
+
+@command
 def describe(
     path: Annotated[Path, typer.Argument(callback=data_file, help="Parquet or CSV; also by name from CRYSTAL_DATA.")], json: Json = False
 ) -> None:

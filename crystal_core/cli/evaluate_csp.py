@@ -112,6 +112,7 @@ def csp_samplers(
     samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
     calls: Annotated[str, typer.Option("--calls", help="Network calls per crystal, comma separated.")] = ",".join(map(str, CALLS)),
     start_time: Annotated[float | None, START_TIME] = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Only the best three of the card's table, on the rows of --limit.")] = False,
     write_card: WriteCard = False,
     workers: Workers = 2,
     device: Device = "auto",
@@ -128,25 +129,25 @@ def csp_samplers(
     began = time.monotonic()
     seed = seed_or_drawn(seed)
     try:
-        budgets = [int(part) for part in calls.split(",")]
+        numbers = [int(part) for part in calls.split(",")]
     except ValueError:
         raise RequestError(f"--calls takes whole numbers with commas between them, not '{calls}'.") from None
-    if min(budgets) < 2:
+    if min(numbers) < 2:
         raise RequestError("--calls starts at 2: the predictor–corrector needs two calls a step.")
+    names = [name.strip() for name in samplers.split(",")]
+    budgets = _best_of_table(model) if confirm else [(name, number) for name in names for number in numbers]
     references = evaluate_csp.read_references(data, split, limit)
     generator = _load(model, device, threads)
     if start_time is not None:
         _start_time(model, generator, start_time)
-    names = [name.strip() for name in samplers.split(",")]
     rows = evaluate_csp.compare_samplers(
-        generator, references, samplers=names, calls=budgets, seed=seed, workers=workers,
-        start_time=start_time, say=None if quiet else say,
-    )  # fmt: skip
+        generator, references, budgets, seed=seed, workers=workers, start_time=start_time, say=None if quiet else say
+    )
     report = {
         "rows": rows, "seconds": round(time.monotonic() - began, 1),
         "settings": {
             "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "start_time": start_time,
-            "samplers": ",".join(names), "calls": ",".join(map(str, budgets)),
+            **({"confirm": True} if confirm else {"samplers": ",".join(names), "calls": ",".join(map(str, numbers))}),
         },
     }  # fmt: skip
     if write_card:
@@ -265,6 +266,18 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     write_card(card.folder, {"metrics": {name: entry}})
 
 
+def _best_of_table(model: str) -> list[tuple[str, int]]:
+    """The three rows of a card's table with the highest match rates: samplers with their network calls."""
+    from crystal_core.errors import RequestError
+    from crystal_core.registry.store import find_card
+
+    table = find_card(model).sampling.get("table")
+    if not table:
+        raise RequestError(f"The card of '{model}' has no table to confirm. Make it with this command and --write-card, without --confirm.")
+    rows = sorted(zip(table["match_rate"], table["sampler"], table["network_calls"], strict=True), key=lambda row: -row[0])
+    return [(sampler, calls) for _, sampler, calls in rows[:3]]
+
+
 def _keep_table(model: str, report: dict[str, Any]) -> None:
     from crystal_core.registry.store import find_card
     from crystal_core.registry.write import write_card
@@ -281,8 +294,10 @@ def _keep_table(model: str, report: dict[str, Any]) -> None:
         f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
     )
     refined = "" if settings["start_time"] is None else f" --start-time {settings['start_time']}"
+    confirm = "confirm" in settings
+    which = "--confirm" if confirm else f"--samplers {settings['samplers']} --calls {settings['calls']}"
     columns["command"] = (
         f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split {settings['split']} --limit {settings['limit']} "
-        f"--samplers {settings['samplers']} --calls {settings['calls']}{refined} --seed {settings['seed']}"
+        f"{which}{refined} --seed {settings['seed']}"
     )
-    write_card(card.folder, {"sampling": {"table": columns}})
+    write_card(card.folder, {"sampling": {"confirmed" if confirm else "table": columns}})

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)  # network calls
+
 
 def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
     """Validation losses against the crystals seen; a match rate, where it was measured, on its own axis."""
@@ -44,6 +46,9 @@ def sampler_figure(table: Mapping[str, Sequence[Any]]) -> Figure:
             x=[row[1] for row in chosen], y=[100 * row[2] for row in chosen], customdata=[row[3] for row in chosen], name=sampler,
             mode="lines+markers", hovertemplate="%{x} calls<br>%{y:.1f} %<br>RMSE %{customdata}<extra>" + str(sampler) + "</extra>",
         )  # fmt: skip
-    figure.update_xaxes(type="log", title="network calls per crystal")
-    figure.update_layout(yaxis_title="match rate (%)", height=320, margin={"l": 10, "r": 10, "t": 20, "b": 10})
+    figure.update_xaxes(type="log", title="network calls per crystal", tickvals=TICKS, ticktext=[f"{n:,}" for n in TICKS])
+    figure.update_layout(
+        yaxis_title="match rate (%)", height=360, margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    )  # fmt: skip
     return figure

@@ -6,7 +6,6 @@ Equal to :mod:`crystal_core.networks.reference` within float32 rounding; bf16 is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,20 +22,17 @@ if TYPE_CHECKING:
     from crystal_core.networks.pair_network import PairLayer, PairNetwork
 
 MAX_EDGES = 8000  # per chunk: its edge tensors then stay in the last-level cache; larger chunks are slower per crystal
+ALIGNED = 16  # columns: one AVX512 register
 
 
 def use_onednn() -> bool:
-    """Whether oneDNN multiplies float32 matrices faster than PyTorch's default here: AMD processors with AVX512.
+    """Whether oneDNN multiplies matrices faster than PyTorch's default here: processors with AVX512.
 
-    MKL, the default, reaches under half of an AMD processor's peak and about all of an Intel one's. Decided by vendor
-    rather than by timing, so that the same machine always computes the same numbers.
+    MKL, the default, reaches under half of an AMD processor's peak; on an Intel one oneDNN wins by the activation that it
+    computes on the way. Decided by the instructions rather than by timing, so that the same machine always computes the
+    same numbers.
     """
-    if "AVX512" not in torch.backends.cpu.get_cpu_capability() or not torch.backends.mkldnn.is_available():
-        return False
-    try:
-        return "AuthenticAMD" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    return "AVX512" in torch.backends.cpu.get_cpu_capability() and torch.backends.mkldnn.is_available()
 
 
 class _Linear:
@@ -58,13 +54,12 @@ class _Linear:
 @dataclass
 class _Layer:
     norm: tuple[Tensor, Tensor]
-    atoms: _Linear  # x → [receive | send | node part]
-    lattice: Tensor
-    velocity: Tensor
+    ends: _Linear  # [x | velocity | lattice | 0] → [as receiver | as sender] of an edge
     even: _Linear
     odd: _Linear
     edge: _Linear
-    node_message: Tensor
+    node: _Linear
+    node_message: _Linear
     node_out: _Linear
 
 
@@ -112,28 +107,23 @@ class FastPairNetwork:
         z = functional.linear(embedding, weight[:, :hidden]) + functional.linear(time, weight[:, hidden:], network.atom_latent_emb.bias)
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
         cosines, sines = cosines.to(self.dtype), sines.to(self.dtype)
-        pairs_of_rows = torch.stack([packing.receiver, packing.sender + n_atoms], dim=1)
+        ends_of_edges = torch.stack([2 * packing.receiver, 2 * packing.sender + 1], dim=1)  # rows of the table of ends
+        state = z.new_zeros((n_atoms, self.layers[0].ends.weight.shape[1]), dtype=self.dtype)
+        state[:, hidden : hidden + velocity.shape[1]] = velocity
+        state[:, hidden + velocity.shape[1] : hidden + velocity.shape[1] + lattice.shape[1]] = lattice[index]
         for layer in self.layers:
             x = functional.layer_norm(z, (hidden,), *layer.norm)
-            atoms = layer.atoms(x.to(self.dtype)).float()
-            from_velocity = velocity @ layer.velocity
-            table = torch.cat(
-                [
-                    atoms[:, :hidden] + (lattice @ layer.lattice)[index] - from_velocity,
-                    atoms[:, hidden : 2 * hidden] + from_velocity,
-                ]
-            )
+            state[:, :hidden] = x
+            node = layer.node(state[:, :hidden] if self.dtype != x.dtype else x).float()
             if half:
-                edges = functional.embedding_bag(pairs_of_rows, table, mode="sum").to(self.dtype)
+                table = layer.ends(state).float().view(2 * n_atoms, hidden)
+                edges = functional.embedding_bag(ends_of_edges, table, mode="sum").to(self.dtype)
                 even, odd = layer.even(cosines), layer.odd(sines)
                 edges[:half].add_(even).add_(odd)
                 edges[half:].add_(even).sub_(odd)
                 messages = layer.edge(functional.silu(edges, inplace=True))
                 mean = sum_bags(messages, packing.edge_order, packing.edge_offsets, packing.receiver, n_atoms).float()
-                mean = mean * packing.inverse_degree
-            else:
-                mean = torch.zeros_like(z)
-            node = atoms[:, 2 * hidden :] + mean @ layer.node_message
+                node = node + layer.node_message((mean * packing.inverse_degree).to(self.dtype)).float()
             z = z + layer.node_out(functional.silu(node, inplace=True).to(self.dtype)).float()
         z = functional.layer_norm(z, (hidden,), network.final_layer_norm.weight, network.final_layer_norm.bias)
         out_v = centre(network.out_v(z), index, packing.n_crystals)
@@ -148,17 +138,19 @@ def _fold(layer: PairLayer, network: PairNetwork, dtype: torch.dtype, *, onednn:
         [hidden, hidden, network.config.lattice_dim, 2 * features, features, features], dim=1
     )
     node_in, node_out = layer.node_maps
-    bias = torch.cat([first.bias + w_q @ layer.v_proj.bias, torch.zeros_like(first.bias), node_in.bias])
-    weight = torch.cat([w_recv, w_send, node_in.weight[:, :hidden]])
+    bias = torch.cat([first.bias + w_q @ layer.v_proj.bias, torch.zeros_like(first.bias)])
+    velocity = w_q @ layer.v_proj.weight
+    width = hidden + velocity.shape[1] + w_lattice.shape[1]
+    padding = first.weight.new_zeros((2 * hidden, -width % ALIGNED))
+    ends = torch.cat([torch.cat([w_recv, -velocity, w_lattice], 1), torch.cat([w_send, velocity, torch.zeros_like(w_lattice)], 1)])
     return _Layer(
         norm=(layer.layer_norm.weight, layer.layer_norm.bias),
-        atoms=_Linear(weight, bias, dtype, silu=False, onednn=onednn),
-        lattice=w_lattice.T.contiguous(),
-        velocity=(w_q @ layer.v_proj.weight).T.contiguous(),
+        ends=_Linear(torch.cat([ends, padding], 1), bias, dtype, silu=False, onednn=onednn),
         even=_Linear(w_cos, None, dtype, silu=False, onednn=onednn),
         odd=_Linear(w_sin, None, dtype, silu=False, onednn=onednn),
         edge=_Linear(second.weight, second.bias, dtype, silu=True, onednn=onednn),
-        node_message=node_in.weight[:, hidden:].T.contiguous(),
+        node=_Linear(node_in.weight[:, :hidden], node_in.bias, dtype, silu=False, onednn=onednn),
+        node_message=_Linear(node_in.weight[:, hidden:], None, dtype, silu=False, onednn=onednn),
         node_out=_Linear(node_out.weight, node_out.bias, dtype, silu=True, onednn=onednn),
     )
 

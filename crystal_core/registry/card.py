@@ -15,6 +15,7 @@ KNOWN_KEYS = frozenset({
     "name", "kind", "task", "method", "loader", "parameters", "trained_on", "source", "licence", "limits", "good_for",
     "files", "network", "sampling", "training", "metrics", "extra",
 })  # fmt: skip
+CURVE = "training.json"  # losses over the training of the weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,8 @@ class ModelCard:
 
     @property
     def weights_sha256(self) -> str:
-        """One hash over the hashes of all weight files."""
-        joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(self.files.items()))
+        """One hash over the hashes of all files that a result depends on: not of the training curve."""
+        joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(self.files.items()) if name != CURVE)
         return hashlib.sha256(joined.encode()).hexdigest()
 
     def problem(self) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.paths import checkpoints_dir, home_dir
-from crystal_core.registry.card import ModelCard, read_card
+from crystal_core.registry.card import CURVE, ModelCard, read_card
 
 if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator, Generator
@@ -50,8 +50,8 @@ def find_card(name: str) -> ModelCard:
 
 def training_log(card: ModelCard) -> list[dict[str, Any]]:
     """The validation curve that lies beside a card: one row per epoch kept; empty where there is none."""
-    path = (card.folder or Path()) / "training.json"
-    if card.folder is None or "training.json" not in card.files or not path.is_file():
+    path = (card.folder or Path()) / CURVE
+    if card.folder is None or CURVE not in card.files or not path.is_file():
         return []
     return json.loads(path.read_text(encoding="utf-8"))
 

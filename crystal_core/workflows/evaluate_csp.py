@@ -309,10 +309,13 @@ def training_formulas(prepared: Path) -> frozenset[str]:
 
 
 def compare_samplers(
-    generator: Generator, references: Sequence[Reference], *, samplers: Sequence[str], calls: Sequence[int], seed: int = 0,
+    generator: Generator, references: Sequence[Reference], budgets: Sequence[tuple[str, int]], *, seed: int = 0,
     workers: int = 2, start_time: float | None = None, say: Say | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Match rate and RMSE of every sampler at every number of network calls, all from the same seeds.
+    """Match rate and RMSE of each sampler with so many network calls, all from the same seeds.
+
+    Args:
+        budgets: names of samplers, each with its network calls per crystal.
 
     Raises:
         RequestError: an unknown sampler or a number of calls out of range, told before the first is measured.
@@ -320,7 +323,7 @@ def compare_samplers(
     from crystal_core.evaluation.csp import judge_all, summarise
     from crystal_core.generators.kldm.samplers import SamplerSettings
 
-    plan = [(sampler, budget // SamplerSettings(name=sampler).calls_per_step) for sampler in samplers for budget in calls]
+    plan = [(sampler, budget // SamplerSettings(name=sampler).calls_per_step) for sampler, budget in budgets]
     for sampler, steps in plan:
         GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps)  # type: ignore[arg-type]
     rows = []

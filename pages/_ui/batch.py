@@ -23,7 +23,7 @@ POLL_SECONDS = 1.5
 def ask_formulas() -> list[BatchLine]:
     """The field for a list of formulas; what is wrong with one is said beneath, and the others remain."""
     text = st.text_area(
-        "Formulas", "TiO2\nSrTiO3\nMgAl2O4", key="formulas", height=140,
+        "Formulas", key="formulas", height=140,
         help=f"One a line, or between commas; up to {MAX_BATCH}. Each becomes a run of its own with the settings below.",
     )  # fmt: skip
     lines = parse_formulas(text)

@@ -127,9 +127,8 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
     if score["unit"] != "eV/atom":
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
     words = (
-        f"Ranked by {score['name']}, a machine-learning estimate; a cell marked 'not relaxed' stands at its energy as sampled, "
-        "those without an energy come last. Compare candidates by their energy above the lowest of this run: much of the potential's error is common "
-        "to all cells of one formula. The energy above the hull carries it whole, so even a known ground state may seem to lie off the hull."
+        f"Ranked by {score['name']}, a machine-learning estimate. Compare candidates by their energy above the lowest of this run: much of the "
+        "error is common to all cells of one formula, while the energy above the hull carries it whole."
     )
     return f"{words} {error_words()}".strip()
 

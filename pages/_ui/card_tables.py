@@ -46,6 +46,12 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"part": part, "value": value} for part, value in rows]
 
 
+def table_rows(table: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Match rates of samplers with so many network calls."""
+    rows = zip(table["sampler"], table["network_calls"], table["match_rate"], table["rmse"], strict=True)
+    return [{"sampler": s, "calls": str(calls), "match": percent(rate), "RMSE": f"{rmse:.3f}" if rmse else "–"} for s, calls, rate, rmse in rows]
+
+
 def refine_rows(table: Mapping[str, Any]) -> list[dict[str, str]]:
     """Match rates of prototypes refined from several times, the prototypes as they are first."""
     columns = (table["sampler"], table["start_time"], table["network_calls"], table["match_rate"], table["rmse"])

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.evaluation.powder_pattern import read_pattern
-from crystal_core.evaluation.xrd import WAVELENGTHS
+from crystal_core.evaluation.xrd import WAVELENGTHS, radiation_text
 from crystal_core.uploads import clean_name
 from pages._ui.plain import plain
 from pages._ui.session import recall, remember
@@ -49,7 +49,7 @@ def ask_pattern() -> AskedPattern:
             st.caption(plain(f"Pattern {pattern_words(carried)} of the run is taken along."))
             st.button("Without this pattern", key="forget-pattern", on_click=carry_pattern, args=(None,))
         none = upload is None and carried is None
-        wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength", disabled=upload is None)
+        wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength", format_func=radiation_text, disabled=upload is None)
         ranks = st.toggle("Rank by likeness to the pattern", key="rank-pattern", disabled=none)
         guides = st.toggle(
             "Let the pattern guide sampling (experimental)", key="guide", disabled=none,
@@ -66,5 +66,4 @@ def ask_pattern() -> AskedPattern:
 def pattern_words(pattern: Mapping[str, Any]) -> str:
     """Name, range and wavelength of a pattern."""
     angles, wavelength = pattern["two_theta"], pattern.get("wavelength", "CuKa")
-    line = wavelength if isinstance(wavelength, str) else f"{wavelength:g} Å"
-    return f"{pattern.get('name', '')} ({angles[0]:g}–{angles[-1]:g}° 2θ, {line})".strip()
+    return f"{pattern.get('name', '')} ({angles[0]:g}–{angles[-1]:g}° 2θ, {radiation_text(wavelength)})".strip()

@@ -13,19 +13,25 @@ from pathlib import Path
 
 import pytest
 
+from crystal_core.jobs.queue import JobQueue
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
+def server_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def server(server_home):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address", "127.0.0.1"],
-        cwd=ROOT, env={**os.environ, "CRYSTAL_HOME": str(home)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=ROOT, env={**os.environ, "CRYSTAL_HOME": str(server_home)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     base = f"http://127.0.0.1:{port}"
     for _ in range(240):
@@ -40,7 +46,7 @@ def server(tmp_path_factory):
     yield base
     process.kill()
     process.wait()
-    lock = home / "worker-cpu.lock"  # holds the worker's process id
+    lock = server_home / "worker-cpu.lock"  # holds the worker's process id
     if lock.is_file() and lock.read_text().strip():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(lock.read_text()), signal.SIGKILL)
@@ -65,7 +71,7 @@ def browser():
 
 
 @pytest.fixture
-def open_page(server, browser):
+def open_page(server, server_home, browser):
     contexts = []
 
     def open_page(path="", **options):
@@ -84,3 +90,7 @@ def open_page(server, browser):
     yield open_page
     for context in contexts:
         context.close()
+    queue = JobQueue(server_home)
+    for job in queue.list_jobs(limit=40, results=False):
+        if job.live:  # what a test left running would hold up the next one
+            queue.cancel(job.id)

@@ -73,17 +73,22 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
 
 
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
-    page = open_page(f"/generate?model={MODEL}&n=40")
+    page = open_page(f"/generate?model={MODEL}&n=64")
+    steps = page.get_by_label("Steps (0 = the sampler's default)")
     page.get_by_text("Advanced").click()
-    page.get_by_label("Steps (0 = the sampler's default)").fill("3000")
-    page.get_by_label("Steps (0 = the sampler's default)").press("Enter")
+    steps.fill("3000")
+    steps.press("Enter")
+    expect(page.get_by_role("spinbutton", name="Steps (0 = the sampler's default)")).to_have_value("3000")
     press(page)
+    cancel = page.get_by_role("button", name="Cancel")
+    cancel.wait_for()
+    third = page.get_by_role("radio", name="3", exact=True).or_(page.get_by_role("button", name="3", exact=True)).first
+    third.click()  # another forming cell
     page.locator(".xv[data-rendered]").wait_for()
-    page.get_by_role("radio", name="3", exact=True).or_(page.get_by_role("button", name="3", exact=True)).first.click()  # another forming cell
     page.locator(".xg[data-pictures]").wait_for()  # the first sixteen, while the others form
-    page.get_by_role("button", name="Cancel").click()
+    cancel.click()
     page.get_by_text("Stopped by you").wait_for()
-    page.get_by_text(re.compile(r"^(16|32) crystals")).wait_for()
+    page.get_by_text(re.compile(r"^(16|32|48) crystals")).wait_for()
     clean(page)
 
 

@@ -149,6 +149,7 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["batch"] = batch
     at.switch_page("pages/predict_structure.py").run()
+    assert at.toggle(key="several").value and at.text_area(key="formulas").value == "ZnS\nMgAl2O4\nMgO"  # the form that made them
     table = at.dataframe[0].value
     assert table["state"].tolist() == ["done", "failed", "waiting"]
     assert table["remark"].tolist() == ["", "The model is not for this.", ""]

@@ -83,7 +83,7 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
     assert "· lowest energy · hull " in cards[0]["caption"] and all(
         "meV/atom · hull " in card["caption"] for card in cards[1:] if "hull" in card["caption"]
     )
-    assert "even a known ground state may seem to lie off the hull" in words(at.caption) and not at.exception
+    assert "the energy above the hull carries it whole" in words(at.caption) and not at.exception
 
 
 def test_the_lowest_energy_is_that_of_a_plausible_cell():
@@ -264,7 +264,7 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
     request = StructurePredictionRequest(formula="TiO2", pattern=scan() | {"name": "anatase.xy"}, rank="pattern", guide=True, relax=True)
     run = JobQueue().submit("predict-structure", to_json(request))
     at = page(fork=run, formula="TiO2")
-    assert "Pattern anatase.xy (10–69.95° 2θ, MoKa) of the run is taken along." in words(at.caption) and not at.exception and not at.error
+    assert "Pattern anatase.xy (10–69.95° 2θ, Mo Kα, 0.7107 Å) of the run is taken along." in words(at.caption) and not at.exception and not at.error
     assert asked[-1]["pattern"] == request.pattern and asked[-1]["rank"] == "pattern" and asked[-1]["guide"] is True
     at.toggle(key="rank-pattern").set_value(False).run()
     assert asked[-1]["pattern"] == request.pattern and asked[-1]["rank"] == "energy"

@@ -104,6 +104,7 @@ def test_a_comparison_that_cannot_be_finished_is_not_begun(table, monkeypatch, w
     [
         (["csp", "--model", "prototype", "--start", "prototype"], "leave out --start prototype"),
         (["csp-samplers", "--model", "prototype", "--start-time", "0.3"], "refines none"),
+        (["csp-samplers", "--model", "kldm-csp-perov5-full", "--confirm"], "no table to confirm"),
         (["csp", "--model", "kldm-dng-mp"], "takes no formula"),
     ],
 )
@@ -138,4 +139,9 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
         "--start-time 0.1 --seed 3"
     )
     assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4, 2, 4]
+    code, result = evaluate("csp-samplers", *options, "--confirm", "--limit", "1", "--seed", "4")
+    table, confirmed = (find_card("kldm-csp-perov5").sampling[key] for key in ("table", "confirmed"))
+    best = sorted(zip(table["match_rate"], table["sampler"], table["network_calls"], strict=True), key=lambda row: -row[0])[:3]
+    assert code == 0 and list(zip(confirmed["sampler"], confirmed["network_calls"], strict=True)) == [row[1:] for row in best]
+    assert confirmed["command"].endswith("--limit 1 --confirm --seed 4") and len(table["sampler"]) == 4
     assert find_card("kldm-csp-perov5").sampling["fast"]  # what people set stays

@@ -14,7 +14,7 @@ from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.species import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.paths import checkpoints_dir
-from crystal_core.registry.card import ModelCard, sha256_of
+from crystal_core.registry.card import CURVE, ModelCard, sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,8 +107,8 @@ def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, setti
     (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
     curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
     keep = [entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1]
-    (folder / "training.json").write_text(json.dumps(keep, indent=0), encoding="utf-8")
-    files += ["lattice.json", "training.json"]
+    (folder / CURVE).write_text(json.dumps(keep, indent=0), encoding="utf-8")
+    files += ["lattice.json", CURVE]
     fields: dict[str, Any] = {
         "name": name,
         "kind": "generator",
