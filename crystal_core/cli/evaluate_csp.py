@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,6 +115,7 @@ def csp_samplers(
     start_time: Annotated[float | None, START_TIME] = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Only the best three of the card's table, on the rows of --limit.")] = False,
     write_card: WriteCard = False,
+    resume: Annotated[bool, typer.Option("--resume", help="With --write-card: go on with the card's table and measure only what it lacks.")] = False,
     workers: Workers = 2,
     device: Device = "auto",
     seed: Seed = None,
@@ -127,6 +129,8 @@ def csp_samplers(
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
+    if resume and not (write_card and seed is not None):
+        raise RequestError("--resume goes on with the table on the card; give --write-card and the --seed of that table too.")
     seed = seed_or_drawn(seed)
     try:
         numbers = [int(part) for part in calls.split(",")]
@@ -140,18 +144,14 @@ def csp_samplers(
     generator = _load(model, device, threads)
     if start_time is not None:
         _start_time(model, generator, start_time)
+    settings = {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "start_time": start_time, "confirm": confirm}
+    table = _Table.of_card(model, settings, len(references), resume) if write_card else None
     rows = evaluate_csp.compare_samplers(
-        generator, references, budgets, seed=seed, workers=workers, start_time=start_time, say=None if quiet else say
-    )
-    report = {
-        "rows": rows, "seconds": round(time.monotonic() - began, 1),
-        "settings": {
-            "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "start_time": start_time,
-            **({"confirm": True} if confirm else {"samplers": ",".join(names), "calls": ",".join(map(str, numbers))}),
-        },
-    }  # fmt: skip
-    if write_card:
-        _keep_table(model, report)
+        generator, references, [budget for budget in budgets if table is None or budget not in table.budgets],
+        seed=seed, workers=workers, start_time=start_time, say=None if quiet else say, keep=table.keep if table else None,
+    )  # fmt: skip
+    settings |= {} if confirm else {"samplers": ",".join(names), "calls": ",".join(map(str, numbers))}
+    report = {"rows": rows, "seconds": round(time.monotonic() - began, 1), "settings": settings}
     if json:
         emit(report)
     else:
@@ -274,30 +274,71 @@ def _best_of_table(model: str) -> list[tuple[str, int]]:
     table = find_card(model).sampling.get("table")
     if not table:
         raise RequestError(f"The card of '{model}' has no table to confirm. Make it with this command and --write-card, without --confirm.")
-    rows = sorted(zip(table["match_rate"], table["sampler"], table["network_calls"], strict=True), key=lambda row: -row[0])
-    return [(sampler, calls) for _, sampler, calls in rows[:3]]
+    calls = table.get("budget", table["network_calls"])
+    rows = sorted(zip(table["match_rate"], table["sampler"], calls, strict=True), key=lambda row: -row[0])
+    return [(sampler, number) for _, sampler, number in rows[:3]]
 
 
-def _keep_table(model: str, report: dict[str, Any]) -> None:
-    from crystal_core.registry.store import find_card
-    from crystal_core.registry.write import write_card
+@dataclass
+class _Table:
+    """The card's table of samplers, which has each row as soon as it is measured."""
 
-    card = find_card(model)
-    rows, settings = report["rows"], report["settings"]
-    if card.folder is None or not rows:
-        return
-    columns: dict[str, Any] = {
-        key: [row[key] if row[key] is not None else "" for row in rows] for key in ("sampler", "network_calls", "match_rate", "rmse")
-    }
-    origin = "noise" if settings["start_time"] is None else f"prototypes at t = {settings['start_time']}"
-    columns["protocol"] = (
-        f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, from {origin}"
-    )
-    refined = "" if settings["start_time"] is None else f" --start-time {settings['start_time']}"
-    confirm = "confirm" in settings
-    which = "--confirm" if confirm else f"--samplers {settings['samplers']} --calls {settings['calls']}"
-    columns["command"] = (
-        f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split {settings['split']} --limit {settings['limit']} "
-        f"{which}{refined} --seed {settings['seed']}"
-    )
-    write_card(card.folder, {"sampling": {"confirmed" if confirm else "table": columns}})
+    folder: Path
+    name: str  # table, or confirmed
+    begun: dict[str, Any]  # what all rows have in common
+    command: str
+    rows: list[dict[str, Any]]
+
+    COLUMNS = ("sampler", "budget", "network_calls", "match_rate", "rmse")
+
+    @classmethod
+    def of_card(cls, model: str, settings: dict[str, Any], n_rows: int, resume: bool) -> _Table | None:
+        """The table that is to be written; with ``resume`` it has the rows that the card has from the same crystals, seed and weights.
+
+        Raises:
+            RequestError: the table on the card is of other crystals, another seed or other weights.
+        """
+        from crystal_core.errors import RequestError
+        from crystal_core.registry.store import find_card
+
+        card = find_card(model)
+        if card.folder is None:
+            return None
+        start = settings["start_time"]
+        begun = {
+            "protocol": f"{n_rows} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, "
+                        f"from {'noise' if start is None else f'prototypes at t = {start}'}",
+            "weights_sha256": card.weights_sha256,
+        }  # fmt: skip
+        command = (
+            f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split {settings['split']} --limit {settings['limit']}"
+        )
+        command += " --confirm" if settings["confirm"] else " --samplers {samplers} --calls {calls}"
+        command += f"{'' if start is None else f' --start-time {start}'} --seed {settings['seed']}"
+        name = "confirmed" if settings["confirm"] else "table"
+        rows: list[dict[str, Any]] = []
+        if resume and (kept := card.sampling.get(name)):
+            if {key: kept.get(key) for key in begun} != begun:
+                raise RequestError(
+                    f"The table on the card of '{model}' is of other rows, another seed or other weights; leave out --resume to replace it."
+                )
+            begun |= {key: kept[key] for key in ("note",) if key in kept}  # what people wrote stays
+            rows = [dict(zip(cls.COLUMNS, values, strict=True)) for values in zip(*(kept[key] for key in cls.COLUMNS), strict=True)]
+        return cls(folder=card.folder, name=name, begun=begun, command=command, rows=rows)
+
+    @property
+    def budgets(self) -> list[tuple[str, int]]:
+        """Samplers and network calls that are measured already."""
+        return [(row["sampler"], row["budget"]) for row in self.rows]
+
+    def keep(self, row: dict[str, Any]) -> None:
+        """Put one more row on the card."""
+        from crystal_core.registry.write import write_card
+
+        self.rows.append({key: "" if row[key] is None else row[key] for key in self.COLUMNS})
+        samplers = list(dict.fromkeys(sampler for sampler, _ in self.budgets))
+        calls = sorted({number for _, number in self.budgets})
+        self.rows.sort(key=lambda row: (samplers.index(row["sampler"]), row["budget"]))
+        columns: dict[str, Any] = {key: [row[key] for row in self.rows] for key in self.COLUMNS}
+        command = self.command.format(samplers=",".join(samplers), calls=",".join(map(str, calls)))
+        write_card(self.folder, {"sampling": {self.name: columns | self.begun | {"command": command}}})

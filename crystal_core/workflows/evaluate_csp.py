@@ -310,12 +310,13 @@ def training_formulas(prepared: Path) -> frozenset[str]:
 
 def compare_samplers(
     generator: Generator, references: Sequence[Reference], budgets: Sequence[tuple[str, int]], *, seed: int = 0,
-    workers: int = 2, start_time: float | None = None, say: Say | None = None,
+    workers: int = 2, start_time: float | None = None, say: Say | None = None, keep: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Match rate and RMSE of each sampler with so many network calls, all from the same seeds.
 
     Args:
         budgets: names of samplers, each with its network calls per crystal.
+        keep: called with each row as soon as it is measured.
 
     Raises:
         RequestError: an unknown sampler or a number of calls out of range, told before the first is measured.
@@ -323,16 +324,18 @@ def compare_samplers(
     from crystal_core.evaluation.csp import judge_all, summarise
     from crystal_core.generators.kldm.samplers import SamplerSettings
 
-    plan = [(sampler, budget // SamplerSettings(name=sampler).calls_per_step) for sampler, budget in budgets]
-    for sampler, steps in plan:
+    plan = [(sampler, budget, budget // SamplerSettings(name=sampler).calls_per_step) for sampler, budget in budgets]
+    for sampler, _, steps in plan:
         GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps)  # type: ignore[arg-type]
     rows = []
-    for sampler, steps in plan:
+    for sampler, budget, steps in plan:
         drawn = draw_candidates(generator, references, sampler=sampler, steps=steps, seed=seed, start_time=start_time)
         report = summarise(judge_all([r.structure for r in references], drawn.candidates, workers=workers))
-        row: dict[str, Any] = {"sampler": sampler, "network_calls": drawn.calls_per_sample, "steps": steps}
+        row: dict[str, Any] = {"sampler": sampler, "budget": budget, "network_calls": drawn.calls_per_sample, "steps": steps}
         row |= {key: report[key] for key in ("match_rate", "rmse", "n", "ci95")} | {"seconds": round(drawn.seconds, 1)}
         rows.append(row)
+        if keep:
+            keep(row)
         if say:
             say(f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, RMSE {row['rmse']}, {row['seconds']} s")
     return rows

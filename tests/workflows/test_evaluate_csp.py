@@ -141,7 +141,34 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
     assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4, 2, 4]
     code, result = evaluate("csp-samplers", *options, "--confirm", "--limit", "1", "--seed", "4")
     table, confirmed = (find_card("kldm-csp-perov5").sampling[key] for key in ("table", "confirmed"))
-    best = sorted(zip(table["match_rate"], table["sampler"], table["network_calls"], strict=True), key=lambda row: -row[0])[:3]
-    assert code == 0 and list(zip(confirmed["sampler"], confirmed["network_calls"], strict=True)) == [row[1:] for row in best]
+    best = sorted(zip(table["match_rate"], table["sampler"], table["budget"], strict=True), key=lambda row: -row[0])[:3]
+    assert code == 0 and list(zip(confirmed["sampler"], confirmed["budget"], strict=True)) == [row[1:] for row in best]
     assert confirmed["command"].endswith("--limit 1 --confirm --seed 4") and len(table["sampler"]) == 4
     assert find_card("kldm-csp-perov5").sampling["fast"]  # what people set stays
+
+
+def test_a_table_that_was_interrupted_goes_on_with_what_it_lacks(table, tmp_path, monkeypatch):
+    shutil.copytree(checkpoints_dir() / "kldm-csp-perov5", tmp_path / "checkpoints" / "kldm-csp-perov5")
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    options = ("csp-samplers", "--data", table, "--model", "kldm-csp-perov5", "--quiet", "--json", "--write-card", "--limit", "2")
+    draw, left = evaluate_csp.draw_candidates, 1
+
+    def interrupted(*args, **kwargs):
+        nonlocal left
+        left -= 1
+        return draw(*args, **kwargs) if left >= 0 else (_ for _ in ()).throw(KeyboardInterrupt)
+
+    monkeypatch.setattr(evaluate_csp, "draw_candidates", interrupted)
+    code, _ = evaluate(*options, "--samplers", "em", "--calls", "2,4", "--seed", "3")
+    first = find_card("kldm-csp-perov5").sampling["table"]
+    assert code != 0 and first["network_calls"] == [2]
+    monkeypatch.setattr(evaluate_csp, "draw_candidates", draw)
+    code, result = evaluate(*options, "--samplers", "em,pc-pf", "--calls", "2,4", "--seed", "3", "--resume")
+    whole = find_card("kldm-csp-perov5").sampling["table"]
+    assert code == 0 and [row["budget"] for row in json.loads(result.stdout)["rows"]] == [4, 2, 4]
+    assert (whole["sampler"], whole["budget"]) == (["em", "em", "pc-pf", "pc-pf"], [2, 4, 2, 4])
+    assert whole["network_calls"] == [2, 4, 1, 3] and whole["match_rate"][0] == first["match_rate"][0]
+    assert "--samplers em,pc-pf --calls 2,4 --seed 3" in whole["command"]
+    for words, part in ((("--seed", "4"), "another seed"), ((), "--seed of that table")):
+        code, result = evaluate(*options, "--samplers", "em", "--calls", "2", "--resume", *words)
+        assert code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
