@@ -30,7 +30,7 @@ from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.session import adopt, recall, remember, settle
+from pages._ui.session import action_button, adopt, recall, remember, settle
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -78,16 +78,16 @@ def ask(cards: dict[str, ModelCard]) -> None:
     except CrystalCoreError as error:
         st.error(plain(error))
         request = None
-    pressed = st.button("Generate", type="primary", width="stretch", disabled=request is None, shortcut="Ctrl+Enter", key="generate")
+    pressed = action_button("Generate", type="primary", width="stretch", disabled=request is None, shortcut="Ctrl+Enter", key="generate")
     if request is None:
         return
-    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
-    st.caption(f"About {max(1, seconds):.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
     if pressed:
         ensure_worker()
         st.query_params.from_dict({"job": JobQueue().submit("generate", to_json(request))})
         settle(_link())  # the form fits it already
         st.rerun()
+    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
+    st.caption(f"About {max(1, seconds):.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
 
 
 def _ask_counts(card: ModelCard) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ from pages._ui.archive import zip_name
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.runs import PREDICT, WORDS, as_command, as_python, link_of, settings_of, summary, title_of, zip_of
+from pages._ui.session import action_button
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {"★": 35, "request": 140, "when": 140, "state": 90, "result": 270, "note": 180, "model": 130, "duration (s)": 95}
@@ -53,7 +54,7 @@ def actions(job: Job) -> None:
         st.page_link(page, label="Open", icon=":material/open_in_new:", query_params=query)
         if job.batch:
             st.page_link(PREDICT, label="Open its list", icon=":material/list:", query_params={"batch": job.batch})
-        if st.button("Run again", key="again", help="The same request with the same seed."):
+        if action_button("Run again", key="again", help="The same request with the same seed."):
             ensure_worker()
             request = settings_of(job)
             again = JobQueue().submit(job.kind, request, parent=job.parent)

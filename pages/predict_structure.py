@@ -27,7 +27,7 @@ from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, find_job, first_run, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
-from pages._ui.session import adopt, recall, remember, settle
+from pages._ui.session import action_button, adopt, recall, remember, settle
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -80,16 +80,16 @@ def ask() -> None:
         ]  # fmt: skip
     except CrystalCoreError as error:
         st.error(plain(error))
-    pressed = st.button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
+    pressed = action_button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
     if not requests:
         return
+    if pressed:
+        submit(requests, several=several)
+        st.rerun()
     known = JobQueue().list_jobs(limit=40, results=False)
     seconds = [estimate_seconds(to_json(one), known) for one in requests]
     whole = sum(s for s in seconds if s) if all(seconds) else None
     st.caption(f"About {max(1, whole):.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
-    if pressed:
-        submit(requests, several=several)
-        st.rerun()
 
 
 def _ask_formulas(*, several: bool) -> list[Formula]:

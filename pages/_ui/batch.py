@@ -14,7 +14,7 @@ from pages._ui.archive import timed_name
 from pages._ui.candidates import show_results
 from pages._ui.plain import plain
 from pages._ui.runs import WORDS, candidates_of
-from pages._ui.session import has_changed
+from pages._ui.session import action_button, has_changed
 from pages._ui.typeset import formula_text, group_text
 
 POLL_SECONDS = 1.5
@@ -99,7 +99,7 @@ def _selected(batch: str, jobs: list[Job]) -> Job | None:
 
 def _actions(jobs: list[Job]) -> None:
     with st.container(horizontal=True):
-        if any(job.live for job in jobs) and st.button("Cancel all", key="cancel-batch"):
+        if any(job.live for job in jobs) and action_button("Cancel all", key="cancel-batch"):
             for job in jobs:
                 JobQueue().cancel(job.id)
             st.rerun()

@@ -14,6 +14,7 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RelaxationRequest, to_json
 from crystal_core.scene import frame_scene
 from pages._ui.progress import job_panel
+from pages._ui.session import action_button
 from pages._ui.viewer import crystal_viewer
 
 
@@ -31,7 +32,7 @@ def offer_relaxing(job: Job, records: Sequence[dict[str, Any]], label: str, *, k
     if not records or not is_installed():
         return
     words = "A relaxation of this run is going on." if busy else "Moves atoms and cell to rest with CHGNet, and estimates the energy above the hull."
-    if st.button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
+    if action_button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
         JobQueue().submit("relax", to_json(RelaxationRequest(crystals=tuple(map(for_relaxing, records)))), parent=job.id)
         ensure_worker()
         st.rerun()

@@ -39,6 +39,16 @@ def recall(key: str) -> Any:
     return st.session_state.get(key)
 
 
+def action_button(label: str, *, key: str, **options: Any) -> bool:
+    """A button whose press is dealt with even where the run of the page that it started is cut short by another one.
+
+    Something else on the page may ask for a run at any moment (a picture that has come, a clock); ``st.button`` would be False in that one.
+    Whoever gets True must act at once, before the next element is drawn.
+    """
+    st.button(label, key=key, on_click=remember, args=(f"pressed-{key}", True), **options)
+    return bool(st.session_state.pop(f"pressed-{key}", False))
+
+
 def has_changed(key: str, value: Any) -> bool:
     """Whether ``value`` differs from the one given under this key the last time; the first time it does not."""
     before = st.session_state.get(key, value)

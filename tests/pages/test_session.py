@@ -1,0 +1,25 @@
+"""What the pages keep between two runs of their scripts."""
+
+from streamlit.testing.v1 import AppTest
+
+
+def cut_short():
+    import streamlit as st
+
+    from pages._ui.session import action_button
+
+    st.session_state.setdefault("runs", 0)
+    st.session_state.setdefault("done", 0)
+    st.session_state["runs"] += 1
+    if st.session_state["runs"] == 2:
+        st.rerun()  # the run that the press started ends before it comes to the button
+    if action_button("Go", key="go"):
+        st.session_state["done"] += 1
+
+
+def test_a_press_outlives_a_run_that_is_cut_short():
+    page = AppTest.from_function(cut_short).run()
+    page.button(key="go").click().run()
+    assert page.session_state["runs"] == 3 and page.session_state["done"] == 1
+    page.run()
+    assert page.session_state["done"] == 1  # it is dealt with once
