@@ -217,7 +217,7 @@ def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start
     start = None if start_time is None else from_structures([reference.structure])
     request: Any = {"compositions": ((1,),), "sampler": sampler, "steps": steps, "start": start, "start_time": start_time}
     settings = generator.settings(GenerationRequest(**request))
-    return {"sampler": settings.name, "steps": settings.steps} | (settings.corrector if settings.calls_per_step > 1 else {})
+    return {"sampler": settings.name, "steps": settings.steps} | settings.tuning
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:

@@ -19,6 +19,11 @@ AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
 DISTANCES = ("wdist_density", "wdist_n_elements", "rmsd_relaxed")
 MAX_CRYSTALS = 20_000
 
+TUNING = {
+    "tau_used": "corrector strength", "noise_scale_used": "its noise", "type_temperature_used": "temperature of the types",
+    "remasking_used": "remasking",
+}  # fmt: skip
+
 
 @command
 def dng(
@@ -146,7 +151,7 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
         return
     split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
     rows = f"{report['n_known']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
-    strength = f", corrector strength {used['tau_used']:g}" if used["sampler_used"].startswith("pc") else ""
+    strength = "".join(f", {words} {used[key]:g}" for key, words in TUNING.items() if key in used)
     protocol = (
         f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "

@@ -72,17 +72,26 @@ def hide(tokens: Int[Tensor, "tokens"], t: Float[Tensor, "tokens"], mask: int, s
 
 
 def reveal(
-    tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"], t: float, t_next: float, schedule: MaskSchedule, rng: torch.Generator
-) -> Tensor:
+    tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"], t: float, t_next: float, schedule: MaskSchedule, rng: torch.Generator,
+    *, remasking: float = 0.0,
+) -> Tensor:  # fmt: skip
     """One reverse step: a hidden token is revealed with probability (a(t') - a(t)) / (1 - a(t)), drawn from softmax(logits).
 
-    Revealed tokens stay. Types with logit -inf are never drawn.
+    Revealed tokens stay, or, with ``remasking``, are hidden again with probability s = min(remasking (t - t'), (1 - a(t')) / a(t), 1);
+    hidden ones are then revealed with (a(t') - (1 - s) a(t)) / (1 - a(t)), which keeps the share of hidden tokens at each time
+    (Wang et al. 2025, Remasking discrete diffusion models, eq. 6). Types with logit -inf are never drawn.
+
+    Args:
+        remasking: how often a token would be hidden again in unit time; 0 is the published process.
     """
     now, then = schedule.kept(torch.tensor([t, t_next], dtype=torch.float64)).tolist()
-    chance = (then - now) / (1.0 - now)
+    again = min(remasking * (t - t_next), (1.0 - then) / now, 1.0)
+    chance = (then - (1.0 - again) * now) / (1.0 - now)
     uniform = torch.rand(tokens.shape, generator=rng, device=tokens.device)
+    mask = logits.shape[-1]
     drawn = torch.multinomial(torch.softmax(logits.float(), dim=-1), 1, generator=rng).squeeze(-1)
-    return torch.where(is_hidden(tokens, logits.shape[-1]) & (uniform < chance), drawn, tokens)
+    kept = torch.where(uniform < again, mask, tokens)
+    return torch.where(is_hidden(tokens, mask), torch.where(uniform < chance, drawn, tokens), kept)
 
 
 def fill(tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"]) -> Tensor:

@@ -49,11 +49,11 @@ def path_for_player(label: str, frames: list[dict[str, Any]], *, keep: bool) -> 
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, corrector; nothing for models without a sampler."""
+    """What the names and defaults of ``request`` came to: sampler, steps, tuning; nothing for models without a sampler."""
     if not hasattr(model, "settings"):
         return {}
     chosen = model.settings(request)
-    return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {f"{name}_used": value for name, value in chosen.corrector.items()}
+    return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {f"{name}_used": value for name, value in chosen.tuning.items()}
 
 
 def provenance(name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False) -> dict[str, Any]:

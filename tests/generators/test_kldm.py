@@ -164,3 +164,4 @@ def test_the_corrector_is_that_of_the_card(tiny):
     assert (tiny.settings(request).tau, tiny.settings(request).noise_scale) == (0.5, 0.7)
     fast = tiny.settings(replace(request, sampler="fast", steps=None))
     assert (fast.name, fast.tau, fast.noise_scale) == ("pc", 0.5, 0.7)
+    assert fast.tuning == {"tau": 0.5, "noise_scale": 0.7} and not tiny.settings(replace(request, sampler="em")).tuning

@@ -119,6 +119,18 @@ def test_excluded_elements_never_appear_however_much_the_network_wants_them(name
     assert set(process.decode(value).tolist()) <= {3, 8, 25}
 
 
+def test_cold_types_are_the_likeliest():
+    process = option("masking")
+    output = torch.zeros(2000, 100)
+    output[:, 7] = 1.0
+    hidden = process.initial(2000, torch.Generator().manual_seed(0))
+    shares = []
+    for process.temperature in (1.0, 0.1):
+        drawn = process.step("em", hidden, output, 1.0, 0.0, torch.Generator().manual_seed(0))
+        shares.append(float((drawn == 7).double().mean()))
+    assert shares[0] < 0.1 and shares[1] > 0.99
+
+
 @pytest.mark.parametrize("name", ["one-hot", "analog-bits"])
 def test_without_a_wish_the_prediction_is_taken_as_it_is_and_only_decoding_keeps_to_known_types(name):
     process = option(name)

@@ -1,6 +1,7 @@
 """Masking diffusion: forward marginals against simulation, the reverse step's path, no mask left at the end."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -53,6 +54,20 @@ def test_the_reverse_path_has_the_forward_marginals_and_the_right_types(schedule
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.02, rtol=0)
     filled = fill(tokens, logits)
     assert (filled != MASK).all()
+
+
+@pytest.mark.parametrize("remasking", [0.5, 4.0, 1e6])
+def test_remasking_draws_again_and_keeps_the_share_of_hidden_tokens(remasking):
+    schedule, rng, n = SCHEDULES[0], torch.Generator().manual_seed(0), 40_000
+    old, new = torch.tensor([0.0, -30.0, -30.0]).expand(n, 3), torch.tensor([-30.0, 0.0, -30.0]).expand(n, 3)
+    times = torch.linspace(1.0, 0.0, 51).tolist()
+    tokens = torch.full((n,), MASK)
+    for t, t_next in pairwise(times):
+        tokens = reveal(tokens, old if t > 0.5 else new, t, t_next, schedule, rng, remasking=remasking)
+        assert float((tokens != MASK).double().mean()) == pytest.approx(float(schedule.kept(torch.tensor(t_next))), abs=0.02)
+    # what was drawn before the middle and never hidden since; plain revealing would leave all of it, a half
+    left = float((tokens == 0).double().mean())
+    assert left == pytest.approx(0.5 * math.exp(-0.5 * remasking), abs=0.02) if remasking < 1 else left < 0.25
 
 
 def test_excluded_types_are_never_drawn():

@@ -12,7 +12,7 @@ from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.guidance import Guidance
 from crystal_core.generators.kldm.process import ProcessConfig
-from crystal_core.generators.kldm.samplers import TAU, KineticLangevinSampler, Known, LatentState, SamplerSettings
+from crystal_core.generators.kldm.samplers import KineticLangevinSampler, Known, LatentState, SamplerSettings
 from crystal_core.generators.kldm.species import N_TYPES, allowed_types
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.kldm.weights import load_weights
@@ -33,6 +33,7 @@ DEFAULT_STEPS = {"em": 1000, "exp-em": 1000, "pc": 1000, "pc-pf": 1000, "ode": 2
 FAST = {"name": "pc", "steps": 50}
 REFINE = {"name": "ode", "steps": 20}  # from a known crystal: little noise is added, and none on the way
 START_TIME = 0.05
+TUNED = ("tau", "noise_scale", "type_temperature", "remasking")
 
 
 class _Kldm:
@@ -52,16 +53,15 @@ class _Kldm:
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
         """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal.
 
-        The corrector's strength and the scale of its noise are the card's ``tau`` and ``noise_scale``, chosen on validation
-        rows, or the published ones.
+        What the card names of ``TUNED`` was chosen on validation rows; the rest is as published.
         """
-        corrector = {"tau": self.card.sampling.get("tau", TAU), "noise_scale": self.card.sampling.get("noise_scale", 1.0)}
+        tuned = {name: self.card.sampling[name] for name in TUNED if name in self.card.sampling}
         if request.sampler == "fast":
             refine = {k: v for k, v in self.card.sampling.get("refine", {}).items() if k != "start_time"}
             from_noise = isinstance(request, DeNovoRequest) or request.start is None
             fast = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
-            return SamplerSettings(**{**corrector, **fast, "steps": request.steps or fast["steps"]})
-        return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], **corrector)
+            return SamplerSettings(**{**tuned, **fast, "steps": request.steps or fast["steps"]})
+        return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], **tuned)
 
     def _guidance(self, guide: Guide | None, n_atoms: Tensor, atomic_numbers: Tensor | None = None) -> Guidance | None:
         if guide is None:

@@ -73,6 +73,8 @@ class SamplerSettings:
         noise_scale: factor on the corrector's noise in velocities and lattice. Below 1 the samples are drawn towards what is
             likeliest (low-temperature sampling; Ingraham et al. 2023, Illuminating protein space, appendix): one sample is
             right more often, and many are less diverse.
+        type_temperature: of the types that are drawn where types are hidden and revealed; below 1 for the same reason.
+        remasking: how often a revealed type is hidden and drawn again in unit time (see ``absorbing.reveal``).
     """
 
     name: str = "pc"
@@ -82,6 +84,8 @@ class SamplerSettings:
     t_end: float = 0.001
     score_scale: float = 1.0
     noise_scale: float = 1.0
+    type_temperature: float = 1.0
+    remasking: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name not in ("em", "exp-em", "pc", "pc-pf", "ode"):
@@ -93,9 +97,12 @@ class SamplerSettings:
         return 2 if self.name in ("pc", "pc-pf") else 1
 
     @property
-    def corrector(self) -> dict[str, float]:
-        """What tells the corrector's steps: ``tau``, and ``noise_scale`` where it is not the published 1."""
-        return {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
+    def tuning(self) -> dict[str, float]:
+        """What tells the steps besides name and number: the corrector's ``tau`` where there is one, and what is not as published."""
+        corrector = {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
+        types = {"type_temperature": self.type_temperature} if self.type_temperature != 1 else {}
+        types |= {"remasking": self.remasking} if self.remasking else {}
+        return (corrector if self.calls_per_step > 1 else {}) | types
 
     def times(self, start: float = 1.0) -> list[float]:
         """Steps + 1 times from ``start`` to ``t_end``, evenly spaced."""
@@ -128,7 +135,7 @@ class KineticLangevinSampler:
         self.coordinates = coordinate_process(process)
         self.species = species_process(process)
         if self.species is not None:
-            self.species.allowed = allowed
+            self.species.allowed, self.species.temperature, self.species.remasking = allowed, settings.type_temperature, settings.remasking
 
     def initial(self, rng: torch.Generator) -> LatentState:
         """The prior: uniform positions, unit normal velocities (mean-free per crystal), unit normal lattice numbers."""

@@ -54,12 +54,16 @@ class SpeciesProcess(ABC):
         allowed: (100,) True where a type may appear when sampling; None where all may.
         constrained: the allowed types are a wish, so every step's prediction is projected onto them; otherwise they are all
             the model has seen, its predictions know that already, and only decoding keeps to them.
+        temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time; both only where
+            types are hidden and revealed.
     """
 
     network_sizes: dict[str, int]
     has_score: bool
     allowed: Bool[Tensor, "types"] | None = None
     constrained: bool = True
+    temperature: float = 1.0
+    remasking: float = 0.0
 
     @abstractmethod
     def encode(self, atomic_numbers: Int[Tensor, "atoms"]) -> Tensor:
@@ -265,7 +269,7 @@ class MaskedSpecies(SpeciesProcess):
 
     def step(self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> Tensor:
         del sampler  # there is one reverse step for all of them
-        return absorbing.reveal(value, self._logits(output), t, t_next, self.schedule, rng)
+        return absorbing.reveal(value, self._logits(output) / self.temperature, t, t_next, self.schedule, rng, remasking=self.remasking)
 
     def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         del t  # logits mean the same at all times
