@@ -94,10 +94,10 @@ def describe(structure: Structure) -> str:
 
 
 def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Structure:
-    """The same crystal in another cell: "as given", "primitive", "conventional" (standardised) or "Niggli".
+    """The same crystal in another cell: "as given", "primitive", "conventional" (standardised) or "Niggli" (primitive and reduced).
 
     Args:
-        symprec: tolerance in Å of the symmetry search behind "primitive" and "conventional".
+        symprec: tolerance in Å of the symmetry search behind all but "as given".
 
     Raises:
         RequestError: unknown kind, no symmetry was found within the tolerance, or the lattice cannot be reduced.
@@ -110,16 +110,17 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
     check_choice("cell", kind, CELL_KINDS)
     if kind == "as given":
         return structure
-    if kind == "Niggli":
-        try:
-            return structure.get_reduced_structure("niggli")
-        except ValueError as error:
-            raise RequestError("No Niggli cell: the reduction of this lattice does not end.") from error
     try:
         found = SpacegroupAnalyzer(structure, symprec=symprec)
-        return found.get_primitive_standard_structure() if kind == "primitive" else found.get_conventional_standard_structure()
+        other = found.get_conventional_standard_structure() if kind == "conventional" else found.get_primitive_standard_structure()
     except Exception as error:
         raise RequestError(f"No {kind} cell: the symmetry search found nothing within {symprec} Å.") from error
+    if kind != "Niggli":
+        return other
+    try:
+        return other.get_reduced_structure("niggli")
+    except ValueError as error:
+        raise RequestError("No Niggli cell: the reduction of this lattice does not end.") from error
 
 
 def expand(
