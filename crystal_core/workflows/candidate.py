@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from crystal_core.relax.relaxation import RelaxStep
     from crystal_core.requests import Template
 
+STILL_ALIKE = 0.1
+
 
 class Candidate:
     """A cell as sampled, and as relaxed once that is done.
@@ -38,6 +40,7 @@ class Candidate:
         self._more: dict[str, Any] = {}
         self._record: dict[str, Any] | None = None
         self._pattern: tuple[Structure, dict[str, Any]] | None = None
+        self._compared: tuple[Structure, bool] | None = None
 
     def id(self, formula: str) -> str:
         return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
@@ -46,8 +49,27 @@ class Candidate:
         """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
         cell = Settling(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax)
-        self.structure, self.energy, self.frames, self._more = cell.structure, cell.energy, cell.frames, cell.told
+        self.structure, self.energy, self.frames, self._more = cell.structure, cell.energy, cell.frames, dict(cell.told)
+        if not relax and "energies" in self._more:  # the error was measured on cells at rest
+            self._more["energies"] = self._more["energies"] | {"e_above_hull_error_ev": None}
         self._record = None
+
+    @property
+    def ranking_energy(self) -> float | None:
+        """Its own energy; that of the candidate relaxed in its place only where this cell is still the same, as that one is now."""
+        return self.alike.energy if self.alike is self or self._is_still_alike() else None
+
+    def _is_still_alike(self) -> bool:
+        """Whether the cell as sampled is what the other one became: sites within a tenth of the mean spacing, volume within a tenth."""
+        from crystal_core.evaluation.alike import rms_distance
+
+        other = self.alike.structure
+        if self._compared is None or self._compared[0] is not other:
+            volumes = self.sampled.volume / len(self.sampled), other.volume / len(other)
+            near = abs(volumes[0] / volumes[1] - 1.0) < STILL_ALIKE
+            rmsd = rms_distance(other, self.sampled) if near else None
+            self._compared = other, rmsd is not None and rmsd < STILL_ALIKE
+        return self._compared[1]
 
     def leave(self, reason: str) -> None:
         """Say why this cell stays as sampled, unless it is told already."""
@@ -76,7 +98,9 @@ class Candidate:
             self._record = made | {"z": self.z} | self._more
         if self.alike is not self and (told := self.alike._more):
             what = "which the potential cannot take"
-            if "energies" in told:
+            if "energies" in told and not self._is_still_alike():
+                what = "which was relaxed in its place and has become another cell; this one has no energy of its own"
+            elif "energies" in told:
                 what = "which was relaxed and whose energy ranks both" if "original" in told else "whose energy as sampled ranks both"
             return self._record | {"relaxation": {"converged": False, "error": f"It is like {self.alike.id(formula)}, {what}."}}
         return dict(self._record)

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
     from crystal_core.crystal import CrystalBatch
     from crystal_core.protocols import Generator
+    from crystal_core.relax.potential import Potential
     from crystal_core.requests import Template
 
 MOST_RELAXED = 8  # different structures; large cells out of noise take a minute each, and seldom end among the first
 MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
+RELAXING = 10  # as much work as so many single energies
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
@@ -229,9 +231,10 @@ class _Run:
         """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
 
         Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
-        a minute. The result follows each, so a cancel loses none.
+        a minute. Where there are more structures than are relaxed, the one most candidates agree on and those lowest in
+        energy as sampled are. The result follows each, so a cancel loses none.
         """
-        from crystal_core.records import rank_key, snapshot
+        from crystal_core.records import rank_key
         from crystal_core.relax.potential import load_potential
 
         potential = load_potential(self.asked.potential, self.asked.device)
@@ -242,19 +245,32 @@ class _Run:
             candidate = by_id[record["id"]]
             candidate.alike = first.setdefault(record["group"], candidate) if self.asked.relax else candidate
         order = list(first.values()) if self.asked.relax else self.found
-        done, share = self.total // 2, self.total // 2 / max(1, len(order))
-        for k, candidate in enumerate(order):
-            relax = self.asked.relax and k < MOST_RELAXED
-            word = "relaxing" if relax else "energy of"
-            stage = f"{word} structure {k + 1} of {len(order)}"
-            for moment in candidate.settle(potential, seconds=self.asked.relax_seconds, relax=relax):
-                inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
-                yield RunUpdate(stage=stage, step=done + round(share * (k + inner)), n_steps=self.total, snapshot=snapshot(moment.structure))
-            if self.asked.relax and not relax:
-                candidate.leave(f"Only the {MOST_RELAXED} most promising structures are relaxed; its energy is that of the cell as sampled.")
+        n_relaxed = min(len(order), MOST_RELAXED) if self.asked.relax else 0
+        single_points = order if len(order) > n_relaxed else []
+        share, done = (self.total - self.total // 2) / max(1, len(single_points) + RELAXING * n_relaxed), float(self.total // 2)
+        for k, candidate in enumerate(single_points):
+            yield from self._settle(candidate, potential, f"energy of structure {k + 1} of {len(order)}", relax=False, done=done, share=share)
+            done += share
+            if n_relaxed:
+                candidate.leave(f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled.")
+        if n_relaxed < len(order):
+            order = order[:1] + sorted(order[1:], key=lambda c: float("inf") if c.energy is None else c.energy)
+        for k, candidate in enumerate(order[:n_relaxed]):
+            stage, part = f"relaxing structure {k + 1} of {n_relaxed}", RELAXING * share
             keep = self.asked.keep_trajectory and k < KEPT_RELAXATIONS
-            path = path_for_player(f"Relaxation of {candidate.id(self.asked.formula)}", candidate.frames, keep=keep)
-            yield RunUpdate(stage=stage, step=done + round(share * (k + 1)), n_steps=self.total, result=self.result(), trajectory=path)
+            yield from self._settle(candidate, potential, stage, relax=True, done=done, share=part, keep=keep)
+            done += part
+
+    def _settle(
+        self, candidate: Candidate, potential: Potential, stage: str, *, relax: bool, done: float, share: float, keep: bool = False
+    ) -> Iterator[RunUpdate]:
+        from crystal_core.records import snapshot
+
+        for moment in candidate.settle(potential, seconds=self.asked.relax_seconds, relax=relax):
+            inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
+            yield RunUpdate(stage=stage, step=round(done + share * inner), n_steps=self.total, snapshot=snapshot(moment.structure))
+        path = path_for_player(f"Relaxation of {candidate.id(self.asked.formula)}", candidate.frames, keep=keep)
+        yield RunUpdate(stage=stage, step=round(done + share), n_steps=self.total, result=self.result(), trajectory=path)
 
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
@@ -267,7 +283,7 @@ class _Run:
         for candidate, group in zip(self.found, groups, strict=True):
             score: dict[str, Any] = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
             if self.asked.rank == "energy" and self.potential_label:
-                score = {"name": f"energy ({self.potential_label})", "value": candidate.alike.energy, "unit": "eV/atom"}
+                score = {"name": f"energy ({self.potential_label})", "value": candidate.ranking_energy, "unit": "eV/atom"}
             record = candidate.record(self.asked.formula, made_by)
             if self.measured is not None:
                 record |= {"pattern": candidate.pattern(self.measured)}

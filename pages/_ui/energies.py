@@ -38,7 +38,8 @@ def show_energies(record: dict[str, Any]) -> None:
         if energies["e_above_hull_ev"] is not None:
             products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
             words = plain(f"Against {products} (shares of the atoms), the best known. The error of the potential stands whole in it.")
-            st.metric("Above the hull (eV/atom, ML estimate)", _above_hull(energies), help=words, width="content")
+            as_sampled = " as sampled" if "error" in told else ""
+            st.metric(f"Above the hull{as_sampled} (eV/atom, ML estimate)", _above_hull(energies), help=words, width="content")
         if told and "error" not in told:
             words = plain(f"{told['status']} {told['n_steps']} steps.")
             st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="content")

@@ -46,3 +46,19 @@ def test_a_candidate_like_another_says_what_happened_to_that(told, relax, words,
     if not relax:
         first.leave("Only the 8 most promising structures are relaxed.")
     assert second.record("NaCl", {})["relaxation"] == {"converged": False, "error": f"It is like NaCl-z1-noise-1, {words}."}
+
+
+@pytest.mark.parametrize(("stretch", "same"), [(1.02, True), (1.06, False)], ids=["a little", "by 19 % in volume"])
+def test_an_energy_is_borrowed_only_from_a_cell_that_is_still_the_same(stretch, same, monkeypatch):
+    def steps(self, *_, **__):
+        self.structure, self.energy = self.structure.copy(), -3.6
+        self.structure.scale_lattice(self.structure.volume * stretch**3)
+        self.told = {"energies": {}, "relaxation": {"converged": True}, "original": {}}
+        yield from ()
+
+    monkeypatch.setattr(Settling, "steps", steps)
+    first, second = Candidate(1, "noise", 0, SALT), Candidate(1, "noise", 1, SALT)
+    second.alike = first
+    list(first.settle(None, seconds=1, relax=True))
+    assert first.ranking_energy == -3.6 and second.ranking_energy == (-3.6 if same else None)
+    assert ("ranks both" in second.record("NaCl", {})["relaxation"]["error"]) is same

@@ -149,3 +149,19 @@ def test_beyond_the_most_promising_structures_energies_are_of_the_cells_as_sampl
     left = [record for record in found if "error" in record.get("relaxation", {})]
     assert len(found) == 3 and len(left) == 2
     assert all("energies" in record and "original" not in record and "Only the 1 most promising" in record["relaxation"]["error"] for record in left)
+
+
+def test_the_lowest_in_energy_as_sampled_are_relaxed_after_the_one_that_most_agree_on(monkeypatch):
+    calls = []
+
+    def settle(self, potential, *, seconds, relax):
+        calls.append((self.index, relax))
+        self.energy = -float(self.index)
+        yield from ()
+
+    monkeypatch.setattr(predict_structure, "MOST_RELAXED", 2)
+    monkeypatch.setattr(predict_structure.Candidate, "settle", settle)
+    steps = [update.step for update in updates(n_samples=5)]
+    weighed, relaxed = ([index for index, moved in calls if moved is asked] for asked in (False, True))
+    assert len(weighed) > 2 and relaxed == [weighed[0], max(weighed[1:])]
+    assert steps == sorted(steps)
