@@ -82,13 +82,18 @@ def frame_scene(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     return scene
 
 
-def describe(structure: Structure) -> str:
-    """One sentence about a crystal, for screen readers and for copying."""
+def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -> str:
+    """One sentence about a crystal, for screen readers and for copying.
+
+    Args:
+        occupancy: of a crystal whose shared sites were filled, see :func:`crystal_core.structures.occupancy_of`; told first.
+    """
     from crystal_core.formula import formula_of
 
     a, b, c = structure.lattice.abc
+    of_file = f"{occupancy['formula']}, density {occupancy['density']:.2f} g/cm3. Filled with main elements: " if occupancy else ""
     return (
-        f"{formula_of(structure.composition)}, {len(structure)} atoms, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
+        f"{of_file}{formula_of(structure.composition)}, {len(structure)} atoms, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
         f"volume {structure.volume:.1f} Å3, density {structure.density:.2f} g/cm3."
     )
 

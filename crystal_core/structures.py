@@ -237,7 +237,7 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
 
     Returns:
         formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe 0.6, Ni 0.4";
-        density: g/cm3.
+        density: g/cm3; shares: element → share of every site, in order, see :func:`with_shares`.
     """
     kinds: dict[tuple[tuple[str, float], ...], int] = {}
     for site in structure:
@@ -252,7 +252,17 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
         shares_in_words = [f"{symbol} {share:g}" for symbol, share in kind] + ([f"vacant {vacant:g}"] if vacant > 0 else [])
         words.append(f"{n} site{'' if n == 1 else 's'} of {', '.join(shares_in_words)}")
     unit = structure.composition / gcd(*kinds.values())
-    return {"formula": formula_of(unit), "sites": "; ".join(words), "density": round(float(structure.density), 4)}
+    return {
+        "formula": formula_of(unit), "sites": "; ".join(words), "density": round(float(structure.density), 4),
+        "shares": [site.species.get_el_amt_dict() for site in structure],
+    }  # fmt: skip
+
+
+def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:
+    """The crystal of the file again, from one whose sites were filled: each holds its element → share of ``shares``."""
+    from pymatgen.core import Structure
+
+    return Structure(structure.lattice, [dict(share) for share in shares], structure.frac_coords)
 
 
 def _partial_occupancy(structure: Structure) -> str:

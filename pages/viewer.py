@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import streamlit as st
 
 from crystal_core.formula import formula_of
 from crystal_core.records import crystals_of, structure_from_record
-from crystal_core.scene import build_scene
+from crystal_core.scene import build_scene, describe
 from crystal_core.structures import parse_text
 from crystal_core.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.detail import show_structure
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.runs import find_job, link_of, relaxed_of, title_of
+from pages._ui.typeset import formula_text
 from pages._ui.viewer import MAX_CARDS, crystal_gallery
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 EXAMPLES = {
     "BaTiO3 (cubic perovskite)": "BaTiO3\n4.01\n1 0 0\n0 1 0\n0 0 1\nBa Ti O\n1 1 3\nDirect\n0 0 0\n.5 .5 .5\n.5 .5 0\n.5 0 .5\n0 .5 .5\n",
@@ -63,6 +69,12 @@ def example() -> list[ParsedUpload]:
     return [ParsedUpload(name=name, structure=parse_text(EXAMPLES[name]))]
 
 
+def _card(item: ParsedUpload, structure: Structure) -> dict[str, Any]:
+    formula = (item.occupancy or {}).get("formula") or formula_of(structure.composition)
+    scene = build_scene(structure, sentence=describe(structure, item.occupancy))
+    return {"scene": scene, "title": formula_text(formula), "caption": item.name}
+
+
 def main() -> None:
     st.title("Viewer")
     if "job" in st.query_params and "crystal" in st.query_params:
@@ -83,12 +95,7 @@ def main() -> None:
         if len(good) > MAX_CARDS:
             page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")
             shown = good[(page - 1) * MAX_CARDS : page * MAX_CARDS]
-        cards = [
-            {"scene": build_scene(item.structure), "title": formula_of(item.structure.composition), "caption": item.name}
-            for item in shown
-            if item.structure is not None
-        ]
-        index = crystal_gallery(cards, key="gallery")
+        index = crystal_gallery([_card(item, item.structure) for item in shown if item.structure is not None], key="gallery")
         good = shown
     chosen = good[index]
     if chosen.limitation:

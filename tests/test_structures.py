@@ -16,7 +16,7 @@ from pymatgen.io.cif import CifWriter
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.records import crystal_record, snapshot, structure_from_record
-from crystal_core.structures import from_structures, parse_all, parse_each, parse_text, structure_to_text, to_structures
+from crystal_core.structures import from_structures, parse_all, parse_each, parse_text, structure_to_text, to_structures, with_shares
 
 EXACT = ("cif", "poscar", "extxyz", "json")
 
@@ -179,6 +179,13 @@ def test_shared_sites_are_told_with_their_shares_and_the_formula_they_give():
     told = seen.properties["occupancy"]
     assert told["formula"] == "Fe0.6Ni0.3O" and told["sites"] == "4 sites of Fe 0.6, Ni 0.3, vacant 0.1"
     assert told["density"] == pytest.approx(alloy.density, abs=1e-4) and seen.composition.reduced_formula == "FeO"
+
+
+def test_a_filled_crystal_becomes_that_of_the_file_again():
+    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe2+": 0.6, "Ni": 1 / 3}, "O"], [[0, 0, 0], [0.5] * 3])
+    (seen,) = parse_all(json.dumps(alloy.as_dict()), purpose="view")
+    again = with_shares(seen, seen.properties["occupancy"]["shares"])
+    assert not again.is_ordered and again == alloy.copy().remove_oxidation_states()
 
 
 def test_json_never_reaches_a_decoder_that_imports_classes(triclinic):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -19,8 +19,8 @@ from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
 from crystal_core.formula import formula_of
 from crystal_core.records import zip_texts
-from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination, overlay_scene
-from crystal_core.structures import parse_text, structure_to_text
+from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination, describe, overlay_scene
+from crystal_core.structures import parse_text, structure_to_text, with_shares
 from pages._ui.plain import plain
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.viewer import crystal_viewer
@@ -58,9 +58,10 @@ def _show(
     occupancy: Mapping[str, Any] | None,
 ) -> None:  # fmt: skip
     kind = st.segmented_control("Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed") or CELL_KINDS[0]
+    given = structure_to_text(structure, "json")
     structure = cell_choice(structure, kind)
     text = structure_to_text(structure, "json")  # names the structure for the caches below
-    scene = _scene(text)
+    scene = _scene(text) | {"sentence": describe(structure, occupancy)}
     if pale is not None and kind == CELL_KINDS[0]:
         scene = overlay_scene(structure, pale)
     table = st.session_state.get(f"{key}-sites")
@@ -84,23 +85,34 @@ def _show(
         st.plotly_chart(symmetry_figure(_curve(text)), width="stretch", key=f"{key}-symmetry")
         st.dataframe(_curve(text), hide_index=True, width="stretch")
     with diffraction:
+        if occupancy:
+            st.caption(plain(f"Mixed occupancy: the pattern is that of the file, with {occupancy['sites']}."))
         left, middle, right = st.columns(3)
         radiation = left.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation", format_func=radiation_text)
         low, high = middle.slider("Range (° 2θ)", 2, MAX_TWO_THETA, (5, 90), key=f"{key}-range")
         window = (float(low), float(max(high, low + 1)))
         width = right.slider("Peak width (° 2θ), 0 for sticks", 0.0, 1.0, 0.2, 0.05, key=f"{key}-width")
         try:
-            found = _pattern(text, radiation, window)
+            found = _pattern(given, kind, (occupancy or {}).get("shares"), radiation, window)
             line = profile(found, fwhm=width, two_theta=window) if width else None
             st.plotly_chart(xrd_figure(found, line, window), width="stretch", key=f"{key}-xrd")
         except CrystalCoreError as error:  # the tabs after this one are still to be shown
             st.info(plain(error))
     with distances:
+        _filled(structure, occupancy)
         st.plotly_chart(rdf_figure(_distances(text)), width="stretch", key=f"{key}-rdf")
     with files:
+        _filled(structure, occupancy)
         _files(structure, text, key, provenance)
     with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
+
+
+def _filled(structure: Structure, occupancy: Mapping[str, Any] | None) -> None:
+    """What a tab says that shows the filled cell for a crystal with shared sites."""
+    if occupancy:
+        made = formula_text(formula_of(structure.composition))
+        st.caption(plain(f"Mixed occupancy: here each site holds its main element alone, which makes {made}. The file has {occupancy['sites']}."))
 
 
 def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[str, Any] | None) -> None:
@@ -109,7 +121,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.caption(f"Origin: {origin}")
     mixed = dict(occupancy or {})
     if mixed:
-        rest = "Formula and density are those of the file, all else is of the cell with each site filled by its main element."
+        rest = "Formula, density and diffraction are those of the file, all else is of the cell with each site filled by its main element."
         st.caption(plain(f"Mixed occupancy: {mixed['sites']}. {rest}"))
     group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
@@ -123,18 +135,22 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         hide_index=True, width="stretch",
     )  # fmt: skip
     marks = {"structure valid": validity.structure, "charge-balanced": validity.composition, "distances plausible": validity.plausible}
+    reasons = validity.reasons
+    if mixed:  # the charges of the filled cell say nothing about the crystal of the file
+        del marks["charge-balanced"]
+        reasons = reasons if validity.composition else reasons[:-1]
     st.markdown(" ".join(f":{'green' if ok else 'orange'}-badge[{'✓' if ok else '✗'} {name}]" for name, ok in marks.items()))
-    for reason in validity.reasons:
+    for reason in reasons:
         st.text(reason)
-    st.code(_sentence(text, group["space group"]), language=None, wrap_lines=True)
+    st.code(_sentence(text, describe(structure, mixed), group["space group"]), language=None, wrap_lines=True)
 
 
-def _sentence(text: str, group: str) -> str:
+def _sentence(text: str, words: str, group: str) -> str:
     """The crystal in words, to copy: what the picture says to a screen reader, its space group, and who is bonded to whom."""
     scene = _scene(text)
-    around = dict.fromkeys(f"{site['e']} to {words}" for site, words in zip(scene["sites"], coordination(scene), strict=True) if words != "–")
+    around = dict.fromkeys(f"{site['e']} to {near}" for site, near in zip(scene["sites"], coordination(scene), strict=True) if near != "–")
     bonds = f" Bonded: {'; '.join(around)}." if 0 < len(around) <= MAX_NAMED else ""
-    return f"{scene['sentence']} Space group {group} within 0.1 Å.{bonds}"
+    return f"{words} Space group {group} within 0.1 Å.{bonds}"
 
 
 def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, Any] | None) -> None:
@@ -192,8 +208,9 @@ def _curve(text: str) -> list[dict[str, Any]]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _pattern(text: str, radiation: str, two_theta: tuple[float, float]) -> Any:
-    return pattern(parse_text(text, purpose="view"), radiation, two_theta)
+def _pattern(text: str, kind: str, shares: Sequence[Mapping[str, float]] | None, radiation: str, two_theta: tuple[float, float]) -> Any:
+    structure = parse_text(text, purpose="view")
+    return pattern(cell_choice(with_shares(structure, shares) if shares else structure, kind), radiation, two_theta)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -12,14 +12,19 @@ from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
+from crystal_core.evaluation.xrd import pattern
+from crystal_core.figures.xrd import xrd_figure
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
+from crystal_core.scene import CELL_KINDS
+from crystal_core.structures import occupancy_of
 from pages._ui.batch import _zip as batch_zip
 from pages._ui.progress import _live
 from pages._ui.runs import as_command, as_python
+from pages._ui.typeset import formula_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +67,32 @@ def test_a_crystal_with_shared_sites_is_summed_up_as_the_file_has_it():
     assert not at.exception and any("4 sites of Fe 0" in caption.value for caption in at.caption)
     told = {metric.label: metric.value for metric in at.metric}
     assert told["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O" and told["Density"] == f"{alloy.density:.2f} g/cm³"
+
+
+ALLOY = {"Cu": 0.5, "Au": 0.5}
+
+
+@pytest.mark.parametrize(("a", "b"), [(ALLOY, ALLOY), ({"Fe": 0.9}, "O"), ("La", {"F": 0.6, "O": 0.4})])
+def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_elements(a, b, monkeypatch):
+    mixed = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [a, b], [[0, 0, 0], [0.5] * 3])
+    cards, drawn, patterns = [], [], []
+    monkeypatch.setattr("pages._ui.viewer.crystal_gallery", lambda items, **_: cards.extend(items) or 0)
+    monkeypatch.setattr("pages._ui.detail.crystal_viewer", lambda scene, **_: drawn.append(scene["sentence"]))
+    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest: patterns.append(found) or xrd_figure(found, *rest))
+    at = page("viewer")
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(2 * str(CifWriter(mixed))).run()
+    assert not at.exception and not at.error
+    formula = occupancy_of(mixed)["formula"]
+    assert {card["title"] for card in cards} == {formula_text(formula)} and formula_text(formula) != formula
+    says = f"{formula}, density {mixed.density:.2f} g/cm3. Filled with main elements: "
+    assert all(words.startswith(says) for words in (drawn[-1], at.code[0].value, cards[0]["scene"]["sentence"]))
+    assert not any("charge" in entry.value for entry in (*at.markdown, *at.text))
+    assert sum("each site holds its main element alone" in caption.value for caption in at.caption) == 2
+    for kind in CELL_KINDS:
+        at.button_group(key="viewer-cell").set_value(kind).run()
+        assert patterns[-1].two_theta == pytest.approx(pattern(mixed).two_theta) and not at.exception
+        assert patterns[-1].intensity == pytest.approx(pattern(mixed).intensity, abs=0.01)
 
 
 def test_a_link_fills_the_form_and_typing_afterwards_stays():
