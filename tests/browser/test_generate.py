@@ -50,6 +50,24 @@ def test_the_periodic_table_fills_the_fields_and_refuses_what_the_model_does_not
     clean(page)
 
 
+def test_the_whole_periodic_table_is_in_reach_on_a_phone(open_page):
+    page = open_page(f"/generate?model={MODEL}", **PHONE)
+    page.get_by_role("button", name="Periodic table").tap()
+    table = page.locator(".pt")
+    table.get_by_role("button", name=re.compile("^Hydrogen")).wait_for()
+    page.wait_for_timeout(700)  # it has come to rest
+    boxes = [button.bounding_box() for button in table.get_by_role("button").all()]
+    assert len(boxes) == 118 and min(box["x"] for box in boxes) >= 0 and max(box["x"] + box["width"] for box in boxes) <= 390
+    assert min(box["y"] for box in boxes) >= 0 and max(box["y"] + box["height"] for box in boxes) <= 844
+    assert min(box["width"] * box["height"] for box in boxes) > 18 * 40
+    for name in ("Oxygen", "Strontium"):
+        table.get_by_role("button", name=re.compile(f"^{name}")).tap()
+        expect(table.locator(".told")).to_have_text(f"{name}, allowed")
+    page.get_by_role("button", name="Close").tap()
+    expect(page.get_by_role("textbox", name="Only these elements")).to_have_value("O-Sr", timeout=20_000)
+    clean(page)
+
+
 @pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
 def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, tmp_path):
     page = open_page(f"/generate?model={MODEL}&n=3", **look)

@@ -14,6 +14,7 @@ from crystal_core.registry.card import ModelCard
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.generate import allowed_elements
 from pages._ui.plain import plain
+from pages._ui.session import action_button, recall, remember
 
 HERE = Path(__file__).parent
 _table = st.components.v2.component(
@@ -23,6 +24,9 @@ _table = st.components.v2.component(
 
 def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Allowed and excluded symbols; None where a field is wrong, with the reason beneath it."""
+    for key, text in (recall("picked") or {}).items():  # a click reruns the table alone, so it cannot reach the fields itself
+        remember(key, text)
+    remember("picked", None)
     left, right = st.columns(2)
     only = left.text_input(
         "Only these elements",
@@ -31,7 +35,7 @@ def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | N
         help="For example Li-Fe-O. A crystal holds some of them, unless all are asked for below.",
     )
     without = right.text_input("Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
-    with st.popover("Periodic table", icon=":material/grid_view:", width="stretch"):
+    if action_button("Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"):
         _choose(card)
     try:
         allowed, excluded = parse_elements(only or ""), parse_elements(without or "")
@@ -42,23 +46,25 @@ def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | N
     return allowed, excluded
 
 
+@st.dialog("Periodic table", width="medium", on_dismiss="rerun")
 def _choose(card: ModelCard) -> None:
-    """The table; what is clicked goes into the two fields."""
+    """The table over the page, with room on a phone too; what was clicked goes into the two fields when it is closed."""
 
     def adopt() -> None:
         chosen = getattr(st.session_state["periodic-table"], "chosen", None)
         if chosen:
-            st.session_state["elements"], st.session_state["exclude"] = "-".join(chosen["allowed"]), ", ".join(chosen["excluded"])
+            remember("picked", {"elements": "-".join(chosen["allowed"]), "exclude": ", ".join(chosen["excluded"])})
 
     known, counts = set(card.elements), element_counts() if "MP-20" in card.trained_on else {}
     cells = [cell | {"known": cell["z"] in known, "n": counts.get(str(cell["z"]), 0) if counts else None} for cell in _cells()]
-    data = {"cells": cells, "allowed": _typed("elements"), "excluded": _typed("exclude")}
+    typed = {key: recall(key) for key in ("elements", "exclude")} | (recall("picked") or {})
+    data = {"cells": cells, "allowed": _symbols(typed["elements"]), "excluded": _symbols(typed["exclude"])}
     _table(key="periodic-table", data=data, on_chosen_change=adopt)
 
 
-def _typed(key: str) -> list[str]:
+def _symbols(text: str | None) -> list[str]:
     try:
-        return list(parse_elements(st.session_state.get(key) or ""))
+        return list(parse_elements(text or ""))
     except CrystalCoreError:
         return []
 
