@@ -9,11 +9,11 @@ import streamlit as st
 
 from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
-from crystal_core.formula import Formula, default_z, parse_formula, rare_elements
+from crystal_core.formula import Formula, parse_formula, rare_elements
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.registry.store import find_card, list_cards
+from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
@@ -29,6 +29,7 @@ from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
 from pages._ui.session import action_button, adopt, recall, remember, settle
 from pages._ui.typeset import charge_text, formula_text
+from pages._ui.units import ask_units, units_of, within_reach
 from pages._ui.viewer import crystal_viewer
 
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
@@ -51,8 +52,8 @@ def ask() -> None:
     several = st.toggle("Several formulas", key="several", help="A list: each formula becomes a run of its own.")
     formulas = _ask_formulas(several=several)
     model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
-    units = [] if several or not formulas else _ask_units(formulas[0], model)
     exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
+    units = [] if several or exact or not formulas else ask_units(formulas[0], model)
     n = st.number_input(
         "Samples per Z", 1, MOST, key="n",
         help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most: with 1 it is one prototype only.",
@@ -70,7 +71,7 @@ def ask() -> None:
     requests: list[StructurePredictionRequest] = []
     try:
         measured = ask_pattern()
-        z, rank = None if exact else tuple(sorted(units)) or None, "pattern" if measured.ranks else "energy" if relax else "consensus"
+        z, rank = tuple(sorted(units)) or None, "pattern" if measured.ranks else "energy" if relax else "consensus"
         requests = [
             StructurePredictionRequest(
                 formula=formula.text, z=z, exact_cell=exact, n_samples=int(n), model=model, sampler=sampler, steps=int(steps) or None,
@@ -78,6 +79,7 @@ def ask() -> None:
             )
             for formula in formulas
         ]  # fmt: skip
+        requests = within_reach(requests, model)
     except CrystalCoreError as error:
         st.error(plain(error))
     pressed = action_button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
@@ -96,7 +98,7 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
     """What is to be predicted; what is wrong with it is said beneath, and the rest of the form stays."""
     try:
         if several:
-            return [line.formula for line in ask_formulas() if line.formula]
+            return [line.formula for line in ask_formulas(exact=bool(recall("exact"))) if line.formula]
         text = st.text_input(
             "Formula", key="formula", help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below."
         )  # fmt: skip
@@ -107,28 +109,6 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
     st.caption(plain(f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"))
     _domain(formula)
     return [formula]
-
-
-def _ask_units(formula: Formula, model: str) -> list[int]:
-    key, usual, offered = _units(formula, model)
-    if recall(key) is None:
-        remember(key, usual)
-    return st.pills(
-        "Formula units per cell (Z)", sorted({*offered, *recall(key)}), selection_mode="multi", key=key,
-        format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
-    )  # fmt: skip
-
-
-def _units(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
-    """Key of the field of formula units, those chosen beforehand, and those offered.
-
-    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for one model may
-    be out of another's reach.
-    """
-    key, upto_8 = f"z-{formula.reduced_formula}", list(range(1, 9))
-    counts = find_card(model).sampling.get("atom_counts") if model else None
-    usual = [z for z in default_z(formula, atom_counts=counts) if z in upto_8]
-    return (f"{key}-{model}", usual, usual) if counts else (key, usual, upto_8)
 
 
 def _link() -> str:
@@ -154,7 +134,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
         }  # fmt: skip
     with suppress(CrystalCoreError):  # a run whose formula was wrong tells so itself
         if asked:
-            key, usual, _ = _units(parse_formula(asked["formula"]), values["model"] or "")
+            key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
             values[key] = list(asked.get("z") or usual)
     if adopt(_link(), values):
         carry_pattern(asked.get("pattern"))
@@ -186,8 +166,6 @@ def _domain(formula: Formula) -> None:
     if rare:
         words = ", ".join(f"{element} ({n})" for element, n in rare.items())
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
-    if formula.n_atoms > MAX_ATOMS:
-        st.warning(f"One formula unit has {formula.n_atoms} atoms; the models were trained on cells of up to {MAX_ATOMS}.")
 
 
 def draw_snapshot(snapshot: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator, Generator
 
 
+LATTICE = "lattice.json"  # statistics of the training cells, by number of atoms
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +55,14 @@ def training_log(card: ModelCard) -> list[dict[str, Any]]:
     if card.folder is None or CURVE not in card.files or not path.is_file():
         return []
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def most_atoms(card: ModelCard) -> int | None:
+    """The largest cell that a structure-prediction model has statistics of, read without its weights; None where it has no such limit."""
+    path = (card.folder or Path()) / LATTICE
+    if card.folder is None or LATTICE not in card.files or not path.is_file():
+        return None
+    return max(map(int, json.loads(path.read_text(encoding="utf-8")).get("loc", {})), default=None)
 
 
 def load_generator(name: str, device: str = "auto") -> Generator | DeNovoGenerator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -51,7 +51,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     Raises:
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
     """
-    from crystal_core.formula import default_z, parse_formula
+    from crystal_core.formula import parse_formula
     from crystal_core.sampling.device import use_threads
 
     asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
@@ -65,7 +65,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
     model = load_structure_generator(asked.model, asked.device)
     _check_elements(asked, formula, model)
-    cells = _cells(asked, formula, default_z, model.card.sampling.get("atom_counts"))
+    cells = cells_of(asked, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
     began = time.monotonic()
     parts = _plan(asked, cells, BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
@@ -88,17 +88,28 @@ def has_prototypes() -> bool:
     return True
 
 
-def _cells(asked: StructurePredictionRequest, formula: Any, default_z: Any, atom_counts: list[int] | None) -> dict[int, tuple[int, ...]]:
-    """Formula units → atoms of the cell; only sizes the model was trained on, where its card names them."""
+def cells_of(asked: StructurePredictionRequest, atom_counts: Collection[int] | None) -> dict[int, tuple[int, ...]]:
+    """Formula units → atomic numbers of the cell, for each cell that a run of the request makes.
+
+    Args:
+        atom_counts: the only sizes of cell that the model was trained on, where its card names them.
+
+    Raises:
+        RequestError: a cell is of no such size, or too large for any model; or no number of formula units fits.
+    """
+    from crystal_core.formula import default_z, parse_formula
+
+    formula = parse_formula(asked.formula)
     if asked.exact_cell:
         cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}
     else:
         cells = {z: tuple(formula.atomic_numbers_of(z)) for z in asked.z or default_z(formula, atom_counts=atom_counts)}
     for z, atoms in cells.items():
+        cell, smaller = ("The formula", "a smaller cell") if asked.exact_cell else (f"Z = {z}", "a smaller Z")
         if atom_counts and len(atoms) not in atom_counts:
-            raise RequestError(f"{asked.model} knows cells of {_join(atom_counts)} atoms, but Z = {z} makes {len(atoms)}. Choose another model or Z.")
+            raise RequestError(f"{asked.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z.")
         if len(atoms) > MAX_ATOMS:
-            raise RequestError(f"Z = {z} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose a smaller Z.")
+            raise RequestError(f"{cell} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose {smaller}.")
     if not cells:
         sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
         raise RequestError(f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z.")
@@ -322,5 +333,5 @@ def compare_with_reference(records: list[dict[str, Any]], reference: Structure) 
         record["reference"] = {"matches": rmsd is not None, "rmsd": None if rmsd is None else round(rmsd, 4)}
 
 
-def _join(counts: list[int]) -> str:
+def _join(counts: Collection[int]) -> str:
     return ", ".join(map(str, counts))

@@ -20,8 +20,8 @@ from pages._ui.typeset import formula_text, group_text
 POLL_SECONDS = 1.5
 
 
-def ask_formulas() -> list[BatchLine]:
-    """The field for a list of formulas; what is wrong with one is said beneath, and the others remain."""
+def ask_formulas(*, exact: bool) -> list[BatchLine]:
+    """The field for a list of formulas, each the ``exact`` cell or not; what is wrong with one is said beneath, and the others remain."""
     text = st.text_area(
         "Formulas", key="formulas", height=140,
         help=f"One a line, or between commas; up to {MAX_BATCH}. Each becomes a run of its own with the settings below.",
@@ -32,7 +32,8 @@ def ask_formulas() -> list[BatchLine]:
         st.error(plain(line.error))
     right = [line for line in lines if line.formula]
     words = f"{len(right)} formulas" if len(right) != 1 else "1 formula"
-    st.caption(f"{words} will run, each with the numbers of formula units most frequent in training." + (f" {len(wrong)} left out." if wrong else ""))
+    cells = "as the exact cell" if exact else "with the numbers of formula units most frequent in training"
+    st.caption(f"{words} will run, each {cells}." + (f" {len(wrong)} left out." if wrong else ""))
     return right
 
 

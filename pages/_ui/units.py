@@ -1,0 +1,66 @@
+"""How many formula units fill the cell: the field that asks for them, and whether the model knows cells of that size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from crystal_core.errors import RequestError
+from crystal_core.formula import Formula, default_z
+from crystal_core.registry.store import find_card, most_atoms
+from crystal_core.requests import StructurePredictionRequest
+from crystal_core.workflows.predict_structure import cells_of
+from pages._ui.plain import plain
+from pages._ui.session import recall, remember
+
+FREQUENT = 4  # as many formula units as crystals often have in their cell
+
+
+def ask_units(formula: Formula, model: str) -> list[int]:
+    """The numbers of formula units chosen; empty where those most frequent in training are to run, which is said beneath."""
+    key, usual, offered = units_of(formula, model)
+    if recall(key) is None:
+        remember(key, usual)
+    chosen = st.pills(
+        "Formula units per cell (Z)", sorted({*offered, *recall(key)}), selection_mode="multi", key=key,
+        format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
+    )  # fmt: skip
+    if not chosen and usual:
+        st.caption(f"None chosen: Z = {', '.join(map(str, usual))} will run, the most frequent in training.")
+    most = most_atoms(find_card(model))
+    largest = most // formula.n_atoms if most else FREQUENT
+    if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
+        st.caption(plain(f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."))
+    return chosen
+
+
+def units_of(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
+    """Key of the field of formula units, those chosen beforehand, and those offered.
+
+    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for one model may
+    be out of another's reach.
+    """
+    key, upto_8 = f"z-{formula.reduced_formula}", list(range(1, 9))
+    counts = find_card(model).sampling.get("atom_counts") if model else None
+    usual = [z for z in default_z(formula, atom_counts=counts) if z in upto_8]
+    return (f"{key}-{model}", usual, usual) if counts else (key, usual, upto_8)
+
+
+def within_reach(requests: Sequence[StructurePredictionRequest], model: str) -> list[StructurePredictionRequest]:
+    """The requests that can run; which cannot, and which make larger cells than the model was trained on, is said here."""
+    card = find_card(model)
+    most, possible = most_atoms(card), []
+    for request in requests:
+        of = f"{request.formula}: " if len(requests) > 1 else ""
+        try:
+            sizes = {z: len(atoms) for z, atoms in cells_of(request, card.sampling.get("atom_counts")).items()}
+        except RequestError as error:
+            st.warning(plain(f"{of}{error}"))
+            continue
+        possible.append(request)
+        beyond = [f"{n} atoms" + ("" if request.exact_cell else f" for Z = {z}") for z, n in sizes.items() if most and n > most]
+        if beyond:
+            larger = f"Larger ones ({', '.join(beyond)}) run, but take longer and are a guess."
+            st.warning(plain(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
+    return possible
