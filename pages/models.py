@@ -10,19 +10,10 @@ import streamlit as st
 from crystal_core.figures.training import sampler_figure, training_figure
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards, training_log
-from pages._ui.card_tables import part_rows, refine_rows, sampling_notes, table_rows
+from pages._ui.card_tables import measured, metric_row, metric_words, part_rows, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-
-
-def metric_row(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """One measured number with its interval, in words."""
-    low, high = (value.get("ci95") or (None, None))[:2]
-    return {
-        "metric": name.replace("_", " "), "value": f"{100 * value['value']:.1f} %" if isinstance(value.get("value"), float) else value.get("value"),
-        "95 % interval": f"{100 * low:.1f} – {100 * high:.1f} %" if low is not None else "–", "RMSE": value.get("rmse"), "n": value.get("n"),
-        "measured on": value.get("data", ""), "protocol": value.get("protocol", ""),
-    }  # fmt: skip
+from pages._ui.tables import show_table
 
 
 def sentence(text: str) -> str:
@@ -39,9 +30,8 @@ def show_card(card: ModelCard) -> None:
         st.write(plain(sentence(card.good_for or card.trained_on)))
         if card.limits:
             st.caption(plain(f"Limits: {card.limits}"))
-        rows = [metric_row(name, value) for name, value in card.metrics.items() if isinstance(value, Mapping) and "value" in value]
-        if rows:
-            st.dataframe(rows, hide_index=True, width="stretch")
+        if rows := [metric_row(name, metric) for name, metric in measured(card.metrics).items()]:
+            show_table(rows)
         show_parts(card)
         log, table = training_log(card), card.sampling.get("table")
         if table:
@@ -72,10 +62,9 @@ def show_card(card: ModelCard) -> None:
 
 def show_parts(card: ModelCard) -> None:
     """Under the measured numbers, what they are made of: a small table for each that tells it."""
-    for name, metric in card.metrics.items():
-        rows = part_rows(metric) if isinstance(metric, Mapping) and "value" in metric else []
-        if rows:
-            st.caption(plain(sentence(f"{name.replace('_', ' ')}, in parts")))
+    for name, metric in measured(card.metrics).items():
+        if rows := part_rows(metric):
+            st.caption(plain(sentence(f"{metric_words(name, metric)}, in parts")))
             st.dataframe(rows, hide_index=True, width="stretch", key=f"parts-{card.name}-{name}")
 
 

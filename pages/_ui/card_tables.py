@@ -1,4 +1,4 @@
-"""Numbers of a model card as rows of small tables, two to five short columns, so that a phone shows them whole."""
+"""Numbers of a model card as rows of tables, and their names in words; most have two to five short columns, so that a phone shows them whole."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+_QUANTITIES = {
+    "match_rate": "match rate", "match_rate_smact": "match rate, charge-balanced cells alone", "structure_valid": "valid structures",
+    "composition_valid": "valid compositions", "valid": "both valid", "plausible": "plausible distances", "cov_recall": "coverage, recall",
+    "cov_precision": "coverage, precision", "unique": "distinct", "novel": "new", "stable": "on or below the hull",
+    "metastable": "at most 0.1 eV/atom above the hull", "sun": "on or below the hull, distinct and new",
+    "msun": "at most 0.1 eV/atom above the hull, distinct and new",
+}  # fmt: skip
+_CIRCUMSTANCES = {
+    r"val(?=_|$)": "validation", r"test(?=_|$)": "test", "relaxed": "relaxed", "from_prototypes": "from prototypes", r"best_of_(\d+)": r"best of \1",
+    "shipped": "table as shipped", "full": "full table", "perov5": "Perov-5", r"(\d+)-(\d+)_atoms": r"cells of \1 to \2 atoms",
+    "unseen_formulas": "formulas it has not seen", "seen_formulas": "formulas of the training",
+}  # fmt: skip
+SECOND_FILTER = "only sound, charge-balanced cells (DiffCSP's filter)"
 _SIZES = re.compile(r"atoms_(\d+)_to_(\d+)")
 _SHARES = {
     "unique_loose": "different, by the loose tolerances",
@@ -16,6 +29,42 @@ _NUMBERS = {
     "wdist_n_elements": ("distance of the numbers of elements", ""),
     "rmsd_relaxed": ("moved by relaxing", " Å"),
 }
+
+
+def metric_words(name: str, metric: Mapping[str, Any]) -> str:
+    """The name of a measured number in words: what was measured, and on what; of a name unknown here, its own words.
+
+    >>> metric_words("cov_recall_val", {"protocol": "100 crystals, pc, 50 steps"})
+    'coverage, recall (validation, 100 made)'
+    >>> metric_words("match_rate_test_twice", {}), metric_words("odd_one_out", {})
+    ('match rate (test, twice)', 'odd one out')
+    """
+    key = max((key for key in _QUANTITIES if f"{name}_".startswith(f"{key}_")), key=len, default=None)
+    if key is None:
+        return name.replace("_", " ")
+    rest = name.removeprefix(key)
+    for pattern, words in _CIRCUMSTANCES.items():
+        rest = re.sub(f"_{pattern}", f"|{words}|", rest)
+    parts = [part.replace("_", " ").strip() for part in rest.split("|") if part.strip("_")]
+    if made := re.match(r"(\d+) crystals,", metric.get("protocol", "")):  # recall, for one, rises with it
+        parts.append(f"{int(made[1]):,} made")
+    return _QUANTITIES[key] + (f" ({', '.join(parts)})" if parts else "")
+
+
+def measured(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The measured numbers of a card, those on validation rows last."""
+    found = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and "value" in value}
+    return dict(sorted(found.items(), key=lambda item: "val" in item[0].split("_")))
+
+
+def metric_row(name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
+    """One measured number with its interval, in words."""
+    value, ci95 = metric["value"], metric.get("ci95")
+    return {
+        "metric": metric_words(name, metric), "value": percent(value) if isinstance(value, float) else str(value),
+        "95 % interval": f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %" if ci95 else None, "RMSE": metric.get("rmse"), "n": metric.get("n"),
+        "measured on": metric.get("data"), "protocol": metric.get("protocol"),
+    }  # fmt: skip
 
 
 def percent(share: float, ci95: Any = None) -> str:
@@ -40,7 +89,7 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
             n = metric.get(f"{key}_formulas_n")
             rows.append((words, percent(metric[f"{key}_formulas"]) + (f" of {n}" if n else "")))
     if "second_filter_match_rate" in metric:
-        rows.append(("by the second filter", percent(metric["second_filter_match_rate"], metric.get("second_filter_ci95"))))
+        rows.append((SECOND_FILTER, percent(metric["second_filter_match_rate"], metric.get("second_filter_ci95"))))
     rows += [(words, percent(metric[key])) for key, words in _SHARES.items() if key in metric]
     rows += [(words, f"{metric[key]:.3f}{unit}") for key, (words, unit) in _NUMBERS.items() if key in metric]
     return [{"part": part, "value": value} for part, value in rows]

@@ -6,7 +6,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.registry.store import find_card, list_cards
-from pages._ui.card_tables import part_rows, percent, refine_rows, sampling_notes
+from pages._ui.card_tables import measured, metric_row, metric_words, part_rows, percent, refine_rows, sampling_notes
+from pages._ui.tables import filled
 
 ROOT = Path(__file__).parents[2]
 METRIC = {
@@ -24,7 +25,7 @@ def test_the_parts_of_a_match_rate_stand_in_order_with_their_counts():
     assert [(row["part"], row["value"]) for row in part_rows(METRIC)] == [
         ("cells of 1 to 5 atoms", "67.5 %"), ("cells of 6 to 10 atoms", "32.9 %"), ("cells of 11 to 20 atoms", "5.2 %"),
         ("formulas of the training", "25.3 % of 273"), ("formulas it has not seen", "34.8 % of 727"),
-        ("by the second filter", "29.9 % (27.1 – 32.8 %)"),
+        ("only sound, charge-balanced cells (DiffCSP's filter)", "29.9 % (27.1 – 32.8 %)"),
     ]  # fmt: skip
 
 
@@ -47,6 +48,28 @@ def test_prototypes_as_placed_stand_before_the_refined_ones():
     ]  # fmt: skip
 
 
+def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first():
+    made = {"value": 0.513, "ci95": [0.482, 0.5439], "n": 1000, "protocol": "100 crystals, pc, 50 steps"}
+    names = ["cov_recall_val", "match_rate_val_relaxed", "cov_recall_test", "note", "match_rate_test"]
+    metrics = {name: made if name.startswith("cov") else {"value": 0.5} for name in names} | {"note": "not a number"}
+    assert list(measured(metrics)) == ["cov_recall_test", "match_rate_test", "cov_recall_val", "match_rate_val_relaxed"]
+    assert metric_row("cov_recall_val", made)["metric"] == "coverage, recall (validation, 100 made)"
+    assert metric_words("match_rate_val_relaxed", {}) == "match rate (validation, relaxed)"
+    assert (
+        metric_words("match_rate_smact_shipped_6-10_atoms", {})
+        == "match rate, charge-balanced cells alone (table as shipped, cells of 6 to 10 atoms)"
+    )
+    assert metric_words("valid_val", {}) == "both valid (validation)" and metric_words("some_new_number", {}) == "some new number"
+    for card in list_cards():
+        words = [metric_words(name, metric) for name, metric in measured(card.metrics).items()]
+        assert len(set(words)) == len(words) and not any("_" in one or " val" in one.replace(" valid", "") for one in words)
+
+
+def test_columns_without_a_number_are_left_out_and_a_single_gap_is_none():
+    rows = filled([{"no.": 1, "RMSD": None, "why": ""}, {"no.": 2, "RMSD": None, "above hull": 0.1, "why": "lone atom"}])
+    assert rows == [{"no.": 1, "why": None, "above hull": None}, {"no.": 2, "why": "lone atom", "above hull": 0.1}]
+
+
 def test_every_card_can_be_shown():
     for card in list_cards():
         assert all(len(row) == 2 for metric in card.metrics.values() for row in part_rows(metric))
@@ -63,5 +86,7 @@ def test_the_page_tells_what_the_cards_tell():
     assert percent(metric["atoms_11_to_20"]) in shown and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in shown
     assert percent(metric["second_filter_match_rate"], metric["second_filter_ci95"]) in shown
     assert {"as placed", percent(max(card.sampling["refine_table"]["match_rate"]))} <= shown
+    numbers = next(table.value for table in at.dataframe if any("coverage" in name for name in table.value.get("metric", ())))
+    assert "RMSE" not in numbers.columns and "(test, 1,000 made)" in numbers["metric"][0]
     for text in (card.sampling["table"]["note"], card.sampling["refine_table"]["note"], card.sampling["tau_note"]):
         assert text in captions
