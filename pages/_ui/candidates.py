@@ -19,6 +19,7 @@ from pages._ui.plain import plain
 from pages._ui.reference import ask_reference, reference_words, with_reference
 from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
 from pages._ui.session import recall, remember
+from pages._ui.tables import show_table
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.verdicts import newness, was_trained_on
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
@@ -72,7 +73,7 @@ def show_results(job: Job) -> None:
     show_energies(record)
     show_views(_views(record, reference), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
-        st.dataframe([_row(place, r) for place, r in enumerate(candidates, start=1)], hide_index=True, width="stretch")
+        show_table([_row(place, r) for place, r in enumerate(candidates, start=1)])
     paths = {t["label"]: t["frames"] for t in job.trajectories}
     if paths:
         with st.expander("Watch a cell form"):
@@ -176,15 +177,11 @@ def _group(record: dict[str, Any]) -> str:
 
 def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
     energies = record.get("energies") or {}
-    row = {"rank": place, "space group": _group(record), "Z": record["z"]}
-    if "energies" in record or "relaxation" in record:
-        row |= {
-            "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"), "energy (eV/atom)": energies.get("energy_per_atom_ev"), "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
-            "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
-        }  # fmt: skip
-    if "pattern" in record:
-        row["likeness to the pattern"] = record["pattern"]["similarity"]
-    row |= {
+    row = {
+        "rank": place, "space group": _group(record), "Z": record["z"],
+        "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"), "energy (eV/atom)": energies.get("energy_per_atom_ev"),
+        "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"), "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
+        "likeness to the pattern": record.get("pattern", {}).get("similarity"),
         "consensus (cluster size)": record.get("n_alike", record["score"]["value"]), "density (g/cm³)": round(record["density"], 2),
         "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
     }  # fmt: skip

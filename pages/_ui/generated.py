@@ -21,6 +21,7 @@ from pages._ui.plain import plain
 from pages._ui.relaxing import offer_relaxing, show_relaxing
 from pages._ui.runs import GENERATE, PREDICT, generated_of, summary, zip_of
 from pages._ui.session import recall, remember
+from pages._ui.tables import show_table
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.verdicts import LOOSE, cohesion, stability, verdicts
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
@@ -114,9 +115,7 @@ def _choose(job: Job, records: list[dict[str, Any]], groups: dict[int, list[dict
     first = names.index(last) if last in names else 0
     key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
     if table:
-        state = st.dataframe(
-            [_row(r, groups) for r in records], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"{key}-table", width="stretch"
-        )
+        state = show_table([_row(r, groups) for r in records], on_select="rerun", selection_mode="single-row", key=f"{key}-table")
         st.caption("A click on a column's head sorts; a row selects its crystal.")
         picked = state.selection.rows[0] if state.selection.rows else first
     else:
@@ -147,17 +146,14 @@ def _card(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> di
 
 
 def _row(record: dict[str, Any], groups: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
-    energies, novelty = record.get("energies") or {}, record.get("novelty")
-    line = {
+    energies, novelty, pieces = record.get("energies") or {}, record.get("novelty") or {}, cohesion(record)
+    return {
         "no.": record["number"], "formula": formula_text(record["formula"]), "space group": _group(record), "atoms": record["n_atoms"],
         "density (g/cm³)": round(record["density"], 2), "valid": "yes" if is_valid(record) else "no", "alike": len(groups[record["group"]]),
+        "above hull (eV/atom, ML)": energies.get("e_above_hull_ev"), "±": energies.get("e_above_hull_error_ev"),
+        "known": ("yes" if novelty["known"] else "no") if novelty else None, "nearest": novelty.get("nearest_id"), "RMSD": novelty.get("rmsd"),
+        "why": " ".join([*record["validity"]["reasons"], *([pieces.reason] if pieces.word in LOOSE else [])]),
     }  # fmt: skip
-    if novelty:
-        line |= {"known": "yes" if novelty["known"] else "no", "nearest": novelty["nearest_id"], "RMSD": novelty.get("rmsd")}
-    if energies or "relaxation" in record:
-        line |= {"above hull (eV/atom, ML)": energies.get("e_above_hull_ev"), "±": energies.get("e_above_hull_error_ev")}
-    pieces = cohesion(record)
-    return line | {"why": " ".join([*record["validity"]["reasons"], *([pieces.reason] if pieces.word in LOOSE else [])])}
 
 
 def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[str, Any]]], *, busy: bool) -> None:
