@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import pairwise, product
+from itertools import compress, pairwise, product
 from math import gcd, prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,12 +25,32 @@ BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digi
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
+MAX_BALANCED = 8  # elements
 MAX_ASSIGNMENTS = 200_000  # of oxidation states to elements: a fraction of a second
 CHALCOGENS = ("O", "S", "Se", "Te")
+ALSO_COMMON = {"Cu": (1,)}  # pymatgen calls only Cu2+ common, but chalcopyrite, kesterite and delafossites hold Cu+
 ALKALI = ("Li", "Na", "K", "Rb", "Cs")
 POLYANIONS = (("O", 2, "superoxide"), ("O", 3, "ozonide"), ("N", 3, "azide"), ("I", 3, "triiodide"))  # of charge −1, with their atoms
 # With metals alone these often form compounds that bonds between like atoms or free electrons hold together: MgB2, Fe3C, FeSi2.
 OFTEN_METALLIC = {"B": "boride", "C": "carbide", "Si": "silicide", "P": "phosphide", "As": "arsenide", "N": "nitride", "H": "hydride"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """Charges of ions that cancel.
+
+    Attributes:
+        ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice, an ion of like atoms as "(N3)".
+        how: by what but one state for each element, such as "with mixed valence"; else empty.
+    """
+
+    ions: tuple[tuple[str, int, int], ...]
+    how: str = ""
+
+    def words(self, symbols: Sequence[str] = ()) -> str:
+        """To go on after "it balances", such as "with mixed valence as Fe2+ 2 Fe3+ 4 O2−"; in the order of ``symbols`` where given."""
+        places = {symbol: place for place, symbol in enumerate(symbols)}
+        return f"{self.how} as {_ions(sorted(self.ions, key=lambda ion: places.get(ion[0], len(places))))}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +267,7 @@ class _Element:
     """What this file needs of the periodic table.
 
     Attributes:
-        common: oxidation states that pymatgen calls common. known: these, those seen in ICSD, and -1 of the chalcogens, ascending.
+        common: oxidation states that pymatgen calls common, and those of ALSO_COMMON. known: these, those seen in ICSD, and -1 of the chalcogens, ascending.
         is_metal: without the metalloids. may_mix: metals and metalloids, which may have two valences in one crystal.
     """
 
@@ -273,9 +293,10 @@ def _elements() -> dict[str, _Element]:
         for e in Element:
             if e.symbol in ("D", "T"):
                 continue
-            known = {*e.common_oxidation_states, *e.icsd_oxidation_states, *((-1,) if e.symbol in CHALCOGENS else ())}
+            common = (*ALSO_COMMON.get(e.symbol, ()), *e.common_oxidation_states)
+            known = {*common, *e.icsd_oxidation_states, *((-1,) if e.symbol in CHALCOGENS else ())}
             found[e.symbol] = _Element(
-                symbol=e.symbol, number=e.Z, mass=float(e.atomic_mass), electronegativity=float(e.X), common=tuple(e.common_oxidation_states),
+                symbol=e.symbol, number=e.Z, mass=float(e.atomic_mass), electronegativity=float(e.X), common=common,
                 known=tuple(sorted(known)), is_metal=e.is_metal, is_d_block=e.is_transition_metal and not e.is_lanthanoid,
                 may_mix=e.is_metal or e.is_metalloid,
             )  # fmt: skip
@@ -288,43 +309,74 @@ def _z_counts() -> dict[str, dict[str, int]]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
+    """The charges by which a composition of (symbol, count) balances; None for an element, for an alloy and where nothing is known to balance."""
+    given, elements = tuple(counts), _elements()
+    if not all(s in elements for s, _ in given):  # deuterium
+        return None
+    divisor = gcd(*(n for _, n in given))
+    # always in the same order: which of two balances comes first must not depend on how the formula was typed
+    return _balance(tuple(sorted(((s, n // divisor) for s, n in given), key=lambda pair: (elements[pair[0]].electronegativity, pair[0]))))
+
+
+def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
+    """Why no charges are to be expected in a compound of metals with one other element, such as "as in many borides of metals"; else empty."""
+    elements = _elements()
+    others = [s for s, _ in counts if s not in elements or not elements[s].is_metal]
+    return f"as in many {OFTEN_METALLIC[others[0]]}s of metals" if len(others) == 1 and others[0] in OFTEN_METALLIC else ""
+
+
 def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
+    from crystal_core.evaluation.validity import all_metals
+
     if len(unit) == 1:
         return "an element"
-    if len(unit) > 8:
+    if len(unit) > MAX_BALANCED:
         return "charge balance not checked for more than eight elements"
+    symbols = [s for s, _ in unit]
+    if found := balance_of(unit):
+        return f"charge-balanced {found.words(symbols)}"
+    return "an alloy: no charges to balance" if all_metals(symbols) else _unbalanced(unit)
+
+
+@lru_cache(maxsize=2000)
+def _balance(unit: tuple[tuple[str, int], ...]) -> Balance | None:
     from crystal_core.evaluation.validity import all_metals
 
     symbols = [s for s, _ in unit]
-    common = [_elements()[s].common or (0,) for s in symbols]
-    choice = _balanced(unit, common)
-    if choice is None and all_metals(symbols):
-        return "an alloy: no charges to balance"
+    if not 1 < len(unit) <= MAX_BALANCED:
+        return None
+    alloy = all_metals(symbols)
+    common = [[q for q in _elements()[s].common if not alloy or q not in ALSO_COMMON.get(s, ())] for s in symbols]
+    choice = _balanced(unit, [tuple(states) or (0,) for states in common])
+    if choice is None and alloy:
+        return None
     choice = choice or _balanced(unit, [_elements()[s].known or (0,) for s in symbols])
     if choice is not None:
         pairs = [s for s, q in zip(symbols, choice, strict=True) if s in CHALCOGENS and q == -1]
-        with_pairs = "".join(f" with {s}–{s} pairs" for s in pairs)  # peroxides, pyrite
-        return f"charge-balanced{with_pairs} as {_ions((s, q, n) for q, (s, n) in zip(choice, unit, strict=True))}"
+        with_pairs = " ".join(f"with {s}–{s} pairs" for s in pairs)  # peroxides, pyrite
+        return Balance(ions=tuple((s, q, n) for q, (s, n) in zip(choice, unit, strict=True)), how=with_pairs)
     twice = tuple((s, 2 * n) for s, n in unit)  # SbO2 is Sb3+ Sb5+ 4 O2−
     for ratio, (place, symbol) in product((unit, twice), enumerate(symbols)):
         if _elements()[symbol].may_mix and (ions := _mixed_valence(ratio, place)):
-            return f"charge-balanced with mixed valence as {_ions(ions)}"
-    return _with_polyanions(unit) or _unbalanced(unit, common)
+            return Balance(ions=tuple(ions), how="with mixed valence")
+    return _with_polyanions(unit)
 
 
-def _unbalanced(unit: tuple[tuple[str, int], ...], common: list[tuple[int, ...]]) -> str:
+def _unbalanced(unit: tuple[tuple[str, int], ...]) -> str:
     """What is said where nothing balances: a hint, as real compounds are like that."""
-    words, others = "no common oxidation states balance", [s for s, _ in unit if not _elements()[s].is_metal]
-    if len(others) == 1 and others[0] in OFTEN_METALLIC:
-        return f"{words}, as in many {OFTEN_METALLIC[others[0]]}s of metals"
+    words = "no common oxidation states balance"
+    if of_metals := hint_of_metals(unit):
+        return f"{words}, {of_metals}"
+    common = [_elements()[s].common or (0,) for s, _ in unit]
     least = min((sum(q * n for q, (_, n) in zip(states, unit, strict=True)) for states in product(*common)), key=abs)
     # zero, where only an assignment against the electronegativities would balance
     best = f" (the best assignment leaves {least:+d})" if least else ""
     return f"{words}{best}, as in some real compounds with bonds between like atoms"
 
 
-def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> str:
-    """The balance of metals against superoxide, ozonide, azide or triiodide ions, in words; empty where there is none.
+def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> Balance | None:
+    """The balance of metals against superoxide, ozonide, azide or triiodide ions; None where there is none.
 
     Azides are known of most metals, the others of alkali metals.
     """
@@ -336,19 +388,22 @@ def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> str:
         states = [[q for q in _elements()[s].known if q > 0] for s, _ in others]
         for choice in product(*states) if prod(map(len, states)) <= MAX_ASSIGNMENTS else ():
             if sum(q * n for q, (_, n) in zip(choice, others, strict=True)) == n_ions:
-                cations = _ions((s, q, n) for q, (s, n) in zip(choice, others, strict=True))
-                return f"charge-balanced with {name} ions as {cations} {f'{n_ions} ' if n_ions > 1 else ''}({symbol}{atoms})−"
-    return ""
+                cations = ((s, q, n) for q, (s, n) in zip(choice, others, strict=True))
+                return Balance(ions=(*cations, (f"({symbol}{atoms})", -1, n_ions)), how=f"with {name} ions")
+    return None
 
 
 def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) -> tuple[int, ...] | None:
     """One oxidation state per element whose charges cancel, with as few uncommon ones as possible; None where there is none.
 
     A cation is a metal, or less electronegative than every anion: sulfur is no cation beside tin. A transition metal takes
-    an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+.
+    an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+. Between two balances as good, copper and
+    lead have the lower charge: kesterite holds Cu+ and Sn4+, wulfenite Pb2+ and Mo6+.
     """
     elements = [_elements()[s] for s, _ in unit]
-    best: tuple[int, tuple[int, ...]] | None = None
+    with_copper = any(e.symbol == "Cu" for e in elements)  # beside which a selenite, not a selenate, is formed
+    lower = [e.symbol in ("Cu", "Pb") or (with_copper and not e.may_mix) for e in elements]
+    best: tuple[tuple[int, int], tuple[int, ...]] | None = None
     if prod(map(len, states)) > MAX_ASSIGNMENTS:
         return None
     for choice in product(*states):
@@ -358,9 +413,10 @@ def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) 
         cations = [e for e, q in zip(elements, choice, strict=True) if q > 0]
         if any(c.electronegativity > a.electronegativity and (not c.is_metal or a.is_metal) for c in cations for a in anions):
             continue
-        uncommon = sum((1 if e.is_d_block else 2) for e, q in zip(elements, choice, strict=True) if q not in e.common)
-        if best is None or uncommon < best[0]:
-            best = uncommon, choice
+        uncommon = sum((1 if e.is_d_block else 2) for e, q in zip(elements, choice, strict=True) if not q or q not in e.common)
+        rank = uncommon, sum(compress(choice, lower))
+        if best is None or rank < best[0]:
+            best = rank, choice
     return None if best is None else best[1]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystal_core.errors import RequestError
-from crystal_core.formula import MAX_BATCH, default_z, parse_elements, parse_formula, parse_formulas, rare_elements
+from crystal_core.formula import MAX_BATCH, balance_of, default_z, parse_elements, parse_formula, parse_formulas, rare_elements
 from crystal_core.jobs.queue import MAX_QUEUED
 
 
@@ -51,6 +51,46 @@ def test_charge_balance_in_words():
 )  # fmt: skip
 def test_metals_take_the_states_they_have_in_crystals(text, ions):
     assert parse_formula(text).hint == f"charge-balanced as {ions}"
+
+
+@pytest.mark.parametrize(
+    ("text", "ions"),
+    [("Cu2ZnSnS4", "2 Cu+ Zn2+ Sn4+ 4 S2−"), ("Cu2ZnSnSe4", "2 Cu+ Zn2+ Sn4+ 4 Se2−"), ("Cu2SnS3", "2 Cu+ Sn4+ 3 S2−"), ("CuFeO2", "Cu+ Fe3+ 2 O2−"),
+     ("CuFeS2", "Cu+ Fe3+ 2 S2−"), ("CuCN", "Cu+ C2+ N3−"), ("CuSCN", "Cu+ S2− C4+ N3−"), ("CuO", "Cu2+ O2−"), ("Cu2O", "2 Cu+ O2−"),
+     ("CuAl2O4", "Cu2+ 2 Al3+ 4 O2−"), ("CuSO4", "Cu2+ S6+ 4 O2−"), ("Cu2OSeO3", "2 Cu2+ 4 O2− Se4+"), ("CuInSe2", "Cu+ In3+ 2 Se2−")],
+)  # fmt: skip
+def test_copper_is_common_with_one_charge_as_with_two(text, ions):
+    assert parse_formula(text).hint == f"charge-balanced as {ions}"
+
+
+@pytest.mark.parametrize(
+    ("text", "ions"),
+    [("NaCl", "Na+ Cl−"), ("MgO", "Mg2+ O2−"), ("Al2O3", "2 Al3+ 3 O2−"), ("SiO2", "Si4+ 2 O2−"), ("ZnS", "Zn2+ S2−"), ("GaAs", "Ga3+ As3−"),
+     ("GaN", "Ga3+ N3−"), ("CdTe", "Cd2+ Te2−"), ("CsPbI3", "Cs+ Pb2+ 3 I−"), ("BaTiO3", "Ba2+ Ti4+ 3 O2−"), ("LiFePO4", "Li+ Fe2+ P5+ 4 O2−"),
+     ("LiCoO2", "Li+ Co3+ 2 O2−"), ("MgAl2O4", "Mg2+ 2 Al3+ 4 O2−"), ("CaCO3", "Ca2+ C4+ 3 O2−"), ("BaSO4", "Ba2+ S6+ 4 O2−"),
+     ("Fe2O3", "2 Fe3+ 3 O2−"), ("FeO", "Fe2+ O2−"), ("NiO", "Ni2+ O2−"), ("MoS2", "Mo4+ 2 S2−"), ("Bi2Te3", "2 Bi3+ 3 Te2−"),
+     ("SnO2", "Sn4+ 2 O2−"), ("PbS", "Pb2+ S2−"), ("HgS", "Hg2+ S2−"), ("Ag2S", "2 Ag+ S2−"), ("CaF2", "Ca2+ 2 F−"), ("Na3AlF6", "3 Na+ Al3+ 6 F−"),
+     ("KMnO4", "K+ Mn7+ 4 O2−"), ("K2Cr2O7", "2 K+ 2 Cr6+ 7 O2−"), ("La2CuO4", "2 La3+ Cu2+ 4 O2−"), ("CuS", "Cu2+ S2−"), ("Cu2S", "2 Cu+ S2−"),
+     ("CuCl2", "Cu2+ 2 Cl−"), ("CuWO4", "Cu2+ W6+ 4 O2−"), ("CuFe2O4", "Cu2+ 2 Fe3+ 4 O2−"), ("CuCr2S4", "Cu2+ 2 Cr3+ 4 S2−"),
+     ("CuTe2O5", "Cu2+ 2 Te4+ 5 O2−"), ("CaCu3Ti4O12", "Ca2+ 3 Cu2+ 4 Ti4+ 12 O2−"), ("HgBa2CuO4", "Hg2+ 2 Ba2+ Cu2+ 4 O2−"),
+     ("MnWO4", "Mn2+ W6+ 4 O2−"), ("MnFe2O4", "Mn2+ 2 Fe3+ 4 O2−"), ("SnWO4", "Sn2+ W6+ 4 O2−"), ("PbMoO4", "Pb2+ Mo6+ 4 O2−")],
+)  # fmt: skip
+def test_common_compounds_hold_the_ions_of_the_textbook(text, ions):
+    assert parse_formula(text).hint == f"charge-balanced as {ions}"
+
+
+def test_the_order_of_the_elements_changes_no_charge():
+    assert parse_formula("S4SnZnCu2").hint == "charge-balanced as 4 S2− Sn4+ Zn2+ 2 Cu+"
+    assert parse_formula("SnPbS3").hint == "charge-balanced as Sn4+ Pb2+ 3 S2−" and parse_formula("WO4Sn").hint == "charge-balanced as W6+ 4 O2− Sn2+"
+    balance = balance_of((("O", 8), ("Fe", 6)))
+    assert balance.words() == "with mixed valence as Fe2+ 2 Fe3+ 4 O2−" and balance.ions == (("Fe", 2, 1), ("Fe", 3, 2), ("O", -2, 4))
+    assert (
+        balance_of((("Fe", 1),))
+        is balance_of((("Fe", 1), ("Co", 1)))
+        is balance_of((("Na", 2), ("Cl", 1)))
+        is balance_of((("D", 2), ("O", 1)))
+        is None
+    )
 
 
 def test_pairs_of_anions_are_named():
