@@ -33,3 +33,24 @@ def test_the_input_for_quantum_espresso_reads_back_in_full_precision():
     assert read.structure.matches(PEROVSKITE) and "3.9123456789" in text and "O 15.999" in text
     assert read.sections["system"]["nat"] == 5 and read.sections["system"]["ntyp"] == 3
     assert text.rstrip().endswith("9 9 9 0 0 0")
+    assert "nspin" not in text and "Hubbard" not in text  # Ti4+ has no d electron
+
+
+def test_an_open_shell_starts_magnetic_and_the_missing_hubbard_u_is_named():
+    text = espresso_input(Structure(Lattice.cubic(3.9), ["O", "O", "O", "La", "Mn"], PEROVSKITE.frac_coords[[0, 3, 4, 1, 2]]))
+    lines = text.splitlines()
+    system = lines[lines.index("&SYSTEM") : lines.index("&ELECTRONS")]  # pymatgen reads no moments of kinds
+    kinds = [line.split()[0] for line in lines[lines.index("ATOMIC_SPECIES") + 1 :]][:3]
+    assert "  nspin = 2" in system and kinds == ["O", "La", "Mn"]
+    assert [line for line in system if "magnet" in line] == ["  starting_magnetization(3) = 0.5"]
+    assert "! Ferromagnetic start for Mn; no Hubbard U" in lines
+
+
+@pytest.mark.parametrize(
+    ("symbols", "magnetic"),
+    [(["Ni"], True), (["Ni", "O"], True), (["Eu", "S"], True), (["Cu", "O"], True), (["Cu"], False), (["Cu", "Cl"], False), (["Zn", "S"], False),
+     (["Lu", "N"], False), (["Ce", "O", "O"], False), (["Si"], False)],
+)  # fmt: skip
+def test_full_and_empty_shells_stay_without_spin(symbols, magnetic):
+    places = [[0.3 * k] * 3 for k in range(len(symbols))]
+    assert ("nspin = 2" in espresso_input(Structure(Lattice.cubic(6.0), symbols, places))) == magnetic
