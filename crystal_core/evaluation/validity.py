@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.formula import formula_of
+from crystal_core.formula import balance_of, formula_of, hint_of_metals
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
@@ -164,11 +164,19 @@ def _metals() -> frozenset[str]:
 
 
 def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...]) -> str:
-    formula = formula_of(structure.composition)
+    return f"{formula_of(structure.composition)} {charge_failure(composition)}"
+
+
+def charge_failure(composition: tuple[tuple[str, int], ...]) -> str:
+    """What follows the formula of a composition that :func:`is_charge_balanced` fails: why, and how it balances nevertheless, if it does."""
+    if balance := balance_of(composition):
+        lacks = "gives every element one oxidation state" if balance.how else "has its own list of oxidation states"
+        return f"fails SMACT's test of charge balance, which {lacks}; it balances {balance.words()}."
     least = _least_charge(composition, OXIDATION_TABLE)
     if least is None:
-        return f"{formula} cannot be checked for charge balance with SMACT's oxidation states, which counts as a failure."
-    return f"{formula} is not charge-balanced: the best assignment of known oxidation states leaves {least:+d} per formula unit."
+        return "cannot be checked for charge balance with SMACT's oxidation states, which counts as a failure."
+    of_metals = f", {hint}" if (hint := hint_of_metals(composition)) else ""
+    return f"is not charge-balanced by SMACT's test: the best assignment of its oxidation states leaves {least:+d} per formula unit{of_metals}."
 
 
 def _is_plausible(structure: Structure, reasons: list[str]) -> bool:

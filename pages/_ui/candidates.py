@@ -21,7 +21,7 @@ from pages._ui.runs import ORIGINS, candidates_of, summary, zip_of
 from pages._ui.session import recall, remember
 from pages._ui.tables import show_table
 from pages._ui.typeset import formula_text, group_text
-from pages._ui.verdicts import newness, was_trained_on
+from pages._ui.verdicts import newness, unmatched_word, was_trained_on
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
         middle = f"{above:+.0f} meV/atom" if above else "lowest energy"
         middle += f" · hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if energies["e_above_hull_ev"] is not None else " (ML)"
     novelty = best.get("novelty")
-    mark += f" · {'known' if novelty['known'] else 'new'}" if novelty else ""
+    mark += f" · {'known' if novelty['known'] else unmatched_word(best)}" if novelty else ""
     likeness = best.get("pattern", {}).get("similarity")
     middle += f" · pattern {likeness:.2f}" if likeness is not None else ""
     return {
@@ -187,7 +187,7 @@ def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     if novelty := record.get("novelty"):
         known = "yes, seen in training" if was_trained_on(record) else "yes"
-        row |= {"known": known if novelty["known"] else "no", "nearest": novelty["nearest_id"]}
+        row |= {"known": known if novelty["known"] else unmatched_word(record), "nearest": novelty["nearest_id"]}
     if "reference" in record:
         row["matches reference"] = {True: "yes", False: "no", None: "not compared"}[record["reference"]["matches"]]
     return row

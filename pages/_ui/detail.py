@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -21,8 +22,10 @@ from crystal_core.formula import formula_of
 from crystal_core.records import zip_texts
 from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination, describe, overlay_scene
 from crystal_core.structures import parse_text, structure_to_text, with_shares
+from pages._ui.badges import COLOURS, SIGNS
 from pages._ui.plain import plain
 from pages._ui.typeset import formula_text, group_text
+from pages._ui.verdicts import Tone, charge_balance
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -134,12 +137,16 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         [{"a (Å)": round(a, 3), "b (Å)": round(b, 3), "c (Å)": round(c, 3), "α (°)": round(alpha, 2), "β (°)": round(beta, 2), "γ (°)": round(gamma, 2), "atoms": len(structure)}],
         hide_index=True, width="stretch",
     )  # fmt: skip
-    marks = {"structure valid": validity.structure, "charge-balanced": validity.composition, "distances plausible": validity.plausible}
-    reasons = validity.reasons
+    charges = charge_balance({"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})
+    tones: dict[str, Tone] = {
+        "structure valid": "good" if validity.structure else "bad", charges.word: charges.tone,
+        "distances plausible": "good" if validity.plausible else "bad",
+    }  # fmt: skip
+    reasons = [*(validity.reasons if validity.composition else validity.reasons[:-1]), charges.reason]
     if mixed:  # the charges of the filled cell say nothing about the crystal of the file
-        del marks["charge-balanced"]
-        reasons = reasons if validity.composition else reasons[:-1]
-    st.markdown(" ".join(f":{'green' if ok else 'orange'}-badge[{'✓' if ok else '✗'} {name}]" for name, ok in marks.items()))
+        del tones[charges.word]
+        reasons.pop()
+    st.markdown(" ".join(f":{COLOURS[tone]}-badge[{SIGNS[tone]} {name}]" for name, tone in tones.items()))
     for reason in reasons:
         st.text(reason)
     st.code(_sentence(text, describe(structure, mixed), group["space group"]), language=None, wrap_lines=True)
@@ -179,7 +186,10 @@ def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, A
         st.download_button("Quantum ESPRESSO input", espresso_input(structure), f"{name}.pwi", key=f"{key}-espresso", help="For pw.x")
     if refusal:
         st.caption(plain(refusal))
-    st.caption("Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them.")
+    st.caption(
+        "Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them. "
+        "Elements with an open d or f shell start ferromagnetic in the Quantum ESPRESSO input, which has no Hubbard U."
+    )
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -7,16 +7,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import Any, Literal
 
 from crystal_core.evaluation.pieces import LINK, loose_pieces
-from crystal_core.records import is_valid, structure_from_record
+from crystal_core.evaluation.validity import all_metals, charge_failure
+from crystal_core.formula import MAX_BALANCED, balance_of, hint_of_metals
+from crystal_core.records import structure_from_record
 from crystal_core.reference.hull import measured_error
 from crystal_core.scene_style import symbol_of
-from pages._ui.typeset import formula_text
+from pages._ui.typeset import charge_text, formula_text
 
 Tone = Literal["good", "bad", "open"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
+NEW = "new"
 NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
 
 
@@ -40,22 +44,42 @@ def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdi
         record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it was relaxed.
         twins: numbers of the other crystals of its run that are the same structure.
     """
-    return [_sound(record), _charge(record), _distances(record), cohesion(record), _distinct(twins), newness(record), stability(record)]
+    return [_sound(record), charge_balance(record), _distances(record), cohesion(record), _distinct(twins), newness(record), stability(record)]
 
 
 def newness(record: Mapping[str, Any]) -> Verdict:
-    """Whether it is a known crystal, which one is nearest, and whether the model was trained on that; open where nobody compared it."""
+    """Whether it is a known crystal, which one is nearest, and whether the model was trained on that; open where nobody compared it.
+
+    A candidate for a formula (it has a ``z``) is never called new: the set holds a part of what is known.
+    """
     novelty = record.get("novelty")
     if not novelty:
         return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
     nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
         told = f"the nearest is {nearest}" if nearest else "nothing of a comparable composition is known"
-        tone: Tone = "good" if is_valid(record) else "open"  # nothing is easier than a new crystal that is none
-        return Verdict(tone=tone, word="new", reason=f"It matches no crystal of the reference set ({among}); {told}.")
+        missing = f"It matches no crystal of the reference set ({among}); {told}."
+        if (word := unmatched_word(record)) == NEW:
+            tone: Tone = "good" if is_credible(record) else "open"  # nothing is easier than a new crystal that is none
+            return Verdict(tone=tone, word=word, reason=missing)
+        known = "It comes from a known arrangement of this formula (prototype table). " if _is_of_known(record) else ""
+        more = "" if known else ", so it may be known all the same"
+        return Verdict(tone="open", word=word, reason=f"{known}{missing} The set is a part of the Materials Project{more}.")
     rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
     trained = " It was among the training crystals of this model or of the one it began from." if was_trained_on(record) else ""
     return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
+
+
+def unmatched_word(record: Mapping[str, Any]) -> str:
+    """The badge of a crystal that matches nothing in the reference set; a refined prototype may have become another arrangement."""
+    if record.get("origin") == "prototype" and _is_of_known(record):
+        return "known arrangement"
+    return "not in the reference set" if "z" in record else NEW
+
+
+def _is_of_known(record: Mapping[str, Any]) -> bool:
+    """Whether it comes from a prototype of its own composition."""
+    return record["provenance"].get("prototype", {}).get("distance") == 0
 
 
 def was_trained_on(record: Mapping[str, Any]) -> bool:
@@ -91,16 +115,43 @@ def stability(record: Mapping[str, Any]) -> Verdict:
     return Verdict(tone="bad", word="likely unstable", reason=f"{place}: it would rather fall apart into these.")
 
 
+def charge_balance(record: Mapping[str, Any]) -> Verdict:
+    """SMACT's published test of a record's ``atomic_numbers``, and what is known beyond it; open where the two differ."""
+    counts = tuple(sorted((symbol_of(z), n) for z, n in Counter(record["atomic_numbers"]).items()))
+    divisor = gcd(*(n for _, n in counts))
+    counts = tuple((symbol, n // divisor) for symbol, n in counts)
+    balance = balance_of(counts)
+    if not record["validity"]["composition"]:
+        reason = charge_text(f"It {charge_failure(counts)}")
+        if balance is not None:
+            return Verdict(tone="open", word="mixed valence" if "valence" in balance.how else "balances otherwise", reason=reason)
+        return Verdict(tone="open" if hint_of_metals(counts) else "bad", word="not charge-balanced", reason=reason)
+    if balance is not None:
+        return Verdict(tone="good", word="charge-balanced", reason=charge_text(f"It passes SMACT's test and balances {balance.words()}."))
+    if len(counts) == 1 or all_metals(symbol for symbol, _ in counts):
+        return Verdict(tone="good", word="charge-balanced", reason="An element or an alloy has no charges to balance.")
+    if len(counts) > MAX_BALANCED:
+        return Verdict(tone="good", word="charge-balanced", reason="It passes SMACT's test: oxidation states of its list add up to zero.")
+    return Verdict(
+        tone="open", word="uncommon charges", reason="It passes SMACT's test of charge balance, but balances only with uncommon oxidation states."
+    )
+
+
+def is_credible(record: Mapping[str, Any]) -> bool:
+    """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing SMACT's test alone without being unbalanced."""
+    return bool(record["validity"]["structure"]) and (bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad")
+
+
+def told_reasons(record: Mapping[str, Any]) -> list[str]:
+    """The reasons of the checks as they are worded today: a run keeps those of its day."""
+    reasons = list(record["validity"]["reasons"])
+    return reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]  # that of the charges comes last
+
+
 def _sound(record: Mapping[str, Any]) -> Verdict:
     if record["validity"]["structure"]:
         return Verdict(tone="good", word="sound cell", reason="No two atoms are closer than 0.5 Å, and the cell has a volume.")
     return Verdict(tone="bad", word="unsound cell", reason=_reasons(record)[0])
-
-
-def _charge(record: Mapping[str, Any]) -> Verdict:
-    if record["validity"]["composition"]:
-        return Verdict(tone="good", word="charge-balanced", reason="Known oxidation states add up to zero, or it is an element or an alloy.")
-    return Verdict(tone="bad", word="not charge-balanced", reason=_reasons(record)[-1])
 
 
 def _distances(record: Mapping[str, Any]) -> Verdict:

@@ -91,6 +91,17 @@ def test_an_unbalanced_composition_says_what_is_left():
     assert any("not charge-balanced" in reason and "-1" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(
+    ("symbols", "part"),
+    [(["Fe"] * 3 + ["O"] * 4, "Fe3O4 fails SMACT's test of charge balance, which gives every element one oxidation state; it balances with mixed valence as Fe2+ 2 Fe3+ 4 O2−."),
+     (["K", "O", "O"], "it balances with superoxide ions as K+ (O2)−."), (["Ca"] + ["B"] * 6, "as in many borides of metals.")],
+)  # fmt: skip
+def test_a_failure_of_the_published_test_is_named_as_such(symbols, part):
+    places = [[0.01 + k / (len(symbols) + 1), (k * 0.37) % 1, (k * 0.61) % 1] for k in range(len(symbols))]
+    verdict = check_structure(Structure(Lattice.cubic(9.0), symbols, places))
+    assert not verdict.composition and part in verdict.reasons[-1]  # the published verdict stays
+
+
 @given(st.dictionaries(st.sampled_from(SYMBOLS), st.integers(1, 6), min_size=2, max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_charge_test_equals_trying_every_combination(counts):

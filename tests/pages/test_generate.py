@@ -10,11 +10,14 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
+from crystal_core.demos import find_demo
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.powder_pattern import read_pattern
+from crystal_core.evaluation.validity import is_charge_balanced
+from crystal_core.formula import parse_formula
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
-from crystal_core.records import cell_json, crystal_record, structure_from_record
+from crystal_core.records import cell_json, crystal_record, crystals_of, structure_from_record
 from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
 from crystal_core.relax.potential import is_installed
@@ -22,7 +25,7 @@ from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, S
 from crystal_core.structures import parse_text
 from pages._ui.generated import wished_elements
 from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
-from pages._ui.verdicts import cohesion, stability, verdicts
+from pages._ui.verdicts import charge_balance, cohesion, is_credible, stability, told_reasons, verdicts
 
 ROOT = Path(__file__).parents[2]
 
@@ -271,6 +274,44 @@ def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
     }  # fmt: skip
     novelty = {"known": True, "nearest_id": "mp-1", "training_of": of}
     assert any("training crystals of this model" in verdict.reason for verdict in verdicts(record | {"novelty": novelty})) == told
+
+
+@pytest.mark.parametrize(
+    ("formula", "passes", "tone", "word", "reason"),
+    [("Fe3O4", False, "open", "mixed valence", "gives every element one oxidation state; it balances with mixed valence as Fe²⁺ 2 Fe³⁺ 4 O²⁻."),
+     ("KO2", False, "open", "balances otherwise", "it balances with superoxide ions as K⁺ (O₂)⁻."),
+     ("LaH10", False, "open", "not charge-balanced", "as in many hydrides of metals."), ("Na2Cl", False, "bad", "not charge-balanced", "leaves +1"),
+     ("Li3FeO2", True, "open", "uncommon charges", "balances only with uncommon oxidation states."),
+     ("LiFeO2", True, "good", "charge-balanced", "passes SMACT's test and balances as Li⁺ Fe³⁺ 2 O²⁻."),
+     ("FeCo", True, "good", "charge-balanced", "no charges to balance"), ("Si2", True, "good", "charge-balanced", "no charges to balance")],
+)  # fmt: skip
+def test_the_verdict_on_charges_agrees_with_the_hint_of_the_formula(formula, passes, tone, word, reason):
+    numbers = parse_formula(formula).atomic_numbers_of(2)
+    counts = tuple(parse_formula(formula).unit)
+    assert is_charge_balanced(counts) is passes  # as published
+    record = {"atomic_numbers": numbers, "validity": {"structure": True, "composition": passes, "reasons": [] if passes else ["As told once."]}}
+    verdict = charge_balance(record)
+    assert (verdict.tone, verdict.word) == (tone, word) and reason in verdict.reason
+    assert is_credible(record) == (tone != "bad") and told_reasons(record) == ([] if passes else [verdict.reason])
+
+
+def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    cards = []
+    monkeypatch.setattr("pages._ui.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    job, queue = finished_run(), JobQueue()
+    spinel = next(record for record in crystals_of(find_demo("spinel").result) if record["id"] == "MgAl2O4-z2-prototype-3")
+    magnetite = structure_from_record(spinel).replace_species({"Mg": "Fe", "Al": "Fe"})
+    made = [crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k) for k, s in enumerate((UNBALANCED, magnetite), start=1)]
+    queue.update(job, result=queue.get(job).result | {"crystals": made, "summary": {"n": 2, "valid": 0, "unique": 2, "novel": None}})
+    at = page(job=job)
+    assert "0 valid" in words(at.success) and "1 fails this test alone" in words(at.caption) and not at.exception
+    assert [card["badges"][0] for card in cards] == [["open", "mixed valence"], ["bad", "not valid"]]
+    assert "· mixed valence" in words(at.markdown) and "✗" not in words(at.markdown)
+    at.button_group(key="only").set_value(["valid"]).run()
+    at.button_group(key="how").set_value("Table").run()
+    table = at.dataframe[0].value
+    assert table["no."].tolist() == [2] and table["valid"].tolist() == ["no"] and "Fe²⁺ 2 Fe³⁺ 4 O²⁻" in table["why"][0] and not at.exception
 
 
 def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monkeypatch):

@@ -62,11 +62,23 @@ def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypat
     told = words(at.markdown)
     assert "· known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
     marks = {card["caption"].rsplit(" · ", 1)[1] for card in cards}
-    assert marks == {"known", "new"}
+    assert marks == {"known", "not in the reference set"}
     table = at.dataframe[-1].value
-    assert set(table["known"]) == {"yes", "yes, seen in training", "no"} and "mp-10695" in set(table["nearest"])
+    assert set(table["known"]) == {"yes", "yes, seen in training", "not in the reference set"} and "mp-10695" in set(table["nearest"])
     # a prototype is a known arrangement that no model was trained to make
     assert not any("training" in word for word in table["known"][table["origin"] == "known prototype, not generated"])
+
+
+def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
+    cards = []
+    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    at = page(job="demo-spinel")
+    told = words(at.markdown)
+    assert "· known arrangement" in told and "comes from a known arrangement of this formula (prototype table)" in told and not at.exception
+    assert "The set is a part of the Materials Project" in told and "· new" not in told
+    assert not any(card["caption"].endswith("new") for card in cards) and any(card["caption"].endswith("known arrangement") for card in cards)
+    table = at.dataframe[-1].value
+    assert "no" not in set(table["known"]) and set(table["known"][table["origin"] == "generated from noise"]) <= {"yes", "not in the reference set"}
 
 
 def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypatch):
