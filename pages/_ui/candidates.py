@@ -131,6 +131,8 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
         f"Ranked by {score['name']}, a machine-learning estimate. Compare candidates by their energy above the lowest of this run: much of the "
         "error is common to all cells of one formula, while the energy above the hull carries it whole."
     )
+    if len({"original" in record for record in candidates if "energies" in record}) == 2:
+        words += " Some cells were not relaxed: their energy is that of the cell as sampled, and relaxing would lower it."
     return f"{words} {error_words()}".strip()
 
 
