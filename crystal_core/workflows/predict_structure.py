@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
     from crystal_core.requests import Template
 
-MOST_RELAXED = 8  # different structures; large cells out of noise take a minute each, and seldom end among the first
+MOST_RELAXED = 10  # different structures; large cells out of noise take a minute each, and seldom end among the first
 MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
 RELAXING = 10  # as much work as so many single energies
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
@@ -242,8 +242,9 @@ class _Run:
         """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
 
         Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
-        a minute. Where there are more structures than are relaxed, the one most candidates agree on and those lowest in
-        energy as sampled are. The result follows each, so a cancel loses none.
+        a minute. Where there are more structures than are relaxed, those that most candidates agree on are, and of equals
+        those lowest in energy as sampled; that energy alone says little, because a small error of the cell costs electronvolts.
+        The result follows each, so a cancel loses none.
         """
         from crystal_core.records import rank_key
         from crystal_core.relax.potential import load_potential
@@ -252,9 +253,11 @@ class _Run:
         self.potential_label = potential.label
         by_id = {c.id(self.asked.formula): c for c in self.found}
         first: dict[int, Candidate] = {}
+        worth: dict[Candidate, tuple[bool, bool, int]] = {}
         for record in sorted((r for item in self.result()["results"] for r in item["candidates"]), key=rank_key):
             candidate = by_id[record["id"]]
             candidate.alike = first.setdefault(record["group"], candidate) if self.asked.relax else candidate
+            worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
         order = list(first.values()) if self.asked.relax else self.found
         n_relaxed = min(len(order), MOST_RELAXED) if self.asked.relax else 0
         single_points = order if len(order) > n_relaxed else []
@@ -265,7 +268,7 @@ class _Run:
             if n_relaxed:
                 candidate.leave(f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled.")
         if n_relaxed < len(order):
-            order = order[:1] + sorted(order[1:], key=lambda c: float("inf") if c.energy is None else c.energy)
+            order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
         for k, candidate in enumerate(order[:n_relaxed]):
             stage, part = f"relaxing structure {k + 1} of {n_relaxed}", RELAXING * share
             keep = self.asked.keep_trajectory and k < KEPT_RELAXATIONS
