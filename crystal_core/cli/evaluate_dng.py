@@ -23,6 +23,7 @@ TUNING = {
     "tau_used": "corrector strength", "noise_scale_used": "its noise", "type_temperature_used": "temperature of the types",
     "remasking_used": "remasking",
 }  # fmt: skip
+CORRECTOR = ("tau_used", "noise_scale_used")
 
 
 @command
@@ -151,7 +152,9 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
         return
     split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
     rows = f"{report['n_known']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
-    strength = "".join(f", {words} {used[key]:g}" for key, words in TUNING.items() if key in used)
+    corrects = used["sampler_used"].startswith("pc")
+    tuned = {words: used[key] for key, words in TUNING.items() if key in used and (corrects or key not in CORRECTOR)}
+    strength = "".join(f", {words} {value:g}" for words, value in tuned.items())
     protocol = (
         f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
