@@ -30,7 +30,7 @@ from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.session import action_button, adopt, recall, remember, settle
+from pages._ui.session import action_button, adopt, go_to, keep_link, recall, remember, settle
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -48,6 +48,7 @@ def models() -> dict[str, ModelCard]:
 @st.fragment
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue."""
+    adopt_link(cards)  # here, because the first run of the page may end before this part, whose next run is then its own
     card = cards[st.selectbox("Model", list(cards), key="make-model")]
     if words := " ".join(filter(None, (card.good_for, card.limits))):
         st.caption(plain(words))
@@ -83,7 +84,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
         return
     if pressed:
         ensure_worker()
-        st.query_params.from_dict({"job": JobQueue().submit("generate", to_json(request))})
+        go_to("generate", job=JobQueue().submit("generate", to_json(request)))
         settle(_link())  # the form fits it already
         st.rerun()
     seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
@@ -264,11 +265,11 @@ def show_job(job_id: str) -> None:
 
 def main() -> None:
     st.title("Generate")
+    keep_link("generate")
     cards = models()
     left, right = st.columns([1, 2], gap="large")
     with left:
         if cards:
-            adopt_link(cards)
             ask(cards)
         else:
             no_model()

@@ -27,7 +27,7 @@ from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, find_job, first_run, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
-from pages._ui.session import action_button, adopt, recall, remember, settle
+from pages._ui.session import action_button, adopt, go_to, keep_link, recall, remember, settle
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.units import ask_units, units_of, within_reach
 from pages._ui.viewer import crystal_viewer
@@ -191,14 +191,15 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
     """Into the queue, and their id into the link, which the form fits already."""
     ensure_worker()
     if several:
-        st.query_params.from_dict({"batch": JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests])})
+        go_to("predict", batch=JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests]))
     else:
-        st.query_params.from_dict({"job": JobQueue().submit("predict-structure", to_json(requests[0]))})
+        go_to("predict", job=JobQueue().submit("predict-structure", to_json(requests[0])))
     settle(_link())
 
 
 def main() -> None:
     st.title("Predict structure")
+    keep_link("predict")
     left, right = st.columns([1, 2], gap="large")
     with left:
         ask()

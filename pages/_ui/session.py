@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
+
+ON_ITS_WAY = 3.0  # seconds that a request of the browser may take
 
 
 def adopt(link: str, values: Mapping[str, Any]) -> bool:
@@ -47,6 +50,19 @@ def action_button(label: str, *, key: str, **options: Any) -> bool:
     """
     st.button(label, key=key, on_click=remember, args=(f"pressed-{key}", True), **options)
     return bool(st.session_state.pop(f"pressed-{key}", False))
+
+
+def go_to(page: str, /, **link: str) -> None:
+    """Give ``page``, which is shown, another link, which :func:`keep_link` defends."""
+    st.query_params.from_dict(link)
+    remember(f"gone-to-{page}", (time.monotonic(), link))
+
+
+def keep_link(page: str) -> None:
+    """At the start of ``page``: what the browser asked for before it heard of the new link brings the old one; then the new one again."""
+    when, link = recall(f"gone-to-{page}") or (0.0, {})
+    if time.monotonic() - when < ON_ITS_WAY and any(st.query_params.get(name) != value for name, value in link.items()):
+        st.query_params.from_dict(link)
 
 
 def has_changed(key: str, value: Any) -> bool:

@@ -23,3 +23,26 @@ def test_a_press_outlives_a_run_that_is_cut_short():
     assert page.session_state["runs"] == 3 and page.session_state["done"] == 1
     page.run()
     assert page.session_state["done"] == 1  # it is dealt with once
+
+
+def gone_to():
+    import streamlit as st
+
+    from pages._ui.session import action_button, go_to, keep_link
+
+    keep_link("here")
+    if action_button("Go", key="go"):
+        go_to("here", job="a")
+        st.rerun()
+    st.text(st.query_params.get("job", "none"))
+
+
+def test_a_request_from_before_the_new_link_does_not_bring_the_old_one_back(monkeypatch):
+    page = AppTest.from_function(gone_to).run()
+    page.button(key="go").click().run()
+    assert page.text[0].value == "a"
+    del page.query_params["job"]
+    assert page.run().text[0].value == "a"
+    monkeypatch.setattr("pages._ui.session.ON_ITS_WAY", 0.0)
+    del page.query_params["job"]
+    assert page.run().text[0].value == "none"  # later it is the reader who left
