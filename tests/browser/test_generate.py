@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.browser, pytest.mark.weights,
     pytest.mark.skipif(all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"),
 ]  # fmt: skip
+AT_REST = '[data-test-script-state="notRunning"]'
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -92,6 +93,8 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
 
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
     page = open_page(f"/generate?model={MODEL}&n=64")
+    expect(page.get_by_role("spinbutton", name="Crystals")).to_have_value("50")  # the form has come to rest; 50 are the most it asks for
+    page.locator(AT_REST).wait_for()
     steps = page.get_by_label("Steps (0 = the sampler's default)")
     page.get_by_text("Advanced").click()
     steps.fill("3000")

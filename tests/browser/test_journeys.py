@@ -85,6 +85,7 @@ def test_a_link_to_a_page_shows_the_navigation_at_once(open_page):
 
 def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page = open_page("/predict_structure")
+    page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form has come to rest
     page.get_by_text("Advanced").click()
     page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
     page.get_by_role("button", name="Predict structure").click()
