@@ -30,7 +30,7 @@ from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.session import action_button, adopt, go_to, keep_link, recall, remember, settle
+from pages._ui.session import action_button, adopt, go_to, is_adopted, keep_link, recall, remember, settle
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -171,6 +171,8 @@ def _link() -> str:
 
 def adopt_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the link: the run that it shows or that is to be changed, a crystal to complete, or what a first run is asked for."""
+    if is_adopted(_link()):
+        return
     link = {name: st.query_params.get(name, "") for name in LINK}
     job = first_run("generate", link["job"], link["fork"])
     asked = job.request if job else {}

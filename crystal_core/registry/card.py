@@ -16,6 +16,7 @@ KNOWN_KEYS = frozenset({
     "files", "network", "sampling", "training", "metrics", "extra",
 })  # fmt: skip
 CURVE = "training.json"  # losses over the training of the weights
+LATTICE = "lattice.json"  # statistics of the training cells, by number of atoms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.paths import home_dir
-from crystal_core.registry.card import sha256_of
+from crystal_core.registry.card import LATTICE, sha256_of
 from crystal_core.registry.store import checkpoint_folders
 from crystal_core.registry.write import write_card
 
@@ -81,8 +81,8 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as unfinished:  # a folder appears whole or not at all
         folder = Path(unfinished) / name
         folder.mkdir()
-        files = [*write_shards(weights, folder), "lattice.json"]
-        (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
+        files = [*write_shards(weights, folder), LATTICE]
+        (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
         write_card(folder, {
             "name": name, "kind": "generator", "task": task, "method": "KLDM (ICML 2025)", "loader": "kldm", "parameters": parameters,
             "trained_on": f"not stated in the file; lattice statistics for cells of {_counts(codec)} atoms",

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.paths import checkpoints_dir, home_dir
-from crystal_core.registry.card import CURVE, ModelCard, read_card
+from crystal_core.registry.card import CURVE, LATTICE, ModelCard, read_card
 
 if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator, Generator
 
 
-LATTICE = "lattice.json"  # statistics of the training cells, by number of atoms
 log = logging.getLogger(__name__)
 
 

@@ -267,7 +267,7 @@ class _Run:
             done += share
             if n_relaxed:
                 candidate.leave(f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled.")
-        if n_relaxed < len(order):
+        if single_points:
             order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
         for k, candidate in enumerate(order[:n_relaxed]):
             stage, part = f"relaxing structure {k + 1} of {n_relaxed}", RELAXING * share

@@ -63,7 +63,7 @@ def _show(
     kind = st.segmented_control("Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed") or CELL_KINDS[0]
     given = structure_to_text(structure, "json")
     structure = cell_choice(structure, kind)
-    text = structure_to_text(structure, "json")  # names the structure for the caches below
+    text = given if kind == CELL_KINDS[0] else structure_to_text(structure, "json")  # names the structure for the caches below
     scene = _scene(text) | {"sentence": describe(structure, occupancy)}
     if pale is not None and kind == CELL_KINDS[0]:
         scene = overlay_scene(structure, pale)

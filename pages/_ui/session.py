@@ -21,10 +21,17 @@ def adopt(link: str, values: Mapping[str, Any]) -> bool:
     """
     fresh = st.session_state.get("link") != link
     st.session_state["link"] = link
-    for key, value in values.items():
-        if value is not None and (fresh or key not in st.session_state):
+    given = {key: value for key, value in values.items() if value is not None}
+    for key, value in given.items():
+        if fresh or key not in st.session_state:
             st.session_state[key] = value
+    st.session_state["adopted"] = tuple(given)
     return fresh
+
+
+def is_adopted(link: str) -> bool:
+    """Whether :func:`adopt` would change nothing, so that what the link names need not be read again."""
+    return st.session_state.get("link") == link and all(key in st.session_state for key in st.session_state.get("adopted", ("no field",)))
 
 
 def settle(link: str) -> None:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd
 from typing import Any, Literal
 
 from crystal_core.evaluation.pieces import LINK, loose_pieces
@@ -118,8 +117,6 @@ def stability(record: Mapping[str, Any]) -> Verdict:
 def charge_balance(record: Mapping[str, Any]) -> Verdict:
     """SMACT's published test of a record's ``atomic_numbers``, and what is known beyond it; open where the two differ."""
     counts = tuple(sorted((symbol_of(z), n) for z, n in Counter(record["atomic_numbers"]).items()))
-    divisor = gcd(*(n for _, n in counts))
-    counts = tuple((symbol, n // divisor) for symbol, n in counts)
     balance = balance_of(counts)
     if not record["validity"]["composition"]:
         reason = charge_text(f"It {charge_failure(counts)}")

@@ -28,15 +28,7 @@ from pages._ui.runs import as_command, as_python, generated_of, link_of, title_o
 from pages._ui.verdicts import charge_balance, cohesion, is_credible, stability, told_reasons, verdicts
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
-    monkeypatch.setattr("pages._ui.relaxing.ensure_worker", lambda: None)
-    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
-    monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # AppTest takes every run for a server's first, and a rerun forgets the click
+pytestmark = pytest.mark.usefixtures("no_worker")
 
 
 def page(**query):

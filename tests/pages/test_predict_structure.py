@@ -20,11 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
-    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
-    monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # AppTest takes every run for a server's first, and a rerun forgets the click
+def home(no_worker, monkeypatch):
     monkeypatch.setattr(known_cells, "known_cell", lambda _: None)  # as where no table is at hand
 
 

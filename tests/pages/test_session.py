@@ -46,3 +46,22 @@ def test_a_request_from_before_the_new_link_does_not_bring_the_old_one_back(monk
     monkeypatch.setattr("pages._ui.session.ON_ITS_WAY", 0.0)
     del page.query_params["job"]
     assert page.run().text[0].value == "none"  # later it is the reader who left
+
+
+def adopting():
+    import streamlit as st
+
+    from pages._ui.session import adopt, is_adopted
+
+    st.session_state.setdefault("reads", 0)
+    if not is_adopted("link"):
+        st.session_state["reads"] += 1
+        adopt("link", {"a": 1, "b": None})
+
+
+def test_what_a_link_carries_is_read_again_only_where_a_field_forgot_it():
+    page = AppTest.from_function(adopting).run().run()
+    assert page.session_state["reads"] == 1 and page.session_state["a"] == 1
+    del page.session_state["a"]
+    page.run()
+    assert page.session_state["reads"] == 2 and page.session_state["a"] == 1

@@ -12,16 +12,10 @@ from crystal_core.workflows.predict_structure import load_structure_generator, r
 
 ROOT = Path(__file__).parents[2]
 MODEL = "kldm-csp-mp"
-pytestmark = pytest.mark.skipif(all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
-    monkeypatch.setattr("pages._ui.batch.ensure_worker", lambda: None)
-    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
-    monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # AppTest takes every run for a server's first, and a rerun forgets the click
+pytestmark = [
+    pytest.mark.usefixtures("no_worker"),
+    pytest.mark.skipif(all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"),
+]  # fmt: skip
 
 
 def page(formula):

@@ -14,7 +14,7 @@ from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.species import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.paths import checkpoints_dir
-from crystal_core.registry.card import CURVE, ModelCard, sha256_of
+from crystal_core.registry.card import CURVE, LATTICE, ModelCard, sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
     wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
     if wrong:
         raise CheckpointMismatch(f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}.")
-    return state, LatticeCodec.from_json((card.folder / "lattice.json").read_text(encoding="utf-8"))
+    return state, LatticeCodec.from_json((card.folder / LATTICE).read_text(encoding="utf-8"))
 
 
 def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: str) -> dict[str, Tensor]:
@@ -104,11 +104,11 @@ def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, setti
     for old in folder.glob("weights-*.safetensors"):
         old.unlink()
     files = write_shards(trainer.ema.state_dict(), folder)
-    (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
+    (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
     curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
     keep = [entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1]
     (folder / CURVE).write_text(json.dumps(keep, indent=0), encoding="utf-8")
-    files += ["lattice.json", CURVE]
+    files += [LATTICE, CURVE]
     fields: dict[str, Any] = {
         "name": name,
         "kind": "generator",
