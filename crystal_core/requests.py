@@ -29,6 +29,7 @@ Origin = Literal["noise", "prototype", "prototype refined"]
 
 MAX_SAMPLES = 200
 MAX_STEPS = 5000
+DTYPES = ("float32", "bfloat16")
 MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
 MAX_RELAX_SECONDS = 3600
@@ -69,6 +70,7 @@ class GenerationRequest:
         frame_every: emit a snapshot every so many steps (the last step always is one).
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
         guide: a wish for the crystals, or None.
+        dtype: of the network's products: float32, or bfloat16 where the device is faster with it (off by about 5e-3 a call).
     """
 
     compositions: tuple[tuple[int, ...], ...]
@@ -79,6 +81,7 @@ class GenerationRequest:
     start: CrystalBatch | None = None
     start_time: float | None = None
     guide: Guide | None = None
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.compositions or any(not c for c in self.compositions):
@@ -89,6 +92,7 @@ class GenerationRequest:
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
         check_whole("seed", self.seed, 0, MAX_PART_SEED, optional=True)
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
+        check_choice("dtype", self.dtype, DTYPES)
         if (self.start is None) != (self.start_time is None):
             raise RequestError("A start structure needs a start time between 0 and 1, and the other way round.")
         if self.start_time is not None and not 0 < self.start_time <= 1:
@@ -142,7 +146,7 @@ class DeNovoRequest:
         elements: proton numbers that may appear; None for all the model was trained on.
         known: what is given of the crystals; the rest is completed.
         symmetry: per crystal, the operations it shall have; None for crystals free of any. guide: a wish for the crystals, or None.
-        sampler, steps, seed, frame_every: as in :class:`GenerationRequest`.
+        sampler, steps, seed, frame_every, dtype: as in :class:`GenerationRequest`.
     """
 
     n_atoms: tuple[int, ...]
@@ -154,6 +158,7 @@ class DeNovoRequest:
     steps: int | None = None
     seed: int = 0
     frame_every: int = 10
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if not self.n_atoms:
@@ -172,6 +177,7 @@ class DeNovoRequest:
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
         check_whole("seed", self.seed, 0, MAX_PART_SEED, optional=True)
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
+        check_choice("dtype", self.dtype, DTYPES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +194,7 @@ class CrystalGenerationRequest:
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
+        dtype: of the network's products, float32 or bfloat16.
         seed: None draws one, which the result reports.
     """
 
@@ -207,12 +214,14 @@ class CrystalGenerationRequest:
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int | None = None
+    dtype: str = "float32"
     device: str = "auto"
     threads: int | None = None
     keep_trajectory: bool = True
 
     def __post_init__(self) -> None:
         check_whole("n (crystals)", self.n, 1, MAX_SAMPLES)
+        check_choice("dtype", self.dtype, DTYPES)
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
         check_whole("seed", self.seed, 0, MAX_SEED, optional=True)
@@ -286,6 +295,7 @@ class StructurePredictionRequest:
             :data:`crystal_core.workflows.predict_structure.MOST_RELAXED`; the cell as sampled is kept beside it.
         relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
+        dtype: of the network's products, float32 or bfloat16.
     """
 
     formula: str
@@ -303,6 +313,7 @@ class StructurePredictionRequest:
     potential: PotentialName = "chgnet"
     relax_seconds: int = 120
     seed: int | None = None
+    dtype: str = "float32"
     device: str = "auto"
     threads: int | None = None
     keep_trajectory: bool = True
@@ -318,6 +329,7 @@ class StructurePredictionRequest:
         if len(self.formula) > 200:
             raise RequestError("The formula is longer than 200 characters; write element symbols and counts, e.g. TiO2.")
         check_choice("sampler", self.sampler, get_args(SamplerName))
+        check_choice("dtype", self.dtype, DTYPES)
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))
         if self.pattern is None and self.rank == "pattern":

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
 
 Data = Annotated[
-    Path, typer.Option("--data", callback=data_file, help="Parquet file of the data schema, or CSV with CIFs; also by name from CRYSTAL_DATA.")
+    Path,
+    typer.Option(
+        "--data", callback=data_file, help="Parquet file of the data schema, CSV with CIFs, or folder of CIFs; also by name from CRYSTAL_DATA."
+    ),
 ]
-Split = Annotated[str, typer.Option("--split")]
+Split = Annotated[str | None, typer.Option("--split", help="train, val, test or all; default: val where the data have it, else all.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")]
 RELAX_SECONDS = 120.0
 RelaxSeconds = Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")]

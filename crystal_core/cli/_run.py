@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw; drawn and reported when absent.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when absent.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="Of the network's products: float32, or bfloat16 where the device is faster with it.")]
 Sampler = Annotated[str, typer.Option("--sampler")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")]
@@ -63,10 +65,17 @@ class OneSentence(TyperGroup):
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn errors into the exit codes of the contract: 2 wrong request, 3 something missing, 130 interrupted, 1 else."""
+    """Turn errors into the exit codes of the contract: 2 wrong request, 3 something missing, 130 interrupted, 1 else.
+
+    A command that has no progress to tell takes ``--quiet`` too, so that scripts need not know which do.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    telling = "quiet" in signature.parameters
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        if not telling:
+            kwargs.pop("quiet", None)
         try:
             with warnings.catch_warnings():
                 if not os.environ.get("CRYSTAL_DEBUG"):
@@ -90,6 +99,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             say(f"{sentence_of(error)} Set CRYSTAL_DEBUG=1 to see where.")
             raise typer.Exit(1) from None
 
+    if not telling:
+        quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+        signature = signature.replace(parameters=[*signature.parameters.values(), quiet])
+    guarded.__signature__ = signature  # type: ignore[attr-defined]
+    guarded.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return guarded
 
 

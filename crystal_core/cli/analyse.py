@@ -17,7 +17,7 @@ from crystal_core.formula import formula_of
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_PATTERN_ATOMS = 500
+MAX_ANALYSED = 500  # sites; searching symmetry and summing reflections both grow with the square of the cell
 
 
 @command
@@ -59,7 +59,8 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     from crystal_core.reference.known import novelty
 
     verdict, limitation = check_structure(structure), structure.properties.get("limitation")
-    lattice = structure.lattice
+    lattice, small = structure.lattice, len(structure) <= MAX_ANALYSED
+    searched = verdict.structure and small
     row: dict[str, Any] = {
         "formula": formula_of(structure.composition),
         "n_atoms": len(structure),
@@ -72,18 +73,21 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
             "structure": verdict.structure, "composition": verdict.composition, "plausible": verdict.plausible,
             "reasons": list(verdict.reasons),
         },
-        "space_group": space_group(structure, symprec) if verdict.structure else None,
+        "space_group": space_group(structure, symprec) if searched else None,
         "space_group_by_tolerance": [
             {"symprec": entry["tolerance (Å)"], "symbol": entry["space group"], "number": entry["number"]}
-            for entry in (space_group_curve(structure) if verdict.structure else [])
+            for entry in (space_group_curve(structure) if searched else [])
         ],
         "sites": [
             {"element": s["element"], "wyckoff": s["Wyckoff"], "frac_coords": [s["x"], s["y"], s["z"]]}
-            for s in site_table(structure, symprec)
+            for s in (site_table(structure, symprec) if small else [])
         ],
-        "peaks": _peaks(structure, radiation) if verdict.structure else [],
+        "peaks": _peaks(structure, radiation) if searched else [],
         "nearest_known": novelty(structure) if verdict.structure and not limitation else None,  # not that of another crystal
     }  # fmt: skip
+    if not small:
+        large = f"This cell has {len(structure)} sites; symmetry, sites and pattern are given for up to {MAX_ANALYSED}."
+        limitation = f"{limitation} {large}" if limitation else large
     if limitation:
         row["limitation"] = limitation
     return row
@@ -106,9 +110,6 @@ def _radiation(text: str) -> str | float:
 def _peaks(structure: Structure, radiation: str | float) -> list[dict[str, Any]]:
     from crystal_core.evaluation.xrd import pattern
 
-    # the sum over atoms and reflections grows with the square of the cell
-    if len(structure) > MAX_PATTERN_ATOMS:
-        return []
     try:
         found = pattern(structure, radiation)
     except RequestError:  # an element without tabulated scattering

@@ -6,14 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._run import Device, Json, Threads, command, emit
+from crystal_core.cli._run import Device, Dtype, Json, Threads, command, emit
 
 Model = Annotated[str | None, typer.Option("--model", help="A checkpoint, with its own weights.")]
 Size = Annotated[str | None, typer.Option("--size", help="Random weights at a declared size: published or cpu.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Crystals at once.")]
 Atoms = Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per crystal.")]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Measurements; their median is reported.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
 
 
 @command

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crystal_core.cli._files import check_output
 from crystal_core.cli._run import Json, Quiet, command, emit, progress
 from crystal_core.paths import data_file
 
@@ -23,6 +24,7 @@ def prepare(
     from crystal_core.datasets.prepare import prepare as run
 
     files = [data_file(path) for path in inputs]
+    check_output(output)
     with progress(quiet=quiet) as show:
         report = run(files, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total))
     if json:
@@ -44,6 +46,7 @@ def estimate_hull(
 
     from crystal_core.workflows.estimate_hull import estimate_hull as run
 
+    check_output(output)
     with progress(quiet=quiet) as show:
         report = run(source, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} energies", done, total))
     if json:

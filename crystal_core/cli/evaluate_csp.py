@@ -21,7 +21,7 @@ CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 def csp(
     data: Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    split: Split = "val",
+    split: Split = None,
     limit: Limit = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
     sampler: Sampler = "fast",
@@ -44,6 +44,7 @@ def csp(
     json: Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
+    from crystal_core.datasets.rows import split_named
     from crystal_core.errors import RequestError
     from crystal_core.evaluation.csp import judge_all, summarise
     from crystal_core.requests import check_choice
@@ -56,6 +57,7 @@ def csp(
     make_output_folder(out, trajectory=False)
     seed = _seed(seed, out)
     potential = loaded_potential(device) if relax else None
+    split = split_named(split, data)
     references = evaluate_csp.read_references(data, split, limit)
     formulas = evaluate_csp.training_formulas(seen) if seen else None
     settings: dict[str, Any] = {
@@ -108,7 +110,7 @@ def csp(
 def csp_samplers(
     data: Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    split: Split = "val",
+    split: Split = None,
     limit: Limit = 300,
     samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
     calls: Annotated[str, typer.Option("--calls", help="Network calls per crystal, comma separated.")] = ",".join(map(str, CALLS)),
@@ -124,6 +126,7 @@ def csp_samplers(
     json: Json = False,
 ) -> None:
     """Match rate and RMSE against network calls for each sampler, from the same seeds; with --start-time from prototypes."""
+    from crystal_core.datasets.rows import split_named
     from crystal_core.errors import RequestError
     from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_csp
@@ -140,6 +143,7 @@ def csp_samplers(
         raise RequestError("--calls starts at 2: the predictor–corrector needs two calls a step.")
     names = [name.strip() for name in samplers.split(",")]
     budgets = _best_of_table(model) if confirm else [(name, number) for name in names for number in numbers]
+    split = split_named(split, data)
     references = evaluate_csp.read_references(data, split, limit)
     generator = _load(model, device, threads)
     if start_time is not None:
@@ -251,6 +255,8 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     options += f" --start prototype --start-time {used['start_time']}" if start != "noise" else ""
     after = f"; relaxed with {used['potential']}" if moved else ""
     entry = {key: report[key] for key in ("rmse", "rmse_ci95", "ci95", "n", "n_failed")}
+    for key in ("before_relaxing", "first_sample", "lowest_energy"):
+        entry |= {f"{key}_match_rate": report[key]["match_rate"], f"{key}_rmse": report[key]["rmse"]} if key in report else {}
     parts = {f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()}
     seen = report["by_seen_formula"] or {}
     parts |= {f"{key}_formulas": part["match_rate"] for key, part in seen.items()}

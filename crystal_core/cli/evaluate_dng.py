@@ -30,7 +30,7 @@ CORRECTOR = ("tau_used", "noise_scale_used")
 def dng(
     data: Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
-    split: Split = "val",
+    split: Split = None,
     limit: Limit = None,
     n: Annotated[int, typer.Option("--n", "--samples", min=1, max=MAX_CRYSTALS, help="Crystals to generate.")] = 1000,
     sampler: Sampler = "fast",
@@ -63,6 +63,7 @@ def dng(
     json: Json = False,
 ) -> None:
     """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
+    from crystal_core.datasets.rows import split_named
     from crystal_core.errors import RequestError
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.requests import DeNovoRequest, seed_or_drawn
@@ -79,7 +80,7 @@ def dng(
     if structures is not None and out is not None:
         raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
     make_output_folder(out, trajectory=False)
-    published = evaluate_dng.cutoffs_named(cutoffs, data)
+    published, split = evaluate_dng.cutoffs_named(cutoffs, data), split_named(split, data)
     set_threads(threads)
     potential = loaded_potential(device) if relax else None
     known_cells = evaluate_dng.read_reference_set(reference_set or data)

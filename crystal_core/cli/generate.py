@@ -11,7 +11,7 @@ import typer
 
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say
+from crystal_core.cli._run import Device, Dtype, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say
 
 
 @command
@@ -41,6 +41,7 @@ def generate(
     out: Out = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the paths of the first crystals into --out.")] = False,
     queue: Queue = False,
+    dtype: Dtype = "float32",
     device: Device = "auto",
     seed: Seed = None,
     threads: Threads = None,
@@ -57,7 +58,7 @@ def generate(
     request = CrystalGenerationRequest(
         n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements, "--elements"), exclude_elements=_symbols(exclude, "--exclude-elements"), sampler=sampler,  # type: ignore[arg-type]
         require_all=require_all, space_group=space_group, density=density, guidance=guidance, fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
-        steps=steps, seed=seed_or_drawn(seed), device=device, threads=threads, keep_trajectory=trajectory,
+        steps=steps, seed=seed_or_drawn(seed), dtype=dtype, device=device, threads=threads, keep_trajectory=trajectory,
     )  # fmt: skip
     find_card(model)
     pick_device(device)

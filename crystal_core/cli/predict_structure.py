@@ -12,7 +12,7 @@ import typer
 
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say, sentence_of
+from crystal_core.cli._run import Device, Dtype, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say, sentence_of
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 
@@ -43,6 +43,7 @@ def predict_structure(
     out: Out = None,
     trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out.")] = False,
     queue: Queue = False,
+    dtype: Dtype = "float32",
     device: Device = "auto",
     seed: Seed = None,
     threads: Threads = None,
@@ -65,7 +66,7 @@ def predict_structure(
         "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start, "rank": rank,
         "pattern": _read_pattern(pattern, wavelength), "guide": guide,
         "relax": relax, "relax_seconds": relax_seconds,
-        "seed": seed_or_drawn(seed), "device": device, "threads": threads, "keep_trajectory": trajectory,
+        "seed": seed_or_drawn(seed), "dtype": dtype, "device": device, "threads": threads, "keep_trajectory": trajectory,
     }  # fmt: skip
     # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
     StructurePredictionRequest(formula="H", **common)

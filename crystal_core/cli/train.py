@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crystal_core.cli._run import Device, Threads, command, emit, say
+from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, say
 
 
 @command
@@ -20,10 +20,29 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")] = None,
     export: Annotated[str | None, typer.Option("--export", help="Write the EMA weights as checkpoint of this name.")] = None,
     device: Device = "auto",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of weights, order and noise; the configuration's when absent.")] = None,
     threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
 ) -> None:
-    """Train a model; the last line on stdout is JSON: step, epoch, loss, validation, seconds."""
+    """Train a model; stdout is one JSON object, the last line of the log: step, epoch, loss, validation, seconds."""
     from crystal_core.training.__main__ import run_training
 
-    say(f"training {config.name}")
-    emit(run_training(config, minutes=minutes, resume=resume, anneal=anneal, data=data, out=out, export=export, device=device, threads=threads))
+    del json  # it is JSON always
+    if not quiet:
+        say(f"training {config.name}")
+    emit(
+        run_training(
+            config,
+            minutes=minutes,
+            resume=resume,
+            anneal=anneal,
+            data=data,
+            out=out,
+            export=export,
+            device=device,
+            threads=threads,
+            seed=seed,
+            quiet=quiet,
+        )
+    )

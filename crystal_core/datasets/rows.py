@@ -47,13 +47,18 @@ class CrystalRow:
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """A table of the data schema: Parquet, or CSV with a ``cif`` column (then parsed here); and (id, reason) of the rows whose CIF is none.
+    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs (both parsed here, ids are the files' names).
+
+    Returns:
+        The table, and (id, reason) of the rows whose CIF is none.
 
     Raises:
-        RequestError: the file is missing or has neither form.
+        RequestError: the file is missing or has none of these forms.
     """
     import pandas as pd
 
+    if path.is_dir():
+        return _read_folder(path)
     if not path.is_file():
         raise RequestError(f"There is no file {path.name}; give a Parquet file of the data schema or a CSV with a cif column.")
     if path.suffix == ".csv":
@@ -118,6 +123,19 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
     )
 
 
+def splits_of(path: Path) -> set[str]:
+    """The published splits that a table names; "" for rows of none."""
+    if path.suffix == ".csv" or path.is_dir():
+        return {path.stem if path.stem in ("train", "val", "test") else ""}
+    table, _ = read_table(path)
+    return set(table["split"].fillna("").astype(str)) if "split" in table.columns else {""}
+
+
+def split_named(split: str | None, path: Path) -> str:
+    """The split that is meant: the named one; else "val" where the table has it, and otherwise "all"."""
+    return split or ("val" if "val" in splits_of(path) else "all")
+
+
 def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split."""
     held: set[str] = set()
@@ -162,6 +180,21 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         split = path.stem if path.stem in ("train", "val", "test") else ""
         rows.append({"material_id": name, **crystal, "split": split, **{c: values[c] for c in numeric}})
     return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
+
+
+def _read_folder(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    import pandas as pd
+
+    rows, bad = [], []
+    files = sorted(path.glob("*.cif"))
+    if not files:
+        raise RequestError(f"The folder {path.name} holds no CIF files.")
+    for file in files:
+        try:
+            rows.append({"material_id": file.stem, **_from_cif(file.read_text(encoding="utf-8", errors="replace"))})
+        except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
+            bad.append((file.stem, f"unreadable CIF: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"))
+    return pd.DataFrame(rows, columns=list(SCHEMA)), bad
 
 
 def _csv(path: Path) -> pd.DataFrame:

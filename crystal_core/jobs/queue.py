@@ -24,15 +24,16 @@ create table if not exists jobs (
     started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]',
     starred integer not null default 0, note text not null default '', batch text not null default '', parent text not null default '',
-    exit_code integer not null default 1);
+    exit_code integer not null default 1, worker text not null default 'cpu');
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
 # columns that came later: added to the file of an earlier version, whose runs keep all they had
 ADDED = {
     "starred": "integer not null default 0", "note": "text not null default ''", "batch": "text not null default ''",
-    "parent": "text not null default ''", "exit_code": "integer not null default 1",
+    "parent": "text not null default ''", "exit_code": "integer not null default 1", "worker": "text not null default 'cpu'",
 }  # fmt: skip
+GPU = Path("/dev/nvidiactl")  # there where an NVIDIA driver is
 MAX_NOTE = 500  # characters
 SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to it
 
@@ -90,6 +91,12 @@ class Job:
         return (time.time() - self.started) * (self.n_steps - self.step) / self.step
 
 
+def worker_of(request: Mapping[str, Any]) -> str:
+    """The device whose worker runs a request: the one it asks for; for "auto" the GPU where there is one."""
+    device = request.get("device", "auto")
+    return "cuda" if device == "cuda" or (device == "auto" and GPU.exists()) else "cpu"
+
+
 class JobQueue:
     """The queue of one home folder (``CRYSTAL_HOME``)."""
 
@@ -135,8 +142,11 @@ class JobQueue:
                 room = "let some finish or cancel them first" if waiting >= MAX_QUEUED else f"{MAX_QUEUED - waiting} more fit"
                 raise RequestError(f"{waiting} runs are waiting already; {room}.")
             db.executemany(
-                "insert into jobs (id, kind, request, state, created, batch, parent) values (?, ?, ?, 'queued', ?, ?, ?)",
-                [(name, kind, json.dumps(dict(request)), time.time(), batch, parent) for name, request in zip(names, requests, strict=True)],
+                "insert into jobs (id, kind, request, state, created, batch, parent, worker) values (?, ?, ?, 'queued', ?, ?, ?, ?)",
+                [
+                    (name, kind, json.dumps(dict(request)), time.time(), batch, parent, worker_of(request))
+                    for name, request in zip(names, requests, strict=True)
+                ],
             )
         return names
 
@@ -214,11 +224,19 @@ class JobQueue:
 
     # what the worker writes
 
-    def take(self) -> Job | None:
-        """The oldest waiting job, now running."""
+    def workers_wanted(self) -> list[str]:
+        """The devices whose workers have something to do."""
+        with self._connect() as db:
+            rows = db.execute(f"select distinct worker from jobs where state in ({','.join('?' * len(LIVE))}) order by worker", LIVE)
+            return [row["worker"] for row in rows]
+
+    def take(self, worker: str | None = None) -> Job | None:
+        """The oldest job that waits for the worker of a device (None: of any), now running."""
         with self._connect() as db:
             db.execute("begin immediate")
-            row = db.execute("select * from jobs where state = 'queued' order by created, rowid limit 1").fetchone()
+            row = db.execute(
+                "select * from jobs where state = 'queued' and worker = coalesce(?, worker) order by created, rowid limit 1", (worker,)
+            ).fetchone()
             if row is None:
                 return None
             db.execute("update jobs set state = 'running', started = ? where id = ?", (time.time(), row["id"]))
@@ -245,10 +263,12 @@ class JobQueue:
             row = db.execute("select state from jobs where id = ?", (job,)).fetchone()
             return row["state"] if row else "deleted"
 
-    def interrupt_orphans(self) -> int:
-        """Jobs a dead worker left running become interrupted, with what they had finished."""
+    def interrupt_orphans(self, worker: str = "cpu") -> int:
+        """Jobs that a dead worker of a device left running become interrupted, with what they had finished."""
         with self._connect() as db:
-            return db.execute("update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling')", (time.time(),)).rowcount
+            return db.execute(
+                "update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling') and worker = ?", (time.time(), worker)
+            ).rowcount
 
     def client_seen(self) -> None:
         """A page or command is there: the worker stays."""
@@ -264,7 +284,12 @@ class JobQueue:
     def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, result: bool = True) -> Job:
         place = 0
         if row["state"] == "queued":
-            place = 1 + db.execute("select count(*) from jobs where state = 'queued' and created < ?", (row["created"],)).fetchone()[0]
+            place = (
+                1
+                + db.execute(
+                    "select count(*) from jobs where state = 'queued' and worker = ? and created < ?", (row["worker"], row["created"])
+                ).fetchone()[0]
+            )
         return Job(
             **{k: row[k] for k in ("id", "kind", "state", "created", "started", "finished", "stage", "step", "n_steps", "error")},
             request=json.loads(row["request"]),

@@ -34,11 +34,16 @@ IDLE_SECONDS = 120.0
 Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
 
-def ensure_worker(device: str = "cpu", home: Path | None = None, runners: str | None = None) -> None:
-    """Start the worker of a device unless one holds its lock; says that a client is there."""
+def ensure_worker(home: Path | None = None, runners: str | None = None) -> None:
+    """Start a worker for every device that has something to do, unless one holds its lock; says that a client is there."""
     folder = home or home_dir()
     queue = JobQueue(folder)
     queue.client_seen()
+    for device in queue.workers_wanted() or ["cpu"]:
+        _start(device, folder, runners)
+
+
+def _start(device: str, folder: Path, runners: str | None) -> None:
     with (folder / f"worker-{device}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,11 +59,11 @@ def ensure_worker(device: str = "cpu", home: Path | None = None, runners: str | 
         )  # fmt: skip
 
 
-def work(queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS) -> None:
-    """Take jobs until nobody has been there for ``idle_seconds``."""
+def work(queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS, device: str = "cpu") -> None:
+    """Take the jobs of a device until nobody has been there for ``idle_seconds``."""
     idle_since = time.time()
     while True:
-        job = queue.take()
+        job = queue.take(device)
         if job is not None:
             run_job(queue, job, runners)
             idle_since = time.time()
@@ -132,9 +137,9 @@ def main() -> None:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        queue.interrupt_orphans()
+        queue.interrupt_orphans(options.device)
         queue.sweep()
-        work(queue, runners)
+        work(queue, runners, device=options.device)
 
 
 if __name__ == "__main__":

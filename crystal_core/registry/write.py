@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULTS = {"trained_on": "", "source": "trained here", "licence": "MIT", "limits": "", "good_for": ""}
+NOT_MEASURED = "These weights are new and not measured yet; what stands here of data and source was written of earlier ones."
 
 
 def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
@@ -21,6 +22,20 @@ def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
             merged[table] = {**old[table], **fields[table]}
     path.write_text(to_toml(merged), encoding="utf-8")
     return folder
+
+
+def forget_measurements(folder: Path) -> None:
+    """Take from a card what was measured with weights that are about to be replaced: metrics, tables of samplers and limits.
+
+    What was chosen (corrector strength, steps) stays in use; data and source are for whoever exported to correct.
+    """
+    path = folder / "card.toml"
+    if not path.is_file():
+        return
+    card = tomllib.loads(path.read_text(encoding="utf-8"))
+    chosen = {key: value for key, value in card.get("sampling", {}).items() if not (isinstance(value, dict) and "match_rate" in value)}
+    card = {key: value for key, value in card.items() if key != "metrics"} | {"sampling": chosen, "limits": NOT_MEASURED}
+    path.write_text(to_toml(card), encoding="utf-8")
 
 
 def to_toml(data: Mapping[str, Any]) -> str:

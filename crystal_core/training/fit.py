@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger(__name__)
+SNAPSHOT, LOG = "snapshot.pt", "log.jsonl"  # files of a run's folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +123,7 @@ class Trainer:
         start = time.monotonic()
         self._anneal_from = (start, 60 * minutes) if anneal and minutes else None
         stop = math.inf if minutes is None else start + 60 * minutes
-        last_save, line = start, dict[str, Any]()
+        last_save, line = start, self._last_line()
         while not self.finished and time.monotonic() < stop:
             generator = torch.Generator(self.device).manual_seed(self.config.seed + 7919 * (self.epoch + 1) + self.step)
             order = torch.Generator().manual_seed(self.config.seed + 104729 * (self.epoch + 1) + self.step)
@@ -154,11 +155,17 @@ class Trainer:
             self.seconds += now - start
             start = now
             line["seconds"] = round(self.seconds, 1)
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as handle:
+            with (self.folder / LOG).open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(line) + "\n")
             log.info("%s", json.dumps(line))
         self.save()
         return line
+
+    def _last_line(self) -> dict[str, Any]:
+        """What the log ended with, where this slice has nothing left to do."""
+        path = self.folder / LOG
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return json.loads(lines[-1]) if lines else {}
 
     def _one_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
         rate = self.learning_rate()
@@ -186,20 +193,29 @@ class Trainer:
             "network": self.network.state_dict(), "ema": self.ema.state_dict(), "optimisers": [x.state_dict() for x in self.optimisers],
             "counters": {"step": self.step, "epoch": self.epoch, "samples": self.samples, "seconds": self.seconds},
         }  # fmt: skip
-        part = self.folder / "snapshot.pt.part"
+        part = self.folder / f"{SNAPSHOT}.part"
         torch.save(state, part)
-        os.replace(part, self.folder / "snapshot.pt")
+        os.replace(part, self.folder / SNAPSHOT)
 
     def resume(self) -> bool:
-        """Continue from the snapshot in the folder, if there is one."""
-        path = self.folder / "snapshot.pt"
+        """Continue from the snapshot in the folder, if there is one.
+
+        Raises:
+            RequestError: it is of another network or another optimiser.
+        """
+        path = self.folder / SNAPSHOT
         if not path.is_file():
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+        try:
+            self.network.load_state_dict(state["network"])
+            self.ema.load_state_dict(state["ema"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+        except (RuntimeError, ValueError):  # names, shapes or parameter groups that differ
+            raise RequestError(
+                f"The snapshot in {self.folder.name} is of another network or optimiser; resume it with the configuration that it was begun with."
+            ) from None
         for name, value in state["counters"].items():
             setattr(self, name, value)
         return True

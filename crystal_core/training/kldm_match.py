@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,12 @@ def match_rate(network: PairNetwork, rows: PreparedCrystals, codec: LatticeCodec
 
     Returns an empty dictionary where pymatgen, which compares the crystals, is not installed.
     """
-    try:
-        from crystal_core.evaluation.csp import judge_all, summarise
-        from crystal_core.structures import to_structures
-    except ImportError:
+    if find_spec("pymatgen") is None:  # the modules below load it only when it is needed, so importing them tells nothing
         log.info("no match rate: pymatgen is not installed")
         return {}
+    from crystal_core.evaluation.csp import judge_all, summarise
+    from crystal_core.structures import to_structures
+
     everything = torch.arange(len(rows), device=rows.n_atoms.device)
     truth = rows.select(everything[torch.argsort(rows.n_atoms, stable=True)])
     sampled = _sample(network, truth.atomic_numbers, truth.n_atoms, codec, process, steps)

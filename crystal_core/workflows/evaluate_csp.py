@@ -64,8 +64,8 @@ class Relaxed:
     seconds: float
 
 
-def read_references(data: Path, split: str | None, limit: int | None) -> list[Reference]:
-    """The rows of a split, or a fixed random subset (seed 0) of ``limit`` rows, in order of size.
+def read_references(data: Path, split: str, limit: int | None) -> list[Reference]:
+    """The rows of a split ("all" for all rows), or a fixed random subset (seed 0) of ``limit`` rows, in order of size.
 
     Raises:
         RequestError: there are no such rows.
@@ -73,11 +73,12 @@ def read_references(data: Path, split: str | None, limit: int | None) -> list[Re
     import numpy as np
     from pymatgen.core import Lattice, Structure
 
-    from crystal_core.datasets.rows import read_rows
+    from crystal_core.datasets.rows import read_rows, splits_of
 
-    rows = list(read_rows(data, split))
+    rows = list(read_rows(data, None if split == "all" else split))
     if not rows:
-        raise RequestError(f"{data.name} has no rows in the split '{split}'.")
+        known = sorted(splits_of(data) - {""})
+        raise RequestError(f"{data.name} has no rows in the split '{split}'; it has {', '.join([*known, 'all']) if known else 'no splits: use all'}.")
     order = np.random.default_rng(0).permutation(len(rows))[: limit or len(rows)]
     # alike sizes together: an equal-size batch is the fastest
     chosen = [rows[i] for i in sorted(order, key=lambda i: len(rows[i].atomic_numbers))]

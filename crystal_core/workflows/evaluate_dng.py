@@ -202,7 +202,7 @@ def read_reference_set(path: Path) -> ReferenceSet:
     )  # fmt: skip
 
 
-def read_known(data: Path, split: str | None, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None) -> KnownSet:
+def read_known(data: Path, split: str, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None) -> KnownSet:
     """Fingerprints, densities and element counts of the rows to compare with, computed once per file, split and limit.
 
     They are kept in the home folder under the hash of the file's content.
@@ -330,11 +330,15 @@ def _moved(done: Any) -> float | None:
     return None if share is None else share * (done.structure.volume / len(done.structure)) ** (1 / 3)
 
 
-def _cache_path(data: Path, split: str | None, limit: int | None) -> Path:
-    if not data.is_file():
+def _cache_path(data: Path, split: str, limit: int | None) -> Path:
+    files = sorted(data.glob("*.cif")) if data.is_dir() else [data]
+    if not all(file.is_file() for file in files):
         raise RequestError(f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column.")
-    with data.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+    hashes = []
+    for path in files:
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    content = "|".join(hashes)
     key = hashlib.sha256("|".join([CACHE_FORMAT, content, str(split), str(limit)]).encode()).hexdigest()[:24]
     return home_dir() / "fingerprints" / f"{key}.npz"
 

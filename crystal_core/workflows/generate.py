@@ -348,5 +348,5 @@ class _Run:
         wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
             n_atoms=counts, known=known, symmetry=symmetry, guide=self.guide, elements=self.elements if wished else None,
-            sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1,
+            sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1, dtype=self.asked.dtype,
         )  # fmt: skip

@@ -212,7 +212,7 @@ class _Run:
         request = GenerationRequest(
             compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
             seed=(self.asked.seed or 0) + 1000 * part.place + part.first, frame_every=1, start=start,
-            start_time=getattr(self.model, "start_time", None) if start is not None else None, guide=self.guide,
+            start_time=getattr(self.model, "start_time", None) if start is not None else None, guide=self.guide, dtype=self.asked.dtype,
         )  # fmt: skip
         name = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
         stage = name

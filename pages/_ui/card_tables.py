@@ -24,6 +24,10 @@ _SHARES = {
     "unique_loose": "different, by the loose tolerances",
     "novel_loose": "new, by the loose tolerances",
 }
+_OF_SAMPLES = {
+    "before_relaxing": "before relaxing", "first_sample": "the first of the samples alone, relaxed",
+    "lowest_energy": "the one of lowest energy alone, relaxed",
+}  # fmt: skip
 _NUMBERS = {
     "wdist_density": ("distance of the densities", " g/cm³"),
     "wdist_n_elements": ("distance of the numbers of elements", ""),
@@ -90,6 +94,10 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
             rows.append((words, percent(metric[f"{key}_formulas"]) + (f" of {n}" if n else "")))
     if "second_filter_match_rate" in metric:
         rows.append((SECOND_FILTER, percent(metric["second_filter_match_rate"], metric.get("second_filter_ci95"))))
+    rows += [
+        (words, percent(metric[f"{key}_match_rate"]) + (f", RMSE {rmse:.3f}" if (rmse := metric.get(f"{key}_rmse")) else ""))
+        for key, words in _OF_SAMPLES.items() if f"{key}_match_rate" in metric
+    ]  # fmt: skip
     rows += [(words, percent(metric[key])) for key, words in _SHARES.items() if key in metric]
     rows += [(words, f"{metric[key]:.3f}{unit}") for key, (words, unit) in _NUMBERS.items() if key in metric]
     return [{"part": part, "value": value} for part, value in rows]

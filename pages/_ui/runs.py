@@ -15,7 +15,7 @@ from crystal_core.requests import CrystalGenerationRequest, StructurePredictionR
 from crystal_core.structures import structure_to_text
 
 # written only where they differ from the default
-USUAL = ("keep_trajectory", "device", "rank", "relax", "potential", "relax_seconds", "guide", "require_all")
+USUAL = ("keep_trajectory", "device", "dtype", "rank", "relax", "potential", "relax_seconds", "guide", "require_all")
 ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
 
 WORDS = {
@@ -174,6 +174,7 @@ def as_command(job: Job) -> str:
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])] if asked.get("pattern") else []
     parts += ["--guide"] if asked.get("guide") else []
+    parts += _dtype_words(asked)
     parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
     return shlex.join([*parts, "--out", "results"])
 
@@ -211,6 +212,10 @@ def as_python(job: Job) -> str:
     )
 
 
+def _dtype_words(asked: dict[str, Any]) -> list[str]:
+    return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
+
+
 def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts = ["crystal-core", "generate", "--model", asked["model"], "--n", str(asked["n"])]
     parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
@@ -224,4 +229,5 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    parts += _dtype_words(asked)
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

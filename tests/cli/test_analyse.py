@@ -80,3 +80,13 @@ def test_a_crystal_without_peaks_keeps_its_row(tmp_path, element, wavelength):
     (row,) = json.loads(call(path, "--wavelength", wavelength, "--json").stdout)["rows"]
     assert row["peaks"] == [] and row["space_group"]["symbol"] == "Im-3m"
     assert "strongest peak" not in call(path, "--wavelength", wavelength).stdout
+
+
+def test_a_large_cell_is_told_what_can_be_told_in_time(tmp_path):
+    rock_salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    rock_salt.make_supercell(4)
+    rock_salt[0] = "K"  # no symmetry to make the search short, and no smaller cell
+    rock_salt.to(filename=str(tmp_path / "POSCAR"), fmt="poscar")
+    row = json.loads(call(tmp_path / "POSCAR", "--json", "--quiet").stdout)["rows"][0]
+    assert row["n_atoms"] == 512 and row["density"] > 2 and row["space_group"] is None and row["sites"] == row["peaks"] == []
+    assert "512 sites" in row["limitation"]

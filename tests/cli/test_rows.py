@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 from crystal_core.cli import build_app
 
 OPTIONS = {
-    "models list": {"--kind", "--json"},
-    "models show": {"--json"},
-    "models verify": {"--json"},
+    "models list": {"--kind", "--quiet", "--json"},
+    "models show": {"--quiet", "--json"},
+    "models verify": {"--quiet", "--json"},
     "predict-structure": {
         "--model", "--z", "--cell", "--n", "--sampler", "--steps", "--start", "--rank", "--reference", "--out", "--trajectory",
-        "--device", "--seed", "--threads", "--quiet", "--json",
+        "--dtype", "--device", "--seed", "--threads", "--quiet", "--json",
     },
-    "analyse": {"--wavelength", "--symprec", "--json"},
+    "analyse": {"--wavelength", "--symprec", "--quiet", "--json"},
     "evaluate csp": {
         "--model", "--data", "--split", "--limit", "--samples", "--sampler", "--steps", "--structures", "--device", "--seed", "--threads",
         "--quiet", "--json",
@@ -32,7 +32,7 @@ OPTIONS = {
     "data prepare": {"--input", "--output", "--quiet", "--json"},
     "data download": {"--output", "--quiet", "--json"},
     "data describe": {"--json"},
-    "train": {"--minutes", "--resume", "--device", "--data", "--out", "--export"},
+    "train": {"--minutes", "--resume", "--device", "--data", "--out", "--export", "--seed", "--threads", "--quiet", "--json"},
     "serve": {"--host", "--port", "--no-api"},
 }  # fmt: skip
 MODEL_KEYS = {"name", "kind", "task", "method", "parameters", "size_mb", "trained_on", "metrics", "licence", "limits", "sha256_ok"}
@@ -197,6 +197,27 @@ def test_data_rows(table, tmp_path):
     assert (report["rows"], report["splits"], report["skipped"]) == (3, {"train": 1, "val": 2}, [])
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(table, tmp_path):
+    for place, words in ((tmp_path, "is a folder"), (tmp_path / "no" / "x.safetensors", "no folder")):
+        result = call("data", "prepare", "--input", table, "--output", place, "--quiet")
+        assert result.exit_code == 2 and words in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_table_without_splits_and_a_folder_of_cifs_are_evaluated_whole(table, tmp_path):
+    (tmp_path / "known").mkdir()
+    NACL.to(filename=str(tmp_path / "known" / "salt.cif"))
+    PEROVSKITE.to(filename=str(tmp_path / "known" / "sto.cif"))
+    report = answer("evaluate", "csp", "--data", tmp_path / "known", "--structures", tmp_path / "known", "--quiet")
+    assert (report["n"], report["match_rate"], report["settings"]["split"]) == (2, 1.0, "all")
+    bare = pd.read_parquet(table).drop(columns="split")
+    bare.to_parquet(tmp_path / "bare.parquet")
+    (tmp_path / "found").mkdir()
+    PEROVSKITE.to(filename=str(tmp_path / "found" / "x-0.cif"))
+    assert answer("evaluate", "csp", "--data", tmp_path / "bare.parquet", "--structures", tmp_path / "found", "--quiet")["n"] == 3
+    wrong = call("evaluate", "csp", "--data", table, "--split", "test", "--structures", tmp_path / "found")
+    assert wrong.exit_code == 2 and "train, val, all" in wrong.stderr
+
+
 def test_raw_data_sets_are_found_by_name(table, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_DATA", str(table.parent))
     (tmp_path / "elsewhere").mkdir()
@@ -247,6 +268,10 @@ def test_the_last_line_of_training_is_its_result(table, tmp_path):
     (tmp_path / "noise").write_bytes(b"no tensors at all")
     bad = call("train", config, "--data", tmp_path / "noise", "--out", tmp_path / "run2")
     assert bad.exit_code == 2 and "not a prepared file" in bad.stderr
+    kept = (tmp_path / "run" / "snapshot.pt").read_bytes()
+    again = call("train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run")
+    assert again.exit_code == 2 and "--resume" in again.stderr and (tmp_path / "run" / "snapshot.pt").read_bytes() == kept
+    assert answer("train", config, "--data", tmp_path / "x.safetensors", "--resume", tmp_path / "run", "--quiet") == json.loads(result.stdout)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["models", "list"], ["models", "verify"], ["analyse", "x.cif"], ["data", "describe", "x.parquet"]])

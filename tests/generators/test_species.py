@@ -183,3 +183,24 @@ def test_unknown_options_are_refused():
     with pytest.raises(RequestError, match="choose one of"):
         ProcessConfig(species="diffusion")
     assert species_process(ProcessConfig()) is None
+
+
+@pytest.mark.parametrize("target", ["x0", "eps"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_wish_for_a_type_raises_its_share_and_no_wish_changes_nothing(name, target):
+    process, t = option(name, species_target=target if name == "one-hot" else "x0"), 0.5
+    iron, cobalt = exact_output(name, torch.tensor([26, 27]))
+    output = (iron + cobalt) / 2  # the network cannot tell them apart
+    value = torch.full((1,), N_TYPES) if name == "masking" else torch.randn(1, process.width, generator=torch.Generator().manual_seed(0))
+    output = output.unsqueeze(0)
+    if name == "one-hot" and target == "eps":
+        alpha, sigma = vp.alpha_sigma(torch.tensor(t))
+        output = (value - alpha * output) / sigma
+    before = process.probabilities(value, output, t)
+    same = process.reweighted(value, output, torch.zeros(1, N_TYPES), t)
+    torch.testing.assert_close(process.probabilities(value, same, t), before, atol=1e-5, rtol=0)
+    wish = torch.zeros(1, N_TYPES)
+    wish[0, 25] = 1.0  # iron
+    after = process.probabilities(value, process.reweighted(value, output, wish, t), t)
+    torch.testing.assert_close(after.sum(-1), torch.ones(1))
+    assert after[0, 25] > before[0, 25] + 0.1 and after[0, 26] < before[0, 26] - 0.1

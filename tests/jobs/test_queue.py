@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from crystal_core.errors import RequestError
-from crystal_core.jobs.queue import MAX_NOTE, JobQueue
+from crystal_core.jobs.queue import MAX_NOTE, JobQueue, worker_of
 
 EARLIER = """
 create table jobs (
@@ -147,3 +147,15 @@ def test_a_value_that_is_put_again_is_young_again(tmp_path):
     os.utime(file, (0, 0))
     assert queue.blobs.put({"crystals": 1}) == name
     assert queue.sweep() == 0
+
+
+def test_each_device_has_a_worker_that_minds_its_own_jobs(tmp_path, monkeypatch):
+    monkeypatch.setattr("crystal_core.jobs.queue.GPU", tmp_path / "no-gpu")
+    queue = JobQueue(tmp_path)
+    first, second = queue.submit("count", {"device": "cuda"}), queue.submit("count", {"device": "auto"})
+    assert queue.workers_wanted() == ["cpu", "cuda"] and queue.get(second).place == 1
+    assert queue.take("cpu").id == second and queue.take("cpu") is None and queue.take("cuda").id == first
+    assert queue.interrupt_orphans("cuda") == 1
+    assert (queue.state_of(first), queue.state_of(second)) == ("interrupted", "running")
+    (tmp_path / "no-gpu").touch()
+    assert worker_of({}) == "cuda" and worker_of({"device": "cpu"}) == "cpu"

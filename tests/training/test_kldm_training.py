@@ -19,6 +19,7 @@ from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.registry.card import read_card
 from crystal_core.registry.store import find_card, list_cards
+from crystal_core.registry.write import write_card
 from crystal_core.training.__main__ import CONFIGS
 from crystal_core.training.data import epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig
@@ -146,6 +147,42 @@ def test_match_rate_on_fixed_validation_rows_is_in_the_log(prepared, tmp_path):
     train(config, data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(line["validation"]["n"] == 3 and 0 <= line["validation"]["match_rate"] <= 1 for line in lines)
+
+
+def test_without_pymatgen_a_run_goes_on_without_match_rates(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("crystal_core.training.kldm_match.find_spec", lambda _: None)
+    config = replace(settings(40), match_rows=3, match_every_epochs=1, match_steps=2)
+    _, _, last = train(config, data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    assert set(last["validation"]) == {"loss_v", "loss_l"} and last["samples"] >= 40
+
+
+def test_a_plan_that_is_used_up_gives_its_last_line_again(prepared, tmp_path):
+    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    _, _, last = train(settings(40), **run)
+    assert last and train(settings(40), **run, resume=True)[2] == last
+
+
+def test_a_snapshot_of_another_network_is_one_sentence(prepared, tmp_path):
+    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    train(settings(20), **run)
+    other = replace(settings(40), network=PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16))
+    with pytest.raises(RequestError, match="another network"):
+        train(other, **run, resume=True)
+
+
+def test_new_weights_lose_what_was_measured_with_the_old_ones(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    run, log = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu")), tmp_path / "run" / "log.jsonl"
+    trainer, codec, _ = train(settings(40), **run)
+    folder = export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(40), log=log)
+    measured = {"metrics": {"match_rate_val": {"value": 0.5}}, "sampling": {"tau": 0.5, "table": {"match_rate": [0.5]}}, "limits": "known"}
+    write_card(folder, measured)
+    export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(40), log=log)
+    assert find_card("toy").metrics and find_card("toy").limits == "known"  # the same weights
+    trainer, codec, _ = train(settings(80), **run, resume=True)
+    export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(80), log=log)
+    card = find_card("toy")
+    assert not card.metrics and "table" not in card.sampling and card.sampling["tau"] == 0.5 and "not measured" in card.limits
 
 
 def test_sizes_are_drawn_as_often_as_their_work_allows(prepared):

@@ -133,7 +133,7 @@ class KldmGenerator(_Kldm):
                 raise RequestError("The start structures do not have the requested compositions, atom by atom.")
             state = sampler.start_from(*encode(start, self.codec), start_time, rng)
         yield from self._frames(
-            sampler, state, settings.times(start_time), rng, FastPairNetwork(self.network, species, n_atoms),
+            sampler, state, settings.times(start_time), rng, FastPairNetwork(self.network, species, n_atoms, getattr(torch, request.dtype)),
             lambda now: decode(now.frac_coords, now.lattice, species, n_atoms, self.codec), request.frame_every,
         )  # fmt: skip
 
@@ -184,7 +184,7 @@ class KldmDeNovoGenerator(_Kldm):
             assert now.atomic_numbers is not None
             return decode(now.frac_coords, now.lattice, now.atomic_numbers, n_atoms, self.codec)
 
-        fast = FastPairNetwork(self.network, None, n_atoms)
+        fast = FastPairNetwork(self.network, None, n_atoms, getattr(torch, request.dtype))
         yield from self._frames(sampler, sampler.initial(rng), settings.times(), rng, fast, crystals_of, request.frame_every)
 
     def _known(self, request: DeNovoRequest) -> Known | None:

@@ -93,14 +93,13 @@ class SpeciesProcess(ABC):
     def likely(self, value: Tensor, output: Tensor, t: float) -> Int[Tensor, "atoms"]:
         """Atomic numbers the network now thinks most likely, for pictures on the way."""
 
+    @abstractmethod
     def probabilities(self, value: Tensor, output: Tensor, t: float) -> Float[Tensor, "atoms types"]:
-        """Of each type, as the network now sees it; all on the likeliest where an option has no better measure."""
-        return functional.one_hot(self.likely(value, output, t) - 1, N_TYPES).to(output.dtype)
+        """Of each type, as the network now sees it."""
 
-    def reweighted(self, output: Tensor, gradient: Float[Tensor, "atoms types"]) -> Tensor:
-        """The network's output under a wish with this gradient to the probabilities; unchanged where types cannot be guided."""
-        del gradient
-        return output
+    @abstractmethod
+    def reweighted(self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float) -> Tensor:
+        """The network's output under a wish with this gradient to the probabilities p: they become p exp(gradient), normalised."""
 
     @abstractmethod
     def finish(self, value: Tensor, output: Tensor) -> Tensor:
@@ -126,8 +125,30 @@ class ContinuousSpecies(SpeciesProcess):
         self.network_sizes = {"n_type_inputs": self.width, "n_type_outputs": self.width}
 
     @abstractmethod
+    def shares(self, x0: Float[Tensor, "atoms width"], allowed: Bool[Tensor, "types"]) -> Float[Tensor, "atoms types"]:
+        """The prediction (unit scale) as probabilities of the allowed types."""
+
+    @abstractmethod
+    def vectors(self, shares: Float[Tensor, "atoms types"]) -> Float[Tensor, "atoms width"]:
+        """The mean clean vector (unit scale) of such probabilities."""
+
     def project(self, x0: Float[Tensor, "atoms width"], allowed: Bool[Tensor, "types"]) -> Tensor:
         """The nearest prediction (unit scale) that knows only allowed types."""
+        return self.vectors(self.shares(x0, allowed))
+
+    def probabilities(self, value: Tensor, output: Tensor, t: float) -> Tensor:
+        everything = torch.ones(N_TYPES, dtype=torch.bool, device=value.device)
+        return self.shares(self.predicted(value, output, t) / self.scale, everything if self.allowed is None else self.allowed)
+
+    def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
+        """The predicted clean vector moves by the difference of the two means."""
+        before = self.probabilities(value, output, t)
+        after = torch.softmax(torch.log(before) + gradient, dim=-1)  # what has no share gets none
+        clean = self.predicted(value, output, t) + self.scale * self.vectors(after - before)
+        if self.target == "x0":
+            return clean
+        alpha, sigma = vp.alpha_sigma(_time(t, value))
+        return (value - alpha * clean) / sigma
 
     def noisy(self, atomic_numbers: Tensor, t: Tensor, rng: torch.Generator) -> NoisySpecies:
         clean = self.encode(atomic_numbers)
@@ -185,7 +206,7 @@ class OneHotSpecies(ContinuousSpecies):
     def encode(self, atomic_numbers: Tensor) -> Tensor:
         return self.scale * functional.one_hot(atomic_numbers - 1, N_TYPES).float()
 
-    def project(self, x0: Tensor, allowed: Tensor) -> Tensor:
+    def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
         """Onto the simplex of the allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1, and 0 for every other type."""
         chosen = x0[:, allowed]
         ordered = chosen.sort(dim=-1, descending=True).values
@@ -195,6 +216,9 @@ class OneHotSpecies(ContinuousSpecies):
         projected = torch.zeros_like(x0)
         projected[:, allowed] = (chosen - excess.gather(-1, support - 1)).clamp(min=0.0)
         return projected
+
+    def vectors(self, shares: Tensor) -> Tensor:
+        return shares
 
     def decode(self, value: Tensor) -> Tensor:
         if self.allowed is not None:
@@ -222,12 +246,15 @@ class AnalogBitsSpecies(ContinuousSpecies):
         clean = super().predicted(value, output, t)
         return clean.clamp(-self.scale, self.scale) if self.clamp else clean
 
-    def project(self, x0: Tensor, allowed: Tensor) -> Tensor:
-        """The mean allowed code: each weighted by its probability if the predicted bits were means of independent bits."""
-        codes = _codes(x0.device)[allowed]
+    def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
+        """Of each allowed code, its probability if the predicted bits were means of independent bits."""
+        codes = _codes(x0.device)
         up = (0.5 * (1.0 + x0)).clamp(SURE, 1.0 - SURE)
         log_weight = torch.log(up) @ (codes > 0).float().T + torch.log1p(-up) @ (codes < 0).float().T
-        return torch.softmax(log_weight, dim=-1) @ codes
+        return torch.softmax(log_weight.masked_fill(~allowed, -torch.inf), dim=-1)
+
+    def vectors(self, shares: Tensor) -> Tensor:
+        return shares @ _codes(shares.device)
 
     def decode(self, value: Tensor) -> Tensor:
         # 28 of the 128 codes are no type: the nearest code that is one, which for valid codes is the threshold at 0
@@ -280,8 +307,9 @@ class MaskedSpecies(SpeciesProcess):
         shown = functional.one_hot(value.clamp(max=N_TYPES - 1), N_TYPES).to(output.dtype)
         return torch.where(absorbing.is_hidden(value, N_TYPES).unsqueeze(-1), torch.softmax(self._logits(output), dim=-1), shown)
 
-    def reweighted(self, output: Tensor, gradient: Tensor) -> Tensor:
+    def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
         """To first order, the wish for an atom of type k differs from that for the mean type by its gradient at k."""
+        del value, t  # logits mean the same at all times
         return output + gradient
 
     def finish(self, value: Tensor, output: Tensor) -> Tensor:

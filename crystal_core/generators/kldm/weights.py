@@ -95,15 +95,18 @@ def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, setti
 
     They also state the elements of their training crystals and their atom counts, as the run's folder holds them: de novo
     models how often each occurs, the others only where there is but one.
-    Fields of an older card that people write (limits, metrics) are kept by ``crystal_core.registry.write``.
+    Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
     """
-    from crystal_core.registry.write import write_card
+    from crystal_core.registry.write import forget_measurements, write_card
 
     folder = checkpoints_dir() / name
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("weights-*.safetensors"):
-        old.unlink()
+    before = {file.name: sha256_of(file) for file in folder.glob("weights-*.safetensors")}
+    for old in before:
+        (folder / old).unlink()
     files = write_shards(trainer.ema.state_dict(), folder)
+    if before and before != {file: sha256_of(folder / file) for file in files}:
+        forget_measurements(folder)
     (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
     curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
     keep = [entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1]
