@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of, is_valid, rank_key, run_files, structure_from_record, zip_texts
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from crystal_core.structures import structure_to_text
+from pages._ui.verdicts import objection
 
 # written only where they differ from the default
 USUAL = ("keep_trajectory", "device", "dtype", "rank", "relax", "potential", "relax_seconds", "guide", "require_all")
@@ -118,12 +120,23 @@ def summary(job: Job) -> str:
         return f"{done} of {len(job.request.get('crystals', found))} relaxed"
     if job.kind == "generate":
         told = result["summary"]
-        new = [f"{told['novel']} new"] if told.get("novel") is not None else []
-        good = {r["group"] for r in found if is_valid(r) and r.get("novelty") and not r["novelty"]["known"]}
-        all_three = [f"{len(good)} valid, distinct and new"] if new else []
-        return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new, *all_three])
+        new = [f"{told['novel']} new", _promising_words(job)] if told.get("novel") is not None else []
+        return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new])
     distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
     return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"
+
+
+def _promising_words(job: Job) -> str:
+    """How many crystals are valid, distinct and new without an objection, and how many more there are of each objection."""
+    several = len(job.request.get("elements") or ()) > 1
+    against: dict[int, str] = {}  # of each distinct crystal; none where one of its like has none
+    for record in crystals_of(job.result or {}):
+        if is_valid(record) and record.get("novelty") and not record["novelty"]["known"] and against.get(record["group"]) != "":
+            against[record["group"]] = objection(record, several=several)
+    counts = Counter(against.values())
+    good = counts.pop("", 0)
+    more = ", ".join(f"{n} {words}" for words, n in counts.items())
+    return f"{good} valid, distinct and new" + (f", not counting {more}" if more else "")
 
 
 def zip_of(job: Job) -> bytes:

@@ -56,7 +56,8 @@ def newness(record: Mapping[str, Any]) -> Verdict:
         return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
     nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
-        told = f"the nearest is {nearest}" if nearest else "nothing of a comparable composition is known"
+        near = "nearest arrangement, of other elements:" if _is_of_others(record) else "the nearest is"
+        told = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
         missing = f"It matches no crystal of the reference set ({among}); {told}."
         if (word := unmatched_word(record)) == NEW:
             tone: Tone = "good" if is_credible(record) else "open"  # nothing is easier than a new crystal that is none
@@ -104,14 +105,27 @@ def stability(record: Mapping[str, Any]) -> Verdict:
     if above is None:
         return Verdict(tone="open", word="stability unknown", reason=energies["note"])
     products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
+    against, end = products, "it would rather fall apart into these"
+    if _is_of_itself(record):
+        against, end = "a known form of this formula", "that form lies lower by so much"
     told_error = f" ± {error:.2f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
-    place = f"{above:+.3f}{told_error} eV/atom against {products} (ML estimate{usual})"
+    place = f"{above:+.3f}{told_error} eV/atom against {against} (ML estimate{usual})"
     if above - bias <= error:
         return Verdict(tone="good", word="may be stable", reason=f"{place}: on the hull of known compounds, within the error of the estimate.")
     if above - bias <= NEAR_HULL + error:
         return Verdict(tone="open", word="near the hull", reason=f"{place}: compounds this far above the hull are sometimes made.")
-    return Verdict(tone="bad", word="likely unstable", reason=f"{place}: it would rather fall apart into these.")
+    return Verdict(tone="bad", word="likely unstable", reason=f"{place}: {end}.")
+
+
+def _is_of_itself(record: Mapping[str, Any]) -> bool:
+    """Whether all that it would decompose into is a form of its own formula."""
+    from pymatgen.core import Composition
+
+    if "formula" not in record:
+        return False
+    own = Composition(record["formula"]).reduced_composition
+    return all(Composition(name).reduced_composition == own for name in record["energies"]["decomposition"])
 
 
 def charge_balance(record: Mapping[str, Any]) -> Verdict:
@@ -137,6 +151,19 @@ def charge_balance(record: Mapping[str, Any]) -> Verdict:
 def is_credible(record: Mapping[str, Any]) -> bool:
     """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing SMACT's test alone without being unbalanced."""
     return bool(record["validity"]["structure"]) and (bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad")
+
+
+def objection(record: Mapping[str, Any], *, several: bool = False) -> str:
+    """Why nobody would take it for a compound, however valid: two or three words; empty where nothing speaks against it.
+
+    Args:
+        several: more elements than one were asked for.
+    """
+    if not record["validity"]["plausible"]:
+        return "with implausible distances"
+    if cohesion(record).tone == "bad":
+        return "with isolated atoms"
+    return "of one element only" if several and len(set(record["atomic_numbers"])) == 1 else ""
 
 
 def told_reasons(record: Mapping[str, Any]) -> list[str]:
@@ -197,6 +224,17 @@ def _distinct(twins: Sequence[int]) -> Verdict:
     return Verdict(
         tone="open", word=f"made {len(twins) + 1} times", reason=f"The same structure as crystal{'s' if len(twins) > 1 else ''} {names} of this run."
     )
+
+
+def _is_of_others(record: Mapping[str, Any]) -> bool:
+    """Whether the nearest known crystal has fewer than two elements in common with it, or none with an element."""
+    from pymatgen.core import Composition
+
+    nearest = (record.get("novelty") or {}).get("nearest_formula")
+    if not nearest or "formula" not in record:
+        return False
+    own = set(Composition(record["formula"]))
+    return len(own & set(Composition(nearest))) < min(2, len(own))
 
 
 def _nearest_words(novelty: Mapping[str, Any]) -> str:

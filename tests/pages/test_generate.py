@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,8 +25,8 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
 from crystal_core.structures import parse_text
 from pages._ui.generated import wished_elements
-from pages._ui.runs import as_command, as_python, generated_of, link_of, title_of, zip_of
-from pages._ui.verdicts import charge_balance, cohesion, is_credible, stability, told_reasons, verdicts
+from pages._ui.runs import as_command, as_python, generated_of, link_of, summary, title_of, zip_of
+from pages._ui.verdicts import charge_balance, cohesion, is_credible, newness, stability, told_reasons, verdicts
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -356,6 +357,51 @@ def test_verdicts_on_energies_are_no_bolder_than_their_error():
     assert stability(sound | {"relaxation": {"error": "Too dense."}}).reason == "Too dense."
 
 
+def test_a_lower_form_of_the_same_formula_is_no_decomposition():
+    def reason(formula, above, products):
+        energies = {"e_above_hull_ev": above, "e_above_hull_error_ev": 0.048, "decomposition": products, "note": ""}
+        return stability({"formula": formula, "energies": energies}).reason
+
+    alike = reason("LiFeO2", 0.316, {"LiFeO2": 1.0})
+    assert "+0.316 ± 0.05 eV/atom against a known form of this formula (ML estimate" in alike
+    assert alike.endswith("that form lies lower by so much.") and "fall apart" not in alike
+    assert "a known form of this formula" in reason("LiO", 0.05, {"Li2O2": 1.0})
+    parts = reason("Li4Fe3O7", 0.4, {"LiFeO2": 0.6, "Li2FeO3": 0.4})
+    assert "against 60 % LiFeO₂ + 40 % Li₂FeO₃" in parts and parts.endswith("it would rather fall apart into these.")
+    assert "fall apart" in reason("LiFeO2", 0.4, {"Fe": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("formula", "nearest", "others"),
+    [("Li4Fe3O7", "Eu4O3F7", True), ("NaCl", "KCl", True), ("Fe", "Co", True), ("LiFeO2", "LiCoO2", False), ("Fe", "Fe", False)],
+)
+def test_a_nearest_crystal_of_other_elements_is_called_that(formula, nearest, others):
+    record = {"formula": formula, "validity": {"structure": True, "composition": True, "reasons": []}, "provenance": {}}
+    told = newness(record | {"novelty": {"known": False, "nearest_id": "mp-1", "nearest_formula": nearest, "reference": "a set"}}).reason
+    assert ("nearest arrangement, of other elements: mp-1 (" in told) == others and ("the nearest is mp-1 (" in told) != others
+
+
+def test_what_has_loose_atoms_or_one_element_only_is_not_counted_among_the_new(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    monkeypatch.setattr("pages._ui.generated.crystal_gallery", lambda items, *, key, first=0: first)
+    near = Structure(Lattice.cubic(3.2), ["Li", "O"], [[0, 0, 0], [0.5, 0.5, 0]])
+    loose = Structure(Lattice.cubic(9.0), ["Li", "Li", "O"], [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0.5]])
+    lithium = Structure(Lattice.cubic(2.8), ["Li"], [[0, 0, 0]])
+    found = zip((ROCK_SALT, ROCK_SALT, loose, lithium, near), (0, 0, 1, 2, 3), strict=True)
+    unknown = {"known": False, "nearest_id": None, "rmsd": None}
+    made = [
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=group, novelty=unknown) for k, (s, group) in enumerate(found, start=1)
+    ]
+    made[4]["validity"] |= {"structure": True, "composition": True, "plausible": False}
+    job, queue = finished_run(), JobQueue()
+    queue.update(job, result=queue.get(job).result | {"crystals": made, "summary": {"n": 5, "valid": 5, "unique": 4, "novel": 5}})
+    at = page(job=job)
+    told = "1 valid, distinct and new, not counting 1 with isolated atoms, 1 of one element only, 1 with implausible distances"
+    assert f"5 new · {told}" in words(at.success) and not at.exception
+    request = queue.get(job).request
+    assert "2 valid, distinct and new, not counting 1 with isolated" in summary(replace(queue.get(job), request=request | {"elements": ["Li"]}))
+
+
 @pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo):
     tiny_de_novo()
@@ -486,7 +532,7 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     assert not at.exception and not at.error and not at.warning
     assert "Recorded run, not one of yours: kldm-dng-mp, seed 0" in words(at.info)
     assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
-    assert "valid, distinct and new" in words(at.success)
+    assert "5 valid, distinct and new, not counting 1 with implausible distances" in words(at.success)
     assert all(symbol in words(at.subheader) for symbol in ("Li", "Fe", "O"))  # all three elements come before all else
     at.button_group(key="only").set_value(["near the hull"]).run()
     assert "eV/atom against" in words(at.markdown)
