@@ -18,8 +18,7 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.workflows.predict_structure import MOST_PROTOTYPES, MOST_RELAXED, has_prototypes
-from pages._ui.batch import ask_formulas, show_batch
-from pages._ui.candidates import show_results
+from pages._ui.batch import ask_formulas, show_batch, show_outcome
 from pages._ui.demos import demo_gallery, show_note
 from pages._ui.errors import guard
 from pages._ui.plain import plain
@@ -29,7 +28,7 @@ from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
 from pages._ui.session import action_button, adopt, go_to, keep_link, recall, remember, settle
 from pages._ui.typeset import charge_text, formula_text
-from pages._ui.units import ask_units, units_of, within_reach
+from pages._ui.units import EXACT, ask_units, multiple_words, units_of, within_reach
 from pages._ui.viewer import crystal_viewer
 
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
@@ -52,7 +51,7 @@ def ask() -> None:
     several = st.toggle("Several formulas", key="several", help="A list: each formula becomes a run of its own.")
     formulas = _ask_formulas(several=several)
     model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
-    exact = st.toggle("The formula is the exact cell", key="exact", help="Ti2O4 then means these six atoms.")
+    exact = st.toggle(EXACT, key="exact", help="Ti2O4 then means these six atoms.")
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
     n = st.number_input(
         "Samples per Z", 1, MOST, key="n",
@@ -107,6 +106,8 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
         st.error(plain(error))
         return []
     st.caption(plain(f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"))
+    if not recall("exact") and (told := multiple_words([formula])):
+        st.info(plain(told))
     _domain(formula)
     return [formula]
 
@@ -219,7 +220,7 @@ def main() -> None:
             show_note(find_demo(job_id.removeprefix(DEMO)), "Predict structure")
         job = job_panel(job_id, draw_snapshot) or job
         if job.result:
-            show_results(job)
+            show_outcome(job)
 
 
 with guard():

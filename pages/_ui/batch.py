@@ -16,6 +16,7 @@ from pages._ui.plain import plain
 from pages._ui.runs import WORDS, candidates_of
 from pages._ui.session import action_button, has_changed
 from pages._ui.typeset import formula_text, group_text
+from pages._ui.units import multiple_words
 
 POLL_SECONDS = 1.5
 
@@ -34,6 +35,8 @@ def ask_formulas(*, exact: bool) -> list[BatchLine]:
     words = f"{len(right)} formulas" if len(right) != 1 else "1 formula"
     cells = "as the exact cell" if exact else "with the numbers of formula units most frequent in training"
     st.caption(f"{words} will run, each {cells}." + (f" {len(wrong)} left out." if wrong else ""))
+    if not exact and (told := multiple_words([line.formula for line in right if line.formula])):
+        st.info(plain(told))
     return right
 
 
@@ -56,9 +59,16 @@ def show_batch(batch: str) -> None:
     if job.error:
         st.error(plain(job.error))
     if job.result:
-        show_results(job)
+        show_outcome(job)
     elif job.live:
         st.caption("Nothing of this run is finished yet.")
+
+
+def show_outcome(job: Job) -> None:
+    """What is to be known of the cells of a run, and what it found."""
+    for note in (job.result or {}).get("notes", ()):
+        st.info(plain(note))
+    show_results(job)
 
 
 def _table(batch: str) -> None:

@@ -13,8 +13,10 @@ from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.predict_structure import cells_of
 from pages._ui.plain import plain
 from pages._ui.session import recall, remember
+from pages._ui.typeset import formula_text
 
 FREQUENT = 4  # as many formula units as crystals often have in their cell
+EXACT = "The formula is the exact cell"  # the label of its toggle
 
 
 def ask_units(formula: Formula, model: str) -> list[int]:
@@ -45,6 +47,20 @@ def units_of(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
     counts = find_card(model).sampling.get("atom_counts") if model else None
     usual = [z for z in default_z(formula, atom_counts=counts) if z in upto_8]
     return (f"{key}-{model}", usual, usual) if counts else (key, usual, upto_8)
+
+
+def multiple_words(formulas: Sequence[Formula]) -> str:
+    """How formulas that are multiples of their formula unit will be read, and how to mean exactly their atoms; empty where none is one."""
+    multiples = [formula for formula in formulas if formula.counts != formula.unit]
+    if not multiples:
+        return ""
+    sizes = [sum(n for _, n in formula.counts) for formula in multiples]
+    units = [formula_text(formula.reduced_formula) for formula in multiples]
+    each = [
+        f"{formula_text(formula.text)} is {size // formula.n_atoms} × {unit}" for formula, size, unit in zip(multiples, sizes, units, strict=True)
+    ]
+    counted, atoms = (units[0], f"these {sizes[0]} atoms") if len(multiples) == 1 else ("the smaller unit", "the atoms typed")
+    return f"{', '.join(each)}, and Z counts {counted}; for exactly {atoms} switch on “{EXACT}”."
 
 
 def within_reach(requests: Sequence[StructurePredictionRequest], model: str) -> list[StructurePredictionRequest]:

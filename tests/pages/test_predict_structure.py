@@ -170,6 +170,21 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
     assert at.query_params["job"] in (job.id, [job.id]) and not at.exception
 
 
+def test_what_was_noted_of_a_run_is_shown_with_its_results():
+    note = "Zn2S2 is a multiple of ZnS, and Z counts ZnS."
+    job, queue = finished_run(), JobQueue()
+    queue.update(job, result=queue.get(job).result | {"notes": [note]})
+    at = page(job=job)
+    assert note in words(at.info) and at.success and not at.exception
+    batch = queue.submit_batch("predict-structure", [to_json(StructurePredictionRequest(formula="ZnS"))])
+    queue.update(queue.list_batch(batch)[0].id, state="done", result=queue.get(job).result)
+    assert note not in words(page(batch=batch).info)  # nothing is selected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pages._ui.batch._rows", lambda _: (0,))
+        at = page(batch=batch)
+    assert note in words(at.info) and at.success and not at.exception
+
+
 def test_the_number_of_samples_says_that_it_counts_the_prototypes_too():
     assert "with 1 it is one prototype only" in page().number_input(key="n").help
 

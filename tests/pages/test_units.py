@@ -49,6 +49,23 @@ def test_what_is_left_out_for_its_size_is_said():
     assert "left out" not in words(at.caption) and not at.exception
 
 
+def test_a_multiple_of_a_formula_is_asked_about():
+    at = page("Ti2O4")
+    assert "Ti₂O₄ is 2 × TiO₂, and Z counts TiO₂; for exactly these 6 atoms switch on “The formula is the exact cell”." in words(at.info)
+    at.toggle(key="exact").set_value(True).run()
+    assert "Z counts" not in words(at.info)
+    at.toggle(key="exact").set_value(False).run()
+    at.text_input(key="formula").set_value("C60").run()
+    assert "C₆₀ is 60 × C, and Z counts C; for exactly these 60 atoms" in words(at.info)
+    at.text_input(key="formula").set_value("TiO2").run()
+    assert "Z counts" not in words(at.info)
+    at.toggle(key="several").set_value(True).run()
+    at.text_area(key="formulas").set_value("Ti2O4, MgO, Li2O2").run()
+    assert "Ti₂O₄ is 2 × TiO₂, Li₂O₂ is 2 × LiO, and Z counts the smaller unit; for exactly the atoms typed" in words(at.info)
+    at.toggle(key="exact").set_value(True).run()
+    assert "Z counts" not in words(at.info) and not at.exception and not at.error
+
+
 def test_without_a_choice_it_is_said_which_will_run():
     at = page("TiO2")
     usual = at.button_group(key="z-TiO2").value
