@@ -78,7 +78,7 @@ def ask() -> None:
             )
             for formula in formulas
         ]  # fmt: skip
-        requests = within_reach(requests, model)
+        requests = within_reach(requests, model, models)
     except CrystalCoreError as error:
         st.error(plain(error))
     pressed = action_button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
@@ -163,7 +163,7 @@ def _settings_of_link() -> dict[str, Any]:
 
 def _domain(formula: Formula) -> None:
     """Warn where predictions are weak, before anything is run."""
-    rare = rare_elements(formula)
+    rare = {element: n for element, n in rare_elements(formula).items() if n}  # what no crystal holds is refused by the models
     if rare:
         words = ", ".join(f"{element} ({n})" for element, n in rare.items())
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")

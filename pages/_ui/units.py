@@ -1,15 +1,19 @@
-"""How many formula units fill the cell: the field that asks for them, and whether the model knows cells of that size."""
+"""How many formula units fill the cell: the field that asks for them, and whether the model knows its elements and cells of that size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import streamlit as st
 
 from crystal_core.errors import RequestError
-from crystal_core.formula import Formula, default_z
+from crystal_core.formula import Formula, default_z, parse_formula
+from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import find_card, most_atoms
 from crystal_core.requests import StructurePredictionRequest
+from crystal_core.scene_style import symbol_of
 from crystal_core.workflows.predict_structure import cells_of
 from pages._ui.plain import plain
 from pages._ui.session import recall, remember
@@ -63,13 +67,18 @@ def multiple_words(formulas: Sequence[Formula]) -> str:
     return f"{', '.join(each)}, and Z counts {counted}; for exactly {atoms} switch on “{EXACT}”."
 
 
-def within_reach(requests: Sequence[StructurePredictionRequest], model: str) -> list[StructurePredictionRequest]:
-    """The requests that can run; which cannot, and which make larger cells than the model was trained on, is said here."""
+def within_reach(requests: Sequence[StructurePredictionRequest], model: str, models: Sequence[str]) -> list[StructurePredictionRequest]:
+    """The requests that can run; which cannot, and which make larger cells than the model was trained on, is said here.
+
+    Args:
+        models: those that the form offers, to name one that knows what ``model`` does not.
+    """
     card = find_card(model)
     most, possible = most_atoms(card), []
     for request in requests:
         of = f"{request.formula}: " if len(requests) > 1 else ""
         try:
+            _check_elements(request, card, models)
             sizes = {z: len(atoms) for z, atoms in cells_of(request, card.sampling.get("atom_counts")).items()}
         except RequestError as error:
             st.warning(plain(f"{of}{error}"))
@@ -80,3 +89,21 @@ def within_reach(requests: Sequence[StructurePredictionRequest], model: str) -> 
             larger = f"Larger ones ({', '.join(beyond)}) run, but take longer and are a guess."
             st.warning(plain(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
     return possible
+
+
+def _check_elements(request: StructurePredictionRequest, card: ModelCard, models: Sequence[str]) -> None:
+    """Raise RequestError, with the first of ``models`` that can make the cell, where the card lacks an element of the formula."""
+    numbers = set(parse_formula(request.formula).atomic_numbers_of(1))
+    lacking = ", ".join(symbol_of(z) for z in sorted(numbers - set(card.elements)))
+    if not lacking:
+        return
+    able = next((name for name in models if numbers <= set(find_card(name).elements) and _fits(replace(request, model=name))), None)
+    instead = f"choose {able}" if able else "no other model in the list can make this cell either"
+    raise RequestError(f"{card.name} was not trained on {lacking}, so it cannot place it; {instead}.")
+
+
+def _fits(request: StructurePredictionRequest) -> bool:
+    """Whether the model of the request knows cells of its size."""
+    with suppress(RequestError):
+        return bool(cells_of(request, find_card(request.model).sampling.get("atom_counts")))
+    return False

@@ -49,6 +49,24 @@ def test_what_is_left_out_for_its_size_is_said():
     assert "left out" not in words(at.caption) and not at.exception
 
 
+def test_elements_that_the_model_does_not_know_are_refused_in_the_form_and_a_model_of_its_list_is_named():
+    at = page("CsPbI3")
+    at.selectbox(key="model").set_value("kldm-csp-perov5").run()
+    assert "kldm-csp-perov5 was not trained on I, so it cannot place it; choose kldm-csp-mp." in words(at.warning)
+    assert at.button(key="predict").disabled and "prototype'" not in words(at.warning)
+    at.selectbox(key="model").set_value(MODEL).run()
+    assert not at.warning and not at.button(key="predict").disabled
+    at.text_input(key="formula").set_value("Po").run()
+    assert "was not trained on Po, so it cannot place it; no other model in the list can make this cell either." in words(at.warning)
+    assert at.button(key="predict").disabled and "Rare" not in words(at.warning) and not at.exception
+    at.text_input(key="formula").set_value("TiO2").run()
+    at.toggle(key="several").set_value(True).run()
+    at.text_area(key="formulas").set_value("PoO2, MgO").run()
+    assert "PoO2: kldm-csp-mp was not trained on Po" in words(at.warning)
+    at.button(key="predict").click().run()
+    assert [job.request["formula"] for job in JobQueue().list_jobs()] == ["MgO"] and not at.exception
+
+
 def test_a_multiple_of_a_formula_is_asked_about():
     at = page("Ti2O4")
     assert "Ti₂O₄ is 2 × TiO₂, and Z counts TiO₂; for exactly these 6 atoms switch on “The formula is the exact cell”." in words(at.info)
