@@ -16,7 +16,7 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import cell_json, crystals_of, structure_from_record
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards
-from crystal_core.requests import DENSITY_RANGE, MAX_ATOMS, MAX_GUIDANCE, CrystalGenerationRequest, to_json
+from crystal_core.requests import DENSITY_RANGE, MAX_ATOMS, MAX_GUIDANCE, CrystalGenerationRequest, check_whole, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.scene_style import symbol_of
 from crystal_core.structures import MAIN_ELEMENTS
@@ -35,7 +35,8 @@ from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"
-MOST = 50
+CRYSTALS = "Crystals"
+MOST = 50  # of them, that the form asks for
 LINK = ("job", "fork", "crystal", "model", "n", "elements", "exclude", "atoms")  # what of a link fills the form
 
 
@@ -47,12 +48,15 @@ def models() -> dict[str, ModelCard]:
 
 @st.fragment
 def ask(cards: dict[str, ModelCard]) -> None:
-    """The form; what is typed reruns only this part, and the button puts the request into the queue."""
+    """The form; what is typed reruns only this part, and the button puts the request into the queue.
+
+    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
+    """
     adopt_link(cards)  # here, because the first run of the page may end before this part, whose next run is then its own
     card = cards[st.selectbox("Model", list(cards), key="make-model")]
     if words := " ".join(filter(None, (card.good_for, card.limits))):
         st.caption(plain(words))
-    n = st.number_input("Crystals", 1, MOST, key="make-n")
+    n = st.number_input(CRYSTALS, step=1, key="make-n")
     counts = _ask_counts(card)
     elements = ask_elements(card)
     every = bool(elements and elements[0]) and st.toggle(
@@ -60,11 +64,12 @@ def ask(cards: dict[str, ModelCard]) -> None:
     )
     with st.expander("Advanced", key="make-advanced", on_change="rerun"):  # a state of its own: it stays open while its fields change the form
         sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler")
-        steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="make-steps")
+        steps = st.number_input("Steps (0 = the sampler's default)", step=1, key="make-steps")
         seed = st.text_input("Seed (blank = drawn and shown)", key="make-seed")
         wishes = _ask_wishes()
         fix = _ask_fix()
     try:
+        check_whole(CRYSTALS, int(n), 1, MOST)
         request = None if elements is None or fix is None else CrystalGenerationRequest(
             n=int(n), model=card.name, n_atoms=counts, elements=elements[0], exclude_elements=elements[1], sampler=sampler,  # type: ignore[arg-type]
             require_all=every, steps=int(steps) or None, seed=seed_of(seed), **wishes, **fix,
@@ -100,7 +105,7 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     how = st.segmented_control("Atoms per cell", [USUAL, FIXED, RANGE] if trained else [FIXED, RANGE], key="counts", required=True)
     counts = None
     if how == FIXED:
-        count = int(st.number_input("Number of atoms", 1, MAX_ATOMS, key="atoms"))
+        count = int(st.number_input("Number of atoms", step=1, key="atoms"))
         counts = (count, count)
     elif how == RANGE:
         counts = st.slider("From … to", 1, MAX_ATOMS, key="atoms-range")
@@ -116,10 +121,10 @@ def _ask_wishes() -> dict[str, Any]:
     """A density to aim at and a space group to keep: the fields of the request, None where nothing is wished for."""
     left, right = st.columns(2)
     density = left.number_input(
-        "Density (g/cm³)", *DENSITY_RANGE, None, 0.5, key="make-density", placeholder="any", help="Guides the crystals towards this density."
+        "Density (g/cm³)", value=None, step=0.5, key="make-density", placeholder="any", help="Guides the crystals towards this density."
     )
     strength = right.number_input(
-        "Strength", 0.0, MAX_GUIDANCE, step=1.0, key="make-guidance", disabled=density is None,
+        "Strength", step=1.0, key="make-guidance", disabled=density is None,
         help="Of the wish for a density: 1 bends gently, 5 firmly.",
     )  # fmt: skip
     group = st.text_input(

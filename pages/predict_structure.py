@@ -15,7 +15,7 @@ from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
-from crystal_core.requests import StructurePredictionRequest, to_json
+from crystal_core.requests import StructurePredictionRequest, check_whole, to_json
 from crystal_core.scene import frame_scene
 from crystal_core.workflows.predict_structure import MOST_PROTOTYPES, MOST_RELAXED, has_prototypes
 from pages._ui.batch import ask_formulas, show_batch, show_outcome
@@ -35,12 +35,16 @@ STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototyp
 SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
-MOST = 50  # samples per Z that the form asks for
+SAMPLES = "Samples per Z"
+MOST = 50  # of them, that the form asks for
 
 
 @st.fragment
 def ask() -> None:
-    """The form; what is typed reruns only this part, and the button puts the requests into the queue."""
+    """The form; what is typed reruns only this part, and the button puts the requests into the queue.
+
+    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
+    """
     cards = [card for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
     models = [card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))]  # the most general first
     if not models:
@@ -54,7 +58,7 @@ def ask() -> None:
     exact = st.toggle(EXACT, key="exact", help="Ti2O4 then means these six atoms.")
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
     n = st.number_input(
-        "Samples per Z", 1, MOST, key="n",
+        SAMPLES, step=1, key="n",
         help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most: with 1 it is one prototype only.",
     )  # fmt: skip
     relax = is_installed() and st.toggle(
@@ -64,12 +68,13 @@ def ask() -> None:
     )  # fmt: skip
     with st.expander("Advanced", key="advanced", on_change="rerun"):  # a state of its own: it stays open while its fields change the form
         sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
-        steps = st.number_input("Steps (0 = the sampler's default)", 0, 5000, key="steps")
+        steps = st.number_input("Steps (0 = the sampler's default)", step=1, key="steps")
         start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
         seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
     requests: list[StructurePredictionRequest] = []
     try:
         measured = ask_pattern()
+        check_whole(SAMPLES, int(n), 1, MOST)
         z, rank = tuple(sorted(units)) or None, "pattern" if measured.ranks else "energy" if relax else "consensus"
         requests = [
             StructurePredictionRequest(

@@ -147,6 +147,24 @@ def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_with
     assert at.number_input(key="make-density").value == 30.0 and not at.exception
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("make-n", "Crystals must be a whole number between 1 and 50, not 9999"), ("atoms", "atoms per cell must be a whole number between 1 and 60"),
+     ("make-steps", "steps must be a whole number between 1 and 5000"), ("make-density", "A density lies between 0.05 and 30"),
+     ("make-guidance", "The strength of guidance lies between 0 and 100")],
+)  # fmt: skip
+def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_novo, key, told):
+    tiny_de_novo()
+    at = page(atoms="5")
+    at.number_input(key="make-density").set_value(5.0).run()
+    field = at.number_input(key=key)
+    assert field.max is None and field.min is None  # what is beyond a field's own limits never leaves the browser
+    field.set_value(9999).run()
+    assert told in words(at.error) and at.button(key="generate").disabled and not at.exception
+    at.number_input(key=key).set_value(5).run()
+    assert not at.error and not at.button(key="generate").disabled and not JobQueue().list_jobs()
+
+
 def test_the_folded_part_of_the_form_stays_open_while_its_fields_change(tiny_de_novo):
     tiny_de_novo()
     at = page()

@@ -170,6 +170,19 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
     assert at.query_params["job"] in (job.id, [job.id]) and not at.exception
 
 
+@pytest.mark.parametrize(("key", "told"), [("n", "Samples per Z must be a whole number between 1 and 50"), ("steps", "between 1 and 5000")])
+def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
+    at = page()
+    field = at.number_input(key=key)
+    assert field.max is None and field.min is None  # what is beyond a field's own limits never leaves the browser
+    for number in (9999, -1):
+        at.number_input(key=key).set_value(number).run()
+        assert told in words(at.error) and f"not {number}" in words(at.error) and at.button(key="predict").disabled
+        assert [box.label for box in at.expander if box.label == "Powder pattern"] and not at.exception
+    at.number_input(key=key).set_value(3).run()
+    assert not at.error and not at.button(key="predict").disabled
+
+
 def test_what_was_noted_of_a_run_is_shown_with_its_results():
     note = "Zn2S2 is a multiple of ZnS, and Z counts ZnS."
     job, queue = finished_run(), JobQueue()
