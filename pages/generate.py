@@ -31,6 +31,7 @@ from pages._ui.progress import job_panel
 from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import action_button, adopt, go_to, is_adopted, keep_link, recall, remember, settle
+from pages._ui.theme import run_panel
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -260,14 +261,17 @@ def no_model() -> None:
 def show_job(job_id: str) -> None:
     """A run: while it is going on, and what it made."""
     job = find_job(job_id)
-    if job is None or job.kind != "generate":
-        st.warning("This run was deleted or belongs to another computer.")
-        return
-    if job.id.startswith(DEMO):
-        show_note(find_demo(job.id.removeprefix(DEMO)), "Generate")
-    job = job_panel(job_id, draw_snapshot) or job
-    if job.result:
-        show_generated(job)
+    with run_panel(live=job is not None and job.live):
+        if job is None or job.kind != "generate":
+            st.warning("This run was deleted or belongs to another computer.")
+            return
+        if job.id.startswith(DEMO):
+            show_note(find_demo(job.id.removeprefix(DEMO)), "Generate")
+        now = job_panel(job_id, draw_snapshot) or job
+        if job.live and not now.live:
+            st.rerun()  # it ended meanwhile, and the panel is that of a live run
+        if now.result:
+            show_generated(now)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from pages._ui.runs import DEMO, find_job, first_run, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
 from pages._ui.session import action_button, adopt, go_to, keep_link, recall, remember, settle
+from pages._ui.theme import run_panel
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.units import EXACT, ask_units, multiple_words, units_of, within_reach
 from pages._ui.viewer import crystal_viewer
@@ -203,6 +204,22 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
     settle(_link())
 
 
+def show_job(job_id: str) -> None:
+    """A run: while it is going on, and what it found."""
+    job = find_job(job_id)
+    with run_panel(live=job is not None and job.live):
+        if job is None or job.kind != "predict-structure":
+            st.warning("This run was deleted or belongs to another computer.")
+            return
+        if job_id.startswith(DEMO):
+            show_note(find_demo(job_id.removeprefix(DEMO)), "Predict structure")
+        now = job_panel(job_id, draw_snapshot) or job
+        if job.live and not now.live:
+            st.rerun()  # it ended meanwhile, and the panel is that of a live run
+        if now.result:
+            show_outcome(now)
+
+
 def main() -> None:
     st.title("Predict structure")
     keep_link("predict")
@@ -212,20 +229,10 @@ def main() -> None:
     with right:
         if "batch" in st.query_params and "job" not in st.query_params:
             show_batch(st.query_params["batch"])
-            return
-        job_id = st.query_params.get("job")
-        if not job_id:
+        elif job := st.query_params.get("job"):
+            show_job(job)
+        else:
             welcome()
-            return
-        job = find_job(job_id)
-        if job is None or job.kind != "predict-structure":
-            st.warning("This run was deleted or belongs to another computer.")
-            return
-        if job_id.startswith(DEMO):
-            show_note(find_demo(job_id.removeprefix(DEMO)), "Predict structure")
-        job = job_panel(job_id, draw_snapshot) or job
-        if job.result:
-            show_outcome(job)
 
 
 with guard():

@@ -15,6 +15,7 @@ from pages._ui.candidates import show_results
 from pages._ui.plain import plain
 from pages._ui.runs import WORDS, candidates_of
 from pages._ui.session import action_button, has_changed
+from pages._ui.theme import run_panel
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.units import multiple_words
 
@@ -46,15 +47,18 @@ def show_batch(batch: str) -> None:
     if not jobs:
         st.warning("These runs were deleted or belong to another computer.")
         return
-    st.fragment(_table, run_every=POLL_SECONDS if any(job.live for job in jobs) else None)(batch)
-    _actions(jobs)
-    chosen = _selected(batch, jobs)
-    if chosen is None:
-        st.caption("Select a row to see its candidates.")
-        return
-    job = JobQueue().get(chosen.id)
-    if job is None:
-        return
+    live = any(job.live for job in jobs)
+    with run_panel(live=live):
+        st.fragment(_table, run_every=POLL_SECONDS if live else None)(batch)
+        _actions(jobs)
+        chosen = _selected(batch, jobs)
+        if chosen is None:
+            st.caption("Select a row to see its candidates.")
+        elif job := JobQueue().get(chosen.id):
+            _show_run(job)
+
+
+def _show_run(job: Job) -> None:
     st.subheader(plain(formula_text(job.request["formula"])))
     if job.error:
         st.error(plain(job.error))

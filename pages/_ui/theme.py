@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 
 def compact() -> None:
-    """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links that wrap."""
+    """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links that wrap; on a phone a run above its form."""
     st.html(
         "<style>.stMainBlockContainer { padding-top: 4.5rem; } h1 { font-size: 2.1rem !important; } h2 { font-size: 1.5rem !important; }"
         " h3 { font-size: 1.3rem !important; } [data-testid=stMetricValue] { font-size: 1.5rem; }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
+        " @media (max-width: 640px) { [data-testid=stColumn]:has(.st-key-run, .st-key-run-live) { order: -1; }"
+        # without the form the page is short and ends at its top, where the run is
+        " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"
         " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; } }</style>"  # without a pointer it lies on the text above
     )
+
+
+def run_panel(*, live: bool) -> DeltaGenerator:
+    """Where a page draws a run, beside the form; on a phone above it, and alone while the run is ``live``."""
+    return st.container(key="run-live" if live else "run")

@@ -91,6 +91,31 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
     clean(page)
 
 
+def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_form(open_page):
+    page = open_page(f"/generate?model={MODEL}&n=2", **PHONE)
+    field, button = page.get_by_role("spinbutton", name="Crystals"), page.get_by_role("button", name=re.compile("^Generate"))
+    field.fill("9999")
+    field.press("Enter")
+    page.get_by_text("Crystals must be a whole number between 1 and 50, not 9999.").wait_for()
+    expect(button).to_be_disabled()
+    field.fill("2")
+    field.press("Enter")
+    expect(button).to_be_enabled(timeout=20_000)
+    page.get_by_text("Advanced").tap()
+    page.get_by_text("Complete a structure").wait_for()
+    page.locator(AT_REST).wait_for()
+    button.scroll_into_view_if_needed()
+    press(page)
+    run = page.locator(".st-key-run-live").or_(page.locator(".st-key-run"))
+    run.wait_for()
+    page.wait_for_timeout(700)  # it has come to rest
+    assert 0 < run.bounding_box()["y"] < 250  # in sight at once
+    page.locator(".xg[data-pictures]").wait_for()
+    expect(field).to_be_visible(timeout=20_000)  # and below the results once they are there
+    assert run.bounding_box()["y"] + run.bounding_box()["height"] <= field.bounding_box()["y"]
+    clean(page)
+
+
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
     page = open_page(f"/generate?model={MODEL}&n=64")
     expect(page.get_by_role("spinbutton", name="Crystals")).to_have_value("50")  # the form has come to rest; 50 are the most it asks for
