@@ -15,6 +15,7 @@ from pages._ui.detail import show_structure
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.runs import find_job, link_of, relaxed_of, title_of
+from pages._ui.session import recall, remember
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import MAX_CARDS, crystal_gallery
 
@@ -44,17 +45,33 @@ def of_run(job_id: str, crystal: str) -> None:
 
 def ask() -> list[tuple[str, bytes]] | None:
     """Name and content of what is to be shown; None for one of the examples."""
-    how = st.segmented_control("Crystal", ["Example", "Upload", "Paste"], default="Example", key="how", label_visibility="collapsed")
+    how = st.segmented_control(
+        "Crystal", ["Example", "Upload", "Paste"], default="Example", key="how", label_visibility="collapsed", persist_state="session"
+    )
     if how == "Upload":
-        files = st.file_uploader(
-            "CIF, POSCAR, extended XYZ or JSON; several files or a zip archive", key="file", accept_multiple_files=True,
-            help=f"Up to 5 MB each, {MAX_FILES} files; they are read in a process of their own and stay on this machine.",
-        )  # fmt: skip
-        return [(file.name, file.getvalue()) for file in files]
+        return _uploaded()
     if how == "Paste":
-        text = st.text_area("Structure text; the format is detected", key="text", height=200)
+        text = st.text_area("Structure text; the format is detected", key="text", height=200, persist_state="session")
         return [("pasted text", text.encode())] if text.strip() else []
     return None
+
+
+def _uploaded() -> list[tuple[str, bytes]]:
+    """The files last uploaded, which outlive their field: that one is empty again after another page was shown."""
+    chosen = st.file_uploader(
+        "CIF, POSCAR, extended XYZ or JSON; several files or a zip archive", key="file", accept_multiple_files=True, on_change=_keep_files,
+        help=f"Up to 5 MB each, {MAX_FILES} files; they are read in a process of their own and stay on this machine.",
+    )  # fmt: skip
+    kept = recall("uploaded") or []
+    if kept and not chosen:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(plain(f"Still here: {kept[0][0]}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else "")))
+            st.button("Remove", key="remove", type="tertiary", icon=":material/close:", on_click=remember, args=("uploaded", None))
+    return kept
+
+
+def _keep_files() -> None:
+    remember("uploaded", [(file.name, file.getvalue()) for file in recall("file") or []])
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading …")
@@ -65,7 +82,7 @@ def read(files: list[tuple[str, bytes]]) -> list[ParsedUpload]:
 
 def example() -> list[ParsedUpload]:
     """One of our own crystals: read here, as no stranger wrote it."""
-    name = st.selectbox("Example", list(EXAMPLES), key="example", label_visibility="collapsed")
+    name = st.selectbox("Example", list(EXAMPLES), key="example", label_visibility="collapsed", persist_state="session")
     return [ParsedUpload(name=name, structure=parse_text(EXAMPLES[name]))]
 
 
