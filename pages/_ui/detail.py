@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import streamlit as st
 
 from crystal_core import to_html
 from crystal_core.dft_inputs import espresso_input, vasp_files
-from crystal_core.errors import CrystalCoreError
+from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import TOLERANCES, site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
@@ -30,12 +31,16 @@ from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from streamlit.delta_generator import DeltaGenerator
 
 FILES = {
     "CIF": ("cif", "cif"), "POSCAR": ("poscar", "vasp"), "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
 }  # fmt: skip
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_TWO_THETA = 120  # degrees; beyond, large cells have too many reflections to wait for
+CUSTOM, CU_K_ALPHA_1 = "custom", 1.5406  # Å
+WAVELENGTH_RANGE = (0.1, 5.0)  # Å
+MAX_REFLECTIONS = 60_000  # of a wavelength of one's own; more take tens of seconds
 MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 
@@ -91,11 +96,13 @@ def _show(
         if occupancy:
             st.caption(plain(f"Mixed occupancy: the pattern is that of the file, with {occupancy['sites']}."))
         left, middle, right = st.columns(3)
-        radiation = left.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation", format_func=radiation_text)
+        radiation = _radiation(left, key)
         low, high = middle.slider("Range (° 2θ)", 2, MAX_TWO_THETA, (5, 90), key=f"{key}-range")
         window = (float(low), float(max(high, low + 1)))
         width = right.slider("Peak width (° 2θ), 0 for sticks", 0.0, 1.0, 0.2, 0.05, key=f"{key}-width")
         try:
+            if not isinstance(radiation, str):
+                _check_reflections(structure.volume, radiation, window[1])
             found = _pattern(given, kind, (occupancy or {}).get("shares"), radiation, window)
             line = profile(found, fwhm=width, two_theta=window) if width else None
             st.plotly_chart(xrd_figure(found, line, window), width="stretch", key=f"{key}-xrd")
@@ -109,6 +116,25 @@ def _show(
         _files(structure, text, key, provenance)
     with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
+
+
+def _radiation(place: DeltaGenerator, key: str) -> str | float:
+    """A tabulated line, or a wavelength of the reader's own in Å."""
+    chosen = place.selectbox("Radiation", [*WAVELENGTHS, CUSTOM], key=f"{key}-radiation", format_func=lambda x: x if x == CUSTOM else radiation_text(x))
+    if chosen != CUSTOM:
+        return chosen
+    return place.number_input("Wavelength (Å)", *WAVELENGTH_RANGE, CU_K_ALPHA_1, 0.0001, "%.4f", key=f"{key}-wavelength")
+
+
+def _check_reflections(volume: float, wavelength: float, highest: float) -> None:
+    """Refuse more reflections than anybody waits for, of a cell (Å³) up to the 2θ ``highest`` (degrees).
+
+    Raises:
+        RequestError: there are too many.
+    """
+    reach = 2 * math.sin(math.radians(highest / 2)) / wavelength  # in reciprocal space, 1/Å
+    if 4 / 3 * math.pi * reach**3 * volume > MAX_REFLECTIONS:
+        raise RequestError("No pattern: it has too many reflections to wait for. Take a longer wavelength, or end the range at a lower angle.")
 
 
 def _filled(structure: Structure, occupancy: Mapping[str, Any] | None) -> None:
@@ -218,7 +244,7 @@ def _curve(text: str) -> list[dict[str, Any]]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _pattern(text: str, kind: str, shares: Sequence[Mapping[str, float]] | None, radiation: str, two_theta: tuple[float, float]) -> Any:
+def _pattern(text: str, kind: str, shares: Sequence[Mapping[str, float]] | None, radiation: str | float, two_theta: tuple[float, float]) -> Any:
     structure = parse_text(text, purpose="view")
     return pattern(cell_choice(with_shares(structure, shares) if shares else structure, kind), radiation, two_theta)
 

@@ -1,11 +1,14 @@
 """The Viewer page: what it keeps of an upload, what it says of it, and where it sends it."""
 
+import math
 from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
+
+from crystal_core.figures.xrd import xrd_figure
 
 ROOT = Path(__file__).parents[2]
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
@@ -55,3 +58,17 @@ def test_a_pasted_text_is_still_there_after_another_page():
     at.switch_page("pages/models.py").run()
     at.switch_page("pages/viewer.py").run()
     assert formula(at) == "MgO" and not at.exception
+
+
+def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wait_for_is_refused(monkeypatch):
+    patterns = []
+    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest: patterns.append(found) or xrd_figure(found, *rest))
+    at = page()
+    at.selectbox(key="viewer-radiation").set_value("custom").run()
+    field = at.number_input(key="viewer-wavelength")
+    assert (field.min, field.max, field.value) == (0.1, 5.0, 1.5406)  # Cu Kα1
+    barium_titanate = patterns[-1]
+    assert barium_titanate.radiation == 1.5406 and not at.exception
+    assert barium_titanate.two_theta[0] == pytest.approx(2 * math.degrees(math.asin(1.5406 / (2 * 4.01))), abs=1e-6)
+    field.set_value(0.1).run()
+    assert "too many reflections" in words(at.info) and not at.exception and not at.error
