@@ -95,6 +95,8 @@ def test_of_candidates_of_equal_energy_the_most_symmetric_relaxed_one_comes_firs
     assert ranked(by_likeness) == sorted(by_likeness, key=rank_key)
 
 
-@pytest.mark.parametrize(("number", "order"), [(1, 1), (2, 2), (9, 2), (15, 4), (62, 8), (82, 4), (88, 8), (142, 16), (194, 24), (199, 12), (221, 48)])
+@pytest.mark.parametrize(
+    ("number", "order"), [(1, 1), (2, 2), (9, 2), (15, 4), (62, 8), (82, 4), (88, 8), (142, 16), (194, 24), (199, 12), (221, 48)]
+)
 def test_symmetry_is_measured_by_the_order_of_the_point_group(number, order):
     assert _symmetry({"space_group": {"number": number}}) == (order, number)

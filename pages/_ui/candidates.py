@@ -34,11 +34,25 @@ FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled
 OVER_REFERENCE = "Over the reference"
 LABEL = re.compile(r"(?P<n>\d+) known(?:, AFLOW (?P<aflow>\S+))?")  # of a prototype, see :class:`crystal_core.requests.Template`
 ARRANGEMENTS = {
-    "A_cF4_225_a": "face-centred cubic", "A_cI2_229_a": "body-centred cubic", "A_hP2_194_c": "hexagonal close-packed", "A_cF8_227_a": "diamond",
-    "A_hP4_194_bc": "graphite", "AB_cF8_225_a_b": "rock salt", "AB_cP2_221_b_a": "caesium chloride", "AB_cF8_216_c_a": "zinc blende",
-    "AB_hP4_186_b_b": "wurtzite", "AB_hP4_194_c_a": "nickel arsenide", "AB2_cF12_225_a_c": "fluorite", "A2B_tP6_136_f_a": "rutile",
-    "A2B_tI12_141_e_a": "anatase", "A2B3_hR10_167_c_e": "corundum", "AB3C_cP5_221_a_c_b": "cubic perovskite",
-    "AB3C_oP20_62_c_cd_a": "orthorhombic perovskite", "AB3C_hR10_148_c_f_c": "ilmenite", "A2BC4_cF56_227_d_a_e": "spinel", "AB2C_cF16_225_a_c_b": "Heusler",
+    "A_cF4_225_a": "face-centred cubic",
+    "A_cI2_229_a": "body-centred cubic",
+    "A_hP2_194_c": "hexagonal close-packed",
+    "A_cF8_227_a": "diamond",
+    "A_hP4_194_bc": "graphite",
+    "AB_cF8_225_a_b": "rock salt",
+    "AB_cP2_221_b_a": "caesium chloride",
+    "AB_cF8_216_c_a": "zinc blende",
+    "AB_hP4_186_b_b": "wurtzite",
+    "AB_hP4_194_c_a": "nickel arsenide",
+    "AB2_cF12_225_a_c": "fluorite",
+    "A2B_tP6_136_f_a": "rutile",
+    "A2B_tI12_141_e_a": "anatase",
+    "A2B3_hR10_167_c_e": "corundum",
+    "AB3C_cP5_221_a_c_b": "cubic perovskite",
+    "AB3C_oP20_62_c_cd_a": "orthorhombic perovskite",
+    "AB3C_hR10_148_c_f_c": "ilmenite",
+    "A2BC4_cF56_227_d_a_e": "spinel",
+    "AB2C_cF16_225_a_c_b": "Heusler",
 }  # of AFLOW names (Mehl et al. 2017)
 SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
 
