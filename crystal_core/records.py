@@ -10,7 +10,8 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Container, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from crystal_core.requests import Origin, Provenance
 
 SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
+EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: less is noise of a relaxation; the rest is for rounded decimals
+# last space group of each run of groups whose point groups have one order, and that order
+LAST_OF_CLASS = (1, 9, 46, 74, 82, 122, 142, 146, 148, 161, 167, 174, 190, 194, 199, 220, 230)
+POINT_GROUP_ORDERS = (1, 2, 4, 8, 4, 8, 16, 3, 6, 6, 12, 6, 12, 24, 12, 24, 48)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -210,6 +215,35 @@ def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
         not record["validity"]["structure"], not record["validity"]["plausible"],
         float("inf") if value is None else value if low else -value, "error" in record.get("relaxation", {}), record["group"],
     )  # fmt: skip
+
+
+def ranked(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Candidates of one formula by :func:`rank_key`; of those within 2 meV/atom of the lowest the most symmetric first, then on from the next.
+
+    A potential tells no smaller differences apart. A cell that was not relaxed has no energy of its own and comes after those that have.
+    """
+    rest, found = sorted(records, key=rank_key), list[dict[str, Any]]()
+    while rest:
+        n = sum(_equals(rest[0], record) for record in rest)
+        found += sorted(rest[:n], key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in _symmetry(record))))
+        rest = rest[n:]
+    return found
+
+
+def _equals(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether rank and energy do not tell ``other`` from ``first``, which ranks no worse."""
+    if first is other:
+        return True
+    scores = [record["score"] or {"value": None, "unit": ""} for record in (first, other)]
+    if any(score["value"] is None or score["unit"] != "eV/atom" for score in scores) or rank_key(first)[:2] != rank_key(other)[:2]:
+        return False
+    return scores[1]["value"] - scores[0]["value"] <= EQUAL_ENERGY
+
+
+def _symmetry(record: Mapping[str, Any]) -> tuple[int, int]:
+    """Order of the point group and number of the space group."""
+    number = (record.get("space_group") or {}).get("number", 1)
+    return POINT_GROUP_ORDERS[bisect_left(LAST_OF_CLASS, number)], number
 
 
 def is_valid(record: Mapping[str, Any]) -> bool:

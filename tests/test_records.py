@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import RequestError, StructureParseError
-from crystal_core.records import crystal_record, crystals_of, snapshot, structure_from_record, write_run, zip_run
+from crystal_core.records import _symmetry, crystal_record, crystals_of, rank_key, ranked, snapshot, structure_from_record, write_run, zip_run
 from crystal_core.structures import from_structures, parse_all, parse_text
 
 PROVENANCE = {"model": "kldm-csp-mp", "seed": 3, "version": "0.1.0"}
@@ -77,3 +77,26 @@ def test_a_trajectory_is_extended_xyz_that_reads_back():
     first, second = parse_all(trajectory_extxyz([frame, later], 'Z = 1, "from noise"'), purpose="view")
     assert first.formula == "Na1 Cl1" and first.lattice.abc == (4, 4, 5)
     assert second.frac_coords[0].tolist() == pytest.approx([0.1, 0, 0], abs=1e-5)
+
+
+def test_of_candidates_of_equal_energy_the_most_symmetric_relaxed_one_comes_first():
+    def candidate(energy, number, **more):
+        told = {"structure": True, "plausible": True}
+        return {"validity": told, "score": {"value": energy, "unit": "eV/atom"}, "space_group": {"number": number}, "group": 0} | more
+
+    run = [
+        candidate(-8.4239, 99), candidate(-8.4235, 221), candidate(-8.4239, 225, relaxation={"error": "like another"}), candidate(-8.4218, 225),
+        candidate(-8.4217, 141), candidate(-8.4216, 143), candidate(-8.43, 225, validity={"structure": True, "plausible": False}),
+    ]  # fmt: skip
+    groups = [record["space_group"]["number"] for record in ranked(run[::-1])]
+    assert groups == [221, 99, 225, 225, 141, 143, 225]  # 143 has six times fewer operations than 141
+    assert ranked(ranked(run)) == ranked(run) and ranked([]) == []
+    by_likeness = [record | {"score": {"value": record["space_group"]["number"] / 1e6, "unit": "similarity, 0 to 1"}} for record in run[:2]]
+    assert ranked(by_likeness) == sorted(by_likeness, key=rank_key)
+
+
+@pytest.mark.parametrize(
+    ("number", "order"), [(1, 1), (2, 2), (9, 2), (15, 4), (62, 8), (82, 4), (88, 8), (142, 16), (194, 24), (199, 12), (221, 48)]
+)
+def test_symmetry_is_measured_by_the_order_of_the_point_group(number, order):
+    assert _symmetry({"space_group": {"number": number}}) == (order, number)

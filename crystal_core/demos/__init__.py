@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.records import crystals_of, is_valid, rank_key
+from crystal_core.records import crystals_of, is_valid, ranked
 
 FOLDER = Path(__file__).parent
 
@@ -45,7 +45,7 @@ class Demo:
     def best(self) -> dict[str, Any]:
         """The candidate that comes first; of a generation the valid, plausible crystal of the least energy above the hull."""
         if self.kind == "predict-structure":
-            return min(crystals_of(self.result), key=rank_key)
+            return ranked(crystals_of(self.result))[0]
         energies = {r["id"]: r.get("energies") or {} for r in self.result.get("relaxed", ())}
         above = {name: e["e_above_hull_ev"] for name, e in energies.items() if e.get("e_above_hull_ev") is not None}
         return min(crystals_of(self.result), key=lambda r: (not is_valid(r), not r["validity"]["plausible"], above.get(r["id"], float("inf"))))

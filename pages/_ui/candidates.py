@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from crystal_core.jobs.queue import Job
-from crystal_core.records import structure_from_record
+from crystal_core.records import EQUAL_ENERGY, ranked, structure_from_record
 from crystal_core.scene import build_scene, frame_scene
 from pages._ui.archive import zip_name
 from pages._ui.badges import show_verdict
@@ -30,12 +32,34 @@ if TYPE_CHECKING:
 FIRST_CARDS = 8
 FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 OVER_REFERENCE = "Over the reference"
+LABEL = re.compile(r"(?P<n>\d+) known(?:, AFLOW (?P<aflow>\S+))?")  # of a prototype, see :class:`crystal_core.requests.Template`
+ARRANGEMENTS = {
+    "A_cF4_225_a": "face-centred cubic",
+    "A_cI2_229_a": "body-centred cubic",
+    "A_hP2_194_c": "hexagonal close-packed",
+    "A_cF8_227_a": "diamond",
+    "A_hP4_194_bc": "graphite",
+    "AB_cF8_225_a_b": "rock salt",
+    "AB_cP2_221_b_a": "caesium chloride",
+    "AB_cF8_216_c_a": "zinc blende",
+    "AB_hP4_186_b_b": "wurtzite",
+    "AB_hP4_194_c_a": "nickel arsenide",
+    "AB2_cF12_225_a_c": "fluorite",
+    "A2B_tP6_136_f_a": "rutile",
+    "A2B_tI12_141_e_a": "anatase",
+    "A2B3_hR10_167_c_e": "corundum",
+    "AB3C_cP5_221_a_c_b": "cubic perovskite",
+    "AB3C_oP20_62_c_cd_a": "orthorhombic perovskite",
+    "AB3C_hR10_148_c_f_c": "ilmenite",
+    "A2BC4_cF56_227_d_a_e": "spinel",
+    "AB2C_cF16_225_a_c_b": "Heusler",
+}  # of AFLOW names (Mehl et al. 2017)
 SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
 
 
 def show_results(job: Job) -> None:
     """Everything a finished (or partly finished) run found."""
-    candidates = with_lowest(candidates_of(job))
+    candidates = with_lowest(ranked(candidates_of(job)))
     if not candidates:
         st.warning("No candidate could be decoded. Try more samples or more steps.")
         return
@@ -52,7 +76,7 @@ def show_results(job: Job) -> None:
     clusters: dict[int, list[dict[str, Any]]] = {}
     for record in candidates:
         clusters.setdefault(record["group"], []).append(record)
-    members = list(clusters.values())
+    members = [ranked(cluster) for cluster in clusters.values()]  # equals of a cluster count from its own lowest
     shown = FIRST_CARDS
     if len(members) > FIRST_CARDS:
         shown = (
@@ -66,8 +90,7 @@ def show_results(job: Job) -> None:
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
     show_verdict(replace(newness(record), tone="open"))  # to find the known crystal again is no fault here
     if template := record["provenance"].get("prototype"):
-        near = "the same composition" if template["distance"] == 0 else f"chemical distance {template['distance']:.2f}"
-        st.caption(plain(f"Arrangement of {template['formula']} ({template['label']}; {near}), from the {template['table']}."))
+        st.caption(plain(arrangement_words(template)))
     if "reference" in record:
         st.info(plain(reference_words(record["reference"])))
     show_energies(record)
@@ -129,11 +152,24 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
     words = (
         f"Ranked by {score['name']}, a machine-learning estimate. Compare candidates by their energy above the lowest of this run: much of the "
-        "error is common to all cells of one formula, while the energy above the hull carries it whole."
+        "error is common to all cells of one formula, while the energy above the hull carries it whole. "
+        f"Of equals within {1000 * EQUAL_ENERGY:.0f} meV/atom, the most symmetric comes first."
     )
     if len({"original" in record for record in candidates if "energies" in record}) == 2:
         words += " Some cells were not relaxed: their energy is that of the cell as sampled, and relaxing would lower it."
     return f"{words} {error_words()}".strip()
+
+
+def arrangement_words(template: Mapping[str, Any]) -> str:
+    """What is known of the prototype that a candidate was laid out on: its name, how many crystals have it, and the one it was taken from."""
+    told = LABEL.search(template["label"])
+    aflow = told["aflow"] if told else None
+    name = ARRANGEMENTS.get(aflow, f"AFLOW {aflow}") if aflow else ""
+    words = "Known arrangement" + (f" ({name})" if name else "")
+    if told:
+        n = int(told["n"])
+        words += f", in {n:,} known crystal{'' if n == 1 else 's'}"
+    return f"{words}." if template["distance"] == 0 else f"{words}, here after {formula_text(template['formula'])}."
 
 
 def with_lowest(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:

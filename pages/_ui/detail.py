@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from crystal_core import to_html
 from crystal_core.dft_inputs import espresso_input, vasp_files
-from crystal_core.errors import CrystalCoreError
+from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import TOLERANCES, site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
@@ -19,46 +21,52 @@ from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
 from crystal_core.formula import formula_of
-from crystal_core.records import zip_texts
+from crystal_core.records import space_group, zip_texts
 from crystal_core.scene import CELL_KINDS, build_scene, cell_choice, coordination, describe, overlay_scene
 from crystal_core.structures import parse_text, structure_to_text, with_shares
-from pages._ui.badges import COLOURS, SIGNS
+from pages._ui.badges import COLOURS, SIGNS, show_verdict
 from pages._ui.plain import plain
 from pages._ui.typeset import formula_text, group_text
-from pages._ui.verdicts import Tone, charge_balance
+from pages._ui.verdicts import Tone, Verdict, charge_balance, newness
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from streamlit.delta_generator import DeltaGenerator
 
 FILES = {
     "CIF": ("cif", "cif"), "POSCAR": ("poscar", "vasp"), "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
 }  # fmt: skip
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_TWO_THETA = 120  # degrees; beyond, large cells have too many reflections to wait for
+CUSTOM, CU_K_ALPHA_1 = "custom", 1.5406  # Å
+WAVELENGTH_RANGE = (0.1, 5.0)  # Å
+MAX_REFLECTIONS = 60_000  # of a wavelength of one's own; more take tens of seconds
+MAX_COMPARED = 60  # sites; known crystals have up to 20 in the primitive cell
 MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 
 @st.fragment
 def show_structure(
     structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "", pale: Structure | None = None,
-    occupancy: Mapping[str, Any] | None = None,
+    occupancy: Mapping[str, Any] | None = None, compare: bool = False,
 ) -> None:  # fmt: skip
     """The detail view; what is clicked inside reruns only this part of the page.
 
     Args:
         pale: drawn pale over the crystal as given: the same sites in the same order, in a cell of its own.
         occupancy: of a crystal whose shared sites were filled, see :func:`crystal_core.structures.occupancy_of`.
+        compare: say in the summary whether it is a known crystal.
     """
     try:
-        _show(structure, key, provenance, origin, pale, occupancy)
+        _show(structure, key, provenance, origin, pale, occupancy, compare)
     except CrystalCoreError as error:
         st.error(plain(error))
 
 
 def _show(
     structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str, pale: Structure | None,
-    occupancy: Mapping[str, Any] | None,
+    occupancy: Mapping[str, Any] | None, compare: bool,
 ) -> None:  # fmt: skip
     kind = st.segmented_control("Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed") or CELL_KINDS[0]
     given = structure_to_text(structure, "json")
@@ -80,6 +88,7 @@ def _show(
     summary, sites, symmetry, diffraction, distances, files, origin_tab = st.tabs(names)
     with summary:
         _summary(structure, text, origin, occupancy)
+        known = st.container()
     with sites:
         st.caption("Select a row to mark its atom above; click an atom to see its row here.")
         st.dataframe(_sites(text), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key=f"{key}-sites")
@@ -91,11 +100,13 @@ def _show(
         if occupancy:
             st.caption(plain(f"Mixed occupancy: the pattern is that of the file, with {occupancy['sites']}."))
         left, middle, right = st.columns(3)
-        radiation = left.selectbox("Radiation", WAVELENGTHS, key=f"{key}-radiation", format_func=radiation_text)
+        radiation = _radiation(left, key)
         low, high = middle.slider("Range (° 2θ)", 2, MAX_TWO_THETA, (5, 90), key=f"{key}-range")
         window = (float(low), float(max(high, low + 1)))
         width = right.slider("Peak width (° 2θ), 0 for sticks", 0.0, 1.0, 0.2, 0.05, key=f"{key}-width")
         try:
+            if not isinstance(radiation, str):
+                _check_reflections(structure.volume, radiation, window[1])
             found = _pattern(given, kind, (occupancy or {}).get("shares"), radiation, window)
             line = profile(found, fwhm=width, two_theta=window) if width else None
             st.plotly_chart(xrd_figure(found, line, window), width="stretch", key=f"{key}-xrd")
@@ -109,6 +120,30 @@ def _show(
         _files(structure, text, key, provenance)
     with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
+    if compare:  # last, because the first comparison of an app reads the index of known crystals, which takes seconds
+        with known:
+            show_verdict(_newness(given))
+
+
+def _radiation(place: DeltaGenerator, key: str) -> str | float:
+    """A tabulated line, or a wavelength of the reader's own in Å."""
+    chosen = place.selectbox(
+        "Radiation", [*WAVELENGTHS, CUSTOM], key=f"{key}-radiation", format_func=lambda x: x if x == CUSTOM else radiation_text(x)
+    )
+    if chosen != CUSTOM:
+        return chosen
+    return place.number_input("Wavelength (Å)", *WAVELENGTH_RANGE, CU_K_ALPHA_1, 0.0001, "%.4f", key=f"{key}-wavelength")
+
+
+def _check_reflections(volume: float, wavelength: float, highest: float) -> None:
+    """Refuse more reflections than anybody waits for, of a cell (Å³) up to the 2θ ``highest`` (degrees).
+
+    Raises:
+        RequestError: there are too many.
+    """
+    reach = 2 * math.sin(math.radians(highest / 2)) / wavelength  # in reciprocal space, 1/Å
+    if 4 / 3 * math.pi * reach**3 * volume > MAX_REFLECTIONS:
+        raise RequestError("No pattern: it has too many reflections to wait for. Take a longer wavelength, or end the range at a lower angle.")
 
 
 def _filled(structure: Structure, occupancy: Mapping[str, Any] | None) -> None:
@@ -192,6 +227,26 @@ def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, A
     )
 
 
+@st.cache_data(max_entries=64, show_spinner="Comparing with known crystals …")
+def _newness(text: str) -> Verdict:
+    """Whether the crystal is a known one; large cells, which take long and which no known crystal has, are not compared."""
+    from crystal_core.reference.known import novelty
+
+    structure = parse_text(text, purpose="view")
+    if len(structure) > MAX_COMPARED:
+        with suppress(RequestError):
+            structure = cell_choice(structure, "primitive")
+    if len(structure) > MAX_COMPARED:
+        return Verdict(tone="open", word="not compared", reason=f"Known crystals are compared with cells of up to {MAX_COMPARED} sites.")
+    return newness_of_own({"novelty": novelty(structure), "space_group": space_group(structure), "provenance": {}}, structure)
+
+
+def newness_of_own(record: Mapping[str, Any], structure: Structure) -> Verdict:
+    """:func:`pages._ui.verdicts.newness` of a crystal of the reader's own: no fault if it is known, and never called new."""
+    _, z = structure.composition.get_reduced_composition_and_factor()
+    return replace(newness({**record, "z": int(z)}), tone="open")
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _vasp(text: str) -> tuple[bytes, str]:
     try:
@@ -218,7 +273,7 @@ def _curve(text: str) -> list[dict[str, Any]]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _pattern(text: str, kind: str, shares: Sequence[Mapping[str, float]] | None, radiation: str, two_theta: tuple[float, float]) -> Any:
+def _pattern(text: str, kind: str, shares: Sequence[Mapping[str, float]] | None, radiation: str | float, two_theta: tuple[float, float]) -> Any:
     structure = parse_text(text, purpose="view")
     return pattern(cell_choice(with_shares(structure, shares) if shares else structure, kind), radiation, two_theta)
 

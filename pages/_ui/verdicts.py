@@ -10,12 +10,13 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from crystal_core.evaluation.pieces import LINK, loose_pieces
+from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import all_metals, charge_failure
 from crystal_core.formula import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.records import structure_from_record
 from crystal_core.reference.hull import measured_error
 from crystal_core.scene_style import symbol_of
-from pages._ui.typeset import charge_text, formula_text
+from pages._ui.typeset import charge_text, formula_text, group_text
 
 Tone = Literal["good", "bad", "open"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
@@ -67,7 +68,12 @@ def newness(record: Mapping[str, Any]) -> Verdict:
         return Verdict(tone="open", word=word, reason=f"{known}{missing} The set is a part of the Materials Project{more}.")
     rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
     trained = " It was among the training crystals of this model or of the one it began from." if was_trained_on(record) else ""
-    return Verdict(tone="bad", word="known", reason=f"It is {nearest}{rmsd}; compared with {among}.{trained}")
+    theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
+    told = f"It is {nearest}"
+    if theirs and ours and theirs != ours["number"]:
+        theirs, ours = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
+        told = f"Same arrangement as {novelty['nearest_id']} ({theirs}); this cell is {ours}"
+    return Verdict(tone="bad", word="known", reason=f"{told}{rmsd}; compared with {among}.{trained}")
 
 
 def unmatched_word(record: Mapping[str, Any]) -> str:

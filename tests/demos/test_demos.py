@@ -8,7 +8,7 @@ from crystal_core.demos import FOLDER, find_demo, list_demos
 from crystal_core.demos.record import FRAMES, REQUESTS, thinned
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.records import crystals_of, structure_from_record
+from crystal_core.records import EQUAL_ENERGY, crystals_of, structure_from_record
 from crystal_core.registry.store import find_card
 from crystal_core.requests import CrystalGenerationRequest, from_json
 from crystal_core.structures import parse_text
@@ -56,7 +56,7 @@ def test_numbers_agree_with_each_other(demo):
     else:
         energies = {record["energies"]["energy_per_atom_ev"] for record in records if "energies" in record}
         scores = [(record["score"]["value"], record["validity"]["plausible"]) for record in records if record["score"]["value"] is not None]
-        assert demo.best["score"]["value"] == min(value for value, plausible in scores if plausible)
+        assert demo.best["score"]["value"] <= min(value for value, plausible in scores if plausible) + EQUAL_ENERGY
         assert energies and {value for value, _ in scores} == energies
     for path in demo.trajectories:
         assert 2 <= len(path["frames"]) <= FRAMES

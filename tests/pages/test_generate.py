@@ -272,7 +272,7 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
         "training_of": ["kldm"],
     }
     at = page(job=finished_run(novelty=novelty))
-    assert "✗ known" in words(at.markdown) and "mp-22862 (NaCl, space group 225), RMSD 0.012" in words(at.markdown)
+    assert "✗ known" in words(at.markdown) and "Same arrangement as mp-22862 (Fm-3m); this cell is Imm2, RMSD 0.012" in words(at.markdown)
     assert "training crystals of this model" in words(at.markdown) and "not compared" not in words(at.markdown) + words(at.caption)
     at.button_group(key="way-kldm-1-2").set_value("Over the known crystal").run()
     assert "the known one" in words(at.caption) and not at.exception and not at.error

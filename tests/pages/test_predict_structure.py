@@ -14,9 +14,10 @@ from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
-from pages._ui.candidates import with_lowest
+from pages._ui.candidates import arrangement_words, with_lowest
 
 ROOT = Path(__file__).parents[2]
+PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +93,39 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
         "meV/atom · hull " in card["caption"] for card in cards[1:] if "hull" in card["caption"]
     )
     assert "the energy above the hull carries it whole" in words(at.caption) and not at.exception
+
+
+def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_so(monkeypatch):
+    cards = []
+    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+
+    def cubic(record):
+        if record["id"] == "SrTiO3-z1-noise-1":  # 0.35 meV/atom above the lowest, which is P4mm
+            record["space_group"] = {"symbol": "Pm-3m", "number": 221, "symprec": 0.1}
+
+    at = page(job=finished_run("strontium-titanate", cubic))
+    assert words(at.subheader).startswith("SrTiO₃ · Pm-3m") and cards[0]["title"].startswith("1. Pm-3m") and not at.exception
+    assert "Of equals within 2 meV/atom, the most symmetric comes first." in words(at.caption)
+    assert "perov5-14806 (SrTiO3, space group 221)" in words(at.markdown).translate(PLAIN_DIGITS)
+
+
+def test_a_known_crystal_of_another_space_group_is_called_the_same_arrangement():
+    at = page(job="demo-strontium-titanate")
+    assert words(at.subheader).startswith("SrTiO₃ · P4mm")
+    assert "Same arrangement as perov5-14806 (Pm-3m); this cell is P4mm, RMSD 0.021" in words(at.markdown) and not at.exception
+
+
+@pytest.mark.parametrize(
+    ("label", "distance", "told"),
+    [
+        ("Pm-3m abc, 1310 known, AFLOW AB3C_cP5_221_a_c_b", 0.0, "Known arrangement (cubic perovskite), in 1,310 known crystals."),
+        ("P1 a, 1 known, AFLOW A2B_xP9_1_a", 0.0, "Known arrangement (AFLOW A2B_xP9_1_a), in 1 known crystal."),
+        ("Cmcm fcfcb, 54 known", 0.66, "Known arrangement, in 54 known crystals, here after MgTi₂O₄."),
+        ("of another table", 0.0, "Known arrangement."),
+    ],
+)
+def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, distance, told):
+    assert arrangement_words({"label": label, "distance": distance, "formula": "MgTi2O4"}) == told
 
 
 def test_the_lowest_energy_is_that_of_a_plausible_cell():

@@ -1,0 +1,137 @@
+"""The Viewer page: what it keeps of an upload, what it says of it, and where it sends it."""
+
+import math
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.figures.xrd import xrd_figure
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.records import cell_json, crystal_record
+from crystal_core.requests import RelaxationRequest, to_json
+from crystal_core.structures import structure_to_text
+from pages._ui.detail import _newness
+
+ROOT = Path(__file__).parents[2]
+MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+KNOWN = {"known": True, "nearest_id": "mp-1265", "rmsd": 0.001, "nearest_formula": "MgO", "nearest_space_group": 225}
+
+
+@pytest.fixture(autouse=True)
+def home(no_worker):
+    """A home of its own."""
+
+
+def page(**query):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.switch_page("pages/viewer.py").run()
+
+
+def words(elements):
+    return " ".join(element.value.replace("\\", "") for element in elements)
+
+
+def uploaded(structure=MGO, name="mine.cif"):
+    at = page()
+    at.button_group(key="how").set_value("Upload").run()
+    at.file_uploader(key="file").upload(name, str(CifWriter(structure)).encode(), "chemical/x-cif").run()
+    return at
+
+
+def formula(at):
+    return next(metric.value for metric in at.metric if metric.label == "Formula")
+
+
+def test_an_upload_is_still_there_after_another_page_until_it_is_removed():
+    at = uploaded()
+    assert formula(at) == "MgO" and not at.exception and not at.error
+    at.switch_page("pages/models.py").run()
+    at.switch_page("pages/viewer.py").run()
+    assert formula(at) == "MgO" and "Still here: mine.cif" in words(at.caption) and not at.exception
+    at.button(key="remove").click().run()
+    assert not at.metric and not at.exception
+
+
+def test_a_pasted_text_is_still_there_after_another_page():
+    at = page()
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(str(CifWriter(MGO))).run()
+    at.switch_page("pages/models.py").run()
+    at.switch_page("pages/viewer.py").run()
+    assert formula(at) == "MgO" and not at.exception
+
+
+def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wait_for_is_refused(monkeypatch):
+    patterns = []
+    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest: patterns.append(found) or xrd_figure(found, *rest))
+    at = page()
+    at.selectbox(key="viewer-radiation").set_value("custom").run()
+    field = at.number_input(key="viewer-wavelength")
+    assert (field.min, field.max, field.value) == (0.1, 5.0, 1.5406)  # Cu Kα1
+    barium_titanate = patterns[-1]
+    assert barium_titanate.radiation == 1.5406 and not at.exception
+    assert barium_titanate.two_theta[0] == pytest.approx(2 * math.degrees(math.asin(1.5406 / (2 * 4.01))), abs=1e-6)
+    field.set_value(0.1).run()
+    assert "too many reflections" in words(at.info) and not at.exception and not at.error
+
+
+def test_an_upload_is_compared_with_known_crystals_and_can_be_sent_on():
+    at = uploaded()
+    assert "It is mp-1265 (MgO, space group 225)" in words(at.markdown).translate(PLAIN_DIGITS) and not at.exception
+    assert "· known" in words(at.markdown)  # in grey: no fault of a crystal of one's own
+    link = next(link for link in at.get("page_link") if link.proto.label == "Predict this formula")
+    assert link.proto.query_string == "formula=MgO"
+
+
+def test_what_models_cannot_take_is_not_sent_on():
+    at = uploaded(Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0] * 3, [0.5] * 3]))
+    assert not [button for button in at.button if button.key == "relax-own"] and "compared" not in words(at.markdown)
+    assert "Predict this formula" not in [link.proto.label for link in at.get("page_link")] and not at.exception
+
+
+def test_a_large_cell_is_compared_by_its_primitive_one_or_not_at_all():
+    assert "mp-1265" in _newness(structure_to_text(MGO * (3, 3, 3), "json")).reason
+    rattled = (MGO * (3, 3, 3)).copy()
+    rattled.perturb(0.3)
+    assert _newness(structure_to_text(rattled, "json")).word == "not compared"
+
+
+def test_an_upload_is_relaxed_in_the_queue_and_its_link_shows_it_again():
+    at = uploaded()
+    at.button(key="relax-own").click().run()
+    queue = JobQueue()
+    (job,) = queue.list_jobs()
+    assert job.kind == "relax" and job.request["crystals"][0]["provenance"] == {"file": "mine.cif"} and not at.exception
+    assert at.query_params["job"] in (job.id, [job.id]) and any(button.key == f"cancel-{job.id}" for button in at.button)
+    made = crystal_record(MGO.copy().scale_lattice(73.0), id="MgO", provenance={"file": "mine.cif"}, novelty=KNOWN)
+    energies = {
+        "energy_per_atom_ev": -6.0, "e_above_hull_ev": 0.0, "e_above_hull_error_ev": 0.05, "decomposition": {"MgO": 1.0}, "note": "",
+    }  # fmt: skip
+    told = {"potential": "CHGNet", "converged": True, "status": "Relaxed.", "n_steps": 3, "displacement_angstrom": 0.01}
+    record = made | {"energies": energies, "relaxation": told, "original": cell_json(MGO)}
+    queue.update(job.id, state="done", result={"crystals": [record], "settings": {}, "seconds": 1.0})
+    at = page(job=job.id)  # as after a reload, with no upload at hand
+    assert "MgO · Fm-3m · mine.cif" in words(at.subheader) and not at.exception and not at.error
+    assert "may be stable" in words(at.markdown) and "mp-1265" in words(at.markdown)
+    assert "Above the hull (eV/atom, ML estimate)" in [metric.label for metric in at.metric]
+    (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
+    assert ways.options[:3] == ["Relaxed", "Relaxed over given", "As given"]
+    ways.set_value("Relaxed over given").run()
+    assert "Pale, with the dashed cell: as given." in words(at.caption) and not at.exception
+
+
+def test_a_relaxation_that_failed_still_shows_its_crystal_and_a_dead_link_says_so():
+    crystal = {"id": "MgO", **cell_json(MGO), "origin": None, "provenance": {"file": "mine.cif"}}
+    queue = JobQueue()
+    job = queue.submit("relax", to_json(RelaxationRequest(crystals=(crystal,))))
+    queue.update(job, state="failed", error="CHGNet is not installed.")
+    at = page(job=job)
+    assert "CHGNet is not installed." in words(at.error) and formula(at) == "MgO" and not at.exception
+    at = page(job="gone")
+    assert "deleted with its run" in words(at.warning) and not at.exception
