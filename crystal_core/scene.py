@@ -18,7 +18,9 @@ from crystal_core.scene_style import dark_palettes, electronegativity, palettes,
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FACE = 1e-3  # fractional distance from a face at which an atom is repeated on the opposite one
+FACE = 1e-3  # fractional distance from the upper face at which an atom is one of the lower
+NEAR_FACE = 0.15  # Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
+WIDEST_FACE = 0.1  # fractional; most of the above in thin cells
 MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
 MAX_DRAWN = 6000
 CELL_KINDS = ("as given", "primitive", "conventional", "Niggli")
@@ -134,9 +136,9 @@ def expand(
     """The atoms, bonds and polyhedra of a block of cells, Cartesian in Å.
 
     Args:
-        images: repeat atoms on faces, edges and corners on the opposite ones.
-        complete: also draw the neighbours outside the block that coordination polyhedra need; None does so only where
-            no polyhedron would be complete without.
+        images: repeat atoms on (and near) faces, edges and corners on the opposite ones.
+        complete: also draw the neighbours outside the block that coordination polyhedra need; None does so for the
+            elements of which a polyhedron would be missing without.
 
     Returns:
         atoms: [{p: [3], e, r, site}], bonds: [[k, l]] into atoms, polyhedra: [{e, points, faces}].
@@ -153,8 +155,10 @@ def expand(
             atoms.append({"p": (np.array(site["f"]) + n) @ lattice, "e": site["e"], "r": site["r"], "site": i})
         return index[key]
 
+    near = _near_faces(lattice) if images else (0.0, 0.0, 0.0)
     for i, site in enumerate(scene["sites"]):
-        for a, b, c in product(*(range(k + 1 if images and f < FACE else k) for f, k in zip(site["f"], repeat, strict=True))):
+        along = zip(site["f"], repeat, near, strict=True)
+        for a, b, c in product(*(range(-1 if 1.0 - f < edge else 0, k + 1 if f < edge else k) for f, k, edge in along)):
             if len(atoms) < MAX_DRAWN:
                 add(i, (a, b, c))
     drawn = list(index)
@@ -164,12 +168,16 @@ def expand(
     def corners(key: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
         return [(j, key[1] + a, key[2] + b, key[3] + c) for j, a, b, c in bodies[key[0]]["corners"]]
 
-    if complete is None:
-        complete = bool(centres) and not any(all(c in index for c in corners(key)) for key in centres)
-    if complete:
-        for key in centres:
-            for j, a, b, c in corners(key):
-                add(j, (a, b, c))
+    def is_whole(key: tuple[int, int, int, int]) -> bool:
+        return all(corner in index for corner in corners(key))
+
+    def element(key: tuple[int, int, int, int]) -> str:
+        return scene["sites"][key[0]]["e"]
+
+    completed = {element(key) for key in centres if complete or (complete is None and not is_whole(key))}
+    for j, a, b, c in [corner for key in centres if element(key) in completed for corner in corners(key)]:
+        if len(atoms) < MAX_DRAWN:
+            add(j, (a, b, c))
     bonds = set()
     for i, j, a, b, c in scene["bonds"]:
         for key in [key for key in index if key[0] == i]:
@@ -178,10 +186,10 @@ def expand(
                 bonds.add(tuple(sorted((index[key], index[other]))))
     polyhedra = [
         {
-            "e": scene["sites"][key[0]]["e"], "points": [atoms[index[c]]["p"].tolist() for c in corners(key)],
+            "e": element(key), "points": [atoms[index[c]]["p"].tolist() for c in corners(key)],
             "faces": bodies[key[0]]["faces"],
         }
-        for key in centres if all(c in index for c in corners(key))
+        for key in centres if is_whole(key)
     ]  # fmt: skip
     for atom in atoms:
         atom["p"] = atom["p"].round(4).tolist()
@@ -206,6 +214,14 @@ def coordination(scene: Mapping[str, Any]) -> list[str]:
             parts.append(f"{len(lengths)} {element} at {span} Å")
         words.append(", ".join(parts) or "–")
     return words
+
+
+def _near_faces(lattice: np.ndarray) -> tuple[float, ...]:
+    """Fractional distance along a, b and c that counts as on a face."""
+    if abs(np.linalg.det(lattice)) < 1e-3:
+        return (FACE, FACE, FACE)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    return tuple(float(x) for x in np.clip(NEAR_FACE / heights, FACE, WIDEST_FACE))
 
 
 def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray, *, polyhedra: bool) -> dict[str, Any]:

@@ -1,6 +1,11 @@
 """What is drawn of well-known crystals, counted by hand."""
 
+import json
+import shutil
+import subprocess
+from collections import Counter
 from colorsys import rgb_to_hsv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +16,7 @@ from crystal_core.records import crystal_record
 from crystal_core.scene import build_scene, cell_choice, coordination, describe, expand, frame_scene
 from crystal_core.scene_style import lightened, luminance
 
+ROOT = Path(__file__).parents[1]
 BATIO3 = Structure(Lattice.cubic(4.01), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
@@ -35,6 +41,9 @@ LICOO2 = Structure.from_spacegroup("R-3m", Lattice.hexagonal(2.816, 14.05), ["Co
 FLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.463), ["Ca", "F"], [[0, 0, 0], [0.25] * 3])
 LITHIA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.62), ["O", "Li"], [[0, 0, 0], [0.25] * 3])
 BLENDE = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
+GARNET = Structure.from_spacegroup(
+    "Ia-3d", Lattice.cubic(12.008), ["Y", "Al", "Al", "O"], [[0.125, 0, 0.25], [0, 0, 0], [0.375, 0, 0.25], [-0.0306, 0.0512, 0.1496]]
+)  # fmt: skip
 CSCL = Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3])
 
 
@@ -97,6 +106,50 @@ def test_a_primitive_cell_without_a_whole_polyhedron_gets_its_neighbours():
     scene = build_scene(cell_choice(NACL, "primitive"))
     assert len(expand(scene, complete=False)["polyhedra"]) < len(expand(scene, complete=True)["polyhedra"])
     assert expand(scene)["polyhedra"]
+
+
+def drawn_bodies(structure):
+    return Counter(body["e"] for body in expand(build_scene(structure))["polyhedra"])
+
+
+def test_every_polyhedron_of_every_centre_is_drawn():
+    # four formula units; lithium also on corners, edges and faces, two of the iron 0.12 Å from one
+    assert drawn_bodies(TRIPHYLITE) == {"Li": 15, "Fe": 6, "P": 4}
+    assert drawn_bodies(RUTILE) == {"Ti": 9} and drawn_bodies(BATIO3) == {"Ti": 1}
+    scene = build_scene(GARNET)
+    centres = {body["i"] for body in scene["polyhedra"]}
+    assert len(expand(scene)["polyhedra"]) == sum(atom["site"] in centres for atom in expand(scene, complete=False)["atoms"]) == 71
+
+
+@pytest.mark.parametrize("shift", [0.1, -0.1, 0.02, -0.02])
+def test_atoms_near_a_face_are_drawn_on_both_sides_and_counted_once(shift):
+    nudged = BATIO3.copy()
+    nudged.translate_sites([0], [shift] * 3, frac_coords=False)
+    scene = build_scene(nudged)
+    assert sum(a["e"] == "Ba" for a in expand(scene)["atoms"]) == 8
+    assert scene["legend"] == [{"e": "Ba", "n": 1}, {"e": "Ti", "n": 1}, {"e": "O", "n": 3}] and len(scene["sites"]) == 5
+    assert len(expand(scene, (2, 1, 1), images=False, complete=False)["atoms"]) == 10
+    nudged.translate_sites([0], [0.2] * 3 if shift > 0 else [-0.2] * 3, frac_coords=False)
+    assert sum(a["e"] == "Ba" for a in expand(build_scene(nudged))["atoms"]) == 1
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node to run the script of the viewer")
+def test_the_script_of_the_viewer_repeats_cells_as_the_core_does():
+    nudged = BATIO3.copy()
+    nudged.translate_sites([0, 4], [-0.02, 0.01, 0.0])
+    cases = [
+        (build_scene(structure), repeat, images, complete)
+        for structure in (nudged, TRIPHYLITE, RUTILE, MGB2, QUARTZ)
+        for repeat, images, complete in (((1, 1, 1), True, None), ((2, 1, 1), True, True), ((1, 2, 1), False, None), ((1, 1, 1), True, False))
+    ]
+    script = (ROOT / "pages" / "_ui" / "viewer" / "draw.js").read_text()
+    script += "const cases = JSON.parse(require('fs').readFileSync(0)); console.log(JSON.stringify(cases.map((asked) => expand(...asked))));"
+    done = subprocess.run(["node", "-e", script], input=json.dumps(cases), capture_output=True, text=True, check=True, timeout=60)
+    for asked, found in zip(cases, json.loads(done.stdout), strict=True):
+        expected = expand(asked[0], asked[1], images=asked[2], complete=asked[3])
+        assert len(found["atoms"]) == len(expected["atoms"]) and len(found["bonds"]) == len(expected["bonds"])
+        assert np.allclose([a["p"] for a in found["atoms"]], [a["p"] for a in expected["atoms"]], atol=1e-3)  # rounded to 1e-4 in the core
+        assert [body["e"] for body in found["polyhedra"]] == [body["e"] for body in expected["polyhedra"]]
 
 
 def test_a_site_just_below_one_is_drawn_on_every_face():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,13 +14,16 @@ from crystal_core.errors import RequestError
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+Hkl = tuple[int, ...]
+
 WAVELENGTHS = ("CuKa", "MoKa", "CoKa", "FeKa", "AgKa")
+MERGED = 0.02  # degrees 2θ: reflections that are one by symmetry but for a rounded or nearly symmetric cell
 FAINTEST = 1e-9  # of the strongest peak, electrons²: reflections that cancel are left with the rounding of their phases
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """Peaks: 2θ in degrees, intensity in percent of the strongest, Miller indices as text."""
+    """Peaks: 2θ in degrees, intensity in percent of the strongest, Miller indices with multiplicities as text."""
 
     two_theta: tuple[float, ...]
     intensity: tuple[float, ...]
@@ -59,11 +63,48 @@ def pattern(structure: Structure, radiation: str | float = "CuKa", two_theta: tu
     if not any(plane[1] > 1e-8 and plane[1] >= low for plane in planes):
         return none
     found = calculator.get_pattern(structure, scaled=False, two_theta_range=two_theta)
-    strongest = max(found.y)
+    peaks = _merged(found.x, found.y, [{h["hkl"]: h["multiplicity"] for h in family} for family in found.hkls])
+    strongest = max(peak.intensity for peak in peaks)
     if strongest < FAINTEST:
         return none
-    names = tuple(" ".join("(" + " ".join(map(str, h["hkl"])) + ")" for h in family) for family in found.hkls)
-    return Pattern(two_theta=tuple(map(float, found.x)), intensity=tuple(float(100 * y / strongest) for y in found.y), hkl=names, radiation=radiation)
+    return Pattern(
+        two_theta=tuple(peak.two_theta for peak in peaks), intensity=tuple(100 * peak.intensity / strongest for peak in peaks),
+        hkl=tuple(_names(peak.families) for peak in peaks), radiation=radiation,
+    )  # fmt: skip
+
+
+class _Peak(NamedTuple):
+    two_theta: float
+    intensity: float
+    families: Mapping[Hkl, int]
+
+
+def _merged(two_theta: Sequence[float], intensity: Sequence[float], families: Sequence[Mapping[Hkl, int]]) -> list[_Peak]:
+    """Reflections no farther than MERGED from the first of their group as one, at the mean angle weighted by intensity."""
+    groups: list[list[int]] = []
+    for i, angle in enumerate(two_theta):
+        if groups and angle - two_theta[groups[-1][0]] <= MERGED:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    peaks = []
+    for group in groups:
+        heights = np.array([intensity[i] for i in group])
+        angles = np.array([two_theta[i] for i in group])
+        joined: dict[Hkl, tuple[Hkl, int]] = {}
+        for i in sorted(group, key=lambda i: -intensity[i]):
+            for hkl, multiplicity in families[i].items():
+                same = tuple(sorted(map(abs, hkl)))  # indices that are permutations, as the calculator joins them
+                name, n = joined.get(same, (hkl, 0))
+                joined[same] = (max(name, hkl), n + multiplicity)
+        total = float(heights.sum())
+        mean = float(angles @ heights) / total if total > 0 else float(angles.mean())
+        peaks.append(_Peak(mean, total, dict(joined.values())))
+    return peaks
+
+
+def _names(families: Mapping[Hkl, int]) -> str:
+    return ", ".join(f"({' '.join(map(str, hkl))}) ×{n}" for hkl, n in families.items())
 
 
 def profile(found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.0, 90.0), mixing: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -74,8 +115,20 @@ def profile(found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.
         mixing: share of the Lorentzian in the pseudo-Voigt shape.
     """
     x = np.arange(two_theta[0], two_theta[1], min(0.02, fwhm / 5))
+    y = _summed(found, x, fwhm, mixing)
+    return x, 100 * y / max(y.max(initial=0.0), 1e-12)
+
+
+def stick_height(found: Pattern, line: tuple[np.ndarray, np.ndarray], *, fwhm: float, mixing: float = 0.5) -> float:
+    """Height of the strongest stick on the scale of its :func:`profile`, in percent: below 100 where peaks overlap."""
+    x, y = line
+    highest = _summed(found, x[[np.argmax(y)]], fwhm, mixing)
+    return 100 * 100 / float(highest[0]) if highest[0] > 0 else 100.0
+
+
+def _summed(found: Pattern, x: np.ndarray, fwhm: float, mixing: float) -> np.ndarray:
     y = np.zeros_like(x)
     for centre, height in zip(found.two_theta, found.intensity, strict=True):
         u = (x - centre) / (fwhm / 2)
         y += height * (mixing / (1 + u**2) + (1 - mixing) * np.exp(-np.log(2) * u**2))
-    return x, 100 * y / max(y.max(initial=0.0), 1e-12)
+    return y

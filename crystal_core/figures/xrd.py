@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from crystal_core.figures.colours import BEHIND, LINES
 
+MOST_NAMED = 4  # families of reflections on hover
+
 if TYPE_CHECKING:
     import numpy as np
     from plotly.graph_objects import Figure
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def xrd_figure(
-    pattern: Pattern, line: tuple[np.ndarray, np.ndarray] | None = None, two_theta: tuple[float, float] | None = None
+    pattern: Pattern, line: tuple[np.ndarray, np.ndarray] | None = None, two_theta: tuple[float, float] | None = None, *,
+    strongest: float = 100.0,
 ) -> Figure:  # fmt: skip
     """Sticks at 2θ with Miller indices on hover; with ``line`` (2θ, intensity) also the profile through them.
 
     Args:
         two_theta: first and last angle of the axis in degrees; None shows what there are peaks for.
+        strongest: height of the strongest stick, see :func:`crystal_core.evaluation.xrd.stick_height`; on hover it is 100 %.
     """
     from plotly import graph_objects as go
 
@@ -27,8 +31,10 @@ def xrd_figure(
 
     figure = go.Figure(
         go.Bar(
-            x=list(pattern.two_theta), y=list(pattern.intensity), width=0.25, marker={"color": LINES[0], "line": {"width": 0}}, customdata=list(pattern.hkl),
-            hovertemplate="2θ %{x:.2f}°<br>%{y:.1f} %<br>%{customdata}<extra></extra>",
+            x=list(pattern.two_theta), y=[height * strongest / 100 for height in pattern.intensity], width=0.25,
+            marker={"color": LINES[0], "line": {"width": 0}},
+            customdata=[[height, _shortened(hkl)] for height, hkl in zip(pattern.intensity, pattern.hkl, strict=True)],
+            hovertemplate="2θ %{x:.2f}°<br>%{customdata[0]:.1f} %<br>%{customdata[1]}<extra></extra>",
         )
     )  # fmt: skip
     if line is not None:
@@ -44,3 +50,8 @@ def xrd_figure(
     if two_theta:
         figure.update_xaxes(range=list(two_theta))
     return figure
+
+
+def _shortened(hkl: str) -> str:
+    families = hkl.split(", ")
+    return ", ".join(families[:MOST_NAMED]) + (f" and {len(families) - MOST_NAMED} more" if len(families) > MOST_NAMED else "")

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
     from crystal_core.requests import Template
 
 MOST_RELAXED = 10  # different structures; large cells out of noise take a minute each, and seldom end among the first
 MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
+MOST_KNOWN = 12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
 RELAXING = 10  # as much work as so many single energies
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
@@ -167,7 +169,11 @@ def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: in
         origins = ["prototype"]
     parts = []
     for place, (origin, z) in enumerate(product(origins, cells)):
-        n = min(asked.n_samples, MOST_PROTOTYPES) if origin == "prototype" else asked.n_samples
+        if origin == "prototype":  # in one part: each next one of a request is the next best
+            known = cast("PrototypeGenerator", load_structure_generator("prototype", "cpu")).index.reach_of_known(cells[z], MOST_KNOWN)
+            parts.append(_Part(place=place, z=z, origin=origin, first=0, n=max(known, min(asked.n_samples, MOST_PROTOTYPES))))
+            continue
+        n = asked.n_samples
         parts += [_Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first)) for first in range(0, n, batch)]
     return parts
 

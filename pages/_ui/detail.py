@@ -16,7 +16,7 @@ from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import TOLERANCES, site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
-from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile, radiation_text
+from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile, radiation_text, stick_height
 from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
@@ -107,9 +107,11 @@ def _show(
         try:
             if not isinstance(radiation, str):
                 _check_reflections(structure.volume, radiation, window[1])
-            found = _pattern(given, kind, (occupancy or {}).get("shares"), radiation, window)
+            cell = _diffracting(given, kind, key) if provenance else kind
+            found = _pattern(given, cell, (occupancy or {}).get("shares"), radiation, window)
             line = profile(found, fwhm=width, two_theta=window) if width else None
-            st.plotly_chart(xrd_figure(found, line, window), width="stretch", key=f"{key}-xrd")
+            strongest = stick_height(found, line, fwhm=width) if line else 100.0
+            st.plotly_chart(xrd_figure(found, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd")
         except CrystalCoreError as error:  # the tabs after this one are still to be shown
             st.info(plain(error))
     with distances:
@@ -144,6 +146,19 @@ def _check_reflections(volume: float, wavelength: float, highest: float) -> None
     reach = 2 * math.sin(math.radians(highest / 2)) / wavelength  # in reciprocal space, 1/Å
     if 4 / 3 * math.pi * reach**3 * volume > MAX_REFLECTIONS:
         raise RequestError("No pattern: it has too many reflections to wait for. Take a longer wavelength, or end the range at a lower angle.")
+
+
+def _diffracting(given: str, kind: str, key: str) -> str:
+    """The cell of a model's crystal whose pattern is shown: idealised, unless it has no symmetry to find or is wanted as it is."""
+    if not any(row["number"] for row in _curve(given) if row["tolerance (Å)"] == 0.1):
+        return CELL_KINDS[0]
+    if st.toggle(
+        "Pattern of the cell as given", key=f"{key}-as-given",
+        help="Models place atoms inexactly, which splits reflections that symmetry makes one. Off, the cell is idealised within 0.1 Å first.",
+    ):  # fmt: skip
+        return CELL_KINDS[0]
+    st.caption("Idealised within 0.1 Å." + (" Indices are those of the conventional cell." if kind == CELL_KINDS[0] else ""))
+    return "conventional" if kind == CELL_KINDS[0] else kind
 
 
 def _filled(structure: Structure, occupancy: Mapping[str, Any] | None) -> None:

@@ -1,19 +1,24 @@
 """Distances and diffraction of rock salt against textbook values."""
 
+import re
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.evaluation.rdf import radial_distribution
-from crystal_core.evaluation.xrd import pattern, profile
+from crystal_core.evaluation.xrd import MERGED, pattern, profile, stick_height
 from crystal_core.figures.colours import LINES
 from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.training import sampler_figure, training_figure
 from crystal_core.figures.xrd import xrd_figure
+from crystal_core.scene import cell_choice
 from crystal_core.scene_style import luminance
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+BLENDE = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
+PEROVSKITE = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
 
 
 def test_the_first_peak_of_na_cl_holds_six_neighbours_at_half_the_edge():
@@ -40,6 +45,36 @@ def test_the_profile_peaks_where_the_sticks_stand():
     assert x[np.argmax(y)] == pytest.approx(31.7, abs=0.1) and y.max() == pytest.approx(100)
     above = x[y > 50]
     assert above.max() - above.min() < 50 and np.ptp(above[(above > 31) & (above < 32.5)]) == pytest.approx(0.2, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["as given", "primitive", "Niggli"])
+def test_reflections_of_one_angle_are_one_stick_in_every_cell(kind):
+    found, cubic = pattern(cell_choice(BLENDE, kind)), pattern(BLENDE)
+    assert found.two_theta == pytest.approx(cubic.two_theta, abs=1e-3) and found.intensity == pytest.approx(cubic.intensity, abs=0.01)
+    assert cubic.hkl[0] == "(1 1 1) ×8" and sum(int(n) for n in re.findall(r"×(\d+)", found.hkl[0])) == 8
+    assert min(np.diff(found.two_theta)) > MERGED
+
+
+def test_a_nearly_cubic_cell_has_the_pattern_of_the_cubic_one():
+    nearly = PEROVSKITE.copy()
+    nearly.lattice = Lattice.from_parameters(3.9, 3.9004, 3.8998, 90.003, 90, 89.998)
+    found, cubic = pattern(nearly, "CuKa", (20.0, 60.0)), pattern(PEROVSKITE, "CuKa", (20.0, 60.0))
+    assert found.two_theta == pytest.approx(cubic.two_theta, abs=0.01) and found.intensity == pytest.approx(cubic.intensity, abs=0.5)
+    assert found.hkl == cubic.hkl  # families and multiplicities
+
+
+@pytest.mark.parametrize("fwhm", [0.05, 0.2, 1.0])
+def test_sticks_and_profile_share_one_scale_where_peaks_overlap(fwhm):
+    split = PEROVSKITE.copy()
+    split.lattice = Lattice.orthorhombic(3.9, 3.906, 3.912)  # (110) falls into three
+    sticks = pattern(split, "CuKa", (20.0, 60.0))
+    x, y = line = profile(sticks, fwhm=fwhm, two_theta=(20.0, 60.0))
+    figure = xrd_figure(sticks, line, strongest=stick_height(sticks, line, fwhm=fwhm))
+    heights = np.array(figure.data[0].y)
+    assert (heights <= np.interp(sticks.two_theta, x, y) + 1.0).all() and max(heights) < 100 and figure.data[1].y.max() == pytest.approx(100)
+    assert [row[0] for row in figure.data[0].customdata] == list(sticks.intensity)
+    area = (1 / 2 * np.pi + np.sqrt(np.pi / np.log(2)) / 2) * fwhm / 2  # of a peak of height 1, half Lorentzian
+    assert np.trapezoid(y, x) == pytest.approx(area * heights.sum(), rel=0.05)  # tails reach out of the range
 
 
 def test_figures_show_what_they_are_given():

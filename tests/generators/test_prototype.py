@@ -15,6 +15,7 @@ from crystal_core.generators.prototype.aflow_names import name_fits
 from crystal_core.generators.prototype.cells import roles_of, supercell, to_primitive
 from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
 from crystal_core.generators.prototype.generator import PrototypeGenerator, load_prototype, niggli
+from crystal_core.generators.prototype.index import Pool, PrototypeIndex
 from crystal_core.generators.prototype.library import load_index, load_shipped_table, reduced_formulas
 from crystal_core.generators.prototype.symmetry_form import from_form, to_form
 from crystal_core.paths import data_dir
@@ -148,6 +149,15 @@ def test_the_same_composition_comes_first_at_distance_zero(toy, kind):
         found = Structure(Lattice(best.lattice), [s.specie.Z for s in primitive], best.frac_coords)
         assert best.distance == 0, name
         assert StructureMatcher(ltol=0.02, stol=0.02, angle_tol=1, scale=True).fit(found, structure), name
+
+
+def test_of_polymorphs_that_tie_the_one_with_the_most_members_comes_first():
+    pool = Pool(
+        elements=np.array([[11, 17], [11, 17], [37, 53], [37, 53]], dtype=np.uint8), prototype=np.array([0, 1, 1, 2]), geometry=np.array([0, 1, 1, 2])
+    )
+    far = 5.0 * (1 - np.eye(119))
+    index = PrototypeIndex({(1, 1): pool}, distance=far, element_volumes=np.ones(119), geometry=lambda _: None, kind="toy")
+    assert [(match.prototype, match.distance) for match in index.ranked([11, 17])] == [(1, 0.0), (0, 0.0), (2, 10.0)]
 
 
 def test_several_formula_units_fall_back_to_a_repeated_cell(toy):

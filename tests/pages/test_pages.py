@@ -78,7 +78,7 @@ def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_e
     cards, drawn, patterns = [], [], []
     monkeypatch.setattr("pages._ui.viewer.crystal_gallery", lambda items, **_: cards.extend(items) or 0)
     monkeypatch.setattr("pages._ui.detail.crystal_viewer", lambda scene, **_: drawn.append(scene["sentence"]))
-    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest: patterns.append(found) or xrd_figure(found, *rest))
+    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value(2 * str(CifWriter(mixed))).run()
@@ -276,6 +276,36 @@ def test_a_crystal_can_be_copied_in_words():
     words = page("viewer").code[0].value
     assert words.startswith("BaTiO3, 5 atoms, a = 4.010 Å") and "Space group Pm-3m within 0.1 Å." in words
     assert "Ti to 6 O at 2.005 Å" in words and "Ba to" not in words
+
+
+@pytest.mark.parametrize("made_by_a_model", [True, False])
+def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_asked_for_as_it_is(made_by_a_model, monkeypatch):
+    def script():
+        import streamlit as st
+        from pymatgen.core import Lattice, Structure
+
+        from pages._ui.detail import show_structure
+
+        cell = Structure(
+            Lattice.from_parameters(3.9, 3.93, 3.88, 90.2, 90, 89.9),
+            ["Sr", "Ti", "O", "O", "O"],
+            [[0.004, 0, 0], [0.5, 0.503, 0.5], [0.5, 0.5, 0.003], [0.5, 0.004, 0.5], [0, 0.5, 0.5]],
+        )
+        show_structure(cell, key="a", provenance={"model": "m"} if st.session_state["made"] else None)
+
+    patterns = []
+    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
+    at = AppTest.from_function(script, default_timeout=90)
+    at.session_state["made"] = made_by_a_model
+    at.run()
+    assert not at.exception
+    if made_by_a_model:
+        heights = dict(zip(patterns[-1].hkl, patterns[-1].intensity, strict=True))
+        assert heights["(1 1 0) ×12"] == 100 and heights["(2 0 0) ×6"] == pytest.approx(40, abs=3)
+        at.toggle(key="a-as-given").set_value(True).run()
+    else:
+        assert not [toggle for toggle in at.toggle if toggle.key == "a-as-given"]
+    assert not at.exception and not any("×12" in hkl for hkl in patterns[-1].hkl)
 
 
 def test_a_crystal_without_a_diffraction_pattern_keeps_its_other_tabs():

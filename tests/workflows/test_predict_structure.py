@@ -53,6 +53,26 @@ def test_a_refined_prototype_names_the_one_it_started_from(candidates):
     assert sources("prototype") and sources("prototype refined") == sources("prototype")
 
 
+@pytest.mark.parametrize(
+    ("formula", "z", "n", "wanted"),
+    [("Al2O3", 2, 4, {"AFLOW A2B3_hR10_167_c_e"}), ("C", 2, 1, {"AFLOW A_cF8_227_a"}), ("C", 4, 1, {"AFLOW A_hP4_194_f"}),
+     ("TiO2", 2, 1, {"AFLOW A2B_tP6_136_f_a", "AFLOW A2B_tI12_141_e_a"})],
+)  # fmt: skip
+def test_all_known_crystals_of_the_formula_are_tried_however_few_samples_are_asked_for(monkeypatch, tmp_path, formula, z, n, wanted):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    *_, last = run(StructurePredictionRequest(formula=formula, z=(z,), n_samples=n, model="prototype", start="prototype", seed=0))
+    sources = [record["provenance"]["prototype"] for record in crystals_of(last.result)]
+    assert wanted <= {source["label"].split(", ")[-1] for source in sources}
+    assert n < len(sources) <= predict_structure.MOST_KNOWN and all(source["distance"] == 0 for source in sources)
+
+
+def test_beyond_known_crystals_as_many_prototypes_are_tried_as_samples_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    for n, made in ((3, 3), (9, predict_structure.MOST_PROTOTYPES)):
+        *_, last = run(StructurePredictionRequest(formula="SrTiO3", z=(1,), n_samples=n, model="prototype", start="prototype", seed=0))
+        assert len(crystals_of(last.result)) == made
+
+
 def asked(**options):
     return StructurePredictionRequest(model="kldm-csp-perov5", sampler="em", steps=3, seed=3, start="noise", **options)
 

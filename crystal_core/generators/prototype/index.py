@@ -7,8 +7,10 @@ training cell, kept on this machine only). Both hold the same members; only wher
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -110,8 +112,18 @@ class PrototypeIndex:
                 break
         return found
 
+    @cached_property
+    def members(self) -> Counter[int]:
+        """How many known crystals have each prototype."""
+        return Counter(number for pool in self.pools.values() for number in pool.prototype.tolist())
+
+    def reach_of_known(self, atomic_numbers: Sequence[int], most: int) -> int:
+        """How many of the first ``most`` candidates hold all known crystals of exactly these atoms among them; 0 without any."""
+        found = self.candidates(atomic_numbers, most)
+        return max((rank for rank, candidate in enumerate(found, start=1) if candidate.distance == 0.0), default=0)
+
     def ranked(self, atomic_numbers: Sequence[int]) -> list[Match]:
-        """Prototypes by the votes of the nearest relatives, most first."""
+        """Prototypes by the votes of the nearest relatives, most first; of equals the nearest, then those with the most members."""
         _, elements, counts = roles_of(atomic_numbers)
         asked = np.array(elements)
         rows: list[Match] = []
@@ -141,7 +153,8 @@ class PrototypeIndex:
                 # relative to the nearest: far from all relatives, the near ones still decide
                 gap = (row.distance - rows[0].distance) / self.ranking.temperature
                 votes[key] = votes.get(key, 0.0) + math.exp(-gap)
-        order = sorted(first, key=lambda key: (-votes.get(key, 0.0), first[key].distance))
+        # polymorphs of the very composition tie in votes and distance
+        order = sorted(first, key=lambda key: (-votes.get(key, 0.0), first[key].distance, -self.members[key[0]]))
         return [first[key]._replace(votes=votes.get(key, 0.0)) for key in order]
 
     def _place(self, atomic_numbers: Sequence[int], match: Match) -> Candidate | None:

@@ -1,6 +1,6 @@
 // Shared by the viewer and the gallery: the local 3D library, a block of cells from a periodic scene, and its drawing.
 const SCRIPT = "app/static/3Dmol-2.5.5-min.js";
-const FACE = 1e-3;
+const FACE = 1e-3, NEAR_FACE = 0.15, WIDEST_FACE = 0.1; // as in crystal_core.scene
 const MAX_DRAWN = 6000;
 const CORNERS = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => [k & 1, (k >> 1) & 1, (k >> 2) & 1]);
 const EDGES = CORNERS.flatMap((p, i) => CORNERS.slice(i + 1).map((q) => [p, q])).filter(([p, q]) => p.reduce((sum, x, k) => sum + Math.abs(x - q[k]), 0) === 1);
@@ -61,6 +61,15 @@ function element(tag, className, parent, text) {
 const at = (lattice, f) => [0, 1, 2].map((k) => f[0] * lattice[0][k] + f[1] * lattice[1][k] + f[2] * lattice[2][k]);
 const point = (p) => ({ x: p[0], y: p[1], z: p[2] });
 
+const cross = (u, w) => [u[1] * w[2] - u[2] * w[1], u[2] * w[0] - u[0] * w[2], u[0] * w[1] - u[1] * w[0]];
+
+// fractional distance along a, b and c that counts as on a face
+function nearFaces(lattice) {
+  const normals = [0, 1, 2].map((k) => cross(lattice[(k + 1) % 3], lattice[(k + 2) % 3]));
+  const volume = Math.abs(lattice[0].reduce((sum, x, k) => sum + x * normals[0][k], 0));
+  return normals.map((n) => (volume < 1e-3 ? FACE : Math.min(WIDEST_FACE, Math.max(FACE, NEAR_FACE * Math.hypot(...n) / volume))));
+}
+
 // the twin of crystal_core.scene.expand
 function expand(scene, repeat, images, complete) {
   const atoms = [], index = new Map();
@@ -73,9 +82,10 @@ function expand(scene, repeat, images, complete) {
     }
     return index.get(key);
   };
+  const near = images ? nearFaces(scene.lattice) : [0, 0, 0];
   scene.sites.forEach((site, i) => {
-    const end = site.f.map((x, k) => (images && x < FACE ? repeat[k] + 1 : repeat[k]));
-    for (let a = 0; a < end[0]; a++) for (let b = 0; b < end[1]; b++) for (let c = 0; c < end[2]; c++) {
+    const start = site.f.map((x, k) => (1 - x < near[k] ? -1 : 0)), end = site.f.map((x, k) => (x < near[k] ? repeat[k] + 1 : repeat[k]));
+    for (let a = start[0]; a < end[0]; a++) for (let b = start[1]; b < end[1]; b++) for (let c = start[2]; c < end[2]; c++) {
       if (atoms.length < MAX_DRAWN) add(i, [a, b, c]);
     }
   });
@@ -83,8 +93,8 @@ function expand(scene, repeat, images, complete) {
   const centres = atoms.filter((atom) => bodies.has(atom.site));
   const corners = (atom) => bodies.get(atom.site).corners.map(([j, a, b, c]) => [j, [atom.n[0] + a, atom.n[1] + b, atom.n[2] + c]]);
   const whole = (atom) => corners(atom).every(([j, n]) => index.has([j, ...n].join()));
-  if (complete === null) complete = centres.length > 0 && !centres.some(whole);
-  if (complete) centres.slice().forEach((atom) => corners(atom).forEach(([j, n]) => add(j, n)));
+  const completed = new Set(centres.filter((atom) => complete || (complete === null && !whole(atom))).map((atom) => atom.e));
+  centres.filter((atom) => completed.has(atom.e)).forEach((atom) => corners(atom).forEach(([j, n]) => { if (atoms.length < MAX_DRAWN) add(j, n); }));
   const bonded = new Map();
   scene.bonds.forEach((bond) => { if (!bonded.has(bond[0])) bonded.set(bond[0], []); bonded.get(bond[0]).push(bond); });
   const bonds = [], seen = new Set();
@@ -105,8 +115,7 @@ function addBody(gl, body, color) {
   const edges = new Map();
   for (const face of body.faces) {
     let [p, q, r] = face.map((i) => body.points[i]);
-    const u = q.map((x, k) => x - p[k]), w = r.map((x, k) => x - p[k]);
-    let n = [u[1] * w[2] - u[2] * w[1], u[2] * w[0] - u[0] * w[2], u[0] * w[1] - u[1] * w[0]];
+    let n = cross(q.map((x, k) => x - p[k]), r.map((x, k) => x - p[k]));
     if (n.reduce((sum, x, k) => sum + x * (p[k] - mid[k]), 0) < 0) { [q, r] = [r, q]; n = n.map((x) => -x); }
     const size = Math.hypot(...n) || 1, unit = n.map((x) => x / size);
     for (const vertex of [p, q, r]) {
