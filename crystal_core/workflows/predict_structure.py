@@ -294,7 +294,7 @@ class _Run:
 
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
-        from crystal_core.records import rank_key
+        from crystal_core.records import ranked
 
         made_by = self._provenance()
         groups = alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
@@ -311,8 +311,7 @@ class _Run:
                     score = {"name": "likeness to the measured pattern", "value": record["pattern"]["similarity"], "unit": "similarity, 0 to 1"}
             record |= {"score": score, "group": group, "n_alike": sizes[group]}
             by_z.setdefault(candidate.z, []).append(record)
-        for records in by_z.values():
-            records.sort(key=rank_key)
+        by_z = {z: ranked(records) for z, records in by_z.items()}
         return {
             "results": [{"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()],
             "n_failed": self.failed,

@@ -11,7 +11,7 @@ from typing import Any
 from crystal_core.demos import Demo, find_demo
 from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import Job, JobQueue
-from crystal_core.records import crystals_of, is_valid, rank_key, run_files, structure_from_record, zip_texts
+from crystal_core.records import crystals_of, is_valid, ranked, run_files, structure_from_record, zip_texts
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from crystal_core.structures import structure_to_text
 from pages._ui.verdicts import objection
@@ -26,7 +26,7 @@ WORDS = {
 }  # fmt: skip
 
 
-PREDICT, GENERATE = "pages/predict_structure.py", "pages/generate.py"
+PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "pages/viewer.py"
 DEMO = "demo-"  # begins the id of a recorded run
 
 
@@ -55,7 +55,9 @@ def as_job(demo: Demo) -> Job:
 
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
-    """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes."""
+    """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
+    if job.kind == "relax" and not job.parent:
+        return VIEWER, {"job": job.id}
     page = PREDICT if job.kind == "predict-structure" else GENERATE
     return page, {"job": job.parent or job.id}
 
@@ -106,7 +108,7 @@ def generated_of(job: Job) -> list[dict[str, Any]]:
 
 def candidates_of(job: Job) -> list[dict[str, Any]]:
     """All candidates, best first."""
-    return sorted(crystals_of(job.result or {}), key=rank_key)
+    return ranked(crystals_of(job.result or {}))
 
 
 def summary(job: Job) -> str:

@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
-from crystal_core.demos import find_demo
+from crystal_core.demos import find_demo, list_demos
 from crystal_core.evaluation.xrd import pattern
 from crystal_core.figures.xrd import xrd_figure
 from crystal_core.jobs.queue import JobQueue
@@ -44,6 +44,13 @@ def test_page_runs(name):
     at = page(name)
     assert not at.exception and not at.error
     assert at.title
+
+
+def test_home_leads_with_a_run_whose_headline_is_the_textbooks(monkeypatch):
+    cards = []
+    monkeypatch.setattr("pages._ui.demos.crystal_links", lambda items, **_: cards.append(items))
+    assert not page("home").exception
+    assert cards[-1][0]["title"] == "ZnS · F-43m" and len(cards[-1]) == len(list_demos())
 
 
 def test_a_wrong_formula_explains_itself():

@@ -14,6 +14,7 @@ from crystal_core.records import cell_json, crystal_record
 from crystal_core.requests import RelaxationRequest, to_json
 from crystal_core.structures import structure_to_text
 from pages._ui.detail import _newness
+from pages._ui.runs import link_of
 
 ROOT = Path(__file__).parents[2]
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
@@ -135,3 +136,12 @@ def test_a_relaxation_that_failed_still_shows_its_crystal_and_a_dead_link_says_s
     assert "CHGNet is not installed." in words(at.error) and formula(at) == "MgO" and not at.exception
     at = page(job="gone")
     assert "deleted with its run" in words(at.warning) and not at.exception
+
+
+def test_a_relaxation_begun_in_the_viewer_is_opened_there():
+    crystal = {"id": "MgO", **cell_json(MGO), "origin": None, "provenance": {"file": "mine.cif"}}
+    queue = JobQueue()
+    job = queue.submit("relax", to_json(RelaxationRequest(crystals=(crystal,))))
+    child = queue.submit("relax", to_json(RelaxationRequest(crystals=(crystal,))), parent="made")
+    assert link_of(queue.get(job)) == ("pages/viewer.py", {"job": job})
+    assert link_of(queue.get(child)) == ("pages/generate.py", {"job": "made"})
