@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from itertools import compress, pairwise, product
-from math import gcd, prod
+from math import gcd, inf, isnan, prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,24 @@ MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
 BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digits is a decimal one
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
+# Centre, ligand and ligands in one ion, of those that chemists write in brackets.
+_IONS = {"O": "C3 N3 N2 P4 P3 S4 S3 Se4 Se3 As4 Cl4 Cl3 Br3 I3 B3 Si4", "H": "B4 Al4 N2", "F": "B4 P6 As6 Sb6 Si6", "S": "P4", "N": "C1"}
+POLYATOMIC = tuple((ion[:-1], ligand, int(ion[-1])) for ligand, ions in _IONS.items() for ion in ions.split())
 CLOSING = {"(": ")", "[": "]"}
+# CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
+HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*H2O(?:[·•∙*.]|$))", re.IGNORECASE)
+LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
+BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
+RARE = 200  # training crystals of an element, below which it is rare
+MAX_RESPELT, MAX_SPELLINGS = 40, 60  # characters of a formula that is corrected, ways to do so that are compared
 MAX_BALANCED = 8  # elements
 MAX_ASSIGNMENTS = 200_000  # of oxidation states to elements: a fraction of a second
 CHALCOGENS = ("O", "S", "Se", "Te")
-ALSO_COMMON = {"Cu": (1,)}  # pymatgen calls only Cu2+ common, but chalcopyrite, kesterite and delafossites hold Cu+
+# pymatgen calls only Cu2+ common, but chalcopyrite, kesterite and delafossites hold Cu+; likewise only Au3+ and Np5+
+ALSO_COMMON = {"Cu": (1,), "Au": (1,), "Np": (4,)}
+ALSO_KNOWN = {"Ga": (1,), "Si": (2,), "Pa": (4,), "Np": (3,), "Pu": (3,), "Am": (4,), "Bk": (4,)}  # but not beside another valence
+BINARY = {"Ga": 1, "Si": 2}  # states of two-element compounds alone: GaCl, SiO
+OXIDISED = {"Ru": (7, 8), "Os": (5, 6, 7, 8), "Pt": (5, 6), "Au": (5,), "Np": (6,), "Pu": (6,)}  # known beside oxygen and fluorine
 ALKALI = ("Li", "Na", "K", "Rb", "Cs")
 POLYANIONS = (("O", 2, "superoxide"), ("O", 3, "ozonide"), ("N", 3, "azide"), ("I", 3, "triiodide"))  # of charge −1, with their atoms
 # With metals alone these often form compounds that bonds between like atoms or free electrons hold together: MgB2, Fe3C, FeSi2.
@@ -40,7 +53,7 @@ class Balance:
     """Charges of ions that cancel.
 
     Attributes:
-        ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice, an ion of like atoms as "(N3)".
+        ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice, ions of several atoms as "(N3)" and "(CN)".
         how: by what but one state for each element, such as "with mixed valence"; else empty.
     """
 
@@ -88,18 +101,68 @@ class Formula:
 def formula_of(composition: Composition) -> str:
     """The formula to show of a composition: elements by electronegativity, counts over their greatest common divisor.
 
+    Brackets hold ions of several atoms alone, such as (PO4), and only where all atoms of their elements are in them.
     Unlike pymatgen's ``reduced_formula`` it names no molecule: five atoms of oxygen are O and not O2, LiO is not Li2O2.
 
     >>> from pymatgen.core import Composition
-    >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12")]
-    ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3']
+    >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12", "MgFe2O4", "CaO2H2")]
+    ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3', 'MgFe2O4', 'Ca(OH)2']
     """
     from pymatgen.core.composition import reduce_formula
 
-    counts = {symbol: round(n, 3) for symbol, n in composition.get_el_amt_dict().items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
-        return str(reduce_formula(counts)[0])
+    amounts = {symbol: round(n, 3) for symbol, n in composition.get_el_amt_dict().items()}
+    if any(n != round(n) for n in amounts.values()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
+            return str(reduce_formula(amounts)[0])
+    divisor = gcd(*(round(n) for n in amounts.values())) or 1
+    return _written({symbol: round(n) // divisor for symbol, n in amounts.items()})
+
+
+def _written(counts: Mapping[str, int]) -> str:
+    """The formula of whole counts, with ions of several atoms together and after the metals: Pb3(PO4)2, NH4H2PO4."""
+    elements, left = _elements(), dict(counts)
+    places = {s: inf if isnan(x := elements[s].electronegativity) else x for s in counts}  # helium, neon and argon last
+    words: list[tuple[float, str]] = []
+    if len(counts) > 2 and ("H" in counts or _anion_in(counts, POLYATOMIC)):
+        metals = [x for s, x in places.items() if elements[s].is_metal]
+        balance = balance_of(counts.items())
+        charges = balance.ions if balance else ()
+        positive = {s for s, q, _ in charges if q > 0}
+        cyanide = any(s == CYANIDE.symbol for s, _, _ in charges)
+        likely = [ion for ion in POLYATOMIC if (cyanide if ion[:2] == ("C", "N") else metals if ion[:2] == ("N", "H") else ion[0] in positive)]
+        n_ammonium = sum(n for s, q, n in charges if (s, q) == ("N", -3))
+        without = left | {"N": left.get("N", 0) - n_ammonium, "H": left.get("H", 0) - 4 * n_ammonium}
+        salt = _anion_in(without, likely)
+        if n_ammonium and (not without["H"] or (salt and without["H"] > 0)) and ("C" not in counts or (salt and salt[0] == "C")):
+            left = without
+            words.append((0.0, _times("(NH4)", n_ammonium)))
+        if ion := _anion_in(left, likely):
+            centre, ligand, per_ion = ion
+            n_ions, place = left[centre], max([places[centre], *metals]) + 2e-6
+            left = left | {centre: 0, ligand: left[ligand] - per_ion * n_ions}
+            words.append((place, _times(f"({centre}{_times(ligand, per_ion)})", n_ions)))
+            places["H"] = min(places.get("H", place), place - 1e-6)  # KH2PO4
+        n_hydroxide = left.get("H", 0)
+        if metals and "H" in positive and n_hydroxide == left.get("O", 0) > 0:
+            left = left | {"H": 0, "O": 0}
+            words.append((places["O"], _times("(OH)", n_hydroxide)))
+    return "".join(word for _, word in sorted([*words, *((places[s], _times(s, n)) for s, n in left.items() if n)]))
+
+
+def _times(word: str, n: int) -> str:
+    """The word and its count, without brackets where there is one of it."""
+    return f"{word}{n}" if n > 1 else word.strip("()")
+
+
+def _anion_in(counts: Mapping[str, int], ions: Iterable[tuple[str, str, int]]) -> tuple[str, str, int] | None:
+    """The first of ``ions`` that holds all atoms of its centre and its ligand, but for the oxygen of hydroxide; None where there is none."""
+    for centre, ligand, per_ion in ions:
+        spare = counts.get(ligand, 0) - per_ion * counts.get(centre, 0)
+        basic = ligand == "O" and (per_ion, centre) not in ((3, "P"), (3, "S"), (3, "Se")) and spare == counts.get("H", 0) > 0
+        if counts.get(centre) and (not spare or basic):
+            return centre, ligand, per_ion
+    return None
 
 
 def parse_formula(text: str) -> Formula:
@@ -110,13 +173,28 @@ def parse_formula(text: str) -> Formula:
     """
     if len(text) > MAX_LENGTH:
         raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
-    plain = re.sub(r"\s+", "", text.translate(SUBSCRIPTS))
+    plain = HYDRATE.sub("·", re.sub(r"\s+", "", text.translate(SUBSCRIPTS)))
     if not plain:
         raise RequestError("Type a formula, e.g. TiO2.")
     if re.search(r"\d[.,]\d", plain):
         raise RequestError(f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula until all counts are whole.")
     if re.search(r"[+\-−⁺⁻^]", plain):
         raise RequestError(f"'{_short(text)}' carries a charge; a crystal is neutral. Write the neutral formula, e.g. NaCl.")
+    if LEADING_ZERO.search(plain):
+        raise RequestError(f"'{_short(text)}' has a count that begins with the digit zero; {_with_letter(plain)}")
+    try:
+        counts = _counted(plain, text)
+    except _UnknownSymbolError as error:
+        raise RequestError(_unknown(error.symbol, plain, text)) from None
+    divisor = gcd(*counts.values())
+    unit = tuple((s, n // divisor) for s, n in counts.items())
+    elements = _elements()
+    mass = sum(elements[s].mass * n for s, n in unit)
+    return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=_charge_hint(unit))
+
+
+def _counted(plain: str, text: str) -> dict[str, int]:
+    """Atoms of each element; ``text`` is what was typed, for the refusals."""
     counts: dict[str, int] = {}
     for part in re.split(r"[·•∙*.]", plain):
         lead = re.match(r"\d*", part)
@@ -128,14 +206,12 @@ def parse_formula(text: str) -> Formula:
             counts[symbol] = counts.get(symbol, 0) + factor * n
     missing = [symbol for symbol, n in counts.items() if not n]
     if missing:
-        raise RequestError(f"'{_short(text)}' counts no atoms of {', '.join(missing)}. Leave the element out or write how many there are.")
+        letter = re.sub(r"(?<=[A-Za-z])0(?!\d)", "O", plain)
+        tip = f", or {_short(letter)} if the letter O was meant" if letter != plain else ""
+        raise RequestError(f"'{_short(text)}' counts no atoms of {', '.join(missing)}. Leave the element out or write how many there are{tip}.")
     if max(counts.values()) > MAX_COUNT:
         raise RequestError(f"'{_short(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit.")
-    divisor = gcd(*counts.values())
-    unit = tuple((s, n // divisor) for s, n in counts.items())
-    elements = _elements()
-    mass = sum(elements[s].mass * n for s, n in unit)
-    return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=_charge_hint(unit))
+    return counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +249,7 @@ def atomic_number_of(symbol: str) -> int:
     """
     found = _elements().get(symbol.strip())
     if found is None:
-        near = get_close_matches(symbol.strip().capitalize(), list(_elements()), n=1, cutoff=0.4)
-        tip = f" Did you mean {near[0]}?" if near else ""
-        raise RequestError(f"'{_short(symbol)}' is not an element.{tip} Write symbols such as Li or O.")
+        raise RequestError(f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O.")
     return found.number
 
 
@@ -227,11 +301,11 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
     while position < len(part):
         match = TOKEN.match(part, position)
         if match is None:
-            raise RequestError(_unknown(part[position : position + 2], text))
+            raise _UnknownSymbolError(part[position : position + 2])
         symbol, count, opening, closing, times = match.groups()
         if symbol:
             if symbol not in _elements():
-                raise RequestError(_unknown(symbol, text))
+                raise _UnknownSymbolError(symbol)
             stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count) if count else 1)
         elif opening:
             stack.append({})
@@ -252,10 +326,71 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
     return stack[0]
 
 
-def _unknown(symbol: str, text: str) -> str:
-    near = get_close_matches(symbol.capitalize(), list(_elements()), n=1, cutoff=0.4)
-    tip = f" Did you mean {near[0]}?" if near else ""
+class _UnknownSymbolError(RequestError):
+    def __init__(self, symbol: str) -> None:
+        super().__init__(symbol)
+        self.symbol = symbol
+
+
+def _unknown(symbol: str, plain: str, text: str) -> str:
+    spelt = "" if _named(plain) else _in_right_case(plain)
+    tip = f" Did you mean {spelt}?" if spelt else _nearest(plain if _named(plain) else symbol)
     return f"Formula '{_short(text)}' has an unknown symbol '{_short(symbol)}'.{tip} Write element symbols and counts, e.g. NaCl."
+
+
+def _named(name: str) -> str:
+    """The symbol of an element's English name, in either spelling; empty for another word."""
+    lowered = name.strip().lower()
+    return next((e.symbol for e in _elements().values() if e.name == BRITISH.get(lowered, lowered)), "")
+
+
+def _nearest(symbol: str) -> str:
+    """The question whether another symbol was meant; empty where none is like it."""
+    word = symbol.strip()
+    names = {e.name: e.symbol for e in _elements().values()} if len(word) > 3 else {}
+    near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(word.capitalize(), list(_elements()), n=1, cutoff=0.4)
+    found = _named(word) or (names.get(near[0], near[0]) if near else "")
+    return f" Did you mean {found}?" if found else ""
+
+
+def _with_letter(plain: str) -> str:
+    """The rest of a sentence on a count such as 04: the formula with the letter O in its place, where that is one."""
+    spelt = LEADING_ZERO.sub("O", plain) if len(plain) <= MAX_RESPELT else ""
+    try:
+        _counted(spelt, spelt)
+    except RequestError:
+        spelt = ""
+    if not spelt or LEADING_ZERO.search(spelt):
+        return "write counts without it, and oxygen with the letter O."
+    return f"was the letter O meant, as in {spelt}?"
+
+
+def _in_right_case(plain: str) -> str:
+    """The likeliest formula of these letters in another case, such as TiO2 for TIO2: of usual elements, balanced, of few of them; empty for none."""
+    best: tuple[tuple[int, bool, int], str] | None = None
+    for spelt in _spellings(plain.lower()) if len(plain) <= MAX_RESPELT else ():
+        try:
+            counts = _counted(spelt, spelt)
+        except RequestError:
+            continue
+        rare = sum(element_counts().get(str(_elements()[s].number), 0) < RARE for s in counts)
+        rank = rare, balance_of(counts.items()) is None, len(counts)
+        if best is None or rank < best[0]:
+            best = rank, spelt
+    return "" if best is None else best[1]
+
+
+def _spellings(lowered: str) -> list[str]:
+    """Ways to read lower-case letters as element symbols between digits, brackets and dots, at most MAX_SPELLINGS."""
+    ways = [[""]]  # of the last characters: none, one, two …; from the end, lest what cannot end is tried in all ways
+    for start in reversed(range(len(lowered))):
+        found = []
+        for length in (2, 1):
+            symbol = lowered[start : start + length].capitalize()
+            if len(symbol) == length and (symbol in _elements() or (length == 1 and symbol in "0123456789()[]·")):
+                found += [symbol + rest for rest in ways[-length]]
+        ways.append(found[:MAX_SPELLINGS])
+    return ways[-1]
 
 
 def _short(text: str) -> str:
@@ -267,11 +402,14 @@ class _Element:
     """What this file needs of the periodic table.
 
     Attributes:
-        common: oxidation states that pymatgen calls common, and those of ALSO_COMMON. known: these, those seen in ICSD, and -1 of the chalcogens, ascending.
+        common: oxidation states that pymatgen calls common, and those of ALSO_COMMON.
+        known: these, those of ALSO_KNOWN and OXIDISED, those seen in ICSD, and -1 of the chalcogens, ascending.
         is_metal: without the metalloids. may_mix: metals and metalloids, which may have two valences in one crystal.
+        valences: the pairs of them: known neighbours, and common ones in the main groups, where Sn2+ stands beside Sn4+.
     """
 
     symbol: str
+    name: str
     number: int
     mass: float
     electronegativity: float
@@ -280,6 +418,21 @@ class _Element:
     is_metal: bool
     is_d_block: bool
     may_mix: bool
+    valences: tuple[tuple[int, int], ...]
+
+    def cost(self, state: int) -> int:
+        """How uncommon an oxidation state is; a transition metal takes such a one sooner than another element, but for the P4+ of Sn2P2S6."""
+        return 0 if state and state in self.common else 1 if self.is_d_block or (self.symbol, state) == ("P", 4) else 2
+
+
+CYANIDE = _Element(
+    symbol="(CN)", name="cyanide", number=0, mass=26.018, electronegativity=3.3, common=(-1,), known=(-1,),
+    is_metal=False, is_d_block=False, may_mix=False, valences=(),
+)  # fmt: skip
+
+
+def _element(symbol: str) -> _Element:
+    return CYANIDE if symbol == CYANIDE.symbol else _elements()[symbol]
 
 
 @lru_cache(maxsize=1)
@@ -294,11 +447,14 @@ def _elements() -> dict[str, _Element]:
             if e.symbol in ("D", "T"):
                 continue
             common = (*ALSO_COMMON.get(e.symbol, ()), *e.common_oxidation_states)
-            known = {*common, *e.icsd_oxidation_states, *((-1,) if e.symbol in CHALCOGENS else ())}
+            paired = {*common, *OXIDISED.get(e.symbol, ()), *e.icsd_oxidation_states, *((-1,) if e.symbol in CHALCOGENS else ())}
+            known = {*paired, *ALSO_KNOWN.get(e.symbol, ())}
+            states = [sorted(paired), sorted(common) if e.is_post_transition_metal or e.is_metalloid else []]
+            valences = {pair: None for own in states for pair in pairwise(q for q in own if q > 0)}
             found[e.symbol] = _Element(
-                symbol=e.symbol, number=e.Z, mass=float(e.atomic_mass), electronegativity=float(e.X), common=common,
+                symbol=e.symbol, name=e.long_name.lower(), number=e.Z, mass=float(e.atomic_mass), electronegativity=float(e.X), common=common,
                 known=tuple(sorted(known)), is_metal=e.is_metal, is_d_block=e.is_transition_metal and not e.is_lanthanoid,
-                may_mix=e.is_metal or e.is_metalloid,
+                may_mix=e.is_metal or e.is_metalloid, valences=tuple(valences),
             )  # fmt: skip
     return found
 
@@ -341,26 +497,50 @@ def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
 
 @lru_cache(maxsize=2000)
 def _balance(unit: tuple[tuple[str, int], ...]) -> Balance | None:
+    if not 1 < len(unit) <= MAX_BALANCED:
+        return None
+    with_cyanide = _as_cyanide(unit)
+    if with_cyanide and (found := _one_or_two_valences(with_cyanide)):
+        return found if found.how else Balance(ions=found.ions, how="with cyanide ions")
+    return _one_or_two_valences(unit) or _with_polyanions(unit)
+
+
+def _as_cyanide(unit: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """The unit with CN as one ion, where carbon and nitrogen are as many beside metals, hydrogen and water only; else empty."""
+    counts = dict(unit)
+    n_ions, n_hydrogen, n_oxygen = (counts.get(s, 0) for s in ("C", "H", "O"))
+    others = [(s, n) for s, n in unit if s not in ("C", "N")]
+    metals = [s for s, _ in others if _elements()[s].is_metal]
+    alone = n_hydrogen == 2 * n_oxygen if metals else not n_oxygen
+    if not n_ions or n_ions != counts.get("N") or not others or not alone or {s for s, _ in others} - {*metals, "H", "O"}:
+        return ()
+    return (*others, (CYANIDE.symbol, n_ions))
+
+
+def _one_or_two_valences(unit: tuple[tuple[str, int], ...]) -> Balance | None:
+    """The balance with one state for each element, or with two for one of them where that takes fewer uncommon states."""
     from crystal_core.evaluation.validity import all_metals
 
     symbols = [s for s, _ in unit]
-    if not 1 < len(unit) <= MAX_BALANCED:
-        return None
     alloy = all_metals(symbols)
-    common = [[q for q in _elements()[s].common if not alloy or q not in ALSO_COMMON.get(s, ())] for s in symbols]
-    choice = _balanced(unit, [tuple(states) or (0,) for states in common])
-    if choice is None and alloy:
+    common = [[q for q in _element(s).common if not alloy or q not in ALSO_COMMON.get(s, ())] for s in symbols]
+    found = _balanced(unit, [tuple(states) or (0,) for states in common])
+    if alloy and found is None:
         return None
-    choice = choice or _balanced(unit, [_elements()[s].known or (0,) for s in symbols])
-    if choice is not None:
-        pairs = [s for s, q in zip(symbols, choice, strict=True) if s in CHALCOGENS and q == -1]
-        with_pairs = " ".join(f"with {s}–{s} pairs" for s in pairs)  # peroxides, pyrite
-        return Balance(ions=tuple((s, q, n) for q, (s, n) in zip(choice, unit, strict=True)), how=with_pairs)
-    twice = tuple((s, 2 * n) for s, n in unit)  # SbO2 is Sb3+ Sb5+ 4 O2−
-    for ratio, (place, symbol) in product((unit, twice), enumerate(symbols)):
-        if _elements()[symbol].may_mix and (ions := _mixed_valence(ratio, place)):
-            return Balance(ions=tuple(ions), how="with mixed valence")
-    return _with_polyanions(unit)
+    if not alloy and (found is None or found[0]):
+        others = [choice for choice in (found, _balanced(unit, [_known(s, symbols) or (0,) for s in symbols])) if choice]
+        found = min(others, key=lambda choice: choice[0], default=None)
+        twice = tuple((s, 2 * n) for s, n in unit)  # SbO2 is Sb3+ Sb5+ 4 O2−
+        mixed = [one for ratio, place in product((unit, twice), range(len(unit))) if (one := _mixed_valence(ratio, place))]
+        two = min(mixed, key=lambda one: one[0], default=None)
+        if two and (found is None or two[0] < found[0]):
+            return Balance(ions=tuple(two[1]), how="with mixed valence")
+    if found is None:
+        return None
+    choice = found[1]
+    pairs = [s for s, q in zip(symbols, choice, strict=True) if s in CHALCOGENS and q == -1]
+    with_pairs = " ".join(f"with {s}–{s} pairs" for s in pairs)  # peroxides, pyrite
+    return Balance(ions=tuple((s, q, n) for q, (s, n) in zip(choice, unit, strict=True)), how=with_pairs)
 
 
 def _unbalanced(unit: tuple[tuple[str, int], ...]) -> str:
@@ -372,7 +552,7 @@ def _unbalanced(unit: tuple[tuple[str, int], ...]) -> str:
     least = min((sum(q * n for q, (_, n) in zip(states, unit, strict=True)) for states in product(*common)), key=abs)
     # zero, where only an assignment against the electronegativities would balance
     best = f" (the best assignment leaves {least:+d})" if least else ""
-    return f"{words}{best}, as in some real compounds with bonds between like atoms"
+    return f"{words}{best}, as in some real compounds; there may be bonds between like atoms"
 
 
 def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> Balance | None:
@@ -393,53 +573,77 @@ def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> Balance | None:
     return None
 
 
-def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """One oxidation state per element whose charges cancel, with as few uncommon ones as possible; None where there is none.
+def _known(symbol: str, beside: Collection[str]) -> tuple[int, ...]:
+    """The oxidation states of an element in a compound of these."""
+    high = () if "O" in beside or "F" in beside else OXIDISED.get(symbol, ())
+    return tuple(q for q in _element(symbol).known if q not in high and (len(beside) == 2 or q != BINARY.get(symbol)))
 
-    A cation is a metal, or less electronegative than every anion: sulfur is no cation beside tin. A transition metal takes
-    an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+. Between two balances as good, copper and
-    lead have the lower charge: kesterite holds Cu+ and Sn4+, wulfenite Pb2+ and Mo6+.
+
+def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) -> tuple[int, tuple[int, ...]] | None:
+    """How uncommon, and one oxidation state per element whose charges cancel, as common as possible; None where there is none.
+
+    A transition metal takes an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+. Phosphorus
+    with four oxygen atoms is phosphate. Between two balances as good, copper and lead have the lower charge, and nitrogen
+    of ammonium: kesterite holds Cu+ and Sn4+, wulfenite Pb2+ and Mo6+.
     """
-    elements = [_elements()[s] for s, _ in unit]
-    with_copper = any(e.symbol == "Cu" for e in elements)  # beside which a selenite, not a selenate, is formed
-    lower = [e.symbol in ("Cu", "Pb") or (with_copper and not e.may_mix) for e in elements]
+    elements, counts = [_element(s) for s, _ in unit], dict(unit)
+    with_copper = "Cu" in counts  # beside which a selenite, not a selenate, is formed
+    ammonium = counts.get("H", 0) >= 3 * counts.get("N", 0)
+    lower = [e.symbol in ("Cu", "Pb") or (with_copper and not e.may_mix) or (e.symbol == "N" and ammonium) for e in elements]
+    phosphate = counts.get("O", 0) >= 4 * counts.get("P", 0)
     best: tuple[tuple[int, int], tuple[int, ...]] | None = None
     if prod(map(len, states)) > MAX_ASSIGNMENTS:
         return None
     for choice in product(*states):
         if sum(q * n for q, (_, n) in zip(choice, unit, strict=True)) or not any(choice):
             continue
-        anions = [e for e, q in zip(elements, choice, strict=True) if q < 0]
-        cations = [e for e, q in zip(elements, choice, strict=True) if q > 0]
-        if any(c.electronegativity > a.electronegativity and (not c.is_metal or a.is_metal) for c in cations for a in anions):
+        # nitrogen of ammonium is bound to hydrogen, however electronegative the other cations: NH4ClO4
+        if not _attracts_right((e, q) for e, q in zip(elements, choice, strict=True) if not (ammonium and e.symbol == "N" and q < 0)):
             continue
-        uncommon = sum((1 if e.is_d_block else 2) for e, q in zip(elements, choice, strict=True) if not q or q not in e.common)
+        uncommon = sum(e.cost(q) or 2 * (phosphate and (e.symbol, q) == ("P", 3)) for e, q in zip(elements, choice, strict=True))
         rank = uncommon, sum(compress(choice, lower))
         if best is None or rank < best[0]:
             best = rank, choice
-    return None if best is None else best[1]
+    return None if best is None else (best[0][0], best[1])
 
 
-def _mixed_valence(unit: tuple[tuple[str, int], ...], place: int) -> list[tuple[str, int, int]]:
-    """(symbol, charge, count) of a balance that gives the element at ``place`` two neighbouring cation states; empty where there is none."""
+def _attracts_right(charges: Iterable[tuple[_Element, int]]) -> bool:
+    """Whether each cation is a metal, or less electronegative than every anion: sulfur is no cation beside tin."""
+    given = tuple(charges)
+    cations, anions = [e for e, q in given if q > 0], [e for e, q in given if q < 0]
+    return not any(c.electronegativity > a.electronegativity and (not c.is_metal or a.is_metal) for c in cations for a in anions)
+
+
+def _mixed_valence(unit: tuple[tuple[str, int], ...], place: int) -> tuple[int, list[tuple[str, int, int]]] | None:
+    """How uncommon, and (symbol, charge, count) of a balance that gives the element at ``place`` two states; None where there is none.
+
+    The states are of two cations, and of nitrogen those in ammonium and in nitrate or nitrite.
+    """
     symbol, count = unit[place]
-    own = [q for q in _elements()[symbol].known if q > 0]
+    own, counts = _element(symbol), dict(unit)
+    pairs = own.valences if own.may_mix else ((-3, 5), (-3, 3)) if symbol == "N" and "O" in counts else ()
     others = [*unit[:place], *unit[place + 1 :]]
-    for choice in product(*(_elements()[s].common or (0,) for s, _ in others)):
+    best: tuple[int, list[tuple[str, int, int]]] | None = None
+    pairs = tuple(pair for pair in pairs if pair[1] in _known(symbol, counts))
+    for choice in product(*(_element(s).common or (0,) for s, _ in others)) if pairs else ():
         needed = -sum(q * n for q, (_, n) in zip(choice, others, strict=True))
-        for low, high in pairwise(own):
+        for low, high in pairs:
             n_high, rest = divmod(needed - low * count, high - low)
-            if not rest and 0 < n_high < count:
-                ions = [(s, q, n) for q, (s, n) in zip(choice, others, strict=True)]
-                return [*ions[:place], (symbol, low, count - n_high), (symbol, high, n_high), *ions[place:]]
-    return []
+            n_low = count - n_high
+            if rest or not 0 < n_high < count or (low < 0 and counts.get("H", 0) < 3 * n_low):
+                continue
+            ions = [(s, q, n) for q, (s, n) in zip(choice, others, strict=True)]
+            cost = 1 + sum(_element(s).cost(q) for s, q, _ in (*ions, (symbol, low, n_low), (symbol, high, n_high)))
+            if (best is None or cost < best[0]) and _attracts_right([*((_element(s), q) for s, q, _ in ions), (own, low), (own, high)]):
+                best = cost, [*ions[:place], (symbol, low, n_low), (symbol, high, n_high), *ions[place:]]
+    return best
 
 
 def _ions(ions: Iterable[tuple[str, int, int]]) -> str:
     return " ".join(f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for s, q, n in ions)
 
 
-def rare_elements(formula: Formula, fewer_than: int = 200) -> dict[str, int]:
+def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
     """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
     counts = element_counts()
     numbers = _elements()

@@ -5,9 +5,20 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymatgen.core import Composition
 
 from crystal_core.errors import RequestError
-from crystal_core.formula import MAX_BATCH, balance_of, default_z, parse_elements, parse_formula, parse_formulas, rare_elements
+from crystal_core.formula import (
+    MAX_BATCH,
+    atomic_number_of,
+    balance_of,
+    default_z,
+    formula_of,
+    parse_elements,
+    parse_formula,
+    parse_formulas,
+    rare_elements,
+)
 from crystal_core.jobs.queue import MAX_QUEUED
 
 
@@ -56,7 +67,7 @@ def test_metals_take_the_states_they_have_in_crystals(text, ions):
 @pytest.mark.parametrize(
     ("text", "ions"),
     [("Cu2ZnSnS4", "2 Cu+ Zn2+ Sn4+ 4 S2−"), ("Cu2ZnSnSe4", "2 Cu+ Zn2+ Sn4+ 4 Se2−"), ("Cu2SnS3", "2 Cu+ Sn4+ 3 S2−"), ("CuFeO2", "Cu+ Fe3+ 2 O2−"),
-     ("CuFeS2", "Cu+ Fe3+ 2 S2−"), ("CuCN", "Cu+ C2+ N3−"), ("CuSCN", "Cu+ S2− C4+ N3−"), ("CuO", "Cu2+ O2−"), ("Cu2O", "2 Cu+ O2−"),
+     ("CuFeS2", "Cu+ Fe3+ 2 S2−"), ("CuSCN", "Cu+ S2− C4+ N3−"), ("CuO", "Cu2+ O2−"), ("Cu2O", "2 Cu+ O2−"),
      ("CuAl2O4", "Cu2+ 2 Al3+ 4 O2−"), ("CuSO4", "Cu2+ S6+ 4 O2−"), ("Cu2OSeO3", "2 Cu2+ 4 O2− Se4+"), ("CuInSe2", "Cu+ In3+ 2 Se2−")],
 )  # fmt: skip
 def test_copper_is_common_with_one_charge_as_with_two(text, ions):
@@ -108,11 +119,29 @@ def test_ions_of_like_atoms_are_named(text, words):
     assert parse_formula(text).hint == f"charge-balanced with {words}"
 
 
+@pytest.mark.parametrize(
+    ("text", "ions"),
+    [("OsO4", "Os8+ 4 O2−"), ("RuO4", "Ru8+ 4 O2−"), ("AuCl", "Au+ Cl−"), ("AuI", "Au+ I−"), ("AuCl3", "Au3+ 3 Cl−"), ("GaCl", "Ga+ Cl−"), ("SiO", "Si2+ O2−"),
+     ("NpO2", "Np4+ 2 O2−"), ("NH4ClO4", "N3− 4 H+ Cl7+ 4 O2−"), ("Na3V2(PO4)2F3", "3 Na+ 2 V3+ 2 P5+ 8 O2− 3 F−"), ("SnPS3", "Sn2+ P4+ 3 S2−")],
+)  # fmt: skip
+def test_rare_states_are_known_where_they_occur(text, ions):
+    assert parse_formula(text).hint == f"charge-balanced as {ions}"
+
+
+@pytest.mark.parametrize(
+    ("text", "ions"),
+    [("KCN", "K+ (CN)−"), ("CuCN", "Cu+ (CN)−"), ("K3Fe(CN)6", "3 K+ Fe3+ 6 (CN)−"), ("KAu(CN)2", "K+ Au+ 2 (CN)−"),
+     ("K4Fe(CN)6·3H2O", "4 K+ Fe2+ 6 H+ 3 O2− 6 (CN)−")],
+)  # fmt: skip
+def test_cyanide_is_one_ion(text, ions):
+    assert parse_formula(text).hint == f"charge-balanced with cyanide ions as {ions}"
+
+
 @pytest.mark.parametrize("text", ["MgB2", "CaB6", "Fe3C", "FeSi2", "NaSi", "K4P6", "Ag2F", "Rb9O2", "P4S3", "TiO5", "MgO3"])
 def test_where_no_oxidation_states_balance_it_is_a_hint_and_no_alarm(text):
     hint = parse_formula(text).hint
     assert hint.startswith("no common oxidation states balance") and ", as in " in hint and "not charge-balanced" not in hint
-    assert ("boride" in hint) == ("B" in text)
+    assert ("boride" in hint) == ("B" in text) and ("bonds" not in hint or "there may be bonds" in hint)
 
 
 def test_many_elements_of_many_states_are_answered_at_once():
@@ -135,6 +164,14 @@ def test_alloys_have_no_charges_to_balance():
         ("Ti4O7", "2 Ti3+ 2 Ti4+ 7 O2−"),
         ("YBa2Cu3O7", "Y3+ 2 Ba2+ 2 Cu2+ Cu3+ 7 O2−"),
         ("Sb2O4", "Sb3+ Sb5+ 4 O2−"),
+        ("La3Ni2O7", "3 La3+ Ni2+ Ni3+ 7 O2−"),
+        ("BaBiO3", "2 Ba2+ Bi3+ Bi5+ 6 O2−"),
+        ("Sn2S3", "Sn2+ Sn4+ 3 S2−"),
+        ("TlSe", "Tl+ Tl3+ 2 Se2−"),
+        ("NaV2O5", "Na+ V4+ V5+ 5 O2−"),
+        ("CsAuCl3", "2 Cs+ Au+ Au3+ 6 Cl−"),
+        ("Fe4[Fe(CN)6]3", "3 Fe2+ 4 Fe3+ 18 (CN)−"),
+        ("NH4NO3", "N3− N5+ 4 H+ 3 O2−"),
     ],
 )
 def test_two_valences_of_one_metal_may_balance(text, ions):
@@ -154,8 +191,67 @@ def test_elements_are_sought_in_the_small_cells_of_metals():
     assert default_z(parse_formula("Fe")) == default_z(parse_formula("Mg2")) == (1, 2, 4)
 
 
-def test_leading_zeros_are_no_zero():
-    assert parse_formula("C0000001O00000002").reduced_formula == "CO2"
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("LiFeP04", "was the letter O meant, as in LiFePO4?"), ("Hf02", "as in HfO2?"), ("Ca(0H)2", r"as in Ca\(OH\)2?"), ("Fe2(S04)3", r"as in Fe2\(SO4\)3?"),
+     ("C0000001O00000002", "write counts without it"), ("Mg0", "or MgO if the letter O was meant")],
+)  # fmt: skip
+def test_a_zero_before_a_count_is_refused_as_a_letter(text, meant):
+    with pytest.raises(RequestError, match=meant):
+        parse_formula(text)
+
+
+@pytest.mark.parametrize("text", ["CuSO4.5H2O", "CuSO4 . 5 H2O", "CuSO4·5H2O", "CuSO4*5H2O"])
+def test_hydrates_may_have_the_dot_of_a_keyboard(text):
+    assert parse_formula(text).unit == (("Cu", 1), ("S", 1), ("O", 9), ("H", 10))
+    assert parse_formula("CuSO4.H2O").n_atoms == 9
+
+
+@pytest.mark.parametrize("text", ["Na0.5H2O", "CaSO4.0.5H2O", "CaSO4·0.5H2O", "Li0.5CoO2", "CuSO4.5H2O2", "CaSO4.5H2"])
+def test_other_points_between_digits_are_decimal(text):
+    with pytest.raises(RequestError, match="fractional"):
+        parse_formula(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("TIO2", "TiO2"), ("srtio3", "SrTiO3"), ("nacl", "NaCl"), ("NACL", "NaCl"), ("lifepo4", "LiFePO4"), ("ca(oh)2", "Ca(OH)2"),
+     ("caso4.2h2o", "CaSO4·2H2O"), ("iron", "Fe"), ("Aluminium", "Al")],
+)  # fmt: skip
+def test_a_formula_in_the_wrong_case_is_spelt_out(text, meant):
+    with pytest.raises(RequestError) as refusal:
+        parse_formula(text)
+    assert f"Did you mean {meant}?" in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["cosnos" * 6 + "xx", "cosnos" * 30, "Si04" * 40])
+def test_a_long_mistake_is_answered_shortly_and_soon(text):
+    began = time.process_time()
+    with pytest.raises(RequestError) as refusal:
+        parse_formula(text)
+    assert len(str(refusal.value)) < 400 and time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(("name", "symbol"), [("iron", "Fe"), ("FE", "Fe"), ("aluminum", "Al"), ("Caesium", "Cs"), ("Sodum", "Na"), ("tin", "Sn")])
+def test_names_of_elements_are_understood_in_the_answer(name, symbol):
+    with pytest.raises(RequestError) as refusal:
+        atomic_number_of(name)
+    assert f"Did you mean {symbol}?" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["LiFe2O2", "MgFe2O4", "ZnGa2O4", "BaFe2As2", "ThCr2Si2", "Ca(OH)2", "NaOH", "KNa255Cl256", "NH4Cl", "NH4NO3", "(NH4)2SO4", "NH4H2PO4", "KH2PO4",
+     "NaHCO3", "Li3Fe2(PO4)3", "Pb3(PO4)2", "Na3V2(PO4)2F3", "Ca5(PO4)3Cl", "Ca5(PO4)3OH", "Cu2CO3(OH)2", "CaMg(CO3)2", "Ca3Al2(SiO4)3", "Al2SiO5",
+     "BaB2O4", "Mg3(BO3)2", "Mg(ClO4)2", "K3Fe(CN)6", "Fe7(CN)18", "Mg(BH4)2", "LaHO", "SrLaTa2N2O4", "Pb3Cl2O2", "Na2He", "H2O"],
+)  # fmt: skip
+def test_brackets_of_a_formula_hold_real_ions_alone(text):
+    composition = Composition(text)
+    assert formula_of(composition) == formula_of(composition * 2) == text
+
+
+def test_fractions_are_shown_as_they_are():
+    assert formula_of(Composition({"Fe": 0.6, "Ni": 0.4, "O": 1})) == "Fe0.6Ni0.4O"
 
 
 PIECES = ["Na", "Cl", "Ti", "O", "Og", "Xx", "e", "E", "(", ")", "[", "]", "·", ".", "*", "0", "2", "١", "₂", "²", "½", "1e308", "9" * 40, "-", "+",
