@@ -60,7 +60,7 @@ def ask() -> None:
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
     n = st.number_input(
         SAMPLES, step=1, key="n",
-        help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most: with 1 it is one prototype only.",
+        help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most; known crystals of the formula always are.",
     )  # fmt: skip
     relax = is_installed() and st.toggle(
         "Relax and rank by energy (recommended)", key="relax",
