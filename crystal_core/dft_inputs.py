@@ -7,8 +7,9 @@ import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from crystal_core.charges import balance_of
 from crystal_core.errors import RequestError
-from crystal_core.formula import balance_of, formula_of
+from crystal_core.formula import formula_of
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import compress, pairwise, product
-from math import gcd, inf, isnan, prod
+from math import gcd, inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crystal_core.charges import CYANIDE, balance_of, charge_hint, periodic_table
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -34,36 +34,6 @@ LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 RARE = 200  # training crystals of an element, below which it is rare
 MAX_RESPELT, MAX_SPELLINGS = 40, 60  # characters of a formula that is corrected, ways to do so that are compared
-MAX_BALANCED = 8  # elements
-MAX_ASSIGNMENTS = 200_000  # of oxidation states to elements: a fraction of a second
-CHALCOGENS = ("O", "S", "Se", "Te")
-# pymatgen calls only Cu2+ common, but chalcopyrite, kesterite and delafossites hold Cu+; likewise only Au3+ and Np5+
-ALSO_COMMON = {"Cu": (1,), "Au": (1,), "Np": (4,)}
-ALSO_KNOWN = {"Ga": (1,), "Si": (2,), "Pa": (4,), "Np": (3,), "Pu": (3,), "Am": (4,), "Bk": (4,)}  # but not beside another valence
-BINARY = {"Ga": 1, "Si": 2}  # states of two-element compounds alone: GaCl, SiO
-OXIDISED = {"Ru": (7, 8), "Os": (5, 6, 7, 8), "Pt": (5, 6), "Au": (5,), "Np": (6,), "Pu": (6,)}  # known beside oxygen and fluorine
-ALKALI = ("Li", "Na", "K", "Rb", "Cs")
-POLYANIONS = (("O", 2, "superoxide"), ("O", 3, "ozonide"), ("N", 3, "azide"), ("I", 3, "triiodide"))  # of charge −1, with their atoms
-# With metals alone these often form compounds that bonds between like atoms or free electrons hold together: MgB2, Fe3C, FeSi2.
-OFTEN_METALLIC = {"B": "boride", "C": "carbide", "Si": "silicide", "P": "phosphide", "As": "arsenide", "N": "nitride", "H": "hydride"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Balance:
-    """Charges of ions that cancel.
-
-    Attributes:
-        ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice, ions of several atoms as "(N3)" and "(CN)".
-        how: by what but one state for each element, such as "with mixed valence"; else empty.
-    """
-
-    ions: tuple[tuple[str, int, int], ...]
-    how: str = ""
-
-    def words(self, symbols: Sequence[str] = ()) -> str:
-        """To go on after "it balances", such as "with mixed valence as Fe2+ 2 Fe3+ 4 O2−"; in the order of ``symbols`` where given."""
-        places = {symbol: place for place, symbol in enumerate(symbols)}
-        return f"{self.how} as {_ions(sorted(self.ions, key=lambda ion: places.get(ion[0], len(places))))}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +63,7 @@ class Formula:
 
     def atomic_numbers_of(self, z: int, *, exact: bool = False) -> list[int]:
         """Proton numbers of a cell of ``z`` formula units (``exact``: of what was typed), sorted."""
-        numbers = _elements()
+        numbers = periodic_table()
         chosen = self.counts if exact else tuple((s, z * n) for s, n in self.unit)
         return sorted(numbers[s].number for s, n in chosen for _ in range(n))
 
@@ -121,7 +91,7 @@ def formula_of(composition: Composition) -> str:
 
 def _written(counts: Mapping[str, int]) -> str:
     """The formula of whole counts, with ions of several atoms together and after the metals: Pb3(PO4)2, NH4H2PO4."""
-    elements, left = _elements(), dict(counts)
+    elements, left = periodic_table(), dict(counts)
     places = {s: inf if isnan(x := elements[s].electronegativity) else x for s in counts}  # helium, neon and argon last
     words: list[tuple[float, str]] = []
     if len(counts) > 2 and ("H" in counts or _anion_in(counts, POLYATOMIC)):
@@ -188,9 +158,9 @@ def parse_formula(text: str) -> Formula:
         raise RequestError(_unknown(error.symbol, plain, text)) from None
     divisor = gcd(*counts.values())
     unit = tuple((s, n // divisor) for s, n in counts.items())
-    elements = _elements()
+    elements = periodic_table()
     mass = sum(elements[s].mass * n for s, n in unit)
-    return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=_charge_hint(unit))
+    return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=charge_hint(unit))
 
 
 def _counted(plain: str, text: str) -> dict[str, int]:
@@ -247,7 +217,7 @@ def atomic_number_of(symbol: str) -> int:
     Raises:
         RequestError: there is no such element.
     """
-    found = _elements().get(symbol.strip())
+    found = periodic_table().get(symbol.strip())
     if found is None:
         raise RequestError(f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O.")
     return found.number
@@ -269,7 +239,7 @@ def parse_elements(text: str) -> tuple[str, ...]:
                 f"'{_short(part)}' holds numbers; only elements are named here, e.g. Li-Fe-O. For a formula there is structure prediction."
             )
         together = re.findall(r"[A-Z][a-z]?", part)
-        symbols = together if "".join(together) == part and part not in _elements() else [part]
+        symbols = together if "".join(together) == part and part not in periodic_table() else [part]
         for symbol in filter(None, symbols):
             atomic_number_of(symbol)
             found.append(symbol)
@@ -304,7 +274,7 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
             raise _UnknownSymbolError(part[position : position + 2])
         symbol, count, opening, closing, times = match.groups()
         if symbol:
-            if symbol not in _elements():
+            if symbol not in periodic_table():
                 raise _UnknownSymbolError(symbol)
             stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count) if count else 1)
         elif opening:
@@ -341,14 +311,14 @@ def _unknown(symbol: str, plain: str, text: str) -> str:
 def _named(name: str) -> str:
     """The symbol of an element's English name, in either spelling; empty for another word."""
     lowered = name.strip().lower()
-    return next((e.symbol for e in _elements().values() if e.name == BRITISH.get(lowered, lowered)), "")
+    return next((e.symbol for e in periodic_table().values() if e.name == BRITISH.get(lowered, lowered)), "")
 
 
 def _nearest(symbol: str) -> str:
     """The question whether another symbol was meant; empty where none is like it."""
     word = symbol.strip()
-    names = {e.name: e.symbol for e in _elements().values()} if len(word) > 3 else {}
-    near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(word.capitalize(), list(_elements()), n=1, cutoff=0.4)
+    names = {e.name: e.symbol for e in periodic_table().values()} if len(word) > 3 else {}
+    near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(word.capitalize(), list(periodic_table()), n=1, cutoff=0.4)
     found = _named(word) or (names.get(near[0], near[0]) if near else "")
     return f" Did you mean {found}?" if found else ""
 
@@ -373,7 +343,7 @@ def _in_right_case(plain: str) -> str:
             counts = _counted(spelt, spelt)
         except RequestError:
             continue
-        rare = sum(element_counts().get(str(_elements()[s].number), 0) < RARE for s in counts)
+        rare = sum(element_counts().get(str(periodic_table()[s].number), 0) < RARE for s in counts)
         rank = rare, balance_of(counts.items()) is None, len(counts)
         if best is None or rank < best[0]:
             best = rank, spelt
@@ -387,7 +357,7 @@ def _spellings(lowered: str) -> list[str]:
         found = []
         for length in (2, 1):
             symbol = lowered[start : start + length].capitalize()
-            if len(symbol) == length and (symbol in _elements() or (length == 1 and symbol in "0123456789()[]·")):
+            if len(symbol) == length and (symbol in periodic_table() or (length == 1 and symbol in "0123456789()[]·")):
                 found += [symbol + rest for rest in ways[-length]]
         ways.append(found[:MAX_SPELLINGS])
     return ways[-1]
@@ -397,256 +367,16 @@ def _short(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text.strip()[:60])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Element:
-    """What this file needs of the periodic table.
-
-    Attributes:
-        common: oxidation states that pymatgen calls common, and those of ALSO_COMMON.
-        known: these, those of ALSO_KNOWN and OXIDISED, those seen in ICSD, and -1 of the chalcogens, ascending.
-        is_metal: without the metalloids. may_mix: metals and metalloids, which may have two valences in one crystal.
-        valences: the pairs of them: known neighbours, and common ones in the main groups, where Sn2+ stands beside Sn4+.
-    """
-
-    symbol: str
-    name: str
-    number: int
-    mass: float
-    electronegativity: float
-    common: tuple[int, ...]
-    known: tuple[int, ...]
-    is_metal: bool
-    is_d_block: bool
-    may_mix: bool
-    valences: tuple[tuple[int, int], ...]
-
-    def cost(self, state: int) -> int:
-        """How uncommon an oxidation state is; a transition metal takes such a one sooner than another element, but for the P4+ of Sn2P2S6."""
-        return 0 if state and state in self.common else 1 if self.is_d_block or (self.symbol, state) == ("P", 4) else 2
-
-
-CYANIDE = _Element(
-    symbol="(CN)", name="cyanide", number=0, mass=26.018, electronegativity=3.3, common=(-1,), known=(-1,),
-    is_metal=False, is_d_block=False, may_mix=False, valences=(),
-)  # fmt: skip
-
-
-def _element(symbol: str) -> _Element:
-    return CYANIDE if symbol == CYANIDE.symbol else _elements()[symbol]
-
-
-@lru_cache(maxsize=1)
-def _elements() -> dict[str, _Element]:
-    """Symbol → element, from pymatgen's periodic table."""
-    from pymatgen.core.periodic_table import Element
-
-    found = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # helium, neon and argon have no electronegativity
-        for e in Element:
-            if e.symbol in ("D", "T"):
-                continue
-            common = (*ALSO_COMMON.get(e.symbol, ()), *e.common_oxidation_states)
-            paired = {*common, *OXIDISED.get(e.symbol, ()), *e.icsd_oxidation_states, *((-1,) if e.symbol in CHALCOGENS else ())}
-            known = {*paired, *ALSO_KNOWN.get(e.symbol, ())}
-            states = [sorted(paired), sorted(common) if e.is_post_transition_metal or e.is_metalloid else []]
-            valences = {pair: None for own in states for pair in pairwise(q for q in own if q > 0)}
-            found[e.symbol] = _Element(
-                symbol=e.symbol, name=e.long_name.lower(), number=e.Z, mass=float(e.atomic_mass), electronegativity=float(e.X), common=common,
-                known=tuple(sorted(known)), is_metal=e.is_metal, is_d_block=e.is_transition_metal and not e.is_lanthanoid,
-                may_mix=e.is_metal or e.is_metalloid, valences=tuple(valences),
-            )  # fmt: skip
-    return found
-
-
 @lru_cache(maxsize=1)
 def _z_counts() -> dict[str, dict[str, int]]:
     path = Path(__file__).parent / "reference" / "z_counts.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
-    """The charges by which a composition of (symbol, count) balances; None for an element, for an alloy and where nothing is known to balance."""
-    given, elements = tuple(counts), _elements()
-    if not all(s in elements for s, _ in given):  # deuterium
-        return None
-    divisor = gcd(*(n for _, n in given))
-    # always in the same order: which of two balances comes first must not depend on how the formula was typed
-    return _balance(tuple(sorted(((s, n // divisor) for s, n in given), key=lambda pair: (elements[pair[0]].electronegativity, pair[0]))))
-
-
-def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
-    """Why no charges are to be expected in a compound of metals with one other element, such as "as in many borides of metals"; else empty."""
-    elements = _elements()
-    others = [s for s, _ in counts if s not in elements or not elements[s].is_metal]
-    return f"as in many {OFTEN_METALLIC[others[0]]}s of metals" if len(others) == 1 and others[0] in OFTEN_METALLIC else ""
-
-
-def _charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
-    from crystal_core.evaluation.validity import all_metals
-
-    if len(unit) == 1:
-        return "an element"
-    if len(unit) > MAX_BALANCED:
-        return "charge balance not checked for more than eight elements"
-    symbols = [s for s, _ in unit]
-    if found := balance_of(unit):
-        return f"charge-balanced {found.words(symbols)}"
-    return "an alloy: no charges to balance" if all_metals(symbols) else _unbalanced(unit)
-
-
-@lru_cache(maxsize=2000)
-def _balance(unit: tuple[tuple[str, int], ...]) -> Balance | None:
-    if not 1 < len(unit) <= MAX_BALANCED:
-        return None
-    with_cyanide = _as_cyanide(unit)
-    if with_cyanide and (found := _one_or_two_valences(with_cyanide)):
-        return found if found.how else Balance(ions=found.ions, how="with cyanide ions")
-    return _one_or_two_valences(unit) or _with_polyanions(unit)
-
-
-def _as_cyanide(unit: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-    """The unit with CN as one ion, where carbon and nitrogen are as many beside metals, hydrogen and water only; else empty."""
-    counts = dict(unit)
-    n_ions, n_hydrogen, n_oxygen = (counts.get(s, 0) for s in ("C", "H", "O"))
-    others = [(s, n) for s, n in unit if s not in ("C", "N")]
-    metals = [s for s, _ in others if _elements()[s].is_metal]
-    alone = n_hydrogen == 2 * n_oxygen if metals else not n_oxygen
-    if not n_ions or n_ions != counts.get("N") or not others or not alone or {s for s, _ in others} - {*metals, "H", "O"}:
-        return ()
-    return (*others, (CYANIDE.symbol, n_ions))
-
-
-def _one_or_two_valences(unit: tuple[tuple[str, int], ...]) -> Balance | None:
-    """The balance with one state for each element, or with two for one of them where that takes fewer uncommon states."""
-    from crystal_core.evaluation.validity import all_metals
-
-    symbols = [s for s, _ in unit]
-    alloy = all_metals(symbols)
-    common = [[q for q in _element(s).common if not alloy or q not in ALSO_COMMON.get(s, ())] for s in symbols]
-    found = _balanced(unit, [tuple(states) or (0,) for states in common])
-    if alloy and found is None:
-        return None
-    if not alloy and (found is None or found[0]):
-        others = [choice for choice in (found, _balanced(unit, [_known(s, symbols) or (0,) for s in symbols])) if choice]
-        found = min(others, key=lambda choice: choice[0], default=None)
-        twice = tuple((s, 2 * n) for s, n in unit)  # SbO2 is Sb3+ Sb5+ 4 O2−
-        mixed = [one for ratio, place in product((unit, twice), range(len(unit))) if (one := _mixed_valence(ratio, place))]
-        two = min(mixed, key=lambda one: one[0], default=None)
-        if two and (found is None or two[0] < found[0]):
-            return Balance(ions=tuple(two[1]), how="with mixed valence")
-    if found is None:
-        return None
-    choice = found[1]
-    pairs = [s for s, q in zip(symbols, choice, strict=True) if s in CHALCOGENS and q == -1]
-    with_pairs = " ".join(f"with {s}–{s} pairs" for s in pairs)  # peroxides, pyrite
-    return Balance(ions=tuple((s, q, n) for q, (s, n) in zip(choice, unit, strict=True)), how=with_pairs)
-
-
-def _unbalanced(unit: tuple[tuple[str, int], ...]) -> str:
-    """What is said where nothing balances: a hint, as real compounds are like that."""
-    words = "no common oxidation states balance"
-    if of_metals := hint_of_metals(unit):
-        return f"{words}, {of_metals}"
-    common = [_elements()[s].common or (0,) for s, _ in unit]
-    least = min((sum(q * n for q, (_, n) in zip(states, unit, strict=True)) for states in product(*common)), key=abs)
-    # zero, where only an assignment against the electronegativities would balance
-    best = f" (the best assignment leaves {least:+d})" if least else ""
-    return f"{words}{best}, as in some real compounds; there may be bonds between like atoms"
-
-
-def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> Balance | None:
-    """The balance of metals against superoxide, ozonide, azide or triiodide ions; None where there is none.
-
-    Azides are known of most metals, the others of alkali metals.
-    """
-    for symbol, atoms, name in POLYANIONS:
-        n_ions, rest = divmod(dict(unit).get(symbol, 0), atoms)
-        others = [(s, n) for s, n in unit if s != symbol]
-        if rest or not n_ions or not others or not all(s in ALKALI if name != "azide" else _elements()[s].is_metal for s, _ in others):
-            continue
-        states = [[q for q in _elements()[s].known if q > 0] for s, _ in others]
-        for choice in product(*states) if prod(map(len, states)) <= MAX_ASSIGNMENTS else ():
-            if sum(q * n for q, (_, n) in zip(choice, others, strict=True)) == n_ions:
-                cations = ((s, q, n) for q, (s, n) in zip(choice, others, strict=True))
-                return Balance(ions=(*cations, (f"({symbol}{atoms})", -1, n_ions)), how=f"with {name} ions")
-    return None
-
-
-def _known(symbol: str, beside: Collection[str]) -> tuple[int, ...]:
-    """The oxidation states of an element in a compound of these."""
-    high = () if "O" in beside or "F" in beside else OXIDISED.get(symbol, ())
-    return tuple(q for q in _element(symbol).known if q not in high and (len(beside) == 2 or q != BINARY.get(symbol)))
-
-
-def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) -> tuple[int, tuple[int, ...]] | None:
-    """How uncommon, and one oxidation state per element whose charges cancel, as common as possible; None where there is none.
-
-    A transition metal takes an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+. Phosphorus
-    with four oxygen atoms is phosphate. Between two balances as good, copper and lead have the lower charge, and nitrogen
-    of ammonium: kesterite holds Cu+ and Sn4+, wulfenite Pb2+ and Mo6+.
-    """
-    elements, counts = [_element(s) for s, _ in unit], dict(unit)
-    with_copper = "Cu" in counts  # beside which a selenite, not a selenate, is formed
-    ammonium = counts.get("H", 0) >= 3 * counts.get("N", 0)
-    lower = [e.symbol in ("Cu", "Pb") or (with_copper and not e.may_mix) or (e.symbol == "N" and ammonium) for e in elements]
-    phosphate = counts.get("O", 0) >= 4 * counts.get("P", 0)
-    best: tuple[tuple[int, int], tuple[int, ...]] | None = None
-    if prod(map(len, states)) > MAX_ASSIGNMENTS:
-        return None
-    for choice in product(*states):
-        if sum(q * n for q, (_, n) in zip(choice, unit, strict=True)) or not any(choice):
-            continue
-        # nitrogen of ammonium is bound to hydrogen, however electronegative the other cations: NH4ClO4
-        if not _attracts_right((e, q) for e, q in zip(elements, choice, strict=True) if not (ammonium and e.symbol == "N" and q < 0)):
-            continue
-        uncommon = sum(e.cost(q) or 2 * (phosphate and (e.symbol, q) == ("P", 3)) for e, q in zip(elements, choice, strict=True))
-        rank = uncommon, sum(compress(choice, lower))
-        if best is None or rank < best[0]:
-            best = rank, choice
-    return None if best is None else (best[0][0], best[1])
-
-
-def _attracts_right(charges: Iterable[tuple[_Element, int]]) -> bool:
-    """Whether each cation is a metal, or less electronegative than every anion: sulfur is no cation beside tin."""
-    given = tuple(charges)
-    cations, anions = [e for e, q in given if q > 0], [e for e, q in given if q < 0]
-    return not any(c.electronegativity > a.electronegativity and (not c.is_metal or a.is_metal) for c in cations for a in anions)
-
-
-def _mixed_valence(unit: tuple[tuple[str, int], ...], place: int) -> tuple[int, list[tuple[str, int, int]]] | None:
-    """How uncommon, and (symbol, charge, count) of a balance that gives the element at ``place`` two states; None where there is none.
-
-    The states are of two cations, and of nitrogen those in ammonium and in nitrate or nitrite.
-    """
-    symbol, count = unit[place]
-    own, counts = _element(symbol), dict(unit)
-    pairs = own.valences if own.may_mix else ((-3, 5), (-3, 3)) if symbol == "N" and "O" in counts else ()
-    others = [*unit[:place], *unit[place + 1 :]]
-    best: tuple[int, list[tuple[str, int, int]]] | None = None
-    pairs = tuple(pair for pair in pairs if pair[1] in _known(symbol, counts))
-    for choice in product(*(_element(s).common or (0,) for s, _ in others)) if pairs else ():
-        needed = -sum(q * n for q, (_, n) in zip(choice, others, strict=True))
-        for low, high in pairs:
-            n_high, rest = divmod(needed - low * count, high - low)
-            n_low = count - n_high
-            if rest or not 0 < n_high < count or (low < 0 and counts.get("H", 0) < 3 * n_low):
-                continue
-            ions = [(s, q, n) for q, (s, n) in zip(choice, others, strict=True)]
-            cost = 1 + sum(_element(s).cost(q) for s, q, _ in (*ions, (symbol, low, n_low), (symbol, high, n_high)))
-            if (best is None or cost < best[0]) and _attracts_right([*((_element(s), q) for s, q, _ in ions), (own, low), (own, high)]):
-                best = cost, [*ions[:place], (symbol, low, n_low), (symbol, high, n_high), *ions[place:]]
-    return best
-
-
-def _ions(ions: Iterable[tuple[str, int, int]]) -> str:
-    return " ".join(f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for s, q, n in ions)
-
-
 def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
     """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
     counts = element_counts()
-    numbers = _elements()
+    numbers = periodic_table()
     return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.formula import balance_of, formula_of, hint_of_metals
+from crystal_core.charges import balance_of, hint_of_metals
+from crystal_core.formula import formula_of
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+from crystal_core.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.evaluation.pieces import LINK, loose_pieces
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import all_metals, charge_failure
-from crystal_core.formula import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.records import structure_from_record
 from crystal_core.reference.hull import measured_error
 from crystal_core.scene_style import symbol_of
