@@ -1,6 +1,7 @@
 """What is drawn of well-known crystals, counted by hand."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -222,3 +223,10 @@ def test_a_scene_carries_the_colours_of_both_themes():
 def test_coordination_in_words():
     words = coordination(build_scene(BATIO3))
     assert words[:2] == ["–", "6 O at 2.005 Å"] and words[2] == "2 Ti at 2.005 Å"
+
+
+@pytest.mark.parametrize("bundle", [("draw", "camera", "picture", "pace", "measure", "viewer"), ("draw", "camera", "picture", "gallery")])
+def test_the_scripts_of_a_component_declare_every_name_once(bundle):
+    text = "\n".join((ROOT / "pages" / "_ui" / "viewer" / f"{name}.js").read_text() for name in bundle)
+    names = re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE)
+    assert len(names) > 20 and sorted(names) == sorted(set(names))  # a name twice stops the whole script

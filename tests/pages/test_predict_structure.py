@@ -233,7 +233,7 @@ def test_what_was_noted_of_a_run_is_shown_with_its_results():
 
 
 def test_the_number_of_samples_says_that_it_counts_the_prototypes_too():
-    assert "with 1 it is one prototype only" in page().number_input(key="n").help
+    assert "known crystals of the formula always are" in page().number_input(key="n").help
 
 
 def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():

@@ -70,7 +70,7 @@ def test_a_pasted_text_is_still_there_after_another_page():
 
 def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wait_for_is_refused(monkeypatch):
     patterns = []
-    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest: patterns.append(found) or xrd_figure(found, *rest))
+    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named))
     at = page()
     at.selectbox(key="viewer-radiation").set_value("custom").run()
     field = at.number_input(key="viewer-wavelength")

@@ -1,7 +1,6 @@
 // Distances, angles and torsions between clicked atoms.
 const minus = (a, b) => a.map((x, k) => x - b[k]);
 const dot = (a, b) => a.reduce((sum, x, k) => sum + x * b[k], 0);
-const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const degrees = (x) => (x * 180) / Math.PI;
 
 function measured(atoms) {
