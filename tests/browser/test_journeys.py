@@ -132,9 +132,8 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**batch=*")
     page.get_by_text("2 of 2 runs are over").wait_for(timeout=400_000)
-    table = page.get_by_test_id("stDataFrame").first
-    box = table.bounding_box()
-    page.mouse.click(box["x"] + 15, box["y"] + 55)  # the first row's box; the table itself is a canvas
+    page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form is back beside the runs
+    page.get_by_test_id("stDataFrame").first.click(position={"x": 15, "y": 55})  # the first row's box; the table itself is a canvas
     page.get_by_role("heading", name="SrTiO₃", exact=True).wait_for()
     page.get_by_text("Ranked by").wait_for()
     clean(page)
