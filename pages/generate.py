@@ -6,7 +6,6 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.formula import formula_of
@@ -22,16 +21,15 @@ from crystal_core.scene_style import symbol_of
 from crystal_core.structures import MAIN_ELEMENTS
 from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.generate import allowed_elements, check_atom_counts
-from pages._ui.demos import demo_gallery, show_note
+from pages._ui.demos import demo_gallery
 from pages._ui.elements import ask_elements
 from pages._ui.errors import guard
 from pages._ui.generated import show_generated
 from pages._ui.plain import plain
-from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, GENERATE, find_job, first_run, relaxed_of, seed_made_with
+from pages._ui.run_view import show_run
+from pages._ui.runs import DEMO, GENERATE, first_run, relaxed_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import action_button, adopt, go_to, is_adopted, keep_link, recall, remember, settle
-from pages._ui.theme import run_panel
 from pages._ui.typeset import formula_text
 from pages._ui.viewer import crystal_viewer
 
@@ -258,22 +256,6 @@ def no_model() -> None:
     )
 
 
-def show_job(job_id: str) -> None:
-    """A run: while it is going on, and what it made."""
-    job = find_job(job_id)
-    with run_panel(live=job is not None and job.live):
-        if job is None or job.kind != "generate":
-            st.warning("This run was deleted or belongs to another computer.")
-            return
-        if job.id.startswith(DEMO):
-            show_note(find_demo(job.id.removeprefix(DEMO)), "Generate")
-        now = job_panel(job_id, draw_snapshot) or job
-        if job.live and not now.live:
-            st.rerun()  # it ended meanwhile, and the panel is that of a live run
-        if now.result:
-            show_generated(now)
-
-
 def main() -> None:
     st.title("Generate")
     keep_link("generate")
@@ -286,7 +268,7 @@ def main() -> None:
             no_model()
     with right:
         if "job" in st.query_params:
-            show_job(st.query_params["job"])
+            show_run(st.query_params["job"], "generate", button="Generate", draw=draw_snapshot, show=show_generated)
         elif cards:
             welcome(cards)
 

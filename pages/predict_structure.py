@@ -7,7 +7,6 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.demos import find_demo
 from crystal_core.errors import CrystalCoreError
 from crystal_core.formula import Formula, parse_formula, rare_elements
 from crystal_core.jobs.estimate import estimate_seconds
@@ -19,15 +18,14 @@ from crystal_core.requests import StructurePredictionRequest, check_whole, to_js
 from crystal_core.scene import frame_scene
 from crystal_core.workflows.predict_structure import MOST_PROTOTYPES, MOST_RELAXED, has_prototypes
 from pages._ui.batch import ask_formulas, show_batch, show_outcome
-from pages._ui.demos import demo_gallery, show_note
+from pages._ui.demos import demo_gallery
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.progress import job_panel
-from pages._ui.runs import DEMO, find_job, first_run, seed_made_with
+from pages._ui.run_view import show_run
+from pages._ui.runs import DEMO, first_run, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.scan import ask_pattern, carry_pattern
 from pages._ui.session import action_button, adopt, go_to, keep_link, recall, remember, settle
-from pages._ui.theme import run_panel
 from pages._ui.typeset import charge_text, formula_text
 from pages._ui.units import EXACT, ask_units, multiple_words, units_of, within_reach
 from pages._ui.viewer import crystal_viewer
@@ -204,22 +202,6 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
     settle(_link())
 
 
-def show_job(job_id: str) -> None:
-    """A run: while it is going on, and what it found."""
-    job = find_job(job_id)
-    with run_panel(live=job is not None and job.live):
-        if job is None or job.kind != "predict-structure":
-            st.warning("This run was deleted or belongs to another computer.")
-            return
-        if job_id.startswith(DEMO):
-            show_note(find_demo(job_id.removeprefix(DEMO)), "Predict structure")
-        now = job_panel(job_id, draw_snapshot) or job
-        if job.live and not now.live:
-            st.rerun()  # it ended meanwhile, and the panel is that of a live run
-        if now.result:
-            show_outcome(now)
-
-
 def main() -> None:
     st.title("Predict structure")
     keep_link("predict")
@@ -230,7 +212,7 @@ def main() -> None:
         if "batch" in st.query_params and "job" not in st.query_params:
             show_batch(st.query_params["batch"])
         elif job := st.query_params.get("job"):
-            show_job(job)
+            show_run(job, "predict-structure", button="Predict structure", draw=draw_snapshot, show=show_outcome)
         else:
             welcome()
 

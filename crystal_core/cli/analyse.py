@@ -17,8 +17,6 @@ from crystal_core.formula import formula_of
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_ANALYSED = 500  # sites; searching symmetry and summing reflections both grow with the square of the cell
-
 
 @command
 def analyse(
@@ -53,7 +51,7 @@ def analyse(
 
 def describe(structure: Structure, radiation: str | float = "CuKa", symprec: float = 0.1) -> dict[str, Any]:
     """One row of the answer: lengths in Å, angles and 2θ in degrees, density in g/cm3."""
-    from crystal_core.evaluation.symmetry import site_table, space_group_curve
+    from crystal_core.evaluation.symmetry import MAX_ANALYSED, site_table, space_group_curve
     from crystal_core.evaluation.validity import check_structure
     from crystal_core.records import space_group
     from crystal_core.reference.known import novelty
@@ -94,7 +92,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
 
 
 def _radiation(text: str) -> str | float:
-    from crystal_core.evaluation.xrd import WAVELENGTHS
+    from crystal_core.evaluation.xrd import WAVELENGTH_RANGE, WAVELENGTHS
 
     if text in WAVELENGTHS:
         return text
@@ -102,8 +100,9 @@ def _radiation(text: str) -> str | float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0.1 <= value <= 5.0:
-        raise RequestError(f"--wavelength must be one of {', '.join(WAVELENGTHS)}, or 0.1 to 5 Å, not '{text}'.")
+    least, most = WAVELENGTH_RANGE
+    if not least <= value <= most:
+        raise RequestError(f"--wavelength must be one of {', '.join(WAVELENGTHS)}, or {least:g} to {most:g} Å, not '{text}'.")
     return value
 
 

@@ -126,7 +126,7 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
 def splits_of(path: Path) -> set[str]:
     """The published splits that a table names; "" for rows of none."""
     if path.suffix == ".csv" or path.is_dir():
-        return {path.stem if path.stem in ("train", "val", "test") else ""}
+        return {_split_in_name(path)}
     table, _ = read_table(path)
     return set(table["split"].fillna("").astype(str)) if "split" in table.columns else {""}
 
@@ -175,10 +175,9 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         try:
             crystal = _from_cif(values["cif"])
         except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
-            bad.append((name, f"unreadable CIF: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"))
+            bad.append((name, _no_cif(error)))
             continue
-        split = path.stem if path.stem in ("train", "val", "test") else ""
-        rows.append({"material_id": name, **crystal, "split": split, **{c: values[c] for c in numeric}})
+        rows.append({"material_id": name, **crystal, "split": _split_in_name(path), **{c: values[c] for c in numeric}})
     return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
 
 
@@ -186,15 +185,28 @@ def _read_folder(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     import pandas as pd
 
     rows, bad = [], []
-    files = sorted(path.glob("*.cif"))
+    files = cif_files(path)
     if not files:
         raise RequestError(f"The folder {path.name} holds no CIF files.")
     for file in files:
         try:
             rows.append({"material_id": file.stem, **_from_cif(file.read_text(encoding="utf-8", errors="replace"))})
         except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
-            bad.append((file.stem, f"unreadable CIF: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"))
+            bad.append((file.stem, _no_cif(error)))
     return pd.DataFrame(rows, columns=list(SCHEMA)), bad
+
+
+def cif_files(folder: Path) -> list[Path]:
+    """The CIFs of a folder that stands for a table, in the order of its rows."""
+    return sorted(folder.glob("*.cif"))
+
+
+def _split_in_name(path: Path) -> str:
+    return path.stem if path.stem in ("train", "val", "test") else ""
+
+
+def _no_cif(error: Exception) -> str:
+    return f"unreadable CIF: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"
 
 
 def _csv(path: Path) -> pd.DataFrame:

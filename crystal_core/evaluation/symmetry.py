@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
+MAX_ANALYSED = 500  # sites; searching symmetry and summing reflections both grow with the square of the cell
 TOLERANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
 
 

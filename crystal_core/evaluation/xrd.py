@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Hkl = tuple[int, ...]
 
 WAVELENGTHS = ("CuKa", "MoKa", "CoKa", "FeKa", "AgKa")
+WAVELENGTH_RANGE = (0.1, 5.0)  # Å, of a wavelength of one's own
 MERGED = 0.02  # degrees 2θ: reflections that are one by symmetry but for a rounded or nearly symmetric cell
 FAINTEST = 1e-9  # of the strongest peak, electrons²: reflections that cancel are left with the rounding of their phases
 

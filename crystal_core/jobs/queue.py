@@ -284,12 +284,8 @@ class JobQueue:
     def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, result: bool = True) -> Job:
         place = 0
         if row["state"] == "queued":
-            place = (
-                1
-                + db.execute(
-                    "select count(*) from jobs where state = 'queued' and worker = ? and created < ?", (row["worker"], row["created"])
-                ).fetchone()[0]
-            )
+            before = "select count(*) from jobs where state = 'queued' and worker = ? and created < ?"
+            place = 1 + db.execute(before, (row["worker"], row["created"])).fetchone()[0]
         return Job(
             **{k: row[k] for k in ("id", "kind", "state", "created", "started", "finished", "stage", "step", "n_steps", "error")},
             request=json.loads(row["request"]),

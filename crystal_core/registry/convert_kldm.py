@@ -258,7 +258,10 @@ def _three(values: list[float]) -> tuple[float, float, float]:
 
 def _limits(species: str) -> str:
     task = "its training elements and atom counts are not in the file: say how many atoms. " if species != "fixed" else ""
-    return f"Imported weights, rounded to bfloat16 and not measured here; {task}Lattice targets are taken as published (clean values), and score norms by quadrature where the official code draws them, with about 1 % noise."
+    return (
+        f"Imported weights, rounded to bfloat16 and not measured here; {task}Lattice targets are taken as published (clean values), "
+        "and score norms by quadrature where the official code draws them, with about 1 % noise."
+    )
 
 
 def _counts(codec: LatticeCodec) -> str:

@@ -331,7 +331,9 @@ def _moved(done: Any) -> float | None:
 
 
 def _cache_path(data: Path, split: str, limit: int | None) -> Path:
-    files = sorted(data.glob("*.cif")) if data.is_dir() else [data]
+    from crystal_core.datasets.rows import cif_files
+
+    files = cif_files(data) if data.is_dir() else [data]
     if not all(file.is_file() for file in files):
         raise RequestError(f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column.")
     hashes = []

@@ -59,7 +59,7 @@ SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refin
 
 def show_results(job: Job) -> None:
     """Everything a finished (or partly finished) run found."""
-    candidates = with_lowest(ranked(candidates_of(job)))
+    candidates = with_lowest(candidates_of(job))
     if not candidates:
         st.warning("No candidate could be decoded. Try more samples or more steps.")
         return

@@ -14,9 +14,9 @@ from crystal_core import to_html
 from crystal_core.dft_inputs import espresso_input, vasp_files
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.rdf import radial_distribution
-from crystal_core.evaluation.symmetry import TOLERANCES, site_table, space_group_curve
+from crystal_core.evaluation.symmetry import MAX_ANALYSED, TOLERANCES, site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
-from crystal_core.evaluation.xrd import WAVELENGTHS, pattern, profile, radiation_text, stick_height
+from crystal_core.evaluation.xrd import WAVELENGTH_RANGE, WAVELENGTHS, pattern, profile, radiation_text, stick_height
 from crystal_core.figures.rdf import rdf_figure
 from crystal_core.figures.symmetry import symmetry_figure
 from crystal_core.figures.xrd import xrd_figure
@@ -40,10 +40,8 @@ FILES = {
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_TWO_THETA = 120  # degrees; beyond, large cells have too many reflections to wait for
 CUSTOM, CU_K_ALPHA_1 = "custom", 1.5406  # Å
-WAVELENGTH_RANGE = (0.1, 5.0)  # Å
 MAX_REFLECTIONS = 60_000  # of a wavelength of one's own; more take tens of seconds
 MAX_COMPARED = 60  # sites; known crystals have up to 20 in the primitive cell
-MAX_ANALYSED = 500  # sites; larger cells are drawn, and analysed elsewhere
 
 
 @st.fragment

@@ -137,18 +137,22 @@ class ContinuousSpecies(SpeciesProcess):
         return self.vectors(self.shares(x0, allowed))
 
     def probabilities(self, value: Tensor, output: Tensor, t: float) -> Tensor:
-        everything = torch.ones(N_TYPES, dtype=torch.bool, device=value.device)
-        return self.shares(self.predicted(value, output, t) / self.scale, everything if self.allowed is None else self.allowed)
+        return self._shares_of(self.predicted(value, output, t))
 
     def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
         """The predicted clean vector moves by the difference of the two means."""
-        before = self.probabilities(value, output, t)
+        clean = self.predicted(value, output, t)
+        before = self._shares_of(clean)
         after = torch.softmax(torch.log(before) + gradient, dim=-1)  # what has no share gets none
-        clean = self.predicted(value, output, t) + self.scale * self.vectors(after - before)
+        clean = clean + self.scale * self.vectors(after - before)
         if self.target == "x0":
             return clean
         alpha, sigma = vp.alpha_sigma(_time(t, value))
         return (value - alpha * clean) / sigma
+
+    def _shares_of(self, clean: Tensor) -> Tensor:
+        everything = torch.ones(N_TYPES, dtype=torch.bool, device=clean.device)
+        return self.shares(clean / self.scale, everything if self.allowed is None else self.allowed)
 
     def noisy(self, atomic_numbers: Tensor, t: Tensor, rng: torch.Generator) -> NoisySpecies:
         clean = self.encode(atomic_numbers)
