@@ -393,7 +393,7 @@ class Template:
 
     Attributes:
         table: name of the table of prototypes, e.g. "prototype, shipped table". table_sha256: hash of its file.
-        prototype: number in the table. label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
+        prototype: number in the table. members: how many known crystals have it. label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
         formula: the crystal of this arrangement whose elements are nearest to those asked for.
         distance: chemical distance to it; 0 is the same composition.
         repeats: how many of its cells make the one asked for.
@@ -402,6 +402,7 @@ class Template:
     table: str
     table_sha256: str
     prototype: int
+    members: int
     label: str
     formula: str
     distance: float

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FIRST_CARDS = 8
 FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 OVER_REFERENCE = "Over the reference"
-LABEL = re.compile(r"(?P<n>\d+) known(?:, AFLOW (?P<aflow>\S+))?")  # of a prototype, see :class:`crystal_core.requests.Template`
+AFLOW = re.compile(r", AFLOW (\S+)")  # of a prototype, see :class:`crystal_core.requests.Template`
 ARRANGEMENTS = {
     "A_cF4_225_a": "face-centred cubic",
     "A_cI2_229_a": "body-centred cubic",
@@ -162,13 +162,10 @@ def ranking_words(candidates: list[dict[str, Any]]) -> str:
 
 def arrangement_words(template: Mapping[str, Any]) -> str:
     """What is known of the prototype that a candidate was laid out on: its name, how many crystals have it, and the one it was taken from."""
-    told = LABEL.search(template["label"])
-    aflow = told["aflow"] if told else None
-    name = ARRANGEMENTS.get(aflow, f"AFLOW {aflow}") if aflow else ""
-    words = "Known arrangement" + (f" ({name})" if name else "")
-    if told:
-        n = int(told["n"])
-        words += f", in {n:,} known crystal{'' if n == 1 else 's'}"
+    told = AFLOW.search(template["label"])
+    name = f" ({ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')})" if told else ""
+    n = template["members"]
+    words = f"Known arrangement{name}, in {n:,} known crystal{'' if n == 1 else 's'}"
     return f"{words}." if template["distance"] == 0 else f"{words}, here after {formula_text(template['formula'])}."
 
 

@@ -116,16 +116,16 @@ def test_a_known_crystal_of_another_space_group_is_called_the_same_arrangement()
 
 
 @pytest.mark.parametrize(
-    ("label", "distance", "told"),
+    ("label", "members", "distance", "told"),
     [
-        ("Pm-3m abc, 1310 known, AFLOW AB3C_cP5_221_a_c_b", 0.0, "Known arrangement (cubic perovskite), in 1,310 known crystals."),
-        ("P1 a, 1 known, AFLOW A2B_xP9_1_a", 0.0, "Known arrangement (AFLOW A2B_xP9_1_a), in 1 known crystal."),
-        ("Cmcm fcfcb, 54 known", 0.66, "Known arrangement, in 54 known crystals, here after MgTi₂O₄."),
-        ("of another table", 0.0, "Known arrangement."),
+        ("Pm-3m abc, 1310 known, AFLOW AB3C_cP5_221_a_c_b", 1310, 0.0, "Known arrangement (cubic perovskite), in 1,310 known crystals."),
+        ("P1 a, 1 known, AFLOW A2B_xP9_1_a", 1, 0.0, "Known arrangement (AFLOW A2B_xP9_1_a), in 1 known crystal."),
+        ("Cmcm fcfcb, 54 known", 54, 0.66, "Known arrangement, in 54 known crystals, here after MgTi₂O₄."),
+        ("mp-5229", 3, 0.0, "Known arrangement, in 3 known crystals."),  # the full index
     ],
 )
-def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, distance, told):
-    assert arrangement_words({"label": label, "distance": distance, "formula": "MgTi2O4"}) == told
+def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, members, distance, told):
+    assert arrangement_words({"label": label, "members": members, "distance": distance, "formula": "MgTi2O4"}) == told
 
 
 def test_the_lowest_energy_is_that_of_a_plausible_cell():

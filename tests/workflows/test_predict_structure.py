@@ -38,6 +38,7 @@ def test_candidates_from_prototypes_name_the_table_and_the_arrangement(candidate
         assert ("nothing was generated" in made["note"]) == (origin == "prototype")
     best = next(r for r in candidates if r["origin"] == "prototype")["provenance"]["prototype"]
     assert (best["formula"], best["distance"]) == ("SrTiO3", 0)  # strontium titanate is among the members
+    assert f"{best['members']} known" in best["label"]
 
 
 def test_every_candidate_says_whether_it_is_known(candidates):

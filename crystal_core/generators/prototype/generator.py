@@ -93,7 +93,8 @@ class PrototypeGenerator:
         penalty = self.index.ranking.supercell_penalty if candidate.repeats > 1 else 0.0
         return Template(
             table=f"{self.card.name}, {self.index.kind}", table_sha256=self.table_sha256, prototype=candidate.prototype,
-            label=candidate.label, formula=formula, distance=round(candidate.distance - penalty, 4), repeats=candidate.repeats,
+            members=self.index.members[candidate.prototype], label=candidate.label, formula=formula,
+            distance=round(candidate.distance - penalty, 4), repeats=candidate.repeats,
         )  # fmt: skip
 
 
