@@ -10,7 +10,7 @@ import streamlit as st
 from crystal_core.figures.training import sampler_figure, species_figure, training_figure
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards, training_log
-from pages._ui.card_tables import measured, metric_row, metric_words, part_rows, refine_rows, sampling_notes, table_rows
+from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.tables import show_table
@@ -30,9 +30,12 @@ def show_card(card: ModelCard) -> None:
         st.write(plain(sentence(card.good_for or card.trained_on)))
         if card.limits:
             st.caption(plain(f"Limits: {card.limits}"))
-        if rows := [metric_row(name, metric) for name, metric in measured(card.metrics).items()]:
-            show_table(rows)
-        show_parts(card)
+        metrics = measured(card.metrics)
+        if metrics:
+            show_table([metric_row(name, metric) for name, metric in metrics.items()])
+        if parts := parts_table(metrics):
+            with st.expander("These numbers in parts: cell sizes, formulas, other measures"):
+                show_table(parts)
         log, table = training_log(card), card.sampling.get("table")
         if table:
             with st.expander("Match rate against network calls"):
@@ -63,14 +66,6 @@ def show_card(card: ModelCard) -> None:
                 st.caption(plain(compared["words"]))
         with st.expander("Training and hashes"):
             st.json({"trained_on": card.trained_on, "source": card.source, "training": dict(card.training), "files": dict(card.files)})
-
-
-def show_parts(card: ModelCard) -> None:
-    """Under the measured numbers, what they are made of: a small table for each that tells it."""
-    for name, metric in measured(card.metrics).items():
-        if rows := part_rows(metric):
-            st.caption(plain(sentence(f"{metric_words(name, metric)}, in parts")))
-            st.dataframe(rows, hide_index=True, width="stretch", key=f"parts-{card.name}-{name}")
 
 
 def show_origin(table: Mapping[str, Any]) -> None:

@@ -103,6 +103,15 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"part": part, "value": value} for part, value in rows]
 
 
+def parts_table(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The parts of several measured numbers side by side: a row for each part, a column for each number that tells any."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, metric in metrics.items():
+        for row in part_rows(metric):
+            rows.setdefault(row["part"], {"part": row["part"]})[metric_words(name, metric)] = row["value"]
+    return list(rows.values())
+
+
 def table_rows(table: Mapping[str, Any]) -> list[dict[str, str]]:
     """Match rates of samplers with so many network calls."""
     rows = zip(table["sampler"], table["network_calls"], table["match_rate"], table["rmse"], strict=True)

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.registry.store import find_card, list_cards
-from pages._ui.card_tables import measured, metric_row, metric_words, part_rows, percent, refine_rows, sampling_notes
+from pages._ui.card_tables import measured, metric_row, metric_words, part_rows, parts_table, percent, refine_rows, sampling_notes
 from pages._ui.tables import filled
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +65,18 @@ def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first()
         assert len(set(words)) == len(words) and not any("_" in one or " val" in one.replace(" valid", "") for one in words)
 
 
+def test_parts_of_several_numbers_stand_side_by_side():
+    metrics = {
+        "match_rate_test": {"atoms_1_to_5": 0.5, "atoms_6_to_10": 0.25, "seen_formulas": 0.3},
+        "match_rate_val": {"atoms_1_to_5": 0.6, "atoms_6_to_10": 0.2},
+    }
+    assert parts_table(metrics) == [
+        {"part": "cells of 1 to 5 atoms", "match rate (test)": "50.0 %", "match rate (validation)": "60.0 %"},
+        {"part": "cells of 6 to 10 atoms", "match rate (test)": "25.0 %", "match rate (validation)": "20.0 %"},
+        {"part": "formulas of the training", "match rate (test)": "30.0 %"},
+    ]
+
+
 def test_columns_without_a_number_are_left_out_and_a_single_gap_is_none():
     rows = filled([{"no.": 1, "RMSD": None, "why": ""}, {"no.": 2, "RMSD": None, "above hull": 0.1, "why": "lone atom"}])
     assert rows == [{"no.": 1, "why": None, "above hull": None}, {"no.": 2, "why": "lone atom", "above hull": 0.1}]
@@ -72,7 +84,8 @@ def test_columns_without_a_number_are_left_out_and_a_single_gap_is_none():
 
 def test_every_card_can_be_shown():
     for card in list_cards():
-        assert all(len(row) == 2 for metric in card.metrics.values() for row in part_rows(metric))
+        metrics = measured(card.metrics)
+        assert sum(len(row) - 1 for row in parts_table(metrics)) == sum(len(part_rows(metric)) for metric in metrics.values())
         assert all(isinstance(note, str) for note in sampling_notes(card.sampling))
 
 

@@ -136,6 +136,7 @@ def test_a_relaxation_that_failed_still_shows_its_crystal_and_a_dead_link_says_s
     assert "CHGNet is not installed." in words(at.error) and formula(at) == "MgO" and not at.exception
     at = page(job="gone")
     assert "deleted with its run" in words(at.warning) and not at.exception
+    assert at.button_group(key="how").value == "Example"  # and the page is of use all the same
 
 
 def test_a_relaxation_begun_in_the_viewer_is_opened_there():
