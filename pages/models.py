@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.figures.training import sampler_figure, species_figure, training_figure
+from crystal_core.figures.training import comparison_figure, sampler_figure, training_figure
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
@@ -59,10 +59,9 @@ def show_card(card: ModelCard) -> None:
         if log:
             with st.expander("Validation while training"):
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
-        compared = card.extra.get("types_compared")
-        if compared:
-            with st.expander("Ways of drawing atom types, compared"):
-                st.plotly_chart(species_figure(compared), width="stretch", key=f"species-{card.name}")
+        for name, compared in card.extra.get("compared", {}).items():
+            with st.expander(plain(sentence(f"{name}, compared"))):
+                st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")
                 st.caption(plain(compared["words"]))
         with st.expander("Training and hashes"):
             st.json({"trained_on": card.trained_on, "source": card.source, "training": dict(card.training), "files": dict(card.files)})

@@ -30,19 +30,19 @@ def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def species_figure(table: Mapping[str, Sequence[Any]]) -> Figure:
-    """Validation loss of the velocities against the crystals seen, of trainings that differ in how they diffuse atom types.
+def comparison_figure(table: Mapping[str, Sequence[Any]]) -> Figure:
+    """Validation loss of the velocities against the crystals seen, of trainings that differ in one thing.
 
     Args:
-        table: columns species, samples and loss_v, as on the card.
+        table: columns training (its name), samples and loss_v, as on the card.
     """
     from plotly import graph_objects as go
 
     figure = go.Figure()
-    rows = list(zip(table["species"], table["samples"], table["loss_v"], strict=True))
-    for species in dict.fromkeys(table["species"]):
-        chosen = [row for row in rows if row[0] == species]
-        figure.add_scatter(x=[row[1] for row in chosen], y=[row[2] for row in chosen], name=species, mode="lines+markers")
+    rows = list(zip(table["training"], table["samples"], table["loss_v"], strict=True))
+    for training in dict.fromkeys(table["training"]):
+        chosen = [row for row in rows if row[0] == training]
+        figure.add_scatter(x=[row[1] for row in chosen], y=[row[2] for row in chosen], name=training, mode="lines+markers")
     figure.update_layout(
         xaxis_title="crystals seen", yaxis_title="validation loss (velocity)", height=320, margin={"l": 10, "r": 10, "t": 20, "b": 10},
         legend={"orientation": "h", "y": 1.12},
