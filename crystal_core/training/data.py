@@ -105,7 +105,10 @@ def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below
     usable = split >= 0
     for label, limit in (train_below or {}).items():
         if f"label.{label}" not in tensors:
-            raise RequestError(f"{Path(path).name} has no label {label}; prepare it from a table that has this column.")
+            raise RequestError(
+                f"{Path(path).name} has no label {label}; prepare it from a table that has this column"
+                + (" (crystal-core data estimate-hull adds it)." if "estimated" in label else ".")
+            )
         usable &= (tensors[f"label.{label}"] <= limit) | (split != SPLITS.index("train"))  # a comparison with NaN is False
     split = torch.where(usable, split.long(), -1).to(device)
     return {name: whole.subset(torch.nonzero(split == code).squeeze(-1)) for code, name in enumerate(SPLITS) if bool((split == code).any())}
