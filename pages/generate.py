@@ -12,7 +12,7 @@ from crystal_core.formula import formula_of
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.records import cell_json, crystals_of, structure_from_record
+from crystal_core.records import cell_json, structure_from_record
 from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import DENSITY_RANGE, MAX_ATOMS, MAX_GUIDANCE, CrystalGenerationRequest, check_whole, to_json
@@ -27,7 +27,7 @@ from pages._ui.errors import guard
 from pages._ui.generated import show_generated
 from pages._ui.plain import plain
 from pages._ui.run_view import show_run
-from pages._ui.runs import DEMO, GENERATE, first_run, relaxed_of, seed_made_with
+from pages._ui.runs import DEMO, GENERATE, first_run, latest_of, seed_made_with
 from pages._ui.samplers import SAMPLERS, seed_of
 from pages._ui.session import action_button, adopt, go_to, is_adopted, keep_link, recall, remember, settle
 from pages._ui.typeset import formula_text
@@ -180,8 +180,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     link = {name: st.query_params.get(name, "") for name in LINK}
     job = first_run("generate", link["job"], link["fork"])
     asked = job.request if job else {}
-    known = {r["id"]: r for r in crystals_of((job and job.result) or {})} | (relaxed_of(job) if job else {})
-    basis = known.get(link["crystal"])
+    basis = latest_of(job).get(link["crystal"]) if job else None
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
     counts = FIXED if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high) else RANGE if asked.get("n_atoms") else USUAL
     model = asked.get("model") or link["model"]

@@ -20,7 +20,7 @@ from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.relaxing import draw_relaxing, offer_relaxing_own
-from pages._ui.runs import PREDICT, find_job, link_of, relaxed_of, title_of
+from pages._ui.runs import PREDICT, find_job, latest_of, link_of, title_of
 from pages._ui.session import go_to, keep_link, recall, remember
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.verdicts import stability
@@ -60,7 +60,7 @@ def show_job(job_id: str) -> bool:
             return False
         of_relaxation(job)
         return True
-    record = ({r["id"]: r for r in crystals_of(job.result or {})} | relaxed_of(job)).get(st.query_params["crystal"])
+    record = latest_of(job).get(st.query_params["crystal"])
     if record is None:
         return False
     of_run(job, record)

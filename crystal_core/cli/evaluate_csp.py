@@ -280,8 +280,7 @@ def _best_of_table(model: str) -> list[tuple[str, int]]:
     table = find_card(model).sampling.get("table")
     if not table:
         raise RequestError(f"The card of '{model}' has no table to confirm. Make it with this command and --write-card, without --confirm.")
-    calls = table.get("budget", table["network_calls"])
-    rows = sorted(zip(table["match_rate"], table["sampler"], calls, strict=True), key=lambda row: -row[0])
+    rows = sorted(zip(table["match_rate"], table["sampler"], table["budget"], strict=True), key=lambda row: -row[0])
     return [(sampler, number) for _, sampler, number in rows[:3]]
 
 

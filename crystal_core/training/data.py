@@ -106,8 +106,8 @@ def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below
     for label, limit in (train_below or {}).items():
         if f"label.{label}" not in tensors:
             raise RequestError(
-                f"{Path(path).name} has no label {label}; prepare it from a table that has this column"
-                + (" (crystal-core data estimate-hull adds it)." if "estimated" in label else ".")
+                f"{Path(path).name} has no label {label}; prepare it from a table that has this column, or, "
+                "for estimated energies above the hull, add it with 'crystal-core data estimate-hull'."
             )
         usable &= (tensors[f"label.{label}"] <= limit) | (split != SPLITS.index("train"))  # a comparison with NaN is False
     split = torch.where(usable, split.long(), -1).to(device)

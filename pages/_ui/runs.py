@@ -93,6 +93,11 @@ def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
     return found
 
 
+def latest_of(job: Job) -> dict[str, dict[str, Any]]:
+    """All crystals of a run by their id, relaxed where that was done."""
+    return {record["id"]: record for record in crystals_of(job.result or {})} | relaxed_of(job)
+
+
 def generated_of(job: Job) -> list[dict[str, Any]]:
     """The crystals of a generation in the order made, relaxed where that was done.
 
