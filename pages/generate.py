@@ -21,6 +21,7 @@ from crystal_core.scene_style import symbol_of
 from crystal_core.structures import MAIN_ELEMENTS
 from crystal_core.uploads import parse_uploads
 from crystal_core.workflows.generate import allowed_elements, check_atom_counts
+from pages._ui.completing import handed_over
 from pages._ui.demos import demo_gallery
 from pages._ui.elements import ask_elements
 from pages._ui.errors import guard
@@ -36,7 +37,7 @@ from pages._ui.viewer import crystal_viewer
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for
-LINK = ("job", "fork", "crystal", "model", "n", "elements", "exclude", "atoms")  # what of a link fills the form
+LINK = ("job", "fork", "crystal", "own", "model", "n", "elements", "exclude", "atoms")  # what of a link fills the form
 
 
 def models() -> dict[str, ModelCard]:
@@ -150,6 +151,8 @@ def _ask_fix() -> dict[str, Any] | None:
             return None
         given = cell_json(first.structure)
     if given is None:
+        if st.query_params.get("own"):
+            st.info("The crystal of this link was kept only where it was shown before; upload it here.")
         return {}
     structure = structure_from_record(given)
     names = [
@@ -180,7 +183,8 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     link = {name: st.query_params.get(name, "") for name in LINK}
     job = first_run("generate", link["job"], link["fork"])
     asked = job.request if job else {}
-    basis = latest_of(job).get(link["crystal"]) if job else None
+    record = latest_of(job).get(link["crystal"]) if job else None
+    basis = cell_json(structure_from_record(record)) if record else handed_over(link["own"])
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
     counts = FIXED if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high) else RANGE if asked.get("n_atoms") else USUAL
     model = asked.get("model") or link["model"]
@@ -195,11 +199,10 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "make-density": density, "make-guidance": 1.0 if asked.get("guidance") is None else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
         "make-group": asked.get("space_group") or "",
         "fix-sites": [] if basis else list(asked.get("fix_sites", ())), "fix-elements": asked.get("fix_elements", False) and not basis,
-        "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
+        "fix-lattice": bool(basis) or asked.get("fix_lattice", False), "make-advanced": True if basis else None,  # where it stands
     }  # fmt: skip
-    given = cell_json(structure_from_record(basis)) if basis else asked.get("fix")
     if adopt(_link(), values):
-        remember("given", given)
+        remember("given", basis or asked.get("fix"))
         remember("make-density", density)
 
 

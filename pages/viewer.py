@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.formula import formula_of
-from crystal_core.records import crystals_of, structure_from_record
+from crystal_core.records import cell_json, crystals_of, structure_from_record
 from crystal_core.scene import build_scene, describe
 from crystal_core.structures import parse_text
 from crystal_core.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.badges import show_verdict
 from pages._ui.cell_views import CellView, known_views, show_views
+from pages._ui.completing import hand_over, keep_parts_button
 from pages._ui.detail import newness_of_own, show_structure
 from pages._ui.energies import error_words, show_energies
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.progress import job_panel
 from pages._ui.relaxing import draw_relaxing, offer_relaxing_own
-from pages._ui.runs import PREDICT, find_job, latest_of, link_of, title_of
+from pages._ui.runs import GENERATE, PREDICT, find_job, latest_of, link_of, title_of
 from pages._ui.session import go_to, keep_link, recall, remember
 from pages._ui.typeset import formula_text, group_text
 from pages._ui.verdicts import stability
@@ -108,6 +109,8 @@ def send_on(structure: Structure, name: str) -> None:
             st.rerun()
         formula = formula_of(structure.composition)
         st.page_link(PREDICT, label="Predict this formula", icon=":material/science:", query_params={"formula": formula})
+        if keep_parts_button():
+            st.switch_page(GENERATE, query_params={"own": hand_over(cell_json(structure))})
 
 
 def ask() -> list[tuple[str, bytes]] | None:

@@ -16,6 +16,7 @@ from crystal_core.scene import build_scene, frame_scene
 from pages._ui.archive import zip_name
 from pages._ui.badges import show_verdict
 from pages._ui.cell_views import CellView, known_views, show_views
+from pages._ui.completing import keep_parts_button
 from pages._ui.energies import error_words, show_energies
 from pages._ui.plain import plain
 from pages._ui.relaxing import offer_relaxing, show_relaxing
@@ -181,8 +182,7 @@ def _show_crystal(job: Job, record: dict[str, Any], groups: dict[int, list[dict[
         st.page_link(
             "pages/viewer.py", label="Open in the viewer", icon=":material/view_in_ar:", query_params={"job": job.id, "crystal": record["id"]}
         )
-        told = "Puts it into the form: say there what of it stays, and the rest is sampled."
-        if st.button("Keep parts of it", icon=":material/auto_fix_high:", type="tertiary", key="complete", help=told):
+        if keep_parts_button():
             st.switch_page(GENERATE, query_params={"fork": job.id, "crystal": record["id"]})
     _cell(record)
     paths = {t["label"]: t["frames"] for t in job.trajectories}

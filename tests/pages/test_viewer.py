@@ -90,9 +90,32 @@ def test_an_upload_is_compared_with_known_crystals_and_can_be_sent_on():
     assert link.proto.query_string == "formula=MgO"
 
 
+def test_an_upload_is_handed_over_to_be_completed(tiny_de_novo):
+    tiny_de_novo(elements=(8, 12))
+    cell = MGO.get_primitive_structure()
+    at = uploaded(cell)
+    at.button(key="complete").click().run()
+    assert at.query_params["own"]
+    at.switch_page("pages/generate.py").run()  # the browser's page, which the harness does not follow
+    assert "MgO, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.exception
+    at.multiselect(key="fix-sites").set_value([1]).run()
+    at.button(key="generate").click().run()
+    request = JobQueue().list_jobs()[0].request
+    assert request["fix"]["atomic_numbers"] == [12, 8] and request["fix_sites"] == [1] and request["fix_lattice"]
+
+
+def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(tiny_de_novo):
+    tiny_de_novo(elements=(8, 12))
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["own"] = "0123456789ab"
+    at.switch_page("pages/generate.py").run()
+    assert "upload it here" in words(at.info) and not at.exception and not at.button(key="generate").disabled
+
+
 def test_what_models_cannot_take_is_not_sent_on():
     at = uploaded(Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0] * 3, [0.5] * 3]))
     assert not [button for button in at.button if button.key == "relax-own"] and "compared" not in words(at.markdown)
+    assert not [button for button in at.button if button.key == "complete"]
     assert "Predict this formula" not in [link.proto.label for link in at.get("page_link")] and not at.exception
 
 
