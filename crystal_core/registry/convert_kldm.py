@@ -148,15 +148,20 @@ def _read_state(file: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # torch raises many types for files that are no checkpoint
         raise RequestError(f"{file.name} is no PyTorch checkpoint ({type(error).__name__}).") from error
-    state = data.get("state_dict") if isinstance(data, dict) else None
+    state = data.get("state_dict", data) if isinstance(data, dict) else None
     if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
         raise RequestError(f"{file.name} has no 'state_dict' of tensors; give the Lightning checkpoint of a KLDM run.")
     return dict(state)
 
 
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The network's weights under our names, and what the diffusion processes store; averaged where there is an average."""
-    prefix = AVERAGED if any(key.startswith(AVERAGED) for key in state) else RAW
+    """The network's weights under our names, and what the diffusion processes store; averaged where there is an average.
+
+    Averaging begins late in a training; before, the copy is there, counts no update and holds the weights of the start.
+    """
+    import torch
+
+    prefix = AVERAGED if any(key.startswith(AVERAGED) for key in state) and int(state.get(COUNTER, torch.ones(())).max()) > 0 else RAW
     foreign = [key for key in state if key != COUNTER and not key.startswith((AVERAGED, RAW))]
     chosen = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     weights = {key.removeprefix("net."): value.float() for key, value in chosen.items() if key.startswith("net.")}

@@ -93,6 +93,19 @@ def test_raw_weights_are_taken_where_there_is_no_average(files):
     assert torch.equal(load_generator("raw", "cpu").network.state_dict()["time_emb.weight"], state["model.net.time_emb.weight"])
 
 
+def test_an_average_that_has_not_begun_is_not_taken(files):
+    state = official_state() | {"ema_model.n_averaged": torch.tensor(0)}
+    import_kldm(*files(state), "early")
+    assert torch.equal(load_generator("early", "cpu").network.state_dict()["time_emb.weight"], state["model.net.time_emb.weight"])
+
+
+def test_the_state_alone_is_read_too(files, tmp_path):
+    (_, statistics), state = files({}), official_state()
+    torch.save(state, tmp_path / "state.pt")
+    import_kldm(tmp_path / "state.pt", statistics, "alone")
+    assert torch.equal(load_generator("alone", "cpu").network.state_dict()["time_emb.weight"], state["ema_model.module.net.time_emb.weight"])
+
+
 def test_names_that_are_missing_or_unknown_are_listed(files):
     missing, unknown, foreign, bare = (official_state() for _ in range(4))
     del missing["ema_model.module.net.layers.1.node_mlp.0.bias"]
