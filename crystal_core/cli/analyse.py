@@ -134,5 +134,7 @@ def _known_sentence(found: dict[str, Any] | None) -> str:
     if found["nearest_id"] is None:
         return f". Nothing alike is among {found['reference']}"
     if found["known"]:
-        return f". Known as {found['nearest_id']}" + ("" if found["rmsd"] is None else f" (RMSD {found['rmsd']:.3f} (V/N)^(1/3))")
-    return f". Not known; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"
+        how = "its distances alone" if found["rmsd"] is None else f"RMSD {found['rmsd']:.3f} (V/N)^(1/3)"
+        return f". Known as {found['nearest_id']} ({how})"
+    by = " by its distances alone" if found["method"] == "distances" else ""
+    return f". Not known{by}; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"

@@ -54,6 +54,8 @@ def csp(
     check_choice("start", start, ("noise", "prototype"))
     if structures is not None and out is not None:
         raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+    if structures is not None and write_card:
+        raise RequestError("--write-card writes on the card of a model, and the crystals of --structures have none; leave it out.")
     make_output_folder(out, trajectory=False)
     seed = _seed(seed, out)
     potential = loaded_potential(device) if relax else None
@@ -96,7 +98,7 @@ def csp(
     report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
     if kept is not None:
         kept.keep_report(report)
-    if write_card and structures is None:
+    if write_card:
         _keep_report(model, report)
     if json:
         emit(report)

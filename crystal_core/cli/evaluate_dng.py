@@ -64,21 +64,14 @@ def dng(
 ) -> None:
     """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
     from crystal_core.datasets.rows import split_named
-    from crystal_core.errors import RequestError
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.requests import DeNovoRequest, seed_or_drawn
     from crystal_core.workflows import evaluate_dng
     from crystal_core.workflows.generate import load_de_novo
-    from crystal_core.workflows.naive_baselines import check_baseline
 
     began = time.monotonic()
     seed = seed_or_drawn(seed)
-    if baseline is not None:
-        check_baseline(baseline)
-    if structures is not None and baseline is not None:
-        raise RequestError("--structures and --baseline both say what to score; give one of them.")
-    if structures is not None and out is not None:
-        raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+    _check_source(structures, baseline, out, write_card=write_card)
     make_output_folder(out, trajectory=False)
     published, split = evaluate_dng.cutoffs_named(cutoffs, data), split_named(split, data)
     set_threads(threads)
@@ -116,12 +109,27 @@ def dng(
     if potential is not None:
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
     report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
-    if write_card and structures is None and baseline is None:
+    if write_card:
         _keep_report(model, report)
     if json:
         emit(report)
     else:
         _show(report)
+
+
+def _check_source(structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool) -> None:
+    """Raise RequestError where the options disagree on what is scored, or where it is kept."""
+    from crystal_core.errors import RequestError
+    from crystal_core.workflows.naive_baselines import check_baseline
+
+    if baseline is not None:
+        check_baseline(baseline)
+    if structures is not None and baseline is not None:
+        raise RequestError("--structures and --baseline both say what to score; give one of them.")
+    if structures is not None and out is not None:
+        raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+    if write_card and (structures is not None or baseline is not None):
+        raise RequestError("--write-card writes on the card of a model, which neither --structures nor --baseline has; leave it out.")
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -137,6 +145,12 @@ def _show(report: dict[str, Any]) -> None:
     typer.echo(
         f"{report['n']} crystals, {report['n_failed']} failed; new: not among the {report['novel_means']['rows']} {report['novel_means']['name']}"
     )
+
+
+def _bias_words(relaxation: dict[str, Any]) -> str:
+    """By how much the potential is off on average, which the shares of stable crystals do not correct; empty where that was not measured."""
+    bias = relaxation["e_above_hull_bias_ev"]
+    return "" if not bias else f", whose energy above the hull is {abs(bias):g} eV/atom too {'low' if bias < 0 else 'high'} on average"
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:
@@ -160,7 +174,7 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
         f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
         f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5)"
-        + (f"; relaxed with {used['potential']}" if relaxed else "")
+        + (f"; relaxed with {used['potential']}{_bias_words(report['relaxation'])}" if relaxed else "")
     )
     options = f" --limit {used['limit']}" if used["limit"] else ""
     options += f" --sampler {used['sampler_used']} --steps {used['steps_used']}"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import Device, Dtype, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say, sentence_of
@@ -193,7 +194,5 @@ def _energy(record: dict[str, Any]) -> str:
     if "energies" not in record:
         return f"no energy: {record['relaxation']['error']}  " if "relaxation" in record else ""
     energies = record["energies"]
-    above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
-    bar = f" ± {error:.2f}" if error is not None else ""
-    hull = f" (above the hull {above:.3f}{bar}, ML estimate)" if above is not None else ""
+    hull = f" (above the hull {above_hull_words(energies)}, ML estimate)" if energies["e_above_hull_ev"] is not None else ""
     return f"{energies['energy_per_atom_ev']:.3f} eV/atom{hull}  "

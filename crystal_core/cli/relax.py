@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import Device, Json, Out, Quiet, Threads, command, emit, progress, sentence_of, set_threads
 from crystal_core.errors import RequestError
@@ -98,7 +99,6 @@ def _sentence(row: dict[str, Any]) -> str:
     if row["e_above_hull_ev"] is None:
         text += f"  {row['note']}"
     else:
-        error = f" ± {row['e_above_hull_error_ev']:.3f}" if row["e_above_hull_error_ev"] is not None else ""
         products = " + ".join(f"{share:.3g} {name}" for name, share in row["decomposition"].items())
-        text += f"  above the hull {row['e_above_hull_ev']:.3f}{error} eV/atom (ML estimate; against {products} by atoms)"
+        text += f"  above the hull {above_hull_words(row)} (ML estimate; against {products} by atoms)"
     return f"{text}  moved {row['displacement_angstrom']:.3f} Å. {row['status']}"

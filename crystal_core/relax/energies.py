@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import RelaxationFailed
@@ -23,7 +23,8 @@ class Energies:
     Attributes:
         energy: total, 2020 scheme. formation_energy, e_above_hull: None where an element has no reference energy.
         e_above_hull_error: spread (half the width of the central 68 %) of the potential's energy above hull around DFT,
-            measured on crystals the potential was not trained on; None where it was not measured.
+            measured on crystals the potential was not trained on, at rest; None where it was not measured or the cell is not at rest.
+        e_above_hull_bias: by how much it is too high on average (negative: too low), measured on the same; None as above.
         decomposition: formula of each competing product → its share of the atoms.
         note: why something is None, as a sentence.
     """
@@ -32,15 +33,21 @@ class Energies:
     formation_energy: float | None
     e_above_hull: float | None
     e_above_hull_error: float | None
+    e_above_hull_bias: float | None
     decomposition: dict[str, float]
     note: str | None
+
+    @property
+    def of_unrelaxed(self) -> Energies:
+        """The same, of a cell that did not come to rest: the error was measured on cells that did."""
+        return replace(self, e_above_hull_error=None, e_above_hull_bias=None)
 
     def to_json(self) -> dict[str, Any]:
         """The keys of the command line."""
         return {
             "energy_per_atom_ev": _rounded(self.energy), "formation_energy_per_atom_ev": _rounded(self.formation_energy),
             "e_above_hull_ev": _rounded(self.e_above_hull), "e_above_hull_error_ev": self.e_above_hull_error,
-            "decomposition": self.decomposition,
+            "e_above_hull_bias_ev": self.e_above_hull_bias, "decomposition": self.decomposition,
         } | ({"note": self.note} if self.note else {})  # fmt: skip
 
 
@@ -55,7 +62,8 @@ def energies_of(composition: Composition, energy_per_atom: float, potential: Pot
     if missing:
         words = f"No reference energy is known for {', '.join(missing)}, so there is no formation energy and no energy above hull."
         return Energies(
-            energy=energy_per_atom, formation_energy=None, e_above_hull=None, e_above_hull_error=None, decomposition={}, note=words,
+            energy=energy_per_atom, formation_energy=None, e_above_hull=None, e_above_hull_error=None, e_above_hull_bias=None, decomposition={},
+            note=words,
         )  # fmt: skip
     place = hull.stability(composition, hull.formation_energy(composition, energy_per_atom))
     if place.e_above_hull < IMPOSSIBLE:
@@ -65,7 +73,8 @@ def energies_of(composition: Composition, energy_per_atom: float, potential: Pot
     error = measured_error(potential)
     return Energies(
         energy=energy_per_atom, formation_energy=place.formation_energy, e_above_hull=place.e_above_hull,
-        e_above_hull_error=error["spread_ev"] if error else None, decomposition=place.decomposition, note=None,
+        e_above_hull_error=error["spread_ev"] if error else None, e_above_hull_bias=error["bias_ev"] if error else None,
+        decomposition=place.decomposition, note=None,
     )  # fmt: skip
 
 

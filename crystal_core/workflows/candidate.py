@@ -50,8 +50,6 @@ class Candidate:
         cell = Settling(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax)
         self.structure, self.energy, self.frames, self._more = cell.structure, cell.energy, cell.frames, dict(cell.told)
-        if not relax and "energies" in self._more:  # the error was measured on cells at rest
-            self._more["energies"] = self._more["energies"] | {"e_above_hull_error_ev": None}
         self._record = None
 
     @property

@@ -258,7 +258,7 @@ def relax_crystals(
     about = {
         "potential": potential.label, "n": sum(r is not None for r in done), "n_converged": sum(r is not None and r.converged for r in done),
         "n_with_hull": len(placed), "e_above_hull_median_ev": round(float(np.median(placed)), 4) if placed else None,
-        "e_above_hull_error_ev": error["spread_ev"] if error else None,
+        "e_above_hull_error_ev": error["spread_ev"] if error else None, "e_above_hull_bias_ev": error["bias_ev"] if error else None,
         "words": f"stable: E_hull ≤ {STABLE:g}; metastable: ≤ {METASTABLE:g} eV/atom, which MatterGen calls stable; sun and msun: the different "
                  "ones among these that are new, by the strict tolerances, after relaxing",
         "seconds": round(time.monotonic() - began, 1),

@@ -86,6 +86,7 @@ class Settling:
                 yield moment
             done = relaxation_of(path, time.monotonic() - began)
             energies = energies_of(done.structure.composition, done.energy, potential.name)
+            energies = energies if done.converged else energies.of_unrelaxed
         except RelaxationFailed as error:
             self.told = {"relaxation": {"potential": potential.label, "converged": False, "error": str(error)}}
             return
@@ -114,6 +115,7 @@ def relaxed_row(
 
     done = relax(structure, potential, fmax=fmax, steps=steps, seconds=seconds, on_step=on_step)
     energies = energies_of(done.structure.composition, done.energy, potential.name)
+    energies = energies if done.converged else energies.of_unrelaxed
     record = crystal_record(done.structure, id=id, provenance=provenance(potential, settings))
     row = energies.to_json() | {
         "converged": done.converged, "displacement_angstrom": round(done.displacement, 4), "status": str(done.status), "n_steps": done.n_steps,

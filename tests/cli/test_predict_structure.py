@@ -89,6 +89,7 @@ def test_a_pattern_can_guide_sampling(scan):
     [
         (["--rank", "pattern"], "give the measured one"),
         (["--guide"], "give the measured one"),
+        (["--pattern", "{scan}", "--guide", "--model", "prototype"], "no pattern can guide it"),
         (["--pattern", "{scan}", "--wavelength", "12"], "wavelength"),
         (["--wavelength", "foo"], "add --pattern"),
         (["--pattern", "{scan}.missing"], "no file"),

@@ -190,6 +190,9 @@ def test_what_is_sampled_is_kept_batch_by_batch_and_scored_later(table, tiny_de_
     assert later["n"] == 5 and all(later[key] == now[key] for key in ("valid", "unique", "novel", "wdist_n_elements", "n_failed"))
     code, result = evaluate("--data", table, "--structures", out, "--out", out)
     assert code == 2 and "leave one of them out" in result.stderr
+    for source in (("--structures", out), ("--baseline", "random")):
+        code, result = evaluate("--data", table, *source, "--write-card")
+        assert code == 2 and "--write-card writes on the card of a model" in result.stderr
 
 
 def test_wrong_inputs_are_told_before_anything_is_sampled(table, tiny_de_novo, monkeypatch):
