@@ -41,5 +41,9 @@ class MissingExtra(CrystalCoreError):
     exit_code = 3
 
 
+class MemoryFull(CrystalCoreError):
+    """The memory of the device does not hold a batch."""
+
+
 class SamplingDiverged(CrystalCoreError):
     """Values became non-finite while sampling."""

@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from crystal_core.errors import RequestError
+from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, DeNovoRequest, Guide, KnownParts, RunUpdate, from_json, seed_or_drawn
-from crystal_core.workflows.sampling_run import BATCH, PART_STEPS, path_for_player, provenance, sampled, sampler_used
+from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.requests import CellSymmetry
 
+WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
 WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
 
 
@@ -124,8 +125,8 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
     """What is to be said of atom counts that reach beyond those of the training crystals; None where they do not.
 
     Raises:
-        RequestError: all that are asked for, or those of the structure to complete, are below the least or above the largest trained one,
-            or no cell of such counts can hold all wished elements.
+        RequestError: all that are asked for, or those of the structure to complete, are below the least trained one, or other than the
+            only one; or no cell of such counts can hold all wished elements.
     """
     _check_room(asked, frequencies)
     if not frequencies or (asked.n_atoms is None and asked.fix is None):
@@ -133,7 +134,7 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
     low, high = asked.n_atoms or (len((asked.fix or {})["atomic_numbers"]),) * 2
     least, most = min(frequencies), max(frequencies)
     trained = f"{asked.model} was trained on cells of {_span(least, most)} atoms"
-    if high < least or low > most:
+    if high < least or (least == most and not low <= least <= high):
         raise RequestError(f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model.")
     return f"{trained}; other numbers of atoms are a guess." if low < least or high > most else None
 
@@ -234,7 +235,7 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
             n_atoms=torch.tensor([len(required)]),
         )  # fmt: skip
     else:
-        # the models know Niggli-reduced cells; reducing keeps the order of the sites
+        # the models know Niggli-reduced cells; reducing keeps the order of the sites, and in_given_setting undoes it
         given = from_structures([structure_from_record(asked.fix).get_reduced_structure()])
     atoms = len(given.atomic_numbers)
     kept = list(dict.fromkeys(asked.fix_sites))
@@ -255,6 +256,24 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     return KnownParts(crystals=CrystalBatch.concat(crystals), places=tuple(places), types=tuple(types), lattice=asked.fix_lattice)
 
 
+def in_given_setting(made: Structure, given: Structure) -> Structure:
+    """A completed crystal with the axes of the structure it completes, which was sampled in the reduced cell of ``given``.
+
+    Kept sites then have the coordinates they were given with.
+
+    Args:
+        given: with any other lattice of the same kind, for instance one that was not kept.
+    """
+    import numpy as np
+    from pymatgen.core import Lattice, Structure
+
+    change = given.get_reduced_structure().lattice.matrix @ np.linalg.inv(given.lattice.matrix)
+    whole = np.rint(change)
+    if np.abs(change - whole).max() > WHOLE or (whole == np.eye(3)).all():
+        return made
+    return Structure(Lattice(np.linalg.solve(whole, made.lattice.matrix)), made.species, made.frac_coords @ whole % 1.0)
+
+
 def _guide(asked: CrystalGenerationRequest) -> Guide | None:
     """The wish of a request; a target out of range is its error."""
     if asked.density is None:
@@ -271,25 +290,39 @@ class _Run:
         self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int,
         symmetry: tuple[CellSymmetry, ...] | None = None, note: str | None = None,
     ) -> None:  # fmt: skip
-        self.asked, self.model, self.elements, self.symmetry, self.note = asked, model, elements, symmetry, note
+        self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
+        self.notes = [note] if note else []
         self.guide = _guide(asked)
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
         self.novelties: list[dict[str, Any]] = []  # of the structures that are cells: each is looked up once
         self.calls, self.total = 0, PART_STEPS * n_parts
 
-    def part(self, part: int, counts: tuple[int, ...], symmetry: tuple[CellSymmetry, ...] | None = None) -> Iterator[RunUpdate]:
+    def part(
+        self, part: int, counts: tuple[int, ...], symmetry: tuple[CellSymmetry, ...] | None = None, *, half: int | None = None
+    ) -> Iterator[RunUpdate]:
+        """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.structures import to_structures
 
-        request = self._request(counts, (self.asked.seed or 0) + 1000 * part, known_parts(self.asked, counts), symmetry)
+        request = self._request(counts, (self.asked.seed or 0) + 1000 * part + 500 * (half or 0), known_parts(self.asked, counts), symmetry)
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
-        frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=WATCHED if part == 0 else 1)
+        watched = 1 if part or half else WATCHED
+        try:
+            frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=watched)
+        except MemoryFull:
+            if half is not None or len(counts) < 2:
+                raise
+            self.notes += [] if HALVED in self.notes else [HALVED]
+            middle = len(counts) // 2
+            for k, some in enumerate((slice(middle), slice(middle, None))):
+                yield from self.part(part, counts[some], None if symmetry is None else symmetry[some], half=k)
+            return
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(self.model, "network_calls", 0)
-        self.structures += to_structures(frame.crystals)
-        done, keep = PART_STEPS * (part + 1), self.asked.keep_trajectory and part == 0
+        self.structures += [self._as_given(structure) for structure in to_structures(frame.crystals)]
+        done, keep = PART_STEPS * (part + 1), self.asked.keep_trajectory and not part and not half
         yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
         for k, frames in enumerate(paths, start=first):
             yield RunUpdate(stage=stage, step=done, n_steps=self.total, trajectory=path_for_player(f"crystal {k}", frames, keep=keep))
@@ -299,7 +332,7 @@ class _Run:
 
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique groups of
         like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
-        how many crystals have it or a supergroup of it; with atom counts beyond the training, a ``note`` that says so.
+        how many crystals have it or a supergroup of it; a ``note`` where something is to be said, as of atom counts beyond the training.
         """
         from crystal_core.records import crystal_record, is_valid
         from crystal_core.reference.known import load_known, novelty
@@ -328,8 +361,15 @@ class _Run:
                 "reference": load_known().reference,
             }
             | self._space_group()
-            | ({"note": self.note} if self.note else {}),
+            | ({"note": " ".join(self.notes)} if self.notes else {}),
         }
+
+    def _as_given(self, structure: Structure | None) -> Structure | None:
+        from crystal_core.records import structure_from_record
+
+        if structure is None or self.asked.fix is None:
+            return structure
+        return in_given_setting(structure, structure_from_record(self.asked.fix))
 
     def _space_group(self) -> dict[str, Any]:
         """What became of the space group asked for: within a tight and a usual tolerance (Å)."""

@@ -9,13 +9,13 @@ from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
-from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.errors import CheckpointMissing, MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups, rms_distance
 from crystal_core.evaluation.csp import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.requests import MAX_ATOMS, GenerationRequest, Guide, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
-from crystal_core.workflows.sampling_run import BATCH, PART_STEPS, path_for_player, provenance, sampled, sampler_used
+from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -66,6 +66,8 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
 
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
     model = load_structure_generator(asked.model, asked.device)
+    if asked.guide and not hasattr(model, "settings"):
+        raise RequestError(f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone.")
     _check_elements(asked, formula, model)
     cells = cells_of(asked, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
@@ -201,7 +203,8 @@ class _Run:
         self.potential_label = ""
         self.guide = None if measured is None or not asked.guide else _guide(measured)
 
-    def part(self, place: int, part: _Part, atoms: tuple[int, ...]) -> Iterator[RunUpdate]:
+    def part(self, place: int, part: _Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:
+        """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.crystal import CrystalBatch
         from crystal_core.structures import to_structures
 
@@ -224,7 +227,16 @@ class _Run:
         stage = name
         if part.n < self.asked.n_samples and origin != "prototype":
             stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.asked.n_samples}"
-        frame, paths = yield from sampled(generator, request, stage=stage, part=place, n_steps=self.total)
+        try:
+            frame, paths = yield from sampled(generator, request, stage=stage, part=place, n_steps=self.total)
+        except MemoryFull:
+            if halved or part.n < 2:
+                raise
+            self.notes += [] if HALVED in self.notes else [HALVED]
+            middle = part.n // 2
+            for some in (replace(part, n=middle), replace(part, first=part.first + middle, n=part.n - middle)):
+                yield from self.part(place, some, atoms, halved=True)
+            return
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(generator, "network_calls", 0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from crystal_core import __version__
+from crystal_core.errors import MemoryFull
 from crystal_core.requests import RunUpdate
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest
 
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
+HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
 PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 
@@ -25,12 +27,15 @@ def sampled(
     """Sample one part of a run, an update per frame; returns the last frame and the paths of the first ``watched`` samples.
 
     The snapshot of an update is that of sample 1; where more are watched, its ``cells`` are those of all of them.
+
+    Raises:
+        MemoryFull: of the device; what this part held is released.
     """
     from crystal_core.records import snapshot
 
     paths: list[list[dict[str, Any]]] = []
     frame: Frame | None = None
-    for frame in generator.sample(request):  # type: ignore[arg-type]
+    for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
         crystals = frame.crystals
         cells = [snapshot(crystals, i) for i in range(min(watched, len(crystals)))] if crystals is not None else []
@@ -41,6 +46,19 @@ def sampled(
         shown = None if not cells else cells[0] if watched == 1 else cells[0] | {"cells": cells}
         yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown)
     return frame, paths
+
+
+def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
+    import torch
+
+    try:
+        yield from frames
+    except torch.OutOfMemoryError:
+        pass  # its traceback holds the tensors: the new error is raised once that is gone
+    else:
+        return
+    torch.cuda.empty_cache()
+    raise MemoryFull("The memory of the device is full: ask for fewer atoms, end other programs that use it, or choose --device cpu.")
 
 
 def path_for_player(label: str, frames: list[dict[str, Any]], *, keep: bool) -> dict[str, Any] | None:

@@ -49,6 +49,8 @@ def show_generated(job: Job) -> None:
         + (f" {excused}" if (excused := _excused_words(records)) else "")
         + ("" if any(r.get("novelty") for r in records) else " They were not compared with known crystals.")
     )
+    for told in _notes(result["summary"]):
+        st.caption(plain(told))
     busy = show_relaxing(job)
     groups = _groups(records)
     bar = st.container(horizontal=True, vertical_alignment="center")
@@ -61,6 +63,17 @@ def show_generated(job: Job) -> None:
     chosen = _choose(job, shown, groups, table=how == "Table")
     if chosen is not None:
         _show_crystal(job, chosen, groups, busy=busy)
+
+
+def _notes(told: Mapping[str, Any]) -> list[str]:
+    """What else is to be said of a run: whether the space group asked for was kept, and its note."""
+    words = []
+    if group := told.get("space_group"):
+        kept = group["kept_within_0.1"]
+        words.append(
+            f"{kept} of {told['n']} {'keeps' if kept == 1 else 'keep'} {group_text(group['symbol'])}, or a group above it, within 0.1 Å (experimental)."
+        )
+    return words + ([told["note"]] if "note" in told else [])
 
 
 def _excused_words(records: list[dict[str, Any]]) -> str:
@@ -89,7 +102,7 @@ def _filtered(records: list[dict[str, Any]], groups: dict[int, list[dict[str, An
         "valid": is_credible,
         "distinct": lambda r: groups[r["group"]][0] is r,
         "new": lambda r: bool(r.get("novelty")) and not r["novelty"]["known"],
-        "near the hull": lambda r: "energies" in r and stability(r).tone != "bad",
+        "near the hull": lambda r: (r.get("energies") or {}).get("e_above_hull_ev") is not None and stability(r).tone != "bad",
     }
     offered = [name for name, test in tests.items() if 0 < sum(map(test, records)) < len(records)]
     first = [name for name in ("distinct",) if name in offered]

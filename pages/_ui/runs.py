@@ -14,7 +14,7 @@ from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of, is_valid, ranked, run_files, structure_from_record, zip_texts
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from crystal_core.structures import structure_to_text
-from pages._ui.verdicts import objection
+from pages._ui.verdicts import by_distances, objection
 
 # written only where they differ from the default
 USUAL = ("keep_trajectory", "device", "dtype", "rank", "relax", "potential", "relax_seconds", "guide", "require_all")
@@ -127,7 +127,8 @@ def summary(job: Job) -> str:
         return f"{done} of {len(job.request.get('crystals', found))} relaxed"
     if job.kind == "generate":
         told = result["summary"]
-        new = [f"{told['novel']} new", _promising_words(job)] if told.get("novel") is not None else []
+        by = " by their distances alone" if any(by_distances(r) for r in found) else ""
+        new = [f"{told['novel']} new{by}", _promising_words(job)] if told.get("novel") is not None else []
         return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new])
     distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
     return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"

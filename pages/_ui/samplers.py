@@ -6,7 +6,7 @@ from crystal_core.errors import RequestError
 
 SAMPLERS = {
     "fast": "fast – the model's low-step default",
-    "pc": "pc – predictor–corrector, as published",
+    "pc": "pc – predictor–corrector, corrector first",
     "pc-pf": "pc-pf – predictor first",
     "em": "em – stochastic, one call a step",
     "exp-em": "exp-em – exponential integrator",

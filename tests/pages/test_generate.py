@@ -21,6 +21,7 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import cell_json, crystal_record, crystals_of, structure_from_record
 from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
+from crystal_core.reference.known import load_known
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
 from crystal_core.structures import parse_text
@@ -65,7 +66,7 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
     name = tiny_de_novo()
     at = page(n="3", elements="Li-Fe-O", atoms="8")
     assert at.number_input(key="make-n").value == 3 and at.number_input(key="atoms").value == 8
-    assert "of 2 to 5 atoms and knows none of 8;" in words(at.error) and at.button(key="generate").disabled
+    assert "of 2 to 5 atoms; other numbers of atoms are a guess" in words(at.warning) and not at.error
     at.number_input(key="atoms").set_value(5).run()
     assert not at.error and not at.warning
     at.text_input(key="make-seed").set_value("7").run()
@@ -276,6 +277,48 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
     assert "training crystals of this model" in words(at.markdown) and "not compared" not in words(at.markdown) + words(at.caption)
     at.button_group(key="way-kldm-1-2").set_value("Over the known crystal").run()
     assert "the known one" in words(at.caption) and not at.exception and not at.error
+
+
+def test_where_the_cells_of_known_crystals_are_absent_the_page_says_how_far_their_distances_can_be_trusted(tiny_de_novo):
+    tiny_de_novo()
+    novelty = {"known": False, "nearest_id": "mp-22862", "rmsd": None, "nearest_formula": "NaCl", "nearest_space_group": 225, "method": "distances"}
+    job, queue = finished_run(novelty=novelty), JobQueue()
+    queue.update(job, result=queue.get(job).result | {"summary": {"n": 5, "valid": 2, "unique": 3, "novel": 4}})
+    at = page(job=job)
+    assert "4 new by their distances alone" in words(at.success) and not at.exception
+    share = load_known().about["agreement"]["recall"]
+    assert "Judged by its distances alone" in words(at.markdown) and f"this finds {100 * share:.0f} % of the equal ones" in words(at.markdown)
+
+
+def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):
+    tiny_de_novo()
+    job, queue = finished_run(), JobQueue()
+    place = {
+        "energy_per_atom_ev": -3.0,
+        "formation_energy_per_atom_ev": None,
+        "e_above_hull_error_ev": 0.05,
+        "decomposition": {"NaCl": 1.0},
+        "note": "none",
+    }
+    records = [
+        record | {"energies": place | {"e_above_hull_ev": above}}
+        for record, above in zip(queue.get(job).result["crystals"], (0.01, None, 0.02, 3.0), strict=True)
+    ]
+    queue.update(job, result=queue.get(job).result | {"crystals": records})
+    at = page(job=job)
+    at.button_group(key="how").set_value("Table").run()
+    at.button_group(key="only").set_value(["near the hull"]).run()
+    assert at.dataframe[0].value["no."].tolist() == [1, 3] and not at.exception
+
+
+def test_the_page_says_whether_the_space_group_was_kept_and_what_else_there_is_to_know(tiny_de_novo):
+    tiny_de_novo()
+    job, queue = finished_run(), JobQueue()
+    kept = {"number": 225, "symbol": "Fm-3m", "experimental": True, "kept_within_0.01": 1, "kept_within_0.1": 3}
+    summary = {"n": 5, "valid": 2, "unique": 3, "novel": None, "space_group": kept, "note": "Other numbers of atoms are a guess."}
+    queue.update(job, result=queue.get(job).result | {"summary": summary})
+    told = words(page(job=job).caption)
+    assert "3 of 5 keep Fm-3m, or a group above it, within 0.1 Å" in told and "are a guess." in told
 
 
 @pytest.mark.parametrize(("of", "told"), [(["kldm-csp"], False), ([], False), (["other", "kldm-dng"], True)])

@@ -2,9 +2,13 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
+import torch
+from pymatgen.core import Lattice, Structure
 
-from crystal_core.errors import RequestError
+from crystal_core.errors import MemoryFull, RequestError
+from crystal_core.records import cell_json, structure_from_record
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows import generate
 
@@ -105,3 +109,43 @@ def test_all_wished_elements_are_refused_where_they_cannot_be(options, told):
 
     with pytest.raises(RequestError, match=told):
         check()
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(tiny_de_novo, monkeypatch):
+    request = CrystalGenerationRequest(n=4, model=tiny_de_novo(), sampler="em", steps=3, seed=2, n_atoms=(3, 3))
+    room = _of_limited_memory(monkeypatch, request.model, 2)
+    *_, last = generate.run(request)
+    assert last.result["summary"]["n"] == 4 and "smaller batches" in last.result["summary"]["note"]
+    cells = {tuple(crystal["frac_coords"][0]) for crystal in last.result["crystals"]}
+    assert len(cells) == len(last.result["crystals"])  # the halves draw their own noise
+    room[0] = 1
+    with pytest.raises(MemoryFull, match="fewer atoms"):
+        list(generate.run(request))
+
+
+def _of_limited_memory(monkeypatch, name, most):
+    model, room = generate.load_de_novo(name, "cpu"), [most]
+    sample = model.sample
+
+    def limited(request):
+        if len(request.n_atoms) > room[0]:
+            raise torch.OutOfMemoryError("full")
+        yield from sample(request)
+
+    monkeypatch.setattr(model, "sample", limited)
+    monkeypatch.setattr(generate, "load_de_novo", lambda *_: model)
+    return room
+
+
+def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_novo):
+    given = Structure(Lattice.hexagonal(5.0, 3.0), ["Li", "O", "O"], [[0.1, 0.2, 0.3], [0.4, 0.7, 0.6], [0.8, 0.1, 0.9]])
+    assert given.get_reduced_structure().lattice.a == pytest.approx(3.0)  # another setting
+    asked = CrystalGenerationRequest(
+        n=2, model=tiny_de_novo(), sampler="em", steps=3, seed=2, fix=cell_json(given), fix_sites=(0, 1), fix_lattice=True,
+    )  # fmt: skip
+    *_, last = generate.run(asked)
+    for crystal in last.result["crystals"]:
+        made = structure_from_record(crystal)
+        assert np.allclose(made.lattice.parameters, given.lattice.parameters, atol=1e-3)
+        apart = made.frac_coords[:2] - given.frac_coords[:2]
+        assert np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3  # up to a shift of the whole cell
