@@ -226,7 +226,12 @@ def draw_snapshot(snapshot: dict[str, Any]) -> None:
 
 def welcome(cards: dict[str, ModelCard]) -> None:
     """What stands here before the first run."""
-    st.info("Press **Generate** for eight new crystals. They form here while the model works, each with a verdict and its reason.")
+    given = recall("given")
+    if given is None:
+        st.info("Press **Generate** for eight new crystals. They form here while the model works, each with a verdict and its reason.")
+    else:
+        formula = formula_text(formula_of(structure_from_record(given).composition))
+        st.info(plain(f"{formula} is in the form, under Advanced: say there which sites of it stay, and whether its elements and its cell do."))
     card = next(iter(cards.values()))
     counts = card.sampling.get("atom_count_frequencies", {})
     prompts = [("Eight of any kind", {"n": "8"})]

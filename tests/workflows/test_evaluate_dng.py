@@ -162,6 +162,7 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
     report = dict.fromkeys(keys, 0.5) | {
         "ci95": dict.fromkeys(keys, (0.4, 0.6)), "n": 3, "n_failed": 0, "n_known": 2, "loose": {"unique": 1.0, "novel": 1.0}, "settings": used,
         "cutoffs": {"of": "perov-5", "structure": 0.2, "composition": 4.0}, "novel_means": {"name": "rows", "rows": 2},
+        "relaxation": {"e_above_hull_bias_ev": -0.037},
     }  # fmt: skip
     _keep_report(name, report)
     kept = find_card(name).metrics
@@ -169,6 +170,7 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
     assert "--cutoffs perov-5 --relax --relax-seconds 9" in commands["valid"] and commands["unique"] is None
     assert {commands[key] for key in ("stable", "metastable", "sun", "msun")} == {commands["valid"]}
     assert "2 steps, corrector strength 0.5, 4 network calls" in kept["sun_val"]["protocol"]
+    assert "CHGNet, whose energy above the hull is 0.037 eV/atom too low on average" in kept["sun_val"]["protocol"]
     report |= dict.fromkeys(("stable", "metastable", "sun", "msun"))
     _keep_report(name, report | {"cutoffs": report["cutoffs"] | {"of": "mp-20"}, "settings": used | {"sampler_used": "em", "relax": False}})
     kept = find_card(name).metrics
