@@ -151,8 +151,6 @@ def _ask_fix() -> dict[str, Any] | None:
             return None
         given = cell_json(first.structure)
     if given is None:
-        if st.query_params.get("own"):
-            st.info("The crystal of this link was kept only where it was shown before; upload it here.")
         return {}
     structure = structure_from_record(given)
     names = [
@@ -167,7 +165,7 @@ def _ask_fix() -> dict[str, Any] | None:
     lattice = st.toggle("Its cell stays", key="fix-lattice")
     if upload is None and st.button("Complete nothing", key="forget"):
         remember("given", None)
-        st.rerun(scope="fragment")
+        st.rerun()  # beside the form, the page speaks of it too
     return {"fix": given, "fix_sites": tuple(sites), "fix_elements": elements, "fix_lattice": lattice}
 
 
@@ -226,8 +224,10 @@ def draw_snapshot(snapshot: dict[str, Any]) -> None:
 
 def welcome(cards: dict[str, ModelCard]) -> None:
     """What stands here before the first run."""
-    given = recall("given")
-    if given is None:
+    given, own = recall("given"), st.query_params.get("own")
+    if given is None and own and handed_over(own) is None:
+        st.info("The crystal of this link was kept only where it was shown before; upload it in the form, under Advanced.")
+    elif given is None:
         st.info("Press **Generate** for eight new crystals. They form here while the model works, each with a verdict and its reason.")
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))

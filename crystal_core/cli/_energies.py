@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def above_hull_words(energies: Mapping[str, Any], digits: int = 3) -> str:
-    """Of a row or a record's energies, to so many decimals.
+def above_hull_words(energies: Mapping[str, Any]) -> str:
+    """Of a row or a record's energies.
 
     >>> above_hull_words({"e_above_hull_ev": 0.1, "e_above_hull_error_ev": 0.048, "e_above_hull_bias_ev": -0.037})
     '0.100 ± 0.048 eV/atom, on average 0.037 too low'
@@ -15,6 +15,6 @@ def above_hull_words(energies: Mapping[str, Any], digits: int = 3) -> str:
     '0.100 eV/atom'
     """
     error, bias = energies["e_above_hull_error_ev"], energies.get("e_above_hull_bias_ev")
-    bar = f" ± {error:.{digits}f}" if error is not None else ""
-    usual = f", on average {abs(bias):.{digits}f} too {'low' if bias < 0 else 'high'}" if bias and round(abs(bias), digits) else ""
-    return f"{energies['e_above_hull_ev']:.{digits}f}{bar} eV/atom{usual}"
+    bar = f" ± {error:.3f}" if error is not None else ""
+    usual = f", on average {abs(bias):.3f} too {'low' if bias < 0 else 'high'}" if bias and round(abs(bias), 3) else ""
+    return f"{energies['e_above_hull_ev']:.3f}{bar} eV/atom{usual}"

@@ -159,9 +159,8 @@ def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
 
     Averaging begins late in a training; before, the copy is there, counts no update and holds the weights of the start.
     """
-    import torch
-
-    prefix = AVERAGED if any(key.startswith(AVERAGED) for key in state) and int(state.get(COUNTER, torch.ones(())).max()) > 0 else RAW
+    has_begun = COUNTER not in state or bool(state[COUNTER].any())
+    prefix = AVERAGED if has_begun and any(key.startswith(AVERAGED) for key in state) else RAW
     foreign = [key for key in state if key != COUNTER and not key.startswith((AVERAGED, RAW))]
     chosen = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     weights = {key.removeprefix("net."): value.float() for key, value in chosen.items() if key.startswith("net.")}

@@ -14,6 +14,7 @@ from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, DeNovoReq
 from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pymatgen.core import Structure
 
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
@@ -256,22 +257,21 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     return KnownParts(crystals=CrystalBatch.concat(crystals), places=tuple(places), types=tuple(types), lattice=asked.fix_lattice)
 
 
-def in_given_setting(made: Structure, given: Structure) -> Structure:
-    """A completed crystal with the axes of the structure it completes, which was sampled in the reduced cell of ``given``.
-
-    Kept sites then have the coordinates they were given with.
-
-    Args:
-        given: with any other lattice of the same kind, for instance one that was not kept.
-    """
+def reduction_of(given: Structure) -> NDArray | None:
+    """(3, 3) whole numbers: the axes of the reduced cell in those of ``given``, a row each; None where it is reduced already."""
     import numpy as np
-    from pymatgen.core import Lattice, Structure
 
     change = given.get_reduced_structure().lattice.matrix @ np.linalg.inv(given.lattice.matrix)
     whole = np.rint(change)
-    if np.abs(change - whole).max() > WHOLE or (whole == np.eye(3)).all():
-        return made
-    return Structure(Lattice(np.linalg.solve(whole, made.lattice.matrix)), made.species, made.frac_coords @ whole % 1.0)
+    return None if np.abs(change - whole).max() > WHOLE or (whole == np.eye(3)).all() else whole
+
+
+def in_given_setting(made: Structure, reduction: NDArray) -> Structure:
+    """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
+    import numpy as np
+    from pymatgen.core import Lattice, Structure
+
+    return Structure(Lattice(np.linalg.solve(reduction, made.lattice.matrix)), made.species, made.frac_coords @ reduction % 1.0)
 
 
 def _guide(asked: CrystalGenerationRequest) -> Guide | None:
@@ -290,9 +290,12 @@ class _Run:
         self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int,
         symmetry: tuple[CellSymmetry, ...] | None = None, note: str | None = None,
     ) -> None:  # fmt: skip
+        from crystal_core.records import structure_from_record
+
         self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
         self.notes = [note] if note else []
         self.guide = _guide(asked)
+        self.reduction = None if asked.fix is None else reduction_of(structure_from_record(asked.fix))
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
         self.novelties: list[dict[str, Any]] = []  # of the structures that are cells: each is looked up once
@@ -321,7 +324,8 @@ class _Run:
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(self.model, "network_calls", 0)
-        self.structures += [self._as_given(structure) for structure in to_structures(frame.crystals)]
+        made, axes = to_structures(frame.crystals), self.reduction
+        self.structures += made if axes is None else [None if structure is None else in_given_setting(structure, axes) for structure in made]
         done, keep = PART_STEPS * (part + 1), self.asked.keep_trajectory and not part and not half
         yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
         for k, frames in enumerate(paths, start=first):
@@ -363,13 +367,6 @@ class _Run:
             | self._space_group()
             | ({"note": " ".join(self.notes)} if self.notes else {}),
         }
-
-    def _as_given(self, structure: Structure | None) -> Structure | None:
-        from crystal_core.records import structure_from_record
-
-        if structure is None or self.asked.fix is None:
-            return structure
-        return in_given_setting(structure, structure_from_record(self.asked.fix))
 
     def _space_group(self) -> dict[str, Any]:
         """What became of the space group asked for: within a tight and a usual tolerance (Å)."""

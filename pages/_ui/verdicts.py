@@ -121,8 +121,9 @@ def stability(record: Mapping[str, Any]) -> Verdict:
         return Verdict(
             tone="open", word="stability unknown", reason="It was not relaxed yet; relaxing gives an estimate of its energy above the hull."
         )
-    above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"] or 0.0
-    measured = measured_error("chgnet") or {"bias_ev": 0.0}
+    above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
+    measured = measured_error("chgnet") or {"bias_ev": 0.0, "spread_ev": 0.0}
+    margin = measured["spread_ev"] if error is None else error  # of a cell that is not at rest, at least that of one that is
     known = bool((record.get("novelty") or {}).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
     if above is None:
@@ -134,9 +135,9 @@ def stability(record: Mapping[str, Any]) -> Verdict:
     told_error = f" ± {error:.2f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
     place = f"{above:+.3f}{told_error} eV/atom against {against} (ML estimate{usual})"
-    if above - bias <= error:
+    if above - bias <= margin:
         return Verdict(tone="good", word="may be stable", reason=f"{place}: on the hull of known compounds, within the error of the estimate.")
-    if above - bias <= NEAR_HULL + error:
+    if above - bias <= NEAR_HULL + margin:
         return Verdict(tone="open", word="near the hull", reason=f"{place}: compounds this far above the hull are sometimes made.")
     return Verdict(tone="bad", word="likely unstable", reason=f"{place}: {end}.")
 

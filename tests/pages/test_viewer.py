@@ -105,12 +105,21 @@ def test_an_upload_is_handed_over_to_be_completed(tiny_de_novo):
     assert request["fix"]["atomic_numbers"] == [12, 8] and request["fix_sites"] == [1] and request["fix_lattice"]
 
 
+def test_a_crystal_that_is_not_to_be_completed_after_all_leaves_the_page(tiny_de_novo):
+    tiny_de_novo(elements=(8, 12))
+    at = uploaded(MGO.get_primitive_structure())
+    at.button(key="complete").click().run()
+    at.switch_page("pages/generate.py").run()
+    at.button(key="forget").click().run()
+    assert "Press **Generate**" in words(at.info) and "under Advanced" not in words(at.info) and not at.exception
+
+
 def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(tiny_de_novo):
     tiny_de_novo(elements=(8, 12))
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["own"] = "0123456789ab"
     at.switch_page("pages/generate.py").run()
-    assert "upload it here" in words(at.info) and not at.exception and not at.button(key="generate").disabled
+    assert "upload it in the form" in words(at.info) and not at.exception and not at.button(key="generate").disabled
 
 
 def test_what_models_cannot_take_is_not_sent_on():
