@@ -61,8 +61,8 @@ def action_button(label: str, *, key: str, **options: Any) -> bool:
 
 def go_to(page: str, /, **link: str) -> None:
     """Give ``page``, which is shown, another link, which :func:`keep_link` defends."""
+    remember(f"gone-to-{page}", (time.monotonic(), link))  # first: the run may be cut short where the browser is told
     st.query_params.from_dict(link)
-    remember(f"gone-to-{page}", (time.monotonic(), link))
 
 
 def keep_link(page: str) -> None:

@@ -11,12 +11,17 @@ if TYPE_CHECKING:
 
 
 def compact() -> None:
-    """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links that wrap; on a phone a run above its form."""
+    """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links that wrap; on a phone a run above its form.
+
+    A press of a button holds where the button moves from under the pointer before it is let go: leaving a field sends what was typed,
+    and the answer makes the form longer.
+    """
     st.html(
         "<style>.stMainBlockContainer { padding-top: 4.5rem; } h1 { font-size: 2.1rem !important; } h2 { font-size: 1.5rem !important; }"
         " h3 { font-size: 1.3rem !important; } [data-testid=stMetricValue] { font-size: 1.5rem; }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
+        " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"  # the pressed one is everywhere
         " @media (max-width: 640px) { [data-testid=stColumn]:has(.st-key-run, .st-key-run-live) { order: -1; }"
         # without the form the page is short and ends at its top, where the run is
         " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"

@@ -17,6 +17,9 @@ from crystal_core.jobs.queue import JobQueue
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+PRESSES = """window.__presses = [];
+for (const kind of ["mousedown", "mouseup", "click"]) document.addEventListener(kind, (event) => window.__presses.push(
+  [kind, Math.round(performance.now()), (event.target.closest("button") ?? event.target).innerText?.slice(0, 40)].join(" ")), true);"""
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +32,11 @@ def server(server_home):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address", "127.0.0.1"],
-        cwd=ROOT, env={**os.environ, "CRYSTAL_HOME": str(server_home)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (server_home / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address", "127.0.0.1"],
+            cwd=ROOT, env={**os.environ, "CRYSTAL_HOME": str(server_home)}, stdout=log, stderr=log,
+        )  # fmt: skip
     base = f"http://127.0.0.1:{port}"
     for _ in range(240):
         try:
@@ -80,6 +84,7 @@ def open_page(server, server_home, browser):
         page = context.new_page()
         page.set_default_timeout(180_000)
         page.outside, page.faults = [], []
+        page.add_init_script(PRESSES)
         page.on(
             "request", lambda r: None if r.url.startswith((server, "data:", "blob:", server.replace("http", "ws"))) else page.outside.append(r.url)
         )
@@ -88,9 +93,17 @@ def open_page(server, server_home, browser):
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
     queue = JobQueue(server_home)
+    for context in contexts:
+        for page in context.pages:  # shown where the test has failed
+            print(page.url, "script", page.locator("[data-test-script-state]").get_attribute("data-test-script-state", timeout=5_000))
+            print(page.evaluate("window.__presses"), page.get_by_test_id("stAlert").all_inner_texts())
+        context.close()
+    print(
+        *((job.id, job.kind, job.state) for job in queue.list_jobs(limit=3, results=False)),
+        (server_home / "server.log").read_text()[-3000:],
+        sep="\n",
+    )
     for job in queue.list_jobs(limit=40, results=False):
         if job.live:  # what a test left running would hold up the next one
             queue.cancel(job.id)

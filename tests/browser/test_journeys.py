@@ -48,6 +48,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.get_by_label("Formula", exact=True).fill("SrTiO3")
     page.get_by_label("Formula", exact=True).press("Enter")
     page.get_by_text("charge-balanced as Sr²⁺").wait_for()
+    page.locator('[data-test-script-state="notRunning"]').wait_for()
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**job=*")
     page.reload()  # the run is in the queue, not in the page
@@ -93,6 +94,22 @@ def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Stopped by you").wait_for()
     clean(page)
+
+
+def test_a_press_holds_where_the_form_grows_under_it(open_page):
+    page = open_page("/predict_structure")
+    page.locator('[data-test-script-state="notRunning"]').wait_for()
+    button = page.get_by_role("button", name="Predict structure")
+    button.scroll_into_view_if_needed()
+    before = button.bounding_box()
+    page.get_by_label("Formula", exact=True).fill("CaMg(CO3)2")  # sent when the field is left: by the press itself
+    page.mouse.move(before["x"] + before["width"] / 2, before["y"] + before["height"] / 2)
+    page.mouse.down()
+    page.get_by_text("Larger cells").wait_for()
+    page.mouse.up()
+    page.wait_for_url("**job=*")
+    assert button.bounding_box()["y"] > before["y"] + before["height"] / 2
+    page.get_by_role("heading", name="CaMg(CO₃)₂").first.wait_for()
 
 
 def test_a_wrong_formula_says_so_in_the_page(open_page):
