@@ -142,8 +142,10 @@ def draw_candidates(
 
 
 def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
+    from crystal_core.workflows.sampling_run import within_memory
+
     frame = None
-    for frame in generator.sample(request):  # noqa: B007 (only the last frame counts)
+    for frame in within_memory(generator.sample(request)):  # noqa: B007 (only the last frame counts)
         pass
     assert frame is not None
     return frame.crystals, getattr(generator, "network_calls", 0)

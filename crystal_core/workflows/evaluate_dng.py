@@ -97,7 +97,7 @@ def draw_crystals(
     from crystal_core.requests import DeNovoRequest
     from crystal_core.structures import to_structures
     from crystal_core.workflows.generate import load_de_novo
-    from crystal_core.workflows.sampling_run import sampler_used
+    from crystal_core.workflows.sampling_run import sampler_used, within_memory
 
     generator = load_de_novo(model, device)
     frequencies = generator.atom_count_frequencies
@@ -110,7 +110,7 @@ def draw_crystals(
         options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
         request = DeNovoRequest(n_atoms=tuple(counts[first : first + CHUNK]), **options)
         frame = None
-        for frame in generator.sample(request):  # noqa: B007 (the last one counts)
+        for frame in within_memory(generator.sample(request)):  # noqa: B007 (the last one counts)
             pass
         assert frame is not None
         assert frame.crystals is not None

@@ -35,7 +35,7 @@ def sampled(
 
     paths: list[list[dict[str, Any]]] = []
     frame: Frame | None = None
-    for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]
+    for frame in within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
         crystals = frame.crystals
         cells = [snapshot(crystals, i) for i in range(min(watched, len(crystals)))] if crystals is not None else []
@@ -48,7 +48,12 @@ def sampled(
     return frame, paths
 
 
-def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
+def within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """The frames of a run of a sampler.
+
+    Raises:
+        MemoryFull: of the device; what the run held is released.
+    """
     import torch
 
     try:

@@ -1,15 +1,18 @@
 """A whole prediction: where each candidate comes from is said in full."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
-from crystal_core.errors import RequestError
+from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.records import crystals_of
 from crystal_core.registry.card import sha256_of
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows import predict_structure
+from crystal_core.workflows.evaluate_csp import Reference, draw_candidates
 from crystal_core.workflows.predict_structure import run
 
 pytestmark = pytest.mark.weights
@@ -91,6 +94,31 @@ def test_many_samples_are_finished_in_batches_and_the_first_are_those_of_a_small
     *_, few = run(asked(formula="SrTiO3", z=(1,), n_samples=2))
     cells = {record["id"]: record["lattice"] for record in crystals_of(updates[-1].result)}
     assert all(record["lattice"] == cells[record["id"]] for record in crystals_of(few.result)) and len(cells) + updates[-1].result["n_failed"] == 5
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    request = replace(asked(formula="SrTiO3", z=(1,), n_samples=4), steps=20)
+    model, room = predict_structure.load_structure_generator(request.model, "cpu"), [2]
+    sample = model.sample
+
+    def limited(asked):
+        if len(asked.compositions) > room[0]:
+            raise torch.OutOfMemoryError("full")
+        yield from sample(asked)
+
+    monkeypatch.setattr(model, "sample", limited)
+    monkeypatch.setattr(predict_structure, "load_structure_generator", lambda *_: model)
+    *_, last = run(request)
+    made = crystals_of(last.result)
+    assert len(made) + last.result["n_failed"] == 4 and any("smaller batches" in note for note in last.result["notes"])
+    assert len({tuple(record["frac_coords"][1]) for record in made}) == len(made) > 2  # the halves draw their own noise
+    room[0] = 1
+    with pytest.raises(MemoryFull, match="fewer atoms"):
+        list(run(request))
+    known = Reference(id="x", atomic_numbers=(38, 22, 8, 8, 8), structure=None)
+    with pytest.raises(MemoryFull, match="fewer atoms"):  # an evaluation does not halve, and says it
+        draw_candidates(model, [known], samples=2, sampler="em", steps=2)
 
 
 def test_multiples_of_a_formula_and_cells_beyond_the_training_are_told():
