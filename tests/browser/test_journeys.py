@@ -10,6 +10,11 @@ pytestmark = pytest.mark.browser
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
+def predict(page):
+    page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form has come to rest
+    page.get_by_role("button", name="Predict structure").click()
+
+
 def clean(page):
     assert page.outside == []
     assert page.faults == []
@@ -48,8 +53,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.get_by_label("Formula", exact=True).fill("SrTiO3")
     page.get_by_label("Formula", exact=True).press("Enter")
     page.get_by_text("charge-balanced as Sr²⁺").wait_for()
-    page.locator('[data-test-script-state="notRunning"]').wait_for()
-    page.get_by_role("button", name="Predict structure").click()
+    predict(page)
     page.wait_for_url("**job=*")
     page.reload()  # the run is in the queue, not in the page
     page.get_by_text("Ranked by energy (CHGNet").wait_for(timeout=500_000)  # the recommended path
@@ -89,7 +93,7 @@ def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form has come to rest
     page.get_by_text("Advanced").click()
     page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
-    page.get_by_role("button", name="Predict structure").click()
+    predict(page)
     page.locator(".xv[data-rendered]").first.wait_for(timeout=300_000)  # the live cell, and soon the prototypes below it
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Stopped by you").wait_for()
@@ -146,7 +150,7 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     page.get_by_text("2 formulas will run").wait_for()
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="kldm-csp-perov5", exact=True).click()
-    page.get_by_role("button", name="Predict structure").click()
+    predict(page)
     page.wait_for_url("**batch=*")
     page.get_by_text("2 of 2 runs are over").wait_for(timeout=400_000)
     page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form is back beside the runs
@@ -171,7 +175,7 @@ def test_a_recorded_run_opens_from_its_picture(open_page):
     page.get_by_label("Formula", exact=True).fill("KMgF3")
     page.get_by_label("Formula", exact=True).press("Enter")
     page.get_by_text("KMgF₃").first.wait_for()
-    page.get_by_role("button", name="Predict structure").click()
+    predict(page)
     page.wait_for_url(lambda link: "job=demo-" not in link)
     page.get_by_role("heading", name="KMgF₃ · ").first.wait_for(timeout=400_000)
     page.get_by_text("Ranked by").wait_for(timeout=400_000)
