@@ -14,7 +14,7 @@ from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, DeNovoReq
 from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
     from pymatgen.core import Structure
 
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
@@ -268,10 +268,15 @@ def reduction_of(given: Structure) -> NDArray | None:
 
 def in_given_setting(made: Structure, reduction: NDArray) -> Structure:
     """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
-    import numpy as np
-    from pymatgen.core import Lattice, Structure
+    from pymatgen.core import Structure
 
-    return Structure(Lattice(np.linalg.solve(reduction, made.lattice.matrix)), made.species, made.frac_coords @ reduction % 1.0)
+    return Structure(*_in_axes(made.lattice.matrix, made.species, made.frac_coords, reduction))
+
+
+def _in_axes(lattice: ArrayLike, atoms: Any, frac_coords: ArrayLike, reduction: NDArray) -> tuple[NDArray, Any, NDArray]:
+    import numpy as np
+
+    return np.linalg.solve(reduction, np.asarray(lattice)), atoms, np.asarray(frac_coords) @ reduction % 1.0
 
 
 def _guide(asked: CrystalGenerationRequest) -> Guide | None:
@@ -312,7 +317,7 @@ class _Run:
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
         watched = 1 if part or half else WATCHED
         try:
-            frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=watched)
+            frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=watched, drawn=self._drawn)
         except MemoryFull:
             if half is not None or len(counts) < 2:
                 raise
@@ -330,6 +335,13 @@ class _Run:
         yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
         for k, frames in enumerate(paths, start=first):
             yield RunUpdate(stage=stage, step=done, n_steps=self.total, trajectory=path_for_player(f"crystal {k}", frames, keep=keep))
+
+    def _drawn(self, cell: dict[str, Any]) -> dict[str, Any]:
+        """A forming cell with the axes of the one that is completed."""
+        if self.reduction is None:
+            return cell
+        lattice, atoms, coordinates = _in_axes(cell["lattice"], cell["atomic_numbers"], cell["frac_coords"], self.reduction)
+        return cell | {"lattice": lattice.round(4).tolist(), "atomic_numbers": atoms, "frac_coords": coordinates.round(4).tolist()}
 
     def result(self) -> dict[str, Any]:
         """All finished crystals in the order drawn, as the JSON of the command line.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from crystal_core import __version__
@@ -22,11 +22,14 @@ SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 
 def sampled(
     generator: StructureGenerator | DeNovoGenerator, request: GenerationRequest | DeNovoRequest, *, stage: str, part: int, n_steps: int,
-    watched: int = 1,
+    watched: int = 1, drawn: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> Generator[RunUpdate, None, tuple[Frame | None, list[list[dict[str, Any]]]]]:  # fmt: skip
     """Sample one part of a run, an update per frame; returns the last frame and the paths of the first ``watched`` samples.
 
     The snapshot of an update is that of sample 1; where more are watched, its ``cells`` are those of all of them.
+
+    Args:
+        drawn: gives a cell the form in which it is shown and kept.
 
     Raises:
         MemoryFull: of the device; what this part held is released.
@@ -38,7 +41,7 @@ def sampled(
     for frame in within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
         crystals = frame.crystals
-        cells = [snapshot(crystals, i) for i in range(min(watched, len(crystals)))] if crystals is not None else []
+        cells = [drawn(snapshot(crystals, i)) for i in range(min(watched, len(crystals)))] if crystals is not None else []
         if cells and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
             paths = paths or [[] for _ in cells]
             for path, cell in zip(paths, cells, strict=True):

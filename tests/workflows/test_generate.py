@@ -143,7 +143,11 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
     asked = CrystalGenerationRequest(
         n=2, model=tiny_de_novo(), sampler="em", steps=3, seed=2, fix=cell_json(given), fix_sites=(0, 1), fix_lattice=True,
     )  # fmt: skip
-    *_, last = generate.run(asked)
+    *updates, last = generate.run(asked)
+    cells = [update.snapshot["cells"] for update in updates if update.snapshot][-1]  # as drawn when they have formed
+    assert len(cells) == 2 and all(np.allclose(Lattice(cell["lattice"]).parameters, given.lattice.parameters, atol=2e-3) for cell in cells)
+    forming = [np.array(cell["frac_coords"])[:2] - given.frac_coords[:2] for cell in cells]
+    assert all(np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3 for apart in forming)
     for crystal in last.result["crystals"]:
         made = structure_from_record(crystal)
         assert np.allclose(made.lattice.parameters, given.lattice.parameters, atol=1e-3)
