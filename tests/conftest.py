@@ -17,6 +17,25 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.fixture
+def limit_memory(monkeypatch):
+    """A function: the model then samples at most so many crystals at once; returns that number in a list, to be changed."""
+    import torch
+
+    def limit(model, most):
+        room, sample = [most], model.sample
+
+        def limited(request):
+            if len(request.n_atoms if hasattr(request, "n_atoms") else request.compositions) > room[0]:
+                raise torch.OutOfMemoryError("full")
+            yield from sample(request)
+
+        monkeypatch.setattr(model, "sample", limited)
+        return room
+
+    return limit
+
+
+@pytest.fixture
 def tiny_de_novo(tmp_path, monkeypatch):
     """Installs an untrained de novo checkpoint of the true classes, very small; returns a function species, elements → its name."""
     import torch

@@ -142,13 +142,9 @@ def draw_candidates(
 
 
 def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
-    from crystal_core.workflows.sampling_run import within_memory
+    from crystal_core.workflows.sampling_run import last_frame
 
-    frame = None
-    for frame in within_memory(generator.sample(request)):  # noqa: B007 (only the last frame counts)
-        pass
-    assert frame is not None
-    return frame.crystals, getattr(generator, "network_calls", 0)
+    return last_frame(generator, request).crystals, getattr(generator, "network_calls", 0)
 
 
 def _refine(

@@ -97,7 +97,7 @@ def draw_crystals(
     from crystal_core.requests import DeNovoRequest
     from crystal_core.structures import to_structures
     from crystal_core.workflows.generate import load_de_novo
-    from crystal_core.workflows.sampling_run import sampler_used, within_memory
+    from crystal_core.workflows.sampling_run import last_frame, sampler_used
 
     generator = load_de_novo(model, device)
     frequencies = generator.atom_count_frequencies
@@ -109,10 +109,7 @@ def draw_crystals(
     for first in range(0, n, CHUNK):
         options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
         request = DeNovoRequest(n_atoms=tuple(counts[first : first + CHUNK]), **options)
-        frame = None
-        for frame in within_memory(generator.sample(request)):  # noqa: B007 (the last one counts)
-            pass
-        assert frame is not None
+        frame = last_frame(generator, request)
         assert frame.crystals is not None
         made = to_structures(frame.crystals)
         if keep:

@@ -270,13 +270,14 @@ def in_given_setting(made: Structure, reduction: NDArray) -> Structure:
     """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
     from pymatgen.core import Structure
 
-    return Structure(*_in_axes(made.lattice.matrix, made.species, made.frac_coords, reduction))
+    lattice, frac_coords = _in_axes(made.lattice.matrix, made.frac_coords, reduction)
+    return Structure(lattice, made.species, frac_coords)
 
 
-def _in_axes(lattice: ArrayLike, atoms: Any, frac_coords: ArrayLike, reduction: NDArray) -> tuple[NDArray, Any, NDArray]:
+def _in_axes(lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray) -> tuple[NDArray, NDArray]:
     import numpy as np
 
-    return np.linalg.solve(reduction, np.asarray(lattice)), atoms, np.asarray(frac_coords) @ reduction % 1.0
+    return np.linalg.solve(reduction, np.asarray(lattice)), np.asarray(frac_coords) @ reduction % 1.0
 
 
 def _guide(asked: CrystalGenerationRequest) -> Guide | None:
@@ -340,8 +341,8 @@ class _Run:
         """A forming cell with the axes of the one that is completed."""
         if self.reduction is None:
             return cell
-        lattice, atoms, coordinates = _in_axes(cell["lattice"], cell["atomic_numbers"], cell["frac_coords"], self.reduction)
-        return cell | {"lattice": lattice.round(4).tolist(), "atomic_numbers": atoms, "frac_coords": coordinates.round(4).tolist()}
+        lattice, frac_coords = _in_axes(cell["lattice"], cell["frac_coords"], self.reduction)
+        return cell | {"lattice": lattice.round(4).tolist(), "frac_coords": frac_coords.round(4).tolist()}
 
     def result(self) -> dict[str, Any]:
         """All finished crystals in the order drawn, as the JSON of the command line.

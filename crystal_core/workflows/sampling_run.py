@@ -38,7 +38,7 @@ def sampled(
 
     paths: list[list[dict[str, Any]]] = []
     frame: Frame | None = None
-    for frame in within_memory(generator.sample(request)):  # type: ignore[arg-type]
+    for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
         crystals = frame.crystals
         cells = [drawn(snapshot(crystals, i)) for i in range(min(watched, len(crystals)))] if crystals is not None else []
@@ -51,12 +51,20 @@ def sampled(
     return frame, paths
 
 
-def within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
-    """The frames of a run of a sampler.
+def last_frame(generator: StructureGenerator | DeNovoGenerator, request: GenerationRequest | DeNovoRequest) -> Frame:
+    """What sampling ends with.
 
     Raises:
         MemoryFull: of the device; what the run held is released.
     """
+    frame: Frame | None = None
+    for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]  # noqa: B007 (only the last one counts)
+        pass
+    assert frame is not None
+    return frame
+
+
+def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
     import torch
 
     try:

@@ -17,6 +17,7 @@ from crystal_core.jobs.queue import JobQueue
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FAILED = pytest.StashKey[bool]()
 PRESSES = """window.__presses = [];
 for (const kind of ["mousedown", "mouseup", "click"]) document.addEventListener(kind, (event) => window.__presses.push(
   [kind, Math.round(performance.now()), (event.target.closest("button") ?? event.target).innerText?.slice(0, 40)].join(" ")), true);"""
@@ -74,8 +75,22 @@ def browser():
         running.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+def tell(page):
+    """Of a page whose test has failed: where it stands, what was pressed, what it says."""
+    with contextlib.suppress(Exception):  # whatever became of it
+        print(page.url, page.locator("[data-test-script-state]").get_attribute("data-test-script-state", timeout=5_000))
+        print(page.evaluate("window.__presses"), page.get_by_test_id("stAlert").all_inner_texts())
+
+
 @pytest.fixture
-def open_page(server, server_home, browser):
+def open_page(request, server, server_home, browser):
     contexts = []
 
     def open_page(path="", **options):
@@ -84,6 +99,7 @@ def open_page(server, server_home, browser):
         page = context.new_page()
         page.set_default_timeout(180_000)
         page.outside, page.faults = [], []
+        page.at_rest = page.locator('[data-test-script-state="notRunning"]').wait_for  # no run of the page is under way
         page.add_init_script(PRESSES)
         page.on(
             "request", lambda r: None if r.url.startswith((server, "data:", "blob:", server.replace("http", "ws"))) else page.outside.append(r.url)
@@ -94,16 +110,14 @@ def open_page(server, server_home, browser):
 
     yield open_page
     queue = JobQueue(server_home)
+    failed = request.node.stash.get(FAILED, False)
     for context in contexts:
-        for page in context.pages:  # shown where the test has failed
-            print(page.url, "script", page.locator("[data-test-script-state]").get_attribute("data-test-script-state", timeout=5_000))
-            print(page.evaluate("window.__presses"), page.get_by_test_id("stAlert").all_inner_texts())
+        for page in context.pages if failed else ():
+            tell(page)
         context.close()
-    print(
-        *((job.id, job.kind, job.state) for job in queue.list_jobs(limit=3, results=False)),
-        (server_home / "server.log").read_text()[-3000:],
-        sep="\n",
-    )
+    if failed:
+        print(*((job.id, job.kind, job.state) for job in queue.list_jobs(limit=3, results=False)), sep="\n")
+        print((server_home / "server.log").read_text()[-3000:])
     for job in queue.list_jobs(limit=40, results=False):
         if job.live:  # what a test left running would hold up the next one
             queue.cancel(job.id)

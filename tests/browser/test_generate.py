@@ -14,7 +14,6 @@ pytestmark = [
     pytest.mark.browser, pytest.mark.weights,
     pytest.mark.skipif(all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"),
 ]  # fmt: skip
-AT_REST = '[data-test-script-state="notRunning"]'
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -103,7 +102,7 @@ def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_
     expect(button).to_be_enabled(timeout=20_000)
     page.get_by_text("Advanced").tap()
     page.get_by_text("Complete a structure").wait_for()
-    page.locator(AT_REST).wait_for()
+    page.at_rest()
     button.scroll_into_view_if_needed()
     press(page)
     run = page.locator(".st-key-run-live").or_(page.locator(".st-key-run"))
@@ -119,7 +118,7 @@ def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
     page = open_page(f"/generate?model={MODEL}&n=64")
     expect(page.get_by_role("spinbutton", name="Crystals")).to_have_value("50")  # the form has come to rest; 50 are the most it asks for
-    page.locator(AT_REST).wait_for()
+    page.at_rest()
     steps = page.get_by_label("Steps (0 = the sampler's default)")
     page.get_by_text("Advanced").click()
     steps.fill("3000")

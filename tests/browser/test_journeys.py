@@ -11,7 +11,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 
 
 def predict(page):
-    page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form has come to rest
+    page.at_rest()  # the form has come to rest
     page.get_by_role("button", name="Predict structure").click()
 
 
@@ -90,7 +90,7 @@ def test_a_link_to_a_page_shows_the_navigation_at_once(open_page):
 
 def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page = open_page("/predict_structure")
-    page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form has come to rest
+    page.at_rest()  # the form has come to rest
     page.get_by_text("Advanced").click()
     page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
     predict(page)
@@ -102,7 +102,7 @@ def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
 
 def test_a_press_holds_where_the_form_grows_under_it(open_page):
     page = open_page("/predict_structure")
-    page.locator('[data-test-script-state="notRunning"]').wait_for()
+    page.at_rest()
     button = page.get_by_role("button", name="Predict structure")
     button.scroll_into_view_if_needed()
     before = button.bounding_box()
@@ -153,7 +153,7 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     predict(page)
     page.wait_for_url("**batch=*")
     page.get_by_text("2 of 2 runs are over").wait_for(timeout=400_000)
-    page.locator('[data-test-script-state="notRunning"]').wait_for()  # the form is back beside the runs
+    page.at_rest()  # the form is back beside the runs
     page.get_by_test_id("stDataFrame").first.click(position={"x": 15, "y": 55})  # the first row's box; the table itself is a canvas
     page.get_by_role("heading", name="SrTiO₃", exact=True).wait_for()
     page.get_by_text("Ranked by").wait_for()

@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import MemoryFull, RequestError
@@ -111,9 +110,11 @@ def test_all_wished_elements_are_refused_where_they_cannot_be(options, told):
         check()
 
 
-def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(tiny_de_novo, monkeypatch):
+def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(tiny_de_novo, limit_memory, monkeypatch):
     request = CrystalGenerationRequest(n=4, model=tiny_de_novo(), sampler="em", steps=3, seed=2, n_atoms=(3, 3))
-    room = _of_limited_memory(monkeypatch, request.model, 2)
+    model = generate.load_de_novo(request.model, "cpu")
+    monkeypatch.setattr(generate, "load_de_novo", lambda *_: model)
+    room = limit_memory(model, 2)
     *_, last = generate.run(request)
     assert last.result["summary"]["n"] == 4 and "smaller batches" in last.result["summary"]["note"]
     cells = {tuple(crystal["frac_coords"][0]) for crystal in last.result["crystals"]}
@@ -121,20 +122,6 @@ def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_
     room[0] = 1
     with pytest.raises(MemoryFull, match="fewer atoms"):
         list(generate.run(request))
-
-
-def _of_limited_memory(monkeypatch, name, most):
-    model, room = generate.load_de_novo(name, "cpu"), [most]
-    sample = model.sample
-
-    def limited(request):
-        if len(request.n_atoms) > room[0]:
-            raise torch.OutOfMemoryError("full")
-        yield from sample(request)
-
-    monkeypatch.setattr(model, "sample", limited)
-    monkeypatch.setattr(generate, "load_de_novo", lambda *_: model)
-    return room
 
 
 def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_novo):

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.records import crystals_of
@@ -96,19 +95,12 @@ def test_many_samples_are_finished_in_batches_and_the_first_are_those_of_a_small
     assert all(record["lattice"] == cells[record["id"]] for record in crystals_of(few.result)) and len(cells) + updates[-1].result["n_failed"] == 5
 
 
-def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(monkeypatch, tmp_path):
+def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(monkeypatch, tmp_path, limit_memory):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     request = replace(asked(formula="SrTiO3", z=(1,), n_samples=4), steps=20)
-    model, room = predict_structure.load_structure_generator(request.model, "cpu"), [2]
-    sample = model.sample
-
-    def limited(asked):
-        if len(asked.compositions) > room[0]:
-            raise torch.OutOfMemoryError("full")
-        yield from sample(asked)
-
-    monkeypatch.setattr(model, "sample", limited)
+    model = predict_structure.load_structure_generator(request.model, "cpu")
     monkeypatch.setattr(predict_structure, "load_structure_generator", lambda *_: model)
+    room = limit_memory(model, 2)
     *_, last = run(request)
     made = crystals_of(last.result)
     assert len(made) + last.result["n_failed"] == 4 and any("smaller batches" in note for note in last.result["notes"])
