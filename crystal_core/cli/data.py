@@ -16,6 +16,9 @@ from crystal_core.paths import data_file
 def prepare(
     inputs: Annotated[list[Path], typer.Option("--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win.")],
     output: Annotated[Path, typer.Option("--output")],
+    without_matches_of_test: Annotated[
+        bool, typer.Option("--without-matches-of-test", help="Leave out training rows equal to a test row of the same formula and space group.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     quiet: Quiet = False,
     json: Json = False,
@@ -26,7 +29,13 @@ def prepare(
     files = [data_file(path) for path in inputs]
     check_output(output)
     with progress(quiet=quiet) as show:
-        report = run(files, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total))
+        report = run(
+            files,
+            output,
+            workers=workers,
+            without_matches_of_test=without_matches_of_test,
+            on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total),
+        )
     if json:
         emit({"rows": report.rows, "splits": report.splits, "skipped": report.skipped})
     else:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crystal_core.datasets.rows import CrystalRow, held_out_ids, read_rows, reason_not_to_train
+from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, CrystalRow, held_out_ids, read_rows, reason_not_to_train
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS
+from crystal_core.evaluation.parallel import in_parallel, time_limit
 
 if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
+Reduced = tuple["np.ndarray", "np.ndarray", "np.ndarray"]  # cell, coordinates (atoms, 3), atomic numbers (atoms,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,61 +49,60 @@ def niggli_reduce(lattice: np.ndarray, frac_coords: np.ndarray) -> tuple[np.ndar
     return np.array(reduced.parameters), coords % 1.0
 
 
+def primitive_cell(lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float = 0.1) -> Reduced:
+    """Lattice, coordinates and atomic numbers of spglib's primitive cell; the given ones where it finds none."""
+    import spglib
+
+    found = spglib.find_primitive((lattice, frac_coords, atomic_numbers), symprec=symprec)
+    return (lattice, frac_coords, atomic_numbers) if found is None else found
+
+
 def prepare(
     inputs: Sequence[Path],
     output: Path,
     *,
     workers: int = 2,
     held_out_from: Sequence[Path] = (),
+    without_matches_of_test: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PrepareReport:
     """Reduce, check and pack the rows of several tables into one safetensors file.
 
     A row given in two tables takes the geometry of the later one. Rows of no published split train, unless their id is
-    in the validation or test split of any input or of ``held_out_from``.
+    in the validation or test split of any input or of ``held_out_from``. Training rows with more atoms than the primitive
+    cell that the table tells of are replaced by spglib's primitive cell.
+
+    Args:
+        without_matches_of_test: leave out training rows that StructureMatcher, with the tolerances of the match rate,
+            finds equal to a test row of the same formula and space group.
 
     The file holds ``atomic_numbers`` (atoms) uint8, ``frac_coords`` (atoms, 3) float32 in [0, 1), ``cell_parameters``
     (crystals, 6) float32 in Å and degrees, ``n_atoms`` (crystals) int16, ``split`` (crystals) uint8 indexing
-    ``("train", "val", "test")``, one float32 column ``label.<name>`` per property (NaN = unknown), and in its metadata
-    the ids and reduced formulas.
+    ``("train", "val", "test")``, ``source`` (crystals) uint8 indexing the metadata's ``sources``, one float32 column
+    ``label.<name>`` per property (NaN = unknown), and in its metadata the ids and reduced formulas.
     """
     import numpy as np
     from safetensors.numpy import save_file
 
-    if not inputs:
-        raise RequestError("Give at least one input table.")
-    held_out = held_out_ids([*inputs, *held_out_from])
-    rows: dict[str, CrystalRow] = {}
-    unreadable: list[tuple[str, str]] = []
-    for path in inputs:
-        rows.update((row.id, row) for row in read_rows(path, unreadable=unreadable))
-    kept: list[CrystalRow] = []
-    skipped = [{"id": name, "reason": reason} for name, reason in unreadable if name not in rows]
-    for row in rows.values():
-        held = row.split in ("val", "test")
-        reason = None if held else reason_not_to_train(row, held_out)
-        if reason is None and not len(row.atomic_numbers):
-            reason = "no atoms"
-        if reason is None:
-            kept.append(row)
-        else:
-            skipped.append({"id": row.id, "reason": reason})
+    table_of, kept, skipped = gather(inputs, held_out_from=held_out_from, without_matches_of_test=without_matches_of_test, workers=workers)
     reduced = _reduce_all(kept, workers, on_progress)
     skipped += [{"id": row.id, "reason": item} for row, item in zip(kept, reduced, strict=True) if isinstance(item, str)]
     good = [(row, item) for row, item in zip(kept, reduced, strict=True) if not isinstance(item, str)]
     if not good:
         raise RequestError("No usable rows were found in the input tables.")
     rows_good = [row for row, _ in good]
-    parameters = np.stack([cell for _, (cell, _) in good])
-    coords = np.concatenate([frac_coords for _, (_, frac_coords) in good]).astype(np.float32)
+    parameters = np.stack([cell for _, (cell, _, _) in good])
+    coords = np.concatenate([frac_coords for _, (_, frac_coords, _) in good]).astype(np.float32)
+    species = [numbers for _, (_, _, numbers) in good]
     coords[coords >= 1.0] = 0.0  # 0.99999999 rounds to 1.0 in float32
     splits = [row.split if row.split in SPLITS else "train" for row in rows_good]
     tensors: dict[str, np.ndarray] = {
-        "atomic_numbers": np.concatenate([row.atomic_numbers for row in rows_good]).astype(np.uint8),
+        "atomic_numbers": np.concatenate(species).astype(np.uint8),
         "frac_coords": coords,
         "cell_parameters": parameters.astype(np.float32),
-        "n_atoms": np.array([len(row.atomic_numbers) for row in rows_good], dtype=np.int16),
+        "n_atoms": np.array([len(numbers) for numbers in species], dtype=np.int16),
         "split": np.array([SPLITS.index(s) for s in splits], dtype=np.uint8),
+        "source": np.array([table_of[row.id] for row in rows_good], dtype=np.uint8),
     }
     for name in sorted({name for row in rows_good for name in row.labels}):
         tensors[f"label.{name}"] = np.array([row.labels.get(name, math.nan) for row in rows_good], dtype=np.float32)
@@ -115,11 +117,76 @@ def prepare(
     return PrepareReport(rows=len(good), splits=dict(Counter(splits)), skipped=skipped)
 
 
-def _reduce_all(
-    rows: Sequence[CrystalRow], workers: int, on_progress: Callable[[int, int], None] | None
-) -> list[tuple[np.ndarray, np.ndarray] | str]:
+def gather(
+    inputs: Sequence[Path], *, held_out_from: Sequence[Path] = (), without_matches_of_test: bool = False, workers: int = 2
+) -> tuple[dict[str, int], list[CrystalRow], list[dict[str, str]]]:
+    """The rows of several tables that may be used: held-out ones, and those that may train a model.
+
+    Returns:
+        Id → number of the table that a row was taken from; the rows; and id and reason of each row left out.
+
+    Raises:
+        RequestError: no table, or one that cannot be read.
+    """
+    if not inputs:
+        raise RequestError("Give at least one input table.")
+    held_out = held_out_ids([*inputs, *held_out_from])
+    rows: dict[str, CrystalRow] = {}
+    table_of: dict[str, int] = {}
+    unreadable: list[tuple[str, str]] = []
+    for i, path in enumerate(inputs):
+        for row in read_rows(path, unreadable=unreadable):
+            rows[row.id], table_of[row.id] = row, i
+    kept: list[CrystalRow] = []
+    skipped = [{"id": name, "reason": reason} for name, reason in unreadable if name not in rows]
+    for row in rows.values():
+        held = row.split in ("val", "test")
+        reason = None if held else reason_not_to_train(row, held_out)
+        if reason is None and not len(row.atomic_numbers):
+            reason = "no atoms"
+        if reason is None:
+            kept.append(row)
+        else:
+            skipped.append({"id": row.id, "reason": reason})
+    if without_matches_of_test:
+        twins = matches_of_test(kept, workers)
+        skipped += [{"id": name, "reason": f"equal to {twin} of the test split"} for name, twin in twins.items()]
+        kept = [row for row in kept if row.id not in twins]
+    return table_of, kept, skipped
+
+
+def training_rows(folder: Path, workers: int = 2) -> list[CrystalRow]:
+    """Materials Project rows of up to 20 atoms that may train what is measured on MP-20: the rows of the shipped models."""
+    _, rows, _ = gather([folder / MP_TABLE, folder / MP20_TABLE], without_matches_of_test=True, workers=workers)
+    return [row for row in rows if row.split not in ("val", "test")]
+
+
+def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, str]:
+    """Id of each training row that matches a test row of the same formula and space group → the id of that test row."""
+    tests: dict[tuple[str, int | None], list[CrystalRow]] = defaultdict(list)
+    for row in rows:
+        if row.split == "test":
+            tests[row.formula, row.space_group].append(row)
+    pairs = [(row, known) for row in rows if row.split not in ("val", "test") for known in tests[row.formula, row.space_group]]
+    equal = in_parallel(_match, [row for row, _ in pairs], [known for _, known in pairs], workers=workers)
+    return {row.id: known.id for (row, known), same in zip(pairs, equal, strict=True) if same}
+
+
+def _match(row: CrystalRow, known: CrystalRow) -> bool:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Structure
+
+    one, other = (Structure(r.lattice, r.atomic_numbers, r.frac_coords) for r in (row, known))
+    try:
+        with time_limit(PAIR_SECONDS):
+            return StructureMatcher(**MATCHER).fit(one, other)
+    except Exception:  # noqa: BLE001 (what cannot be compared does not train)
+        return True
+
+
+def _reduce_all(rows: Sequence[CrystalRow], workers: int, on_progress: Callable[[int, int], None] | None) -> list[Reduced | str]:
     chunks = [rows[i : i + 500] for i in range(0, len(rows), 500)]
-    out: list[tuple[np.ndarray, np.ndarray] | str] = []
+    out: list[Reduced | str] = []
     if workers <= 1 or len(chunks) == 1:
         for chunk in chunks:
             out += _reduce_chunk(chunk)
@@ -134,11 +201,14 @@ def _reduce_all(
     return out
 
 
-def _reduce_chunk(rows: Sequence[CrystalRow]) -> list[tuple[np.ndarray, np.ndarray] | str]:
-    out: list[tuple[np.ndarray, np.ndarray] | str] = []
+def _reduce_chunk(rows: Sequence[CrystalRow]) -> list[Reduced | str]:
+    out: list[Reduced | str] = []
     for row in rows:
+        lattice, frac_coords, numbers = row.lattice, row.frac_coords, row.atomic_numbers
+        if row.n_primitive and len(numbers) > row.n_primitive and row.split not in ("val", "test"):
+            lattice, frac_coords, numbers = primitive_cell(lattice, frac_coords, numbers)
         try:
-            out.append(niggli_reduce(row.lattice, row.frac_coords))
+            out.append((*niggli_reduce(lattice, frac_coords), numbers))
         except Exception as error:  # noqa: BLE001 (one bad row must not lose the others; the reason is recorded)
             out.append(f"Niggli reduction failed: {error}")
     return out

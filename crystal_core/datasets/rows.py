@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coords")
+ABOUT_ROWS = (  # columns that are no labels
+    "split", "mp20_split", "spacegroup_number", "mp20_n_atoms_primitive", "mp20_volume_primitive_a3", "volume_ratio", "source",
+    "mp20_row_index", "row_in_split", "year",
+)  # fmt: skip
+OTHER_GEOMETRY = "other_geometry"
 MAX_VOLUME_PER_ATOM = 60.0  # Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
 MP_TABLE = "mp_le20.parquet"
-MP20_TABLE = "mp20_exact_partial.parquet"
+MP20_TABLE = "mp20.parquet"  # the complete published split
 PEROV5_TABLE = "perov5.parquet"
 
 
@@ -27,6 +32,9 @@ class CrystalRow:
     Attributes:
         lattice: (3, 3) rows a, b, c in Å. frac_coords: (atoms, 3). atomic_numbers: (atoms,).
         split: "train", "val", "test" or "" where the source names none.
+        mp20_split: the same of MP-20, whichever table the row stands in.
+        space_group: number as the source gives it, or None.
+        n_primitive: atoms of the primitive cell where the table tells it, else 0.
         labels: numeric property columns of the table, missing values left out.
     """
 
@@ -36,6 +44,9 @@ class CrystalRow:
     frac_coords: np.ndarray
     atomic_numbers: np.ndarray
     split: str
+    mp20_split: str = ""
+    space_group: int | None = None
+    n_primitive: int = 0
     labels: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -76,6 +87,8 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
 def read_rows(path: Path, split: str | None = None, *, unreadable: list[tuple[str, str]] | None = None) -> Iterator[CrystalRow]:
     """The rows of a table, optionally of one published split only.
 
+    A row of MP-20 whose geometry is of another relaxation (``source`` = "other_geometry") is scaled to MP-20's volume.
+
     Args:
         unreadable: gets (id, reason) of every row that holds no crystal. Such rows are left out, with or without this list.
     """
@@ -87,9 +100,9 @@ def read_rows(path: Path, split: str | None = None, *, unreadable: list[tuple[st
     table["split"] = table["split"].fillna("").astype(str)
     if split is not None:
         table = table[table["split"] == split]
-    known = {*SCHEMA, "split", "spacegroup_number", "mp20_row_index", "year"}
+    known = {*SCHEMA, *ABOUT_ROWS}
     numeric = [c for c in table.columns if c not in known and pd.api.types.is_float_dtype(table[c])]
-    columns = [*SCHEMA, "split", *numeric]
+    columns = [*SCHEMA, *(c for c in ABOUT_ROWS if c in table.columns), *numeric]
     for values in table[columns].itertuples(index=False, name=None):
         row = dict(zip(columns, values, strict=True))
         try:
@@ -112,6 +125,8 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
         raise ValueError("a number is not finite")
     if len(species) and not 1 <= int(species.min()) <= int(species.max()) <= 118:
         raise ValueError("an atomic number is not between 1 and 118")
+    if row.get("source") == OTHER_GEOMETRY:
+        lattice = lattice * float(row["volume_ratio"]) ** (-1 / 3)
     return CrystalRow(
         id=str(row["material_id"]),
         formula=str(row["formula"]),
@@ -119,8 +134,21 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
         frac_coords=frac_coords,
         atomic_numbers=species,
         split=row["split"],
+        mp20_split=_text(row.get("mp20_split")),
+        space_group=_number(row.get("spacegroup_number")),
+        n_primitive=_number(row.get("mp20_n_atoms_primitive")) or 0,
         labels={c: float(row[c]) for c in numeric if row[c] == row[c]},
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int | None:
+    import pandas as pd
+
+    return None if value is None or pd.isna(value) else int(value)
 
 
 def splits_of(path: Path) -> set[str]:
@@ -137,7 +165,7 @@ def split_named(split: str | None, path: Path) -> str:
 
 
 def held_out_ids(tables: Iterable[Path]) -> set[str]:
-    """Ids that any of these tables puts into a validation or test split."""
+    """Ids that any of these tables puts into a validation or test split, its own or MP-20's."""
     held: set[str] = set()
     for path in tables:
         if path.suffix == ".csv" and path.is_file():  # its name tells the split: no need to parse thousands of CIFs
@@ -145,14 +173,15 @@ def held_out_ids(tables: Iterable[Path]) -> set[str]:
                 held.update(_csv_ids(_csv(path), path))
             continue
         table, _ = read_table(path)
-        if "split" in table.columns:
-            held.update(table.loc[table["split"].isin(["val", "test"]), "material_id"].astype(str))
+        for column in ("split", "mp20_split"):
+            if column in table.columns:
+                held.update(table.loc[table[column].isin(["val", "test"]), "material_id"].astype(str))
     return held
 
 
 def reason_not_to_train(row: CrystalRow, held_out: set[str]) -> str | None:
     """None if the row may train a model, else why not."""
-    if row.id in held_out:
+    if row.id in held_out or row.mp20_split in ("val", "test"):
         return "in a validation or test split"
     if row.volume_per_atom > MAX_VOLUME_PER_ATOM:
         return f"more than {MAX_VOLUME_PER_ATOM:.0f} Å3 per atom"

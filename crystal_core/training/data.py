@@ -26,6 +26,7 @@ class PreparedCrystals:
     Attributes:
         atomic_numbers: (atoms,). frac_coords: (atoms, 3) in [0, 1). cell_parameters: (crystals, 6) in Å and degrees.
         n_atoms: (crystals,). first_atom: (crystals,) where each crystal begins.
+        sources: name of the table that each crystal came from; empty for files made before this was recorded.
     """
 
     atomic_numbers: Tensor
@@ -35,6 +36,7 @@ class PreparedCrystals:
     first_atom: Tensor
     ids: tuple[str, ...]
     formulas: tuple[str, ...]
+    sources: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return int(self.n_atoms.shape[0])
@@ -60,6 +62,7 @@ class PreparedCrystals:
             first_atom=torch.cumsum(batch.n_atoms, 0) - batch.n_atoms,
             ids=tuple(self.ids[i] for i in order),
             formulas=tuple(self.formulas[i] for i in order),
+            sources=tuple(self.sources[i] for i in order) if self.sources else (),
         )
 
 
@@ -89,6 +92,7 @@ def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dictionary)
             metadata = handle.metadata()
         ids, formulas = json.loads(metadata["ids"]), json.loads(metadata["formulas"])
+        tables = json.loads(metadata.get("sources", "[]"))
     except (SafetensorError, KeyError, TypeError, OSError) as error:
         raise RequestError(f"{Path(path).name} is not a prepared file ({error}). Make one with 'crystal-core data prepare'.") from error
     n_atoms = tensors["n_atoms"].long()
@@ -100,6 +104,7 @@ def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below
         first_atom=(torch.cumsum(n_atoms, 0) - n_atoms).to(device),
         ids=tuple(ids),
         formulas=tuple(formulas),
+        sources=tuple(tables[i] for i in tensors["source"].tolist()) if "source" in tensors else (),
     )
     split = tensors["split"]
     usable = split >= 0

@@ -46,6 +46,7 @@ class KldmTraining:
         max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
         favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
             times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
+        favoured_source: table whose rows are drawn ``favour`` times as often as the others; "" for none.
         init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of structure
             prediction with the same layers (see ``starting_weights``).
         validation_rows: fixed random rows of the validation split for the loss.
@@ -61,6 +62,7 @@ class KldmTraining:
     hull_label: str = "e_above_hull_ev"
     max_e_above_hull_ev: float = 0.0
     favoured_e_above_hull_ev: float = 0.0
+    favoured_source: str = ""
     favour: float = 1.0
     init_from: str = ""
     validation_rows: int = 2048
@@ -78,6 +80,8 @@ class KldmTraining:
             raise RequestError("Task 'dng' needs [process] species = one-hot, analog-bits or masking; task 'csp' needs it fixed.")
         if self.task == "dng" and self.match_rows:
             raise RequestError("A match rate needs given compositions: leave out match_rows for task 'dng'.")
+        if self.favoured_source and self.favoured_e_above_hull_ev:
+            raise RequestError("Favour rows by their table or by their energy, not by both.")
         species = species_process(self.process)
         if species is not None:
             object.__setattr__(self, "network", replace(self.network, **species.network_sizes))
@@ -153,9 +157,14 @@ def validation_loss(
 def draws_per_epoch(config: KldmTraining, rows: PreparedCrystals, data_file: Path) -> Tensor | None:
     """How often each training row is drawn per epoch on average, (rows,); None for once each."""
     repeats = size_repeats(rows.n_atoms, config.size_power) if config.size_power else None
-    if config.favoured_e_above_hull_ev and config.favour != 1:
-        below = {config.hull_label: config.favoured_e_above_hull_ev}
-        favoured = set(load_prepared(data_file, train_below=below)["train"].ids)
+    if (config.favoured_e_above_hull_ev or config.favoured_source) and config.favour != 1:
+        if config.favoured_source:
+            if config.favoured_source not in rows.sources:
+                raise RequestError(f"{data_file.name} holds no row of {config.favoured_source}; prepare it from that table.")
+            favoured = {name for name, source in zip(rows.ids, rows.sources, strict=True) if source == config.favoured_source}
+        else:
+            below = {config.hull_label: config.favoured_e_above_hull_ev}
+            favoured = set(load_prepared(data_file, train_below=below)["train"].ids)
         factors = torch.tensor([config.favour if row in favoured else 1.0 for row in rows.ids]).to(rows.n_atoms.device)
         factors /= factors.mean()
         repeats = factors if repeats is None else repeats * factors

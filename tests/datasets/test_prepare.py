@@ -104,12 +104,55 @@ def test_csv_files_with_cifs_give_the_same_rows_labels_included(tmp_path):
     assert held_out_ids([tmp_path / "val.csv"]) == {"a", "b", "c"}  # also what cannot be read stays out of training
 
 
+def test_mp20_membership_holds_a_row_out_of_training_whatever_its_own_split(tmp_path):
+    first = parquet(tmp_path / "a.parquet", row("m-1", split="train", mp20_split="test"), row("m-2", mp20_split="val"), row("m-3", mp20_split="train"))
+    second = parquet(tmp_path / "b.parquet", row("m-2"), row("m-4"))  # another file may not bring a held-out row back
+    report = prepare([first, second], tmp_path / "out.safetensors", workers=1)
+    assert {entry["id"]: entry["reason"] for entry in report.skipped} == dict.fromkeys(("m-1", "m-2"), "in a validation or test split")
+    train = load_prepared(tmp_path / "out.safetensors")["train"]
+    assert dict(zip(train.ids, train.sources, strict=True)) == {"m-3": "a.parquet", "m-4": "b.parquet"}
+
+
+def test_a_row_of_another_relaxation_is_scaled_to_the_volume_of_mp20(tmp_path):
+    table = parquet(
+        tmp_path / "a.parquet", row("m-1", source="other_geometry", volume_ratio=1.1), row("m-2", source="mp20_volume", volume_ratio=1.0001)
+    )  # fmt: skip
+    scaled, as_it_is = read_rows(table)
+    assert scaled.volume_per_atom == pytest.approx(NACL.volume / 2 / 1.1)
+    assert as_it_is.volume_per_atom == pytest.approx(NACL.volume / 2)
+    assert set(scaled.labels) == {"band_gap_ev"}  # what describes the row is no property
+
+
+def test_a_training_cell_that_is_a_multiple_is_reduced_and_a_test_cell_stays_verbatim(tmp_path):
+    double = NACL * (2, 1, 1)
+    known = {"mp20_n_atoms_primitive": 2}
+    table = parquet(tmp_path / "a.parquet", row("m-1", double, split="train", **known), row("m-2", double, split="test", **known))
+    prepare([table], tmp_path / "out.safetensors", workers=1)
+    splits = load_prepared(tmp_path / "out.safetensors")
+    assert splits["train"].n_atoms.tolist() == [2] and splits["test"].n_atoms.tolist() == [4]
+    assert sorted(splits["train"].atomic_numbers.tolist()) == [11, 17]
+
+
+def test_training_rows_equal_to_a_test_row_are_named_and_left_out(tmp_path):
+    strained, caesium = NACL.copy(), Structure(Lattice.cubic(4.1), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    strained.scale_lattice(1.1 * NACL.volume)
+    twin, other, elsewhere = row("m-1", strained), row("m-2", caesium), row("m-3", Structure(NACL.lattice, ["K", "Cl"], NACL.frac_coords))
+    known = row("m-9", split="test")
+    for entry, group in ((twin, 225), (other, 221), (elsewhere, 225), (known, 225)):
+        entry["spacegroup_number"] = group
+    table = parquet(tmp_path / "a.parquet", twin, other, elsewhere, known)
+    report = prepare([table], tmp_path / "out.safetensors", workers=1, without_matches_of_test=True)
+    assert report.skipped == [{"id": "m-1", "reason": "equal to m-9 of the test split"}]
+    assert prepare([table], tmp_path / "all.safetensors", workers=1).splits == {"train": 3, "test": 1}
+
+
 @pytest.mark.data
 @pytest.mark.skipif(data_dir() is None, reason="the raw data sets are not here (CRYSTAL_DATA)")
 def test_no_known_validation_or_test_row_of_mp20_may_train():
     folder = data_dir()
     tables = [folder / MP_TABLE, folder / MP20_TABLE]
     held = held_out_ids(tables)
-    published = pd.read_parquet(folder / MP20_TABLE, columns=["material_id", "split"])
-    assert set(published.loc[published["split"].isin(["val", "test"]), "material_id"]) <= held
+    published = pd.read_parquet(folder / "mp20_split_ids.parquet", columns=["material_id", "split"])
+    at_hand = set(pd.concat([pd.read_parquet(t, columns=["material_id"]) for t in tables])["material_id"])
+    assert set(published.loc[published["split"].isin(["val", "test"]), "material_id"]) & at_hand == held
     assert not held & set(published.loc[published["split"] == "train", "material_id"])

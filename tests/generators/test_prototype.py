@@ -238,7 +238,7 @@ def test_no_held_out_row_takes_part(monkeypatch):
     monkeypatch.setattr(build, "_members", lambda rows, workers: asked.extend(row.id for row in rows) or [])
     build.usable_members(data_dir(), 1)
     held = set()
-    for name in ("mp20_exact_partial", "mp20_assembled", "mp_le20"):
+    for name in ("mp20_split_ids", "mp20_exact_partial", "mp20_assembled", "mp_le20"):
         table = pd.read_parquet(data_dir() / f"{name}.parquet", columns=["material_id", "split"])
         held |= set(table.loc[table["split"].isin(["val", "test"]), "material_id"])
     assert len(asked) > 50_000 and not held.intersection(asked)

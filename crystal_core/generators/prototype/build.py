@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, held_out_ids, read_rows, reason_not_to_train
+from crystal_core.datasets.prepare import training_rows
+from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, read_rows, reason_not_to_train
 from crystal_core.generators.prototype.aflow_names import name_fits
 from crystal_core.generators.prototype.cells import roles_of, to_primitive
 from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
@@ -68,10 +69,8 @@ def member_of(id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: S
 
 
 def usable_members(folder: Path, workers: int) -> list[Member]:
-    """Every usable Materials Project row of the raw data."""
-    held_out = held_out_ids([folder / MP_TABLE, folder / MP20_TABLE])
-    rows = (row for row in read_rows(folder / MP_TABLE) if reason_not_to_train(row, held_out) is None)
-    return _members(rows, workers)
+    """Every Materials Project row that may train."""
+    return _members(training_rows(folder, workers), workers)
 
 
 def split_members(table: Path, workers: int) -> list[Member]:
@@ -295,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         if asked.data is None:
             parser.error("give the folder of the raw tables with --data, or set CRYSTAL_DATA")
-        members, source = usable_members(asked.data, asked.workers) + aflow_members(), f"{MP_TABLE} and AFLOW"
+        members, source = usable_members(asked.data, asked.workers) + aflow_members(), f"{MP_TABLE}, {MP20_TABLE} and AFLOW"
         folder = checkpoints_dir() / asked.name
     path = full_index_path() if asked.full and asked.table is None else folder / TABLE
     counts = build(members, path, full=asked.full, source=source, workers=asked.workers, singletons=not asked.no_singletons)
