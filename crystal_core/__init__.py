@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crystal_core.notebook import to_html, view
+    from crystal_core.drawing.notebook import to_html, view
     from crystal_core.registry.store import list_cards, load_generator
     from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 

@@ -47,3 +47,7 @@ class MemoryFull(CrystalCoreError):
 
 class SamplingDiverged(CrystalCoreError):
     """Values became non-finite while sampling."""
+
+
+class TrainingDiverged(CrystalCoreError):
+    """A loss or a weight became non-finite while training."""

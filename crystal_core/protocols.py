@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from crystal_core.crystal import SoftCrystals
-    from crystal_core.registry.card import ModelCard
-    from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest
+    from crystal_core.cards import ModelCard
+    from crystal_core.frames import Frame
+    from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 
 class Generator(Protocol):
@@ -43,15 +41,4 @@ class DeNovoGenerator(Protocol):
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
         """As :meth:`Generator.sample`, one crystal per atom count, in order."""
-        ...
-
-
-class DifferentiablePredictor(Protocol):
-    """Says how well crystals fulfil a wish, differentiably; any one can guide a sampler."""
-
-    def value(self, batch: SoftCrystals) -> Tensor:
-        """(crystals,) log of the probability that the wish is fulfilled, up to a constant: the larger the better.
-
-        Gradients flow to frac_coords, lattice and types; crystals do not depend on each other.
-        """
         ...

@@ -1,4 +1,4 @@
-"""What travels: requests, frames of a running job, and results. No torch, no pymatgen: plain values that become JSON.
+"""What a user asks for, as plain values that become JSON. No torch, no pymatgen.
 
 A request is validated when it is built and is frozen afterwards, so every part of the program that holds one can trust it.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from enum import StrEnum
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
+from crystal_core.checks import check_choice, check_density, check_strength, check_whole
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.protocols import DifferentiablePredictor
+    from crystal_core.guides.protocol import Guide
 
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
@@ -33,29 +33,8 @@ DTYPES = ("float32", "bfloat16")
 MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
 MAX_RELAX_SECONDS = 3600
-MAX_GUIDANCE = 100.0
-DENSITY_RANGE = (0.05, 30.0)  # g/cm³, from solid hydrogen to beyond osmium
 MAX_SEED = 2**31 - 1
 MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
-
-
-class SampleStatus(StrEnum):
-    """How a run ended, as a sentence for its reader."""
-
-    DONE = "Finished all steps."
-    CANCELLED = "Stopped by you; what was finished is kept."
-    DIVERGED = "Values became non-finite. Try more steps or a smaller corrector strength."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guide:
-    """A wish that bends sampling: ``predictor`` says how well crystals fulfil it, ``strength`` how much that weighs (0: nothing)."""
-
-    predictor: DifferentiablePredictor
-    strength: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -387,107 +366,6 @@ class RelaxationRequest:
         check_whole("threads", self.threads, 1, 512, optional=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Template:
-    """The known arrangement that a crystal was laid out on.
-
-    Attributes:
-        table: name of the table of prototypes, e.g. "prototype, shipped table". table_sha256: hash of its file.
-        prototype: number in the table. members: how many known crystals have it. label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
-        formula: the crystal of this arrangement whose elements are nearest to those asked for.
-        distance: chemical distance to it; 0 is the same composition.
-        repeats: how many of its cells make the one asked for.
-    """
-
-    table: str
-    table_sha256: str
-    prototype: int
-    members: int
-    label: str
-    formula: str
-    distance: float
-    repeats: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """One moment of a running sampler.
-
-    Attributes:
-        stage: what is going on, e.g. "denoise".
-        step: steps done, 0..n_steps.
-        time: diffusion time, 1 (noise) to 0 (data).
-        crystals: the current guess for every sample; None when no snapshot was taken at this step.
-        sample_ids: index of each crystal of ``crystals`` in the request.
-        finished: these crystals are final.
-        templates: what each crystal was laid out on, where that is a known arrangement; empty where none was.
-    """
-
-    stage: str
-    step: int
-    n_steps: int
-    time: float
-    crystals: CrystalBatch | None = None
-    sample_ids: tuple[int, ...] = ()
-    finished: bool = False
-    templates: tuple[Template | None, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerationResult:
-    """The end of a sampling run; ``ok`` marks the samples whose values are finite."""
-
-    crystals: CrystalBatch
-    ok: tuple[bool, ...]
-    status: SampleStatus
-    seconds: float
-    network_calls: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunUpdate:
-    """What a running job tells: where it is and, when there is news, a frame to draw or the result so far.
-
-    Attributes:
-        stage: one short phrase for the progress line.
-        step: work done in this run, 0..n_steps (over all stages).
-        snapshot: crystal to draw now, as ``CRYSTAL``-like JSON (see :mod:`crystal_core.records`).
-        result: the complete JSON result as far as it is finished; the last update carries the final one.
-        trajectory: frames of one finished sample, ``{"label": str, "frames": [snapshot, ...]}``.
-    """
-
-    stage: str
-    step: int
-    n_steps: int
-    snapshot: dict[str, Any] | None = None
-    result: dict[str, Any] | None = None
-    trajectory: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PropertySpec:
-    """A property's key, label and unit, written once."""
-
-    key: str
-    label: str
-    unit: str
-    source: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """All that is needed to make a result again."""
-
-    model: str
-    weights_sha256: str
-    version: str
-    seed: int
-    settings: Mapping[str, Any]
-    device: str
-    libraries: Mapping[str, str] = field(default_factory=dict)
-    note: str = "Same seed, settings, version, batch and device give the same crystals; other devices give close ones."
-
-
 def to_json(value: Any) -> dict[str, Any]:
     """A frozen request or provenance as a plain dictionary."""
     return asdict(value)
@@ -512,36 +390,3 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
 def seed_or_drawn(seed: int | None) -> int:
     """The seed given, or a new one: drawn before the work, so that it can be reported and the work repeated."""
     return secrets.randbelow(MAX_SEED) if seed is None else seed
-
-
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise RequestError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise RequestError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
-
-
-def check_density(value: object) -> None:
-    """A density in g/cm³ that matter has.
-
-    Raises:
-        RequestError: it is none.
-    """
-    low, high = DENSITY_RANGE
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RequestError(f"A density is a number of g/cm³, not {value!r}.")
-    if not low <= value <= high:
-        raise RequestError(f"A density lies between {low} and {high} g/cm³, not {value:g}.")
-
-
-def check_strength(value: float) -> None:
-    """Raise RequestError unless ``value`` is a strength of guidance."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GUIDANCE:
-        raise RequestError(f"The strength of guidance lies between 0 and {MAX_GUIDANCE:g}, not {value!r}.")
-
-
-def check_whole(name: str, value: object, low: int, high: int, *, optional: bool = False) -> None:
-    """Raise RequestError unless ``value`` is a whole number between ``low`` and ``high``, or None where that is a choice."""
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise RequestError(f"{name} must be a whole number between {low} and {high}, not {value!r}.")

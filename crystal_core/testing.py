@@ -14,8 +14,9 @@ import torch
 
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import CrystalCoreError, IncompatibleSampler, RequestError
+from crystal_core.frames import Frame
 from crystal_core.geometry import lattice_from_parameters
-from crystal_core.requests import Frame, GenerationRequest
+from crystal_core.requests import GenerationRequest
 from crystal_core.structures import to_structures
 
 if TYPE_CHECKING:

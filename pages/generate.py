@@ -6,32 +6,33 @@ from typing import Any
 
 import streamlit as st
 
+from crystal_core.cards import ModelCard
+from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.drawing.scene import frame_scene
+from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
-from crystal_core.formula import formula_of
+from crystal_core.files.parse import MAIN_ELEMENTS
+from crystal_core.files.records import cell_json, structure_from_record
+from crystal_core.files.uploads import parse_uploads
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.records import cell_json, structure_from_record
-from crystal_core.registry.card import ModelCard
 from crystal_core.registry.store import list_cards
-from crystal_core.requests import DENSITY_RANGE, MAX_ATOMS, MAX_GUIDANCE, CrystalGenerationRequest, check_whole, to_json
-from crystal_core.scene import frame_scene
-from crystal_core.scene_style import symbol_of
-from crystal_core.structures import MAIN_ELEMENTS
-from crystal_core.uploads import parse_uploads
+from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.workflows.generate import allowed_elements, check_atom_counts
-from pages._ui.completing import handed_over
-from pages._ui.demos import demo_gallery
-from pages._ui.elements import ask_elements
+from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
-from pages._ui.generated import show_generated
+from pages._ui.forms.completing import handed_over
+from pages._ui.forms.elements import ask_elements
+from pages._ui.forms.samplers import SAMPLERS, seed_of
+from pages._ui.link.session import action_button, adopt, go_to, is_adopted, keep_link, recall, remember, settle
 from pages._ui.plain import plain
-from pages._ui.run_view import show_run
-from pages._ui.runs import DEMO, GENERATE, first_run, latest_of, seed_made_with
-from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.session import action_button, adopt, go_to, is_adopted, keep_link, recall, remember, settle
-from pages._ui.typeset import formula_text
+from pages._ui.run.demos import demo_gallery
+from pages._ui.run.generated import show_generated
+from pages._ui.run.run_view import show_run
+from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of, seed_made_with
 from pages._ui.viewer import crystal_viewer
 
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"
@@ -250,7 +251,7 @@ def welcome(cards: dict[str, ModelCard]) -> None:
 
 
 def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
-    from crystal_core.formula import atomic_number_of
+    from crystal_core.chemistry.formula import atomic_number_of
 
     return {atomic_number_of(symbol) for symbol in symbols} <= set(card.elements)
 

@@ -11,11 +11,11 @@ import streamlit as st
 from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from pages._ui.archive import zip_name
 from pages._ui.errors import guard
+from pages._ui.link.session import action_button
 from pages._ui.plain import plain
-from pages._ui.runs import PREDICT, WORDS, as_command, as_python, link_of, settings_of, summary, title_of, zip_of
-from pages._ui.session import action_button
+from pages._ui.run.archive import zip_name
+from pages._ui.run.runs import PREDICT, WORDS, as_command, as_python, link_of, settings_of, summary, title_of, zip_of
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {"★": 35, "request": 140, "when": 140, "state": 90, "result": 270, "note": 180, "model": 130, "duration (s)": 95}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from crystal_core.jobs.queue import JobQueue
-from pages._ui.demos import demo_gallery
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.runs import GENERATE, PREDICT, WORDS, link_of, summary, title_of
+from pages._ui.run.demos import demo_gallery
+from pages._ui.run.runs import GENERATE, PREDICT, WORDS, link_of, summary, title_of
 
 RECENT = 5
 CARDS = (

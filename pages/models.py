@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.figures.training import comparison_figure, sampler_figure, training_figure
-from crystal_core.registry.card import ModelCard
+from crystal_core.cards import ModelCard
+from crystal_core.drawing.figures.training import comparison_figure, sampler_figure, training_figure
 from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard

@@ -7,27 +7,28 @@ from typing import Any
 
 import streamlit as st
 
+from crystal_core.checks import check_whole
+from crystal_core.chemistry.formula import Formula, parse_formula, rare_elements
+from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
-from crystal_core.formula import Formula, parse_formula, rare_elements
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
-from crystal_core.requests import StructurePredictionRequest, check_whole, to_json
-from crystal_core.scene import frame_scene
+from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.workflows.predict_structure import MOST_PROTOTYPES, MOST_RELAXED, has_prototypes
-from pages._ui.batch import ask_formulas, show_batch, show_outcome
-from pages._ui.demos import demo_gallery
+from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
+from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
+from pages._ui.forms.samplers import SAMPLERS, seed_of
+from pages._ui.forms.scan import ask_pattern, carry_pattern
+from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
+from pages._ui.link.session import action_button, adopt, go_to, keep_link, recall, remember, settle
 from pages._ui.plain import plain
-from pages._ui.run_view import show_run
-from pages._ui.runs import DEMO, first_run, seed_made_with
-from pages._ui.samplers import SAMPLERS, seed_of
-from pages._ui.scan import ask_pattern, carry_pattern
-from pages._ui.session import action_button, adopt, go_to, keep_link, recall, remember, settle
-from pages._ui.typeset import charge_text, formula_text
-from pages._ui.units import EXACT, ask_units, multiple_words, units_of, within_reach
+from pages._ui.run.demos import demo_gallery
+from pages._ui.run.run_view import show_run
+from pages._ui.run.runs import DEMO, first_run, seed_made_with
 from pages._ui.viewer import crystal_viewer
 
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}

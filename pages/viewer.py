@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.formula import formula_of
-from crystal_core.records import cell_json, crystals_of, structure_from_record
-from crystal_core.scene import build_scene, describe
-from crystal_core.structures import parse_text
-from crystal_core.uploads import MAX_FILES, ParsedUpload, parse_uploads
-from pages._ui.badges import show_verdict
-from pages._ui.cell_views import CellView, known_views, show_views
-from pages._ui.completing import hand_over, keep_parts_button
-from pages._ui.detail import newness_of_own, show_structure
-from pages._ui.energies import error_words, show_energies
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.drawing.scene import build_scene, describe
+from crystal_core.files.parse import parse_text
+from crystal_core.files.records import cell_json, crystals_of, structure_from_record
+from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
+from pages._ui.crystal.cell_views import CellView, known_views, show_views
+from pages._ui.crystal.detail import newness_of_own, show_structure
+from pages._ui.crystal.energies import error_words, show_energies
+from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.errors import guard
+from pages._ui.forms.completing import hand_over, keep_parts_button
+from pages._ui.link.session import go_to, keep_link, recall, remember
 from pages._ui.plain import plain
-from pages._ui.progress import job_panel
-from pages._ui.relaxing import draw_relaxing, offer_relaxing_own
-from pages._ui.runs import GENERATE, PREDICT, find_job, latest_of, link_of, title_of
-from pages._ui.session import go_to, keep_link, recall, remember
-from pages._ui.typeset import formula_text, group_text
-from pages._ui.verdicts import stability
+from pages._ui.run.badges import show_verdict
+from pages._ui.run.progress import job_panel
+from pages._ui.run.relaxing import draw_relaxing, offer_relaxing_own
+from pages._ui.run.runs import GENERATE, PREDICT, find_job, latest_of, link_of, title_of
+from pages._ui.run.verdicts import stability
 from pages._ui.viewer import MAX_CARDS, crystal_gallery
 
 if TYPE_CHECKING:

@@ -40,13 +40,12 @@ def tiny_de_novo(tmp_path, monkeypatch):
     """Installs an untrained de novo checkpoint of the true classes, very small; returns a function species, elements → its name."""
     import torch
 
+    from crystal_core.cards import sha256_of, write_card
     from crystal_core.generators.kldm.codec import LatticeCodec
-    from crystal_core.generators.kldm.process import ProcessConfig
+    from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.generators.kldm.species import species_process
     from crystal_core.generators.kldm.weights import write_shards
     from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-    from crystal_core.registry.card import sha256_of
-    from crystal_core.registry.write import write_card
     from crystal_core.workflows.generate import load_de_novo
 
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))

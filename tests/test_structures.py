@@ -15,8 +15,10 @@ from pymatgen.io.cif import CifWriter
 
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError, StructureParseError
-from crystal_core.records import crystal_record, snapshot, structure_from_record
-from crystal_core.structures import from_structures, parse_all, parse_each, parse_text, structure_to_text, to_structures, with_shares
+from crystal_core.files.parse import parse_all, parse_each, parse_text, with_shares
+from crystal_core.files.records import crystal_record, snapshot, structure_from_record
+from crystal_core.files.writers import structure_to_text
+from crystal_core.structures import from_structures, to_structures
 
 EXACT = ("cif", "poscar", "extxyz", "json")
 

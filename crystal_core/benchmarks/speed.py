@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from crystal_core.checks import check_choice
+from crystal_core.device import pick_device
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
@@ -19,8 +21,6 @@ from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.networks.reference import reference_forward
 from crystal_core.registry.store import find_card
-from crystal_core.requests import check_choice
-from crystal_core.sampling.device import pick_device
 
 SIZES = {"published": PairNetworkConfig(), "cpu": PairNetworkConfig(hidden_dim=256, n_frequencies=64)}
 

@@ -11,7 +11,7 @@ from crystal_core.errors import RequestError
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.structures import Purpose
+    from crystal_core.files.parse import Purpose
 
 MAX_BYTES = 20_000_000
 
@@ -69,7 +69,8 @@ def check_output(file: Path) -> None:
 
 def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, Structure | str]]:
     """Name and crystal of everything in a file, or name and the sentence why there is none; ``#2`` marks the second of one file."""
-    from crystal_core.structures import parse_each, printable
+    from crystal_core.files.parse import parse_each
+    from crystal_core.structures import printable
 
     name = printable(path.name)
     try:

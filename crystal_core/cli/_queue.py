@@ -16,9 +16,10 @@ def submitted(kind: str, request: Any) -> Iterator[Any]:
     import time
 
     from crystal_core.errors import CrystalCoreError
+    from crystal_core.frames import RunUpdate
     from crystal_core.jobs.queue import JobQueue
     from crystal_core.jobs.worker import ensure_worker
-    from crystal_core.requests import RunUpdate, to_json
+    from crystal_core.requests import to_json
 
     jobs = JobQueue()
     name = jobs.submit(kind, to_json(request))

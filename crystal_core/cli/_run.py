@@ -144,7 +144,7 @@ def sentence_of(error: Exception) -> str:
 def set_threads(threads: int | None) -> None:
     """CPU threads of the networks; left as they are for None."""
     if threads:
-        from crystal_core.sampling.device import use_threads
+        from crystal_core.device import use_threads
 
         use_threads(threads)
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.chemistry.formula import formula_of
 from crystal_core.cli._files import read_crystals
 from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError
-from crystal_core.formula import formula_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -53,7 +53,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     """One row of the answer: lengths in Å, angles and 2θ in degrees, density in g/cm3."""
     from crystal_core.evaluation.symmetry import MAX_ANALYSED, site_table, space_group_curve
     from crystal_core.evaluation.validity import check_structure
-    from crystal_core.records import space_group
+    from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
     verdict, limitation = check_structure(structure), structure.properties.get("limitation")

@@ -44,10 +44,10 @@ def csp(
     json: Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
+    from crystal_core.checks import check_choice
     from crystal_core.datasets.rows import split_named
     from crystal_core.errors import RequestError
-    from crystal_core.evaluation.csp import judge_all, summarise
-    from crystal_core.requests import check_choice
+    from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
@@ -172,7 +172,7 @@ def _rates(report: dict[str, Any]) -> str:
 def _kept(out: Path, settings: dict[str, Any], references: Any, generator: Any, potential: Any, relax_seconds: float) -> Any:
     """The folder of what is finished, for these settings and no others."""
     from crystal_core.workflows.evaluate_csp import digest
-    from crystal_core.workflows.kept_candidates import KeptCandidates
+    from crystal_core.workflows.evaluation_cache import KeptCandidates
 
     names = ("model", "data", "split", "limit", "samples", "seed", "start", "start_time", "sampler", "steps", "tau", "noise_scale")
     begun = {key: settings[key] for key in names if key in settings} | {"rows": digest(references)}
@@ -186,7 +186,7 @@ def _kept(out: Path, settings: dict[str, Any], references: Any, generator: Any, 
 def _seed(seed: int | None, out: Path | None) -> int:
     """As asked for; else that which the folder was begun with, or a drawn one."""
     from crystal_core.requests import seed_or_drawn
-    from crystal_core.workflows.kept_candidates import BEGUN, read_run
+    from crystal_core.workflows.evaluation_cache import BEGUN, read_run
 
     begun = {} if out is None else read_run(out).get(BEGUN, {})
     return seed_or_drawn(begun.get("seed") if seed is None else seed)
@@ -227,8 +227,8 @@ def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:
+    from crystal_core.cards import write_card
     from crystal_core.registry.store import find_card
-    from crystal_core.registry.write import write_card
 
     card, used = find_card(model), report["settings"]
     if card.folder is None:
@@ -340,7 +340,7 @@ class _Table:
 
     def keep(self, row: dict[str, Any]) -> None:
         """Put one more row on the card."""
-        from crystal_core.registry.write import write_card
+        from crystal_core.cards import write_card
 
         self.rows.append({key: "" if row[key] is None else row[key] for key in self.COLUMNS})
         samplers = list(dict.fromkeys(sampler for sampler, _ in self.budgets))

@@ -158,8 +158,8 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
 
     What only relaxing tells has the command, too: a later report without relaxing takes the place of ``valid``.
     """
+    from crystal_core.cards import write_card
     from crystal_core.registry.store import find_card
-    from crystal_core.registry.write import write_card
     from crystal_core.workflows.evaluate_dng import cutoffs_named
 
     card, used = find_card(model), report["settings"]

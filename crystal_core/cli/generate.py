@@ -49,9 +49,9 @@ def generate(
     json: Json = False,
 ) -> None:
     """Generate new crystals."""
+    from crystal_core.device import pick_device
     from crystal_core.registry.store import find_card
     from crystal_core.requests import CrystalGenerationRequest, seed_or_drawn
-    from crystal_core.sampling.device import pick_device
     from crystal_core.workflows.generate import run
 
     make_output_folder(out, trajectory=trajectory)
@@ -109,8 +109,8 @@ def _sites(text: str | None) -> tuple[int, ...]:
 
 
 def _structure(path: Path | None) -> dict[str, Any] | None:
-    from crystal_core.records import cell_json
-    from crystal_core.structures import parse_text
+    from crystal_core.files.parse import parse_text
+    from crystal_core.files.records import cell_json
 
     if path is None:
         return None
@@ -118,7 +118,7 @@ def _structure(path: Path | None) -> dict[str, Any] | None:
 
 
 def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:
-    from crystal_core.records import write_run
+    from crystal_core.files.records import write_run
 
     if result is None:
         return

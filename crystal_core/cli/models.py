@@ -29,8 +29,8 @@ def _row(card: Any, *, check: bool) -> dict[str, Any]:
 @command
 def list_models(kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None, json: Json = False) -> None:
     """List the shipped and installed checkpoints."""
+    from crystal_core.checks import check_choice
     from crystal_core.registry.store import list_cards
-    from crystal_core.requests import check_choice
 
     if kind is not None:
         check_choice("kind", kind, ("generator", "predictor"))
@@ -63,11 +63,9 @@ def import_model(
     json: Json = False,
 ) -> None:
     """Turn an official checkpoint into one of ours, in the user's own folder."""
-    from crystal_core.registry.convert_kldm import import_kldm
-    from crystal_core.requests import check_choice
+    from crystal_core.registry.methods import IMPORTERS, find
 
-    check_choice("method", method, ("kldm",))
-    done = import_kldm(file, statistics, name)
+    done = find(IMPORTERS, method, "import")(file, statistics, name)
     if json:
         emit({"name": name, "task": done.task, "parameters": done.parameters, "unmatched": []})
         return

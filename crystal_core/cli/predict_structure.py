@@ -52,11 +52,11 @@ def predict_structure(
     json: Json = False,
 ) -> None:
     """Predict the structure of a formula."""
+    from crystal_core.device import pick_device
     from crystal_core.errors import CrystalCoreError, RequestError
-    from crystal_core.records import write_run
+    from crystal_core.files.records import write_run
     from crystal_core.registry.store import find_card
     from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
-    from crystal_core.sampling.device import pick_device
     from crystal_core.workflows.predict_structure import compare_with_reference, run
 
     try:
@@ -123,7 +123,7 @@ def predict_structure(
 
 
 def _read_reference(path: Path) -> Any:
-    from crystal_core.structures import parse_text
+    from crystal_core.files.parse import parse_text
 
     return parse_text(read_text(path), path.name)
 
@@ -141,7 +141,7 @@ def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] |
 
 
 def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
-    from crystal_core.records import unlike
+    from crystal_core.files.records import unlike
 
     if result is None:
         return

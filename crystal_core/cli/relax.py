@@ -74,7 +74,7 @@ def relax(
 
 def _id(source: str, rows: list[dict[str, Any]]) -> str:
     """A file name from the source's name, unlike those taken."""
-    from crystal_core.records import unlike
+    from crystal_core.files.records import unlike
 
     stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2])
     first = f"{stem.strip('-')[:80] or 'crystal'}-relaxed"
@@ -83,7 +83,7 @@ def _id(source: str, rows: list[dict[str, Any]]) -> str:
 
 
 def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:
-    from crystal_core.records import write_run
+    from crystal_core.files.records import write_run
 
     if out:
         write_run([row["crystal"] for row in total["rows"] if "crystal" in row], out, total, paths)

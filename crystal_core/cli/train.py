@@ -12,10 +12,14 @@ from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, s
 
 @command
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file, or the name of a shipped configuration.")],
+    config: Annotated[Path | None, typer.Argument(help="TOML file, or the name of a shipped configuration.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Repeat the recorded slices of this checkpoint instead.")] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop cleanly and save after so long.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")] = None,
-    anneal: Annotated[bool, typer.Option("--anneal", help="Let the learning rate fall to zero by the end of --minutes.")] = False,
+    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Crystals of the whole run, instead of the configuration's plan.")] = None,
+    branch: Annotated[
+        Path | None, typer.Option("--branch", help="Folder of a run: let its rate fall to zero over the next tenth of its samples, in a copy.")
+    ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Prepared file; overrides the configuration's.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")] = None,
     export: Annotated[str | None, typer.Option("--export", help="Write the EMA weights as checkpoint of this name.")] = None,
@@ -26,17 +30,19 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a model; stdout is one JSON object, the last line of the log: step, epoch, loss, validation, seconds."""
-    from crystal_core.training.__main__ import run_training
+    from crystal_core.workflows.train import run_training
 
     del json  # it is JSON always
     if not quiet:
-        say(f"training {config.name}")
+        say(f"training {recipe or (config.name if config else '')}")
     emit(
         run_training(
             config,
+            recipe=recipe,
             minutes=minutes,
+            samples=samples,
             resume=resume,
-            anneal=anneal,
+            branch=branch,
             data=data,
             out=out,
             export=export,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, CrystalRow, held_out_ids, read_rows, reason_not_to_train
 from crystal_core.errors import RequestError
-from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS
+from crystal_core.evaluation.matching import MATCHER, PAIR_SECONDS
 from crystal_core.evaluation.parallel import in_parallel, time_limit
 
 if TYPE_CHECKING:
@@ -51,10 +51,13 @@ def niggli_reduce(lattice: np.ndarray, frac_coords: np.ndarray) -> tuple[np.ndar
 
 def primitive_cell(lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float = 0.1) -> Reduced:
     """Lattice, coordinates and atomic numbers of spglib's primitive cell; the given ones where it finds none."""
+    import numpy as np
     import spglib
 
-    found = spglib.find_primitive((lattice, frac_coords, atomic_numbers), symprec=symprec)
-    return (lattice, frac_coords, atomic_numbers) if found is None else found
+    found = spglib.find_primitive((lattice.tolist(), frac_coords.tolist(), atomic_numbers.tolist()), symprec=symprec)
+    if found is None:
+        return lattice, frac_coords, atomic_numbers
+    return np.array(found[0]), np.array(found[1]), np.array(found[2])
 
 
 def prepare(
@@ -176,7 +179,7 @@ def _match(row: CrystalRow, known: CrystalRow) -> bool:
     from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Structure
 
-    one, other = (Structure(r.lattice, r.atomic_numbers, r.frac_coords) for r in (row, known))
+    one, other = (Structure(r.lattice, r.atomic_numbers.tolist(), r.frac_coords) for r in (row, known))
     try:
         with time_limit(PAIR_SECONDS):
             return StructureMatcher(**MATCHER).fit(one, other)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.records import crystals_of, is_valid, ranked
+from crystal_core.files.records import crystals_of, is_valid, ranked
 
 FOLDER = Path(__file__).parent
 

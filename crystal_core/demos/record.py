@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from crystal_core.demos import FOLDER
-from crystal_core.records import crystals_of, for_relaxing
+from crystal_core.files.records import crystals_of, for_relaxing
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
 
 log = logging.getLogger(__name__)

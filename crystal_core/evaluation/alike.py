@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.evaluation.csp import PAIR_SECONDS
+from crystal_core.evaluation.matching import PAIR_SECONDS
 from crystal_core.evaluation.parallel import time_limit
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from crystal_core.evaluation.composition_features import composition_features
 from crystal_core.evaluation.coverage import Cutoffs, Fingerprints, coverage
-from crystal_core.evaluation.csp import wilson
+from crystal_core.evaluation.matching import wilson
 from crystal_core.evaluation.parallel import time_limit
 from crystal_core.evaluation.site_fingerprints import N_FEATURES, structure_fingerprint
 from crystal_core.evaluation.validity import MIN_VOLUME, check_structure

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.evaluation.alike import SAME, alike_groups
-from crystal_core.evaluation.csp import MATCHER, PAIR_SECONDS
+from crystal_core.evaluation.matching import MATCHER, PAIR_SECONDS
 from crystal_core.evaluation.parallel import in_parallel, time_limit
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def has_operations(structure: Structure, rotations: NDArray, translations: NDArr
 
 def space_group_curve(structure: Structure, tolerances: tuple[float, ...] = TOLERANCES) -> list[dict[str, Any]]:
     """Space group at each tolerance (Å)."""
-    from crystal_core.records import space_group
+    from crystal_core.files.records import space_group
 
     rows = []
     for tolerance in tolerances:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.charges import balance_of, hint_of_metals
-from crystal_core.formula import formula_of
+from crystal_core.chemistry.charges import balance_of, hint_of_metals
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.metals import all_metals
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
@@ -127,11 +127,6 @@ def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OX
     return _least_charge(composition, table) == 0
 
 
-def all_metals(symbols: Iterable[str]) -> bool:
-    """Whether SMACT counts every element among the metals: an alloy, whose charges nobody balances."""
-    return _metals().issuperset(symbols)
-
-
 def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:
     """The total charge nearest to 0 that the oxidation states allow under the Pauling test; None where nothing is allowed."""
     import smact
@@ -155,13 +150,6 @@ def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int |
             if best is None or (abs(total), -total) < (abs(best), -best):
                 best = total
     return best
-
-
-@lru_cache(maxsize=1)
-def _metals() -> frozenset[str]:
-    import smact
-
-    return frozenset(smact.metals)
 
 
 def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...]) -> str:

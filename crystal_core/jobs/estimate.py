@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.chemistry.formula import default_z, parse_formula
 from crystal_core.errors import CrystalCoreError
-from crystal_core.formula import default_z, parse_formula
 
 if TYPE_CHECKING:
     from crystal_core.jobs.queue import Job

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import CrystalCoreError
+from crystal_core.frames import RunUpdate
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.paths import home_dir
-from crystal_core.requests import RunUpdate
 
 log = logging.getLogger(__name__)
 RUNNERS = {
@@ -104,7 +104,7 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
         )  # fmt: skip
     finally:
         if "torch" in sys.modules:  # else the job cannot have changed them, and importing it would take seconds
-            from crystal_core.sampling.device import restore_threads
+            from crystal_core.device import restore_threads
 
             restore_threads()
 

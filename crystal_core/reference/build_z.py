@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from math import gcd
-from pathlib import Path
 
+from crystal_core.chemistry.formula import COUNTS
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, held_out_ids, read_rows, reason_not_to_train
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_dir
@@ -31,8 +31,8 @@ def main() -> None:
             z = gcd(*amounts)
             counts["-".join(str(n // z) for n in amounts)][z] += 1
     kept = {k: {str(z): n for z, n in sorted(c.items())} for k, c in sorted(counts.items()) if sum(c.values()) >= 3}
-    (Path(__file__).parent / "element_counts.json").write_text(json.dumps(dict(sorted(elements.items()))), encoding="utf-8")
-    (Path(__file__).parent / "z_counts.json").write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
+    (COUNTS / "element_counts.json").write_text(json.dumps(dict(sorted(elements.items()))), encoding="utf-8")
+    (COUNTS / "z_counts.json").write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
 
 
 if __name__ == "__main__":

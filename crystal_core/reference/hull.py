@@ -103,7 +103,7 @@ def load_hull() -> HullTable:
 
 @lru_cache(maxsize=8)
 def measured_error(potential: str) -> dict[str, Any] | None:
-    """How far energies above hull of this potential are from DFT, as measured by :mod:`crystal_core.reference.measure_hull`."""
+    """How far energies above hull of this potential are from DFT, as measured by :mod:`crystal_core.workflows.measure_hull`."""
     if not ERRORS.is_file():
         return None
     return json.loads(ERRORS.read_text(encoding="utf-8")).get(potential)

@@ -7,21 +7,15 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.cards import CURVE, LATTICE, ModelCard, checkpoint_folders, read_card
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
-from crystal_core.paths import checkpoints_dir, home_dir
-from crystal_core.registry.card import CURVE, LATTICE, ModelCard, read_card
+from crystal_core.registry.methods import LOADERS, find
 
 if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator, Generator
 
 
 log = logging.getLogger(__name__)
-
-
-def checkpoint_folders() -> list[Path]:
-    """Folders that hold a card: the shipped ones first, then those installed by the user."""
-    roots = [checkpoints_dir(), home_dir() / "checkpoints"]
-    return [card.parent for root in roots if root.is_dir() for card in sorted(root.glob("*/card.toml"))]
 
 
 def list_cards(kind: str | None = None) -> list[ModelCard]:
@@ -71,12 +65,6 @@ def load_generator(name: str, device: str = "auto") -> Generator | DeNovoGenerat
         CheckpointMissing: no checkpoint of that name. CheckpointMismatch: the weights do not fit the card.
     """
     card = find_card(name)
-    if card.loader == "kldm":
-        from crystal_core.generators.kldm.generator import load_kldm
-
-        return load_kldm(card, device)
-    if card.loader == "prototype":
-        from crystal_core.generators.prototype.generator import load_prototype
-
-        return load_prototype(card)
-    raise CheckpointMissing(f"'{name}' is not a generator this version can load (its loader is '{card.loader}').")
+    if card.kind != "generator" or card.loader not in LOADERS:
+        raise CheckpointMissing(f"'{name}' is not a generator this version can load (its loader is '{card.loader}').")
+    return find(LOADERS, card.loader, "loader")(card, device)

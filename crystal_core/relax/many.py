@@ -166,8 +166,8 @@ def _serve(make: Callable[[], Callable[[Any], Any]], pipe: connection.Connection
 def _loaded(name: PotentialName, device: str, seconds: float) -> Callable[[Structure], Relaxation | None]:
     import warnings
 
+    from crystal_core.device import use_threads
     from crystal_core.relax.potential import load_potential
-    from crystal_core.sampling.device import use_threads
 
     warnings.simplefilter("ignore")  # as in the command that started this process
     use_threads(1)

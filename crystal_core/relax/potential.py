@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from crystal_core.checks import check_choice
 from crystal_core.errors import MissingExtra, RelaxationFailed
-from crystal_core.requests import PotentialName, check_choice
+from crystal_core.requests import PotentialName
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -104,7 +105,7 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     import contextlib
     import io
 
-    from crystal_core.sampling.device import pick_device
+    from crystal_core.device import pick_device
 
     place = pick_device(device)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it greets on stdout, which belongs to --json

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.checks import check_whole
 from crystal_core.errors import RelaxationFailed, RequestError
-from crystal_core.requests import MAX_STEPS, check_whole
+from crystal_core.requests import MAX_STEPS
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

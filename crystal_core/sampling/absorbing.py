@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from crystal_core.requests import check_choice
+from crystal_core.checks import check_choice
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

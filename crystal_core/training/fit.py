@@ -1,6 +1,6 @@
 """One training run in slices: any loss, EMA weights, schedule, snapshots that resume, a log of JSON lines.
 
-Knows no paper; a paper's file gives the loss (see :mod:`crystal_core.training.kldm`). Needs torch, numpy, safetensors.
+Knows no paper: the training module of a paper gives the loss. Needs torch, numpy, safetensors.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
-from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.checks import check_choice
+from crystal_core.errors import RequestError, TrainingDiverged
 from crystal_core.networks.allocator import keep_freed_memory
-from crystal_core.requests import check_choice
 from crystal_core.training.muon import Muon, hidden_matrices
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger(__name__)
-SNAPSHOT, LOG = "snapshot.pt", "log.jsonl"  # files of a run's folder
+# files of a run's folder; the snapshot before the last one is kept, in case the last one is of a run that went wrong
+SNAPSHOT, PREVIOUS, LOG, SLICES = "snapshot.pt", "snapshot-previous.pt", "log.jsonl", "slices.json"
+BRANCH = 0.1  # a branch decays over this share of the samples it begins with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,9 @@ class FitConfig:
     Attributes:
         planned_samples: crystals the whole run is to see, in all slices together; fixes the learning-rate schedule.
         decay_fraction: the last part of the plan, in which the rate falls to zero along a cosine; before, it is constant.
-        warmup_steps: linear start, also after resuming without optimiser state.
+            0 for a trunk, of which branches decay (see :func:`branch_of`). The schedule counts samples, never seconds, so
+            slices on machines of different speed make one run.
+        warmup_steps: linear start.
         ema_decay: per step, ramped up as min(decay, (1 + k) / (10 + k)).
         optimiser: "adamw" for every parameter, or "muon" for the matrices between hidden layers and AdamW for the rest.
         weight_decay: of AdamW. muon_weight_decay: of the matrices under Muon.
@@ -70,6 +74,7 @@ class Trainer:
         loss: (network, batch, generator) → (loss, parts by name).
         batches: epoch seed → batches of that epoch.
         batch_crystals: number of crystals in a batch.
+        about: what a record of the slice shall say beside its samples: configuration text, hash of the data, commit, processor.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Trainer:
         batch_crystals: Callable[[Any], int],
         folder: Path,
         device: torch.device,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         if config.planned_samples < 1 or config.batch_size < 1:
             raise RequestError("planned_samples and batch_size must be positive.")
@@ -89,9 +95,10 @@ class Trainer:
         self._loss, self._batches, self._batch_crystals = loss, batches, batch_crystals
         self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.optimisers = optimisers_of(self.network, config, device)
-        self.step = self.epoch = self.samples = self.warm_from = 0
+        self.step = self.epoch = self.samples = 0
         self.seconds = 0.0
-        self._anneal_from: tuple[float, float] | None = None
+        self._about = dict(about or {})
+        self._since_save = torch.zeros((), device=device)
         self.dtype = pick_dtype(config.precision, device)
         self._compiled = cast("nn.Module", torch.compile(self.network, dynamic=True)) if config.compile else self.network
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,11 +108,8 @@ class Trainer:
     def learning_rate(self) -> float:
         """Warm-up, then constant, then a cosine to zero over the last part of the plan."""
         done = self.samples / self.config.planned_samples
-        if self._anneal_from is not None:
-            begin, seconds = self._anneal_from
-            done = max(done, min(1.0, (time.monotonic() - begin) / seconds))
         fall = self.config.decay_fraction
-        rate = self.config.learning_rate * min(1.0, (self.step - self.warm_from + 1) / max(1, self.config.warmup_steps))
+        rate = self.config.learning_rate * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
         if fall > 0 and done > 1 - fall:
             rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, (done - 1 + fall) / fall)))
         return rate
@@ -115,13 +119,15 @@ class Trainer:
         """The plan is used up."""
         return self.samples >= self.config.planned_samples
 
-    def run(self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]], *, anneal: bool = False) -> dict[str, Any]:
+    def run(self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]) -> dict[str, Any]:
         """Train until the plan or the time is used up; save, and return the last line of the log.
 
-        With ``anneal`` the rate falls to zero by the end of the minutes, as it otherwise does by the end of the plan.
+        Raises:
+            TrainingDiverged: the loss or a weight is no longer finite; the snapshots before it stay.
         """
         start = time.monotonic()
-        self._anneal_from = (start, 60 * minutes) if anneal and minutes else None
+        earlier = self._slices()
+        self._slice = {"number": len(earlier) + 1, "samples_before": self.samples, **self._about}
         stop = math.inf if minutes is None else start + 60 * minutes
         last_save, line = start, self._last_line()
         while not self.finished and time.monotonic() < stop:
@@ -148,8 +154,7 @@ class Trainer:
                 "crystals_per_second": round(seen / max(1e-9, time.monotonic() - began), 1),
                 **{name: round(float(total) / max(1, count), 5) for name, total in sums.items()},
             }  # fmt: skip
-            if not math.isfinite(line.get("loss", 0.0)):
-                raise CheckpointMismatch("The loss is no longer finite; resume from the last snapshot with a smaller learning rate.")
+            self._check_finite()
             line["validation"] = on_epoch(self)
             now = time.monotonic()
             self.seconds += now - start
@@ -183,28 +188,54 @@ class Trainer:
         self.step += 1
         self.samples += self._batch_crystals(batch)
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        self._since_save += loss.detach()
         with torch.no_grad():
             torch._foreach_lerp_(list(self.ema.parameters()), [p.detach() for p in self.network.parameters()], 1 - decay)
         return {"loss": loss.detach(), **parts}
 
     def save(self) -> None:
-        """Write the snapshot that ``resume`` reads; replaced atomically, so a kill never leaves half a file."""
+        """Write the snapshot that ``resume`` reads, and keep the one before it; a kill never leaves half a file.
+
+        Raises:
+            TrainingDiverged: the loss or a weight is no longer finite; no file is touched.
+        """
+        self._check_finite()
         state = {
-            "network": self.network.state_dict(), "ema": self.ema.state_dict(), "optimisers": [x.state_dict() for x in self.optimisers],
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "counters": {"step": self.step, "epoch": self.epoch, "samples": self.samples, "seconds": self.seconds},
-        }  # fmt: skip
+        }
         part = self.folder / f"{SNAPSHOT}.part"
         torch.save(state, part)
+        if (self.folder / SNAPSHOT).is_file():
+            os.replace(self.folder / SNAPSHOT, self.folder / PREVIOUS)
         os.replace(part, self.folder / SNAPSHOT)
+        self._since_save.zero_()
+        earlier = self._slices()[: self._slice["number"] - 1]
+        record = [*earlier, {**self._slice, "samples": self.samples, "seconds": round(self.seconds, 1)}]
+        (self.folder / SLICES).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+    def _check_finite(self) -> None:
+        weights = torch.stack([p.detach().abs().sum() for p in self.network.parameters()]).sum()
+        if not bool(torch.isfinite(self._since_save + weights)):
+            raise TrainingDiverged(
+                f"The loss is no longer finite at {self.samples:,} samples. The snapshots before it are kept in {self.folder.name}; "
+                "resume with a smaller learning rate."
+            )
+
+    def _slices(self) -> list[dict[str, Any]]:
+        path = self.folder / SLICES
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
     def resume(self) -> bool:
-        """Continue from the snapshot in the folder, if there is one.
+        """Continue from the snapshot in the folder, or from the one before it where the last one was lost; False for none.
 
         Raises:
             RequestError: it is of another network or another optimiser.
         """
-        path = self.folder / SNAPSHOT
-        if not path.is_file():
+        path = next((self.folder / name for name in (SNAPSHOT, PREVIOUS) if (self.folder / name).is_file()), None)
+        if path is None:
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
         try:
@@ -219,6 +250,12 @@ class Trainer:
         for name, value in state["counters"].items():
             setattr(self, name, value)
         return True
+
+
+def branch_of(config: FitConfig, samples: int) -> FitConfig:
+    """The end of a run that leaves its trunk at ``samples``: the rate falls to zero over the next tenth of them."""
+    planned = samples + max(config.batch_size, round(BRANCH * samples))
+    return replace(config, planned_samples=planned, decay_fraction=(planned - samples) / planned)
 
 
 def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:

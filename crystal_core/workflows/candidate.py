@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.formula import SUBSCRIPTS
+from crystal_core.chemistry.formula import SUBSCRIPTS
 from crystal_core.workflows.relax import Settling
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.evaluation.powder_pattern import MeasuredPattern
+    from crystal_core.frames import Template
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
-    from crystal_core.requests import Template
 
 STILL_ALIKE = 0.1
 
@@ -86,7 +86,7 @@ class Candidate:
 
     def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
         """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
-        from crystal_core.records import crystal_record
+        from crystal_core.files.records import crystal_record
         from crystal_core.reference.known import novelty
 
         if self._record is None:

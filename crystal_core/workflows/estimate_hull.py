@@ -114,8 +114,8 @@ def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:
 def _estimator(name: PotentialName) -> Callable[[Any], list[float]]:
     import warnings
 
+    from crystal_core.device import use_threads
     from crystal_core.relax.potential import load_potential
-    from crystal_core.sampling.device import use_threads
 
     warnings.simplefilter("ignore")
     use_threads(1)

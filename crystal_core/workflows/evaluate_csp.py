@@ -1,6 +1,6 @@
 """Measure structure prediction on a table of known crystals: draw candidates for each composition, judge, summarise.
 
-The protocol is :mod:`crystal_core.evaluation.csp`; this file reads references, runs a generator over them (from noise or
+The protocol is :mod:`crystal_core.evaluation.matching`; this file reads references, runs a generator over them (from noise or
 from the nearest known prototypes) or takes candidates from files, relaxes them where asked, and compares samplers at equal
 numbers of network calls.
 """
@@ -21,11 +21,11 @@ from crystal_core.requests import GenerationRequest
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.evaluation.csp import Outcome
+    from crystal_core.evaluation.matching import Outcome
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation
-    from crystal_core.workflows.kept_candidates import KeptCandidates, RelaxedCell
+    from crystal_core.workflows.evaluation_cache import KeptCandidates, RelaxedCell
 
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
 MAX_FILES = 100
@@ -206,7 +206,7 @@ def relax_candidates(
 def _relaxed_cell(structure: Structure, done: Relaxation | None, potential: Potential) -> RelaxedCell:
     from crystal_core.errors import RelaxationFailed
     from crystal_core.relax.energies import energies_of
-    from crystal_core.workflows.kept_candidates import RelaxedCell
+    from crystal_core.workflows.evaluation_cache import RelaxedCell
 
     if done is None:
         return RelaxedCell(structure=structure)
@@ -227,7 +227,7 @@ def report_relaxed(
     formulas: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """The report of the relaxed candidates, with that before relaxing, the pairs gained and lost, and (several samples) the lowest energy alone."""
-    from crystal_core.evaluation.csp import judge_all, summarise
+    from crystal_core.evaluation.matching import judge_all, summarise
 
     after = judge_all(references, relaxed.candidates, workers=workers)
     n = sum(energy is not None for part in relaxed.energies for energy in part)
@@ -288,7 +288,7 @@ def read_cell(path: Path) -> Structure | None:
     Raises:
         RequestError: the file may not be opened, which says nothing of the crystal.
     """
-    from crystal_core.structures import parse_text
+    from crystal_core.files.parse import parse_text
 
     try:
         return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
@@ -320,7 +320,7 @@ def compare_samplers(
     Raises:
         RequestError: an unknown sampler or a number of calls out of range, told before the first is measured.
     """
-    from crystal_core.evaluation.csp import judge_all, summarise
+    from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.generators.kldm.samplers import SamplerSettings
 
     plan = [(sampler, budget, budget // SamplerSettings(name=sampler).calls_per_step) for sampler, budget in budgets]

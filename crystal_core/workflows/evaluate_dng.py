@@ -23,8 +23,8 @@ import numpy as np
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
-from crystal_core.evaluation.csp import MATCHER
 from crystal_core.evaluation.de_novo import METASTABLE, STABLE, AfterRelaxing, KnownSet, Likeness, judge, known_set, summarise
+from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
 from crystal_core.paths import home_dir
@@ -139,8 +139,8 @@ def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_p
 
 def write_folder(folder: Path, name: str, first: int, structures: Sequence[Structure | None]) -> None:
     """The crystals as CIFs of ``folder``, numbered from ``first`` on; one that is no cell as a file that :func:`read_folder` counts as failed."""
-    from crystal_core.records import write_whole
-    from crystal_core.structures import structure_to_text
+    from crystal_core.files.records import write_whole
+    from crystal_core.files.writers import structure_to_text
 
     for k, structure in enumerate(structures, start=first):
         write_whole(folder / f"{name}-{k:05}.cif", "# no cell at all\n" if structure is None else structure_to_text(structure, "cif"))
@@ -219,7 +219,7 @@ def read_known(data: Path, split: str, limit: int | None, *, workers: int = 2, o
 
 def cutoffs_named(name: str | None, data: Path) -> str:
     """The published data set whose cut-offs hold: the named one, or the one that the file's name speaks of."""
-    from crystal_core.requests import check_choice
+    from crystal_core.checks import check_choice
 
     if name is not None:
         check_choice("cutoffs", name, tuple(CUTOFFS))

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, DeNovoRequest, Guide, KnownParts, RunUpdate, from_json, seed_or_drawn
+from crystal_core.frames import RunUpdate
+from crystal_core.guides.protocol import Guide
+from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, DeNovoRequest, KnownParts, from_json, seed_or_drawn
 from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     Raises:
         RequestError: an option is wrong. CheckpointMissing: the model is not installed.
     """
-    from crystal_core.sampling.device import use_threads
+    from crystal_core.device import use_threads
 
     asked = request if isinstance(request, CrystalGenerationRequest) else from_json(CrystalGenerationRequest, request)
     model = load_de_novo(asked.model, asked.device)
@@ -72,7 +74,7 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         RequestError: an unknown symbol, an element the model was not trained on, nothing is left, or not all of what shall
             stay of a structure to complete, or an element that every crystal shall hold is excluded.
     """
-    from crystal_core.formula import atomic_number_of
+    from crystal_core.chemistry.formula import atomic_number_of
 
     kept = _kept_elements(asked)
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
@@ -97,7 +99,7 @@ def room_for_all(asked: CrystalGenerationRequest) -> range | None:
 
 def _required(asked: CrystalGenerationRequest) -> list[int]:
     """Atomic numbers that every crystal shall hold, each once."""
-    from crystal_core.formula import atomic_number_of
+    from crystal_core.chemistry.formula import atomic_number_of
 
     return list(dict.fromkeys(map(atomic_number_of, asked.elements))) if asked.require_all else []
 
@@ -225,7 +227,7 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     import torch
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.records import structure_from_record
+    from crystal_core.files.records import structure_from_record
     from crystal_core.structures import from_structures
 
     if asked.fix is None:
@@ -284,7 +286,7 @@ def _guide(asked: CrystalGenerationRequest) -> Guide | None:
     """The wish of a request; a target out of range is its error."""
     if asked.density is None:
         return None
-    from crystal_core.predictors.density import DensityTarget
+    from crystal_core.guides.density import DensityTarget
 
     return Guide(predictor=DensityTarget(asked.density), strength=1.0 if asked.guidance is None else asked.guidance)
 
@@ -296,7 +298,7 @@ class _Run:
         self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int,
         symmetry: tuple[CellSymmetry, ...] | None = None, note: str | None = None,
     ) -> None:  # fmt: skip
-        from crystal_core.records import structure_from_record
+        from crystal_core.files.records import structure_from_record
 
         self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
         self.notes = [note] if note else []
@@ -351,7 +353,7 @@ class _Run:
         like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
         how many crystals have it or a supergroup of it; a ``note`` where something is to be said, as of atom counts beyond the training.
         """
-        from crystal_core.records import crystal_record, is_valid
+        from crystal_core.files.records import crystal_record, is_valid
         from crystal_core.reference.known import load_known, novelty
 
         settings = asdict(self.asked) | {"elements_allowed": list(self.elements)} | sampler_used(self.model, self._request((1,), 0))

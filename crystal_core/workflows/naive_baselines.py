@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from crystal_core.checks import check_choice
 from crystal_core.errors import MissingExtra
-from crystal_core.requests import check_choice
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import CheckpointMissing, MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups, rms_distance
-from crystal_core.evaluation.csp import MATCHER
+from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.requests import MAX_ATOMS, GenerationRequest, Guide, RunUpdate, StructurePredictionRequest, from_json, seed_or_drawn
+from crystal_core.frames import RunUpdate
+from crystal_core.guides.protocol import Guide
+from crystal_core.requests import MAX_ATOMS, GenerationRequest, StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
 
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.frames import Template
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
-    from crystal_core.requests import Template
 
 MOST_RELAXED = 10  # different structures; large cells out of noise take a minute each, and seldom end among the first
 MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
@@ -53,8 +55,8 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     Raises:
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
     """
-    from crystal_core.formula import parse_formula
-    from crystal_core.sampling.device import use_threads
+    from crystal_core.chemistry.formula import parse_formula
+    from crystal_core.device import use_threads
 
     asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
     formula = parse_formula(asked.formula)
@@ -101,7 +103,7 @@ def cells_of(asked: StructurePredictionRequest, atom_counts: Collection[int] | N
     Raises:
         RequestError: a cell is of no such size, or too large for any model; or no number of formula units fits.
     """
-    from crystal_core.formula import default_z, parse_formula
+    from crystal_core.chemistry.formula import default_z, parse_formula
 
     formula = parse_formula(asked.formula)
     if asked.exact_cell:
@@ -181,7 +183,7 @@ def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: in
 
 
 def _guide(measured: MeasuredPattern) -> Guide:
-    from crystal_core.predictors.powder import PowderTarget
+    from crystal_core.guides.powder import PowderTarget
 
     return Guide(predictor=PowderTarget(measured))
 
@@ -264,7 +266,7 @@ class _Run:
         those lowest in energy as sampled; that energy alone says little, because a small error of the cell costs electronvolts.
         The result follows each, so a cancel loses none.
         """
-        from crystal_core.records import rank_key
+        from crystal_core.files.records import rank_key
         from crystal_core.relax.potential import load_potential
 
         potential = load_potential(self.asked.potential, self.asked.device)
@@ -296,7 +298,7 @@ class _Run:
     def _settle(
         self, candidate: Candidate, potential: Potential, stage: str, *, relax: bool, done: float, share: float, keep: bool = False
     ) -> Iterator[RunUpdate]:
-        from crystal_core.records import snapshot
+        from crystal_core.files.records import snapshot
 
         for moment in candidate.settle(potential, seconds=self.asked.relax_seconds, relax=relax):
             inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
@@ -306,7 +308,7 @@ class _Run:
 
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
-        from crystal_core.records import ranked
+        from crystal_core.files.records import ranked
 
         made_by = self._provenance()
         groups = alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
@@ -346,7 +348,7 @@ class _Run:
 
 def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:
     """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
-    from crystal_core.records import structure_from_record
+    from crystal_core.files.records import structure_from_record
 
     for record in records:
         rmsd = rms_distance(reference, structure_from_record(record), MATCHER)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from crystal_core import __version__
+from crystal_core.chemistry.formula import formula_of
 from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.alike import rms_distance
-from crystal_core.evaluation.csp import MATCHER
-from crystal_core.formula import formula_of
-from crystal_core.requests import RelaxationRequest, RunUpdate, from_json
+from crystal_core.evaluation.matching import MATCHER
+from crystal_core.frames import RunUpdate
+from crystal_core.requests import RelaxationRequest, from_json
 from crystal_core.workflows.sampling_run import library_versions
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     Raises:
         RequestError: an option is wrong, or a record is no crystal. MissingExtra: the potential is not installed.
     """
-    from crystal_core.records import crystal_record, snapshot, structure_from_record
+    from crystal_core.device import use_threads
+    from crystal_core.files.records import crystal_record, snapshot, structure_from_record
     from crystal_core.reference.known import novelty
     from crystal_core.relax.potential import load_potential
-    from crystal_core.sampling.device import use_threads
 
     asked = request if isinstance(request, RelaxationRequest) else from_json(RelaxationRequest, request)
     structures = [structure_from_record(given) for given in asked.crystals]
@@ -75,7 +76,7 @@ class Settling:
 
     def steps(self, potential: Potential, *, seconds: float, relax: bool = True) -> Iterator[RelaxStep]:
         """Relax, or take the energy as it is; what the potential cannot take stays as given, with the reason."""
-        from crystal_core.records import cell_json
+        from crystal_core.files.records import cell_json
         from crystal_core.relax.energies import energies_of
         from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
 
@@ -109,7 +110,7 @@ def relaxed_row(
     Raises:
         RelaxationFailed: the potential cannot take this cell.
     """
-    from crystal_core.records import crystal_record
+    from crystal_core.files.records import crystal_record
     from crystal_core.relax.energies import energies_of
     from crystal_core.relax.relaxation import relax
 
@@ -137,7 +138,7 @@ def relaxation_json(done: Relaxation, label: str) -> dict[str, Any]:
 
 def frames_of(done: Relaxation) -> list[dict[str, Any]]:
     """The path as snapshots, thinned, the last cell always among them."""
-    from crystal_core.records import snapshot
+    from crystal_core.files.records import snapshot
 
     every = max(1, len(done.path) // PATH_FRAMES)
     kept = [moment for moment in done.path[:-1] if moment.step % every == 0]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core import __version__
 from crystal_core.errors import MemoryFull
-from crystal_core.requests import RunUpdate
+from crystal_core.frames import RunUpdate
 
 if TYPE_CHECKING:
+    from crystal_core.frames import Frame
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.protocols import Generator as StructureGenerator
-    from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest
+    from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
@@ -34,7 +35,7 @@ def sampled(
     Raises:
         MemoryFull: of the device; what this part held is released.
     """
-    from crystal_core.records import snapshot
+    from crystal_core.files.records import snapshot
 
     paths: list[list[dict[str, Any]]] = []
     frame: Frame | None = None

@@ -1,4 +1,4 @@
-"""Import rules and start-up: the core knows no page, arrows never turn back, light commands stay light."""
+"""Import rules and start-up: the core knows no page, no room imports a higher one, no circles, light commands stay light."""
 
 import ast
 import subprocess
@@ -8,38 +8,169 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CORE = sorted((ROOT / "crystal_core").rglob("*.py"))
-RANK = {
-    "errors": 0, "geometry": 0, "crystal": 0, "paths": 0,
-    "requests": 1, "protocols": 1, "structures": 1, "structure_readers": 1,
-    "sampling": 2, "evaluation": 2, "networks": 2, "reference": 2, "records": 3, "relax": 3,
-    "generators": 4, "predictors": 4, "figures": 4,
-}  # fmt: skip
+# lowest first; a module belongs to the longest name that it begins with, and one that no name fits is an error
+RANKS = (
+    ("errors", "paths"),
+    ("checks", "geometry", "crystal", "device", "cards", "chemistry"),
+    ("structures", "frames", "guides.protocol", "guides.density"),
+    ("requests", "protocols"),
+    ("networks", "sampling", "training"),
+    ("files", "evaluation", "drawing", "datasets", "reference", "guides"),
+    ("generators", "relax"),
+    ("registry",),
+    ("workflows",),
+    ("jobs",),
+    ("cli", "demos", "benchmarks", "testing", "training.__main__", "__main__"),
+)
+PACKAGE = ""  # crystal_core itself: its version, and public names that it fetches when they are used
+# (importer, imported): why a lower room knows a higher one. This table may only shrink.
+EXCEPTIONS: dict[tuple[str, str], str] = {}
 
 
-def imports(path):
-    """(module, inside a function or type-checking block) of every import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    top = {id(node) for node in tree.body}
-    for node in ast.walk(tree):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        yield from ((name, id(node) not in top) for name in names)
+def rank_of(module):
+    """Rank of a module below crystal_core, e.g. "files.readers"; KeyError for a room that has none."""
+    names = {name: i for i, row in enumerate(RANKS) for name in row}
+    parts = module.split(".")
+    for end in range(len(parts), 0, -1):
+        if (name := ".".join(parts[:end])) in names:
+            return names[name]
+    raise KeyError(module)
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
+def modules_of(root):
+    """Module name below crystal_core → its file."""
+    package = root / "crystal_core"
+    names = {p: ".".join(p.relative_to(package).with_suffix("").parts) for p in sorted(package.rglob("*.py"))}
+    return {(PACKAGE if name == "__init__" else name.removesuffix(".__init__")): p for p, name in names.items()}
+
+
+def imports_of(path, module, modules):
+    """Modules below crystal_core that a file imports: at its top, in functions, for types only, absolute and relative."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                here = ["crystal_core", *filter(None, package.split("."))]
+                base = ".".join(filter(None, [*here[: len(here) - node.level + 1], base]))
+            names = [f"{base}.{alias.name}" for alias in node.names]  # a module of base, or a name inside it
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "crystal_core":
+                found.add(next(inside for end in range(len(parts), 0, -1) if (inside := ".".join(parts[1:end])) in modules))
+    return found - {module, PACKAGE}
+
+
+def graph_of(root):
+    """Module → modules it imports."""
+    modules = modules_of(root)
+    return {module: imports_of(path, module, modules) for module, path in modules.items()}
+
+
+def back_arrows(graph):
+    """(importer, imported) wherever the imported room is higher."""
+    return {(a, b) for a, found in graph.items() if a != PACKAGE for b in found if rank_of(b) > rank_of(a)}
+
+
+def circle_in(graph):
+    """The modules of a circle of imports, in order, or None."""
+    done = set()
+
+    def walk(module, path):
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return None
+        for other in sorted(graph[module]):
+            if circle := walk(other, [*path, module]):
+                return circle
+        done.add(module)
+        return None
+
+    return next((circle for module in sorted(graph) if (circle := walk(module, []))), None)
+
+
+def papers_that_know_each_other(graph):
+    """(importer, imported) between two folders below generators or predictors."""
+
+    def paper(module):
+        parts = module.split(".")
+        return ".".join(parts[:2]) if parts[0] in ("generators", "predictors") and len(parts) > 2 else None
+
+    return {(a, b) for a, found in graph.items() for b in found if paper(a) and paper(b) and paper(a) != paper(b)}
+
+
+def test_every_room_has_a_rank_and_imports_only_its_own_and_lower_ones():
+    assert back_arrows(graph_of(ROOT)) == set(EXCEPTIONS)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circle_in(graph_of(ROOT)) is None
+
+
+def test_papers_do_not_know_each_other():
+    assert papers_that_know_each_other(graph_of(ROOT)) == set()
+
+
+def test_the_registry_names_methods_in_its_tables_alone():
+    kinds = [ROOT / "crystal_core" / kind for kind in ("generators", "predictors")]
+    methods = {path.parent.name for kind in kinds for path in kind.glob("*/__init__.py")}
+    assert "kldm" in methods
+    for path in (ROOT / "crystal_core" / "registry").glob("*.py"):
+        text = path.read_text(encoding="utf-8").lower()
+        assert path.name == "methods.py" or not [name for name in methods if name in text], path.name
+
+
+PLANTED = {
+    "at the top": ("geometry.py", "from crystal_core.workflows.generate import run\n"),
+    "in a function": ("geometry.py", "def f():\n    from crystal_core.files import records\n"),
+    "for types only": ("geometry.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import crystal_core.registry.store\n"),
+    "out of the package": ("geometry.py", "from crystal_core import structures\n"),
+    "relative": ("networks/packing.py", "from ..relax import potential\n"),
+}
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A copy of the package's skeleton: every module, with the imports of the package alone."""
+    modules = modules_of(ROOT)
+    for module, path in modules.items():
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"import crystal_core.{name}\n" for name in sorted(imports_of(path, module, modules))]
+        target.write_text("".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_back_arrow_is_found(planted, fault):
+    assert back_arrows(graph_of(planted)) == set(EXCEPTIONS)
+    name, line = PLANTED[fault]
+    path = planted / "crystal_core" / name
+    path.write_text(path.read_text(encoding="utf-8") + line, encoding="utf-8")
+    assert len(back_arrows(graph_of(planted))) == len(EXCEPTIONS) + 1
+
+
+def test_a_planted_circle_and_an_unranked_room_are_found(planted):
+    (planted / "crystal_core" / "geometry.py").write_text("from crystal_core import crystal\n", encoding="utf-8")
+    (planted / "crystal_core" / "crystal.py").write_text("from crystal_core.geometry import wrap\n", encoding="utf-8")
+    assert sorted(set(circle_in(graph_of(planted)))) == ["crystal", "geometry"]
+    (planted / "crystal_core" / "utils.py").write_text("import crystal_core.errors\n", encoding="utf-8")
+    with pytest.raises(KeyError, match="utils"):
+        back_arrows(graph_of(planted))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "crystal_core").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_core_never_imports_streamlit_or_pages(path):
-    assert not [name for name, _ in imports(path) if name.split(".")[0] in ("streamlit", "pages", "app")]
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_arrows_inside_the_core_never_turn_back(path):
-    room = path.relative_to(ROOT / "crystal_core").parts[0].removesuffix(".py")
-    if room not in RANK:
-        return
-    for name, lazy in imports(path):
-        parts = name.split(".")
-        if parts[0] == "crystal_core" and len(parts) > 1 and parts[1] in RANK and not lazy:
-            assert RANK[parts[1]] <= RANK[room], f"{path.name} imports {name}"
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert not [name for name in names if name.split(".")[0] in ("streamlit", "pages", "app")]
 
 
 def test_light_commands_do_not_import_torch():
@@ -65,6 +196,6 @@ def test_training_needs_only_torch_numpy_safetensors():
         "    def find_spec(self, name, *a):\n"
         "        if name.split('.')[0] in ('pymatgen','pandas','pyarrow','typer','pydantic','streamlit','scipy'): raise ImportError(name)\n"
         "sys.meta_path.insert(0, Block())\n"
-        "import crystal_core.training.__main__, crystal_core.training.kldm, crystal_core.generators.kldm.weights, crystal_core.generators.kldm.generator"
+        "import crystal_core.training.__main__, crystal_core.generators.kldm.training, crystal_core.generators.kldm.weights, crystal_core.generators.kldm.generator"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pymatgen.core import Lattice, Molecule, Structure
 
-from crystal_core.scene import build_scene, expand
+from crystal_core.drawing.scene import build_scene, expand
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect

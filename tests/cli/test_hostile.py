@@ -10,8 +10,8 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
-from crystal_core.structures import structure_to_text
-from crystal_core.uploads import SECONDS_PER_FILE, SECONDS_TO_START, parse_uploads
+from crystal_core.files.uploads import SECONDS_PER_FILE, SECONDS_TO_START, parse_uploads
+from crystal_core.files.writers import structure_to_text
 
 RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
 FILES = [structure_to_text(RUTILE, fmt).encode() for fmt in ("cif", "cif-symmetrised", "poscar", "extxyz", "json")]

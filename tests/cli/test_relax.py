@@ -7,8 +7,8 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.files.writers import structure_to_text
 from crystal_core.relax.potential import is_installed
-from crystal_core.structures import structure_to_text
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 KEYS = {

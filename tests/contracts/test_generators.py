@@ -67,7 +67,7 @@ class Wrong:
 
     def _frames(self, request):
         from crystal_core.crystal import CrystalBatch
-        from crystal_core.requests import Frame
+        from crystal_core.frames import Frame
 
         if request.start is not None:
             from crystal_core.errors import IncompatibleSampler

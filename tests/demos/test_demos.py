@@ -8,10 +8,10 @@ from crystal_core.demos import FOLDER, find_demo, list_demos
 from crystal_core.demos.record import FRAMES, REQUESTS, thinned
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.records import EQUAL_ENERGY, crystals_of, structure_from_record
+from crystal_core.files.parse import parse_text
+from crystal_core.files.records import EQUAL_ENERGY, crystals_of, structure_from_record
 from crystal_core.registry.store import find_card
 from crystal_core.requests import CrystalGenerationRequest, from_json
-from crystal_core.structures import parse_text
 
 DEMOS = list_demos()
 

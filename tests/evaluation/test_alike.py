@@ -5,9 +5,9 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
+from crystal_core.drawing.scene import overlay_scene
 from crystal_core.evaluation.alike import SAME, rms_distance, superposed
-from crystal_core.evaluation.csp import MATCHER
-from crystal_core.scene import overlay_scene
+from crystal_core.evaluation.matching import MATCHER
 
 PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
 

@@ -5,7 +5,7 @@ import torch
 
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler, RequestError
-from crystal_core.generators.kldm.process import ProcessConfig
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, Known, SamplerSettings
 from crystal_core.geometry import lattice_from_parameters, wrap
 from crystal_core.networks.packing import pack

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from crystal_core.errors import RequestError
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import EUCLIDEAN_SCALE, coordinate_process
-from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
 from crystal_core.geometry import TWO_PI, wrap
 from crystal_core.networks.packing import pack

@@ -8,14 +8,15 @@ import torch
 from crystal_core.crystal import CrystalBatch, SoftCrystals
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import coordinate_process
 from crystal_core.generators.kldm.guidance import MAX_GRADIENT, Guidance
-from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.geometry import lattice_from_parameters, lattice_parameters, volume, wrap
+from crystal_core.guides.density import GRAMS, DensityTarget, atomic_masses
+from crystal_core.guides.protocol import Guide
 from crystal_core.networks.packing import pack
-from crystal_core.predictors.density import GRAMS, DensityTarget, atomic_masses
 from crystal_core.registry.store import load_generator
-from crystal_core.requests import DeNovoRequest, Guide
+from crystal_core.requests import DeNovoRequest
 
 RNG = torch.Generator().manual_seed(0)
 CODEC = LatticeCodec.from_training(torch.exp(1.5 + 0.2 * torch.randn(60, 3, generator=RNG)), torch.arange(60) % 4 + 2)

@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from crystal_core.cards import ModelCard
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.generator import KldmGenerator
-from crystal_core.generators.kldm.process import ProcessConfig, noisy_state
+from crystal_core.generators.kldm.process import noisy_state
 from crystal_core.generators.kldm.samplers import SamplerSettings
 from crystal_core.geometry import lattice_from_parameters, lattice_parameters
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.registry.card import ModelCard
 from crystal_core.requests import GenerationRequest
 
 SAMPLERS = ["em", "exp-em", "pc", "pc-pf", "ode"]

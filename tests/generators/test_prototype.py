@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
+from crystal_core.cards import read_card
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.prototype import build
 from crystal_core.generators.prototype.aflow_names import name_fits
@@ -19,7 +20,6 @@ from crystal_core.generators.prototype.index import Pool, PrototypeIndex
 from crystal_core.generators.prototype.library import load_index, load_shipped_table, reduced_formulas
 from crystal_core.generators.prototype.symmetry_form import from_form, to_form
 from crystal_core.paths import data_dir
-from crystal_core.registry.card import read_card
 from crystal_core.registry.store import find_card
 from crystal_core.requests import GenerationRequest
 from crystal_core.structures import to_structures

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crystal_core.errors import RequestError
-from crystal_core.generators.kldm.process import ProcessConfig
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.species import N_TYPES, AnalogBitsSpecies, MaskedSpecies, OneHotSpecies, allowed_types, species_process
 from crystal_core.networks.packing import pack
 from crystal_core.sampling import variance_preserving as vp

@@ -10,7 +10,7 @@ import torch
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 from crystal_core.generators.kldm.codec import LatticeCodec
-from crystal_core.generators.kldm.process import ProcessConfig
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.prototype.space_groups import assignments_of

@@ -3,7 +3,7 @@
 import time
 
 from crystal_core.errors import RequestError
-from crystal_core.requests import RunUpdate
+from crystal_core.frames import RunUpdate
 
 MAPPING = {"count": "slow_runner:count"}
 
@@ -11,7 +11,7 @@ MAPPING = {"count": "slow_runner:count"}
 def count(request):
     n = request.get("n", 5)
     if "threads" in request:
-        from crystal_core.sampling.device import use_threads
+        from crystal_core.device import use_threads
 
         use_threads(request["threads"])
     if request.get("refuse"):

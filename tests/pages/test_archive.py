@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pages._ui.archive import zip_name
+from pages._ui.run.archive import zip_name
 
 WHEN = datetime(2026, 11, 25, 14, 10).astimezone().timestamp()
 

@@ -11,23 +11,23 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
+from crystal_core.chemistry.formula import parse_formula
 from crystal_core.demos import find_demo
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.evaluation.validity import is_charge_balanced
-from crystal_core.formula import parse_formula
+from crystal_core.files.parse import parse_text
+from crystal_core.files.records import cell_json, crystal_record, crystals_of, structure_from_record
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
-from crystal_core.records import cell_json, crystal_record, crystals_of, structure_from_record
 from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
 from crystal_core.reference.known import load_known
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
-from crystal_core.structures import parse_text
-from pages._ui.generated import wished_elements
-from pages._ui.runs import as_command, as_python, generated_of, link_of, summary, title_of, zip_of
-from pages._ui.verdicts import charge_balance, cohesion, is_credible, newness, stability, told_reasons, verdicts
+from pages._ui.run.generated import wished_elements
+from pages._ui.run.runs import as_command, as_python, generated_of, link_of, summary, title_of, zip_of
+from pages._ui.run.verdicts import charge_balance, cohesion, is_credible, newness, stability, told_reasons, verdicts
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -352,7 +352,7 @@ def test_the_verdict_on_charges_agrees_with_the_hint_of_the_formula(formula, pas
 def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     cards = []
-    monkeypatch.setattr("pages._ui.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr("pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
     job, queue = finished_run(), JobQueue()
     spinel = next(record for record in crystals_of(find_demo("spinel").result) if record["id"] == "MgAl2O4-z2-prototype-3")
     magnetite = structure_from_record(spinel).replace_species({"Mg": "Fe", "Al": "Fe"})
@@ -371,7 +371,7 @@ def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted
 def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     cards = []
-    monkeypatch.setattr("pages._ui.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr("pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
     cell = Lattice.cubic(7.0)
     loose = {
         "isolated atoms": Structure(cell, ["O", "O", "O", "O"], [[0, 0, 0], [0.175, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]),
@@ -444,7 +444,7 @@ def test_a_nearest_crystal_of_other_elements_is_called_that(formula, nearest, ot
 
 def test_what_has_loose_atoms_or_one_element_only_is_not_counted_among_the_new(tiny_de_novo, monkeypatch):
     tiny_de_novo()
-    monkeypatch.setattr("pages._ui.generated.crystal_gallery", lambda items, *, key, first=0: first)
+    monkeypatch.setattr("pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: first)
     near = Structure(Lattice.cubic(3.2), ["Li", "O"], [[0, 0, 0], [0.5, 0.5, 0]])
     loose = Structure(Lattice.cubic(9.0), ["Li", "Li", "O"], [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0.5]])
     lithium = Structure(Lattice.cubic(2.8), ["Li"], [[0, 0, 0]])

@@ -12,19 +12,19 @@ from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo, list_demos
+from crystal_core.drawing.figures.xrd import xrd_figure
+from crystal_core.drawing.scene import CELL_KINDS
 from crystal_core.evaluation.xrd import pattern
-from crystal_core.figures.xrd import xrd_figure
+from crystal_core.files.parse import occupancy_of
+from crystal_core.files.records import crystals_of
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
-from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
-from crystal_core.scene import CELL_KINDS
-from crystal_core.structures import occupancy_of
-from pages._ui.batch import _zip as batch_zip
-from pages._ui.progress import _live
-from pages._ui.runs import as_command, as_python
-from pages._ui.typeset import formula_text
+from pages._ui.crystal.typeset import formula_text
+from pages._ui.forms.batch import _zip as batch_zip
+from pages._ui.run.progress import _live
+from pages._ui.run.runs import as_command, as_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def test_page_runs(name):
 
 def test_home_leads_with_a_run_whose_headline_is_the_textbooks(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.demos.crystal_links", lambda items, **_: cards.append(items))
+    monkeypatch.setattr("pages._ui.run.demos.crystal_links", lambda items, **_: cards.append(items))
     assert not page("home").exception
     assert cards[-1][0]["title"] == "ZnS · F-43m" and len(cards[-1]) == len(list_demos())
 
@@ -84,8 +84,8 @@ def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_e
     mixed = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [a, b], [[0, 0, 0], [0.5] * 3])
     cards, drawn, patterns = [], [], []
     monkeypatch.setattr("pages._ui.viewer.crystal_gallery", lambda items, **_: cards.extend(items) or 0)
-    monkeypatch.setattr("pages._ui.detail.crystal_viewer", lambda scene, **_: drawn.append(scene["sentence"]))
-    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
+    monkeypatch.setattr("pages._ui.crystal.detail.crystal_viewer", lambda scene, **_: drawn.append(scene["sentence"]))
+    monkeypatch.setattr("pages._ui.crystal.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value(2 * str(CifWriter(mixed))).run()
@@ -176,7 +176,7 @@ def test_a_wrong_entry_of_a_list_explains_itself_and_the_others_remain():
 
 
 def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypatch):
-    monkeypatch.setattr("pages._ui.batch.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.forms.batch.ensure_worker", lambda: None)
     queue = JobQueue()
     asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgAl2O4", "MgO")]
     batch = queue.submit_batch("predict-structure", asked)
@@ -203,8 +203,8 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
 
 def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
     keys, shown, pick = [], [], []
-    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda _, *, key, first=0: keys.append(key) or (pick.pop() if pick else first))
-    monkeypatch.setattr("pages._ui.candidates.show_energies", lambda record: shown.append(record["id"]))
+    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda _, *, key, first=0: keys.append(key) or (pick.pop() if pick else first))
+    monkeypatch.setattr("pages._ui.run.candidates.show_energies", lambda record: shown.append(record["id"]))
     queue = JobQueue()
     job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2")))
     result = json.loads(json.dumps(find_demo("titanium-dioxide").result))
@@ -233,8 +233,8 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
 
 def test_new_energies_of_a_running_job_are_seen(monkeypatch):
     seen = []
-    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
-    monkeypatch.setattr("pages._ui.progress.has_changed", lambda _, value: seen.append(str(value)))
+    monkeypatch.setattr("pages._ui.run.progress.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.run.progress.has_changed", lambda _, value: seen.append(str(value)))
     queue = JobQueue()
     job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="ZnS")))
     for more in ({}, {"relaxation": {"error": "Too dense."}}, {"energies": {}, "relaxation": {}}):
@@ -291,7 +291,7 @@ def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_as
         import streamlit as st
         from pymatgen.core import Lattice, Structure
 
-        from pages._ui.detail import show_structure
+        from pages._ui.crystal.detail import show_structure
 
         cell = Structure(
             Lattice.from_parameters(3.9, 3.93, 3.88, 90.2, 90, 89.9),
@@ -301,7 +301,7 @@ def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_as
         show_structure(cell, key="a", provenance={"model": "m"} if st.session_state["made"] else None)
 
     patterns = []
-    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
+    monkeypatch.setattr("pages._ui.crystal.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
     at = AppTest.from_function(script, default_timeout=90)
     at.session_state["made"] = made_by_a_model
     at.run()
@@ -319,7 +319,7 @@ def test_a_crystal_without_a_diffraction_pattern_keeps_its_other_tabs():
     def script():
         from pymatgen.core import Lattice, Structure
 
-        from pages._ui.detail import show_structure
+        from pages._ui.crystal.detail import show_structure
 
         show_structure(Structure(Lattice.cubic(4.0), ["Es"], [[0, 0, 0]]), key="a")
 
@@ -371,7 +371,7 @@ def test_a_comparison_that_takes_too_long_is_no_difference(monkeypatch):
         name="known.cif", getvalue=lambda: str(CifWriter(Structure(Lattice.cubic(4.1), ["Zn", "S"], [[0] * 3, [0.5] * 3]))).encode()
     )
     monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
-    monkeypatch.setattr("pages._ui.reference.compared", lambda *_: {"matches": None, "rmsd": None})
+    monkeypatch.setattr("pages._ui.crystal.reference.compared", lambda *_: {"matches": None, "rmsd": None})
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["job"] = "demo-zinc-sulphide"
     at.switch_page("pages/predict_structure.py").run()

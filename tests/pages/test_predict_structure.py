@@ -10,11 +10,11 @@ from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
+from crystal_core.files.records import crystals_of, structure_from_record
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.records import crystals_of, structure_from_record
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
-from pages._ui.candidates import arrangement_words, with_lowest
+from pages._ui.run.candidates import arrangement_words, with_lowest
 
 ROOT = Path(__file__).parents[2]
 PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -54,7 +54,7 @@ def finished_run(demo="zinc-sulphide", change=lambda _: None, **asked):
 
 def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
     at = page(job=finished_run())
     told = words(at.markdown)
     assert "· known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
@@ -68,7 +68,7 @@ def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypat
 
 def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
     at = page(job="demo-spinel")
     told = words(at.markdown)
     assert "· known arrangement" in told and "comes from a known arrangement of this formula (prototype table)" in told and not at.exception
@@ -80,7 +80,7 @@ def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
 
 def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
     at = page(job=finished_run())
     table = at.dataframe[-1].value
     names = [name for name in table.columns if "eV/atom" in name]
@@ -97,7 +97,7 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
 
 def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_so(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
 
     def cubic(record):
         if record["id"] == "SrTiO3-z1-noise-1":  # 0.35 meV/atom above the lowest, which is P4mm
@@ -139,7 +139,7 @@ def test_the_lowest_energy_is_that_of_a_plausible_cell():
 
 def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
     at = page(job=finished_run(change=lambda record: record.pop("novelty")))
     assert "not compared" in words(at.markdown) and not at.exception
     assert "known" not in at.dataframe[-1].value.columns
@@ -227,7 +227,7 @@ def test_what_was_noted_of_a_run_is_shown_with_its_results():
     queue.update(queue.list_batch(batch)[0].id, state="done", result=queue.get(job).result)
     assert note not in words(page(batch=batch).info)  # nothing is selected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pages._ui.batch._rows", lambda _: (0,))
+        patch.setattr("pages._ui.forms.batch._rows", lambda _: (0,))
         at = page(batch=batch)
     assert note in words(at.info) and at.success and not at.exception
 
@@ -254,7 +254,7 @@ def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():
 
 
 def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
-    monkeypatch.setattr("pages._ui.batch.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.forms.batch.ensure_worker", lambda: None)
     at = page()
     at.toggle(key="several").set_value(True).run()
     at.text_area(key="formulas").set_value("ZnS, Xx2O3, MgO").run()

@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 def cut_short():
     import streamlit as st
 
-    from pages._ui.session import action_button
+    from pages._ui.link.session import action_button
 
     st.session_state.setdefault("runs", 0)
     st.session_state.setdefault("done", 0)
@@ -28,7 +28,7 @@ def test_a_press_outlives_a_run_that_is_cut_short():
 def gone_to():
     import streamlit as st
 
-    from pages._ui.session import action_button, go_to, keep_link
+    from pages._ui.link.session import action_button, go_to, keep_link
 
     keep_link("here")
     if action_button("Go", key="go"):
@@ -43,7 +43,7 @@ def test_a_request_from_before_the_new_link_does_not_bring_the_old_one_back(monk
     assert page.text[0].value == "a"
     del page.query_params["job"]
     assert page.run().text[0].value == "a"
-    monkeypatch.setattr("pages._ui.session.ON_ITS_WAY", 0.0)
+    monkeypatch.setattr("pages._ui.link.session.ON_ITS_WAY", 0.0)
     del page.query_params["job"]
     assert page.run().text[0].value == "none"  # later it is the reader who left
 
@@ -51,7 +51,7 @@ def test_a_request_from_before_the_new_link_does_not_bring_the_old_one_back(monk
 def adopting():
     import streamlit as st
 
-    from pages._ui.session import adopt, is_adopted
+    from pages._ui.link.session import adopt, is_adopted
 
     st.session_state.setdefault("reads", 0)
     if not is_adopted("link"):

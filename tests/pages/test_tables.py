@@ -2,7 +2,7 @@
 
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.records import crystal_record
+from crystal_core.files.records import crystal_record
 from pages._ui import candidates, generated
 from pages._ui.tables import filled
 

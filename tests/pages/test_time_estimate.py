@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_time_is_told_from_runs_whose_results_nobody_reads(name, button, request, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
-    monkeypatch.setattr("pages._ui.progress.ensure_worker", lambda: None)
+    monkeypatch.setattr("pages._ui.run.progress.ensure_worker", lambda: None)
     monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # AppTest takes every run for a server's first, and a rerun forgets the click
 
     def page():

@@ -1,6 +1,6 @@
 """Formulas and space groups as they are printed."""
 
-from pages._ui.typeset import charge_text, formula_text, group_text
+from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 
 
 def test_counts_are_lowered_and_nothing_else():

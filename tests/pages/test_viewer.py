@@ -8,13 +8,13 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
-from crystal_core.figures.xrd import xrd_figure
+from crystal_core.drawing.figures.xrd import xrd_figure
+from crystal_core.files.records import cell_json, crystal_record
+from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.records import cell_json, crystal_record
 from crystal_core.requests import RelaxationRequest, to_json
-from crystal_core.structures import structure_to_text
-from pages._ui.detail import _newness
-from pages._ui.runs import link_of
+from pages._ui.crystal.detail import _newness
+from pages._ui.run.runs import link_of
 
 ROOT = Path(__file__).parents[2]
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
@@ -70,7 +70,7 @@ def test_a_pasted_text_is_still_there_after_another_page():
 
 def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wait_for_is_refused(monkeypatch):
     patterns = []
-    monkeypatch.setattr("pages._ui.detail.xrd_figure", lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named))
+    monkeypatch.setattr("pages._ui.crystal.detail.xrd_figure", lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named))
     at = page()
     at.selectbox(key="viewer-radiation").set_value("custom").run()
     field = at.number_input(key="viewer-wavelength")

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from crystal_core.generators.kldm.codec import LatticeCodec
-from crystal_core.generators.kldm.process import ProcessConfig, noisy_state
+from crystal_core.generators.kldm.config import ProcessConfig
+from crystal_core.generators.kldm.process import noisy_state
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, LatentState, SamplerSettings
 from crystal_core.networks.packing import pack
 from crystal_core.sampling import torus_langevin as torus

@@ -2,14 +2,14 @@
 
 import pytest
 
-from crystal_core.training.__main__ import CONFIGS
-from crystal_core.training.kldm import read_config
+from crystal_core.generators.kldm.training import read_config
+from crystal_core.workflows.train import configurations
 
 
 @pytest.mark.parametrize("name", ["kldm-csp-mp", "kldm-dng-mp"])
 def test_a_gpu_configuration_draws_rows_as_its_cpu_one_does(name):
-    gpu, cpu = (read_config(CONFIGS / f"{file}.toml") for file in (name, f"{name}-cpu"))
-    for field in ("name", "task", "max_e_above_hull_ev", "favoured_e_above_hull_ev", "favour", "process"):
+    gpu, cpu = (read_config(configurations()[file]) for file in (name, f"{name}-cpu"))
+    for field in ("name", "task", "max_e_above_hull_ev", "favoured_e_above_hull_ev", "favoured_source", "favour", "process"):
         assert getattr(gpu, field) == getattr(cpu, field), field
     assert 0 < gpu.size_power <= cpu.size_power
     assert gpu.match_rows >= cpu.match_rows and gpu.match_every_epochs == cpu.match_every_epochs

@@ -10,20 +10,19 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch.nn import functional
 
+from crystal_core.cards import read_card, write_card
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
-from crystal_core.generators.kldm.process import ProcessConfig
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.species import N_TYPES, species_process
-from crystal_core.generators.kldm.weights import export_checkpoint, load_weights, starting_weights
+from crystal_core.generators.kldm.training import KldmTraining, draws_per_epoch, export_checkpoint, kldm_loss, read_config, train
+from crystal_core.generators.kldm.weights import load_weights, starting_weights
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.registry.card import read_card
 from crystal_core.registry.store import find_card, list_cards
-from crystal_core.registry.write import write_card
-from crystal_core.training.__main__ import CONFIGS
 from crystal_core.training.data import epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig
-from crystal_core.training.kldm import KldmTraining, draws_per_epoch, kldm_loss, read_config, train
+from crystal_core.workflows.train import configurations
 
 
 @pytest.fixture
@@ -53,11 +52,11 @@ def settings(samples):
 def test_loss_falls_and_a_slice_resumes_where_it_stopped(prepared, tmp_path):
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     train(settings(100), **run)
-    trainer, _, last = train(settings(16000), **run, resume=True)
+    done = train(settings(16000), **run, resume=True)
     losses = [json.loads(line)["loss_v"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert trainer.step > 1000 and last["epoch"] >= 400
+    assert done.trainer.step > 1000 and done.last["epoch"] >= 400
     assert np.mean(losses[-100:]) < 0.85 * np.mean(losses[:5])  # one epoch draws twenty times: a few of them tell little
-    assert set(last["validation"]) == {"loss_v", "loss_l"}
+    assert set(done.last["validation"]) == {"loss_v", "loss_l"}
 
 
 def test_resuming_without_a_snapshot_says_so(prepared, tmp_path):
@@ -67,14 +66,14 @@ def test_resuming_without_a_snapshot_says_so(prepared, tmp_path):
 
 def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    trainer, codec, _ = train(settings(40), data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
-    folder = export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(40), log=tmp_path / "run" / "log.jsonl")
+    done = train(settings(40), data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    folder = export_checkpoint("toy", trained=done, settings=settings(40), log=tmp_path / "run" / "log.jsonl")
     card = find_card("toy")
     assert card.problem() is None and [c.name for c in list_cards("generator")] == ["toy"]
     assert card.sampling == {"elements": sorted(set(load_prepared(prepared)["train"].atomic_numbers.tolist()))}  # counts: of many, none
     state, again = load_weights(card)
-    assert again == codec
-    for name, value in trainer.ema.state_dict().items():
+    assert again == done.codec
+    for name, value in done.trainer.ema.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=8e-3, atol=1e-3)  # bf16 keeps 8 bits
     (folder / "lattice.json").write_text("{}")
     assert "SHA-256" in read_card(folder).problem()
@@ -90,10 +89,10 @@ def test_each_option_of_types_trains_resumes_and_exports_what_sampling_needs(pre
 
     train(de_novo(20), **run)
     first = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
-    trainer, codec, last = train(de_novo(600), **run, resume=True)
-    assert last["loss_h"] < 0.9 * first["loss_h"] and last["loss"] < 0.9 * first["loss"]
-    assert set(last["validation"]) == {"loss_v", "loss_l", "loss_h"}
-    export_checkpoint("toy", trainer=trainer, codec=codec, settings=de_novo(600), log=tmp_path / "run" / "log.jsonl")
+    done = train(de_novo(600), **run, resume=True)
+    assert done.last["loss_h"] < 0.9 * first["loss_h"] and done.last["loss"] < 0.9 * first["loss"]
+    assert set(done.last["validation"]) == {"loss_v", "loss_l", "loss_h"}
+    export_checkpoint("toy", trained=done, settings=de_novo(600), log=tmp_path / "run" / "log.jsonl")
     card = find_card("toy")
     assert card.task == "de novo generation" and card.training["process"]["species"] == species
     assert card.sampling["atom_count_frequencies"] == {"2": 0.25, "3": 0.25, "4": 0.25, "5": 0.25}
@@ -120,7 +119,7 @@ def test_a_task_and_its_process_must_agree():
         replace(settings(20), task="dng", process=ProcessConfig(species="masking"), match_rows=10)
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", configurations().values(), ids=lambda p: p.stem)
 def test_every_shipped_configuration_is_readable(path):
     config = read_config(path)
     assert config.name.startswith("kldm-") and (config.task == "dng") == ("dng" in config.name)
@@ -150,16 +149,16 @@ def test_match_rate_on_fixed_validation_rows_is_in_the_log(prepared, tmp_path):
 
 
 def test_without_pymatgen_a_run_goes_on_without_match_rates(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("crystal_core.training.kldm_match.find_spec", lambda _: None)
+    monkeypatch.setattr("crystal_core.generators.kldm.match_rate.find_spec", lambda _: None)
     config = replace(settings(40), match_rows=3, match_every_epochs=1, match_steps=2)
-    _, _, last = train(config, data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
-    assert set(last["validation"]) == {"loss_v", "loss_l"} and last["samples"] >= 40
+    done = train(config, data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    assert set(done.last["validation"]) == {"loss_v", "loss_l"} and done.last["samples"] >= 40
 
 
 def test_a_plan_that_is_used_up_gives_its_last_line_again(prepared, tmp_path):
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
-    _, _, last = train(settings(40), **run)
-    assert last and train(settings(40), **run, resume=True)[2] == last
+    done = train(settings(40), **run)
+    assert done.last and train(settings(40), **run, resume=True).last == done.last
 
 
 def test_a_snapshot_of_another_network_is_one_sentence(prepared, tmp_path):
@@ -173,14 +172,14 @@ def test_a_snapshot_of_another_network_is_one_sentence(prepared, tmp_path):
 def test_new_weights_lose_what_was_measured_with_the_old_ones(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     run, log = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu")), tmp_path / "run" / "log.jsonl"
-    trainer, codec, _ = train(settings(40), **run)
-    folder = export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(40), log=log)
+    done = train(settings(40), **run)
+    folder = export_checkpoint("toy", trained=done, settings=settings(40), log=log)
     measured = {"metrics": {"match_rate_val": {"value": 0.5}}, "sampling": {"tau": 0.5, "table": {"match_rate": [0.5]}}, "limits": "known"}
     write_card(folder, measured)
-    export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(40), log=log)
+    export_checkpoint("toy", trained=done, settings=settings(40), log=log)
     assert find_card("toy").metrics and find_card("toy").limits == "known"  # the same weights
-    trainer, codec, _ = train(settings(80), **run, resume=True)
-    export_checkpoint("toy", trainer=trainer, codec=codec, settings=settings(80), log=log)
+    done = train(settings(80), **run, resume=True)
+    export_checkpoint("toy", trained=done, settings=settings(80), log=log)
     card = find_card("toy")
     assert not card.metrics and "table" not in card.sampling and card.sampling["tau"] == 0.5 and "not measured" in card.limits
 
@@ -195,12 +194,17 @@ def test_sizes_are_drawn_as_often_as_their_work_allows(prepared):
     assert torch.cat(drawn).tolist() == [5] * 10  # five crystals of five atoms, twice each, and nothing else
 
 
-def test_an_annealed_slice_ends_at_rate_zero_and_the_next_one_starts_anew(prepared, tmp_path):
-    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
-    trainer, _, _ = train(settings(10**9), **run, minutes=0.05, anneal=True)
-    assert trainer.learning_rate() == pytest.approx(0, abs=1e-9)
-    again, _, _ = train(settings(10**9), **run, minutes=0.01, resume=True)
-    assert again.step > trainer.step and again.learning_rate() == settings(1).fit.learning_rate
+def test_a_table_may_be_drawn_more_often(prepared, tmp_path):
+    tensors = load_file(prepared)
+    tensors["source"] = np.array([0, 1] * 12, dtype=np.uint8)
+    with safe_open(prepared, "np") as handle:
+        save_file(tensors, tmp_path / "two.safetensors", metadata=handle.metadata() | {"sources": json.dumps(["a.parquet", "b.parquet"])})
+    rows = load_prepared(tmp_path / "two.safetensors")["train"]
+    favouring = replace(settings(20), favoured_source="b.parquet", favour=4.0)
+    draws = draws_per_epoch(favouring, rows, tmp_path / "two.safetensors")
+    assert float(draws.mean()) == pytest.approx(1) and (draws / draws[0]).tolist() == pytest.approx([1, 4] * 10)
+    with pytest.raises(RequestError, match=r"no row of c\.parquet"):
+        draws_per_epoch(replace(favouring, favoured_source="c.parquet"), rows, tmp_path / "two.safetensors")
 
 
 @pytest.mark.parametrize("species", ["masking", "one-hot"])

@@ -8,11 +8,11 @@ import torch
 from pymatgen.core import Lattice, Structure
 from safetensors.numpy import save_file
 
+from crystal_core.generators.kldm.match_rate import match_rate
+from crystal_core.generators.kldm.training import KldmTraining, train
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training.data import load_prepared
 from crystal_core.training.fit import FitConfig
-from crystal_core.training.kldm import KldmTraining, train
-from crystal_core.training.kldm_match import match_rate
 
 CRYSTALS = {
     "ZnS": Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3]).get_primitive_structure(),
@@ -43,9 +43,9 @@ def test_four_crystals_learnt_by_heart_are_found_again(four_crystals, tmp_path):
         name="four", network=PairNetworkConfig(hidden_dim=64, n_layers=3, n_frequencies=16, time_dim=64),
         fit=FitConfig(batch_size=64, planned_samples=120_000, learning_rate=2e-3, warmup_steps=50, decay_fraction=0.7, ema_decay=0.99, precision="float32"),
     )  # fmt: skip
-    trainer, codec, _ = train(config, data_file=four_crystals, folder=tmp_path / "run", device=torch.device("cpu"))
+    done = train(config, data_file=four_crystals, folder=tmp_path / "run", device=torch.device("cpu"))
     known = load_prepared(four_crystals)["val"]
-    untrained = match_rate(PairNetwork(config.network), known, codec, config.process, steps=100)
-    report = match_rate(trainer.ema, known, codec, config.process, steps=100)
+    untrained = match_rate(PairNetwork(config.network), known, done.codec, config.process, steps=100)
+    report = match_rate(done.trainer.ema, known, done.codec, config.process, steps=100)
     assert report["n"] == 4 and report["match_rate"] == 1.0
     assert untrained["match_rate"] < 1.0

@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from crystal_core.generators.kldm import training as kldm
 from crystal_core.generators.kldm.codec import LatticeCodec
-from crystal_core.generators.kldm.process import NoisyState, ProcessConfig
+from crystal_core.generators.kldm.config import ProcessConfig
+from crystal_core.generators.kldm.process import NoisyState
 from crystal_core.networks.pair_network import PairNetworkConfig
-from crystal_core.training import kldm
 from crystal_core.training.data import Batch, epoch_batches, load_prepared
 from crystal_core.training.fit import FitConfig, Trainer
 

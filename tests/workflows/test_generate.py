@@ -7,7 +7,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import MemoryFull, RequestError
-from crystal_core.records import cell_json, structure_from_record
+from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows import generate
 

@@ -8,12 +8,13 @@ from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
 from crystal_core.errors import RelaxationFailed
+from crystal_core.files.records import rank_key, run_files, structure_from_record
+from crystal_core.frames import RunUpdate
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
-from crystal_core.records import rank_key, run_files, structure_from_record
 from crystal_core.relax import relaxation
 from crystal_core.relax.potential import is_installed
-from crystal_core.requests import RunUpdate, StructurePredictionRequest, to_json
+from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.workflows import predict_structure
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")

@@ -4,7 +4,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import RequestError
-from crystal_core.records import cell_json, structure_from_record
+from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RelaxationRequest, to_json
 from crystal_core.workflows.relax import run

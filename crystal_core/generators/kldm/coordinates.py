@@ -22,7 +22,7 @@ from crystal_core.sampling import variance_preserving as vp
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from crystal_core.generators.kldm.process import ProcessConfig
+    from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.networks.packing import Packing
 
 MIN_SQUARED_SCORE = 1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN

@@ -8,26 +8,28 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.device import pick_device
 from crystal_core.errors import RequestError
+from crystal_core.frames import Frame
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.guidance import Guidance
-from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, Known, LatentState, SamplerSettings
 from crystal_core.generators.kldm.species import N_TYPES, allowed_types
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.kldm.weights import load_weights
+from crystal_core.guides.protocol import Guide
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.requests import DeNovoRequest, Frame, GenerationRequest, Guide
-from crystal_core.sampling.device import pick_device
+from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from crystal_core.cards import ModelCard
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.registry.card import ModelCard
 
 DEFAULT_STEPS = {"em": 1000, "exp-em": 1000, "pc": 1000, "pc-pf": 1000, "ode": 200}
 FAST = {"name": "pc", "steps": 50}

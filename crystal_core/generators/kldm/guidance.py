@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.generators.kldm.codec import LatticeCodec
-    from crystal_core.protocols import DifferentiablePredictor
+    from crystal_core.guides.protocol import DifferentiablePredictor
 
 N_ELEMENTS = 118
 MAX_GRADIENT = 10.0  # per crystal, of each part: a cell that is still noise must not throw the sampler

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crystal_core.errors import IncompatibleSampler
+from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import MIN_SQUARED_SCORE, Coordinates, coordinate_process
-from crystal_core.generators.kldm.process import ProcessConfig
 from crystal_core.generators.kldm.species import species_process
 from crystal_core.networks.packing import Packing
 from crystal_core.sampling import variance_preserving as vp

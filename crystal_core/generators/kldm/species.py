@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-    from crystal_core.generators.kldm.process import ProcessConfig
+    from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.networks.packing import Packing
 
 N_TYPES = 100

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from crystal_core.cards import LATTICE, ModelCard
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.species import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.paths import checkpoints_dir
-from crystal_core.registry.card import CURVE, LATTICE, ModelCard, sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from crystal_core.training.fit import Trainer
-    from crystal_core.training.kldm import KldmTraining
 
 SHARD_BYTES = 14_000_000
 TABLE = "node_embedding.weight"
@@ -88,53 +83,3 @@ def write_shards(state: dict[str, Tensor], folder: Path) -> list[str]:
         names.append(f"weights-{i + 1}-of-{len(shards)}.safetensors")
         save_file(shard, folder / names[-1])
     return names
-
-
-def export_checkpoint(name: str, *, trainer: Trainer, codec: LatticeCodec, settings: KldmTraining, log: Path) -> Path:
-    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
-
-    They also state the elements of their training crystals and their atom counts, as the run's folder holds them: de novo
-    models how often each occurs, the others only where there is but one.
-    Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
-    """
-    from crystal_core.registry.write import forget_measurements, write_card
-
-    folder = checkpoints_dir() / name
-    folder.mkdir(parents=True, exist_ok=True)
-    before = {file.name: sha256_of(file) for file in folder.glob("weights-*.safetensors")}
-    for old in before:
-        (folder / old).unlink()
-    files = write_shards(trainer.ema.state_dict(), folder)
-    if before and before != {file: sha256_of(folder / file) for file in files}:
-        forget_measurements(folder)
-    (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
-    curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
-    keep = [entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1]
-    (folder / CURVE).write_text(json.dumps(keep, indent=0), encoding="utf-8")
-    files += [LATTICE, CURVE]
-    fields: dict[str, Any] = {
-        "name": name,
-        "kind": "generator",
-        "task": "structure prediction" if settings.task == "csp" else "de novo generation",
-        "method": "KLDM (ICML 2025)",
-        "loader": "kldm",
-        "parameters": sum(p.numel() for p in trainer.network.parameters()),
-        "files": {file: sha256_of(folder / file) for file in files},
-        "network": settings.network.to_dict(),
-        "training": {
-            "steps": trainer.step,
-            "epochs": trainer.epoch,
-            "samples": trainer.samples,
-            "hours": round(trainer.seconds / 3600, 2),
-            "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else torch.cuda.get_device_name(),
-            "precision": str(trainer.dtype).removeprefix("torch."),
-            "process": settings.process.to_dict(),
-            "validation": curve[-1].get("validation", {}) if curve else {},
-        },
-    }
-    seen = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))
-    if settings.task == "csp":
-        counts = [int(n) for n in seen.pop("atom_count_frequencies")]
-        seen |= {"atom_counts": counts} if len(counts) == 1 else {}
-    fields["sampling"] = seen
-    return write_card(folder, fields)

@@ -274,10 +274,9 @@ def _space_group(hall_number: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
+    from crystal_core.cards import sha256_of, write_card
     from crystal_core.generators.prototype.generator import TABLE, full_index_path
     from crystal_core.paths import checkpoints_dir, data_dir, home_dir
-    from crystal_core.registry.card import sha256_of
-    from crystal_core.registry.write import write_card
 
     parser = argparse.ArgumentParser(prog="python -m crystal_core.generators.prototype.build", description=__doc__)
     parser.add_argument("--data", type=Path, default=data_dir(), help="folder of the raw tables; default CRYSTAL_DATA")

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.chemistry.formula import formula_of
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
-from crystal_core.formula import formula_of
+from crystal_core.frames import Frame, Template
 from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
 from crystal_core.paths import home_dir
-from crystal_core.requests import Frame, GenerationRequest, Template
+from crystal_core.requests import GenerationRequest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crystal_core.registry.card import ModelCard
+    from crystal_core.cards import ModelCard
 
 TABLE = "prototypes.npz"
 
@@ -118,14 +119,14 @@ def full_index_path() -> Path:
     return home_dir() / "prototype" / "full.npz"
 
 
-def load_prototype(card: ModelCard) -> PrototypeGenerator:
+def load_prototype(card: ModelCard, device: str = "cpu") -> PrototypeGenerator:  # noqa: ARG001 (it has no network)
     """The full index where this machine has one and the card allows it, else the shipped table.
 
     Raises:
         CheckpointMismatch: the table is missing, damaged or not the one its card states.
     """
+    from crystal_core.cards import sha256_of
     from crystal_core.generators.prototype.library import load_index
-    from crystal_core.registry.card import sha256_of
 
     if card.folder is None:
         raise CheckpointMismatch("The prototype card has no folder.")

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from crystal_core.cards import ModelCard
     from crystal_core.generators.prototype.index import Geometry
     from crystal_core.generators.prototype.library import ShippedTable
-    from crystal_core.registry.card import ModelCard
 
 EXACT, ALIKE = 0.02, 0.1  # tolerances in units of (volume / atoms)^(1/3)
 COMMON = 20  # members from which on an averaged arrangement is looked at again: its first member may have been a distorted one

@@ -30,7 +30,7 @@ def crystal_viewer(
     scene: dict[str, Any], *, key: str, frames: list[dict[str, Any]] | None = None, height: int = 440, selected: int | None = None,
     report: bool = False, live: bool = False,
 ) -> int | None:  # fmt: skip
-    """Draw a scene (:mod:`crystal_core.scene`); with ``frames``, a player that starts at the last one.
+    """Draw a scene (:mod:`crystal_core.drawing.scene`); with ``frames``, a player that starts at the last one.
 
     The camera and the chosen look are kept when new data come under the same ``key``.
 

@@ -1,6 +1,6 @@
 // Shared by the viewer and the gallery: the local 3D library, a block of cells from a periodic scene, and its drawing.
 const SCRIPT = "app/static/3Dmol-2.5.5-min.js";
-const FACE = 1e-3, NEAR_FACE = 0.15, WIDEST_FACE = 0.1; // as in crystal_core.scene
+const FACE = 1e-3, NEAR_FACE = 0.15, WIDEST_FACE = 0.1; // as in crystal_core.drawing.scene
 const MAX_DRAWN = 6000;
 const CORNERS = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => [k & 1, (k >> 1) & 1, (k >> 2) & 1]);
 const EDGES = CORNERS.flatMap((p, i) => CORNERS.slice(i + 1).map((q) => [p, q])).filter(([p, q]) => p.reduce((sum, x, k) => sum + Math.abs(x - q[k]), 0) === 1);
@@ -70,7 +70,7 @@ function nearFaces(lattice) {
   return normals.map((n) => (volume < 1e-3 ? FACE : Math.min(WIDEST_FACE, Math.max(FACE, NEAR_FACE * Math.hypot(...n) / volume))));
 }
 
-// the twin of crystal_core.scene.expand
+// the twin of crystal_core.drawing.scene.expand
 function expand(scene, repeat, images, complete) {
   const atoms = [], index = new Map();
   const add = (i, n) => {

@@ -1,0 +1,173 @@
+"""A model card: what a checkpoint is, where it comes from, what it measured and where it ends; read and written without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crystal_core.errors import CheckpointMismatch
+from crystal_core.paths import checkpoints_dir, home_dir
+
+KNOWN_KEYS = frozenset({
+    "name", "kind", "task", "method", "loader", "parameters", "trained_on", "source", "licence", "limits", "good_for",
+    "files", "network", "sampling", "training", "metrics", "extra",
+})  # fmt: skip
+CURVE = "training.json"  # losses over the training of the weights
+DEFAULTS = {"trained_on": "", "source": "trained here", "licence": "MIT", "limits": "", "good_for": ""}
+NOT_MEASURED = "These weights are new and not measured yet; what stands here of data and source was written of earlier ones."
+LATTICE = "lattice.json"  # statistics of the training cells, by number of atoms
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """The typed content of ``checkpoints/<name>/card.toml``.
+
+    Attributes:
+        kind: "generator" or "predictor".
+        loader: which room loads it: "kldm", "prototype", …
+        parameters: number of trained weights.
+        files: file name → sha256 of every weight file.
+        network: the network's sizes. sampling: its default sampler and limits. training: data, steps, hours, curve.
+        metrics: name → {value, ci95, n, protocol, data, command}: each printed by a command of this repository.
+    """
+
+    name: str
+    kind: str
+    task: str
+    method: str
+    loader: str
+    parameters: int
+    trained_on: str
+    source: str
+    licence: str
+    limits: str
+    good_for: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+    @property
+    def size_mb(self) -> float:
+        """Total size of the weight files in MB (10⁶ bytes)."""
+        if self.folder is None:
+            return 0.0
+        return sum((self.folder / f).stat().st_size for f in self.files if (self.folder / f).is_file()) / 1e6
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers a generator was trained on; all where the card names none."""
+        return tuple(self.sampling.get("elements") or range(1, 119))
+
+    @property
+    def weights_sha256(self) -> str:
+        """One hash over the hashes of all files that a result depends on: not of the training curve."""
+        joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(self.files.items()) if name != CURVE)
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+    def problem(self) -> str | None:
+        """None if every weight file has the hash of the card, else one sentence."""
+        for name, digest in self.files.items():
+            path = (self.folder or Path()) / name
+            if not path.is_file():
+                return f"The file {name} is missing."
+            if sha256_of(path) != digest:
+                return f"The file {name} does not have the SHA-256 its card states; it was changed or damaged."
+        return None
+
+
+def checkpoint_folders() -> list[Path]:
+    """Folders that hold a card: the shipped ones first, then those installed by the user."""
+    roots = [checkpoints_dir(), home_dir() / "checkpoints"]
+    return [card.parent for root in roots if root.is_dir() for card in sorted(root.glob("*/card.toml"))]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as 64 hex digits."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a checkpoint folder.
+
+    Raises:
+        CheckpointMismatch: the card is unreadable, lacks a field or has an unknown one.
+    """
+    path = folder / "card.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise CheckpointMismatch(f"The card of checkpoint '{folder.name}' cannot be read: {error}.") from error
+    unknown = sorted(set(data) - KNOWN_KEYS)
+    if unknown:
+        raise CheckpointMismatch(f"The card of '{folder.name}' has unknown field(s): {', '.join(unknown)}.")
+    try:
+        return ModelCard(**data, folder=folder)
+    except TypeError as error:
+        raise CheckpointMismatch(f"The card of '{folder.name}' is incomplete: {error}.") from error
+
+
+def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
+    """Merge ``fields`` into the folder's card (top level and one table deep for metrics) and write it; returns the folder."""
+    path = folder / "card.toml"
+    old = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    merged = {**DEFAULTS, **old, **fields}
+    for table in ("metrics", "sampling", "extra"):
+        if table in old and table in fields:
+            merged[table] = {**old[table], **fields[table]}
+    path.write_text(to_toml(merged), encoding="utf-8")
+    return folder
+
+
+def forget_measurements(folder: Path) -> None:
+    """Take from a card what was measured with weights that are about to be replaced: metrics, tables of samplers and limits.
+
+    What was chosen (corrector strength, steps) stays in use; data and source are for whoever exported to correct.
+    """
+    path = folder / "card.toml"
+    if not path.is_file():
+        return
+    card = tomllib.loads(path.read_text(encoding="utf-8"))
+    chosen = {key: value for key, value in card.get("sampling", {}).items() if not (isinstance(value, dict) and "match_rate" in value)}
+    card = {key: value for key, value in card.items() if key != "metrics"} | {"sampling": chosen, "limits": NOT_MEASURED}
+    path.write_text(to_toml(card), encoding="utf-8")
+
+
+def to_toml(data: Mapping[str, Any]) -> str:
+    """TOML text of plain nested values: scalars first, then tables."""
+    lines: list[str] = []
+    _table(data, (), lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _table(data: Mapping[str, Any], path: tuple[str, ...], lines: list[str]) -> None:
+    scalars = {k: v for k, v in data.items() if not isinstance(v, Mapping)}
+    if path and (scalars or not data):
+        lines += ["", "[" + ".".join(_key(p) for p in path) + "]"]
+    lines += [f"{_key(k)} = {_value(v)}" for k, v in scalars.items() if v is not None]
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            _table(value, (*path, str(key)), lines)
+
+
+def _key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)

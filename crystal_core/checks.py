@@ -1,0 +1,41 @@
+"""Checks of single values that requests and configurations share; each raises RequestError with one sentence."""
+
+from __future__ import annotations
+
+from crystal_core.errors import RequestError
+
+MAX_GUIDANCE = 100.0
+DENSITY_RANGE = (0.05, 30.0)  # g/cm³, from solid hydrogen to beyond osmium
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise RequestError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise RequestError(f"Unknown {name} '{value}'; choose one of {', '.join(choices)}.")
+
+
+def check_density(value: object) -> None:
+    """A density in g/cm³ that matter has.
+
+    Raises:
+        RequestError: it is none.
+    """
+    low, high = DENSITY_RANGE
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestError(f"A density is a number of g/cm³, not {value!r}.")
+    if not low <= value <= high:
+        raise RequestError(f"A density lies between {low} and {high} g/cm³, not {value:g}.")
+
+
+def check_strength(value: float) -> None:
+    """Raise RequestError unless ``value`` is a strength of guidance."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GUIDANCE:
+        raise RequestError(f"The strength of guidance lies between 0 and {MAX_GUIDANCE:g}, not {value!r}.")
+
+
+def check_whole(name: str, value: object, low: int, high: int, *, optional: bool = False) -> None:
+    """Raise RequestError unless ``value`` is a whole number between ``low`` and ``high``, or None where that is a choice."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise RequestError(f"{name} must be a whole number between {low} and {high}, not {value!r}.")

@@ -1,0 +1,1 @@
+"""Compositions: formulas, charges of ions, metals. No geometry."""

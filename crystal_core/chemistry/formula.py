@@ -1,0 +1,387 @@
+"""What a chemist types as a formula: parsed, weighed, charge-checked, and the numbers of formula units worth trying."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from math import gcd, inf, isnan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crystal_core.chemistry.charges import CYANIDE, balance_of, charge_hint, periodic_table
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Composition
+
+COUNTS = Path(__file__).parent  # of z_counts.json and element_counts.json, which reference.build_z writes
+MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
+MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
+BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digits is a decimal one
+SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
+# Centre, ligand and ligands in one ion, of those that chemists write in brackets.
+_IONS = {"O": "C3 N3 N2 P4 P3 S4 S3 Se4 Se3 As4 Cl4 Cl3 Br3 I3 B3 Si4", "H": "B4 Al4 N2", "F": "B4 P6 As6 Sb6 Si6", "S": "P4", "N": "C1"}
+POLYATOMIC = tuple((ion[:-1], ligand, int(ion[-1])) for ligand, ions in _IONS.items() for ion in ions.split())
+CLOSING = {"(": ")", "[": "]"}
+# CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
+HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*H2O(?:[·•∙*.]|$))", re.IGNORECASE)
+LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
+BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
+RARE = 200  # training crystals of an element, below which it is rare
+MAX_RESPELT, MAX_SPELLINGS = 40, 60  # characters of a formula that is corrected, ways to do so that are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formula:
+    """A parsed formula.
+
+    Attributes:
+        counts: (symbol, count) as typed. unit: the same over their greatest common divisor: one formula unit.
+        molar_mass: g/mol of one formula unit. hint: charge balance in words.
+    """
+
+    text: str
+    counts: tuple[tuple[str, int], ...]
+    unit: tuple[tuple[str, int], ...]
+    molar_mass: float
+    hint: str
+
+    @property
+    def reduced_formula(self) -> str:
+        """One formula unit, elements as typed."""
+        return "".join(f"{s}{n if n > 1 else ''}" for s, n in self.unit)
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of one formula unit."""
+        return sum(n for _, n in self.unit)
+
+    def atomic_numbers_of(self, z: int, *, exact: bool = False) -> list[int]:
+        """Proton numbers of a cell of ``z`` formula units (``exact``: of what was typed), sorted."""
+        numbers = periodic_table()
+        chosen = self.counts if exact else tuple((s, z * n) for s, n in self.unit)
+        return sorted(numbers[s].number for s, n in chosen for _ in range(n))
+
+
+def formula_of(composition: Composition) -> str:
+    """The formula to show of a composition: elements by electronegativity, counts over their greatest common divisor.
+
+    Brackets hold ions of several atoms alone, such as (PO4), and only where all atoms of their elements are in them.
+    Unlike pymatgen's ``reduced_formula`` it names no molecule: five atoms of oxygen are O and not O2, LiO is not Li2O2.
+
+    >>> from pymatgen.core import Composition
+    >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12", "MgFe2O4", "CaO2H2")]
+    ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3', 'MgFe2O4', 'Ca(OH)2']
+    """
+    from pymatgen.core.composition import reduce_formula
+
+    amounts = {symbol: round(n, 3) for symbol, n in composition.get_el_amt_dict().items()}
+    if any(n != round(n) for n in amounts.values()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
+            return str(reduce_formula(amounts)[0])
+    divisor = gcd(*(round(n) for n in amounts.values())) or 1
+    return _written({symbol: round(n) // divisor for symbol, n in amounts.items()})
+
+
+def _written(counts: Mapping[str, int]) -> str:
+    """The formula of whole counts, with ions of several atoms together and after the metals: Pb3(PO4)2, NH4H2PO4."""
+    elements, left = periodic_table(), dict(counts)
+    places = {s: inf if isnan(x := elements[s].electronegativity) else x for s in counts}  # helium, neon and argon last
+    words: list[tuple[float, str]] = []
+    if len(counts) > 2 and ("H" in counts or _anion_in(counts, POLYATOMIC)):
+        metals = [x for s, x in places.items() if elements[s].is_metal]
+        balance = balance_of(counts.items())
+        charges = balance.ions if balance else ()
+        positive = {s for s, q, _ in charges if q > 0}
+        cyanide = any(s == CYANIDE.symbol for s, _, _ in charges)
+        likely = [ion for ion in POLYATOMIC if (cyanide if ion[:2] == ("C", "N") else metals if ion[:2] == ("N", "H") else ion[0] in positive)]
+        n_ammonium = sum(n for s, q, n in charges if (s, q) == ("N", -3))
+        without = left | {"N": left.get("N", 0) - n_ammonium, "H": left.get("H", 0) - 4 * n_ammonium}
+        salt = _anion_in(without, likely)
+        if n_ammonium and (not without["H"] or (salt and without["H"] > 0)) and ("C" not in counts or (salt and salt[0] == "C")):
+            left = without
+            words.append((0.0, _times("(NH4)", n_ammonium)))
+        if ion := _anion_in(left, likely):
+            centre, ligand, per_ion = ion
+            n_ions, place = left[centre], max([places[centre], *metals]) + 2e-6
+            left = left | {centre: 0, ligand: left[ligand] - per_ion * n_ions}
+            words.append((place, _times(f"({centre}{_times(ligand, per_ion)})", n_ions)))
+            places["H"] = min(places.get("H", place), place - 1e-6)  # KH2PO4
+        n_hydroxide = left.get("H", 0)
+        if metals and "H" in positive and n_hydroxide == left.get("O", 0) > 0:
+            left = left | {"H": 0, "O": 0}
+            words.append((places["O"], _times("(OH)", n_hydroxide)))
+    return "".join(word for _, word in sorted([*words, *((places[s], _times(s, n)) for s, n in left.items() if n)]))
+
+
+def _times(word: str, n: int) -> str:
+    """The word and its count, without brackets where there is one of it."""
+    return f"{word}{n}" if n > 1 else word.strip("()")
+
+
+def _anion_in(counts: Mapping[str, int], ions: Iterable[tuple[str, str, int]]) -> tuple[str, str, int] | None:
+    """The first of ``ions`` that holds all atoms of its centre and its ligand, but for the oxygen of hydroxide; None where there is none."""
+    for centre, ligand, per_ion in ions:
+        spare = counts.get(ligand, 0) - per_ion * counts.get(centre, 0)
+        basic = ligand == "O" and (per_ion, centre) not in ((3, "P"), (3, "S"), (3, "Se")) and spare == counts.get("H", 0) > 0
+        if counts.get(centre) and (not spare or basic):
+            return centre, ligand, per_ion
+    return None
+
+
+def parse_formula(text: str) -> Formula:
+    """Element symbols with whole counts, brackets, hydrates with a dot, subscript digits.
+
+    Raises:
+        RequestError: anything else, with what is wrong and what to write.
+    """
+    if len(text) > MAX_LENGTH:
+        raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
+    plain = HYDRATE.sub("·", re.sub(r"\s+", "", text.translate(SUBSCRIPTS)))
+    if not plain:
+        raise RequestError("Type a formula, e.g. TiO2.")
+    if re.search(r"\d[.,]\d", plain):
+        raise RequestError(f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula until all counts are whole.")
+    if re.search(r"[+\-−⁺⁻^]", plain):
+        raise RequestError(f"'{_short(text)}' carries a charge; a crystal is neutral. Write the neutral formula, e.g. NaCl.")
+    if LEADING_ZERO.search(plain):
+        raise RequestError(f"'{_short(text)}' has a count that begins with the digit zero; {_with_letter(plain)}")
+    try:
+        counts = _counted(plain, text)
+    except _UnknownSymbolError as error:
+        raise RequestError(_unknown(error.symbol, plain, text)) from None
+    divisor = gcd(*counts.values())
+    unit = tuple((s, n // divisor) for s, n in counts.items())
+    elements = periodic_table()
+    mass = sum(elements[s].mass * n for s, n in unit)
+    return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=charge_hint(unit))
+
+
+def _counted(plain: str, text: str) -> dict[str, int]:
+    """Atoms of each element; ``text`` is what was typed, for the refusals."""
+    counts: dict[str, int] = {}
+    for part in re.split(r"[·•∙*.]", plain):
+        lead = re.match(r"\d*", part)
+        factor = int(lead.group()) if lead and lead.group() else 1
+        found = _parse_part(part[lead.end() if lead else 0 :], text)
+        if not found:
+            raise RequestError(f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, e.g. NaCl or CuSO4·5H2O.")
+        for symbol, n in found.items():
+            counts[symbol] = counts.get(symbol, 0) + factor * n
+    missing = [symbol for symbol, n in counts.items() if not n]
+    if missing:
+        letter = re.sub(r"(?<=[A-Za-z])0(?!\d)", "O", plain)
+        tip = f", or {_short(letter)} if the letter O was meant" if letter != plain else ""
+        raise RequestError(f"'{_short(text)}' counts no atoms of {', '.join(missing)}. Leave the element out or write how many there are{tip}.")
+    if max(counts.values()) > MAX_COUNT:
+        raise RequestError(f"'{_short(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit.")
+    return counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLine:
+    """One entry of a list of formulas: either the formula or, in one sentence, what is wrong with it."""
+
+    text: str
+    formula: Formula | None = None
+    error: str = ""
+
+
+def parse_formulas(text: str) -> list[BatchLine]:
+    """The entries of a list, one a line or between commas or semicolons; empty ones and repetitions are left out.
+
+    Raises:
+        RequestError: more than :data:`MAX_BATCH`.
+    """
+    entries = list(dict.fromkeys(entry for part in BETWEEN.split(text) if (entry := part.strip())))
+    if len(entries) > MAX_BATCH:
+        raise RequestError(f"The list has {len(entries)} formulas and {MAX_BATCH} can run together; split it.")
+    lines = []
+    for entry in entries:
+        try:
+            lines.append(BatchLine(text=entry, formula=parse_formula(entry)))
+        except RequestError as error:
+            lines.append(BatchLine(text=_short(entry), error=str(error)))
+    return lines
+
+
+def atomic_number_of(symbol: str) -> int:
+    """The proton number of an element symbol.
+
+    Raises:
+        RequestError: there is no such element.
+    """
+    found = periodic_table().get(symbol.strip())
+    if found is None:
+        raise RequestError(f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O.")
+    return found.number
+
+
+def parse_elements(text: str) -> tuple[str, ...]:
+    """The element symbols of a text such as ``Li-Fe-O``, ``Li, Fe, O`` or ``LiFeO``, each once and in order; empty for an empty text.
+
+    Raises:
+        RequestError: a part is no element, or carries a number.
+
+    >>> parse_elements("Li-Fe–O, Fe")
+    ('Li', 'Fe', 'O')
+    """
+    found: list[str] = []
+    for part in re.split(r"[\s,;/+–—-]+", text):
+        if any(c.isdigit() for c in part.translate(SUBSCRIPTS)):
+            raise RequestError(
+                f"'{_short(part)}' holds numbers; only elements are named here, e.g. Li-Fe-O. For a formula there is structure prediction."
+            )
+        together = re.findall(r"[A-Z][a-z]?", part)
+        symbols = together if "".join(together) == part and part not in periodic_table() else [part]
+        for symbol in filter(None, symbols):
+            atomic_number_of(symbol)
+            found.append(symbol)
+    return tuple(dict.fromkeys(found))
+
+
+def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3, *, atom_counts: Collection[int] | None = None) -> tuple[int, ...]:
+    """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms.
+
+    Args:
+        atom_counts: the sizes of cell that a model is confined to, which then give all its formula units; None or empty for no such bound.
+    """
+    if atom_counts:
+        return tuple(n // formula.n_atoms for n in atom_counts if n % formula.n_atoms == 0)
+    if len(formula.unit) == 1:
+        return (1, 2, 4)[:at_most]  # the many known forms of a few elements would hide bcc, hcp and fcc
+    key = "-".join(map(str, sorted(n for _, n in formula.unit)))
+    seen = {int(z): n for z, n in _z_counts().get(key, {}).items()}
+    fitting = [z for z in seen if z * formula.n_atoms <= max_atoms]
+    if fitting:
+        return tuple(sorted(sorted(fitting, key=lambda z: -seen[z])[:at_most]))
+    return tuple(z for z in (1, 2, 4) if z * formula.n_atoms <= max_atoms)[:at_most] or (1,)
+
+
+def _parse_part(part: str, text: str) -> dict[str, int]:
+    stack: list[dict[str, int]] = [{}]
+    opened: list[str] = []
+    position = 0
+    while position < len(part):
+        match = TOKEN.match(part, position)
+        if match is None:
+            raise _UnknownSymbolError(part[position : position + 2])
+        symbol, count, opening, closing, times = match.groups()
+        if symbol:
+            if symbol not in periodic_table():
+                raise _UnknownSymbolError(symbol)
+            stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count) if count else 1)
+        elif opening:
+            stack.append({})
+            opened.append(opening)
+            if len(stack) > MAX_DEPTH:
+                raise RequestError(f"'{_short(text)}' nests brackets too deeply.")
+        elif closing:
+            if len(stack) == 1:
+                raise RequestError(f"'{_short(text)}' closes a bracket that was never opened.")
+            if closing != CLOSING[opened.pop()]:
+                raise RequestError(f"'{_short(text)}' closes a round bracket with a square one or the reverse. Write both alike.")
+            inner = stack.pop()
+            for name, n in inner.items():
+                stack[-1][name] = stack[-1].get(name, 0) + n * (int(times) if times else 1)
+        position = match.end()
+    if len(stack) > 1:
+        raise RequestError(f"'{_short(text)}' has an open bracket without its end.")
+    return stack[0]
+
+
+class _UnknownSymbolError(RequestError):
+    def __init__(self, symbol: str) -> None:
+        super().__init__(symbol)
+        self.symbol = symbol
+
+
+def _unknown(symbol: str, plain: str, text: str) -> str:
+    spelt = "" if _named(plain) else _in_right_case(plain)
+    tip = f" Did you mean {spelt}?" if spelt else _nearest(plain if _named(plain) else symbol)
+    return f"Formula '{_short(text)}' has an unknown symbol '{_short(symbol)}'.{tip} Write element symbols and counts, e.g. NaCl."
+
+
+def _named(name: str) -> str:
+    """The symbol of an element's English name, in either spelling; empty for another word."""
+    lowered = name.strip().lower()
+    return next((e.symbol for e in periodic_table().values() if e.name == BRITISH.get(lowered, lowered)), "")
+
+
+def _nearest(symbol: str) -> str:
+    """The question whether another symbol was meant; empty where none is like it."""
+    word = symbol.strip()
+    names = {e.name: e.symbol for e in periodic_table().values()} if len(word) > 3 else {}
+    near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(word.capitalize(), list(periodic_table()), n=1, cutoff=0.4)
+    found = _named(word) or (names.get(near[0], near[0]) if near else "")
+    return f" Did you mean {found}?" if found else ""
+
+
+def _with_letter(plain: str) -> str:
+    """The rest of a sentence on a count such as 04: the formula with the letter O in its place, where that is one."""
+    spelt = LEADING_ZERO.sub("O", plain) if len(plain) <= MAX_RESPELT else ""
+    try:
+        _counted(spelt, spelt)
+    except RequestError:
+        spelt = ""
+    if not spelt or LEADING_ZERO.search(spelt):
+        return "write counts without it, and oxygen with the letter O."
+    return f"was the letter O meant, as in {spelt}?"
+
+
+def _in_right_case(plain: str) -> str:
+    """The likeliest formula of these letters in another case, such as TiO2 for TIO2: of usual elements, balanced, of few of them; empty for none."""
+    best: tuple[tuple[int, bool, int], str] | None = None
+    for spelt in _spellings(plain.lower()) if len(plain) <= MAX_RESPELT else ():
+        try:
+            counts = _counted(spelt, spelt)
+        except RequestError:
+            continue
+        rare = sum(element_counts().get(str(periodic_table()[s].number), 0) < RARE for s in counts)
+        rank = rare, balance_of(counts.items()) is None, len(counts)
+        if best is None or rank < best[0]:
+            best = rank, spelt
+    return "" if best is None else best[1]
+
+
+def _spellings(lowered: str) -> list[str]:
+    """Ways to read lower-case letters as element symbols between digits, brackets and dots, at most MAX_SPELLINGS."""
+    ways = [[""]]  # of the last characters: none, one, two …; from the end, lest what cannot end is tried in all ways
+    for start in reversed(range(len(lowered))):
+        found = []
+        for length in (2, 1):
+            symbol = lowered[start : start + length].capitalize()
+            if len(symbol) == length and (symbol in periodic_table() or (length == 1 and symbol in "0123456789()[]·")):
+                found += [symbol + rest for rest in ways[-length]]
+        ways.append(found[:MAX_SPELLINGS])
+    return ways[-1]
+
+
+def _short(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text.strip()[:60])
+
+
+@lru_cache(maxsize=1)
+def _z_counts() -> dict[str, dict[str, int]]:
+    path = COUNTS / "z_counts.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
+    """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
+    counts = element_counts()
+    numbers = periodic_table()
+    return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}
+
+
+@lru_cache(maxsize=1)
+def element_counts() -> dict[str, int]:
+    """Atomic number (as text) → how many MP-20 training crystals hold the element."""
+    return json.loads((COUNTS / "element_counts.json").read_text(encoding="utf-8"))

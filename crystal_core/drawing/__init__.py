@@ -1,0 +1,1 @@
+"""Crystals and numbers, drawn: 3D scenes, notebooks, figures."""

@@ -1,0 +1,207 @@
+"""Text of a structure file → crystals that are checked, with what a model cannot take of them said in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import gcd
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.errors import StructureParseError
+from crystal_core.files import readers
+from crystal_core.files.readers import MAX_ATOMS, MAX_VOLUME_PER_ATOM, MIN_VOLUME_PER_ATOM
+from crystal_core.structures import NO_ELEMENT, heights, in_cell, is_element, partial_occupancy, plain_structure, printable
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+Purpose = Literal["model", "view"]
+T = TypeVar("T")
+
+MAX_MODEL_ATOMS = 500
+MAX_CRYSTALS = 200
+DUPLICATE_DISTANCE = 0.1
+MAIN_ELEMENTS = " Shown here with every site filled by its main element."  # ends a limitation where that is so
+
+__all__ = ["MAX_ATOMS", "MAX_MODEL_ATOMS", "model_limitation", "parse_all", "parse_each", "parse_text"]
+
+_READERS = {
+    "cif": readers.read_cif,
+    "poscar": readers.read_poscar,
+    "extxyz": readers.read_extxyz,
+    "json": readers.read_json,
+}
+
+
+def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Structure:
+    """The crystal in a CIF, POSCAR, extended XYZ or JSON text; the first one if it holds several.
+
+    Args:
+        text: the file's content; the format is told by content, never by ``name``.
+        name: only used in the error sentence.
+        purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate sites);
+            "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible, and with
+            ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
+
+    Raises:
+        StructureParseError: what is wrong, why, and what to do.
+    """
+    return _or_raise(parse_each(text, name, purpose=purpose)[0])
+
+
+def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[Structure]:
+    """Every crystal in the text (several CIF blocks, several XYZ frames, a whole ``run.json``), at least one.
+
+    Raises:
+        StructureParseError: what is wrong with the first bad one, why, and what to do; see :func:`parse_text`.
+    """
+    return [_or_raise(found) for found in parse_each(text, name, purpose=purpose)]
+
+
+def parse_each(text: str, name: str = "", *, purpose: Purpose = "model") -> list[Structure | StructureParseError]:
+    """As :func:`parse_all`, but a bad crystal comes back as what is wrong with it and loses no other.
+
+    Raises:
+        StructureParseError: the text as a whole cannot be read.
+    """
+    name = printable(name)
+    prefix = f"{name}: " if name else ""
+    if "\0" in text:
+        raise StructureParseError(f"{prefix}This is a binary file; give CIF, POSCAR, extended XYZ or JSON.")
+    try:
+        kind = readers.detect_format(text)
+        found = _attempt(kind, partial(_READERS[kind], text))
+        if not found:
+            raise StructureParseError(f"The {kind.upper()} holds no crystal with atoms.")
+        if len(found) > MAX_CRYSTALS:
+            raise StructureParseError(f"The file holds {len(found)} crystals; at most {MAX_CRYSTALS} are read. Split it.")
+    except StructureParseError as error:
+        raise StructureParseError(f"{prefix}{error}") from error
+    crystals: list[Structure | StructureParseError] = []
+    for i, read in enumerate(found, start=1):
+        try:
+            crystals.append(_checked(_attempt(kind, read), purpose))
+        except StructureParseError as error:
+            label = f"{name} #{i}: " if name and len(found) > 1 else prefix
+            crystals.append(StructureParseError(f"{label}{error}"))
+    return crystals
+
+
+def _or_raise(found: Structure | StructureParseError) -> Structure:
+    if isinstance(found, StructureParseError):
+        raise found
+    return found
+
+
+def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except StructureParseError:
+        raise
+    except MemoryError:
+        raise StructureParseError("Reading this file needs more memory than is allowed. Use a smaller cell.") from None
+    except Exception as error:  # a foreign parser meets foreign files: whatever it raises means "unreadable"
+        why = printable(str(error).split("\n")[0])[:160] or type(error).__name__
+        raise StructureParseError(f"The {kind.upper()} could not be read ({why}). Check the file in a crystal viewer.") from error
+
+
+def _checked(structure: Structure, purpose: Purpose) -> Structure:
+    n = len(structure)
+    readers.check_atom_count(n)
+    matrix = np.array(structure.lattice.matrix)
+    if not np.isfinite(matrix).all() or not np.isfinite(structure.frac_coords).all():
+        raise StructureParseError("The file holds a number that is not finite. Check its lattice and positions.")
+    readers.check_thickness(heights(matrix).tolist())
+    per_atom = abs(float(np.linalg.det(matrix))) / n
+    if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
+        raise StructureParseError(
+            f"The cell offers {per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to {MAX_VOLUME_PER_ATOM:g}. "
+            "Check the lattice and its unit (Å)."
+        )
+    if not all(is_element(getattr(specie, "Z", 0)) for specie in structure.composition):
+        raise StructureParseError(NO_ELEMENT)
+    limitation = model_limitation(structure)
+    if limitation and purpose == "model":
+        raise StructureParseError(limitation)
+    occupancy = None if structure.is_ordered else occupancy_of(structure)
+    if occupancy:
+        structure = _main_elements(structure)
+        limitation = f"{limitation}{MAIN_ELEMENTS}"
+    clean = plain_structure(structure)
+    if occupancy:
+        clean.properties["occupancy"] = occupancy
+    if limitation:
+        clean.properties["limitation"] = limitation
+    return clean
+
+
+def model_limitation(structure: Structure) -> str | None:
+    """Why the models cannot take this crystal, as a sentence, or None if they can."""
+    if not structure.is_ordered:
+        return partial_occupancy(structure)
+    if len(structure) > MAX_MODEL_ATOMS:
+        return f"The cell has {len(structure)} atoms; models take at most {MAX_MODEL_ATOMS}. Use the primitive cell."
+    pair = _closest_pair(structure)
+    if pair is not None and pair[2] < DUPLICATE_DISTANCE:
+        i, j, distance = pair
+        return (
+            f"Sites {i + 1} ({structure[i].specie.symbol}) and {j + 1} ({structure[j].specie.symbol}) are {distance:.2f} Å apart, "
+            "so one of them is a duplicate. Remove it."
+        )
+    return None
+
+
+def occupancy_of(structure: Structure) -> dict[str, Any]:
+    """What partly occupied sites hold.
+
+    Returns:
+        formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe 0.6, Ni 0.4";
+        density: g/cm3; shares: element → share of every site, in order, see :func:`with_shares`.
+    """
+    kinds: dict[tuple[tuple[str, float], ...], int] = {}
+    for site in structure:
+        shares = site.species.get_el_amt_dict()
+        kind = tuple((symbol, round(shares[symbol], 3)) for symbol in sorted(shares, key=lambda s: (-shares[s], s)))
+        kinds[kind] = kinds.get(kind, 0) + 1
+    words = []
+    for kind, n in kinds.items():
+        vacant = round(1.0 - sum(share for _, share in kind), 3)
+        if len(kind) == 1 and not vacant:
+            continue
+        shares_in_words = [f"{symbol} {share:g}" for symbol, share in kind] + ([f"vacant {vacant:g}"] if vacant > 0 else [])
+        words.append(f"{n} site{'' if n == 1 else 's'} of {', '.join(shares_in_words)}")
+    unit = structure.composition / gcd(*kinds.values())
+    return {
+        "formula": formula_of(unit), "sites": "; ".join(words), "density": round(float(structure.density), 4),
+        "shares": [site.species.get_el_amt_dict() for site in structure],
+    }  # fmt: skip
+
+
+def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:
+    """The crystal of the file again, from one whose sites were filled: each holds its element → share of ``shares``."""
+    from pymatgen.core import Structure
+
+    return Structure(structure.lattice, [dict(share) for share in shares], structure.frac_coords)
+
+
+def _main_elements(structure: Structure) -> Structure:
+    from pymatgen.core import Structure
+
+    species = [max(site.species.items(), key=lambda item: item[1])[0] for site in structure]
+    return Structure(structure.lattice, species, structure.frac_coords)
+
+
+def _closest_pair(structure: Structure) -> tuple[int, int, float] | None:
+    from pymatgen.core import Structure
+
+    # a site written at 9e8 cells from the origin would make the search span all cells between
+    wrapped = Structure(structure.lattice, structure.species, in_cell(structure.frac_coords))
+    centres, points, _, distances = wrapped.get_neighbor_list(DUPLICATE_DISTANCE)
+    real = [k for k in range(len(distances)) if centres[k] < points[k]]
+    if not real:
+        return None
+    best = min(real, key=lambda k: distances[k])
+    return int(centres[best]), int(points[best]), float(distances[best])

@@ -1,0 +1,292 @@
+"""Crystals as the JSON that files, pages, jobs and the command line share (``CRYSTAL``), and runs as folders and archives.
+
+A record is complete and goes into results; a snapshot is the light form drawn while a run is going on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+from bisect import bisect_left
+from collections.abc import Container, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.writers import structure_to_text
+from crystal_core.structures import atomic_numbers
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.requests import Origin
+
+SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
+EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: less is noise of a relaxation; the rest is for rounded decimals
+# last space group of each run of groups whose point groups have one order, and that order
+LAST_OF_CLASS = (1, 9, 46, 74, 82, 122, 142, 146, 148, 161, 167, 174, 190, 194, 199, 220, 230)
+POINT_GROUP_ORDERS = (1, 2, 4, 8, 4, 8, 16, 3, 6, 6, 12, 6, 12, 24, 12, 24, 48)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def crystal_record(
+    structure: Structure,
+    *,
+    id: str,
+    provenance: Mapping[str, Any],
+    score: Mapping[str, Any] | None = None,
+    group: int | None = None,
+    origin: Origin | None = None,
+    novelty: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Everything known about one crystal, as the ``CRYSTAL`` JSON of the command line.
+
+    Args:
+        id: short name, unique in its run; it becomes a file name, so letters, digits, ``.``, ``_`` and ``-`` only.
+        score: ``{"name", "value", "unit"}`` of what candidates are ranked by.
+        group: number of the cluster of like candidates.
+        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where nobody asked.
+        origin: whether the cell came from noise, from a prototype, or from a prototype refined.
+
+    Raises:
+        RequestError: the id cannot be a file name. StructureParseError: a site is not one element.
+    """
+    from crystal_core.evaluation.validity import check_structure
+
+    validity = check_structure(structure)
+    judged = {} if novelty is None else {"novelty": dict(novelty)}
+    plain = dict(provenance)
+    return {
+        "id": _checked_id(id),
+        "formula": formula_of(structure.composition),
+        "n_atoms": len(structure),
+        **cell_json(structure),
+        "cif": structure_to_text(structure, "cif", provenance=plain),
+        "space_group": space_group(structure) if validity.structure else None,
+        "density": float(structure.density),
+        "validity": {
+            "structure": bool(validity.structure),
+            "composition": bool(validity.composition),
+            "plausible": bool(validity.plausible),
+            "reasons": list(validity.reasons),
+        },
+        "origin": origin,
+        "score": None if score is None else dict(score),
+        "group": group,
+        **judged,
+        "provenance": plain,
+    }
+
+
+def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any] | None:
+    """Symbol and number of the space group within ``symprec`` (Å); None where the search finds none."""
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    try:
+        found = SpacegroupAnalyzer(structure, symprec=symprec)
+        return {"symbol": found.get_space_group_symbol(), "number": found.get_space_group_number(), "symprec": symprec}
+    except Exception:  # noqa: BLE001 (spglib has several ways to give up on odd cells; none is fatal here)
+        return None
+
+
+def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> dict[str, Any]:
+    """One crystal of a frame (or one structure), light enough to send twice a second: rounded to four decimals."""
+    if not hasattr(crystals, "n_atoms"):
+        return _rounded(cell_json(crystals))
+    crystal = cast("CrystalBatch", crystals)[index]
+    return _rounded({
+        "lattice": crystal.lattice[0].tolist(),
+        "atomic_numbers": crystal.atomic_numbers.tolist(),
+        "frac_coords": crystal.frac_coords.tolist(),
+    })  # fmt: skip
+
+
+def cell_json(structure: Structure) -> dict[str, Any]:
+    """Lattice, atomic numbers and wrapped coordinates in full precision."""
+    return {
+        "lattice": structure.lattice.matrix.tolist(),
+        "atomic_numbers": atomic_numbers(structure),
+        "frac_coords": _wrapped(structure.frac_coords.tolist()),
+    }
+
+
+def structure_from_record(record: Mapping[str, Any]) -> Structure:
+    """The pymatgen structure of a record or snapshot.
+
+    Raises:
+        StructureParseError: a key is missing, the cell is no lattice, or an atom is no element.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    try:
+        structure = Structure(Lattice(record["lattice"]), record["atomic_numbers"], record["frac_coords"])
+        atomic_numbers(structure)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StructureParseError(f"This record is no crystal ({error}); expected lattice, atomic_numbers, frac_coords.") from error
+    return structure
+
+
+def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
+    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, ``trajectory-1.extxyz`` on.
+
+    Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
+
+    Raises:
+        RequestError: an id cannot be a file name, or two crystals share one.
+    """
+    files: dict[str, str] = {}
+    frames = []
+    for record in records:
+        name = f"{_checked_id(record['id'])}.cif"
+        if name in files:
+            raise RequestError(f"Two crystals of this run are called '{record['id']}'; ids must differ.")
+        files[name] = record["cif"]
+        frames.append(structure_to_text(structure_from_record(record), "extxyz", provenance=record.get("provenance")))
+    files["run.extxyz"] = "".join(frames)
+    originals = [
+        structure_to_text(structure_from_record(r["original"]), "extxyz", provenance=r.get("provenance")) for r in records if r.get("original")
+    ]
+    if originals:
+        files["before-relaxing.extxyz"] = "".join(originals)
+    for k, trajectory in enumerate(trajectories, start=1):
+        files[f"trajectory-{k}.extxyz"] = trajectory_extxyz(trajectory["frames"], trajectory.get("label", ""))
+    files["run.json"] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return files
+
+
+def trajectory_extxyz(frames: Sequence[Mapping[str, Any]], label: str = "") -> str:
+    """The frames of a forming cell as extended XYZ, cell and all; also cells that are no crystal yet."""
+    from pymatgen.core.periodic_table import Element
+
+    quoted = label.replace('"', "'")
+    lines = []
+    for k, frame in enumerate(frames):
+        lattice = frame["lattice"]
+        cell = " ".join(f"{x:.5f}" for row in lattice for x in row)
+        lines += [str(len(frame["atomic_numbers"])), f'Lattice="{cell}" Properties=species:S:1:pos:R:3 pbc="T T T" frame={k} label="{quoted}"']
+        for z, f in zip(frame["atomic_numbers"], frame["frac_coords"], strict=True):
+            position = (sum(f[i] * lattice[i][axis] for i in range(3)) for axis in range(3))
+            lines.append(f"{Element.from_Z(z).symbol:<3}" + " ".join(f"{x:12.5f}" for x in position))
+    return "\n".join(lines) + "\n"
+
+
+def write_run(
+    records: Sequence[Mapping[str, Any]], folder: Path, run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Write the files of a run into ``folder`` (made if absent); each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in run_files(records, run_json, trajectories).items():
+        write_whole(folder / name, text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """The files of a run as one zip archive."""
+    return zip_texts(run_files(records, run_json, trajectories))
+
+
+def zip_texts(files: Mapping[str, str]) -> bytes:
+    """Texts by file name as one zip archive, byte for byte the same for the same texts."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            # ZipInfo's default date instead of now, so that equal runs give equal archives
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
+    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group."""
+    score = record["score"] or {"value": None, "unit": ""}
+    low = score["unit"] == "eV/atom"  # the lower the better
+    value = score["value"]
+    return (
+        not record["validity"]["structure"], not record["validity"]["plausible"],
+        float("inf") if value is None else value if low else -value, "error" in record.get("relaxation", {}), record["group"],
+    )  # fmt: skip
+
+
+def ranked(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Candidates of one formula by :func:`rank_key`; of those within 2 meV/atom of the lowest the most symmetric first, then on from the next.
+
+    A potential tells no smaller differences apart. A cell that was not relaxed has no energy of its own and comes after those that have.
+    """
+    rest, found = sorted(records, key=rank_key), list[dict[str, Any]]()
+    while rest:
+        n = sum(_equals(rest[0], record) for record in rest)
+        found += sorted(rest[:n], key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in _symmetry(record))))
+        rest = rest[n:]
+    return found
+
+
+def _equals(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether rank and energy do not tell ``other`` from ``first``, which ranks no worse."""
+    if first is other:
+        return True
+    scores = [record["score"] or {"value": None, "unit": ""} for record in (first, other)]
+    if any(score["value"] is None or score["unit"] != "eV/atom" for score in scores) or rank_key(first)[:2] != rank_key(other)[:2]:
+        return False
+    return scores[1]["value"] - scores[0]["value"] <= EQUAL_ENERGY
+
+
+def _symmetry(record: Mapping[str, Any]) -> tuple[int, int]:
+    """Order of the point group and number of the space group."""
+    number = (record.get("space_group") or {}).get("number", 1)
+    return POINT_GROUP_ORDERS[bisect_left(LAST_OF_CLASS, number)], number
+
+
+def is_valid(record: Mapping[str, Any]) -> bool:
+    """By the published checks: distances and volume, and charge neutrality."""
+    return bool(record["validity"]["structure"] and record["validity"]["composition"])
+
+
+def unlike(name: str, taken: Container[str]) -> str:
+    """``name``, or ``name-2``, ``name-3`` … where it is taken: an id becomes a file name."""
+    found, k = name, 1
+    while found in taken:
+        k += 1
+        found = f"{name}-{k}"
+    return found
+
+
+def for_relaxing(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record a ``RelaxationRequest`` takes: its cell, and what is handed on."""
+    return {name: record[name] for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")}
+
+
+def crystals_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every crystal record in a run's result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
+    found = list(result.get("crystals") or [])
+    for item in result.get("results") or []:
+        found += item.get("candidates") or []
+    return found
+
+
+def _wrapped(coords: Sequence[Sequence[float]]) -> list[list[float]]:
+    # x % 1.0 can round to exactly 1.0, which is the site at 0
+    return [[0.0 if (w := x % 1.0) >= 1.0 else w for x in row] for row in coords]
+
+
+def _rounded(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "lattice": [[round(x, 4) for x in row] for row in cell["lattice"]],
+        "atomic_numbers": cell["atomic_numbers"],
+        "frac_coords": [[round(x, 4) for x in row] for row in cell["frac_coords"]],
+    }
+
+
+def _checked_id(value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise RequestError(f"The id {value!r} cannot be a file name; use letters, digits, '.', '_' and '-'.")
+    return value

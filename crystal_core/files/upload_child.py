@@ -1,0 +1,87 @@
+"""The process behind :mod:`crystal_core.files.uploads`: reads a JSON line with a text or two crystals, answers one with crystals or how far they are apart.
+
+``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It cannot write files, cannot outgrow its memory and ends
+itself when one text takes too long, so it never outlives the app that asked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+def main(memory: int, seconds: float) -> None:
+    """Answer until the pipe closes."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    # whatever a parser prints must not be read as an answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.dont_write_bytecode = True
+
+    from crystal_core.errors import StructureParseError
+    from crystal_core.files.parse import parse_each
+    from crystal_core.structures import atomic_numbers
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+    def plain(structure: Structure) -> dict[str, Any]:
+        return {
+            "lattice": structure.lattice.matrix.tolist(),
+            "atomic_numbers": atomic_numbers(structure),
+            "frac_coords": structure.frac_coords.tolist(),
+            "limitation": structure.properties.get("limitation"),
+            "occupancy": structure.properties.get("occupancy"),
+        }
+
+    def answer_to(question: dict[str, Any]) -> dict[str, Any]:
+        if "text" in question:
+            each = parse_each(question["text"], purpose="view")
+            return {"crystals": [{"error": str(one)} if isinstance(one, StructureParseError) else plain(one) for one in each]}
+        from crystal_core.evaluation.alike import rms_distance, superposed
+        from crystal_core.evaluation.matching import MATCHER
+        from crystal_core.files.records import structure_from_record
+
+        # half the time, so that a pair without end is answered and does not cost the process
+        limit, began = seconds / 2, time.monotonic()
+        if "match" in question:
+            structure, reference = map(structure_from_record, question["match"])
+            rmsd = rms_distance(reference, structure, MATCHER, seconds=limit)
+            if rmsd is None and time.monotonic() - began >= limit:
+                return {"error": f"Comparing took longer than {limit:g} s and was stopped."}
+            return {"rmsd": None if rmsd is None else round(rmsd, 4)}
+        structure, other = map(structure_from_record, question["superpose"])
+        found = superposed(structure, other, seconds=limit)
+        return {"superposed": None if found is None else plain(found)}
+
+    _say(answers, {"ready": True})
+    for line in sys.stdin:
+        # the default action ends the process even inside compiled code; the parent kills first if it is alive
+        signal.setitimer(signal.ITIMER_REAL, seconds + 5.0)
+        try:
+            answer = answer_to(json.loads(line))
+        except MemoryError:
+            answer = {"error": "Reading this file needs more memory than is allowed. Use a smaller cell."}
+        except Exception as error:  # noqa: BLE001 (whatever one file does, the next one must be read)
+            known = isinstance(error, StructureParseError)
+            answer = {"error": str(error) if known else "The file could not be read. Check it in a crystal viewer."}
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _say(answers, answer)
+
+
+def _say(answers: Any, answer: dict[str, Any]) -> None:
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]))

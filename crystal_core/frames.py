@@ -1,0 +1,75 @@
+"""What a running sampler or job yields: frames, and updates with the result so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crystal_core.crystal import CrystalBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """The known arrangement that a crystal was laid out on.
+
+    Attributes:
+        table: name of the table of prototypes, e.g. "prototype, shipped table". table_sha256: hash of its file.
+        prototype: number in the table. members: how many known crystals have it. label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
+        formula: the crystal of this arrangement whose elements are nearest to those asked for.
+        distance: chemical distance to it; 0 is the same composition.
+        repeats: how many of its cells make the one asked for.
+    """
+
+    table: str
+    table_sha256: str
+    prototype: int
+    members: int
+    label: str
+    formula: str
+    distance: float
+    repeats: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One moment of a running sampler.
+
+    Attributes:
+        stage: what is going on, e.g. "denoise".
+        step: steps done, 0..n_steps.
+        time: diffusion time, 1 (noise) to 0 (data).
+        crystals: the current guess for every sample; None when no snapshot was taken at this step.
+        sample_ids: index of each crystal of ``crystals`` in the request.
+        finished: these crystals are final.
+        templates: what each crystal was laid out on, where that is a known arrangement; empty where none was.
+    """
+
+    stage: str
+    step: int
+    n_steps: int
+    time: float
+    crystals: CrystalBatch | None = None
+    sample_ids: tuple[int, ...] = ()
+    finished: bool = False
+    templates: tuple[Template | None, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunUpdate:
+    """What a running job tells: where it is and, when there is news, a frame to draw or the result so far.
+
+    Attributes:
+        stage: one short phrase for the progress line.
+        step: work done in this run, 0..n_steps (over all stages).
+        snapshot: crystal to draw now, as ``CRYSTAL``-like JSON (see :mod:`crystal_core.files.records`).
+        result: the complete JSON result as far as it is finished; the last update carries the final one.
+        trajectory: frames of one finished sample, ``{"label": str, "frames": [snapshot, ...]}``.
+    """
+
+    stage: str
+    step: int
+    n_steps: int
+    snapshot: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    trajectory: dict[str, Any] | None = None

@@ -1,0 +1,313 @@
+"""Train KLDM on a prepared file: its loss, its validation, its configuration, and the checkpoint folder at the end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.nn import functional
+
+from crystal_core.cards import CURVE, LATTICE, forget_measurements, sha256_of, write_card
+from crystal_core.checks import check_choice
+from crystal_core.errors import RequestError
+from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.config import ProcessConfig
+from crystal_core.generators.kldm.match_rate import match_rate
+from crystal_core.generators.kldm.process import noisy_state
+from crystal_core.generators.kldm.species import species_process
+from crystal_core.generators.kldm.weights import starting_weights, write_shards
+from crystal_core.networks.packing import pack
+from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+from crystal_core.paths import checkpoints_dir
+from crystal_core.training.data import Batch, PreparedCrystals, epoch_batches, load_prepared, size_repeats
+from crystal_core.training.fit import FitConfig, Trainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+T_MIN = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
+class KldmTraining:
+    """A training configuration file: which data, which sizes, which process, how to optimise.
+
+    Attributes:
+        task: "csp" (structure prediction: the types are given) or "dng" (de novo generation: ``process.species`` says how
+            they diffuse, and sets the network's type input and output).
+        type_weight: factor on the loss of the types; the mean of the terms is what falls.
+        data: prepared file; ``--data`` overrides it.
+        hull_label: column of the data with energies above the hull: "e_above_hull_ev", what is known, or
+            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills by a potential where nothing is known.
+        max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
+        favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
+            times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
+        favoured_source: table whose rows are drawn ``favour`` times as often as the others; "" for none.
+        init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of structure
+            prediction with the same layers (see ``starting_weights``).
+        validation_rows: fixed random rows of the validation split for the loss.
+        size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same work (see ``size_repeats``).
+        match_rows: fixed random rows of the validation split whose match rate is measured every ``match_every_epochs``
+            with ``match_steps`` predictor–corrector steps; 0 for none. Needs pymatgen, and is left out without it.
+    """
+
+    name: str
+    task: str = "csp"
+    type_weight: float = 1.0
+    data: str = ""
+    hull_label: str = "e_above_hull_ev"
+    max_e_above_hull_ev: float = 0.0
+    favoured_e_above_hull_ev: float = 0.0
+    favoured_source: str = ""
+    favour: float = 1.0
+    init_from: str = ""
+    validation_rows: int = 2048
+    size_power: float = 0.0
+    match_rows: int = 0
+    match_every_epochs: int = 5
+    match_steps: int = 50
+    network: PairNetworkConfig = field(default_factory=PairNetworkConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.task, ("csp", "dng"))
+        if (self.task == "dng") != (self.process.species != "fixed"):
+            raise RequestError("Task 'dng' needs [process] species = one-hot, analog-bits or masking; task 'csp' needs it fixed.")
+        if self.task == "dng" and self.match_rows:
+            raise RequestError("A match rate needs given compositions: leave out match_rows for task 'dng'.")
+        if self.favoured_source and self.favoured_e_above_hull_ev:
+            raise RequestError("Favour rows by their table or by their energy, not by both.")
+        species = species_process(self.process)
+        if species is not None:
+            object.__setattr__(self, "network", replace(self.network, **species.network_sizes))
+
+
+def read_config(path: Path) -> KldmTraining:
+    """The typed configuration in a TOML file.
+
+    Raises:
+        RequestError: unreadable file, unknown key.
+    """
+    try:
+        return settings_from(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"The training configuration {path.name} cannot be read: {error}.") from error
+
+
+def settings_from(text: str) -> KldmTraining:
+    """A typed configuration from TOML text.
+
+    Raises:
+        RequestError: no TOML, unknown key.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"The training configuration is not TOML: {error}.") from error
+    data.pop("method", None)
+    sections: dict[str, type] = {"network": PairNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        cls = sections.get(key, KldmTraining)
+        unknown = sorted(set(value if key in sections else [key]) - {f.name for f in fields(cls)})
+        if unknown:
+            section = f" in [{key}]" if key in sections else ""
+            raise RequestError(f"The training configuration has unknown key(s) {', '.join(unknown)}{section}.")
+        values[key] = cls(**value) if key in sections else value
+    return KldmTraining(**values)
+
+
+def kldm_loss(
+    network: torch.nn.Module, batch: Batch, generator: torch.Generator, codec: LatticeCodec, process: ProcessConfig, type_weight: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The mean of the terms present, one time per crystal in (0.001, 1].
+
+    L_v and L_l are plain mean squared errors over atoms × 3 and crystals × 6; L_h is that of the types' option, times
+    ``type_weight`` (see :mod:`crystal_core.generators.kldm.species`).
+    """
+    packing = pack(batch.n_atoms)
+    t = T_MIN + (1 - T_MIN) * (1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device))
+    lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
+    # lengths and angles fit a crystal and its mirror image alike, and the network knows neither from the other: learn both
+    hand = torch.randint(0, 2, (packing.n_crystals,), generator=generator, device=batch.n_atoms.device)
+    mirrored = (1 - 2 * hand)[packing.crystal_index].unsqueeze(-1) * batch.frac_coords
+    state = noisy_state(mirrored, lattice, t, packing, process, generator)
+    species = species_process(process)
+    if species is None:
+        velocity, cell = network(t, state.frac_coords, state.velocity, batch.atomic_numbers, state.lattice, packing)
+    else:
+        types = species.noisy(batch.atomic_numbers, t[packing.crystal_index], generator)
+        velocity, cell, output = network(t, state.frac_coords, state.velocity, types.value, state.lattice, packing)
+    loss_v = functional.mse_loss(velocity.float(), state.velocity_target)
+    loss_l = functional.mse_loss(cell.float(), state.lattice_target)
+    parts = {"loss_v": loss_v.detach(), "loss_l": loss_l.detach()}
+    if species is None:
+        return 0.5 * (loss_v + loss_l), parts
+    loss_h = species.loss(output, types)
+    return (loss_v + loss_l + type_weight * loss_h) / 3.0, parts | {"loss_h": loss_h.detach()}
+
+
+@torch.no_grad()
+def validation_loss(
+    network: torch.nn.Module, data: PreparedCrystals, codec: LatticeCodec, process: ProcessConfig, batch_size: int
+) -> dict[str, float]:
+    """The losses on fixed rows with fixed noise: the same draw at every epoch."""
+    device = data.n_atoms.device
+    generator = torch.Generator(device).manual_seed(0)
+    totals: dict[str, float] = {}
+    for batch in epoch_batches(data, batch_size, torch.Generator().manual_seed(0)):
+        _, parts = kldm_loss(network, batch, generator, codec, process)
+        for name, value in parts.items():
+            share = len(batch.n_atoms) / len(data) if name == "loss_l" else len(batch.atomic_numbers) / len(data.atomic_numbers)
+            totals[name] = totals.get(name, 0.0) + share * float(value)
+    return {name: round(total, 5) for name, total in totals.items()}
+
+
+def draws_per_epoch(config: KldmTraining, rows: PreparedCrystals, data_file: Path) -> Tensor | None:
+    """How often each training row is drawn per epoch on average, (rows,); None for once each."""
+    repeats = size_repeats(rows.n_atoms, config.size_power) if config.size_power else None
+    if (config.favoured_e_above_hull_ev or config.favoured_source) and config.favour != 1:
+        if config.favoured_source:
+            if config.favoured_source not in rows.sources:
+                raise RequestError(f"{data_file.name} holds no row of {config.favoured_source}; prepare it from that table.")
+            favoured = {name for name, source in zip(rows.ids, rows.sources, strict=True) if source == config.favoured_source}
+        else:
+            below = {config.hull_label: config.favoured_e_above_hull_ev}
+            favoured = set(load_prepared(data_file, train_below=below)["train"].ids)
+        factors = torch.tensor([config.favour if row in favoured else 1.0 for row in rows.ids]).to(rows.n_atoms.device)
+        factors /= factors.mean()
+        repeats = factors if repeats is None else repeats * factors
+    return repeats
+
+
+def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
+    """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
+    counts = torch.bincount(rows.n_atoms.cpu())
+    frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
+    return {"atom_count_frequencies": frequencies, "elements": torch.unique(rows.atomic_numbers.cpu()).tolist()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a slice ends with: the trainer with its EMA weights, the lattice statistics and the last log line."""
+
+    trainer: Trainer
+    codec: LatticeCodec
+    last: dict[str, Any]
+
+
+def train(
+    config: KldmTraining,
+    *,
+    data_file: Path,
+    folder: Path,
+    device: torch.device,
+    minutes: float | None = None,
+    resume: bool = False,
+    initial: dict[str, Tensor] | None = None,
+    on_line: Callable[[dict[str, Any]], None] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Trained:
+    """Run one slice."""
+    torch.manual_seed(config.fit.seed)
+    below = {config.hull_label: config.max_e_above_hull_ev} if config.max_e_above_hull_ev else None
+    splits = load_prepared(data_file, device, train_below=below)
+    if "train" not in splits:
+        raise RequestError(f"{data_file.name} has no training rows.")
+    rows = splits["train"]
+    codec = LatticeCodec.from_training(rows.cell_parameters[:, :3].cpu(), rows.n_atoms.cpu())
+    network = PairNetwork(config.network)
+    if initial is not None:
+        network.load_state_dict(starting_weights(initial, network, config.process.species))
+    held = splits.get("val")
+    matched = None
+    if held is not None and config.match_rows:
+        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.match_rows]
+        matched = held.subset(chosen.to(device))
+    if held is not None and len(held) > config.validation_rows:
+        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.validation_rows]
+        held = held.subset(chosen.to(device))
+    repeats = draws_per_epoch(config, rows, data_file)
+    trainer = Trainer(
+        network,
+        config.fit,
+        loss=lambda net, batch, generator: kldm_loss(net, batch, generator, codec, config.process, config.type_weight),
+        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
+        batch_crystals=lambda batch: len(batch.n_atoms),
+        folder=folder,
+        device=device,
+        about=about,
+    )
+    (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
+    (folder / "statistics.json").write_text(json.dumps(data_statistics(rows)), encoding="utf-8")
+    if resume and not trainer.resume():
+        raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
+
+    def on_epoch(current: Trainer) -> dict[str, Any]:
+        if held is None:
+            return {}
+        line: dict[str, Any] = validation_loss(current.ema, held, codec, config.process, config.fit.batch_size)
+        if matched is not None and (current.epoch % config.match_every_epochs == 0 or current.finished):
+            line |= match_rate(cast("PairNetwork", current.ema), matched, codec, config.process, steps=config.match_steps)
+        if on_line:
+            on_line({"step": current.step, "epoch": current.epoch, "validation": line})
+        return line
+
+    return Trained(trainer=trainer, codec=codec, last=trainer.run(minutes, on_epoch))
+
+
+def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:
+    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
+
+    They also state the elements of their training crystals and their atom counts, as the run's folder holds them: de novo
+    models how often each occurs, the others only where there is but one.
+    Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
+    """
+    trainer, codec = trained.trainer, trained.codec
+    folder = checkpoints_dir() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    before = {file.name: sha256_of(file) for file in folder.glob("weights-*.safetensors")}
+    for old in before:
+        (folder / old).unlink()
+    files = write_shards(trainer.ema.state_dict(), folder)
+    if before and before != {file: sha256_of(folder / file) for file in files}:
+        forget_measurements(folder)
+    (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
+    curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    keep = [entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1]
+    (folder / CURVE).write_text(json.dumps(keep, indent=0), encoding="utf-8")
+    files += [LATTICE, CURVE]
+    fields: dict[str, Any] = {
+        "name": name,
+        "kind": "generator",
+        "task": "structure prediction" if settings.task == "csp" else "de novo generation",
+        "method": "KLDM (ICML 2025)",
+        "loader": "kldm",
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "files": {file: sha256_of(folder / file) for file in files},
+        "network": settings.network.to_dict(),
+        "training": {
+            "steps": trainer.step,
+            "epochs": trainer.epoch,
+            "samples": trainer.samples,
+            "hours": round(trainer.seconds / 3600, 2),
+            "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else torch.cuda.get_device_name(),
+            "precision": str(trainer.dtype).removeprefix("torch."),
+            "process": settings.process.to_dict(),
+            "validation": curve[-1].get("validation", {}) if curve else {},
+        },
+    }
+    seen = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))
+    if settings.task == "csp":
+        counts = [int(n) for n in seen.pop("atom_count_frequencies")]
+        seen |= {"atom_counts": counts} if len(counts) == 1 else {}
+    fields["sampling"] = seen
+    return write_card(folder, fields)

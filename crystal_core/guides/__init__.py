@@ -1,0 +1,1 @@
+"""What can bend a sampler: targets that score crystals differentiably."""

@@ -1,0 +1,35 @@
+"""A guide of a sampler: a differentiable score of crystals, and how much it weighs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from crystal_core.checks import check_strength
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crystal_core.crystal import SoftCrystals
+
+
+class DifferentiablePredictor(Protocol):
+    """Says how well crystals fulfil a wish, differentiably; any one can guide a sampler."""
+
+    def value(self, batch: SoftCrystals) -> Tensor:
+        """(crystals,) log of the probability that the wish is fulfilled, up to a constant: the larger the better.
+
+        Gradients flow to frac_coords, lattice and types; crystals do not depend on each other.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guide:
+    """A wish that bends sampling: ``predictor`` says how well crystals fulfil it, ``strength`` how much that weighs (0: nothing)."""
+
+    predictor: DifferentiablePredictor
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)

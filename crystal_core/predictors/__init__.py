@@ -1,1 +1,0 @@
-"""Properties computed from crystals, differentiably: what a sampler can be guided by."""

@@ -1,0 +1,35 @@
+"""Where the code of each method is. A new method adds one line to every table it needs; no other file of this room names it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from crystal_core.errors import RequestError
+
+# "module:function" of what turns a card and a device into a generator or predictor, by the card's loader
+LOADERS = {
+    "kldm": "crystal_core.generators.kldm.generator:load_kldm",
+    "prototype": "crystal_core.generators.prototype.generator:load_prototype",
+}
+# module with read_config, train and export_checkpoint, by the method that a training configuration names
+TRAINERS = {
+    "kldm": "crystal_core.generators.kldm.training",
+}
+# "module:function" of what turns official files into a checkpoint, by the name after 'models import'
+IMPORTERS = {
+    "kldm": "crystal_core.generators.kldm.import_official:import_kldm",
+}
+
+
+def find(table: dict[str, str], name: str, what: str) -> Any:
+    """The module or function that a table names.
+
+    Raises:
+        RequestError: the table has no such method; the message lists those it has.
+    """
+    if name not in table:
+        raise RequestError(f"There is no {what} for '{name}'. There is one for: {', '.join(sorted(table))}.")
+    module, _, attribute = table[name].partition(":")
+    loaded = import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded

@@ -1,0 +1,222 @@
+"""A training run from its configuration: one slice of it, a branch of it, or all slices that a card records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import RequestError
+from crystal_core.paths import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+RECIPE = "recipe.json"  # beside a card: the slices that made its weights
+
+
+def configurations() -> dict[str, Path]:
+    """Name → file of every shipped training configuration."""
+    package = Path(__file__).parents[1]
+    return {path.stem: path for path in sorted(package.glob("*/*/configs/*.toml"))}
+
+
+def run_training(
+    config: Path | None = None,
+    *,
+    recipe: str | None = None,
+    minutes: float | None = None,
+    samples: int | None = None,
+    resume: Path | None = None,
+    branch: Path | None = None,
+    data: Path | None = None,
+    out: Path | None = None,
+    export: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    seed: int | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Run one slice and, if asked, export a checkpoint; returns the last log line.
+
+    Args:
+        config: file or name of a configuration. recipe: instead of it, name of a checkpoint whose recorded slices are repeated.
+        minutes: stop cleanly and save after so long. samples: instead of the configuration's plan.
+        resume: folder of an earlier slice to go on with. branch: folder of a run whose end this is to be: its rate falls to
+            zero over the next tenth of the samples, in another folder, and the run itself stays as it is.
+
+    Raises:
+        RequestError: contradicting or missing arguments, an unknown configuration, an unusable folder.
+    """
+    import torch
+
+    from crystal_core.device import pick_device
+
+    if (config is None) == (recipe is None):
+        raise RequestError("Name a training configuration, or with --recipe a checkpoint whose training is to be repeated.")
+    if threads:
+        torch.set_num_threads(threads)
+    on_line = None if quiet else _print_line
+    run = partial(_slice, data=data, device=pick_device(device), minutes=minutes, seed=seed, on_line=on_line)
+    if recipe is not None:
+        if resume or branch or samples:
+            raise RequestError("A recipe says itself how many samples its slices have; leave out --resume, --branch and --samples.")
+        return _repeat(recipe, run, out, export)
+    if resume is not None and branch is not None:
+        raise RequestError("Go on with a run or branch off it, not both.")
+    text = _configuration_text(config or Path())
+    if branch is not None:
+        return run(text, folder=_copied(branch, out), resume=True, branch=True, export=export)
+    return run(text, folder=resume or out, resume=resume is not None, samples=samples, export=export)
+
+
+def _slice(
+    text: str,
+    *,
+    folder: Path | None,
+    data: Path | None,
+    device: torch.device,
+    minutes: float | None,
+    seed: int | None,
+    on_line: Callable[[dict[str, Any]], None] | None,
+    resume: bool = False,
+    branch: bool = False,
+    samples: int | None = None,
+    export: str | None = None,
+) -> dict[str, Any]:
+    from crystal_core.generators.kldm.weights import load_weights
+    from crystal_core.registry.methods import TRAINERS, find
+    from crystal_core.registry.store import find_card
+    from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of, pick_dtype
+
+    method = method_of(text)
+    trainer_of = find(TRAINERS, method, "training")
+    settings = trainer_of.settings_from(text)
+    if seed is not None:
+        settings = replace(settings, fit=replace(settings.fit, seed=seed))
+    if samples is not None:
+        settings = replace(settings, fit=replace(settings.fit, planned_samples=samples))
+    data_file = data or (Path(settings.data) if settings.data else None)
+    if data_file is None:
+        raise RequestError("Name the prepared file with --data (made by 'crystal-core data prepare').")
+    folder = folder or Path("runs") / settings.name
+    if not resume and (folder / SNAPSHOT).is_file():
+        raise RequestError(f"{folder} holds a training already: go on with it by --resume {folder}, or name another folder with --out.")
+    if branch:
+        records = json.loads((folder / SLICES).read_text(encoding="utf-8"))
+        settings = replace(settings, fit=branch_of(settings.fit, records[-1]["samples"]))
+    initial = load_weights(find_card(settings.init_from))[0] if settings.init_from else None
+    about = {
+        "method": method,
+        "configuration": text,
+        "branch": branch,
+        "planned_samples": settings.fit.planned_samples,
+        "seed": settings.fit.seed,
+        "commit": current_commit(),
+        "data": data_file.name,
+        "data_sha256": _sha256(data_file),
+        "processor": processor(device),
+        "precision": str(pick_dtype(settings.fit.precision, device)).removeprefix("torch."),
+    }
+    trained = trainer_of.train(
+        settings, data_file=data_file, folder=folder, device=device, minutes=minutes, resume=resume, initial=initial, on_line=on_line, about=about
+    )  # fmt: skip
+    if export:
+        target = trainer_of.export_checkpoint(export, trained=trained, settings=settings, log=folder / LOG)
+        shutil.copyfile(folder / SLICES, target / RECIPE)
+    return trained.last
+
+
+def _repeat(recipe: str, run: Callable[..., dict[str, Any]], out: Path | None, export: str | None) -> dict[str, Any]:
+    """Every recorded slice with its own configuration, up to its own number of samples."""
+    from crystal_core.registry.store import find_card
+
+    card = find_card(recipe)
+    path = (card.folder or Path()) / RECIPE
+    if not path.is_file():
+        raise RequestError(f"The card of '{recipe}' records no slices, so its training cannot be repeated from it.")
+    slices = json.loads(path.read_text(encoding="utf-8"))
+    folder = out or Path("runs") / f"{recipe}-again"
+    last: dict[str, Any] = {}
+    for i, record in enumerate(slices):
+        final = i == len(slices) - 1
+        last = run(
+            record["configuration"], folder=folder, resume=i > 0, branch=record["branch"] and not slices[i - 1]["branch"],
+            samples=None if record["branch"] else record["samples"], export=export if final else None,
+        )  # fmt: skip
+    return last
+
+
+def _copied(run: Path, out: Path | None) -> Path:
+    from crystal_core.training.fit import SLICES, SNAPSHOT
+
+    if not (run / SNAPSHOT).is_file() or not (run / SLICES).is_file():
+        raise RequestError(f"{run} holds no training to branch off.")
+    samples = json.loads((run / SLICES).read_text(encoding="utf-8"))[-1]["samples"]
+    folder = out or run.with_name(f"{run.name}-branch-{samples}")
+    if folder.exists():
+        raise RequestError(f"{folder} exists already; go on with it by --resume, or name another folder with --out.")
+    shutil.copytree(run, folder)
+    return folder
+
+
+def _configuration_text(config: Path) -> str:
+    known = configurations()
+    path = config if config.suffix == ".toml" else known.get(config.name, config)
+    if not path.is_file():
+        raise RequestError(f"There is no training configuration '{config}'. Shipped are: {', '.join(known)}.")
+    return path.read_text(encoding="utf-8")
+
+
+def method_of(text: str) -> str:
+    """The method that a training configuration is for.
+
+    Raises:
+        RequestError: the text is no TOML.
+    """
+    try:
+        return str(tomllib.loads(text).get("method", "kldm"))
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"The training configuration is not TOML: {error}.") from error
+
+
+def current_commit() -> str:
+    """Hash of the checked-out commit, "+changes" where files differ from it; "" outside a repository."""
+    try:
+        command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def processor(device: torch.device) -> str:
+    """What computes: the GPU's name, or the CPU's with its number of threads."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "CPU")
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise RequestError(f"There is no prepared file {path.name}. Make it with 'crystal-core data prepare'.")
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _print_line(line: dict[str, Any]) -> None:
+    print(json.dumps(line), file=sys.stderr, flush=True)

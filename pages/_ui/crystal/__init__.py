@@ -1,0 +1,1 @@
+"""One crystal on a page."""

@@ -1,0 +1,72 @@
+"""The ways to look at one crystal: by itself, over what it was before, over a known one; shared by predictions and generations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.files.parse import parse_text
+from crystal_core.files.uploads import superposed
+from crystal_core.files.writers import structure_to_text
+from pages._ui.crystal.detail import show_structure
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+OVER, NEAREST = "Over the known crystal", "Nearest known crystal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellView:
+    """One way to look.
+
+    Attributes:
+        origin: where the cell comes from, in words. provenance: of what was made by a model.
+        pale: drawn pale over it, the same sites in the same order. what: of the two is solid and which is pale, a sentence each.
+    """
+
+    structure: Structure
+    origin: str
+    provenance: Mapping[str, Any] | None = None
+    pale: Structure | None = None
+    what: str = ""
+
+
+def known_views(record: Mapping[str, Any], shown: CellView) -> dict[str, CellView]:
+    """The nearest known crystal: pale over the one shown where both match, else by itself; nothing where its cell is not at hand."""
+    from crystal_core.reference.known_cells import known_cell
+
+    nearest = (record.get("novelty") or {}).get("nearest_id")
+    known = known_cell(nearest) if nearest else None
+    if known is None:
+        return {}
+    view = laid_over(shown, known, "Solid: this crystal. Pale, with the dashed cell: the known one.")
+    return {OVER: view} if view else {NEAREST: CellView(structure=known, origin=f"known crystal {nearest}")}
+
+
+def laid_over(shown: CellView, other: Structure, what: str) -> CellView | None:
+    """``other`` turned and repeated so that it lies pale over the crystal shown; None where the two do not match."""
+    pale = _superposed(structure_to_text(shown.structure, "json"), structure_to_text(other, "json"))
+    return None if pale is None else replace(shown, pale=pale, what=what)
+
+
+def show_views(views: Mapping[str, CellView], *, key: str) -> None:
+    """The view of the reader's choice, the first one until there is a choice."""
+    ways = list(views)
+    way = ways[0]
+    if len(ways) > 1:
+        chosen = f"way-{key}-{len(ways)}"
+        way = st.segmented_control("Cell shown", ways, default=ways[0], required=True, key=chosen, label_visibility="collapsed")
+    view = views[way]
+    if view.what:
+        st.caption(f"{view.what} Lines join the two places of an atom.")
+    name = f"shown-{key}-{ways.index(way)}-{len(ways)}"
+    show_structure(view.structure, key=name, provenance=view.provenance, origin=view.origin, pale=view.pale)
+
+
+@st.cache_data(max_entries=64, show_spinner="Laying one crystal over the other …")
+def _superposed(text: str, other: str) -> Structure | None:
+    return superposed(parse_text(text, purpose="view"), parse_text(other, purpose="view"))

@@ -1,0 +1,54 @@
+"""What the energy of a relaxed crystal means, and how far it can be trusted; shared by predictions and generations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.reference.hull import measured_error
+from pages._ui.crystal.typeset import formula_text
+from pages._ui.plain import plain
+
+
+def error_words() -> str:
+    """How far the estimates were off where that was measured; empty where it was not."""
+    error = measured_error("chgnet")
+    if not error:
+        return ""
+    return (
+        f"On {error['n']} hypothetical crystals CHGNet was not trained on, its energy above the hull was off by {error['mae_ev']:.2f} eV/atom on "
+        f"average (bias {error['bias_ev']:+.2f}, spread {error['spread_ev']:.2f})."
+    )
+
+
+def show_energies(record: dict[str, Any]) -> None:
+    """Energy of one crystal, above the lowest of its run where that is told, its hull and products, and what relaxing did to it."""
+    told = record.get("relaxation", {})
+    if "error" in told:
+        st.warning(plain(f"Not relaxed, shown as sampled. {told['error']}"))
+    energies = record.get("energies")
+    if not energies:
+        return
+    with st.container(horizontal=True, gap="medium"):
+        if "above_lowest_mev" in record:
+            words = "Against the candidate of lowest energy in this run; much of the potential's error cancels in the difference."
+            st.metric("Above the lowest (meV/atom, ML estimate)", f"{record['above_lowest_mev']:.0f}", help=words, width="content")
+        st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="content")
+        if energies["e_above_hull_ev"] is not None:
+            products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
+            words = plain(f"Against {products} (shares of the atoms), the best known. The error of the potential stands whole in it.")
+            as_sampled = " as sampled" if "error" in told else ""
+            st.metric(f"Above the hull{as_sampled} (eV/atom, ML estimate)", _above_hull(energies), help=words, width="content")
+        if told and "error" not in told:
+            words = plain(f"{told['status']} {told['n_steps']} steps.")
+            st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="content")
+    if energies["e_above_hull_ev"] is None:
+        st.caption(plain(energies["note"]))
+    if told and "error" not in told and not told["converged"]:
+        st.caption(plain(told["status"]))
+
+
+def _above_hull(energies: dict[str, Any]) -> str:
+    error = energies["e_above_hull_error_ev"]
+    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.2f}" if error is not None else "")

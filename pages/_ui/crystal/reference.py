@@ -1,0 +1,63 @@
+"""A known structure of the reader's own, which the candidates of any finished run are compared with."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.chemistry.formula import formula_of, parse_formula
+from crystal_core.files.records import cell_json, structure_from_record
+from crystal_core.files.uploads import compared, parse_uploads
+from pages._ui.crystal.typeset import formula_text
+from pages._ui.plain import plain
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+def ask_reference(formula: str) -> Structure | None:
+    """The structure to compare with, or None; what is wrong with it, was left out of it, or cannot match ``formula`` is said."""
+    with st.expander("Compare with a known structure"):
+        upload = st.file_uploader(
+            "Known structure to compare with", key="reference", help="CIF, POSCAR, extended XYZ or JSON. Nothing is run again."
+        )  # fmt: skip
+        if upload is None:
+            return None
+        (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
+        if first.structure is None:
+            st.error(plain(first.error or "The reference holds no structure."))
+            return None
+        if first.limitation:
+            st.warning(plain(first.limitation))
+        theirs = first.structure.composition.reduced_composition
+        if theirs != _reduced(formula):
+            named = formula_text(formula_of(first.structure.composition))
+            st.warning(plain(f"The reference is {named}, the run is of {formula_text(formula)}: no candidate can match it."))
+        return first.structure
+
+
+def with_reference(records: list[dict[str, Any]], reference: Structure) -> list[dict[str, Any]]:
+    """The records, each with ``reference``: whether it is that crystal, and how far its atoms are away."""
+    known = json.dumps(cell_json(reference))
+    return [record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)} for record in records]
+
+
+def reference_words(match: dict[str, Any]) -> str:
+    """What came out for one candidate, in a sentence."""
+    if match["matches"] is None:
+        return "Was not compared with the reference: it took too long."
+    return f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
+
+
+def _reduced(formula: str) -> Any:
+    from pymatgen.core import Composition
+
+    return Composition(dict(parse_formula(formula).unit)).reduced_composition
+
+
+@st.cache_data(max_entries=512, show_spinner="Comparing with the known structure …")
+def _compared(cell: str, reference: str) -> dict[str, Any]:
+    """Two cells as JSON, matched in the child: a page thread knows no time limit."""
+    return compared(json.loads(cell), json.loads(reference))

@@ -1,0 +1,1 @@
+"""Parts of the forms that ask for a run."""

@@ -1,0 +1,133 @@
+"""Several formulas at once: the field, the table of their runs, and the result of the chosen one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.chemistry.formula import MAX_BATCH, BatchLine, parse_formulas
+from crystal_core.files.records import crystals_of, unlike, zip_run
+from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.forms.units import multiple_words
+from pages._ui.link.session import action_button, has_changed
+from pages._ui.plain import plain
+from pages._ui.run.archive import timed_name
+from pages._ui.run.candidates import show_results
+from pages._ui.run.runs import WORDS, candidates_of
+from pages._ui.theme import run_panel
+
+POLL_SECONDS = 1.5
+
+
+def ask_formulas(*, exact: bool) -> list[BatchLine]:
+    """The field for a list of formulas, each the ``exact`` cell or not; what is wrong with one is said beneath, and the others remain."""
+    text = st.text_area(
+        "Formulas", key="formulas", height=140,
+        help=f"One a line, or between commas; up to {MAX_BATCH}. Each becomes a run of its own with the settings below.",
+    )  # fmt: skip
+    lines = parse_formulas(text)
+    wrong = [line for line in lines if line.error]
+    for line in wrong:
+        st.error(plain(line.error))
+    right = [line for line in lines if line.formula]
+    words = f"{len(right)} formulas" if len(right) != 1 else "1 formula"
+    cells = "as the exact cell" if exact else "with the numbers of formula units most frequent in training"
+    st.caption(f"{words} will run, each {cells}." + (f" {len(wrong)} left out." if wrong else ""))
+    if not exact and (told := multiple_words([line.formula for line in right if line.formula])):
+        st.info(plain(told))
+    return right
+
+
+def show_batch(batch: str) -> None:
+    """The runs of a batch, and below them the result of the one that was selected."""
+    jobs = JobQueue().list_batch(batch)
+    if not jobs:
+        st.warning("These runs were deleted or belong to another computer.")
+        return
+    live = any(job.live for job in jobs)
+    with run_panel(live=live):
+        st.fragment(_table, run_every=POLL_SECONDS if live else None)(batch)
+        _actions(jobs)
+        chosen = _selected(batch, jobs)
+        if chosen is None:
+            st.caption("Select a row to see its candidates.")
+        elif job := JobQueue().get(chosen.id):
+            _show_run(job)
+
+
+def _show_run(job: Job) -> None:
+    st.subheader(plain(formula_text(job.request["formula"])))
+    if job.error:
+        st.error(plain(job.error))
+    if job.result:
+        show_outcome(job)
+    elif job.live:
+        st.caption("Nothing of this run is finished yet.")
+
+
+def show_outcome(job: Job) -> None:
+    """What is to be known of the cells of a run, and what it found."""
+    for note in (job.result or {}).get("notes", ()):
+        st.info(plain(note))
+    show_results(job)
+
+
+def _table(batch: str) -> None:
+    jobs = JobQueue().list_batch(batch)
+    live = [job for job in jobs if job.live]
+    if live:
+        ensure_worker()
+    over = len(jobs) - len(live)
+    st.progress(over / max(1, len(jobs)), text=f"{over} of {len(jobs)} runs are over")
+    st.dataframe(
+        [_row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"batch-{batch}", width="stretch",
+    )  # fmt: skip
+    if has_changed(f"batch-{batch}-shown", (_rows(batch), not live)):
+        st.rerun()  # what stands below the table is not part of this fragment
+
+
+def _row(job: Job) -> dict[str, Any]:
+    found = candidates_of(job)
+    best = found[0] if found else None
+    state = WORDS.get(job.state, job.state)
+    done = f", {100 * job.step // job.n_steps} %" if job.state == "running" and job.n_steps else ""
+    line = {"formula": formula_text(job.request["formula"]), "state": state + done, "best candidate": "", "alike": "", "g/cm³": ""}
+    if best:
+        mark = "" if best["validity"]["plausible"] else ", implausible"
+        line["best candidate"] = f"{group_text((best['space_group'] or {}).get('symbol', 'no symmetry'))}, Z = {best['z']}{mark}"
+        line |= {"alike": f"{best.get('n_alike', best['score']['value'])} of {len(found)}", "g/cm³": f"{best['density']:.2f}"}
+    return line | {"remark": job.error or ""}
+
+
+def _rows(batch: str) -> tuple[int, ...]:
+    state = st.session_state.get(f"batch-{batch}")
+    return tuple(state.selection.rows) if state else ()
+
+
+def _selected(batch: str, jobs: list[Job]) -> Job | None:
+    rows = _rows(batch)
+    return jobs[rows[0]] if rows and rows[0] < len(jobs) else None
+
+
+def _actions(jobs: list[Job]) -> None:
+    with st.container(horizontal=True):
+        if any(job.live for job in jobs) and action_button("Cancel all", key="cancel-batch"):
+            for job in jobs:
+                JobQueue().cancel(job.id)
+            st.rerun()
+        if any(job.result for job in jobs):
+            name = timed_name("formulas", min(job.created for job in jobs))
+            st.download_button("Download all formulas", lambda: _zip(jobs), name, "application/zip", key="zip-batch", help="CIF, extxyz, JSON")
+
+
+def _zip(jobs: list[Job]) -> bytes:
+    results = [job.result for job in jobs if job.result]
+    records = [record for result in results for record in crystals_of(result)]
+    taken: set[str] = set()
+    for record in records:
+        record["id"] = unlike(record["id"], taken)  # two spellings of a formula give the same ids
+        taken.add(record["id"])
+    return zip_run(records, {"runs": results})

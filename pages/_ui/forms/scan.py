@@ -1,0 +1,69 @@
+"""A measured powder pattern in the form of a prediction: uploaded, or that of the run which the form was filled from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.evaluation.powder_pattern import read_pattern
+from crystal_core.evaluation.xrd import WAVELENGTHS, radiation_text
+from crystal_core.files.uploads import clean_name
+from pages._ui.link.session import recall, remember
+from pages._ui.plain import plain
+
+CARRIED = "pattern-of-the-run"
+OPEN = "pattern-shown"  # whether its part of the form is
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedPattern:
+    """What a request is to know of it: the pattern and its name as plain values, or None, and what it is for."""
+
+    pattern: Mapping[str, Any] | None
+    ranks: bool
+    guides: bool
+
+
+def carry_pattern(pattern: Mapping[str, Any] | None) -> None:
+    """Keep the pattern of a run that is to be changed, in sight; None forgets the one before."""
+    remember(CARRIED, pattern)
+    if pattern is not None:
+        remember(OPEN, True)
+
+
+def ask_pattern() -> AskedPattern:
+    """The uploader and what the pattern is for.
+
+    Raises:
+        RequestError: the file is no pattern.
+    """
+    carried = recall(CARRIED)
+    with st.expander("Powder pattern", key=OPEN, on_change="rerun"):  # a state of its own: it stays open while its fields change the form
+        upload = st.file_uploader(
+            "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
+        )  # fmt: skip
+        if upload is None and carried is not None:
+            st.caption(plain(f"Pattern {pattern_words(carried)} of the run is taken along."))
+            st.button("Without this pattern", key="forget-pattern", on_click=carry_pattern, args=(None,))
+        none = upload is None and carried is None
+        wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength", format_func=radiation_text, disabled=upload is None)
+        ranks = st.toggle("Rank by likeness to the pattern", key="rank-pattern", disabled=none)
+        guides = st.toggle(
+            "Let the pattern guide sampling (experimental)", key="guide", disabled=none,
+            help="Bends each step towards cells whose computed pattern is like the measured one. More likeness, at times less plausible cells.",
+        )  # fmt: skip
+        pattern = carried
+        if upload is not None:
+            name = clean_name(upload.name)
+            read = read_pattern(upload.getvalue().decode("utf-8", errors="replace"), name, wavelength)
+            pattern = read.to_json() | {"name": name}
+    return AskedPattern(pattern=pattern, ranks=ranks and not none, guides=guides and not none)
+
+
+def pattern_words(pattern: Mapping[str, Any]) -> str:
+    """Name, range and wavelength of a pattern."""
+    angles, wavelength = pattern["two_theta"], pattern.get("wavelength", "CuKa")
+    return f"{pattern.get('name', '')} ({angles[0]:g}–{angles[-1]:g}° 2θ, {radiation_text(wavelength)})".strip()

@@ -1,0 +1,109 @@
+"""How many formula units fill the cell: the field that asks for them, and whether the model knows its elements and cells of that size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+import streamlit as st
+
+from crystal_core.cards import ModelCard
+from crystal_core.chemistry.formula import Formula, default_z, parse_formula
+from crystal_core.drawing.style import symbol_of
+from crystal_core.errors import RequestError
+from crystal_core.registry.store import find_card, most_atoms
+from crystal_core.requests import StructurePredictionRequest
+from crystal_core.workflows.predict_structure import cells_of
+from pages._ui.crystal.typeset import formula_text
+from pages._ui.link.session import recall, remember
+from pages._ui.plain import plain
+
+FREQUENT = 4  # as many formula units as crystals often have in their cell
+EXACT = "The formula is the exact cell"  # the label of its toggle
+
+
+def ask_units(formula: Formula, model: str) -> list[int]:
+    """The numbers of formula units chosen; empty where those most frequent in training are to run, which is said beneath."""
+    key, usual, offered = units_of(formula, model)
+    if recall(key) is None:
+        remember(key, usual)
+    chosen = st.pills(
+        "Formula units per cell (Z)", sorted({*offered, *recall(key)}), selection_mode="multi", key=key,
+        format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
+    )  # fmt: skip
+    if not chosen and usual:
+        st.caption(f"None chosen: Z = {', '.join(map(str, usual))} will run, the most frequent in training.")
+    most = most_atoms(find_card(model))
+    largest = most // formula.n_atoms if most else FREQUENT
+    if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
+        st.caption(plain(f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."))
+    return chosen
+
+
+def units_of(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
+    """Key of the field of formula units, those chosen beforehand, and those offered.
+
+    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for one model may
+    be out of another's reach.
+    """
+    key, upto_8 = f"z-{formula.reduced_formula}", list(range(1, 9))
+    counts = find_card(model).sampling.get("atom_counts") if model else None
+    usual = [z for z in default_z(formula, atom_counts=counts) if z in upto_8]
+    return (f"{key}-{model}", usual, usual) if counts else (key, usual, upto_8)
+
+
+def multiple_words(formulas: Sequence[Formula]) -> str:
+    """How formulas that are multiples of their formula unit will be read, and how to mean exactly their atoms; empty where none is one."""
+    multiples = [formula for formula in formulas if formula.counts != formula.unit]
+    if not multiples:
+        return ""
+    sizes = [sum(n for _, n in formula.counts) for formula in multiples]
+    units = [formula_text(formula.reduced_formula) for formula in multiples]
+    each = [
+        f"{formula_text(formula.text)} is {size // formula.n_atoms} × {unit}" for formula, size, unit in zip(multiples, sizes, units, strict=True)
+    ]
+    counted, atoms = (units[0], f"these {sizes[0]} atoms") if len(multiples) == 1 else ("the smaller unit", "the atoms typed")
+    return f"{', '.join(each)}, and Z counts {counted}; for exactly {atoms} switch on “{EXACT}”."
+
+
+def within_reach(requests: Sequence[StructurePredictionRequest], model: str, models: Sequence[str]) -> list[StructurePredictionRequest]:
+    """The requests that can run; which cannot, and which make larger cells than the model was trained on, is said here.
+
+    Args:
+        models: those that the form offers, to name one that knows what ``model`` does not.
+    """
+    card = find_card(model)
+    most, possible = most_atoms(card), []
+    for request in requests:
+        of = f"{request.formula}: " if len(requests) > 1 else ""
+        try:
+            _check_elements(request, card, models)
+            sizes = {z: len(atoms) for z, atoms in cells_of(request, card.sampling.get("atom_counts")).items()}
+        except RequestError as error:
+            st.warning(plain(f"{of}{error}"))
+            continue
+        possible.append(request)
+        beyond = [f"{n} atoms" + ("" if request.exact_cell else f" for Z = {z}") for z, n in sizes.items() if most and n > most]
+        if beyond:
+            larger = f"Larger ones ({', '.join(beyond)}) run, but take longer and are a guess."
+            st.warning(plain(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
+    return possible
+
+
+def _check_elements(request: StructurePredictionRequest, card: ModelCard, models: Sequence[str]) -> None:
+    """Raise RequestError, with the first of ``models`` that can make the cell, where the card lacks an element of the formula."""
+    numbers = set(parse_formula(request.formula).atomic_numbers_of(1))
+    lacking = ", ".join(symbol_of(z) for z in sorted(numbers - set(card.elements)))
+    if not lacking:
+        return
+    able = next((name for name in models if numbers <= set(find_card(name).elements) and _fits(replace(request, model=name))), None)
+    instead = f"choose {able}" if able else "no other model in the list can make this cell either"
+    raise RequestError(f"{card.name} was not trained on {lacking}, so it cannot place it; {instead}.")
+
+
+def _fits(request: StructurePredictionRequest) -> bool:
+    """Whether the model of the request knows cells of its size."""
+    with suppress(RequestError):
+        return bool(cells_of(request, find_card(request.model).sampling.get("atom_counts")))
+    return False

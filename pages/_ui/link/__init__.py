@@ -1,0 +1,1 @@
+"""What a link hands to the widgets of a page."""

@@ -1,0 +1,228 @@
+"""The outcome of a structure prediction: clusters as cards, every candidate in a table, the chosen one in full."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.drawing.scene import build_scene, frame_scene
+from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
+from crystal_core.jobs.queue import Job
+from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
+from pages._ui.crystal.energies import error_words, show_energies
+from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
+from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.link.session import recall, remember
+from pages._ui.plain import plain
+from pages._ui.run.archive import zip_name
+from pages._ui.run.badges import show_verdict
+from pages._ui.run.runs import ORIGINS, candidates_of, summary, zip_of
+from pages._ui.run.verdicts import newness, unmatched_word, was_trained_on
+from pages._ui.tables import show_table
+from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FIRST_CARDS = 8
+FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
+OVER_REFERENCE = "Over the reference"
+AFLOW = re.compile(r", AFLOW (\S+)")  # of a prototype, see :class:`crystal_core.requests.Template`
+ARRANGEMENTS = {
+    "A_cF4_225_a": "face-centred cubic",
+    "A_cI2_229_a": "body-centred cubic",
+    "A_hP2_194_c": "hexagonal close-packed",
+    "A_cF8_227_a": "diamond",
+    "A_hP4_194_bc": "graphite",
+    "AB_cF8_225_a_b": "rock salt",
+    "AB_cP2_221_b_a": "caesium chloride",
+    "AB_cF8_216_c_a": "zinc blende",
+    "AB_hP4_186_b_b": "wurtzite",
+    "AB_hP4_194_c_a": "nickel arsenide",
+    "AB2_cF12_225_a_c": "fluorite",
+    "A2B_tP6_136_f_a": "rutile",
+    "A2B_tI12_141_e_a": "anatase",
+    "A2B3_hR10_167_c_e": "corundum",
+    "AB3C_cP5_221_a_c_b": "cubic perovskite",
+    "AB3C_oP20_62_c_cd_a": "orthorhombic perovskite",
+    "AB3C_hR10_148_c_f_c": "ilmenite",
+    "A2BC4_cF56_227_d_a_e": "spinel",
+    "AB2C_cF16_225_a_c_b": "Heusler",
+}  # of AFLOW names (Mehl et al. 2017)
+SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
+
+
+def show_results(job: Job) -> None:
+    """Everything a finished (or partly finished) run found."""
+    candidates = with_lowest(candidates_of(job))
+    if not candidates:
+        st.warning("No candidate could be decoded. Try more samples or more steps.")
+        return
+    result = job.result or {}
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
+    right.download_button(
+        "Download all", lambda: zip_of(job), zip_name(job), "application/zip", key="all", width="stretch", help="CIF, extxyz, JSON, paths"
+    )
+    st.caption(plain(ranking_words(candidates)))
+    reference = ask_reference(job.request["formula"])
+    if reference is not None:
+        candidates = with_reference(candidates, reference)
+    clusters: dict[int, list[dict[str, Any]]] = {}
+    for record in candidates:
+        clusters.setdefault(record["group"], []).append(record)
+    members = [ranked(cluster) for cluster in clusters.values()]  # equals of a cluster count from its own lowest
+    shown = FIRST_CARDS
+    if len(members) > FIRST_CARDS:
+        shown = (
+            MAX_CARDS
+            if st.toggle(
+                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures", key=f"more-{job.id}"
+            )
+            else FIRST_CARDS
+        )
+    record = _choose(job, members, shown)
+    st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
+    show_verdict(replace(newness(record), tone="open"))  # to find the known crystal again is no fault here
+    if template := record["provenance"].get("prototype"):
+        st.caption(plain(arrangement_words(template)))
+    if "reference" in record:
+        st.info(plain(reference_words(record["reference"])))
+    show_energies(record)
+    show_views(_views(record, reference), key=record["id"])
+    with st.expander(f"All {len(candidates)} candidates"):
+        show_table([_row(place, r) for place, r in enumerate(candidates, start=1)])
+    paths = {t["label"]: t["frames"] for t in job.trajectories}
+    if paths:
+        with st.expander("Watch a cell form"):
+            label = st.selectbox("Path", list(paths), key="path")
+            frames = [frame_scene(frame) for frame in paths[label]]
+            crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
+
+
+def _views(record: dict[str, Any], reference: Structure | None) -> dict[str, CellView]:
+    """The candidate as it is, as it was sampled, and beside the reader's reference and the nearest known crystal."""
+    shown = CellView(structure=structure_from_record(record), provenance=record["provenance"], origin=ORIGINS[record["origin"]])
+    views = {FOUND: shown}
+    if record.get("original"):
+        sampled = structure_from_record(record["original"])
+        both = replace(shown, pale=sampled, what="Solid: relaxed. Pale, with the dashed cell: as sampled.")
+        views = {RELAXED: shown, BOTH: both, SAMPLED: replace(shown, structure=sampled)}
+    if reference is not None and record["reference"]["matches"]:
+        view = laid_over(shown, reference, "Solid: this candidate. Pale, with the dashed cell: the reference.")
+        views |= {OVER_REFERENCE: view} if view else {}
+    return views | known_views(record, shown)
+
+
+def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dict[str, Any]:
+    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
+    last = recall(f"chosen-{job.id}")
+    shown = [(place, group) for place, group in enumerate(clusters, start=1) if place <= n_shown or any(r["id"] == last for r in group)]
+    first = next((k for k, (_, group) in enumerate(shown) if any(r["id"] == last for r in group)), 0)
+    order = "|".join(group[0]["id"] for _, group in shown)
+    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
+    cluster = shown[crystal_gallery([_card(place, group) for place, group in shown], key=key, first=first)][1]
+    record = next((r for r in cluster if r["id"] == last), cluster[0])
+    if len(cluster) > 1:
+        names = {r["id"]: _member(place, r) for place, r in enumerate(cluster, start=1)}
+        picked = st.selectbox(
+            f"Member of this cluster ({len(cluster)} alike)", list(names), list(names).index(record["id"]), format_func=names.__getitem__,
+            key=f"member-{job.id}-{cluster[0]['id']}",
+        )  # fmt: skip
+        record = next(r for r in cluster if r["id"] == picked)
+    if last is not None or record is not clusters[0][0]:
+        remember(f"chosen-{job.id}", record["id"])
+    return record
+
+
+def ranking_words(candidates: list[dict[str, Any]]) -> str:
+    """By what the candidates are ranked, and how far that can be trusted."""
+    score = candidates[0]["score"]
+    if "pattern" in score["name"]:
+        return (
+            "Ranked by likeness to the measured powder pattern: 1 is the same, peaks more than half a degree apart have nothing in common; the cell "
+            "may be up to 3 % larger or smaller. Nothing was refined, and a mixture of phases resembles none of them."
+        )
+    if score["unit"] != "eV/atom":
+        return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
+    words = (
+        f"Ranked by {score['name']}, a machine-learning estimate. Compare candidates by their energy above the lowest of this run: much of the "
+        "error is common to all cells of one formula, while the energy above the hull carries it whole. "
+        f"Of equals within {1000 * EQUAL_ENERGY:.0f} meV/atom, the most symmetric comes first."
+    )
+    if len({"original" in record for record in candidates if "energies" in record}) == 2:
+        words += " Some cells were not relaxed: their energy is that of the cell as sampled, and relaxing would lower it."
+    return f"{words} {error_words()}".strip()
+
+
+def arrangement_words(template: Mapping[str, Any]) -> str:
+    """What is known of the prototype that a candidate was laid out on: its name, how many crystals have it, and the one it was taken from."""
+    told = AFLOW.search(template["label"])
+    name = f" ({ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')})" if told else ""
+    n = template["members"]
+    words = f"Known arrangement{name}, in {n:,} known crystal{'' if n == 1 else 's'}"
+    return f"{words}." if template["distance"] == 0 else f"{words}, here after {formula_text(template['formula'])}."
+
+
+def with_lowest(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
+
+    The lowest is taken among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.
+    """
+    known = {r["id"]: r["energies"]["energy_per_atom_ev"] for r in candidates if r.get("energies")}
+    sound = [known[r["id"]] for r in candidates if r["id"] in known and r["validity"]["plausible"]]
+    lowest = min(sound or known.values(), default=0.0)
+    return [r | {"above_lowest_mev": round(1000 * (known[r["id"]] - lowest), 1)} if r["id"] in known else r for r in candidates]
+
+
+def _member(place: int, record: dict[str, Any]) -> str:
+    energy = f", {record['energies']['energy_per_atom_ev']:.3f} eV/atom" if "energies" in record else ""
+    return f"{place}: {ORIGINS[record['origin']]}, {record['density']:.3f} g/cm³{energy}"
+
+
+def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
+    best = group[0]
+    origins = ", ".join(dict.fromkeys(SHORT[r["origin"]] for r in group))
+    mark = "" if best["validity"]["plausible"] else " · implausible"
+    mark += " · not relaxed" if "error" in best.get("relaxation", {}) else ""
+    energies = best.get("energies")
+    middle = f"{best['density']:.2f} g/cm³"
+    if energies:
+        above = best["above_lowest_mev"]
+        middle = f"{above:+.0f} meV/atom" if above else "lowest energy"
+        middle += f" · hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if energies["e_above_hull_ev"] is not None else " (ML)"
+    novelty = best.get("novelty")
+    mark += f" · {'known' if novelty['known'] else unmatched_word(best)}" if novelty else ""
+    likeness = best.get("pattern", {}).get("similarity")
+    middle += f" · pattern {likeness:.2f}" if likeness is not None else ""
+    return {
+        "scene": build_scene(structure_from_record(best)), "title": f"{place}. {_group(best)}  ×{len(group)}",
+        "caption": f"Z = {best['z']} · {middle} · {origins}{mark}",
+    }  # fmt: skip
+
+
+def _group(record: dict[str, Any]) -> str:
+    return group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
+
+
+def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
+    energies = record.get("energies") or {}
+    row = {
+        "rank": place, "space group": _group(record), "Z": record["z"],
+        "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"), "energy (eV/atom)": energies.get("energy_per_atom_ev"),
+        "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"), "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
+        "likeness to the pattern": record.get("pattern", {}).get("similarity"),
+        "consensus (cluster size)": record.get("n_alike", record["score"]["value"]), "density (g/cm³)": round(record["density"], 2),
+        "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
+    }  # fmt: skip
+    if novelty := record.get("novelty"):
+        known = "yes, seen in training" if was_trained_on(record) else "yes"
+        row |= {"known": known if novelty["known"] else unmatched_word(record), "nearest": novelty["nearest_id"]}
+    if "reference" in record:
+        row["matches reference"] = {True: "yes", False: "no", None: "not compared"}[record["reference"]["matches"]]
+    return row

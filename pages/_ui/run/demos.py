@@ -1,0 +1,72 @@
+"""Recorded runs on the pages: a gallery that opens them, and the note that says what they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from crystal_core.demos import Demo, list_demos
+from crystal_core.drawing.scene import build_scene, cell_choice
+from crystal_core.errors import RequestError
+from crystal_core.files.records import structure_from_record
+from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.plain import plain
+from pages._ui.run.runs import GENERATE, PREDICT, as_job, summary, title_of
+from pages._ui.viewer import crystal_links
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+FIRST = "zinc-sulphide"  # what everybody knows: zinc blende lowest, wurtzite next
+PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
+
+
+@st.cache_data(ttl=600, show_spinner=False)  # a card may change: the weights that made a run are looked up again
+def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, object]]]:
+    """Page, query and picture of each; what the page leads with first, then what was made from nothing, then the smallest cells."""
+    demos = [demo for demo in list_demos() if demo.kind in kinds]
+    demos.sort(key=lambda demo: (demo.name != FIRST, demo.request.get("start", "noise") != "noise", demo.best["n_atoms"]))
+    runs = [as_job(demo) for demo in demos]
+    return [(PAGES[demo.kind], {"job": run.id}, _card(demo)) for demo, run in zip(demos, runs, strict=True)]
+
+
+def demo_gallery(*kinds: str) -> None:
+    """One card for each recorded run of these kinds, or of all; a click opens it on its page."""
+    demos = _cards(kinds or tuple(PAGES))
+    opened = crystal_links([card for *_, card in demos], key="demos")
+    if opened is not None:
+        page, query, _ = demos[opened]
+        st.switch_page(page, query_params=query)
+
+
+def show_note(demo: Demo, button: str) -> None:
+    """That a run is a recorded one, where it comes from, and how to make it again."""
+    note = f" It was {demo.weights_note}: a new run will differ." if demo.weights_note else ""
+    st.info(
+        plain(f"Recorded run, not one of yours: {provenance(demo)}.{note} The form holds its settings: {button} runs it on this machine."),
+        icon=":material/inventory:",
+    )
+
+
+def provenance(demo: Demo) -> str:
+    """Where a recorded run comes from, in a few words."""
+    return f"{demo.request['model']}, seed {demo.seed}, {demo.recorded}"
+
+
+def _card(demo: Demo) -> dict[str, object]:
+    best, note = demo.best, f" · {demo.weights_note}" if demo.weights_note else ""
+    symbol = group_text((best["space_group"] or {}).get("symbol", "no symmetry"))
+    title = title_of(as_job(demo)) if demo.kind == "generate" else f"{formula_text(demo.request['formula'])} · {symbol}"
+    return {
+        "scene": build_scene(_standard(structure_from_record(best))), "title": title,
+        "caption": summary(as_job(demo)), "mark": f"Recorded: {provenance(demo)}{note}",
+    }  # fmt: skip
+
+
+def _standard(structure: Structure) -> Structure:
+    """In its conventional cell, where it has one: a model's choice of origin hides what everybody knows."""
+    try:
+        return cell_choice(structure, "conventional")
+    except RequestError:
+        return structure

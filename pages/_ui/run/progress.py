@@ -1,0 +1,53 @@
+"""A running job on a page: bar, stage, time left, place in the queue, cancel; polls only while there is something to poll."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.files.records import crystals_of
+from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from pages._ui.link.session import has_changed
+from pages._ui.plain import plain
+
+ENDINGS = {
+    "partial": "Stopped by you; what was finished is kept.",
+    "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; run it again to get the rest.",
+}
+
+
+def job_panel(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> Job | None:
+    """Show a job until it ends; returns it as it is now."""
+    job = JobQueue().get(job_id)
+    if job is None:
+        return None
+    if job.live:
+        _live(job_id, draw_snapshot)
+    elif job.state == "failed":
+        st.error(plain(job.error or "The run failed."))
+    elif job.state in ENDINGS:
+        st.warning(ENDINGS[job.state])
+    return job
+
+
+@st.fragment(run_every=0.7)
+def _live(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> None:
+    ensure_worker()  # starts one if the last one died; tells it that somebody is looking
+    job = JobQueue().get(job_id)
+    if job is None or not job.live:
+        st.rerun()
+        return
+    if job.state == "queued":
+        st.progress(0.0, text=f"Waiting, place {job.place} in the queue")
+    else:
+        left = f" · about {job.eta_seconds:.0f} s left" if job.eta_seconds is not None else ""
+        st.progress(min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}"))
+    st.button("Cancel", key=f"cancel-{job_id}", disabled=job.state == "cancelling", on_click=JobQueue().cancel, args=(job_id,))
+    finished = [(r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(job.result or {})]
+    if has_changed(f"finished-{job_id}", finished):
+        st.rerun()  # what is finished stands below, outside of this fragment
+    if job.snapshot:
+        draw_snapshot(job.snapshot)

@@ -1,0 +1,66 @@
+"""Relaxing the crystals of a run, or one of the reader's own: the buttons that ask for it, and the relaxation that is going on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.drawing.scene import frame_scene
+from crystal_core.files.records import cell_json, for_relaxing
+from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from crystal_core.relax.potential import is_installed
+from crystal_core.requests import RelaxationRequest, to_json
+from pages._ui.link.session import action_button
+from pages._ui.run.progress import job_panel
+from pages._ui.viewer import crystal_viewer
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+NO_ID = re.compile(r"[^A-Za-z0-9]+")
+WHAT = "Moves atoms and cell to rest with CHGNet, and estimates the energy above the hull."
+
+
+def show_relaxing(job: Job) -> bool:
+    """The latest relaxation of the run's crystals, while it is going on or if it ended early; whether one is going on."""
+    children = JobQueue().list_children(job.id)
+    if not children:
+        return False
+    job_panel(children[-1].id, draw_relaxing)
+    return children[-1].live
+
+
+def draw_relaxing(snapshot: dict[str, Any]) -> None:
+    """The cell as it stands now."""
+    crystal_viewer(frame_scene(snapshot), key="relaxing", height=260, live=True)
+
+
+def offer_relaxing(job: Job, records: Sequence[dict[str, Any]], label: str, *, key: str, busy: bool) -> None:
+    """A button that puts the relaxation of ``records`` into the queue; nothing where there is no potential or nothing to do."""
+    if not records or not is_installed():
+        return
+    words = "A relaxation of this run is going on." if busy else WHAT
+    if action_button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
+        JobQueue().submit("relax", to_json(RelaxationRequest(crystals=tuple(map(for_relaxing, records)))), parent=job.id)
+        ensure_worker()
+        st.rerun()
+
+
+def offer_relaxing_own(structure: Structure, name: str) -> str | None:
+    """A button that puts the relaxation of a crystal of the reader's own into the queue: id of the run when pressed, else None.
+
+    Args:
+        name: of the file it came from; it is told as provenance.
+    """
+    if not is_installed() or not action_button("Relax, energy above the hull", key="relax-own", icon=":material/bolt:", help=WHAT):
+        return None
+    short = NO_ID.sub("-", formula_of(structure.composition))[:60].strip("-")
+    crystal = {"id": short, **cell_json(structure), "origin": None, "provenance": {"file": name}}
+    job = JobQueue().submit("relax", to_json(RelaxationRequest(crystals=(crystal,))))
+    ensure_worker()
+    return job

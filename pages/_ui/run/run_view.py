@@ -1,0 +1,35 @@
+"""A run beside the form that asked for it: while it is going on, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.demos import find_demo
+from crystal_core.jobs.queue import Job
+from pages._ui.run.demos import show_note
+from pages._ui.run.progress import job_panel
+from pages._ui.run.runs import DEMO, find_job
+from pages._ui.theme import run_panel
+
+
+def show_run(job_id: str, kind: str, *, button: str, draw: Callable[[dict[str, Any]], None], show: Callable[[Job], None]) -> None:
+    """A run of a page's own kind, live or recorded.
+
+    Args:
+        button: of the form, by which a recorded run is made again. draw: a snapshot on the way. show: what is finished.
+    """
+    job = find_job(job_id)
+    with run_panel(live=job is not None and job.live):
+        if job is None or job.kind != kind:
+            st.warning("This run was deleted or belongs to another computer.")
+            return
+        if job_id.startswith(DEMO):
+            show_note(find_demo(job_id.removeprefix(DEMO)), button)
+        now = job_panel(job_id, draw) or job
+        if job.live and not now.live:
+            st.rerun()  # it ended meanwhile, and the panel is that of a live run
+        if now.result:
+            show(now)

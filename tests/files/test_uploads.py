@@ -1,0 +1,186 @@
+"""Files from strangers: a hang, a crash, a bomb or a script in one of them harms nothing."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core import uploads
+from crystal_core.errors import StructureParseError
+from crystal_core.files.records import cell_json
+from crystal_core.files.uploads import ParserProcess, clean_name, parse_uploads
+from crystal_core.files.writers import structure_to_text
+
+GOOD = structure_to_text(Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "cif")
+
+
+def zipped(*members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def parser():
+    process = ParserProcess(seconds=30.0)
+    yield process
+    process.close()
+
+
+def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
+    first = parse_uploads([("../../etc/a.cif", GOOD.encode())])
+    child = uploads._PARSER.pid
+    files = [("bad.cif", b"data_\n_cell_length_a 3"), ("b.cif", GOOD.encode()), ("c.zip", zipped(("d/e.cif", GOOD)))]
+    found = parse_uploads(files)
+    assert first[0].name == "a.cif" and first[0].structure.formula == "Na1 Cl1"
+    assert [(u.name, u.structure is not None) for u in found] == [("bad.cif", False), ("b.cif", True), ("e.cif", True)]
+    assert found[0].error
+    assert uploads._PARSER.pid == child
+
+
+def test_a_bad_crystal_of_a_file_never_loses_the_others():
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 4"\nNa 0 0 0\n'
+    found = parse_uploads([("a.xyz", (frame + frame.replace("Lattice", "Lost") + frame).encode())])
+    assert [(one.name, one.structure is not None) for one in found] == [("a.xyz #1", True), ("a.xyz #2", False), ("a.xyz #3", True)]
+    assert "no lattice" in found[1].error
+
+
+def test_script_in_a_comment_or_name_stays_text():
+    found = parse_uploads([("</script><img src=x>.cif", ("# </script><script>alert(1)</script>\n" + GOOD).encode())])
+    assert found[0].structure and "script" not in structure_to_text(found[0].structure, "cif")
+    assert clean_name("a\n\x1b[31m/b\r\x00.cif") == "b.cif" and clean_name("..\\..\\") == ".."
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("big.cif", b"#" * 5_000_001, "larger than 5 MB"),
+        ("bomb.zip", zipped(("bomb.cif", b"0" * 60_000_000)), "more than 50 MB"),
+        ("many.zip", zipped(*((f"{i}.cif", "x") for i in range(3))), "none of CIF"),
+        ("nested.zip", zipped(("inner.cif", zipped(("a", "b")))), "archive inside"),
+        ("empty.zip", zipped(("__MACOSX/a.cif", GOOD), (".hidden", GOOD), ("folder/", "")), "holds no files"),
+        ("broken.zip", zipped(("a.cif", GOOD))[:-30], "damaged"),
+        ("noise", bytes(range(256)), "binary"),
+    ],
+)
+def test_limits_are_explained(name, content, says):
+    began = time.monotonic()
+    found = parse_uploads([(name, content)])
+    assert found and all(says in upload.error for upload in found)
+    assert time.monotonic() - began < 60
+
+
+def test_an_archive_that_lies_about_its_size_is_stopped():
+    honest = zipped(("a.cif", b"0" * 6_000_000))
+    lying = honest.replace((6_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    assert honest != lying
+    assert all(upload.error for upload in parse_uploads([("lie.zip", lying)]))
+
+
+def test_only_the_first_200_files_are_read(monkeypatch):
+    monkeypatch.setattr(uploads._PARSER, "ask", lambda _: {"crystals": []})
+    found = parse_uploads([(f"{i}.cif", b"x") for i in range(250)])
+    assert len(found) == 1 and "first 200" in found[0].error
+
+
+def test_a_child_that_hangs_is_killed_and_replaced(parser):
+    parser.ask(GOOD)
+    stopped = parser.pid
+    os.kill(stopped, signal.SIGSTOP)  # as good as an endless loop: it never answers
+    parser._seconds, began = 1.0, time.monotonic()
+    with pytest.raises(StructureParseError, match="longer than 1 s"):
+        parser.ask(GOOD)
+    assert time.monotonic() - began < 10
+    parser._seconds = 30.0
+    assert parser.ask(GOOD)["crystals"] and parser.pid != stopped
+
+
+def test_a_child_that_dies_is_replaced(parser):
+    parser.ask(GOOD)
+    os.kill(parser.pid, signal.SIGKILL)
+    for _ in range(2):  # the death may be noticed before or while asking
+        try:
+            found = parser.ask(GOOD)
+        except StructureParseError as error:
+            assert "broke off" in str(error)
+    assert found["crystals"]
+
+
+def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):
+    monkeypatch.setattr(uploads, "_PARSER", parser)
+    salt = Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    other = Structure(Lattice.cubic(4.3), ["Cl", "Na"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.8]])
+    iron = Structure(Lattice.cubic(2.8), ["Fe"], [[0, 0, 0]])
+    with ThreadPoolExecutor(2) as pool:
+        over, none = pool.map(uploads.superposed, [salt, salt], [other, iron])
+    assert none is None and [site.specie.symbol for site in over] == ["Na", "Cl"] and over.lattice.abc == pytest.approx((4.3,) * 3)
+
+
+def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
+    monkeypatch.setattr(uploads, "_PARSER", parser)
+    salt, wider, iron = (
+        cell_json(Structure(Lattice.cubic(a), s, [[0, 0, 0], [0.5] * 3])) for a, s in ((4.2, ["K", "I"]), (4.3, ["K", "I"]), (4.2, ["Fe", "I"]))
+    )
+    with ThreadPoolExecutor(2) as pool:
+        same, other = pool.map(uploads.compared, [salt, salt], [wider, iron])
+    assert same == {"matches": True, "rmsd": 0.0} and other == {"matches": False, "rmsd": None}
+
+
+def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypatch):
+    quick = ParserProcess(seconds=4.0)
+    monkeypatch.setattr(uploads, "_PARSER", quick)
+    large = [Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]) * 6 for _ in range(2)]
+    for structure in large:
+        structure.perturb(0.05)
+    try:
+        quick.ask(GOOD)  # started
+        child = quick.pid
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(uploads.compared, *map(cell_json, large)).result() == {"matches": None, "rmsd": None}
+        assert quick.pid == child
+    finally:
+        quick.close()
+
+
+def test_crystals_that_take_too_long_to_lay_over_each_other_are_no_match(monkeypatch):
+    quick = ParserProcess(seconds=4.0)
+    monkeypatch.setattr(uploads, "_PARSER", quick)
+    copper = Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    large = copper * 5
+    large.perturb(0.05)
+    try:
+        quick.ask(GOOD)  # started
+        child, began = quick.pid, time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(uploads.superposed, large, copper).result() is None
+        assert time.monotonic() - began < 10 and quick.pid == child
+    finally:
+        quick.close()
+
+
+def test_memory_is_limited():
+    tight = ParserProcess(seconds=60.0, memory=700_000_000)
+    try:
+        with pytest.raises(StructureParseError, match="memory"):
+            tight.ask("[" + "[]," * 15_000_000 + "[]]")
+        assert tight.ask(GOOD)["crystals"]
+    finally:
+        tight.close()
+
+
+def test_the_child_stays_light_and_ends_with_its_pipe():
+    code = "import crystal_core.files.upload_child as c, crystal_core.structures, sys; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.strip() == "False"
+    child = subprocess.Popen([sys.executable, "-m", "crystal_core.files.upload_child", "2000000000", "10"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert b"ready" in child.stdout.readline()
+    child.stdin.close()
+    assert child.wait(timeout=60) == 0

@@ -1,0 +1,148 @@
+"""Slices, branches and recipes of a training: what resumes, what stays as it was, and what a run that goes wrong leaves."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from crystal_core.errors import RequestError, TrainingDiverged
+from crystal_core.training.fit import PREVIOUS, SLICES, SNAPSHOT, FitConfig, Trainer, branch_of
+from crystal_core.workflows.train import run_training
+
+TINY = """
+name = "toy"
+[network]
+hidden_dim = 8
+n_layers = 1
+n_frequencies = 2
+time_dim = 4
+[fit]
+batch_size = 4
+planned_samples = 40
+decay_fraction = 0.0
+warmup_steps = 0
+precision = "float32"
+"""
+
+
+def trainer(folder, *, bad_step=None, **options):
+    """A line fitted to ones; the loss of one step is not finite."""
+    calls = []
+
+    def loss(network, batch, generator):
+        calls.append(1)
+        value = network(batch).square().mean()
+        return (value * float("nan") if len(calls) == bad_step else value), {}
+
+    config = FitConfig(**{"batch_size": 1, "planned_samples": 20, "decay_fraction": 0.0, "warmup_steps": 0, "precision": "float32"} | options)
+    return Trainer(
+        torch.nn.Linear(1, 1), config, loss=loss, batches=lambda generator: iter([torch.ones(1, 1)] * 5), batch_crystals=len, folder=folder,
+        device=torch.device("cpu"),
+    )  # fmt: skip
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["network"]["weight"].item()
+
+
+def test_a_loss_that_is_not_finite_leaves_both_snapshots_as_they_were(tmp_path):
+    trainer(tmp_path, planned_samples=5).run(None, lambda _: {})
+    second = trainer(tmp_path, planned_samples=10)
+    second.resume()
+    second.run(None, lambda _: {})
+    before = {name: (tmp_path / name).read_bytes() for name in (SNAPSHOT, PREVIOUS, SLICES)}
+    for due in (1e9, 1e-9):  # minutes between snapshots: the bad step ends an epoch, or a snapshot falls due right after it
+        bad = trainer(tmp_path, bad_step=5 if due > 1 else 1, planned_samples=20, save_every_minutes=due)
+        bad.resume()
+        with pytest.raises(TrainingDiverged, match="no longer finite at") as failure:
+            bad.run(None, lambda _: {})
+        assert "smaller learning rate" in str(failure.value)
+        assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_the_snapshot_before_the_last_one_is_kept_and_read_where_the_last_one_is_lost(tmp_path):
+    trainer(tmp_path, planned_samples=5).run(None, lambda _: {})
+    first = weights(tmp_path / SNAPSHOT)
+    second = trainer(tmp_path, planned_samples=10)
+    second.resume()
+    second.run(None, lambda _: {})
+    assert weights(tmp_path / PREVIOUS) == first != weights(tmp_path / SNAPSHOT)
+    (tmp_path / SNAPSHOT).unlink()
+    third = trainer(tmp_path)
+    assert third.resume() and third.samples == 5 and third.network.weight.item() == first
+
+
+def test_slices_are_recorded_with_their_samples(tmp_path):
+    for planned in (5, 10):
+        part = trainer(tmp_path, planned_samples=planned)
+        part.resume()
+        part.run(None, lambda _: {})
+    assert [(s["number"], s["samples_before"], s["samples"]) for s in json.loads((tmp_path / SLICES).read_text())] == [(1, 0, 5), (2, 5, 10)]
+
+
+def test_a_trunk_keeps_its_rate_and_a_branch_lets_it_fall_to_zero_over_a_tenth_of_the_samples(tmp_path):
+    trunk = trainer(tmp_path, planned_samples=1000)
+    trunk.samples = 999
+    assert trunk.learning_rate() == trunk.config.learning_rate
+    branch = trainer(tmp_path, **branch_of(trunk.config, 600).__dict__)
+    rates = {}
+    for samples in (599, 600, 630, 660):
+        branch.samples = samples
+        rates[samples] = branch.learning_rate() / trunk.config.learning_rate
+    assert rates == {599: 1, 600: 1, 630: pytest.approx(0.5), 660: pytest.approx(0, abs=1e-9)}
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    n = 12
+    tensors = {
+        "atomic_numbers": np.full(2 * n, 8, dtype=np.uint8), "frac_coords": np.random.default_rng(0).random((2 * n, 3)).astype(np.float32),
+        "cell_parameters": np.tile(np.array([4, 5, 6, 90, 90, 90], dtype=np.float32), (n, 1)), "n_atoms": np.full(n, 2, dtype=np.int16),
+        "split": np.array([0] * 8 + [1] * 4, dtype=np.uint8),
+    }  # fmt: skip
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"ids": json.dumps([str(i) for i in range(n)]), "formulas": json.dumps(["O"] * n)})
+    return tmp_path / "x.safetensors"
+
+
+def test_a_branch_leaves_its_trunk_and_a_recipe_repeats_both(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    config = tmp_path / "toy.toml"
+    config.write_text(TINY)
+    run = dict(data=prepared, device="cpu", quiet=True)
+    run_training(config, out=tmp_path / "trunk", **run)
+    before = (tmp_path / "trunk" / SNAPSHOT).read_bytes()
+    last = run_training(config, branch=tmp_path / "trunk", out=tmp_path / "end", export="toy", **run)
+    assert (tmp_path / "trunk" / SNAPSHOT).read_bytes() == before
+    assert last["samples"] == 44 and last["lr"] == 0
+    recipe = json.loads((tmp_path / "checkpoints" / "toy" / "recipe.json").read_text())
+    assert [(s["branch"], s["samples_before"], s["samples"]) for s in recipe] == [(False, 0, 40), (True, 40, 44)]
+    for record in recipe:
+        assert record["configuration"] == TINY and re.fullmatch("[0-9a-f]{64}", record["data_sha256"]) and record["processor"]
+    again = run_training(recipe="toy", out=tmp_path / "again", **run)
+    assert again["loss"] == last["loss"] and again["validation"] == last["validation"]
+    with pytest.raises(RequestError, match="exists already"):
+        run_training(config, branch=tmp_path / "trunk", out=tmp_path / "end", **run)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "Name a training configuration"),
+        ({"recipe": "prototype"}, "records no slices"),
+        ({"recipe": "prototype", "samples": 5}, "leave out"),
+        ({"branch": "nowhere"}, "holds no training"),
+    ],
+)
+def test_contradicting_options_are_one_sentence(prepared, tmp_path, options, message):
+    from pathlib import Path
+
+    config = None if "recipe" in options or not options else tmp_path / "toy.toml"
+    if config:
+        config.write_text(TINY)
+    values = {k: Path(v) if k == "branch" else v for k, v in options.items()}
+    with pytest.raises(RequestError, match=message):
+        run_training(config, data=prepared, device="cpu", quiet=True, **values)
