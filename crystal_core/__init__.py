@@ -10,13 +10,24 @@ if TYPE_CHECKING:
     from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 
 __version__ = "0.1.0"
-__all__ = ["GenerationRequest", "StructurePredictionRequest", "list_cards", "load_generator", "to_html", "view"]
+__all__ = [
+    "GenerationRequest",
+    "StructurePredictionRequest",
+    "list_cards",
+    "load_generator",
+    "to_html",
+    "view",
+]
 
 # imported when first used: ``import crystal_core`` costs nothing
 _ROOMS = {
-    "GenerationRequest": "requests", "StructurePredictionRequest": "requests", "list_cards": "registry.store",
-    "load_generator": "registry.store", "to_html": "notebook", "view": "notebook",
-}  # fmt: skip
+    "GenerationRequest": "requests",
+    "StructurePredictionRequest": "requests",
+    "list_cards": "registry.store",
+    "load_generator": "registry.store",
+    "to_html": "notebook",
+    "view": "notebook",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,10 +13,27 @@ from typing import Any
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.paths import checkpoints_dir, home_dir
 
-KNOWN_KEYS = frozenset({
-    "name", "kind", "task", "method", "loader", "parameters", "trained_on", "source", "licence", "limits", "good_for",
-    "files", "network", "sampling", "training", "metrics", "extra",
-})  # fmt: skip
+KNOWN_KEYS = frozenset(
+    {
+        "name",
+        "kind",
+        "task",
+        "method",
+        "loader",
+        "parameters",
+        "trained_on",
+        "source",
+        "licence",
+        "limits",
+        "good_for",
+        "files",
+        "network",
+        "sampling",
+        "training",
+        "metrics",
+        "extra",
+    }
+)
 CURVE = "training.json"  # losses over the training of the weights
 DEFAULTS = {"trained_on": "", "source": "trained here", "licence": "MIT", "limits": "", "good_for": ""}
 NOT_MEASURED = "These weights are new and not measured yet; what stands here of data and source was written of earlier ones."
@@ -80,7 +97,9 @@ class ModelCard:
             if not path.is_file():
                 return f"The file {name} is missing."
             if sha256_of(path) != digest:
-                return f"The file {name} does not have the SHA-256 its card states; it was changed or damaged."
+                return (
+                    f"The file {name} does not have the SHA-256 its card states; it was changed or damaged."
+                )
         return None
 
 
@@ -106,7 +125,9 @@ def read_card(folder: Path) -> ModelCard:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise CheckpointMismatch(f"The card of checkpoint '{folder.name}' cannot be read: {error}.") from error
+        raise CheckpointMismatch(
+            f"The card of checkpoint '{folder.name}' cannot be read: {error}."
+        ) from error
     unknown = sorted(set(data) - KNOWN_KEYS)
     if unknown:
         raise CheckpointMismatch(f"The card of '{folder.name}' has unknown field(s): {', '.join(unknown)}.")
@@ -137,8 +158,15 @@ def forget_measurements(folder: Path) -> None:
     if not path.is_file():
         return
     card = tomllib.loads(path.read_text(encoding="utf-8"))
-    chosen = {key: value for key, value in card.get("sampling", {}).items() if not (isinstance(value, dict) and "match_rate" in value)}
-    card = {key: value for key, value in card.items() if key != "metrics"} | {"sampling": chosen, "limits": NOT_MEASURED}
+    chosen = {
+        key: value
+        for key, value in card.get("sampling", {}).items()
+        if not (isinstance(value, dict) and "match_rate" in value)
+    }
+    card = {key: value for key, value in card.items() if key != "metrics"} | {
+        "sampling": chosen,
+        "limits": NOT_MEASURED,
+    }
     path.write_text(to_toml(card), encoding="utf-8")
 
 

@@ -30,7 +30,9 @@ class SoftCrystals:
     @property
     def crystal_index(self) -> Int[Tensor, "atoms"]:
         """For each atom, the crystal it belongs to."""
-        return torch.repeat_interleave(torch.arange(len(self.n_atoms), device=self.n_atoms.device), self.n_atoms)
+        return torch.repeat_interleave(
+            torch.arange(len(self.n_atoms), device=self.n_atoms.device), self.n_atoms
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cpu")
     if name == "cuda":
         if not torch.cuda.is_available():
-            raise RequestError("This machine has no CUDA device that PyTorch can use; leave out --device or use cpu.")
+            raise RequestError(
+                "This machine has no CUDA device that PyTorch can use; leave out --device or use cpu."
+            )
         return torch.device("cuda")
     raise RequestError(f"Unknown device '{name}'; choose auto, cpu or cuda.")
 

@@ -24,7 +24,9 @@ def wrap_unit(frac_coords: Tensor) -> Tensor:
     return torch.where(wrapped >= 1.0, torch.zeros_like(wrapped), wrapped)
 
 
-def mean_per_crystal(values: Float[Tensor, "atoms k"], crystal_index: Int[Tensor, "atoms"], n_crystals: int) -> Float[Tensor, "crystals k"]:
+def mean_per_crystal(
+    values: Float[Tensor, "atoms k"], crystal_index: Int[Tensor, "atoms"], n_crystals: int
+) -> Float[Tensor, "crystals k"]:
     """Mean over the atoms of each crystal."""
     total = values.new_zeros((n_crystals, *values.shape[1:])).index_add_(0, crystal_index, values)
     count = torch.bincount(crystal_index, minlength=n_crystals).clamp(min=1).to(values.dtype)
@@ -40,7 +42,14 @@ def lattice_parameters(lattice: Float[Tensor, "crystals 3 3"]) -> Float[Tensor, 
     """a, b, c (Å) and alpha, beta, gamma (degrees)."""
     lengths = lattice.norm(dim=-1)
     unit = lattice / lengths.unsqueeze(-1)
-    cosines = torch.stack([(unit[:, 1] * unit[:, 2]).sum(-1), (unit[:, 0] * unit[:, 2]).sum(-1), (unit[:, 0] * unit[:, 1]).sum(-1)], dim=-1)
+    cosines = torch.stack(
+        [
+            (unit[:, 1] * unit[:, 2]).sum(-1),
+            (unit[:, 0] * unit[:, 2]).sum(-1),
+            (unit[:, 0] * unit[:, 1]).sum(-1),
+        ],
+        dim=-1,
+    )
     return torch.cat([lengths, torch.rad2deg(torch.arccos(cosines.clamp(-1.0, 1.0)))], dim=-1)
 
 

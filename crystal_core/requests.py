@@ -73,7 +73,9 @@ class GenerationRequest:
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
         check_choice("dtype", self.dtype, DTYPES)
         if (self.start is None) != (self.start_time is None):
-            raise RequestError("A start structure needs a start time between 0 and 1, and the other way round.")
+            raise RequestError(
+                "A start structure needs a start time between 0 and 1, and the other way round."
+            )
         if self.start_time is not None and not 0 < self.start_time <= 1:
             raise RequestError(f"The start time must lie in (0, 1], not {self.start_time}.")
 
@@ -96,7 +98,9 @@ class KnownParts:
     def __post_init__(self) -> None:
         atoms = int(self.crystals.atomic_numbers.shape[0])
         if len(self.places) != atoms or len(self.types) != atoms:
-            raise RequestError(f"The known parts name {len(self.places)} places and {len(self.types)} types for {atoms} atoms.")
+            raise RequestError(
+                f"The known parts name {len(self.places)} places and {len(self.types)} types for {atoms} atoms."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,7 +154,10 @@ class DeNovoRequest:
             raise RequestError("The known parts belong to cells of other atom counts than those asked for.")
         if self.symmetry is not None and self.known is not None:
             raise RequestError("A crystal can keep given parts or a space group, not both.")
-        if self.symmetry is not None and tuple(len(cell.frac_coords) for cell in self.symmetry) != self.n_atoms:
+        if (
+            self.symmetry is not None
+            and tuple(len(cell.frac_coords) for cell in self.symmetry) != self.n_atoms
+        ):
             raise RequestError("The operations belong to cells of other atom counts than those asked for.")
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
@@ -211,7 +218,9 @@ class CrystalGenerationRequest:
             for count in self.n_atoms:
                 check_whole("atoms per cell", count, 1, MAX_ATOMS)
             if self.n_atoms[0] > self.n_atoms[1]:
-                raise RequestError(f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; write the smaller number first.")
+                raise RequestError(
+                    f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; write the smaller number first."
+                )
         for symbols in (self.elements, self.exclude_elements):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
@@ -222,10 +231,14 @@ class CrystalGenerationRequest:
                 raise RequestError("Guidance needs something to guide towards: add a density.")
         if self.density is not None:
             check_density(self.density)
-        if self.space_group is not None and not (isinstance(self.space_group, str) and self.space_group.strip()):
+        if self.space_group is not None and not (
+            isinstance(self.space_group, str) and self.space_group.strip()
+        ):
             raise RequestError("A space group is a number from 1 to 230 or a symbol such as Fm-3m.")
         if self.space_group is not None and self.fix is not None:
-            raise RequestError("A crystal can keep given parts or a space group, not both; leave one of the two out.")
+            raise RequestError(
+                "A crystal can keep given parts or a space group, not both; leave one of the two out."
+            )
         self._check_fix()
 
     def _check_required(self) -> None:
@@ -236,24 +249,34 @@ class CrystalGenerationRequest:
         if not self.elements:
             raise RequestError("To hold all wished elements, name them, e.g. Li,Fe,O.")
         if self.space_group is not None:
-            raise RequestError("A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out.")
+            raise RequestError(
+                "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
+            )
 
     def _check_fix(self) -> None:
         keeps = bool(self.fix_sites) or self.fix_elements or self.fix_lattice
         if self.fix is None:
             if keeps:
-                raise RequestError("Nothing is given to keep: add the structure whose sites, elements or cell shall stay.")
+                raise RequestError(
+                    "Nothing is given to keep: add the structure whose sites, elements or cell shall stay."
+                )
             return
         if not keeps:
-            raise RequestError("Say what of the given structure shall stay: some sites, its elements or its cell.")
-        if not isinstance(self.fix, Mapping) or not {"lattice", "atomic_numbers", "frac_coords"} <= set(self.fix):
+            raise RequestError(
+                "Say what of the given structure shall stay: some sites, its elements or its cell."
+            )
+        if not isinstance(self.fix, Mapping) or not {"lattice", "atomic_numbers", "frac_coords"} <= set(
+            self.fix
+        ):
             raise RequestError("The structure to complete needs lattice, atomic_numbers and frac_coords.")
         if not isinstance(self.fix_sites, tuple):
             raise RequestError("Sites to keep are whole numbers, counted from 0, e.g. 0,1.")
         for site in self.fix_sites:
             check_whole("site to keep", site, 0, len(self.fix["atomic_numbers"]) - 1)
         if self.n_atoms is not None and (self.fix_elements or self.n_atoms[0] < len(self.fix_sites)):
-            raise RequestError("Fewer atoms are asked for than sites kept, or the kept elements already say how many: leave out the number of atoms.")
+            raise RequestError(
+                "Fewer atoms are asked for than sites kept, or the kept elements already say how many: leave out the number of atoms."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +329,9 @@ class StructurePredictionRequest:
         if not isinstance(self.formula, str) or not self.formula.strip():
             raise RequestError("Type a formula, e.g. TiO2.")
         if len(self.formula) > 200:
-            raise RequestError("The formula is longer than 200 characters; write element symbols and counts, e.g. TiO2.")
+            raise RequestError(
+                "The formula is longer than 200 characters; write element symbols and counts, e.g. TiO2."
+            )
         check_choice("sampler", self.sampler, get_args(SamplerName))
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("start", self.start, get_args(StartName))
@@ -317,8 +342,12 @@ class StructurePredictionRequest:
             raise RequestError(f"guide must be true or false, not {self.guide!r}.")
         if self.pattern is None and self.guide:
             raise RequestError("To be guided by a pattern, give the measured one.")
-        if self.pattern is not None and not (isinstance(self.pattern, Mapping) and {"two_theta", "intensity"} <= set(self.pattern)):
-            raise RequestError("A pattern needs two_theta (degrees) and intensity, a number each for every point.")
+        if self.pattern is not None and not (
+            isinstance(self.pattern, Mapping) and {"two_theta", "intensity"} <= set(self.pattern)
+        ):
+            raise RequestError(
+                "A pattern needs two_theta (degrees) and intensity, a number each for every point."
+            )
         check_choice("potential", self.potential, get_args(PotentialName))
         if not isinstance(self.relax, bool):
             raise RequestError(f"relax must be true or false, not {self.relax!r}.")
@@ -331,7 +360,9 @@ class StructurePredictionRequest:
             raise RequestError("relax_seconds needs a number of seconds.")
         if self.z is not None:
             if self.exact_cell:
-                raise RequestError("With the exact cell given, the number of formula units is fixed; leave out Z.")
+                raise RequestError(
+                    "With the exact cell given, the number of formula units is fixed; leave out Z."
+                )
             if not isinstance(self.z, tuple) or not self.z:
                 raise RequestError("Give at least one number of formula units, e.g. 1,2,4.")
             for value in self.z:
@@ -358,8 +389,13 @@ class RelaxationRequest:
         if not isinstance(self.crystals, tuple) or not self.crystals:
             raise RequestError("Nothing to relax: give at least one crystal.")
         if len(self.crystals) > MAX_SAMPLES:
-            raise RequestError(f"{len(self.crystals)} crystals are too many for one run; relax at most {MAX_SAMPLES} together.")
-        if not all(isinstance(c, Mapping) and {"id", "lattice", "atomic_numbers", "frac_coords"} <= set(c) for c in self.crystals):
+            raise RequestError(
+                f"{len(self.crystals)} crystals are too many for one run; relax at most {MAX_SAMPLES} together."
+            )
+        if not all(
+            isinstance(c, Mapping) and {"id", "lattice", "atomic_numbers", "frac_coords"} <= set(c)
+            for c in self.crystals
+        ):
             raise RequestError("Each crystal to relax needs id, lattice, atomic_numbers and frac_coords.")
         check_choice("potential", self.potential, get_args(PotentialName))
         check_whole("relax_seconds", self.relax_seconds, 1, MAX_RELAX_SECONDS)
@@ -380,7 +416,9 @@ def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
     required = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - set(required))
     if unknown:
-        raise RequestError(f"Unknown request field(s) {', '.join(unknown)}; known are {', '.join(sorted(required))}.")
+        raise RequestError(
+            f"Unknown request field(s) {', '.join(unknown)}; known are {', '.join(sorted(required))}."
+        )
     missing = [name for name, needed in required.items() if needed and name not in data]
     if missing:
         raise RequestError(f"The request lacks {', '.join(missing)}.")

@@ -115,7 +115,9 @@ def heights(matrix: np.ndarray) -> np.ndarray:
 def _is_lattice(matrix: np.ndarray) -> bool:
     if not np.isfinite(matrix).all() or np.abs(matrix).max() > 1e4:
         return False
-    return bool(abs(np.linalg.det(matrix)) > NO_LATTICE_VOLUME and heights(matrix).min() > NO_LATTICE_THICKNESS)
+    return bool(
+        abs(np.linalg.det(matrix)) > NO_LATTICE_VOLUME and heights(matrix).min() > NO_LATTICE_THICKNESS
+    )
 
 
 def printable(text: str) -> str:

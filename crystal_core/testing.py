@@ -22,9 +22,21 @@ from crystal_core.structures import to_structures
 if TYPE_CHECKING:
     from crystal_core.protocols import Generator
 
-RECORD_KEYS = frozenset({
-    "id", "formula", "n_atoms", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance",
-})  # fmt: skip
+RECORD_KEYS = frozenset(
+    {
+        "id",
+        "formula",
+        "n_atoms",
+        "lattice",
+        "atomic_numbers",
+        "frac_coords",
+        "cif",
+        "space_group",
+        "density",
+        "validity",
+        "provenance",
+    }
+)
 PROVENANCE_KEYS = frozenset({"model", "weights_sha256", "version", "seed", "settings", "device", "libraries"})
 
 
@@ -36,23 +48,40 @@ def toy_crystals() -> dict[str, CrystalBatch]:
     """An atom alone in its cell, rock salt, a triclinic cell and one of twenty atoms, by name."""
     generator = torch.Generator().manual_seed(0)
 
-    def crystal(numbers: list[int], cell: list[float], coords: list[list[float]] | None = None) -> CrystalBatch:
-        frac_coords = torch.rand((len(numbers), 3), generator=generator) if coords is None else torch.tensor(coords)
+    def crystal(
+        numbers: list[int], cell: list[float], coords: list[list[float]] | None = None
+    ) -> CrystalBatch:
+        frac_coords = (
+            torch.rand((len(numbers), 3), generator=generator) if coords is None else torch.tensor(coords)
+        )
         return CrystalBatch(
-            atomic_numbers=torch.tensor(numbers), frac_coords=frac_coords, lattice=lattice_from_parameters(torch.tensor([cell])),
+            atomic_numbers=torch.tensor(numbers),
+            frac_coords=frac_coords,
+            lattice=lattice_from_parameters(torch.tensor([cell])),
             n_atoms=torch.tensor([len(numbers)]),
-        )  # fmt: skip
+        )
 
     return {
         "iron": crystal([26], [2.48, 2.48, 2.48, 109.47, 109.47, 109.47], [[0.0, 0.0, 0.0]]),
-        "rock salt": crystal([11, 17], [3.99, 3.99, 3.99, 60.0, 60.0, 60.0], [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]),
-        "triclinic": crystal([22, 8, 8], [4.1, 4.7, 5.3, 81.0, 95.0, 107.5], [[0.0, 0.0, 0.0], [0.3, 0.2, 0.6], [0.7, 0.4, 0.1]]),
+        "rock salt": crystal(
+            [11, 17], [3.99, 3.99, 3.99, 60.0, 60.0, 60.0], [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]
+        ),
+        "triclinic": crystal(
+            [22, 8, 8],
+            [4.1, 4.7, 5.3, 81.0, 95.0, 107.5],
+            [[0.0, 0.0, 0.0], [0.3, 0.2, 0.6], [0.7, 0.4, 0.1]],
+        ),
         "twenty atoms": crystal([12] * 4 + [14] * 4 + [8] * 12, [4.8, 5.1, 11.9, 90.0, 90.0, 90.0]),
     }
 
 
 def check_generator(
-    make: Callable[[], Generator], *, random: bool = True, batch_independent: bool = False, sampler: str = "fast", steps: int | None = 4
+    make: Callable[[], Generator],
+    *,
+    random: bool = True,
+    batch_independent: bool = False,
+    sampler: str = "fast",
+    steps: int | None = 4,
 ) -> None:
     """Run every check below on generators made by ``make``.
 
@@ -68,7 +97,9 @@ def check_generator(
     compositions = tuple(tuple(toy.atomic_numbers.tolist()) for toy in toys.values())
     options: dict[str, Any] = {"sampler": sampler, "steps": steps, "frame_every": 1}
 
-    def request(seed: int = 3, cells: tuple[tuple[int, ...], ...] = compositions, **more: Any) -> GenerationRequest:
+    def request(
+        seed: int = 3, cells: tuple[tuple[int, ...], ...] = compositions, **more: Any
+    ) -> GenerationRequest:
         return GenerationRequest(compositions=cells, seed=seed, **options, **more)
 
     generator = make()
@@ -78,11 +109,17 @@ def check_generator(
     _same(first, check_frames(make(), request()), "A second generator gave other crystals for the same seed")
     if random:
         other = check_frames(generator, request(seed=4))
-        _require(not torch.equal(first.frac_coords, other.frac_coords), "Another seed gave the same crystals.")
+        _require(
+            not torch.equal(first.frac_coords, other.frac_coords), "Another seed gave the same crystals."
+        )
     for cell in compositions:
         alone = check_frames(generator, request(cells=(cell,)))
         if batch_independent:
-            _same(alone, first[compositions.index(cell)], f"A crystal of {len(cell)} atoms came out differently alone and in a batch")
+            _same(
+                alone,
+                first[compositions.index(cell)],
+                f"A crystal of {len(cell)} atoms came out differently alone and in a batch",
+            )
     check_cancelling(generator, request())
     check_refusals(generator, request)
     starts = CrystalBatch.concat(list(toys.values()))
@@ -100,7 +137,10 @@ def check_card(generator: Generator) -> None:
     for field in ("name", "task", "method", "loader", "trained_on", "source", "licence", "limits"):
         _require(bool(getattr(card, field)), f"The card of '{card.name}' does not say: {field}.")
     _require(card.kind == "generator", f"'{card.name}' generates, but its card calls it a {card.kind}.")
-    _require(re.fullmatch(r"[0-9a-f]{64}", card.weights_sha256) is not None, f"'{card.name}' has no hash of its weights.")
+    _require(
+        re.fullmatch(r"[0-9a-f]{64}", card.weights_sha256) is not None,
+        f"'{card.name}' has no hash of its weights.",
+    )
     if card.folder is not None:
         _require(card.problem() is None, f"The files of '{card.name}' do not fit its card: {card.problem()}")
 
@@ -110,26 +150,49 @@ def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBat
     n, step, time = len(request.compositions), 0, 1.0 + 1e-9
     frame: Frame | None = None
     for frame in generator.sample(request):
-        _require(step < frame.step <= frame.n_steps, f"Step {frame.step} of {frame.n_steps} came after step {step}.")
-        _require(frame.time <= time, f"Time went back from {time} to {frame.time}; it runs from 1 (noise) to 0 (data).")
-        _require(frame.finished == (frame.step == frame.n_steps), f"Step {frame.step} of {frame.n_steps} has finished={frame.finished}.")
+        _require(
+            step < frame.step <= frame.n_steps,
+            f"Step {frame.step} of {frame.n_steps} came after step {step}.",
+        )
+        _require(
+            frame.time <= time,
+            f"Time went back from {time} to {frame.time}; it runs from 1 (noise) to 0 (data).",
+        )
+        _require(
+            frame.finished == (frame.step == frame.n_steps),
+            f"Step {frame.step} of {frame.n_steps} has finished={frame.finished}.",
+        )
         if frame.crystals is not None:
-            _require(len(frame.sample_ids) == len(frame.crystals), f"{len(frame.crystals)} crystals, but {len(frame.sample_ids)} sample ids.")
+            _require(
+                len(frame.sample_ids) == len(frame.crystals),
+                f"{len(frame.crystals)} crystals, but {len(frame.sample_ids)} sample ids.",
+            )
         step, time = frame.step, frame.time
     if frame is None or frame.crystals is None or not frame.finished:
         raise ContractBroken("The last frame must be finished and hold the crystals.")
     crystals = frame.crystals
-    _require(frame.sample_ids == tuple(range(n)), f"{n} samples were asked for, but the last frame holds {frame.sample_ids}.")
+    _require(
+        frame.sample_ids == tuple(range(n)),
+        f"{n} samples were asked for, but the last frame holds {frame.sample_ids}.",
+    )
     _require(crystals.frac_coords.device.type == "cpu", "Frames hand crystals over on the CPU.")
     wanted = [z for composition in request.compositions for z in composition]
-    _require(crystals.n_atoms.tolist() == [len(c) for c in request.compositions], "The numbers of atoms are not those asked for.")
+    _require(
+        crystals.n_atoms.tolist() == [len(c) for c in request.compositions],
+        "The numbers of atoms are not those asked for.",
+    )
     _require(crystals.atomic_numbers.tolist() == wanted, "The atoms are not those asked for, in their order.")
     structures = to_structures(crystals)
-    _require(len(structures) == n, "A failed sample must keep its place (as a cell that is no lattice), not be left out.")
+    _require(
+        len(structures) == n,
+        "A failed sample must keep its place (as a cell that is no lattice), not be left out.",
+    )
     for i, structure in enumerate(structures):
         if structure is not None:  # None is how a failed sample is marked
             coords = crystals[i].frac_coords
-            _require(bool(((coords >= 0) & (coords < 1)).all()), f"Sample {i} has coordinates outside [0, 1).")
+            _require(
+                bool(((coords >= 0) & (coords < 1)).all()), f"Sample {i} has coordinates outside [0, 1)."
+            )
             _require(float(structure.volume) > 0, f"Sample {i} has no volume.")
     return crystals
 
@@ -139,16 +202,25 @@ def check_cancelling(generator: Generator, request: GenerationRequest) -> None:
     before = getattr(generator, "network_calls", 0)
     frames = generator.sample(request)
     _require(isinstance(frames, Iterator), "sample() must return an iterator of frames.")
-    _require(getattr(generator, "network_calls", 0) == before, "The work began before the first frame was asked for.")
+    _require(
+        getattr(generator, "network_calls", 0) == before,
+        "The work began before the first frame was asked for.",
+    )
     next(frames)
     close = getattr(frames, "close", None)
     if close is None:
-        raise ContractBroken("The iterator of frames cannot be closed, so a run cannot be cancelled; write sample() as a generator function.")
+        raise ContractBroken(
+            "The iterator of frames cannot be closed, so a run cannot be cancelled; write sample() as a generator function."
+        )
     close()
     done = getattr(generator, "network_calls", 0)
     _require(next(frames, None) is None, "A closed run went on.")
     _require(getattr(generator, "network_calls", 0) == done, "The work went on after the run was closed.")
-    _same(check_frames(generator, request), check_frames(generator, request), "A cancelled run changed the next one")
+    _same(
+        check_frames(generator, request),
+        check_frames(generator, request),
+        "A cancelled run changed the next one",
+    )
 
 
 def check_refusals(generator: Generator, request: Callable[..., GenerationRequest]) -> None:
@@ -170,15 +242,22 @@ def check_record(record: Mapping[str, Any]) -> None:
     missing = sorted(PROVENANCE_KEYS - set(provenance))
     _require(not missing, f"The provenance of {record['id']} lacks {', '.join(missing)}.")
     _require(
-        re.fullmatch(r"[0-9a-f]{64}", str(provenance["weights_sha256"])) is not None, f"The provenance of {record['id']} has no hash of weights."
+        re.fullmatch(r"[0-9a-f]{64}", str(provenance["weights_sha256"])) is not None,
+        f"The provenance of {record['id']} has no hash of weights.",
     )
     _require(isinstance(provenance["seed"], int), f"The provenance of {record['id']} has no seed.")
-    _require(all(0 <= x < 1 for row in record["frac_coords"] for x in row), f"{record['id']} has coordinates outside [0, 1).")
+    _require(
+        all(0 <= x < 1 for row in record["frac_coords"] for x in row),
+        f"{record['id']} has coordinates outside [0, 1).",
+    )
 
 
 def _same(a: CrystalBatch, b: CrystalBatch, sentence: str) -> None:
     same = torch.equal(a.frac_coords, b.frac_coords) and torch.equal(a.lattice, b.lattice)
-    _require(same, f"{sentence} (largest difference in coordinates {float((a.frac_coords - b.frac_coords).abs().max()):.1e}).")
+    _require(
+        same,
+        f"{sentence} (largest difference in coordinates {float((a.frac_coords - b.frac_coords).abs().max()):.1e}).",
+    )
 
 
 def _refused(generator: Generator, request: GenerationRequest, what: str) -> None:

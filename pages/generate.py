@@ -27,7 +27,16 @@ from pages._ui.errors import guard
 from pages._ui.forms.completing import handed_over
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.samplers import SAMPLERS, seed_of
-from pages._ui.link.session import action_button, adopt, go_to, is_adopted, keep_link, recall, remember, settle
+from pages._ui.link.session import (
+    action_button,
+    adopt,
+    go_to,
+    is_adopted,
+    keep_link,
+    recall,
+    remember,
+    settle,
+)
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.generated import show_generated
@@ -38,7 +47,17 @@ from pages._ui.viewer import crystal_viewer
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for
-LINK = ("job", "fork", "crystal", "own", "model", "n", "elements", "exclude", "atoms")  # what of a link fills the form
+LINK = (
+    "job",
+    "fork",
+    "crystal",
+    "own",
+    "model",
+    "n",
+    "elements",
+    "exclude",
+    "atoms",
+)  # what of a link fills the form
 
 
 def models() -> dict[str, ModelCard]:
@@ -53,7 +72,9 @@ def ask(cards: dict[str, ModelCard]) -> None:
 
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
     """
-    adopt_link(cards)  # here, because the first run of the page may end before this part, whose next run is then its own
+    adopt_link(
+        cards
+    )  # here, because the first run of the page may end before this part, whose next run is then its own
     card = cards[st.selectbox("Model", list(cards), key="make-model")]
     if words := " ".join(filter(None, (card.good_for, card.limits))):
         st.caption(plain(words))
@@ -61,20 +82,39 @@ def ask(cards: dict[str, ModelCard]) -> None:
     counts = _ask_counts(card)
     elements = ask_elements(card)
     every = bool(elements and elements[0]) and st.toggle(
-        "Each crystal holds all of them", key="require-all", help="Off: a crystal holds some of them; those with the most are shown first."
+        "Each crystal holds all of them",
+        key="require-all",
+        help="Off: a crystal holds some of them; those with the most are shown first.",
     )
-    with st.expander("Advanced", key="make-advanced", on_change="rerun"):  # a state of its own: it stays open while its fields change the form
-        sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler")
+    with st.expander(
+        "Advanced", key="make-advanced", on_change="rerun"
+    ):  # a state of its own: it stays open while its fields change the form
+        sampler = st.selectbox(
+            "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler"
+        )
         steps = st.number_input("Steps (0 = the sampler's default)", step=1, key="make-steps")
         seed = st.text_input("Seed (blank = drawn and shown)", key="make-seed")
         wishes = _ask_wishes()
         fix = _ask_fix()
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)
-        request = None if elements is None or fix is None else CrystalGenerationRequest(
-            n=int(n), model=card.name, n_atoms=counts, elements=elements[0], exclude_elements=elements[1], sampler=sampler,  # type: ignore[arg-type]
-            require_all=every, steps=int(steps) or None, seed=seed_of(seed), **wishes, **fix,
-        )  # fmt: skip
+        request = (
+            None
+            if elements is None or fix is None
+            else CrystalGenerationRequest(
+                n=int(n),
+                model=card.name,
+                n_atoms=counts,
+                elements=elements[0],
+                exclude_elements=elements[1],
+                sampler=sampler,  # type: ignore[arg-type]
+                require_all=every,
+                steps=int(steps) or None,
+                seed=seed_of(seed),
+                **wishes,
+                **fix,
+            )
+        )
         if request is not None:
             if request.space_group:
                 space_group_number(request.space_group)
@@ -85,7 +125,14 @@ def ask(cards: dict[str, ModelCard]) -> None:
     except CrystalCoreError as error:
         st.error(plain(error))
         request = None
-    pressed = action_button("Generate", type="primary", width="stretch", disabled=request is None, shortcut="Ctrl+Enter", key="generate")
+    pressed = action_button(
+        "Generate",
+        type="primary",
+        width="stretch",
+        disabled=request is None,
+        shortcut="Ctrl+Enter",
+        key="generate",
+    )
     if request is None:
         return
     if pressed:
@@ -94,7 +141,11 @@ def ask(cards: dict[str, ModelCard]) -> None:
         settle(_link())  # the form fits it already
         st.rerun()
     seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
-    st.caption(f"About {max(1, seconds):.0f} s on this machine." if seconds else "No estimate of the time yet: it comes from runs of the same kind.")
+    st.caption(
+        f"About {max(1, seconds):.0f} s on this machine."
+        if seconds
+        else "No estimate of the time yet: it comes from runs of the same kind."
+    )
 
 
 def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
@@ -103,7 +154,9 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     if len(trained) == 1:
         st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
         return None
-    how = st.segmented_control("Atoms per cell", [USUAL, FIXED, RANGE] if trained else [FIXED, RANGE], key="counts", required=True)
+    how = st.segmented_control(
+        "Atoms per cell", [USUAL, FIXED, RANGE] if trained else [FIXED, RANGE], key="counts", required=True
+    )
     counts = None
     if how == FIXED:
         count = int(st.number_input("Number of atoms", step=1, key="atoms"))
@@ -122,24 +175,40 @@ def _ask_wishes() -> dict[str, Any]:
     """A density to aim at and a space group to keep: the fields of the request, None where nothing is wished for."""
     left, right = st.columns(2)
     density = left.number_input(
-        "Density (g/cm³)", value=None, step=0.5, key="make-density", placeholder="any", help="Guides the crystals towards this density."
+        "Density (g/cm³)",
+        value=None,
+        step=0.5,
+        key="make-density",
+        placeholder="any",
+        help="Guides the crystals towards this density.",
     )
     strength = right.number_input(
-        "Strength", step=1.0, key="make-guidance", disabled=density is None,
+        "Strength",
+        step=1.0,
+        key="make-guidance",
+        disabled=density is None,
         help="Of the wish for a density: 1 bends gently, 5 firmly.",
-    )  # fmt: skip
+    )
     group = st.text_input(
-        "Space group to keep (experimental)", key="make-group", placeholder="any",
+        "Space group to keep (experimental)",
+        key="make-group",
+        placeholder="any",
         help="A number or a symbol, such as 225 or Fm-3m, kept while sampling; its sites are those of known prototypes.",
-    )  # fmt: skip
-    return {"density": density, "guidance": None if density is None else strength, "space_group": group.strip() or None}
+    )
+    return {
+        "density": density,
+        "guidance": None if density is None else strength,
+        "space_group": group.strip() or None,
+    }
 
 
 def _ask_fix() -> dict[str, Any] | None:
     """A structure to complete: the fields of the request that say what of it stays; empty without one, None where it is unreadable."""
     st.markdown("**Complete a structure**")
     upload = st.file_uploader(
-        "Structure to complete (optional)", key="fix", help="CIF, POSCAR, extended XYZ or JSON. What you keep stays; the rest is sampled."
+        "Structure to complete (optional)",
+        key="fix",
+        help="CIF, POSCAR, extended XYZ or JSON. What you keep stays; the rest is sampled.",
     )
     given = recall("given")
     if upload is not None:
@@ -159,9 +228,17 @@ def _ask_fix() -> dict[str, Any] | None:
         for k, (z, f) in enumerate(zip(given["atomic_numbers"], given["frac_coords"], strict=True), 1)
     ]
     st.caption(
-        plain(f"{formula_text(formula_of(structure.composition))}, {len(structure)} atoms. Crystals get as many, unless a number is chosen above.")
+        plain(
+            f"{formula_text(formula_of(structure.composition))}, {len(structure)} atoms. Crystals get as many, unless a number is chosen above."
+        )
     )
-    sites = st.multiselect("Sites that stay", range(len(names)), format_func=names.__getitem__, key="fix-sites", placeholder="none")
+    sites = st.multiselect(
+        "Sites that stay",
+        range(len(names)),
+        format_func=names.__getitem__,
+        key="fix-sites",
+        placeholder="none",
+    )
     elements = st.toggle("All its elements stay", key="fix-elements")
     lattice = st.toggle("Its cell stays", key="fix-lattice")
     if upload is None and st.button("Complete nothing", key="forget"):
@@ -185,21 +262,40 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     record = latest_of(job).get(link["crystal"]) if job else None
     basis = cell_json(structure_from_record(record)) if record else handed_over(link["own"])
     low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
-    counts = FIXED if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high) else RANGE if asked.get("n_atoms") else USUAL
+    counts = (
+        FIXED
+        if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high)
+        else RANGE
+        if asked.get("n_atoms")
+        else USUAL
+    )
     model = asked.get("model") or link["model"]
     density = None if asked.get("density") is None else _within(asked["density"], *DENSITY_RANGE)
     values: dict[str, Any] = {
-        "make-model": model if model in cards else next(iter(cards)), "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
-        "elements": "-".join(asked.get("elements", ())) or link["elements"], "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
-        "require-all": asked.get("require_all", False), "counts": counts, "atoms": low, "atoms-range": (low, high) if low < high else (4, 12),
-        "make-sampler": asked.get("sampler", "fast"), "make-steps": asked.get("steps") or 0,
+        "make-model": model if model in cards else next(iter(cards)),
+        "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
+        "elements": "-".join(asked.get("elements", ())) or link["elements"],
+        "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
+        "require-all": asked.get("require_all", False),
+        "counts": counts,
+        "atoms": low,
+        "atoms-range": (low, high) if low < high else (4, 12),
+        "make-sampler": asked.get("sampler", "fast"),
+        "make-steps": asked.get("steps") or 0,
         # the same once more, while a run that is to be changed shall differ
-        "make-seed": seed_made_with(job) if job and (job.id == link["job"] or job.id.startswith(DEMO)) else "",
-        "make-density": density, "make-guidance": 1.0 if asked.get("guidance") is None else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
+        "make-seed": seed_made_with(job)
+        if job and (job.id == link["job"] or job.id.startswith(DEMO))
+        else "",
+        "make-density": density,
+        "make-guidance": 1.0
+        if asked.get("guidance") is None
+        else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
         "make-group": asked.get("space_group") or "",
-        "fix-sites": [] if basis else list(asked.get("fix_sites", ())), "fix-elements": asked.get("fix_elements", False) and not basis,
-        "fix-lattice": bool(basis) or asked.get("fix_lattice", False), "make-advanced": True if basis else None,  # where it stands
-    }  # fmt: skip
+        "fix-sites": [] if basis else list(asked.get("fix_sites", ())),
+        "fix-elements": asked.get("fix_elements", False) and not basis,
+        "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
+        "make-advanced": True if basis else None,  # where it stands
+    }
     if adopt(_link(), values):
         remember("given", basis or asked.get("fix"))
         remember("make-density", density)
@@ -219,7 +315,14 @@ def draw_snapshot(snapshot: dict[str, Any]) -> None:
     cells = snapshot.get("cells") or [snapshot]
     chosen = 0
     if len(cells) > 1:
-        chosen = st.segmented_control("Crystal", range(len(cells)), format_func=lambda k: str(k + 1), default=0, required=True, key="watched")
+        chosen = st.segmented_control(
+            "Crystal",
+            range(len(cells)),
+            format_func=lambda k: str(k + 1),
+            default=0,
+            required=True,
+            key="watched",
+        )
     crystal_viewer(frame_scene(cells[min(chosen, len(cells) - 1)]), key="live", height=380, live=True)
 
 
@@ -227,17 +330,33 @@ def welcome(cards: dict[str, ModelCard]) -> None:
     """What stands here before the first run."""
     given, own = recall("given"), st.query_params.get("own")
     if given is None and own and handed_over(own) is None:
-        st.info("The crystal of this link was kept only where it was shown before; upload it in the form, under Advanced.")
+        st.info(
+            "The crystal of this link was kept only where it was shown before; upload it in the form, under Advanced."
+        )
     elif given is None:
-        st.info("Press **Generate** for eight new crystals. They form here while the model works, each with a verdict and its reason.")
+        st.info(
+            "Press **Generate** for eight new crystals. They form here while the model works, each with a verdict and its reason."
+        )
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))
-        st.info(plain(f"{formula} is in the form, under Advanced: say there which sites of it stay, and whether its elements and its cell do."))
+        st.info(
+            plain(
+                f"{formula} is in the form, under Advanced: say there which sites of it stay, and whether its elements and its cell do."
+            )
+        )
     card = next(iter(cards.values()))
     counts = card.sampling.get("atom_count_frequencies", {})
     prompts = [("Eight of any kind", {"n": "8"})]
-    prompts += [(f"From {'-'.join(some)}", {"elements": "-".join(some)}) for some in (("Li", "Fe", "O"), ("Sr", "Ti", "O")) if _knows(card, some)]
-    prompts += [("With 8 atoms", {"atoms": "8"})] if "8" in counts else [("Without lead and mercury", {"exclude": "Pb, Hg"})]
+    prompts += [
+        (f"From {'-'.join(some)}", {"elements": "-".join(some)})
+        for some in (("Li", "Fe", "O"), ("Sr", "Ti", "O"))
+        if _knows(card, some)
+    ]
+    prompts += (
+        [("With 8 atoms", {"atoms": "8"})]
+        if "8" in counts
+        else [("Without lead and mercury", {"exclude": "Pb, Hg"})]
+    )
     with st.container(horizontal=True):
         for label, query in prompts:
             st.page_link(GENERATE, label=label, query_params=query, icon=":material/grain:")
@@ -276,7 +395,9 @@ def main() -> None:
             no_model()
     with right:
         if "job" in st.query_params:
-            show_run(st.query_params["job"], "generate", button="Generate", draw=draw_snapshot, show=show_generated)
+            show_run(
+                st.query_params["job"], "generate", button="Generate", draw=draw_snapshot, show=show_generated
+            )
         elif cards:
             welcome(cards)
 

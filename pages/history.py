@@ -15,18 +15,43 @@ from pages._ui.errors import guard
 from pages._ui.link.session import action_button
 from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
-from pages._ui.run.runs import PREDICT, WORDS, as_command, as_python, link_of, settings_of, summary, title_of, zip_of
+from pages._ui.run.runs import (
+    PREDICT,
+    WORDS,
+    as_command,
+    as_python,
+    link_of,
+    settings_of,
+    summary,
+    title_of,
+    zip_of,
+)
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
-WIDTHS = {"★": 35, "request": 140, "when": 140, "state": 90, "result": 270, "note": 180, "model": 130, "duration (s)": 95}
+WIDTHS = {
+    "★": 35,
+    "request": 140,
+    "when": 140,
+    "state": 90,
+    "result": 270,
+    "note": 180,
+    "model": 130,
+    "duration (s)": 95,
+}
 
 
 def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
     return {
-        "★": "★" if job.starred else "", "request": title_of(job), "when": datetime.fromtimestamp(job.created).astimezone(), "state": WORDS.get(job.state, job.state),
-        "result": summary(job), "note": job.note, "model": job.request.get("model", "–"), "duration (s)": round(job.seconds) if job.seconds and job.seconds > 0 else None,
-    }  # fmt: skip
+        "★": "★" if job.starred else "",
+        "request": title_of(job),
+        "when": datetime.fromtimestamp(job.created).astimezone(),
+        "state": WORDS.get(job.state, job.state),
+        "result": summary(job),
+        "note": job.note,
+        "model": job.request.get("model", "–"),
+        "duration (s)": round(job.seconds) if job.seconds and job.seconds > 0 else None,
+    }
 
 
 def matches(job: Job, text: str, starred: bool) -> bool:
@@ -44,26 +69,37 @@ def actions(job: Job) -> None:
     page, query = link_of(job)
     st.markdown(f"**{plain(title_of(job))}** · {plain(WORDS.get(job.state, job.state))}")
     st.text_input(
-        "Note", job.note, key=f"note-{job.id}", max_chars=MAX_NOTE, placeholder="What this run was for", on_change=keep_note,
+        "Note",
+        job.note,
+        key=f"note-{job.id}",
+        max_chars=MAX_NOTE,
+        placeholder="What this run was for",
+        on_change=keep_note,
         args=(job.id, f"note-{job.id}"),
-    )  # fmt: skip
+    )
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Remove the star" if job.starred else "Star", icon=":material/star:", key="star"):
             JobQueue().mark(job.id, starred=not job.starred)
             st.rerun()
         st.page_link(page, label="Open", icon=":material/open_in_new:", query_params=query)
         if job.batch:
-            st.page_link(PREDICT, label="Open its list", icon=":material/list:", query_params={"batch": job.batch})
+            st.page_link(
+                PREDICT, label="Open its list", icon=":material/list:", query_params={"batch": job.batch}
+            )
         if action_button("Run again", key="again", help="The same request with the same seed."):
             ensure_worker()
             request = settings_of(job)
             again = JobQueue().submit(job.kind, request, parent=job.parent)
             st.switch_page(page, query_params={"job": job.parent or again})
-        if job.kind != "relax" and st.button("Change and run", key="fork", help="Opens the form with these settings."):
+        if job.kind != "relax" and st.button(
+            "Change and run", key="fork", help="Opens the form with these settings."
+        ):
             named = {"formula": job.request["formula"]} if "formula" in job.request else {}
             st.switch_page(page, query_params={"fork": job.id} | named)
         if job.result:
-            st.download_button("Download all (zip)", lambda: zip_of(job), zip_name(job), "application/zip", key="zip")
+            st.download_button(
+                "Download all (zip)", lambda: zip_of(job), zip_name(job), "application/zip", key="zip"
+            )
         if job.live:
             if st.button("Cancel", key="cancel"):
                 JobQueue().cancel(job.id)
@@ -100,19 +136,28 @@ def main() -> None:
         st.page_link(PREDICT, label="Predict a structure", icon=":material/science:")
         return
     left, right = st.columns([3, 1], vertical_alignment="bottom")
-    text = left.text_input("Request", key="filter", placeholder="All; type a part of a formula, or an element")
+    text = left.text_input(
+        "Request", key="filter", placeholder="All; type a part of a formula, or an element"
+    )
     starred = right.toggle("Starred only", key="starred")
     jobs = [job for job in jobs if matches(job, text, starred)]
     if not jobs:
         st.info("No run fits this filter.")
         return
     st.caption("Runs stay on this machine until you delete them. Select one.")
-    listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[:12]  # a row of another list is another run
+    listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[
+        :12
+    ]  # a row of another list is another run
     chosen = st.dataframe(
-        [row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"runs-{listed}", width="stretch",
+        [row(job) for job in jobs],
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"runs-{listed}",
+        width="stretch",
         column_config={name: st.column_config.Column(width=width) for name, width in WIDTHS.items()}
         | {"when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=WIDTHS["when"])},
-    )  # fmt: skip
+    )
     if chosen.selection.rows and chosen.selection.rows[0] < len(jobs):
         job = JobQueue().get(jobs[chosen.selection.rows[0]].id)
         if job:

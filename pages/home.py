@@ -12,19 +12,53 @@ from pages._ui.run.runs import GENERATE, PREDICT, WORDS, link_of, summary, title
 
 RECENT = 5
 CARDS = (
-    ("Generate crystals", "Eight new ones, or as many as you like: which are valid, distinct, new and likely stable, and why.", GENERATE, "Generate eight", "grain"),
-    ("Predict a structure", "A formula becomes ranked candidate cells; watch them form, take them home as CIF.", PREDICT, "Start with TiO2", "science"),
-    ("Look at a crystal", "Drop a CIF, POSCAR or extxyz: polyhedra, symmetry, diffraction, distances.", "pages/viewer.py", "Open the viewer", "view_in_ar"),
-    ("Come back to a run", "Every run is kept on this machine, with its seed, its settings and its files.", "pages/history.py", "Open the history", "history"),
-    ("Know the models", "What each was trained on, what it reaches on crystals it has not seen, where it ends.", "pages/models.py", "Read the cards", "inventory_2"),
-)  # fmt: skip
+    (
+        "Generate crystals",
+        "Eight new ones, or as many as you like: which are valid, distinct, new and likely stable, and why.",
+        GENERATE,
+        "Generate eight",
+        "grain",
+    ),
+    (
+        "Predict a structure",
+        "A formula becomes ranked candidate cells; watch them form, take them home as CIF.",
+        PREDICT,
+        "Start with TiO2",
+        "science",
+    ),
+    (
+        "Look at a crystal",
+        "Drop a CIF, POSCAR or extxyz: polyhedra, symmetry, diffraction, distances.",
+        "pages/viewer.py",
+        "Open the viewer",
+        "view_in_ar",
+    ),
+    (
+        "Come back to a run",
+        "Every run is kept on this machine, with its seed, its settings and its files.",
+        "pages/history.py",
+        "Open the history",
+        "history",
+    ),
+    (
+        "Know the models",
+        "What each was trained on, what it reaches on crystals it has not seen, where it ends.",
+        "pages/models.py",
+        "Read the cards",
+        "inventory_2",
+    ),
+)
 
 
 def main() -> None:
     st.title("Crystal Studio")
-    st.markdown("Published generative models for crystals, trained on real data, in your browser. Everything runs on this machine.")
+    st.markdown(
+        "Published generative models for crystals, trained on real data, in your browser. Everything runs on this machine."
+    )
     st.subheader("See what comes out")
-    st.caption("Runs recorded with the models of this program: open one to look at its candidates and watch its cell form.")
+    st.caption(
+        "Runs recorded with the models of this program: open one to look at its candidates and watch its cell form."
+    )
     demo_gallery()
     recent()
     st.subheader("What you can do")
@@ -42,7 +76,9 @@ def recent() -> None:
     jobs = JobQueue().list_jobs(limit=RECENT)
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")
-        st.page_link(PREDICT, label="Predict a structure", icon=":material/science:", query_params={"formula": "TiO2"})
+        st.page_link(
+            PREDICT, label="Predict a structure", icon=":material/science:", query_params={"formula": "TiO2"}
+        )
     with st.container(gap="xxsmall"):
         for job in jobs:
             page, query = link_of(job)

@@ -26,7 +26,9 @@ def show_card(card: ModelCard) -> None:
     with st.container(border=True):
         st.subheader(plain(card.name))
         size = f"{card.parameters:,} parameters · " if card.parameters else ""
-        st.write(plain(sentence(f"{card.method} · {card.task} · {size}{card.size_mb:.1f} MB · {card.licence}")))
+        st.write(
+            plain(sentence(f"{card.method} · {card.task} · {size}{card.size_mb:.1f} MB · {card.licence}"))
+        )
         st.write(plain(sentence(card.good_for or card.trained_on)))
         if card.limits:
             st.caption(plain(f"Limits: {card.limits}"))
@@ -44,7 +46,9 @@ def show_card(card: ModelCard) -> None:
                 confirmed = card.sampling.get("confirmed")
                 if confirmed:
                     st.caption("The best three again, on more rows")
-                    st.dataframe(table_rows(confirmed), hide_index=True, width="stretch", key=f"confirmed-{card.name}")
+                    st.dataframe(
+                        table_rows(confirmed), hide_index=True, width="stretch", key=f"confirmed-{card.name}"
+                    )
                     show_origin(confirmed)
         refined = card.sampling.get("refine_table")
         if refined:
@@ -64,7 +68,14 @@ def show_card(card: ModelCard) -> None:
                 st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")
                 st.caption(plain(compared["words"]))
         with st.expander("Training and hashes"):
-            st.json({"trained_on": card.trained_on, "source": card.source, "training": dict(card.training), "files": dict(card.files)})
+            st.json(
+                {
+                    "trained_on": card.trained_on,
+                    "source": card.source,
+                    "training": dict(card.training),
+                    "files": dict(card.files),
+                }
+            )
 
 
 def show_origin(table: Mapping[str, Any]) -> None:
@@ -88,7 +99,10 @@ def main() -> None:
             continue
         show_card(card)
         variants = variants_of(card, cards)
-        if variants and st.toggle(plain(f"Show {len(variants)} variants of {card.name}, trained to compare with"), key=f"variants-{card.name}"):
+        if variants and st.toggle(
+            plain(f"Show {len(variants)} variants of {card.name}, trained to compare with"),
+            key=f"variants-{card.name}",
+        ):
             for variant in variants:
                 show_card(variant)
 

@@ -45,28 +45,43 @@ def ask() -> None:
 
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
     """
-    cards = [card for card in list_cards("generator") if card.task == "structure prediction" and card.loader != "prototype"]
-    models = [card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))]  # the most general first
+    cards = [
+        card
+        for card in list_cards("generator")
+        if card.task == "structure prediction" and card.loader != "prototype"
+    ]
+    models = [
+        card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))
+    ]  # the most general first
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
         return
     starts = list(STARTS) if has_prototypes() else ["noise"]
     _adopt_link(models, starts)
-    several = st.toggle("Several formulas", key="several", help="A list: each formula becomes a run of its own.")
+    several = st.toggle(
+        "Several formulas", key="several", help="A list: each formula becomes a run of its own."
+    )
     formulas = _ask_formulas(several=several)
-    model = st.selectbox("Model", models, key="model", help="The page Models tells what each is for, and how good it is.")
+    model = st.selectbox(
+        "Model", models, key="model", help="The page Models tells what each is for, and how good it is."
+    )
     exact = st.toggle(EXACT, key="exact", help="Ti2O4 then means these six atoms.")
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
     n = st.number_input(
-        SAMPLES, step=1, key="n",
+        SAMPLES,
+        step=1,
+        key="n",
         help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most; known crystals of the formula always are.",
-    )  # fmt: skip
+    )
     relax = is_installed() and st.toggle(
-        "Relax and rank by energy (recommended)", key="relax",
+        "Relax and rank by energy (recommended)",
+        key="relax",
         help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
         "are kept. Off: ranked by how many are alike.",
-    )  # fmt: skip
-    with st.expander("Advanced", key="advanced", on_change="rerun"):  # a state of its own: it stays open while its fields change the form
+    )
+    with st.expander(
+        "Advanced", key="advanced", on_change="rerun"
+    ):  # a state of its own: it stays open while its fields change the form
         sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
         steps = st.number_input("Steps (0 = the sampler's default)", step=1, key="steps")
         start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
@@ -75,18 +90,34 @@ def ask() -> None:
     try:
         measured = ask_pattern()
         check_whole(SAMPLES, int(n), 1, MOST)
-        z, rank = tuple(sorted(units)) or None, "pattern" if measured.ranks else "energy" if relax else "consensus"
+        z, rank = (
+            tuple(sorted(units)) or None,
+            "pattern" if measured.ranks else "energy" if relax else "consensus",
+        )
         requests = [
             StructurePredictionRequest(
-                formula=formula.text, z=z, exact_cell=exact, n_samples=int(n), model=model, sampler=sampler, steps=int(steps) or None,
-                start=start, seed=seed_of(seed), relax=relax, rank=rank, pattern=measured.pattern, guide=measured.guides,  # type: ignore[arg-type]
+                formula=formula.text,
+                z=z,
+                exact_cell=exact,
+                n_samples=int(n),
+                model=model,
+                sampler=sampler,
+                steps=int(steps) or None,
+                start=start,
+                seed=seed_of(seed),
+                relax=relax,
+                rank=rank,
+                pattern=measured.pattern,
+                guide=measured.guides,  # type: ignore[arg-type]
             )
             for formula in formulas
-        ]  # fmt: skip
+        ]
         requests = within_reach(requests, model, models)
     except CrystalCoreError as error:
         st.error(plain(error))
-    pressed = action_button("Predict structure", type="primary", width="stretch", disabled=not requests, key="predict")
+    pressed = action_button(
+        "Predict structure", type="primary", width="stretch", disabled=not requests, key="predict"
+    )
     if not requests:
         return
     if pressed:
@@ -95,7 +126,11 @@ def ask() -> None:
     known = JobQueue().list_jobs(limit=40, results=False)
     seconds = [estimate_seconds(to_json(one), known) for one in requests]
     whole = sum(s for s in seconds if s) if all(seconds) else None
-    st.caption(f"About {max(1, whole):.0f} s on this machine." if whole else "No estimate of the time yet: it comes from runs of the same kind.")
+    st.caption(
+        f"About {max(1, whole):.0f} s on this machine."
+        if whole
+        else "No estimate of the time yet: it comes from runs of the same kind."
+    )
 
 
 def _ask_formulas(*, several: bool) -> list[Formula]:
@@ -104,13 +139,19 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
         if several:
             return [line.formula for line in ask_formulas(exact=bool(recall("exact"))) if line.formula]
         text = st.text_input(
-            "Formula", key="formula", help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below."
-        )  # fmt: skip
+            "Formula",
+            key="formula",
+            help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below.",
+        )
         formula = parse_formula(text)
     except CrystalCoreError as error:
         st.error(plain(error))
         return []
-    st.caption(plain(f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"))
+    st.caption(
+        plain(
+            f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"
+        )
+    )
     if not recall("exact") and (told := multiple_words([formula])):
         st.info(plain(told))
     _domain(formula)
@@ -119,7 +160,9 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
 
 def _link() -> str:
     """What tells one link to this page from another; the run to show comes first, as its settings do in the form."""
-    return "predict|" + "|".join(st.query_params.get(name, "") for name in ("job", "fork", "formula", "batch"))
+    return "predict|" + "|".join(
+        st.query_params.get(name, "") for name in ("job", "fork", "formula", "batch")
+    )
 
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
@@ -127,17 +170,24 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
     asked = _settings_of_link()
     several = asked.get("formulas") or ([] if "formulas" in st.session_state else SEVERAL)
     values: dict[str, Any] = {
-        "formula": asked.get("formula") or st.query_params.get("formula", "TiO2"), "formulas": "\n".join(several) or None, "seed": asked.get("seed"),
-    }  # fmt: skip
+        "formula": asked.get("formula") or st.query_params.get("formula", "TiO2"),
+        "formulas": "\n".join(several) or None,
+        "seed": asked.get("seed"),
+    }
     if asked or "n" not in st.session_state:
         first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
         values |= {
             "model": asked.get("model") if asked.get("model") in models else first,
-            "exact": asked.get("exact_cell", False), "n": min(asked.get("n_samples", 4), MOST), "sampler": asked.get("sampler", "fast"),
-            "several": "formulas" in asked, "relax": asked.get("relax", not asked), "steps": asked.get("steps") or 0,
-            "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern", "guide": asked.get("guide", False),
+            "exact": asked.get("exact_cell", False),
+            "n": min(asked.get("n_samples", 4), MOST),
+            "sampler": asked.get("sampler", "fast"),
+            "several": "formulas" in asked,
+            "relax": asked.get("relax", not asked),
+            "steps": asked.get("steps") or 0,
+            "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern",
+            "guide": asked.get("guide", False),
             "start": asked.get("start") if asked.get("start") in starts else starts[0],
-        }  # fmt: skip
+        }
     with suppress(CrystalCoreError):  # a run whose formula was wrong tells so itself
         if asked:
             key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
@@ -155,10 +205,19 @@ def _settings_of_link() -> dict[str, Any]:
     last = recall("settings-of-link")
     if last is None or last[0] != link:
         job = first_run("predict-structure", shown, st.query_params.get("fork", ""))
-        same = job is not None and (job.id == shown or job.id.startswith(DEMO))  # a run that is to be changed shall differ
-        batch = JobQueue().list_batch(st.query_params["batch"]) if job is None and "batch" in st.query_params else []
+        same = job is not None and (
+            job.id == shown or job.id.startswith(DEMO)
+        )  # a run that is to be changed shall differ
+        batch = (
+            JobQueue().list_batch(st.query_params["batch"])
+            if job is None and "batch" in st.query_params
+            else []
+        )
         if batch:  # one form made them all
-            asked = dict(batch[0].request) | {"formulas": [one.request["formula"] for one in batch], "seed": ""}
+            asked = dict(batch[0].request) | {
+                "formulas": [one.request["formula"] for one in batch],
+                "seed": "",
+            }
         else:
             asked = dict(job.request) | {"seed": seed_made_with(job) if same else ""} if job else {}
         last = link, asked
@@ -168,7 +227,9 @@ def _settings_of_link() -> dict[str, Any]:
 
 def _domain(formula: Formula) -> None:
     """Warn where predictions are weak, before anything is run."""
-    rare = {element: n for element, n in rare_elements(formula).items() if n}  # what no crystal holds is refused by the models
+    rare = {
+        element: n for element, n in rare_elements(formula).items() if n
+    }  # what no crystal holds is refused by the models
     if rare:
         words = ", ".join(f"{element} ({n})" for element, n in rare.items())
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
@@ -184,7 +245,12 @@ def welcome() -> None:
     st.info("Type a formula and press **Predict structure**. The unit cell forms here while the model works.")
     with st.container(horizontal=True):
         for prompt in PROMPTS:
-            st.page_link("pages/predict_structure.py", label=prompt, query_params={"formula": prompt}, icon=":material/science:")
+            st.page_link(
+                "pages/predict_structure.py",
+                label=prompt,
+                query_params={"formula": prompt},
+                icon=":material/science:",
+            )
     st.caption(
         f"Cells of up to {MAX_ATOMS} atoms, fully ordered, at rest. Models know nothing of temperature, pressure or how to make a compound, "
         "and a plausible cell need not be a stable one."
@@ -197,7 +263,10 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
     """Into the queue, and their id into the link, which the form fits already."""
     ensure_worker()
     if several:
-        go_to("predict", batch=JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests]))
+        go_to(
+            "predict",
+            batch=JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests]),
+        )
     else:
         go_to("predict", job=JobQueue().submit("predict-structure", to_json(requests[0])))
     settle(_link())
@@ -213,7 +282,9 @@ def main() -> None:
         if "batch" in st.query_params and "job" not in st.query_params:
             show_batch(st.query_params["batch"])
         elif job := st.query_params.get("job"):
-            show_run(job, "predict-structure", button="Predict structure", draw=draw_snapshot, show=show_outcome)
+            show_run(
+                job, "predict-structure", button="Predict structure", draw=draw_snapshot, show=show_outcome
+            )
         else:
             welcome()
 

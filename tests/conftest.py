@@ -54,17 +54,28 @@ def tiny_de_novo(tmp_path, monkeypatch):
     def install(species="masking", elements=(3, 8, 22, 26, 38)):
         torch.manual_seed(0)
         process = ProcessConfig(species=species)
-        config = PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16, **species_process(process).network_sizes)
-        codec = LatticeCodec.from_training(torch.exp(1.5 + 0.2 * torch.randn(60, 3)), torch.arange(60) % 4 + 2)
+        config = PairNetworkConfig(
+            hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16, **species_process(process).network_sizes
+        )
+        codec = LatticeCodec.from_training(
+            torch.exp(1.5 + 0.2 * torch.randn(60, 3)), torch.arange(60) % 4 + 2
+        )
         folder = tmp_path / "checkpoints" / f"tiny-{species}"
         folder.mkdir(parents=True)
         files = [*write_shards(PairNetwork(config).state_dict(), folder), "lattice.json"]
         (folder / "lattice.json").write_text(codec.to_json())
         fields = {
-            "name": folder.name, "kind": "generator", "task": "de novo generation", "method": "KLDM", "loader": "kldm", "parameters": 1,
-            "files": {file: sha256_of(folder / file) for file in files}, "network": config.to_dict(), "training": {"process": process.to_dict()},
+            "name": folder.name,
+            "kind": "generator",
+            "task": "de novo generation",
+            "method": "KLDM",
+            "loader": "kldm",
+            "parameters": 1,
+            "files": {file: sha256_of(folder / file) for file in files},
+            "network": config.to_dict(),
+            "training": {"process": process.to_dict()},
             "sampling": {"atom_count_frequencies": {"2": 0.25, "5": 0.75}, "elements": list(elements)},
-        }  # fmt: skip
+        }
         write_card(folder, fields)
         return folder.name
 

@@ -19,9 +19,26 @@ def test_a_request_survives_json():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("z", [1.5]), ("z", 3), ("z", []), ("z", [31]), ("z", [True]), ("n_samples", 0), ("n_samples", 2.5), ("n_samples", float("nan")), ("steps", "many"),
-     ("seed", -1), ("seed", MAX_SEED + 1), ("threads", 0), ("sampler", "euler"), ("start", "somewhere"), ("rank", "beauty"), ("formula", " "), ("formula", 7)],
-)  # fmt: skip
+    [
+        ("z", [1.5]),
+        ("z", 3),
+        ("z", []),
+        ("z", [31]),
+        ("z", [True]),
+        ("n_samples", 0),
+        ("n_samples", 2.5),
+        ("n_samples", float("nan")),
+        ("steps", "many"),
+        ("seed", -1),
+        ("seed", MAX_SEED + 1),
+        ("threads", 0),
+        ("sampler", "euler"),
+        ("start", "somewhere"),
+        ("rank", "beauty"),
+        ("formula", " "),
+        ("formula", 7),
+    ],
+)
 def test_values_out_of_range_are_one_sentence(field, value):
     with pytest.raises(RequestError, match=r"\.$"):
         from_json(StructurePredictionRequest, {"formula": "TiO2", field: value})
@@ -43,7 +60,12 @@ def test_an_exact_cell_has_no_formula_units():
 @given(
     st.dictionaries(
         st.sampled_from(["formula", "z", "n_samples", "seed", "steps", "sampler", "start", "threads"]),
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers(-2, 40), max_size=3),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=5)
+        | st.lists(st.integers(-2, 40), max_size=3),
     )
 )
 def test_any_json_is_a_request_or_a_sentence(data):
@@ -70,4 +92,9 @@ def test_a_start_needs_a_time_and_the_other_way_round():
 
 def test_requests_are_read_without_torch():
     code = "import sys, crystal_core.requests; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )

@@ -26,7 +26,9 @@ EXACT = ("cif", "poscar", "extxyz", "json")
 @pytest.fixture
 def triclinic() -> Structure:
     coords = np.random.default_rng(0).random((5, 3))
-    return Structure(Lattice.from_parameters(4.1234567, 4.7, 5.33, 81, 95, 107.5), ["Ti", "O", "O", "Ti", "Sr"], coords)
+    return Structure(
+        Lattice.from_parameters(4.1234567, 4.7, 5.33, 81, 95, 107.5), ["Ti", "O", "O", "Ti", "Sr"], coords
+    )
 
 
 def sites(structure):
@@ -36,17 +38,23 @@ def sites(structure):
 @pytest.mark.parametrize("fmt", EXACT)
 def test_every_export_holds_the_same_numbers(triclinic, fmt):
     back = parse_text(structure_to_text(triclinic, fmt))
-    assert np.allclose(back.lattice.parameters, triclinic.lattice.parameters, atol=1e-8)  # ten decimals are written
+    assert np.allclose(
+        back.lattice.parameters, triclinic.lattice.parameters, atol=1e-8
+    )  # ten decimals are written
     assert sites(back) == sites(triclinic)
 
 
 def test_coordinates_near_a_third_are_not_snapped_to_it():
     structure = Structure(Lattice.cubic(4), ["Na"], [[0.33338, 0.66663, 0.1]])
-    assert parse_text(structure_to_text(structure, "cif"))[0].frac_coords[0] == pytest.approx(0.33338, abs=1e-9)
+    assert parse_text(structure_to_text(structure, "cif"))[0].frac_coords[0] == pytest.approx(
+        0.33338, abs=1e-9
+    )
 
 
 def test_symmetrised_cif_names_the_space_group_and_gives_the_same_crystal():
-    rock_salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    rock_salt = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
     text = structure_to_text(rock_salt, "cif-symmetrised")
     assert "Fm-3m" in text and len(parse_text(text)) == 8
 
@@ -70,8 +78,18 @@ def test_batch_round_trip_keeps_order_and_wraps(triclinic):
 
 def test_a_cell_that_is_no_lattice_gives_none_and_loses_no_other(triclinic):
     good = from_structures([triclinic])
-    flat = CrystalBatch(atomic_numbers=good.atomic_numbers, frac_coords=good.frac_coords, lattice=torch.zeros(1, 3, 3), n_atoms=good.n_atoms)
-    broken = CrystalBatch(atomic_numbers=good.atomic_numbers, frac_coords=good.frac_coords * float("nan"), lattice=good.lattice, n_atoms=good.n_atoms)
+    flat = CrystalBatch(
+        atomic_numbers=good.atomic_numbers,
+        frac_coords=good.frac_coords,
+        lattice=torch.zeros(1, 3, 3),
+        n_atoms=good.n_atoms,
+    )
+    broken = CrystalBatch(
+        atomic_numbers=good.atomic_numbers,
+        frac_coords=good.frac_coords * float("nan"),
+        lattice=good.lattice,
+        n_atoms=good.n_atoms,
+    )
     found = to_structures(CrystalBatch.concat([flat, good, broken]))
     assert found[0] is None and found[2] is None and found[1] is not None
 
@@ -98,9 +116,12 @@ def cube(a=4.0, species=("Na", "Cl"), coords=((0, 0, 0), (0.5, 0.5, 0.5))):
         ("{}", "no crystal"),
         ("[[[", "not valid JSON"),
         ("[" * 100_000, "JSON"),
-        ('{"lattice": [[4,0,0],[0,4,0],[0,0,NaN]], "atomic_numbers": [1], "frac_coords": [[0,0,0]]}', "not finite"),
+        (
+            '{"lattice": [[4,0,0],[0,4,0],[0,0,NaN]], "atomic_numbers": [1], "frac_coords": [[0,0,0]]}',
+            "not finite",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals_say_why(text, says):
     with pytest.raises(StructureParseError, match=says):
         parse_text(text, "file.cif")
@@ -126,29 +147,55 @@ def without(*words):
     [
         (without("_cell_"), "no cell lengths (_cell_length_a, _cell_length_b, _cell_length_c): add them"),
         (without("_cell_length_a"), "lacks a cell length (_cell_length_a): add it"),
-        (without("_cell_angle_alpha", "_cell_angle_beta"), "two cell angles (_cell_angle_alpha, _cell_angle_beta)"),
-        (cube().replace("_cell_length_b   4.0000000000", "_cell_length_b   four"), "_cell_length_b of this CIF is 'four', which is no number"),
-        (cube().replace("_cell_length_b   4.0000000000", "_cell_length_b"), "_cell_length_b of this CIF has no value"),
+        (
+            without("_cell_angle_alpha", "_cell_angle_beta"),
+            "two cell angles (_cell_angle_alpha, _cell_angle_beta)",
+        ),
+        (
+            cube().replace("_cell_length_b   4.0000000000", "_cell_length_b   four"),
+            "_cell_length_b of this CIF is 'four', which is no number",
+        ),
+        (
+            cube().replace("_cell_length_b   4.0000000000", "_cell_length_b"),
+            "_cell_length_b of this CIF has no value",
+        ),
         (without("_atom_site", "  Na ", "  Cl "), "no atoms: add a loop with _atom_site_fract_x"),
         (without("  Na ", "  Cl "), "is empty: add a row for each atom"),
         (without("_atom_site_fract_y"), "lacks the column _atom_site_fract_y: add it"),
         (cube().replace("fract_", "Cartn_"), "Cartesian positions only"),
-        (without("_atom_site_label", "_atom_site_type"), "no elements: add the column _atom_site_type_symbol"),
-        (cube().replace("  0.5000000000  1.0", "  1.0"), "Row 2 of the list of atoms in this CIF ('Cl Cl2 0.5000000000 0.5000000000 1.0') has 5 values for 6 columns"),
-        (cube().replace("0.5000000000  1.0", "?  1.0"), "_atom_site_fract_z in row 2 of the list of atoms is '?', which is no number"),
+        (
+            without("_atom_site_label", "_atom_site_type"),
+            "no elements: add the column _atom_site_type_symbol",
+        ),
+        (
+            cube().replace("  0.5000000000  1.0", "  1.0"),
+            "Row 2 of the list of atoms in this CIF ('Cl Cl2 0.5000000000 0.5000000000 1.0') has 5 values for 6 columns",
+        ),
+        (
+            cube().replace("0.5000000000  1.0", "?  1.0"),
+            "_atom_site_fract_z in row 2 of the list of atoms is '?', which is no number",
+        ),
         (cube().replace("  1.0\n", "  2.0\n"), "occupancy in row 1 of the list of atoms is 2.0"),
         ("data_x\nA letter about crystals.\n", "no CIF entries"),
         ("data_x\nloop_\n_pd_meas_counts\n10\n", "neither a cell (_cell_length_a) nor atoms"),
         ("data_1ABC\nloop_\n_atom_site.Cartn_x\n1\n", "macromolecular"),
         ("", "The file is empty: there is nothing to read. Export the crystal again."),
-        ("Dear reader,\nthis is a letter.\n", "none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats."),
+        (
+            "Dear reader,\nthis is a letter.\n",
+            "none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_cif_says_in_one_sentence_what_is_missing_and_what_to_do(text, says):
     with pytest.raises(StructureParseError) as refused:
         parse_text(text, "broken.cif")
     told = str(refused.value)
-    assert says in told and "section" not in told and "\n" not in told and ("export the file again." in told or told.endswith((".", "CIF.")))
+    assert (
+        says in told
+        and "section" not in told
+        and "\n" not in told
+        and ("export the file again." in told or told.endswith((".", "CIF.")))
+    )
 
 
 def poscar_4(title, ends=("", "", "")):
@@ -164,7 +211,13 @@ def test_a_poscar_without_symbols_is_refused_whatever_its_title(title):
 
 
 @pytest.mark.parametrize(
-    ("title", "ends"), [("Ti O", ("", "", "")), ("a cell", ("Ti", "O", "O")), ("2026-11", ("Ti", "O", "O")), ("Cu Zn", ("Ti", "O", "O"))]
+    ("title", "ends"),
+    [
+        ("Ti O", ("", "", "")),
+        ("a cell", ("Ti", "O", "O")),
+        ("2026-11", ("Ti", "O", "O")),
+        ("Cu Zn", ("Ti", "O", "O")),
+    ],
 )
 def test_a_poscar_without_a_line_of_symbols_may_name_them_in_its_title_or_at_the_ends_of_lines(title, ends):
     assert [site.specie.symbol for site in parse_text(poscar_4(title, ends))] == ["Ti", "O", "O"]
@@ -176,15 +229,22 @@ def test_viewing_allows_partial_occupancy_aloud():
 
 
 def test_shared_sites_are_told_with_their_shares_and_the_formula_they_give():
-    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.3}, "O"], [[0, 0, 0], [0.5] * 3])
+    alloy = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.3}, "O"], [[0, 0, 0], [0.5] * 3]
+    )
     seen = parse_text(str(CifWriter(alloy)), purpose="view")
     told = seen.properties["occupancy"]
     assert told["formula"] == "Fe0.6Ni0.3O" and told["sites"] == "4 sites of Fe 0.6, Ni 0.3, vacant 0.1"
-    assert told["density"] == pytest.approx(alloy.density, abs=1e-4) and seen.composition.reduced_formula == "FeO"
+    assert (
+        told["density"] == pytest.approx(alloy.density, abs=1e-4)
+        and seen.composition.reduced_formula == "FeO"
+    )
 
 
 def test_a_filled_crystal_becomes_that_of_the_file_again():
-    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe2+": 0.6, "Ni": 1 / 3}, "O"], [[0, 0, 0], [0.5] * 3])
+    alloy = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe2+": 0.6, "Ni": 1 / 3}, "O"], [[0, 0, 0], [0.5] * 3]
+    )
     (seen,) = parse_all(json.dumps(alloy.as_dict()), purpose="view")
     again = with_shares(seen, seen.properties["occupancy"]["shares"])
     assert not again.is_ordered and again == alloy.copy().remove_oxidation_states()
@@ -205,7 +265,11 @@ def test_several_crystals_in_one_file_are_all_read(triclinic):
 @pytest.mark.parametrize("fmt", ["cif", "extxyz", "json"])
 def test_a_bad_crystal_of_a_file_loses_no_other(fmt, triclinic):
     good = structure_to_text(triclinic, fmt)
-    unreadable = {"cif": ("_atom_site_fract_y", "_atom_site_nothing"), "extxyz": ("Lattice", "Lost"), "json": ('"abc"', '"xyz"')}[fmt]
+    unreadable = {
+        "cif": ("_atom_site_fract_y", "_atom_site_nothing"),
+        "extxyz": ("Lattice", "Lost"),
+        "json": ('"abc"', '"xyz"'),
+    }[fmt]
     flat = structure_to_text(Structure(Lattice.orthorhombic(0.2, 9, 9), ["Fe"], [[0, 0, 0]]), fmt)
     texts = [good, good.replace(*unreadable), flat, good]
     text = "[" + ",".join(texts) + "]" if fmt == "json" else "".join(texts)
@@ -227,10 +291,36 @@ def test_unknown_format_is_refused(triclinic):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_mutated_files_give_a_crystal_or_a_sentence_in_time(data):
-    text = list(data.draw(st.sampled_from([cube(), MONOCLINIC, *(structure_to_text(parse_text(cube()), f) for f in EXACT[1:])])))
+    text = list(
+        data.draw(
+            st.sampled_from(
+                [cube(), MONOCLINIC, *(structure_to_text(parse_text(cube()), f) for f in EXACT[1:])]
+            )
+        )
+    )
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, len(text) - 1))
-        piece = data.draw(st.sampled_from(["", "9", "-", ".", "e9", "nan", "\n", "loop_\n", "'", "</script>", "?", "\0", "x,y,", "é", "0" * 50]))
+        piece = data.draw(
+            st.sampled_from(
+                [
+                    "",
+                    "9",
+                    "-",
+                    ".",
+                    "e9",
+                    "nan",
+                    "\n",
+                    "loop_\n",
+                    "'",
+                    "</script>",
+                    "?",
+                    "\0",
+                    "x,y,",
+                    "é",
+                    "0" * 50,
+                ]
+            )
+        )
         text[at : at + data.draw(st.integers(0, 8))] = piece
         if not text:
             return
@@ -268,11 +358,18 @@ O2 O 0.442 0.755 0.479
 """
 
 
-@pytest.mark.parametrize("species", [["X", "Na"], [{"Na": 0.5}, "Cl"], [{"Na": 0.5, "K": 0.5}, "Cl"], [{"X": 1.0}, "Cl"], ["Xa2+", "Cl"]], ids=str)
+@pytest.mark.parametrize(
+    "species",
+    [["X", "Na"], [{"Na": 0.5}, "Cl"], [{"Na": 0.5, "K": 0.5}, "Cl"], [{"X": 1.0}, "Cl"], ["Xa2+", "Cl"]],
+    ids=str,
+)
 def test_what_is_no_element_or_only_partly_there_never_becomes_a_number(species):
     """A dummy species has a Z as well, which is a hash: it went through as an atomic number."""
     structure = Structure(Lattice.cubic(4), species, [[0, 0, 0], [0.5, 0.5, 0.5]])
-    borders = [lambda s: from_structures([s]), *(lambda s, fmt=fmt: structure_to_text(s, fmt) for fmt in (*EXACT, "cif-symmetrised"))]
+    borders = [
+        lambda s: from_structures([s]),
+        *(lambda s, fmt=fmt: structure_to_text(s, fmt) for fmt in (*EXACT, "cif-symmetrised")),
+    ]
     borders += [lambda s: crystal_record(s, id="x", provenance={}), snapshot]
     for border in borders:
         with pytest.raises(StructureParseError, match=r"no chemical element|partly occupied") as refused:
@@ -291,6 +388,8 @@ def test_an_atom_that_is_no_element_makes_its_crystal_a_failed_sample(number, tr
     good = from_structures([triclinic])
     numbers = good.atomic_numbers.clone()
     numbers[0] = number
-    bad = CrystalBatch(atomic_numbers=numbers, frac_coords=good.frac_coords, lattice=good.lattice, n_atoms=good.n_atoms)
+    bad = CrystalBatch(
+        atomic_numbers=numbers, frac_coords=good.frac_coords, lattice=good.lattice, n_atoms=good.n_atoms
+    )
     found = to_structures(CrystalBatch.concat([bad, good]))
     assert found[0] is None and found[1] is not None

@@ -26,9 +26,18 @@ SIZES = {"published": PairNetworkConfig(), "cpu": PairNetworkConfig(hidden_dim=2
 
 
 def benchmark_sampling(
-    size: str | None, batch: int, n_atoms: int, repeats: int, dtype: str, *, model: str | None = None, steps: int = 1, reference: bool = False,
-    device: str = "auto", threads: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    size: str | None,
+    batch: int,
+    n_atoms: int,
+    repeats: int,
+    dtype: str,
+    *,
+    model: str | None = None,
+    steps: int = 1,
+    reference: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+) -> dict[str, Any]:
     """Median seconds of one call of the inference form on ``batch`` crystals of ``n_atoms`` atoms.
 
     Args:
@@ -44,24 +53,42 @@ def benchmark_sampling(
             fast(0.5, frac, velocity, lattice)
 
     seconds = _median(crystals, repeats, place) / steps
-    report = _report(seconds, batch, steps, place) | {"product": "oneDNN" if use_onednn() else "default", "dtype": dtype}
-    work, peak = _gflop_per_call(network.config, batch, n_atoms), _product_gflops(network.config.hidden_dim, getattr(torch, dtype), place)
+    report = _report(seconds, batch, steps, place) | {
+        "product": "oneDNN" if use_onednn() else "default",
+        "dtype": dtype,
+    }
+    work, peak = (
+        _gflop_per_call(network.config, batch, n_atoms),
+        _product_gflops(network.config.hidden_dim, getattr(torch, dtype), place),
+    )
     report |= {
-        "gflop_per_call": round(work, 3), "product_gflops_per_second": round(peak, 1),
+        "gflop_per_call": round(work, 3),
+        "product_gflops_per_second": round(peak, 1),
         "share_of_product_speed": round(work / seconds / peak, 2),
-    }  # fmt: skip
+    }
     if reference:
         packing, t = pack(n), torch.full((batch,), 0.5, device=place)
         with torch.inference_mode():
-            plain = _median(lambda: reference_forward(network, t, frac, velocity, species, lattice, packing), max(1, repeats // 2), place)
+            plain = _median(
+                lambda: reference_forward(network, t, frac, velocity, species, lattice, packing),
+                max(1, repeats // 2),
+                place,
+            )
         report |= {"seconds_plain_form": round(plain, 4), "speed_up": round(plain / seconds, 2)}
     return report
 
 
 def benchmark_training(
-    size: str | None, batch: int, n_atoms: int, repeats: int, dtype: str, *, model: str | None = None, device: str = "auto",
+    size: str | None,
+    batch: int,
+    n_atoms: int,
+    repeats: int,
+    dtype: str,
+    *,
+    model: str | None = None,
+    device: str = "auto",
     threads: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Median seconds of one training step: a network call forward and backward, and AdamW.
 
     Args:
@@ -85,7 +112,9 @@ def benchmark_training(
     return report | {"seconds_per_step": report["seconds_per_network_call"], "dtype": dtype}
 
 
-def _case(size: str | None, model: str | None, batch: int, n_atoms: int, device: str, threads: int | None) -> tuple[Any, ...]:
+def _case(
+    size: str | None, model: str | None, batch: int, n_atoms: int, device: str, threads: int | None
+) -> tuple[Any, ...]:
     if (size is None) == (model is None):
         raise RequestError("Name either a size or a model to time, not both.")
     if size is not None:
@@ -99,16 +128,20 @@ def _case(size: str | None, model: str | None, batch: int, n_atoms: int, device:
     atoms = batch * n_atoms
     network = (PairNetwork(SIZES[size]) if size is not None else _trained(str(model))).to(place)
     tensors = (
-        torch.rand((atoms, 3), generator=generator) - 0.5, torch.randn((atoms, 3), generator=generator),
-        torch.randint(1, 90, (atoms,), generator=generator), torch.randn((batch, 6), generator=generator),
-    )  # fmt: skip
+        torch.rand((atoms, 3), generator=generator) - 0.5,
+        torch.randn((atoms, 3), generator=generator),
+        torch.randint(1, 90, (atoms,), generator=generator),
+        torch.randn((batch, 6), generator=generator),
+    )
     return network, torch.full((batch,), n_atoms, device=place), *(x.to(place) for x in tensors), place
 
 
 def _trained(model: str) -> PairNetwork:
     card = find_card(model)
     if card.loader != "kldm":
-        raise RequestError(f"'{model}' has no network to time; name a checkpoint of KLDM, or give --size instead.")
+        raise RequestError(
+            f"'{model}' has no network to time; name a checkpoint of KLDM, or give --size instead."
+        )
     network = PairNetwork(PairNetworkConfig(**card.network))
     network.load_state_dict(load_weights(card)[0])
     return network
@@ -129,7 +162,13 @@ def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> flo
     The form matters: without native bf16 a product with the plain weight is five times slower than with the transposed one.
     """
     x = torch.randn((MAX_EDGES, hidden), dtype=dtype, device=place)
-    product = Linear(torch.randn((hidden, hidden), device=place), None, dtype, silu=False, onednn=place.type == "cpu" and use_onednn())
+    product = Linear(
+        torch.randn((hidden, hidden), device=place),
+        None,
+        dtype,
+        silu=False,
+        onednn=place.type == "cpu" and use_onednn(),
+    )
     with torch.inference_mode():
         return 2e-9 * MAX_EDGES * hidden * hidden / _median(lambda: product(x), 9, place)
 
@@ -154,6 +193,8 @@ def _report(seconds: float, batch: int, steps: int, place: torch.device) -> dict
         "crystals_per_second": round(batch / seconds / steps, 2),
         "steps": steps,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "device": torch.cuda.get_device_name() if place.type == "cuda" else f"cpu ({torch.backends.cpu.get_cpu_capability()})",
+        "device": torch.cuda.get_device_name()
+        if place.type == "cuda"
+        else f"cpu ({torch.backends.cpu.get_cpu_capability()})",
         "threads": torch.get_num_threads(),
     }

@@ -14,13 +14,41 @@ MAX_ASSIGNMENTS = 200_000  # of oxidation states to elements: a fraction of a se
 CHALCOGENS = ("O", "S", "Se", "Te")
 # pymatgen calls only Cu2+ common, but chalcopyrite, kesterite and delafossites hold Cu+; likewise only Au3+ and Np5+
 ALSO_COMMON = {"Cu": (1,), "Au": (1,), "Np": (4,)}
-ALSO_KNOWN = {"Ga": (1,), "Si": (2,), "Pa": (4,), "Np": (3,), "Pu": (3,), "Am": (4,), "Bk": (4,)}  # but not beside another valence
+ALSO_KNOWN = {
+    "Ga": (1,),
+    "Si": (2,),
+    "Pa": (4,),
+    "Np": (3,),
+    "Pu": (3,),
+    "Am": (4,),
+    "Bk": (4,),
+}  # but not beside another valence
 BINARY = {"Ga": 1, "Si": 2}  # states of two-element compounds alone: GaCl, SiO
-OXIDISED = {"Ru": (7, 8), "Os": (5, 6, 7, 8), "Pt": (5, 6), "Au": (5,), "Np": (6,), "Pu": (6,)}  # known beside oxygen and fluorine
+OXIDISED = {
+    "Ru": (7, 8),
+    "Os": (5, 6, 7, 8),
+    "Pt": (5, 6),
+    "Au": (5,),
+    "Np": (6,),
+    "Pu": (6,),
+}  # known beside oxygen and fluorine
 ALKALI = ("Li", "Na", "K", "Rb", "Cs")
-POLYANIONS = (("O", 2, "superoxide"), ("O", 3, "ozonide"), ("N", 3, "azide"), ("I", 3, "triiodide"))  # of charge −1, with their atoms
+POLYANIONS = (
+    ("O", 2, "superoxide"),
+    ("O", 3, "ozonide"),
+    ("N", 3, "azide"),
+    ("I", 3, "triiodide"),
+)  # of charge −1, with their atoms
 # With metals alone these often form compounds that bonds between like atoms or free electrons hold together: MgB2, Fe3C, FeSi2.
-OFTEN_METALLIC = {"B": "boride", "C": "carbide", "Si": "silicide", "P": "phosphide", "As": "arsenide", "N": "nitride", "H": "hydride"}
+OFTEN_METALLIC = {
+    "B": "boride",
+    "C": "carbide",
+    "Si": "silicide",
+    "P": "phosphide",
+    "As": "arsenide",
+    "N": "nitride",
+    "H": "hydride",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +94,28 @@ class _Element:
 
     def cost(self, state: int) -> int:
         """How uncommon an oxidation state is; a transition metal takes such a one sooner than another element, but for the P4+ of Sn2P2S6."""
-        return 0 if state and state in self.common else 1 if self.is_d_block or (self.symbol, state) == ("P", 4) else 2
+        return (
+            0
+            if state and state in self.common
+            else 1
+            if self.is_d_block or (self.symbol, state) == ("P", 4)
+            else 2
+        )
 
 
 CYANIDE = _Element(
-    symbol="(CN)", name="cyanide", number=0, mass=26.018, electronegativity=3.3, common=(-1,), known=(-1,),
-    is_metal=False, is_d_block=False, may_mix=False, valences=(),
-)  # fmt: skip
+    symbol="(CN)",
+    name="cyanide",
+    number=0,
+    mass=26.018,
+    electronegativity=3.3,
+    common=(-1,),
+    known=(-1,),
+    is_metal=False,
+    is_d_block=False,
+    may_mix=False,
+    valences=(),
+)
 
 
 def _element(symbol: str) -> _Element:
@@ -91,15 +134,28 @@ def periodic_table() -> dict[str, _Element]:
             if e.symbol in ("D", "T"):
                 continue
             common = (*ALSO_COMMON.get(e.symbol, ()), *e.common_oxidation_states)
-            paired = {*common, *OXIDISED.get(e.symbol, ()), *e.icsd_oxidation_states, *((-1,) if e.symbol in CHALCOGENS else ())}
+            paired = {
+                *common,
+                *OXIDISED.get(e.symbol, ()),
+                *e.icsd_oxidation_states,
+                *((-1,) if e.symbol in CHALCOGENS else ()),
+            }
             known = {*paired, *ALSO_KNOWN.get(e.symbol, ())}
             states = [sorted(paired), sorted(common) if e.is_post_transition_metal or e.is_metalloid else []]
             valences = {pair: None for own in states for pair in pairwise(q for q in own if q > 0)}
             found[e.symbol] = _Element(
-                symbol=e.symbol, name=e.long_name.lower(), number=e.Z, mass=float(e.atomic_mass), electronegativity=float(e.X), common=common,
-                known=tuple(sorted(known)), is_metal=e.is_metal, is_d_block=e.is_transition_metal and not e.is_lanthanoid,
-                may_mix=e.is_metal or e.is_metalloid, valences=tuple(valences),
-            )  # fmt: skip
+                symbol=e.symbol,
+                name=e.long_name.lower(),
+                number=e.Z,
+                mass=float(e.atomic_mass),
+                electronegativity=float(e.X),
+                common=common,
+                known=tuple(sorted(known)),
+                is_metal=e.is_metal,
+                is_d_block=e.is_transition_metal and not e.is_lanthanoid,
+                may_mix=e.is_metal or e.is_metalloid,
+                valences=tuple(valences),
+            )
     return found
 
 
@@ -110,14 +166,25 @@ def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
         return None
     divisor = gcd(*(n for _, n in given))
     # always in the same order: which of two balances comes first must not depend on how the formula was typed
-    return _balance(tuple(sorted(((s, n // divisor) for s, n in given), key=lambda pair: (elements[pair[0]].electronegativity, pair[0]))))
+    return _balance(
+        tuple(
+            sorted(
+                ((s, n // divisor) for s, n in given),
+                key=lambda pair: (elements[pair[0]].electronegativity, pair[0]),
+            )
+        )
+    )
 
 
 def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
     """Why no charges are to be expected in a compound of metals with one other element, such as "as in many borides of metals"; else empty."""
     elements = periodic_table()
     others = [s for s, _ in counts if s not in elements or not elements[s].is_metal]
-    return f"as in many {OFTEN_METALLIC[others[0]]}s of metals" if len(others) == 1 and others[0] in OFTEN_METALLIC else ""
+    return (
+        f"as in many {OFTEN_METALLIC[others[0]]}s of metals"
+        if len(others) == 1 and others[0] in OFTEN_METALLIC
+        else ""
+    )
 
 
 def charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
@@ -151,7 +218,13 @@ def _as_cyanide(unit: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...
     others = [(s, n) for s, n in unit if s not in ("C", "N")]
     metals = [s for s, _ in others if periodic_table()[s].is_metal]
     alone = n_hydrogen == 2 * n_oxygen if metals else not n_oxygen
-    if not n_ions or n_ions != counts.get("N") or not others or not alone or {s for s, _ in others} - {*metals, "H", "O"}:
+    if (
+        not n_ions
+        or n_ions != counts.get("N")
+        or not others
+        or not alone
+        or {s for s, _ in others} - {*metals, "H", "O"}
+    ):
         return ()
     return (*others, (CYANIDE.symbol, n_ions))
 
@@ -162,15 +235,25 @@ def _one_or_two_valences(unit: tuple[tuple[str, int], ...]) -> Balance | None:
 
     symbols = [s for s, _ in unit]
     alloy = all_metals(symbols)
-    common = [[q for q in _element(s).common if not alloy or q not in ALSO_COMMON.get(s, ())] for s in symbols]
+    common = [
+        [q for q in _element(s).common if not alloy or q not in ALSO_COMMON.get(s, ())] for s in symbols
+    ]
     found = _balanced(unit, [tuple(states) or (0,) for states in common])
     if alloy and found is None:
         return None
     if not alloy and (found is None or found[0]):
-        others = [choice for choice in (found, _balanced(unit, [_known(s, symbols) or (0,) for s in symbols])) if choice]
+        others = [
+            choice
+            for choice in (found, _balanced(unit, [_known(s, symbols) or (0,) for s in symbols]))
+            if choice
+        ]
         found = min(others, key=lambda choice: choice[0], default=None)
         twice = tuple((s, 2 * n) for s, n in unit)  # SbO2 is Sb3+ Sb5+ 4 O2−
-        mixed = [one for ratio, place in product((unit, twice), range(len(unit))) if (one := _mixed_valence(ratio, place))]
+        mixed = [
+            one
+            for ratio, place in product((unit, twice), range(len(unit)))
+            if (one := _mixed_valence(ratio, place))
+        ]
         two = min(mixed, key=lambda one: one[0], default=None)
         if two and (found is None or two[0] < found[0]):
             return Balance(ions=tuple(two[1]), how="with mixed valence")
@@ -188,7 +271,9 @@ def _unbalanced(unit: tuple[tuple[str, int], ...]) -> str:
     if of_metals := hint_of_metals(unit):
         return f"{words}, {of_metals}"
     common = [periodic_table()[s].common or (0,) for s, _ in unit]
-    least = min((sum(q * n for q, (_, n) in zip(states, unit, strict=True)) for states in product(*common)), key=abs)
+    least = min(
+        (sum(q * n for q, (_, n) in zip(states, unit, strict=True)) for states in product(*common)), key=abs
+    )
     # zero, where only an assignment against the electronegativities would balance
     best = f" (the best assignment leaves {least:+d})" if least else ""
     return f"{words}{best}, as in some real compounds; there may be bonds between like atoms"
@@ -202,7 +287,12 @@ def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> Balance | None:
     for symbol, atoms, name in POLYANIONS:
         n_ions, rest = divmod(dict(unit).get(symbol, 0), atoms)
         others = [(s, n) for s, n in unit if s != symbol]
-        if rest or not n_ions or not others or not all(s in ALKALI if name != "azide" else periodic_table()[s].is_metal for s, _ in others):
+        if (
+            rest
+            or not n_ions
+            or not others
+            or not all(s in ALKALI if name != "azide" else periodic_table()[s].is_metal for s, _ in others)
+        ):
             continue
         states = [[q for q in periodic_table()[s].known if q > 0] for s, _ in others]
         for choice in product(*states) if prod(map(len, states)) <= MAX_ASSIGNMENTS else ():
@@ -215,10 +305,14 @@ def _with_polyanions(unit: tuple[tuple[str, int], ...]) -> Balance | None:
 def _known(symbol: str, beside: Collection[str]) -> tuple[int, ...]:
     """The oxidation states of an element in a compound of these."""
     high = () if "O" in beside or "F" in beside else OXIDISED.get(symbol, ())
-    return tuple(q for q in _element(symbol).known if q not in high and (len(beside) == 2 or q != BINARY.get(symbol)))
+    return tuple(
+        q for q in _element(symbol).known if q not in high and (len(beside) == 2 or q != BINARY.get(symbol))
+    )
 
 
-def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) -> tuple[int, tuple[int, ...]] | None:
+def _balanced(
+    unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]
+) -> tuple[int, tuple[int, ...]] | None:
     """How uncommon, and one oxidation state per element whose charges cancel, as common as possible; None where there is none.
 
     A transition metal takes an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+. Phosphorus
@@ -228,7 +322,10 @@ def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) 
     elements, counts = [_element(s) for s, _ in unit], dict(unit)
     with_copper = "Cu" in counts  # beside which a selenite, not a selenate, is formed
     ammonium = counts.get("H", 0) >= 3 * counts.get("N", 0)
-    lower = [e.symbol in ("Cu", "Pb") or (with_copper and not e.may_mix) or (e.symbol == "N" and ammonium) for e in elements]
+    lower = [
+        e.symbol in ("Cu", "Pb") or (with_copper and not e.may_mix) or (e.symbol == "N" and ammonium)
+        for e in elements
+    ]
     phosphate = counts.get("O", 0) >= 4 * counts.get("P", 0)
     best: tuple[tuple[int, int], tuple[int, ...]] | None = None
     if prod(map(len, states)) > MAX_ASSIGNMENTS:
@@ -237,9 +334,16 @@ def _balanced(unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]) 
         if sum(q * n for q, (_, n) in zip(choice, unit, strict=True)) or not any(choice):
             continue
         # nitrogen of ammonium is bound to hydrogen, however electronegative the other cations: NH4ClO4
-        if not _attracts_right((e, q) for e, q in zip(elements, choice, strict=True) if not (ammonium and e.symbol == "N" and q < 0)):
+        if not _attracts_right(
+            (e, q)
+            for e, q in zip(elements, choice, strict=True)
+            if not (ammonium and e.symbol == "N" and q < 0)
+        ):
             continue
-        uncommon = sum(e.cost(q) or 2 * (phosphate and (e.symbol, q) == ("P", 3)) for e, q in zip(elements, choice, strict=True))
+        uncommon = sum(
+            e.cost(q) or 2 * (phosphate and (e.symbol, q) == ("P", 3))
+            for e, q in zip(elements, choice, strict=True)
+        )
         rank = uncommon, sum(compress(choice, lower))
         if best is None or rank < best[0]:
             best = rank, choice
@@ -250,10 +354,16 @@ def _attracts_right(charges: Iterable[tuple[_Element, int]]) -> bool:
     """Whether each cation is a metal, or less electronegative than every anion: sulfur is no cation beside tin."""
     given = tuple(charges)
     cations, anions = [e for e, q in given if q > 0], [e for e, q in given if q < 0]
-    return not any(c.electronegativity > a.electronegativity and (not c.is_metal or a.is_metal) for c in cations for a in anions)
+    return not any(
+        c.electronegativity > a.electronegativity and (not c.is_metal or a.is_metal)
+        for c in cations
+        for a in anions
+    )
 
 
-def _mixed_valence(unit: tuple[tuple[str, int], ...], place: int) -> tuple[int, list[tuple[str, int, int]]] | None:
+def _mixed_valence(
+    unit: tuple[tuple[str, int], ...], place: int
+) -> tuple[int, list[tuple[str, int, int]]] | None:
     """How uncommon, and (symbol, charge, count) of a balance that gives the element at ``place`` two states; None where there is none.
 
     The states are of two cations, and of nitrogen those in ammonium and in nitrate or nitrite.
@@ -272,11 +382,18 @@ def _mixed_valence(unit: tuple[tuple[str, int], ...], place: int) -> tuple[int, 
             if rest or not 0 < n_high < count or (low < 0 and counts.get("H", 0) < 3 * n_low):
                 continue
             ions = [(s, q, n) for q, (s, n) in zip(choice, others, strict=True)]
-            cost = 1 + sum(_element(s).cost(q) for s, q, _ in (*ions, (symbol, low, n_low), (symbol, high, n_high)))
-            if (best is None or cost < best[0]) and _attracts_right([*((_element(s), q) for s, q, _ in ions), (own, low), (own, high)]):
+            cost = 1 + sum(
+                _element(s).cost(q) for s, q, _ in (*ions, (symbol, low, n_low), (symbol, high, n_high))
+            )
+            if (best is None or cost < best[0]) and _attracts_right(
+                [*((_element(s), q) for s, q, _ in ions), (own, low), (own, high)]
+            ):
                 best = cost, [*ions[:place], (symbol, low, n_low), (symbol, high, n_high), *ions[place:]]
     return best
 
 
 def _ions(ions: Iterable[tuple[str, int, int]]) -> str:
-    return " ".join(f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}" for s, q, n in ions)
+    return " ".join(
+        f"{f'{n} ' if n > 1 else ''}{s}{abs(q) if abs(q) != 1 else ''}{'+' if q > 0 else '−'}"
+        for s, q, n in ions
+    )

@@ -26,7 +26,13 @@ BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digi
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 # Centre, ligand and ligands in one ion, of those that chemists write in brackets.
-_IONS = {"O": "C3 N3 N2 P4 P3 S4 S3 Se4 Se3 As4 Cl4 Cl3 Br3 I3 B3 Si4", "H": "B4 Al4 N2", "F": "B4 P6 As6 Sb6 Si6", "S": "P4", "N": "C1"}
+_IONS = {
+    "O": "C3 N3 N2 P4 P3 S4 S3 Se4 Se3 As4 Cl4 Cl3 Br3 I3 B3 Si4",
+    "H": "B4 Al4 N2",
+    "F": "B4 P6 As6 Sb6 Si6",
+    "S": "P4",
+    "N": "C1",
+}
 POLYATOMIC = tuple((ion[:-1], ligand, int(ion[-1])) for ligand, ions in _IONS.items() for ion in ions.split())
 CLOSING = {"(": ")", "[": "]"}
 # CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
@@ -34,7 +40,10 @@ HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*H2O(?:[·•∙*.]|$))", re.IGN
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 RARE = 200  # training crystals of an element, below which it is rare
-MAX_RESPELT, MAX_SPELLINGS = 40, 60  # characters of a formula that is corrected, ways to do so that are compared
+MAX_RESPELT, MAX_SPELLINGS = (
+    40,
+    60,
+)  # characters of a formula that is corrected, ways to do so that are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +102,9 @@ def formula_of(composition: Composition) -> str:
 def _written(counts: Mapping[str, int]) -> str:
     """The formula of whole counts, with ions of several atoms together and after the metals: Pb3(PO4)2, NH4H2PO4."""
     elements, left = periodic_table(), dict(counts)
-    places = {s: inf if isnan(x := elements[s].electronegativity) else x for s in counts}  # helium, neon and argon last
+    places = {
+        s: inf if isnan(x := elements[s].electronegativity) else x for s in counts
+    }  # helium, neon and argon last
     words: list[tuple[float, str]] = []
     if len(counts) > 2 and ("H" in counts or _anion_in(counts, POLYATOMIC)):
         metals = [x for s, x in places.items() if elements[s].is_metal]
@@ -101,11 +112,19 @@ def _written(counts: Mapping[str, int]) -> str:
         charges = balance.ions if balance else ()
         positive = {s for s, q, _ in charges if q > 0}
         cyanide = any(s == CYANIDE.symbol for s, _, _ in charges)
-        likely = [ion for ion in POLYATOMIC if (cyanide if ion[:2] == ("C", "N") else metals if ion[:2] == ("N", "H") else ion[0] in positive)]
+        likely = [
+            ion
+            for ion in POLYATOMIC
+            if (cyanide if ion[:2] == ("C", "N") else metals if ion[:2] == ("N", "H") else ion[0] in positive)
+        ]
         n_ammonium = sum(n for s, q, n in charges if (s, q) == ("N", -3))
         without = left | {"N": left.get("N", 0) - n_ammonium, "H": left.get("H", 0) - 4 * n_ammonium}
         salt = _anion_in(without, likely)
-        if n_ammonium and (not without["H"] or (salt and without["H"] > 0)) and ("C" not in counts or (salt and salt[0] == "C")):
+        if (
+            n_ammonium
+            and (not without["H"] or (salt and without["H"] > 0))
+            and ("C" not in counts or (salt and salt[0] == "C"))
+        ):
             left = without
             words.append((0.0, _times("(NH4)", n_ammonium)))
         if ion := _anion_in(left, likely):
@@ -118,7 +137,9 @@ def _written(counts: Mapping[str, int]) -> str:
         if metals and "H" in positive and n_hydroxide == left.get("O", 0) > 0:
             left = left | {"H": 0, "O": 0}
             words.append((places["O"], _times("(OH)", n_hydroxide)))
-    return "".join(word for _, word in sorted([*words, *((places[s], _times(s, n)) for s, n in left.items() if n)]))
+    return "".join(
+        word for _, word in sorted([*words, *((places[s], _times(s, n)) for s, n in left.items() if n)])
+    )
 
 
 def _times(word: str, n: int) -> str:
@@ -130,7 +151,11 @@ def _anion_in(counts: Mapping[str, int], ions: Iterable[tuple[str, str, int]]) -
     """The first of ``ions`` that holds all atoms of its centre and its ligand, but for the oxygen of hydroxide; None where there is none."""
     for centre, ligand, per_ion in ions:
         spare = counts.get(ligand, 0) - per_ion * counts.get(centre, 0)
-        basic = ligand == "O" and (per_ion, centre) not in ((3, "P"), (3, "S"), (3, "Se")) and spare == counts.get("H", 0) > 0
+        basic = (
+            ligand == "O"
+            and (per_ion, centre) not in ((3, "P"), (3, "S"), (3, "Se"))
+            and spare == counts.get("H", 0) > 0
+        )
         if counts.get(centre) and (not spare or basic):
             return centre, ligand, per_ion
     return None
@@ -148,11 +173,17 @@ def parse_formula(text: str) -> Formula:
     if not plain:
         raise RequestError("Type a formula, e.g. TiO2.")
     if re.search(r"\d[.,]\d", plain):
-        raise RequestError(f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula until all counts are whole.")
+        raise RequestError(
+            f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula until all counts are whole."
+        )
     if re.search(r"[+\-−⁺⁻^]", plain):
-        raise RequestError(f"'{_short(text)}' carries a charge; a crystal is neutral. Write the neutral formula, e.g. NaCl.")
+        raise RequestError(
+            f"'{_short(text)}' carries a charge; a crystal is neutral. Write the neutral formula, e.g. NaCl."
+        )
     if LEADING_ZERO.search(plain):
-        raise RequestError(f"'{_short(text)}' has a count that begins with the digit zero; {_with_letter(plain)}")
+        raise RequestError(
+            f"'{_short(text)}' has a count that begins with the digit zero; {_with_letter(plain)}"
+        )
     try:
         counts = _counted(plain, text)
     except _UnknownSymbolError as error:
@@ -161,7 +192,13 @@ def parse_formula(text: str) -> Formula:
     unit = tuple((s, n // divisor) for s, n in counts.items())
     elements = periodic_table()
     mass = sum(elements[s].mass * n for s, n in unit)
-    return Formula(text=text.strip(), counts=tuple(counts.items()), unit=unit, molar_mass=round(mass, 3), hint=charge_hint(unit))
+    return Formula(
+        text=text.strip(),
+        counts=tuple(counts.items()),
+        unit=unit,
+        molar_mass=round(mass, 3),
+        hint=charge_hint(unit),
+    )
 
 
 def _counted(plain: str, text: str) -> dict[str, int]:
@@ -172,16 +209,22 @@ def _counted(plain: str, text: str) -> dict[str, int]:
         factor = int(lead.group()) if lead and lead.group() else 1
         found = _parse_part(part[lead.end() if lead else 0 :], text)
         if not found:
-            raise RequestError(f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, e.g. NaCl or CuSO4·5H2O.")
+            raise RequestError(
+                f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, e.g. NaCl or CuSO4·5H2O."
+            )
         for symbol, n in found.items():
             counts[symbol] = counts.get(symbol, 0) + factor * n
     missing = [symbol for symbol, n in counts.items() if not n]
     if missing:
         letter = re.sub(r"(?<=[A-Za-z])0(?!\d)", "O", plain)
         tip = f", or {_short(letter)} if the letter O was meant" if letter != plain else ""
-        raise RequestError(f"'{_short(text)}' counts no atoms of {', '.join(missing)}. Leave the element out or write how many there are{tip}.")
+        raise RequestError(
+            f"'{_short(text)}' counts no atoms of {', '.join(missing)}. Leave the element out or write how many there are{tip}."
+        )
     if max(counts.values()) > MAX_COUNT:
-        raise RequestError(f"'{_short(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit.")
+        raise RequestError(
+            f"'{_short(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit."
+        )
     return counts
 
 
@@ -202,7 +245,9 @@ def parse_formulas(text: str) -> list[BatchLine]:
     """
     entries = list(dict.fromkeys(entry for part in BETWEEN.split(text) if (entry := part.strip())))
     if len(entries) > MAX_BATCH:
-        raise RequestError(f"The list has {len(entries)} formulas and {MAX_BATCH} can run together; split it.")
+        raise RequestError(
+            f"The list has {len(entries)} formulas and {MAX_BATCH} can run together; split it."
+        )
     lines = []
     for entry in entries:
         try:
@@ -220,7 +265,9 @@ def atomic_number_of(symbol: str) -> int:
     """
     found = periodic_table().get(symbol.strip())
     if found is None:
-        raise RequestError(f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O.")
+        raise RequestError(
+            f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O."
+        )
     return found.number
 
 
@@ -247,7 +294,9 @@ def parse_elements(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def default_z(formula: Formula, max_atoms: int = 20, at_most: int = 3, *, atom_counts: Collection[int] | None = None) -> tuple[int, ...]:
+def default_z(
+    formula: Formula, max_atoms: int = 20, at_most: int = 3, *, atom_counts: Collection[int] | None = None
+) -> tuple[int, ...]:
     """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms.
 
     Args:
@@ -287,7 +336,9 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
             if len(stack) == 1:
                 raise RequestError(f"'{_short(text)}' closes a bracket that was never opened.")
             if closing != CLOSING[opened.pop()]:
-                raise RequestError(f"'{_short(text)}' closes a round bracket with a square one or the reverse. Write both alike.")
+                raise RequestError(
+                    f"'{_short(text)}' closes a round bracket with a square one or the reverse. Write both alike."
+                )
             inner = stack.pop()
             for name, n in inner.items():
                 stack[-1][name] = stack[-1].get(name, 0) + n * (int(times) if times else 1)
@@ -319,7 +370,9 @@ def _nearest(symbol: str) -> str:
     """The question whether another symbol was meant; empty where none is like it."""
     word = symbol.strip()
     names = {e.name: e.symbol for e in periodic_table().values()} if len(word) > 3 else {}
-    near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(word.capitalize(), list(periodic_table()), n=1, cutoff=0.4)
+    near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(
+        word.capitalize(), list(periodic_table()), n=1, cutoff=0.4
+    )
     found = _named(word) or (names.get(near[0], near[0]) if near else "")
     return f" Did you mean {found}?" if found else ""
 
@@ -353,12 +406,16 @@ def _in_right_case(plain: str) -> str:
 
 def _spellings(lowered: str) -> list[str]:
     """Ways to read lower-case letters as element symbols between digits, brackets and dots, at most MAX_SPELLINGS."""
-    ways = [[""]]  # of the last characters: none, one, two …; from the end, lest what cannot end is tried in all ways
+    ways = [
+        [""]
+    ]  # of the last characters: none, one, two …; from the end, lest what cannot end is tried in all ways
     for start in reversed(range(len(lowered))):
         found = []
         for length in (2, 1):
             symbol = lowered[start : start + length].capitalize()
-            if len(symbol) == length and (symbol in periodic_table() or (length == 1 and symbol in "0123456789()[]·")):
+            if len(symbol) == length and (
+                symbol in periodic_table() or (length == 1 and symbol in "0123456789()[]·")
+            ):
                 found += [symbol + rest for rest in ways[-length]]
         ways.append(found[:MAX_SPELLINGS])
     return ways[-1]

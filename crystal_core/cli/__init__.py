@@ -42,9 +42,13 @@ def build_app():  # noqa: ANN201 (typer is imported inside)
     from crystal_core.cli._run import OneSentence
 
     app = typer.Typer(
-        cls=OneSentence, name="crystal-core", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+        cls=OneSentence,
+        name="crystal-core",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
         help="Generate, predict and compare crystal structures.",
-    )  # fmt: skip
+    )
     groups = {}
     for name, help_text in GROUPS.items():
         groups[name] = typer.Typer(no_args_is_help=True, help=help_text)

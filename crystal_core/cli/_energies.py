@@ -16,5 +16,9 @@ def above_hull_words(energies: Mapping[str, Any]) -> str:
     """
     error, bias = energies["e_above_hull_error_ev"], energies.get("e_above_hull_bias_ev")
     bar = f" ± {error:.3f}" if error is not None else ""
-    usual = f", on average {abs(bias):.3f} too {'low' if bias < 0 else 'high'}" if bias and round(abs(bias), 3) else ""
+    usual = (
+        f", on average {abs(bias):.3f} too {'low' if bias < 0 else 'high'}"
+        if bias and round(abs(bias), 3)
+        else ""
+    )
     return f"{energies['e_above_hull_ev']:.3f}{bar} eV/atom{usual}"

@@ -15,13 +15,22 @@ if TYPE_CHECKING:
 Data = Annotated[
     Path,
     typer.Option(
-        "--data", callback=data_file, help="Parquet file of the data schema, CSV with CIFs, or folder of CIFs; also by name from CRYSTAL_DATA."
+        "--data",
+        callback=data_file,
+        help="Parquet file of the data schema, CSV with CIFs, or folder of CIFs; also by name from CRYSTAL_DATA.",
     ),
 ]
-Split = Annotated[str | None, typer.Option("--split", help="train, val, test or all; default: val where the data have it, else all.")]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", help="train, val, test or all; default: val where the data have it, else all."),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")
+]
 RELAX_SECONDS = 120.0
-RelaxSeconds = Annotated[float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")]
+RelaxSeconds = Annotated[
+    float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")
+]
 WriteCard = Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that judge and relax.")]
 

@@ -48,7 +48,9 @@ def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RequestError(f"--out {out.name} cannot be made a folder ({error.strerror}). Choose another.") from None
+        raise RequestError(
+            f"--out {out.name} cannot be made a folder ({error.strerror}). Choose another."
+        ) from None
     if not os.access(out, os.W_OK):
         raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
 
@@ -78,4 +80,7 @@ def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, 
     except RequestError as error:
         return [(name, str(error))]
     names = [name] if len(found) == 1 else [f"{name} #{i}" for i in range(1, len(found) + 1)]
-    return [(label, str(one) if isinstance(one, RequestError) else one) for label, one in zip(names, found, strict=True)]
+    return [
+        (label, str(one) if isinstance(one, RequestError) else one)
+        for label, one in zip(names, found, strict=True)
+    ]

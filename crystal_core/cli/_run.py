@@ -26,9 +26,16 @@ SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw; drawn and reported when absent.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of every random draw; drawn and reported when absent.")
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when absent.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="Of the network's products: float32, or bfloat16 where the device is faster with it.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype", help="Of the network's products: float32, or bfloat16 where the device is faster with it."
+    ),
+]
 Sampler = Annotated[str, typer.Option("--sampler")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")]
@@ -38,11 +45,18 @@ class OneSentence(TyperGroup):
     """The root of all commands: a wrong option or a missing argument is one sentence on stderr, with exit code 2."""
 
     def main(
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None, standalone_mode: bool = True,
-        windows_expand_args: bool = True, **extra: Any,
-    ) -> Any:  # fmt: skip
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         def run() -> Any:
-            return super(OneSentence, self).main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            return super(OneSentence, self).main(
+                args, prog_name, complete_var, False, windows_expand_args, **extra
+            )
 
         if not standalone_mode:
             return run()
@@ -59,7 +73,11 @@ class OneSentence(TyperGroup):
             text = " ".join(sentence().split())
             # without a text the error stands for help that was asked for by giving no command, and is printed already
             if text:
-                say(text + ("" if text.endswith((".", "?")) else ".") + (f" See '{context.command_path} --help'." if context else ""))
+                say(
+                    text
+                    + ("" if text.endswith((".", "?")) else ".")
+                    + (f" See '{context.command_path} --help'." if context else "")
+                )
             code = getattr(error, "exit_code", 2)
         sys.exit(code or 0)
 
@@ -79,7 +97,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         try:
             with warnings.catch_warnings():
                 if not os.environ.get("CRYSTAL_DEBUG"):
-                    warnings.simplefilter("ignore")  # libraries warn developers; stderr here is for sentences and progress
+                    warnings.simplefilter(
+                        "ignore"
+                    )  # libraries warn developers; stderr here is for sentences and progress
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise  # typer's own ways to end: they carry their code
@@ -131,7 +151,9 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda text, done, of: bar.update(task, description=escape(text), completed=done, total=max(1, of))
+        yield lambda text, done, of: bar.update(
+            task, description=escape(text), completed=done, total=max(1, of)
+        )
 
 
 def sentence_of(error: Exception) -> str:

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 @command
 def analyse(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
-    wavelength: Annotated[str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or Å.")] = "CuKa",
-    symprec: Annotated[float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")] = 0.1,
+    wavelength: Annotated[
+        str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or Å.")
+    ] = "CuKa",
+    symprec: Annotated[
+        float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")
+    ] = 0.1,
     json: Json = False,
 ) -> None:
     """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
@@ -63,12 +67,20 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
         "formula": formula_of(structure.composition),
         "n_atoms": len(structure),
         "lattice": {
-            "matrix": lattice.matrix.tolist(), "a": lattice.a, "b": lattice.b, "c": lattice.c,
-            "alpha": lattice.alpha, "beta": lattice.beta, "gamma": lattice.gamma, "volume": lattice.volume,
+            "matrix": lattice.matrix.tolist(),
+            "a": lattice.a,
+            "b": lattice.b,
+            "c": lattice.c,
+            "alpha": lattice.alpha,
+            "beta": lattice.beta,
+            "gamma": lattice.gamma,
+            "volume": lattice.volume,
         },
         "density": float(structure.density),
         "validity": {
-            "structure": verdict.structure, "composition": verdict.composition, "plausible": verdict.plausible,
+            "structure": verdict.structure,
+            "composition": verdict.composition,
+            "plausible": verdict.plausible,
             "reasons": list(verdict.reasons),
         },
         "space_group": space_group(structure, symprec) if searched else None,
@@ -81,8 +93,10 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
             for s in (site_table(structure, symprec) if small else [])
         ],
         "peaks": _peaks(structure, radiation) if searched else [],
-        "nearest_known": novelty(structure) if verdict.structure and not limitation else None,  # not that of another crystal
-    }  # fmt: skip
+        "nearest_known": novelty(structure)
+        if verdict.structure and not limitation
+        else None,  # not that of another crystal
+    }
     if not small:
         large = f"This cell has {len(structure)} sites; symmetry, sites and pattern are given for up to {MAX_ANALYSED}."
         limitation = f"{limitation} {large}" if limitation else large
@@ -102,7 +116,9 @@ def _radiation(text: str) -> str | float:
         value = 0.0
     least, most = WAVELENGTH_RANGE
     if not least <= value <= most:
-        raise RequestError(f"--wavelength must be one of {', '.join(WAVELENGTHS)}, or {least:g} to {most:g} Å, not '{text}'.")
+        raise RequestError(
+            f"--wavelength must be one of {', '.join(WAVELENGTHS)}, or {least:g} to {most:g} Å, not '{text}'."
+        )
     return value
 
 

@@ -9,7 +9,9 @@ import typer
 from crystal_core.cli._run import Device, Dtype, Json, Threads, command, emit
 
 Model = Annotated[str | None, typer.Option("--model", help="A checkpoint, with its own weights.")]
-Size = Annotated[str | None, typer.Option("--size", help="Random weights at a declared size: published or cpu.")]
+Size = Annotated[
+    str | None, typer.Option("--size", help="Random weights at a declared size: published or cpu.")
+]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Crystals at once.")]
 Atoms = Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per crystal.")]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Measurements; their median is reported.")]
@@ -34,11 +36,19 @@ def sampling(
 
     _show(
         benchmark_sampling(
-            _size(size, model, "published"), batch, n_atoms, repeats, dtype, model=model, steps=steps, reference=reference, device=device,
+            _size(size, model, "published"),
+            batch,
+            n_atoms,
+            repeats,
+            dtype,
+            model=model,
+            steps=steps,
+            reference=reference,
+            device=device,
             threads=threads,
         ),
         json=json,
-    )  # fmt: skip
+    )
 
 
 @command
@@ -56,7 +66,19 @@ def train(
     """Seconds of one training step (forward, backward, AdamW)."""
     from crystal_core.benchmarks.speed import benchmark_training
 
-    _show(benchmark_training(_size(size, model, "cpu"), batch, n_atoms, repeats, dtype, model=model, device=device, threads=threads), json=json)
+    _show(
+        benchmark_training(
+            _size(size, model, "cpu"),
+            batch,
+            n_atoms,
+            repeats,
+            dtype,
+            model=model,
+            device=device,
+            threads=threads,
+        ),
+        json=json,
+    )
 
 
 def _size(size: str | None, model: str | None, default: str) -> str | None:

@@ -14,10 +14,19 @@ from crystal_core.paths import data_file
 
 @command
 def prepare(
-    inputs: Annotated[list[Path], typer.Option("--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Option(
+            "--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output")],
     without_matches_of_test: Annotated[
-        bool, typer.Option("--without-matches-of-test", help="Leave out training rows equal to a test row of the same formula and space group.")
+        bool,
+        typer.Option(
+            "--without-matches-of-test",
+            help="Leave out training rows equal to a test row of the same formula and space group.",
+        ),
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     quiet: Quiet = False,
@@ -57,7 +66,12 @@ def estimate_hull(
 
     check_output(output)
     with progress(quiet=quiet) as show:
-        report = run(source, output, workers=workers, on_progress=lambda done, total: show(f"{done} of {total} energies", done, total))
+        report = run(
+            source,
+            output,
+            workers=workers,
+            on_progress=lambda done, total: show(f"{done} of {total} energies", done, total),
+        )
     if json:
         emit(asdict(report))
     else:
@@ -69,7 +83,10 @@ def estimate_hull(
 
 @command
 def describe(
-    path: Annotated[Path, typer.Argument(callback=data_file, help="Parquet or CSV; also by name from CRYSTAL_DATA.")], json: Json = False
+    path: Annotated[
+        Path, typer.Argument(callback=data_file, help="Parquet or CSV; also by name from CRYSTAL_DATA.")
+    ],
+    json: Json = False,
 ) -> None:
     """Rows, splits, atom counts and labels of a raw table."""
     from collections import Counter
@@ -79,24 +96,41 @@ def describe(
 
     table, bad = read_table(path)
     if not len(table):
-        raise RequestError(f"{path.name} holds no crystal" + (f"; {bad[0][0]}: {bad[0][1]}" if bad else "") + ".")
-    splits = Counter(table["split"].fillna("none").astype(str)) if "split" in table.columns else {"none": len(table)}
+        raise RequestError(
+            f"{path.name} holds no crystal" + (f"; {bad[0][0]}: {bad[0][1]}" if bad else "") + "."
+        )
+    splits = (
+        Counter(table["split"].fillna("none").astype(str))
+        if "split" in table.columns
+        else {"none": len(table)}
+    )
     labels = {c: int(table[c].notna().sum()) for c in table.columns if table[c].dtype.kind == "f"}
     counts = table["n_atoms"].describe()
     report = {
-        "rows": len(table), "splits": dict(splits), "n_atoms": {"min": int(counts["min"]), "mean": round(float(counts["mean"]), 2), "max": int(counts["max"])},
-        "labels": labels, "skipped": [{"id": name, "reason": reason} for name, reason in bad],
-    }  # fmt: skip
+        "rows": len(table),
+        "splits": dict(splits),
+        "n_atoms": {
+            "min": int(counts["min"]),
+            "mean": round(float(counts["mean"]), 2),
+            "max": int(counts["max"]),
+        },
+        "labels": labels,
+        "skipped": [{"id": name, "reason": reason} for name, reason in bad],
+    }
     if json:
         emit(report)
     else:
-        typer.echo(f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}, {len(bad)} skipped")
+        typer.echo(
+            f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}, {len(bad)} skipped"
+        )
 
 
 @command
 def download(
     name: Annotated[str, typer.Argument(help="mp_20, perov_5, carbon_24 or mpts_52.")],
-    output: Annotated[Path | None, typer.Option("--output", help="Folder for the files; default: the app's own.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the files; default: the app's own.")
+    ] = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -107,13 +141,22 @@ def download(
 
     folder = output or home_dir() / "datasets"
     with progress(quiet=quiet) as show:
-        files = run(name, folder, on_progress=lambda file, size, of: show(f"{file} {size // 10**6} MB", size, of or size))
+        files = run(
+            name,
+            folder,
+            on_progress=lambda file, size, of: show(f"{file} {size // 10**6} MB", size, of or size),
+        )
     splits = {f.path.stem: count_rows(f.path) for f in files}
     if json:
-        emit({
-            "rows": sum(splits.values()), "splits": splits, "skipped": [],
-            "files": [{"name": f.path.name, "sha256": f.sha256, "verified": f.verified} for f in files], "folder": str(folder / name),
-        })  # fmt: skip
+        emit(
+            {
+                "rows": sum(splits.values()),
+                "splits": splits,
+                "skipped": [],
+                "files": [{"name": f.path.name, "sha256": f.sha256, "verified": f.verified} for f in files],
+                "folder": str(folder / name),
+            }
+        )
     else:
         for f in files:
             state = "verified" if f.verified else "recorded, first download"

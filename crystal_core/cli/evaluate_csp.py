@@ -9,11 +9,26 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential, shown
+from crystal_core.cli._evaluation import (
+    RELAX_SECONDS,
+    Data,
+    Limit,
+    RelaxSeconds,
+    Split,
+    Workers,
+    WriteCard,
+    loaded_potential,
+    shown,
+)
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, say, set_threads
 
-START_TIME = typer.Option("--start-time", min=0.001, max=1.0, help="Where the refinement of a prototype starts; default: the card's.")
+START_TIME = typer.Option(
+    "--start-time",
+    min=0.001,
+    max=1.0,
+    help="Where the refinement of a prototype starts; default: the card's.",
+)
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -26,15 +41,32 @@ def csp(
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    start: Annotated[str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")] = "noise",
+    start: Annotated[
+        str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
+    ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
-    structures: Annotated[Path | None, typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead.")] = None,
-    seen: Annotated[Path | None, typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart.")] = None,
-    relax: Annotated[bool, typer.Option("--relax", help="Relax the candidates with CHGNet; the report also has the rates before it.")] = False,
+    structures: Annotated[
+        Path | None,
+        typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
+    ] = None,
+    seen: Annotated[
+        Path | None,
+        typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart."),
+    ] = None,
+    relax: Annotated[
+        bool,
+        typer.Option(
+            "--relax", help="Relax the candidates with CHGNet; the report also has the rates before it."
+        ),
+    ] = False,
     relax_seconds: RelaxSeconds = RELAX_SECONDS,
     write_card: WriteCard = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder that keeps each cell as CIF as soon as it is finished; the same call later goes on from it.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder that keeps each cell as CIF as soon as it is finished; the same call later goes on from it.",
+        ),
     ] = None,
     workers: Workers = 2,
     device: Device = "auto",
@@ -53,9 +85,13 @@ def csp(
     began = time.monotonic()
     check_choice("start", start, ("noise", "prototype"))
     if structures is not None and out is not None:
-        raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+        raise RequestError(
+            "--out keeps what is sampled, and --structures samples nothing; leave one of them out."
+        )
     if structures is not None and write_card:
-        raise RequestError("--write-card writes on the card of a model, and the crystals of --structures have none; leave it out.")
+        raise RequestError(
+            "--write-card writes on the card of a model, and the crystals of --structures have none; leave it out."
+        )
     make_output_folder(out, trajectory=False)
     seed = _seed(seed, out)
     potential = loaded_potential(device) if relax else None
@@ -63,9 +99,15 @@ def csp(
     references = evaluate_csp.read_references(data, split, limit)
     formulas = evaluate_csp.training_formulas(seen) if seen else None
     settings: dict[str, Any] = {
-        "model": model, "data": data.name, "split": split, "limit": limit, "samples": samples, "seed": seed,
-        "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)", "oxidation_states": "smact14",
-    } | ({"seen": shown(seen)} if seen else {})  # fmt: skip
+        "model": model,
+        "data": data.name,
+        "split": split,
+        "limit": limit,
+        "samples": samples,
+        "seed": seed,
+        "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)",
+        "oxidation_states": "smact14",
+    } | ({"seen": shown(seen)} if seen else {})
     kept = None
     if structures is not None:
         candidates = evaluate_csp.read_candidates(structures, references)
@@ -74,13 +116,29 @@ def csp(
     else:
         generator = _load(model, device, threads)
         time_of_start = _start_time(model, generator, start_time) if start == "prototype" else None
-        used = _used(generator, references[0], sampler, steps, time_of_start) | ({"start_time": time_of_start} if time_of_start else {})
+        used = _used(generator, references[0], sampler, steps, time_of_start) | (
+            {"start_time": time_of_start} if time_of_start else {}
+        )
         if out is not None:
-            kept = _kept(out, settings | {"start": start, "start_time": None} | used, references, generator, potential, relax_seconds)
+            kept = _kept(
+                out,
+                settings | {"start": start, "start_time": None} | used,
+                references,
+                generator,
+                potential,
+                relax_seconds,
+            )
         drawn = evaluate_csp.draw_candidates(
-            generator, references, samples=samples, sampler=sampler, steps=steps, seed=seed, start_time=time_of_start,
-            say=None if quiet else say, kept=kept,
-        )  # fmt: skip
+            generator,
+            references,
+            samples=samples,
+            sampler=sampler,
+            steps=steps,
+            seed=seed,
+            start_time=time_of_start,
+            say=None if quiet else say,
+            kept=kept,
+        )
         candidates, sampled = drawn.candidates, drawn.seconds
         formulas = formulas or getattr(generator, "seen_formulas", None)
         settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | used
@@ -92,10 +150,23 @@ def csp(
         report = summarise(outcomes, formulas)
     else:
         set_threads(threads)
-        relaxed = evaluate_csp.relax_candidates(candidates, potential, seconds=relax_seconds, workers=workers, say=None if quiet else say, kept=kept)
-        report = evaluate_csp.report_relaxed(known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas)
+        relaxed = evaluate_csp.relax_candidates(
+            candidates,
+            potential,
+            seconds=relax_seconds,
+            workers=workers,
+            say=None if quiet else say,
+            kept=kept,
+        )
+        report = evaluate_csp.report_relaxed(
+            known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas
+        )
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
-    report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
+    report |= {
+        "seconds": round(time.monotonic() - began, 1),
+        "seconds_sampling": round(sampled, 1),
+        "settings": settings,
+    }
     if kept is not None:
         kept.keep_report(report)
     if write_card:
@@ -115,11 +186,21 @@ def csp_samplers(
     split: Split = None,
     limit: Limit = 300,
     samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
-    calls: Annotated[str, typer.Option("--calls", help="Network calls per crystal, comma separated.")] = ",".join(map(str, CALLS)),
+    calls: Annotated[
+        str, typer.Option("--calls", help="Network calls per crystal, comma separated.")
+    ] = ",".join(map(str, CALLS)),
     start_time: Annotated[float | None, START_TIME] = None,
-    confirm: Annotated[bool, typer.Option("--confirm", help="Only the best three of the card's table, on the rows of --limit.")] = False,
+    confirm: Annotated[
+        bool,
+        typer.Option("--confirm", help="Only the best three of the card's table, on the rows of --limit."),
+    ] = False,
     write_card: WriteCard = False,
-    resume: Annotated[bool, typer.Option("--resume", help="With --write-card: go on with the card's table and measure only what it lacks.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="With --write-card: go on with the card's table and measure only what it lacks."
+        ),
+    ] = False,
     workers: Workers = 2,
     device: Device = "auto",
     seed: Seed = None,
@@ -135,7 +216,9 @@ def csp_samplers(
 
     began = time.monotonic()
     if resume and not (write_card and seed is not None):
-        raise RequestError("--resume goes on with the table on the card; give --write-card and the --seed of that table too.")
+        raise RequestError(
+            "--resume goes on with the table on the card; give --write-card and the --seed of that table too."
+        )
     seed = seed_or_drawn(seed)
     try:
         numbers = [int(part) for part in calls.split(",")]
@@ -150,31 +233,62 @@ def csp_samplers(
     generator = _load(model, device, threads)
     if start_time is not None:
         _start_time(model, generator, start_time)
-    settings = {"model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "start_time": start_time, "confirm": confirm}
+    settings = {
+        "model": model,
+        "data": data.name,
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+        "start_time": start_time,
+        "confirm": confirm,
+    }
     table = _Table.of_card(model, settings, len(references), resume) if write_card else None
     rows = evaluate_csp.compare_samplers(
-        generator, references, [budget for budget in budgets if table is None or budget not in table.budgets],
-        seed=seed, workers=workers, start_time=start_time, say=None if quiet else say, keep=table.keep if table else None,
-    )  # fmt: skip
+        generator,
+        references,
+        [budget for budget in budgets if table is None or budget not in table.budgets],
+        seed=seed,
+        workers=workers,
+        start_time=start_time,
+        say=None if quiet else say,
+        keep=table.keep if table else None,
+    )
     settings |= {} if confirm else {"samplers": ",".join(names), "calls": ",".join(map(str, numbers))}
     report = {"rows": rows, "seconds": round(time.monotonic() - began, 1), "settings": settings}
     if json:
         emit(report)
     else:
         for row in rows:
-            typer.echo(f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % {row['ci95']}  RMSE {row['rmse']}")
+            typer.echo(
+                f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % {row['ci95']}  RMSE {row['rmse']}"
+            )
 
 
 def _rates(report: dict[str, Any]) -> str:
     return f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}"
 
 
-def _kept(out: Path, settings: dict[str, Any], references: Any, generator: Any, potential: Any, relax_seconds: float) -> Any:
+def _kept(
+    out: Path, settings: dict[str, Any], references: Any, generator: Any, potential: Any, relax_seconds: float
+) -> Any:
     """The folder of what is finished, for these settings and no others."""
     from crystal_core.workflows.evaluate_csp import digest
     from crystal_core.workflows.evaluation_cache import KeptCandidates
 
-    names = ("model", "data", "split", "limit", "samples", "seed", "start", "start_time", "sampler", "steps", "tau", "noise_scale")
+    names = (
+        "model",
+        "data",
+        "split",
+        "limit",
+        "samples",
+        "seed",
+        "start",
+        "start_time",
+        "sampler",
+        "steps",
+        "tau",
+        "noise_scale",
+    )
     begun = {key: settings[key] for key in names if key in settings} | {"rows": digest(references)}
     begun |= {"weights_sha256": card.weights_sha256} if (card := getattr(generator, "card", None)) else {}
     kept = KeptCandidates.opened(out, begun, [reference.id for reference in references], settings["samples"])
@@ -209,11 +323,15 @@ def _start_time(model: str, generator: Any, asked: float | None) -> float:
 
     default: float | None = getattr(generator, "start_time", None)
     if default is None:
-        raise RequestError(f"{model} places known arrangements itself and refines none; leave out --start prototype and --start-time.")
+        raise RequestError(
+            f"{model} places known arrangements itself and refines none; leave out --start prototype and --start-time."
+        )
     return default if asked is None else asked
 
 
-def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start_time: float | None) -> dict[str, Any]:
+def _used(
+    generator: Any, reference: Any, sampler: str, steps: int | None, start_time: float | None
+) -> dict[str, Any]:
     """The sampler and steps that the words "fast" and "default" stood for."""
     from crystal_core.requests import GenerationRequest
     from crystal_core.structures import from_structures
@@ -221,7 +339,13 @@ def _used(generator: Any, reference: Any, sampler: str, steps: int | None, start
     if not hasattr(generator, "settings"):
         return {"sampler": "none"}
     start = None if start_time is None else from_structures([reference.structure])
-    request: Any = {"compositions": ((1,),), "sampler": sampler, "steps": steps, "start": start, "start_time": start_time}
+    request: Any = {
+        "compositions": ((1,),),
+        "sampler": sampler,
+        "steps": steps,
+        "start": start,
+        "start_time": start_time,
+    }
     settings = generator.settings(GenerationRequest(**request))
     return {"sampler": settings.name, "steps": settings.steps} | settings.tuning
 
@@ -241,36 +365,56 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
         + ("" if start == "noise" else "_from_prototypes")
         + ("" if used["samples"] == 1 else f"_best_of_{used['samples']}")
     )
-    rows = f"{report['n']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
+    rows = f"{report['n']} rows" + (
+        " (fixed random subset, seed 0)" if used["limit"] else " (the whole split)"
+    )
     strength = f", corrector strength {used['tau']}" if "tau" in used else ""
     strength += f" and noise {used['noise_scale']}" if "noise_scale" in used else ""
     steps = (
-        f"{used['sampler']}, {used['steps']} steps{strength}, {used['network_calls_per_sample']} network calls" if used.get("steps") else "no network"
+        f"{used['sampler']}, {used['steps']} steps{strength}, {used['network_calls_per_sample']} network calls"
+        if used.get("steps")
+        else "no network"
     )
     origin = "from noise" if start == "noise" else f"from the nearest prototypes at t = {used['start_time']}"
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
     options += f" --sampler {used['sampler']} --steps {used['steps']}" if used.get("steps") else ""
     options += " --relax" if moved else ""
-    options += f" --relax-seconds {used['relax_seconds']:g}" if moved and used["relax_seconds"] != RELAX_SECONDS else ""
+    options += (
+        f" --relax-seconds {used['relax_seconds']:g}"
+        if moved and used["relax_seconds"] != RELAX_SECONDS
+        else ""
+    )
     options += f" --seen {used['seen']}" if "seen" in used else ""
     options += f" --start prototype --start-time {used['start_time']}" if start != "noise" else ""
     after = f"; relaxed with {used['potential']}" if moved else ""
     entry = {key: report[key] for key in ("rmse", "rmse_ci95", "ci95", "n", "n_failed")}
     for key in ("before_relaxing", "first_sample", "lowest_energy"):
-        entry |= {f"{key}_match_rate": report[key]["match_rate"], f"{key}_rmse": report[key]["rmse"]} if key in report else {}
-    parts = {f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()}
+        entry |= (
+            {f"{key}_match_rate": report[key]["match_rate"], f"{key}_rmse": report[key]["rmse"]}
+            if key in report
+            else {}
+        )
+    parts = {
+        f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()
+    }
     seen = report["by_seen_formula"] or {}
     parts |= {f"{key}_formulas": part["match_rate"] for key, part in seen.items()}
     parts |= {f"{key}_formulas_n": part["n"] for key, part in seen.items()}
     smact = report["filter"]["smact"]
-    entry = {"value": report["match_rate"]} | {k: v for k, v in entry.items() if v is not None} | parts | {
-        "second_filter_match_rate": smact["match_rate"], "second_filter_ci95": smact["ci95"],
-        "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed {used['seed']}{after}; StructureMatcher(0.5, 0.3, 10), "
-                    f"KLDM's filter; second filter: DiffCSP's (SMACT table smact14, structure, CrystalNN)",
-        "data": data,
-        "command": f"crystal-core evaluate csp --data {data} --model {model} --split {split}{limit}{options} --seed {used['seed']}",
-    }  # fmt: skip
+    entry = (
+        {"value": report["match_rate"]}
+        | {k: v for k, v in entry.items() if v is not None}
+        | parts
+        | {
+            "second_filter_match_rate": smact["match_rate"],
+            "second_filter_ci95": smact["ci95"],
+            "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed {used['seed']}{after}; StructureMatcher(0.5, 0.3, 10), "
+            f"KLDM's filter; second filter: DiffCSP's (SMACT table smact14, structure, CrystalNN)",
+            "data": data,
+            "command": f"crystal-core evaluate csp --data {data} --model {model} --split {split}{limit}{options} --seed {used['seed']}",
+        }
+    )
     write_card(card.folder, {"metrics": {name: entry}})
 
 
@@ -281,8 +425,12 @@ def _best_of_table(model: str) -> list[tuple[str, int]]:
 
     table = find_card(model).sampling.get("table")
     if not table:
-        raise RequestError(f"The card of '{model}' has no table to confirm. Make it with this command and --write-card, without --confirm.")
-    rows = sorted(zip(table["match_rate"], table["sampler"], table["budget"], strict=True), key=lambda row: -row[0])
+        raise RequestError(
+            f"The card of '{model}' has no table to confirm. Make it with this command and --write-card, without --confirm."
+        )
+    rows = sorted(
+        zip(table["match_rate"], table["sampler"], table["budget"], strict=True), key=lambda row: -row[0]
+    )
     return [(sampler, number) for _, sampler, number in rows[:3]]
 
 
@@ -314,12 +462,10 @@ class _Table:
         start = settings["start_time"]
         begun = {
             "protocol": f"{n_rows} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, "
-                        f"from {'noise' if start is None else f'prototypes at t = {start}'}",
+            f"from {'noise' if start is None else f'prototypes at t = {start}'}",
             "weights_sha256": card.weights_sha256,
-        }  # fmt: skip
-        command = (
-            f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split {settings['split']} --limit {settings['limit']}"
-        )
+        }
+        command = f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split {settings['split']} --limit {settings['limit']}"
         command += " --confirm" if settings["confirm"] else " --samplers {samplers} --calls {calls}"
         command += f"{'' if start is None else f' --start-time {start}'} --seed {settings['seed']}"
         name = "confirmed" if settings["confirm"] else "table"
@@ -330,7 +476,10 @@ class _Table:
                     f"The table on the card of '{model}' is of other rows, another seed or other weights; leave out --resume to replace it."
                 )
             begun |= {key: kept[key] for key in ("note",) if key in kept}  # what people wrote stays
-            rows = [dict(zip(cls.COLUMNS, values, strict=True)) for values in zip(*(kept[key] for key in cls.COLUMNS), strict=True)]
+            rows = [
+                dict(zip(cls.COLUMNS, values, strict=True))
+                for values in zip(*(kept[key] for key in cls.COLUMNS), strict=True)
+            ]
         return cls(folder=card.folder, name=name, begun=begun, command=command, rows=rows)
 
     @property

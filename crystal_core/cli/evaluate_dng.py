@@ -9,20 +9,52 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import RELAX_SECONDS, Data, Limit, RelaxSeconds, Split, Workers, WriteCard, loaded_potential, shown
+from crystal_core.cli._evaluation import (
+    RELAX_SECONDS,
+    Data,
+    Limit,
+    RelaxSeconds,
+    Split,
+    Workers,
+    WriteCard,
+    loaded_potential,
+    shown,
+)
 from crystal_core.cli._files import make_output_folder
-from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, progress, set_threads
+from crystal_core.cli._run import (
+    Device,
+    Json,
+    Quiet,
+    Sampler,
+    Seed,
+    Threads,
+    command,
+    emit,
+    progress,
+    set_threads,
+)
 from crystal_core.paths import data_file
 
-SHARES = ("structure_valid", "composition_valid", "valid", "plausible", "cov_recall", "cov_precision", "unique", "novel")
+SHARES = (
+    "structure_valid",
+    "composition_valid",
+    "valid",
+    "plausible",
+    "cov_recall",
+    "cov_precision",
+    "unique",
+    "novel",
+)
 AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
 DISTANCES = ("wdist_density", "wdist_n_elements", "rmsd_relaxed")
 MAX_CRYSTALS = 20_000
 
 TUNING = {
-    "tau_used": "corrector strength", "noise_scale_used": "its noise", "type_temperature_used": "temperature of the types",
+    "tau_used": "corrector strength",
+    "noise_scale_used": "its noise",
+    "type_temperature_used": "temperature of the types",
     "remasking_used": "remasking",
-}  # fmt: skip
+}
 CORRECTOR = ("tau_used", "noise_scale_used")
 
 
@@ -32,13 +64,20 @@ def dng(
     model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
     split: Split = None,
     limit: Limit = None,
-    n: Annotated[int, typer.Option("--n", "--samples", min=1, max=MAX_CRYSTALS, help="Crystals to generate.")] = 1000,
+    n: Annotated[
+        int, typer.Option("--n", "--samples", min=1, max=MAX_CRYSTALS, help="Crystals to generate.")
+    ] = 1000,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    structures: Annotated[Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")] = None,
+    structures: Annotated[
+        Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")
+    ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training)."),
+        typer.Option(
+            "--baseline",
+            help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training).",
+        ),
     ] = None,
     reference_set: Annotated[
         Path | None,
@@ -48,12 +87,19 @@ def dng(
             help="What is not new: Parquet, CSV or prepared training file; default: --data.",
         ),
     ] = None,
-    cutoffs: Annotated[str | None, typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data.")] = None,
+    cutoffs: Annotated[
+        str | None,
+        typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data."),
+    ] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
     relax_seconds: RelaxSeconds = RELAX_SECONDS,
     write_card: WriteCard = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder that keeps each crystal as CIF as soon as it is sampled; --structures scores it later.")
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder that keeps each crystal as CIF as soon as it is sampled; --structures scores it later.",
+        ),
     ] = None,
     workers: Workers = 2,
     device: Device = "auto",
@@ -78,9 +124,14 @@ def dng(
     potential = loaded_potential(device) if relax else None
     known_cells = evaluate_dng.read_reference_set(reference_set or data)
     settings: dict[str, Any] = {
-        "model": model, "data": data.name, "split": split, "limit": limit, "seed": seed, "oxidation_states": OXIDATION_TABLE,
+        "model": model,
+        "data": data.name,
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+        "oxidation_states": OXIDATION_TABLE,
         "reference_set": shown(reference_set or data),
-    }  # fmt: skip
+    }
     # whatever the request gets wrong ends it before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
     if structures is None and baseline is None:
@@ -93,22 +144,37 @@ def dng(
             crystals = files
             settings |= {"model": f"files of {structures.name}"}
         elif baseline is not None:
-            crystals = evaluate_dng.draw_baseline(baseline, known_cells, n, seed=seed, on_progress=show).structures
+            crystals = evaluate_dng.draw_baseline(
+                baseline, known_cells, n, seed=seed, on_progress=show
+            ).structures
             if out is not None:
                 evaluate_dng.write_folder(out, f"{baseline}-{seed}", 1, crystals)
             settings |= {"model": f"baseline {baseline}"}
         else:
             keep = None if out is None else partial(evaluate_dng.write_folder, out, f"{model}-{seed}")
-            drawn = evaluate_dng.draw_crystals(model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show, keep=keep)
+            drawn = evaluate_dng.draw_crystals(
+                model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show, keep=keep
+            )
             crystals = drawn.structures
             settings |= drawn.settings | {"network_calls_per_sample": drawn.network_calls}
         sampled = time.monotonic() - sampling
         report = evaluate_dng.evaluate(
-            crystals, known, known_cells, cutoffs=published, potential=potential, relax_seconds=relax_seconds, workers=workers, on_progress=show,
-        )  # fmt: skip
+            crystals,
+            known,
+            known_cells,
+            cutoffs=published,
+            potential=potential,
+            relax_seconds=relax_seconds,
+            workers=workers,
+            on_progress=show,
+        )
     if potential is not None:
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
-    report |= {"seconds": round(time.monotonic() - began, 1), "seconds_sampling": round(sampled, 1), "settings": settings}
+    report |= {
+        "seconds": round(time.monotonic() - began, 1),
+        "seconds_sampling": round(sampled, 1),
+        "settings": settings,
+    }
     if write_card:
         _keep_report(model, report)
     if json:
@@ -117,7 +183,9 @@ def dng(
         _show(report)
 
 
-def _check_source(structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool) -> None:
+def _check_source(
+    structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
+) -> None:
     """Raise RequestError where the options disagree on what is scored, or where it is kept."""
     from crystal_core.errors import RequestError
     from crystal_core.workflows.naive_baselines import check_baseline
@@ -127,9 +195,13 @@ def _check_source(structures: Path | None, baseline: str | None, out: Path | Non
     if structures is not None and baseline is not None:
         raise RequestError("--structures and --baseline both say what to score; give one of them.")
     if structures is not None and out is not None:
-        raise RequestError("--out keeps what is sampled, and --structures samples nothing; leave one of them out.")
+        raise RequestError(
+            "--out keeps what is sampled, and --structures samples nothing; leave one of them out."
+        )
     if write_card and (structures is not None or baseline is not None):
-        raise RequestError("--write-card writes on the card of a model, which neither --structures nor --baseline has; leave it out.")
+        raise RequestError(
+            "--write-card writes on the card of a model, which neither --structures nor --baseline has; leave it out."
+        )
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -141,7 +213,9 @@ def _show(report: dict[str, Any]) -> None:
         if report.get(key) is not None:
             typer.echo(f"{key:18} {report[key]:.4f}")
     loose = report["loose"]
-    typer.echo(f"{'loose tolerances':18} unique {100 * loose['unique']:.2f} %, novel {100 * loose['novel']:.2f} %")
+    typer.echo(
+        f"{'loose tolerances':18} unique {100 * loose['unique']:.2f} %, novel {100 * loose['novel']:.2f} %"
+    )
     typer.echo(
         f"{report['n']} crystals, {report['n_failed']} failed; new: not among the {report['novel_means']['rows']} {report['novel_means']['name']}"
     )
@@ -150,7 +224,11 @@ def _show(report: dict[str, Any]) -> None:
 def _bias_words(relaxation: dict[str, Any]) -> str:
     """By how much the potential is off on average, which the shares of stable crystals do not correct; empty where that was not measured."""
     bias = relaxation["e_above_hull_bias_ev"]
-    return "" if not bias else f", whose energy above the hull is {abs(bias):g} eV/atom too {'low' if bias < 0 else 'high'} on average"
+    return (
+        ""
+        if not bias
+        else f", whose energy above the hull is {abs(bias):g} eV/atom too {'low' if bias < 0 else 'high'} on average"
+    )
 
 
 def _keep_report(model: str, report: dict[str, Any]) -> None:
@@ -166,9 +244,15 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     if card.folder is None:
         return
     split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
-    rows = f"{report['n_known']} rows" + (" (fixed random subset, seed 0)" if used["limit"] else " (the whole split)")
+    rows = f"{report['n_known']} rows" + (
+        " (fixed random subset, seed 0)" if used["limit"] else " (the whole split)"
+    )
     corrects = used["sampler_used"].startswith("pc")
-    tuned = {words: used[key] for key, words in TUNING.items() if key in used and (corrects or key not in CORRECTOR)}
+    tuned = {
+        words: used[key]
+        for key, words in TUNING.items()
+        if key in used and (corrects or key not in CORRECTOR)
+    }
     strength = "".join(f", {words} {value:g}" for words, value in tuned.items())
     protocol = (
         f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
@@ -179,19 +263,32 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     options = f" --limit {used['limit']}" if used["limit"] else ""
     options += f" --sampler {used['sampler_used']} --steps {used['steps_used']}"
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
-    options += f" --cutoffs {cutoffs['of']}" if cutoffs["of"] != cutoffs_named(None, Path(used["data"])) else ""
+    options += (
+        f" --cutoffs {cutoffs['of']}" if cutoffs["of"] != cutoffs_named(None, Path(used["data"])) else ""
+    )
     options += " --relax" if relaxed else ""
-    options += f" --relax-seconds {used['relax_seconds']:g}" if relaxed and used["relax_seconds"] != RELAX_SECONDS else ""
+    options += (
+        f" --relax-seconds {used['relax_seconds']:g}"
+        if relaxed and used["relax_seconds"] != RELAX_SECONDS
+        else ""
+    )
     command = f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}"
     entries: dict[str, dict[str, Any]] = {
         f"{key}_{split}": {
-            "value": report[key], "ci95": report["ci95"][key], "n": report["n_known" if key == "cov_recall" else "n"], "data": used["data"],
+            "value": report[key],
+            "ci95": report["ci95"][key],
+            "n": report["n_known" if key == "cov_recall" else "n"],
+            "data": used["data"],
             "protocol": protocol,
-        } | ({"command": command} if key in AFTER_RELAXING else {})
-        for key in (*SHARES, *AFTER_RELAXING) if report.get(key) is not None
-    }  # fmt: skip
+        }
+        | ({"command": command} if key in AFTER_RELAXING else {})
+        for key in (*SHARES, *AFTER_RELAXING)
+        if report.get(key) is not None
+    }
     entries[f"valid_{split}"] |= {key: report[key] for key in DISTANCES if report.get(key) is not None} | {
-        "unique_loose": report["loose"]["unique"], "novel_loose": report["loose"]["novel"], "n_failed": report["n_failed"],
+        "unique_loose": report["loose"]["unique"],
+        "novel_loose": report["loose"]["novel"],
+        "n_failed": report["n_failed"],
         "command": command,
-    }  # fmt: skip
+    }
     write_card(card.folder, {"metrics": entries})

@@ -11,7 +11,21 @@ import typer
 
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Dtype, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say
+from crystal_core.cli._run import (
+    Device,
+    Dtype,
+    Json,
+    Out,
+    Queue,
+    Quiet,
+    Sampler,
+    Seed,
+    Threads,
+    command,
+    emit,
+    progress,
+    say,
+)
 
 
 @command
@@ -19,27 +33,55 @@ def generate(
     model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
     n: Annotated[int, typer.Option("--n", help="Number of crystals.")] = 8,
     n_atoms: Annotated[
-        str | None, typer.Option("--n-atoms", "--atoms", help="Atoms per cell, e.g. 8 or 4-12; as often as in training when absent.")
+        str | None,
+        typer.Option(
+            "--n-atoms",
+            "--atoms",
+            help="Atoms per cell, e.g. 8 or 4-12; as often as in training when absent.",
+        ),
     ] = None,
-    elements: Annotated[str | None, typer.Option("--elements", help="Elements that may appear, e.g. Li,Fe,O.")] = None,
-    exclude: Annotated[str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")] = None,
-    require_all: Annotated[bool, typer.Option("--require-all", help="Each crystal holds every one of --elements, not only some of them.")] = False,
+    elements: Annotated[
+        str | None, typer.Option("--elements", help="Elements that may appear, e.g. Li,Fe,O.")
+    ] = None,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")
+    ] = None,
+    require_all: Annotated[
+        bool,
+        typer.Option(
+            "--require-all", help="Each crystal holds every one of --elements, not only some of them."
+        ),
+    ] = False,
     space_group: Annotated[
         str | None,
-        typer.Option("--space-group", help="Experimental: keep this group while sampling, e.g. 225 or Fm-3m; assignments from known prototypes."),
+        typer.Option(
+            "--space-group",
+            help="Experimental: keep this group while sampling, e.g. 225 or Fm-3m; assignments from known prototypes.",
+        ),
     ] = None,
-    density: Annotated[float | None, typer.Option("--density", help="Guide the crystals towards this density in g/cm³.")] = None,
+    density: Annotated[
+        float | None, typer.Option("--density", help="Guide the crystals towards this density in g/cm³.")
+    ] = None,
     guidance: Annotated[
-        float | None, typer.Option("--guidance", help="Strength of the guidance, 0 to 100: 1 bends gently, 5 firmly; 1 when absent.")
+        float | None,
+        typer.Option(
+            "--guidance", help="Strength of the guidance, 0 to 100: 1 bends gently, 5 firmly; 1 when absent."
+        ),
     ] = None,
-    fix: Annotated[Path | None, typer.Option("--fix", help="Structure to complete; say what of it stays.")] = None,
-    fix_sites: Annotated[str | None, typer.Option("--fix-sites", help="Sites of --fix that stay, counted from 0, e.g. 0,1.")] = None,
+    fix: Annotated[
+        Path | None, typer.Option("--fix", help="Structure to complete; say what of it stays.")
+    ] = None,
+    fix_sites: Annotated[
+        str | None, typer.Option("--fix-sites", help="Sites of --fix that stay, counted from 0, e.g. 0,1.")
+    ] = None,
     fix_elements: Annotated[bool, typer.Option("--fix-elements", help="All elements of --fix stay.")] = False,
     fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="The cell of --fix stays.")] = False,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     out: Out = None,
-    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the paths of the first crystals into --out.")] = False,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Also write the paths of the first crystals into --out.")
+    ] = False,
     queue: Queue = False,
     dtype: Dtype = "float32",
     device: Device = "auto",
@@ -56,10 +98,27 @@ def generate(
 
     make_output_folder(out, trajectory=trajectory)
     request = CrystalGenerationRequest(
-        n=n, model=model, n_atoms=_range(n_atoms), elements=_symbols(elements, "--elements"), exclude_elements=_symbols(exclude, "--exclude-elements"), sampler=sampler,  # type: ignore[arg-type]
-        require_all=require_all, space_group=space_group, density=density, guidance=guidance, fix=_structure(fix), fix_sites=_sites(fix_sites), fix_elements=fix_elements, fix_lattice=fix_lattice,
-        steps=steps, seed=seed_or_drawn(seed), dtype=dtype, device=device, threads=threads, keep_trajectory=trajectory,
-    )  # fmt: skip
+        n=n,
+        model=model,
+        n_atoms=_range(n_atoms),
+        elements=_symbols(elements, "--elements"),
+        exclude_elements=_symbols(exclude, "--exclude-elements"),
+        sampler=sampler,  # type: ignore[arg-type]
+        require_all=require_all,
+        space_group=space_group,
+        density=density,
+        guidance=guidance,
+        fix=_structure(fix),
+        fix_sites=_sites(fix_sites),
+        fix_elements=fix_elements,
+        fix_lattice=fix_lattice,
+        steps=steps,
+        seed=seed_or_drawn(seed),
+        dtype=dtype,
+        device=device,
+        threads=threads,
+        keep_trajectory=trajectory,
+    )
     find_card(model)
     pick_device(device)
     work = partial(submitted, "generate") if queue else run
@@ -95,7 +154,9 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
         return ()
     found = tuple(part.strip() for part in text.split(",") if part.strip())
     if not found:
-        raise RequestError(f"{option} names no element; write symbols with commas, e.g. Li,Fe,O, or leave the option out.")
+        raise RequestError(
+            f"{option} names no element; write symbols with commas, e.g. Li,Fe,O, or leave the option out."
+        )
     return found
 
 
@@ -131,9 +192,19 @@ def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[st
         return
     for crystal in result["crystals"]:
         group = crystal["space_group"]["symbol"] if crystal["space_group"] else "–"
-        note = "" if crystal["validity"]["plausible"] else "  implausible: " + " ".join(crystal["validity"]["reasons"])
-        typer.echo(f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{note}")
+        note = (
+            ""
+            if crystal["validity"]["plausible"]
+            else "  implausible: " + " ".join(crystal["validity"]["reasons"])
+        )
+        typer.echo(
+            f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{note}"
+        )
     summary = result["summary"]
     group = summary.get("space_group")
-    kept = f", {group['kept_within_0.1']} with {group['symbol']} or a supergroup of it (experimental)" if group else ""
+    kept = (
+        f", {group['kept_within_0.1']} with {group['symbol']} or a supergroup of it (experimental)"
+        if group
+        else ""
+    )
     typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")

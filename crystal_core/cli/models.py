@@ -27,7 +27,10 @@ def _row(card: Any, *, check: bool) -> dict[str, Any]:
 
 
 @command
-def list_models(kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None, json: Json = False) -> None:
+def list_models(
+    kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None,
+    json: Json = False,
+) -> None:
     """List the shipped and installed checkpoints."""
     from crystal_core.checks import check_choice
     from crystal_core.registry.store import list_cards
@@ -39,7 +42,9 @@ def list_models(kind: Annotated[str | None, typer.Option("--kind", help="generat
         emit({"models": rows})
         return
     for row in rows:
-        typer.echo(f"{row['name']:<22} {row['kind']:<10} {row['task']:<24} {row['parameters']:>11,} {row['size_mb']:>7.1f} MB")
+        typer.echo(
+            f"{row['name']:<22} {row['kind']:<10} {row['task']:<24} {row['parameters']:>11,} {row['size_mb']:>7.1f} MB"
+        )
 
 
 @command

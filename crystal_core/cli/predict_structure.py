@@ -13,7 +13,22 @@ import typer
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Dtype, Json, Out, Queue, Quiet, Sampler, Seed, Threads, command, emit, progress, say, sentence_of
+from crystal_core.cli._run import (
+    Device,
+    Dtype,
+    Json,
+    Out,
+    Queue,
+    Quiet,
+    Sampler,
+    Seed,
+    Threads,
+    command,
+    emit,
+    progress,
+    say,
+    sentence_of,
+)
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 
@@ -29,20 +44,44 @@ def predict_structure(
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
     rank: Annotated[
-        str, typer.Option("--rank", help="consensus, energy (of the relaxed cells with --relax), or pattern (likeness to --pattern).")
+        str,
+        typer.Option(
+            "--rank",
+            help="consensus, energy (of the relaxed cells with --relax), or pattern (likeness to --pattern).",
+        ),
     ] = "consensus",
     relax: Annotated[
-        bool, typer.Option("--relax", help="Relax the most promising candidates with CHGNet; the cells as sampled are kept too.")
+        bool,
+        typer.Option(
+            "--relax",
+            help="Relax the most promising candidates with CHGNet; the cells as sampled are kept too.",
+        ),
     ] = False,
-    relax_seconds: Annotated[int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")] = 120,
-    pattern: Annotated[Path | None, typer.Option("--pattern", help="Measured powder pattern, two columns: 2theta in degrees, intensity.")] = None,
-    wavelength: Annotated[
-        str | None, typer.Option("--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms; CuKa when absent.")
+    relax_seconds: Annotated[
+        int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")
+    ] = 120,
+    pattern: Annotated[
+        Path | None,
+        typer.Option("--pattern", help="Measured powder pattern, two columns: 2theta in degrees, intensity."),
     ] = None,
-    guide: Annotated[bool, typer.Option("--guide", help="Experimental: let --pattern guide sampling, too.")] = False,
-    reference: Annotated[Path | None, typer.Option("--reference", help="Known structure; each candidate says whether it matches.")] = None,
+    wavelength: Annotated[
+        str | None,
+        typer.Option(
+            "--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms; CuKa when absent."
+        ),
+    ] = None,
+    guide: Annotated[
+        bool, typer.Option("--guide", help="Experimental: let --pattern guide sampling, too.")
+    ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help="Known structure; each candidate says whether it matches."),
+    ] = None,
     out: Out = None,
-    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out.")] = False,
+    trajectory: Annotated[
+        bool,
+        typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out."),
+    ] = False,
     queue: Queue = False,
     dtype: Dtype = "float32",
     device: Device = "auto",
@@ -64,11 +103,24 @@ def predict_structure(
     except ValueError:
         raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
     common: dict[str, Any] = {
-        "z": units, "exact_cell": cell, "n_samples": n, "model": model, "sampler": sampler, "steps": steps, "start": start, "rank": rank,
-        "pattern": _read_pattern(pattern, wavelength), "guide": guide,
-        "relax": relax, "relax_seconds": relax_seconds,
-        "seed": seed_or_drawn(seed), "dtype": dtype, "device": device, "threads": threads, "keep_trajectory": trajectory,
-    }  # fmt: skip
+        "z": units,
+        "exact_cell": cell,
+        "n_samples": n,
+        "model": model,
+        "sampler": sampler,
+        "steps": steps,
+        "start": start,
+        "rank": rank,
+        "pattern": _read_pattern(pattern, wavelength),
+        "guide": guide,
+        "relax": relax,
+        "relax_seconds": relax_seconds,
+        "seed": seed_or_drawn(seed),
+        "dtype": dtype,
+        "device": device,
+        "threads": threads,
+        "keep_trajectory": trajectory,
+    }
     # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
     StructurePredictionRequest(formula="H", **common)
     find_card(model)
@@ -76,12 +128,21 @@ def predict_structure(
     make_output_folder(out, trajectory=trajectory)
     known = _read_reference(reference) if reference else None
     work = partial(submitted, "predict-structure") if queue else run
-    total: dict[str, Any] = {"results": [], "n_failed": 0, "notes": [], "settings": {}, "seconds": 0.0, "network_calls": 0}
+    total: dict[str, Any] = {
+        "results": [],
+        "n_failed": 0,
+        "notes": [],
+        "settings": {},
+        "seconds": 0.0,
+        "network_calls": 0,
+    }
     paths: list[dict[str, Any]] = []
 
     def merge(result: dict[str, Any] | None) -> None:
         if result and known is not None:
-            compare_with_reference([record for item in result["results"] for record in item["candidates"]], known)
+            compare_with_reference(
+                [record for item in result["results"] for record in item["candidates"]], known
+            )
         _merge(total, result)
         for note in result.get("notes", []) if result and not quiet else []:
             say(note)
@@ -135,9 +196,13 @@ def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] |
 
     if path is None:
         if wavelength is not None:
-            raise RequestError("--wavelength is that of a measured pattern; add --pattern FILE or leave it out.")
+            raise RequestError(
+                "--wavelength is that of a measured pattern; add --pattern FILE or leave it out."
+            )
         return None
-    return read_pattern(read_text(path), printable(path.name), wavelength_of("CuKa" if wavelength is None else wavelength)).to_json()
+    return read_pattern(
+        read_text(path), printable(path.name), wavelength_of("CuKa" if wavelength is None else wavelength)
+    ).to_json()
 
 
 def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
@@ -157,7 +222,9 @@ def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
     total["network_calls"] += result["network_calls"]
 
 
-def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool, write_run: Any) -> None:
+def _finish(
+    total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool, write_run: Any
+) -> None:
     records = [record for item in total["results"] for record in item.get("candidates", [])]
     if out:
         write_run(records, out, total, paths)
@@ -171,8 +238,18 @@ def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]]
         for place, record in enumerate(item["candidates"], start=1):
             group = record["space_group"]["symbol"] if record["space_group"] else "–"
             match = record.get("reference")
-            known = "" if match is None else f"  matches the reference (rmsd {match['rmsd']})" if match["matches"] else "  no match"
-            note = "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
+            known = (
+                ""
+                if match is None
+                else f"  matches the reference (rmsd {match['rmsd']})"
+                if match["matches"]
+                else "  no match"
+            )
+            note = (
+                ""
+                if record["validity"]["plausible"]
+                else "  implausible: " + " ".join(record["validity"]["reasons"])
+            )
             typer.echo(
                 f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}{_likeness(record)}"
                 f"alike {record['n_alike']:<3} {record['origin']}{known}{note}"
@@ -194,5 +271,9 @@ def _energy(record: dict[str, Any]) -> str:
     if "energies" not in record:
         return f"no energy: {record['relaxation']['error']}  " if "relaxation" in record else ""
     energies = record["energies"]
-    hull = f" (above the hull {above_hull_words(energies)}, ML estimate)" if energies["e_above_hull_ev"] is not None else ""
+    hull = (
+        f" (above the hull {above_hull_words(energies)}, ML estimate)"
+        if energies["e_above_hull_ev"] is not None
+        else ""
+    )
     return f"{energies['energy_per_atom_ev']:.3f} eV/atom{hull}  "

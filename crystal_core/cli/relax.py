@@ -10,7 +10,18 @@ import typer
 
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystals
-from crystal_core.cli._run import Device, Json, Out, Quiet, Threads, command, emit, progress, sentence_of, set_threads
+from crystal_core.cli._run import (
+    Device,
+    Json,
+    Out,
+    Quiet,
+    Threads,
+    command,
+    emit,
+    progress,
+    sentence_of,
+    set_threads,
+)
 from crystal_core.errors import RequestError
 
 
@@ -19,10 +30,16 @@ def relax(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
     potential: Annotated[str, typer.Option("--potential", help="chgnet.")] = "chgnet",
     fmax: Annotated[float, typer.Option("--fmax", help="Done when no force is larger, eV/Å.")] = 0.05,
-    steps: Annotated[int, typer.Option("--steps", help="At most so many steps; 0 gives the energy of the cell as it is.")] = 250,
-    seconds: Annotated[float, typer.Option("--seconds", help="Time limit per structure; what is reached by then is kept.")] = 120.0,
+    steps: Annotated[
+        int, typer.Option("--steps", help="At most so many steps; 0 gives the energy of the cell as it is.")
+    ] = 250,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Time limit per structure; what is reached by then is kept.")
+    ] = 120.0,
     out: Out = None,
-    trajectory: Annotated[bool, typer.Option("--trajectory", help="Also write the path of every relaxation into --out.")] = False,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Also write the path of every relaxation into --out.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -39,7 +56,14 @@ def relax(
     if len(items) == 1 and isinstance(items[0][1], str):
         raise RequestError(items[0][1])
     set_threads(threads)
-    settings = {"potential": potential, "fmax": fmax, "steps": steps, "seconds": seconds, "device": device, "threads": threads}
+    settings = {
+        "potential": potential,
+        "fmax": fmax,
+        "steps": steps,
+        "seconds": seconds,
+        "device": device,
+        "threads": threads,
+    }
     loaded = load_potential(potential, device)
     total: dict[str, Any] = {"rows": [], "settings": settings | {"potential_label": loaded.label}}
     paths: list[dict[str, Any]] = []
@@ -55,9 +79,15 @@ def relax(
 
                 try:
                     row, frames = relaxed_row(
-                        structure, loaded, id=_id(source, total["rows"]), fmax=fmax, steps=steps, seconds=seconds, settings=settings,
+                        structure,
+                        loaded,
+                        id=_id(source, total["rows"]),
+                        fmax=fmax,
+                        steps=steps,
+                        seconds=seconds,
+                        settings=settings,
                         on_step=tell,
-                    )  # fmt: skip
+                    )
                 except Exception as error:
                     if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):
                         raise
@@ -76,7 +106,9 @@ def _id(source: str, rows: list[dict[str, Any]]) -> str:
     """A file name from the source's name, unlike those taken."""
     from crystal_core.files.records import unlike
 
-    stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2])
+    stem = "".join(
+        c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2]
+    )
     first = f"{stem.strip('-')[:80] or 'crystal'}-relaxed"
     taken = {row["crystal"]["id"] for row in rows if "crystal" in row}
     return unlike(first, taken)

@@ -19,9 +19,13 @@ SECONDS_TO_START = 120.0
 
 @command
 def serve(
-    host: Annotated[str, typer.Option("--host", help="Address to listen on; the default answers this machine only.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; the default answers this machine only.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8501,
-    api: Annotated[bool, typer.Option("--api/--no-api", help="The HTTP twin beside the app; not part of this version.")] = True,
+    api: Annotated[
+        bool, typer.Option("--api/--no-api", help="The HTTP twin beside the app; not part of this version.")
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
     """Start the app; the worker starts with the first run. Ctrl+C stops the app, and a run in progress goes on to its end."""
@@ -30,18 +34,24 @@ def serve(
 
     script = REPOSITORY / "app.py"
     if not script.is_file():
-        raise MissingExtra("The app (app.py and pages/) is not beside the installed package; run it from a clone of the repository.")
+        raise MissingExtra(
+            "The app (app.py and pages/) is not beside the installed package; run it from a clone of the repository."
+        )
     if _is_taken(host, port):
         raise RequestError(f"Port {port} of {host} is in use or not allowed; choose another with --port.")
     options = ["--server.address", host, "--server.port", str(port)]
     process = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", str(script), *options],
-        cwd=REPOSITORY, env=os.environ, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=REPOSITORY,
+        env=os.environ,
+        stdout=subprocess.DEVNULL,
+    )
     try:
         answers = _wait(process, {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host), port)
         if process.poll() is None and not answers:
-            say(f"The app has not answered for {SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it).")
+            say(
+                f"The app has not answered for {SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it)."
+            )
         elif answers and not quiet:
             say(f"Crystal Studio answers at {_address(host, port)} (Ctrl+C stops it).")
             if api:

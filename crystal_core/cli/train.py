@@ -12,19 +12,45 @@ from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, s
 
 @command
 def train(
-    config: Annotated[Path | None, typer.Argument(help="TOML file, or the name of a shipped configuration.")] = None,
-    recipe: Annotated[str | None, typer.Option("--recipe", help="Repeat the recorded slices of this checkpoint instead.")] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop cleanly and save after so long.")] = None,
-    resume: Annotated[Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")] = None,
-    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Crystals of the whole run, instead of the configuration's plan.")] = None,
-    branch: Annotated[
-        Path | None, typer.Option("--branch", help="Folder of a run: let its rate fall to zero over the next tenth of its samples, in a copy.")
+    config: Annotated[
+        Path | None, typer.Argument(help="TOML file, or the name of a shipped configuration.")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Prepared file; overrides the configuration's.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")] = None,
-    export: Annotated[str | None, typer.Option("--export", help="Write the EMA weights as checkpoint of this name.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Repeat the recorded slices of this checkpoint instead.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="Stop cleanly and save after so long.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", min=1, help="Crystals of the whole run, instead of the configuration's plan."
+        ),
+    ] = None,
+    branch: Annotated[
+        Path | None,
+        typer.Option(
+            "--branch",
+            help="Folder of a run: let its rate fall to zero over the next tenth of its samples, in a copy.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Prepared file; overrides the configuration's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")
+    ] = None,
+    export: Annotated[
+        str | None, typer.Option("--export", help="Write the EMA weights as checkpoint of this name.")
+    ] = None,
     device: Device = "auto",
-    seed: Annotated[int | None, typer.Option("--seed", help="Of weights, order and noise; the configuration's when absent.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Of weights, order and noise; the configuration's when absent."),
+    ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
     json: Json = False,

@@ -53,8 +53,12 @@ class FetchedFile:
 
 
 def download(
-    name: str, folder: Path, *, open_url: Callable[[str], Answer] | None = None, on_progress: Told | None = None
-) -> list[FetchedFile]:  # fmt: skip
+    name: str,
+    folder: Path,
+    *,
+    open_url: Callable[[str], Answer] | None = None,
+    on_progress: Told | None = None,
+) -> list[FetchedFile]:
     """Fetch the three CSV files of a data set into ``folder/name``.
 
     Args:
@@ -66,16 +70,22 @@ def download(
         RequestError: no such data set. DownloadFailed: no connection, or a file that differs from the recorded one.
     """
     if name not in SOURCES:
-        raise RequestError(f"There is no public data set '{name}' here; known are {', '.join(sorted(SOURCES))}.")
+        raise RequestError(
+            f"There is no public data set '{name}' here; known are {', '.join(sorted(SOURCES))}."
+        )
     target = folder / name
     ledger = target / "checksums.json"
     known = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
     found = []
     for split in SPLITS:
         path = target / f"{split}.csv"
-        digest = _fetch(f"{SOURCES[name]}/{name}/{split}.csv", path, known.get(path.name), open_url or _open, on_progress)
+        digest = _fetch(
+            f"{SOURCES[name]}/{name}/{split}.csv", path, known.get(path.name), open_url or _open, on_progress
+        )
         found.append(FetchedFile(path=path, sha256=digest, verified=path.name in known))
-        ledger.write_text(json.dumps(known | {f.path.name: f.sha256 for f in found}, indent=1), encoding="utf-8")
+        ledger.write_text(
+            json.dumps(known | {f.path.name: f.sha256 for f in found}, indent=1), encoding="utf-8"
+        )
     return found
 
 
@@ -90,7 +100,9 @@ def _open(url: str) -> Answer:
     return urllib.request.urlopen(url, timeout=TIMEOUT)
 
 
-def _fetch(url: str, path: Path, expected: str | None, open_url: Callable[[str], Answer], on_progress: Told | None) -> str:
+def _fetch(
+    url: str, path: Path, expected: str | None, open_url: Callable[[str], Answer], on_progress: Told | None
+) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     hasher, size = hashlib.sha256(), 0
@@ -115,7 +127,9 @@ def _fetch(url: str, path: Path, expected: str | None, open_url: Callable[[str],
         partial.replace(path)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise DownloadFailed(f"{url} could not be fetched ({reason}). This needs an internet connection.") from error
+        raise DownloadFailed(
+            f"{url} could not be fetched ({reason}). This needs an internet connection."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return digest

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, CrystalRow, held_out_ids, read_rows, reason_not_to_train
+from crystal_core.datasets.rows import (
+    MP20_TABLE,
+    MP_TABLE,
+    CrystalRow,
+    held_out_ids,
+    read_rows,
+    reason_not_to_train,
+)
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import MATCHER, PAIR_SECONDS
 from crystal_core.evaluation.parallel import in_parallel, time_limit
@@ -20,7 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
-Reduced = tuple["np.ndarray", "np.ndarray", "np.ndarray"]  # cell, coordinates (atoms, 3), atomic numbers (atoms,)
+Reduced = tuple[
+    "np.ndarray", "np.ndarray", "np.ndarray"
+]  # cell, coordinates (atoms, 3), atomic numbers (atoms,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +58,16 @@ def niggli_reduce(lattice: np.ndarray, frac_coords: np.ndarray) -> tuple[np.ndar
     return np.array(reduced.parameters), coords % 1.0
 
 
-def primitive_cell(lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float = 0.1) -> Reduced:
+def primitive_cell(
+    lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float = 0.1
+) -> Reduced:
     """Lattice, coordinates and atomic numbers of spglib's primitive cell; the given ones where it finds none."""
     import numpy as np
     import spglib
 
-    found = spglib.find_primitive((lattice.tolist(), frac_coords.tolist(), atomic_numbers.tolist()), symprec=symprec)
+    found = spglib.find_primitive(
+        (lattice.tolist(), frac_coords.tolist(), atomic_numbers.tolist()), symprec=symprec
+    )
     if found is None:
         return lattice, frac_coords, atomic_numbers
     return np.array(found[0]), np.array(found[1]), np.array(found[2])
@@ -87,9 +100,15 @@ def prepare(
     import numpy as np
     from safetensors.numpy import save_file
 
-    table_of, kept, skipped = gather(inputs, held_out_from=held_out_from, without_matches_of_test=without_matches_of_test, workers=workers)
+    table_of, kept, skipped = gather(
+        inputs, held_out_from=held_out_from, without_matches_of_test=without_matches_of_test, workers=workers
+    )
     reduced = _reduce_all(kept, workers, on_progress)
-    skipped += [{"id": row.id, "reason": item} for row, item in zip(kept, reduced, strict=True) if isinstance(item, str)]
+    skipped += [
+        {"id": row.id, "reason": item}
+        for row, item in zip(kept, reduced, strict=True)
+        if isinstance(item, str)
+    ]
     good = [(row, item) for row, item in zip(kept, reduced, strict=True) if not isinstance(item, str)]
     if not good:
         raise RequestError("No usable rows were found in the input tables.")
@@ -108,7 +127,9 @@ def prepare(
         "source": np.array([table_of[row.id] for row in rows_good], dtype=np.uint8),
     }
     for name in sorted({name for row in rows_good for name in row.labels}):
-        tensors[f"label.{name}"] = np.array([row.labels.get(name, math.nan) for row in rows_good], dtype=np.float32)
+        tensors[f"label.{name}"] = np.array(
+            [row.labels.get(name, math.nan) for row in rows_good], dtype=np.float32
+        )
     metadata = {
         "ids": json.dumps([row.id for row in rows_good]),
         "formulas": json.dumps([row.formula for row in rows_good]),
@@ -121,7 +142,11 @@ def prepare(
 
 
 def gather(
-    inputs: Sequence[Path], *, held_out_from: Sequence[Path] = (), without_matches_of_test: bool = False, workers: int = 2
+    inputs: Sequence[Path],
+    *,
+    held_out_from: Sequence[Path] = (),
+    without_matches_of_test: bool = False,
+    workers: int = 2,
 ) -> tuple[dict[str, int], list[CrystalRow], list[dict[str, str]]]:
     """The rows of several tables that may be used: held-out ones, and those that may train a model.
 
@@ -153,14 +178,18 @@ def gather(
             skipped.append({"id": row.id, "reason": reason})
     if without_matches_of_test:
         twins = matches_of_test(kept, workers)
-        skipped += [{"id": name, "reason": f"equal to {twin} of the test split"} for name, twin in twins.items()]
+        skipped += [
+            {"id": name, "reason": f"equal to {twin} of the test split"} for name, twin in twins.items()
+        ]
         kept = [row for row in kept if row.id not in twins]
     return table_of, kept, skipped
 
 
 def training_rows(folder: Path, workers: int = 2) -> list[CrystalRow]:
     """Materials Project rows of up to 20 atoms that may train what is measured on MP-20: the rows of the shipped models."""
-    _, rows, _ = gather([folder / MP_TABLE, folder / MP20_TABLE], without_matches_of_test=True, workers=workers)
+    _, rows, _ = gather(
+        [folder / MP_TABLE, folder / MP20_TABLE], without_matches_of_test=True, workers=workers
+    )
     return [row for row in rows if row.split not in ("val", "test")]
 
 
@@ -170,7 +199,12 @@ def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, s
     for row in rows:
         if row.split == "test":
             tests[row.formula, row.space_group].append(row)
-    pairs = [(row, known) for row in rows if row.split not in ("val", "test") for known in tests[row.formula, row.space_group]]
+    pairs = [
+        (row, known)
+        for row in rows
+        if row.split not in ("val", "test")
+        for known in tests[row.formula, row.space_group]
+    ]
     equal = in_parallel(_match, [row for row, _ in pairs], [known for _, known in pairs], workers=workers)
     return {row.id: known.id for (row, known), same in zip(pairs, equal, strict=True) if same}
 
@@ -187,7 +221,9 @@ def _match(row: CrystalRow, known: CrystalRow) -> bool:
         return True
 
 
-def _reduce_all(rows: Sequence[CrystalRow], workers: int, on_progress: Callable[[int, int], None] | None) -> list[Reduced | str]:
+def _reduce_all(
+    rows: Sequence[CrystalRow], workers: int, on_progress: Callable[[int, int], None] | None
+) -> list[Reduced | str]:
     chunks = [rows[i : i + 500] for i in range(0, len(rows), 500)]
     out: list[Reduced | str] = []
     if workers <= 1 or len(chunks) == 1:

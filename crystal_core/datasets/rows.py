@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 
 SCHEMA = ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coords")
 ABOUT_ROWS = (  # columns that are no labels
-    "split", "mp20_split", "spacegroup_number", "mp20_n_atoms_primitive", "mp20_volume_primitive_a3", "volume_ratio", "source",
-    "mp20_row_index", "row_in_split", "year",
-)  # fmt: skip
+    "split",
+    "mp20_split",
+    "spacegroup_number",
+    "mp20_n_atoms_primitive",
+    "mp20_volume_primitive_a3",
+    "volume_ratio",
+    "source",
+    "mp20_row_index",
+    "row_in_split",
+    "year",
+)
 OTHER_GEOMETRY = "other_geometry"
-MAX_VOLUME_PER_ATOM = 60.0  # Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
+MAX_VOLUME_PER_ATOM = (
+    60.0  # Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
+)
 MP_TABLE = "mp_le20.parquet"
 MP20_TABLE = "mp20.parquet"  # the complete published split
 PEROV5_TABLE = "perov5.parquet"
@@ -71,7 +81,9 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     if path.is_dir():
         return _read_folder(path)
     if not path.is_file():
-        raise RequestError(f"There is no file {path.name}; give a Parquet file of the data schema or a CSV with a cif column.")
+        raise RequestError(
+            f"There is no file {path.name}; give a Parquet file of the data schema or a CSV with a cif column."
+        )
     if path.suffix == ".csv":
         return _read_csv(path)
     try:
@@ -84,7 +96,9 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     return table, []
 
 
-def read_rows(path: Path, split: str | None = None, *, unreadable: list[tuple[str, str]] | None = None) -> Iterator[CrystalRow]:
+def read_rows(
+    path: Path, split: str | None = None, *, unreadable: list[tuple[str, str]] | None = None
+) -> Iterator[CrystalRow]:
     """The rows of a table, optionally of one published split only.
 
     A row of MP-20 whose geometry is of another relaxation (``source`` = "other_geometry") is scaled to MP-20's volume.
@@ -168,7 +182,9 @@ def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split, its own or MP-20's."""
     held: set[str] = set()
     for path in tables:
-        if path.suffix == ".csv" and path.is_file():  # its name tells the split: no need to parse thousands of CIFs
+        if (
+            path.suffix == ".csv" and path.is_file()
+        ):  # its name tells the split: no need to parse thousands of CIFs
             if path.stem in ("val", "test"):
                 held.update(_csv_ids(_csv(path), path))
             continue
@@ -189,7 +205,11 @@ def reason_not_to_train(row: CrystalRow, held_out: set[str]) -> str | None:
 
 
 def _csv_ids(table: pd.DataFrame, path: Path) -> list[str]:
-    return [str(x) for x in table["material_id"]] if "material_id" in table.columns else [f"{path.stem}-{i}" for i in range(len(table))]
+    return (
+        [str(x) for x in table["material_id"]]
+        if "material_id" in table.columns
+        else [f"{path.stem}-{i}" for i in range(len(table))]
+    )
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -206,7 +226,9 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
             bad.append((name, _no_cif(error)))
             continue
-        rows.append({"material_id": name, **crystal, "split": _split_in_name(path), **{c: values[c] for c in numeric}})
+        rows.append(
+            {"material_id": name, **crystal, "split": _split_in_name(path), **{c: values[c] for c in numeric}}
+        )
     return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
 
 
@@ -219,7 +241,9 @@ def _read_folder(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         raise RequestError(f"The folder {path.name} holds no CIF files.")
     for file in files:
         try:
-            rows.append({"material_id": file.stem, **_from_cif(file.read_text(encoding="utf-8", errors="replace"))})
+            rows.append(
+                {"material_id": file.stem, **_from_cif(file.read_text(encoding="utf-8", errors="replace"))}
+            )
         except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
             bad.append((file.stem, _no_cif(error)))
     return pd.DataFrame(rows, columns=list(SCHEMA)), bad

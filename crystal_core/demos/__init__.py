@@ -47,8 +47,13 @@ class Demo:
         if self.kind == "predict-structure":
             return ranked(crystals_of(self.result))[0]
         energies = {r["id"]: r.get("energies") or {} for r in self.result.get("relaxed", ())}
-        above = {name: e["e_above_hull_ev"] for name, e in energies.items() if e.get("e_above_hull_ev") is not None}
-        return min(crystals_of(self.result), key=lambda r: (not is_valid(r), not r["validity"]["plausible"], above.get(r["id"], float("inf"))))
+        above = {
+            name: e["e_above_hull_ev"] for name, e in energies.items() if e.get("e_above_hull_ev") is not None
+        }
+        return min(
+            crystals_of(self.result),
+            key=lambda r: (not is_valid(r), not r["validity"]["plausible"], above.get(r["id"], float("inf"))),
+        )
 
     @property
     def weights_note(self) -> str:
@@ -79,7 +84,9 @@ def find_demo(name: str) -> Demo:
     """
     paths = {path.name.removesuffix(".json.gz"): path for path in sorted(FOLDER.glob("*.json.gz"))}
     if name not in paths:
-        raise RequestError(f"There is no recorded run named '{name}'; there are {', '.join(paths) or 'none'}.")
+        raise RequestError(
+            f"There is no recorded run named '{name}'; there are {', '.join(paths) or 'none'}."
+        )
     return _read(paths[name])
 
 

@@ -11,18 +11,37 @@ from typing import Any
 
 from crystal_core.demos import FOLDER
 from crystal_core.files.records import crystals_of, for_relaxing
-from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
+from crystal_core.requests import (
+    CrystalGenerationRequest,
+    RelaxationRequest,
+    StructurePredictionRequest,
+    to_json,
+)
 
 log = logging.getLogger(__name__)
 FRAMES = 31  # of a path: enough to see the cell form
 REQUESTS: dict[str, StructurePredictionRequest | CrystalGenerationRequest] = {
-    "lithium-iron-oxides": CrystalGenerationRequest(n=8, model="kldm-dng-mp", elements=("Li", "Fe", "O"), seed=0),
-    "strontium-titanate": StructurePredictionRequest(
-        formula="SrTiO3", n_samples=8, model="kldm-csp-perov5", start="noise", seed=0, rank="energy", relax=True
+    "lithium-iron-oxides": CrystalGenerationRequest(
+        n=8, model="kldm-dng-mp", elements=("Li", "Fe", "O"), seed=0
     ),
-    "titanium-dioxide": StructurePredictionRequest(formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="energy", relax=True),
-    "spinel": StructurePredictionRequest(formula="MgAl2O4", z=(2,), n_samples=4, seed=0, rank="energy", relax=True),
-    "zinc-sulphide": StructurePredictionRequest(formula="ZnS", z=(1, 2), n_samples=4, seed=0, rank="energy", relax=True),
+    "strontium-titanate": StructurePredictionRequest(
+        formula="SrTiO3",
+        n_samples=8,
+        model="kldm-csp-perov5",
+        start="noise",
+        seed=0,
+        rank="energy",
+        relax=True,
+    ),
+    "titanium-dioxide": StructurePredictionRequest(
+        formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="energy", relax=True
+    ),
+    "spinel": StructurePredictionRequest(
+        formula="MgAl2O4", z=(2,), n_samples=4, seed=0, rank="energy", relax=True
+    ),
+    "zinc-sulphide": StructurePredictionRequest(
+        formula="ZnS", z=(1, 2), n_samples=4, seed=0, rank="energy", relax=True
+    ),
 }
 
 
@@ -35,18 +54,32 @@ def record(name: str, request: StructurePredictionRequest | CrystalGenerationReq
 
     kind = "predict-structure" if isinstance(request, StructurePredictionRequest) else "generate"
     result, paths = dict[str, Any](), []
-    for update in predict_structure.run(request) if isinstance(request, StructurePredictionRequest) else generate.run(request):
+    for update in (
+        predict_structure.run(request)
+        if isinstance(request, StructurePredictionRequest)
+        else generate.run(request)
+    ):
         result = update.result or result
         paths += [update.trajectory] if update.trajectory else []
     if kind == "generate" and (
-        good := [r for r in crystals_of(result) if all(r["validity"][key] for key in ("structure", "composition", "plausible"))]
+        good := [
+            r
+            for r in crystals_of(result)
+            if all(r["validity"][key] for key in ("structure", "composition", "plausible"))
+        ]
     ):
-        *_, last = relax.run(RelaxationRequest(crystals=tuple(map(for_relaxing, good)), keep_trajectory=False))
+        *_, last = relax.run(
+            RelaxationRequest(crystals=tuple(map(for_relaxing, good)), keep_trajectory=False)
+        )
         result = result | {"relaxed": crystals_of(last.result or {})}
     return {
-        "name": name, "kind": kind, "recorded": datetime.now(UTC).date().isoformat(), "request": to_json(request), "result": result,
+        "name": name,
+        "kind": kind,
+        "recorded": datetime.now(UTC).date().isoformat(),
+        "request": to_json(request),
+        "result": result,
         "trajectories": [path | {"frames": thinned(path["frames"])} for path in paths],
-    }  # fmt: skip
+    }
 
 
 def thinned(frames: list[Any]) -> list[Any]:

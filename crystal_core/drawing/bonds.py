@@ -23,10 +23,14 @@ SHELL = 1.18  # × the longest bond: how far the nearest shell of a crystal with
 SHELL_WIDTH = 1.05  # × the nearest of them
 ELECTROPOSITIVE = 0.9  # Pauling; at most that of Ba, K, Rb, Cs
 CENTRE = 0.5  # Pauling; so much more electronegative are at least three neighbours of the centre of an anion such as CO3
-NON_METAL_CENTRE = 0.3  # Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
+NON_METAL_CENTRE = (
+    0.3  # Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
+)
 
 
-def find_bonds(lattice: NDArray[np.float64], symbols: Sequence[str], frac: NDArray[np.float64]) -> list[list[int]]:
+def find_bonds(
+    lattice: NDArray[np.float64], symbols: Sequence[str], frac: NDArray[np.float64]
+) -> list[list[int]]:
     """Every bond once, [i, j, n1, n2, n3]: atom i of the cell to atom j of the cell n away.
 
     Bonded is what is nearer than 1.15 × the sum of covalent radii (in a crystal without any such contact: the nearest
@@ -41,13 +45,19 @@ def find_bonds(lattice: NDArray[np.float64], symbols: Sequence[str], frac: NDArr
     loose = _loosely_held(found, symbols, metal)
     # each bond is found from both ends; keep the one that sorts first
     return [
-        list(bond) for bond in found
-        if bond[0] not in loose and bond[1] not in loose and bond <= (bond[1], bond[0], -bond[2], -bond[3], -bond[4])
-    ]  # fmt: skip
+        list(bond)
+        for bond in found
+        if bond[0] not in loose
+        and bond[1] not in loose
+        and bond <= (bond[1], bond[0], -bond[2], -bond[3], -bond[4])
+    ]
 
 
 def find_polyhedra(
-    lattice: NDArray[np.float64], symbols: Sequence[str], frac: NDArray[np.float64], bonds: Sequence[Sequence[int]]
+    lattice: NDArray[np.float64],
+    symbols: Sequence[str],
+    frac: NDArray[np.float64],
+    bonds: Sequence[Sequence[int]],
 ) -> list[dict[str, Any]]:
     """Hulls around the centres whose 4 to 12 neighbours are all more electronegative and not bonded to each other.
 
@@ -82,7 +92,7 @@ def find_polyhedra(
 
 def _contacts(
     lattice: NDArray[np.float64], symbols: Sequence[str], frac: NDArray[np.float64], metal: NDArray[np.bool_]
-) -> list[Contact]:  # fmt: skip
+) -> list[Contact]:
     longest = bond_lengths(tuple(symbols))
     reach = SHELL * float(longest.max(initial=0.0))
     if not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-3 or reach == 0.0:
@@ -116,7 +126,11 @@ def _without_centres(found: list[Contact], symbols: Sequence[str], metal: NDArra
         more[i] += chi[symbols[j]] > chi[symbols[i]]
         far_more[i] += chi[symbols[j]] - chi[symbols[i]] >= CENTRE
     centre = ~metal & ((more >= 4) | (far_more >= 3))
-    return [bond for bond in found if not (metal[bond[0]] and centre[bond[1]]) and not (metal[bond[1]] and centre[bond[0]])]
+    return [
+        bond
+        for bond in found
+        if not (metal[bond[0]] and centre[bond[1]]) and not (metal[bond[1]] and centre[bond[0]])
+    ]
 
 
 def _loosely_held(found: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]) -> set[int]:
@@ -128,11 +142,17 @@ def _loosely_held(found: list[Contact], symbols: Sequence[str], metal: NDArray[n
     """
     chi = electronegativity()
     count = np.bincount([i for i, *_ in found], minlength=len(symbols))
-    far_more = np.bincount([i for i, j, *_ in found if chi[symbols[j]] - chi[symbols[i]] >= CENTRE], minlength=len(symbols))
+    far_more = np.bincount(
+        [i for i, j, *_ in found if chi[symbols[j]] - chi[symbols[i]] >= CENTRE], minlength=len(symbols)
+    )
     givers = np.array([chi[s] <= ELECTROPOSITIVE for s in symbols])
     frame = bool((metal & ~givers & (count >= 3) & (count <= 6)).any())
     complexes = bool((~metal & (far_more >= 3)).any())
-    loose = {i for i in np.flatnonzero(metal).tolist() if (frame and count[i] >= 8) or ((frame or complexes) and givers[i])}
+    loose = {
+        i
+        for i in np.flatnonzero(metal).tolist()
+        if (frame and count[i] >= 8) or ((frame or complexes) and givers[i])
+    }
     many = [i for i in np.flatnonzero(metal & (count >= 8)).tolist() if i not in loose]
     if many:
         bonded = _both_ways(found)
@@ -150,5 +170,7 @@ def _both_ways(bonds: Sequence[Sequence[int]]) -> set[tuple[int, ...]]:
 
 def _any_bonded(corners: Sequence[Sequence[int]], bonded: set[tuple[int, ...]]) -> bool:
     return any(
-        (p[0], q[0], q[1] - p[1], q[2] - p[2], q[3] - p[3]) in bonded for k, p in enumerate(corners) for q in corners[k + 1 :]
-    )  # fmt: skip
+        (p[0], q[0], q[1] - p[1], q[2] - p[2], q[3] - p[3]) in bonded
+        for k, p in enumerate(corners)
+        for q in corners[k + 1 :]
+    )

@@ -15,14 +15,27 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 SCRIPT = Path(__file__).parents[2] / "static" / "3Dmol-2.5.5-min.js"
-VIEW = [0, 0, 0, 0, -0.355, -0.4864, -0.6448, 0.4707]  # a quaternion: c up, b to the right, a towards the reader
+VIEW = [
+    0,
+    0,
+    0,
+    0,
+    -0.355,
+    -0.4864,
+    -0.6448,
+    0.4707,
+]  # a quaternion: c up, b to the right, a towards the reader
 AXES = ("#e5484d", "#2e9e5b", "#3b82f6")
 
 
 def view(
-    structure: Structure, *, supercell: tuple[int, int, int] = (1, 1, 1), palette: str = "VESTA", width: int | str = 640,
+    structure: Structure,
+    *,
+    supercell: tuple[int, int, int] = (1, 1, 1),
+    palette: str = "VESTA",
+    width: int | str = 640,
     height: int | str = 480,
-) -> Any:  # fmt: skip
+) -> Any:
     """A py3Dmol view of a crystal for a notebook cell; works without internet.
 
     Args:
@@ -46,7 +59,9 @@ def view(
     return drawing
 
 
-def to_html(structure: Structure, *, supercell: tuple[int, int, int] = (1, 1, 1), palette: str = "VESTA") -> str:
+def to_html(
+    structure: Structure, *, supercell: tuple[int, int, int] = (1, 1, 1), palette: str = "VESTA"
+) -> str:
     """A whole HTML page with one crystal to turn; opens from a file, without internet.
 
     Only numbers, colours and element symbols reach the script; the sentence for screen readers is escaped.
@@ -59,7 +74,9 @@ def to_html(structure: Structure, *, supercell: tuple[int, int, int] = (1, 1, 1)
     )
 
 
-def _draw(target: Any, scene: dict[str, Any], block: dict[str, Any], supercell: tuple[int, int, int], palette: str) -> None:
+def _draw(
+    target: Any, scene: dict[str, Any], block: dict[str, Any], supercell: tuple[int, int, int], palette: str
+) -> None:
     import numpy as np
 
     colours = scene["palettes"][palette]
@@ -81,8 +98,13 @@ def _draw(target: Any, scene: dict[str, Any], block: dict[str, Any], supercell: 
     for axis, colour in enumerate(AXES):
         direction = lattice[axis] / np.linalg.norm(lattice[axis])
         end = lattice[axis] * supercell[axis]
-        target.addArrow({"start": _point(end), "end": _point(end + 1.15 * direction), "radius": 0.05, "color": colour})
-        target.addLabel("abc"[axis], {"position": _point(end + 1.55 * direction), "fontColor": colour, "backgroundOpacity": 0})
+        target.addArrow(
+            {"start": _point(end), "end": _point(end + 1.15 * direction), "radius": 0.05, "color": colour}
+        )
+        target.addLabel(
+            "abc"[axis],
+            {"position": _point(end + 1.55 * direction), "fontColor": colour, "backgroundOpacity": 0},
+        )
     target.setView(VIEW)
     target.zoomTo()
     target.render()
@@ -102,11 +124,28 @@ def _body(target: Any, body: dict[str, Any], colour: str) -> None:
             q, r, normal = r, q, -normal
         vertices += [_point(p), _point(q), _point(r)]
         normals += [_point(normal / (np.linalg.norm(normal) or 1.0))] * 3
-    target.addCustom({"vertexArr": vertices, "normalArr": normals, "faceArr": list(range(len(vertices))), "color": colour, "opacity": 0.5})
+    target.addCustom(
+        {
+            "vertexArr": vertices,
+            "normalArr": normals,
+            "faceArr": list(range(len(vertices))),
+            "color": colour,
+            "opacity": 0.5,
+        }
+    )
 
 
 def _cylinder(target: Any, start: Any, end: Any, radius: float, colour: str) -> None:
-    target.addCylinder({"start": _point(start), "end": _point(end), "radius": radius, "color": colour, "fromCap": 1, "toCap": 1})
+    target.addCylinder(
+        {
+            "start": _point(start),
+            "end": _point(end),
+            "radius": radius,
+            "color": colour,
+            "fromCap": 1,
+            "toCap": 1,
+        }
+    )
 
 
 def _point(p: Any) -> dict[str, float]:
@@ -116,5 +155,7 @@ def _point(p: Any) -> dict[str, float]:
 @lru_cache(maxsize=1)
 def _script() -> str:
     if not SCRIPT.is_file():
-        raise MissingExtra("The 3D script static/3Dmol-2.5.5-min.js is not beside the installed package; run from a clone of the repository.")
+        raise MissingExtra(
+            "The 3D script static/3Dmol-2.5.5-min.js is not beside the installed package; run from a clone of the repository."
+        )
     return SCRIPT.read_text(encoding="utf-8").replace("</script", "<\\/script")

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FACE = 1e-3  # fractional distance from the upper face at which an atom is one of the lower
-NEAR_FACE = 0.15  # Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
+NEAR_FACE = (
+    0.15  # Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
+)
 WIDEST_FACE = 0.1  # fractional; most of the above in thin cells
 MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
 MAX_DRAWN = 6000
@@ -70,7 +72,10 @@ def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
     shift -= np.round(shift)  # minimal image first, then the mean
     shift -= shift.mean(axis=0)
     symbols, size = [symbol_of(site.specie.Z) for site in pale], radii()
-    sites = [{"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]} for f, e in zip(partners + shift, symbols, strict=True)]
+    sites = [
+        {"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]}
+        for f, e in zip(partners + shift, symbols, strict=True)
+    ]
     scene["pale"] = {"lattice": np.asarray(pale.lattice.matrix).round(5).tolist(), "sites": sites}
     return scene
 
@@ -78,9 +83,16 @@ def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
 def frame_scene(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """The scene of a snapshot (lattice, atomic_numbers, frac_coords) of a running sample: no polyhedra, cheap."""
     symbols = [symbol_of(z) for z in snapshot["atomic_numbers"]]
-    scene = _scene(np.array(snapshot["lattice"], dtype=float), symbols, np.array(snapshot["frac_coords"], dtype=float), polyhedra=False)
+    scene = _scene(
+        np.array(snapshot["lattice"], dtype=float),
+        symbols,
+        np.array(snapshot["frac_coords"], dtype=float),
+        polyhedra=False,
+    )
     counts = {s: symbols.count(s) for s in dict.fromkeys(symbols)}
-    scene["sentence"] = f"A forming cell of {len(symbols)} atoms: " + ", ".join(f"{n} {s}" for s, n in counts.items())
+    scene["sentence"] = f"A forming cell of {len(symbols)} atoms: " + ", ".join(
+        f"{n} {s}" for s, n in counts.items()
+    )
     return scene
 
 
@@ -93,7 +105,11 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
     from crystal_core.chemistry.formula import formula_of
 
     a, b, c = structure.lattice.abc
-    of_file = f"{occupancy['formula']}, density {occupancy['density']:.2f} g/cm3. Filled with main elements: " if occupancy else ""
+    of_file = (
+        f"{occupancy['formula']}, density {occupancy['density']:.2f} g/cm3. Filled with main elements: "
+        if occupancy
+        else ""
+    )
     return (
         f"{of_file}{formula_of(structure.composition)}, {len(structure)} atoms, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
         f"volume {structure.volume:.1f} Å3, density {structure.density:.2f} g/cm3."
@@ -119,9 +135,15 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
         return structure
     try:
         found = SpacegroupAnalyzer(structure, symprec=symprec)
-        other = found.get_conventional_standard_structure() if kind == "conventional" else found.get_primitive_standard_structure()
+        other = (
+            found.get_conventional_standard_structure()
+            if kind == "conventional"
+            else found.get_primitive_standard_structure()
+        )
     except Exception as error:
-        raise RequestError(f"No {kind} cell: the symmetry search found nothing within {symprec} Å.") from error
+        raise RequestError(
+            f"No {kind} cell: the symmetry search found nothing within {symprec} Å."
+        ) from error
     if kind != "Niggli":
         return other
     try:
@@ -131,7 +153,11 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
 
 
 def expand(
-    scene: Mapping[str, Any], repeat: tuple[int, int, int] = (1, 1, 1), *, images: bool = True, complete: bool | None = None
+    scene: Mapping[str, Any],
+    repeat: tuple[int, int, int] = (1, 1, 1),
+    *,
+    images: bool = True,
+    complete: bool | None = None,
 ) -> dict[str, Any]:
     """The atoms, bonds and polyhedra of a block of cells, Cartesian in Å.
 
@@ -152,13 +178,17 @@ def expand(
         if key not in index:
             site = scene["sites"][i]
             index[key] = len(atoms)
-            atoms.append({"p": (np.array(site["f"]) + n) @ lattice, "e": site["e"], "r": site["r"], "site": i})
+            atoms.append(
+                {"p": (np.array(site["f"]) + n) @ lattice, "e": site["e"], "r": site["r"], "site": i}
+            )
         return index[key]
 
     near = _near_faces(lattice) if images else (0.0, 0.0, 0.0)
     for i, site in enumerate(scene["sites"]):
         along = zip(site["f"], repeat, near, strict=True)
-        for a, b, c in product(*(range(-1 if 1.0 - f < edge else 0, k + 1 if f < edge else k) for f, k, edge in along)):
+        for a, b, c in product(
+            *(range(-1 if 1.0 - f < edge else 0, k + 1 if f < edge else k) for f, k, edge in along)
+        ):
             if len(atoms) < MAX_DRAWN:
                 add(i, (a, b, c))
     drawn = list(index)
@@ -186,11 +216,13 @@ def expand(
                 bonds.add(tuple(sorted((index[key], index[other]))))
     polyhedra = [
         {
-            "e": element(key), "points": [atoms[index[c]]["p"].tolist() for c in corners(key)],
+            "e": element(key),
+            "points": [atoms[index[c]]["p"].tolist() for c in corners(key)],
             "faces": bodies[key[0]]["faces"],
         }
-        for key in centres if is_whole(key)
-    ]  # fmt: skip
+        for key in centres
+        if is_whole(key)
+    ]
     for atom in atoms:
         atom["p"] = atom["p"].round(4).tolist()
     return {"atoms": atoms, "bonds": [list(pair) for pair in sorted(bonds)], "polyhedra": polyhedra}
@@ -224,7 +256,9 @@ def _near_faces(lattice: np.ndarray) -> tuple[float, ...]:
     return tuple(float(x) for x in np.clip(NEAR_FACE / heights, FACE, WIDEST_FACE))
 
 
-def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray, *, polyhedra: bool) -> dict[str, Any]:
+def _scene(
+    lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray, *, polyhedra: bool
+) -> dict[str, Any]:
     frac = np.mod(frac_coords, 1.0)
     frac[frac > 1.0 - FACE] = 0.0  # a site at 0.9999 is the one at 0: it belongs on all faces it touches
     size = radii()
@@ -233,7 +267,10 @@ def _scene(lattice: np.ndarray, symbols: Sequence[str], frac_coords: np.ndarray,
     shown = sorted(set(symbols), key=lambda e: (chi[e], e))  # as in a formula: Ti before O
     return {
         "lattice": lattice.round(5).tolist(),
-        "sites": [{"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]} for e, f in zip(symbols, frac, strict=True)],
+        "sites": [
+            {"f": [round(float(x), 5) for x in f], "e": e, "r": size[e]}
+            for e, f in zip(symbols, frac, strict=True)
+        ],
         "bonds": bonds,
         "polyhedra": find_polyhedra(lattice, symbols, frac, bonds) if polyhedra else [],
         "legend": [{"e": e, "n": list(symbols).count(e)} for e in shown],

@@ -30,7 +30,10 @@ def palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
 
 def dark_palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
     """The same colours for a dark ground: those too dark to be seen (cobalt, carbon, lead) are lightened, hue kept."""
-    return {name: {s: lightened(colour) for s, colour in colours.items()} for name, colours in palettes(symbols).items()}
+    return {
+        name: {s: lightened(colour) for s, colour in colours.items()}
+        for name, colours in palettes(symbols).items()
+    }
 
 
 @lru_cache(maxsize=512)
@@ -92,7 +95,9 @@ def _table(name: str) -> dict[str, str]:
     from pymatgen.vis.structure_vtk import EL_COLORS
 
     table = EL_COLORS[name]
-    return {s: "#" + "".join(f"{int(x):02x}" for x in table.get(s, (150, 150, 150))) for s in _symbols().values()}
+    return {
+        s: "#" + "".join(f"{int(x):02x}" for x in table.get(s, (150, 150, 150))) for s in _symbols().values()
+    }
 
 
 @lru_cache(maxsize=1)
@@ -115,10 +120,18 @@ def _hex(linear: np.ndarray) -> str:
 
 # linear sRGB to cone responses, and their cube roots to L, a, b
 _OKLAB_1 = np.array(
-    [[0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566], [0.0883024619, 0.2817188376, 0.6299787005]]
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
 )
 _OKLAB_2 = np.array(
-    [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099], [0.0259040371, 0.7827717662, -0.8086757660]]
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
 )
 _OKLAB_1_BACK, _OKLAB_2_BACK = np.linalg.inv(_OKLAB_1), np.linalg.inv(_OKLAB_2)
 

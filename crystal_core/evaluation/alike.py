@@ -11,10 +11,18 @@ from crystal_core.evaluation.parallel import time_limit
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-SAME: dict[str, Any] = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5}  # pymatgen's defaults; MatterGen's for unique and novel
+SAME: dict[str, Any] = {
+    "ltol": 0.2,
+    "stol": 0.3,
+    "angle_tol": 5,
+}  # pymatgen's defaults; MatterGen's for unique and novel
 
 
-def alike_groups(structures: Sequence[Structure], known: dict[tuple[int, int], bool] | None = None, tolerances: dict[str, Any] = SAME) -> list[int]:
+def alike_groups(
+    structures: Sequence[Structure],
+    known: dict[tuple[int, int], bool] | None = None,
+    tolerances: dict[str, Any] = SAME,
+) -> list[int]:
     """A group number per structure: equal cells share one; group 0 is the largest.
 
     Args:
@@ -44,7 +52,13 @@ def alike_groups(structures: Sequence[Structure], known: dict[tuple[int, int], b
     return [number[i] for i in range(len(structures))]
 
 
-def rms_distance(structure: Structure, other: Structure, tolerances: dict[str, Any] = SAME, *, seconds: float = PAIR_SECONDS) -> float | None:
+def rms_distance(
+    structure: Structure,
+    other: Structure,
+    tolerances: dict[str, Any] = SAME,
+    *,
+    seconds: float = PAIR_SECONDS,
+) -> float | None:
     """Root mean square distance of the atoms in units of (V/N)^(1/3), None where the two are not the same crystal.
 
     Of primitive cells at equal volume. A pair that the matcher cannot handle, or that takes longer than ``seconds``, does not match.
@@ -59,7 +73,13 @@ def rms_distance(structure: Structure, other: Structure, tolerances: dict[str, A
     return None if found is None else float(found[0])
 
 
-def superposed(structure: Structure, other: Structure, tolerances: dict[str, Any] = SAME, *, seconds: float = PAIR_SECONDS) -> Structure | None:
+def superposed(
+    structure: Structure,
+    other: Structure,
+    tolerances: dict[str, Any] = SAME,
+    *,
+    seconds: float = PAIR_SECONDS,
+) -> Structure | None:
     """``other`` turned and repeated so that its sites lie on those of ``structure``, in the same order; None where they are no match.
 
     Its own lattice constants are kept, so that what is left between the sites is the difference of the two crystals.
@@ -77,5 +97,7 @@ def superposed(structure: Structure, other: Structure, tolerances: dict[str, Any
     if found is None or len(found) != len(structure):
         return None
     matrix = np.asarray(found.lattice.matrix)
-    left, _, right = np.linalg.svd(matrix.T @ np.asarray(structure.lattice.matrix))  # the rotation nearest to both cells
+    left, _, right = np.linalg.svd(
+        matrix.T @ np.asarray(structure.lattice.matrix)
+    )  # the rotation nearest to both cells
     return Structure(Lattice(matrix @ left @ right), found.species, found.frac_coords)

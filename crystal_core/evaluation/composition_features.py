@@ -55,6 +55,12 @@ def standardised(features: NDArray[np.float64]) -> NDArray[np.float64]:
 @lru_cache(maxsize=1)
 def _magpie() -> _Magpie:
     data = json.loads(TABLE.read_text(encoding="utf-8"))
-    elements = {symbol: np.array([np.nan if x is None else x for x in row], dtype=np.float64) for symbol, row in data["elements"].items()}
-    means, deviations = (np.array([x for name in data["properties"] for x in data[key][name]]) for key in ("means", "deviations"))
+    elements = {
+        symbol: np.array([np.nan if x is None else x for x in row], dtype=np.float64)
+        for symbol, row in data["elements"].items()
+    }
+    means, deviations = (
+        np.array([x for name in data["properties"] for x in data[key][name]])
+        for key in ("means", "deviations")
+    )
     return _Magpie(elements, means, deviations)

@@ -38,7 +38,9 @@ def loose_pieces(structure: Structure) -> list[tuple[int, ...]]:
     first, second, image, distance = structure.get_neighbor_list(LINK * 2 * float(radius.max()))
     linked = distance <= LINK * (radius[first] + radius[second])
     links: dict[int, list[tuple[int, tuple[int, ...]]]] = defaultdict(list)
-    for i, j, cell in zip(first[linked].tolist(), second[linked].tolist(), image[linked].astype(int).tolist(), strict=True):
+    for i, j, cell in zip(
+        first[linked].tolist(), second[linked].tolist(), image[linked].astype(int).tolist(), strict=True
+    ):
         links[i].append((j, tuple(cell)))
     pieces = []
     cells: dict[int, tuple[int, ...]] = {}  # of the copy of each site by which it was reached

@@ -72,12 +72,19 @@ def coverage(generated: Fingerprints, known: Fingerprints, cutoffs: Cutoffs) -> 
     if not exist.any() or not references.any():
         return Coverage(recalled=np.zeros(int(references.sum()), dtype=bool), precise=precise)
     to_structure, from_structure = _nearest(generated.structure[exist], known.structure[references])
-    to_composition, from_composition = _nearest(standardised(generated.composition[exist]), standardised(known.composition[references]))
+    to_composition, from_composition = _nearest(
+        standardised(generated.composition[exist]), standardised(known.composition[references])
+    )
     precise[exist] = (to_structure <= cutoffs.structure) & (to_composition <= cutoffs.composition)
-    return Coverage(recalled=(from_structure <= cutoffs.structure) & (from_composition <= cutoffs.composition), precise=precise)
+    return Coverage(
+        recalled=(from_structure <= cutoffs.structure) & (from_composition <= cutoffs.composition),
+        precise=precise,
+    )
 
 
-def _nearest(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _nearest(
+    rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance of each row to its nearest column, and of each column to its nearest row."""
     per_row: list[NDArray[np.float64]] = []
     per_column = np.full(len(columns), np.inf)

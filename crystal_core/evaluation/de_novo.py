@@ -84,13 +84,21 @@ class Likeness:
         """How many crystals, repeats included, are not in the reference set."""
         if self.known is None:
             return None
-        return sum(group is not None and not known for group, known in zip(self.groups, self.known, strict=True))
+        return sum(
+            group is not None and not known for group, known in zip(self.groups, self.known, strict=True)
+        )
 
     def unique_and_novel(self, among: Sequence[bool]) -> int | None:
         """How many different crystals of those marked are not in the reference set."""
         if self.known is None:
             return None
-        return len({g for g, known, wanted in zip(self.groups, self.known, among, strict=True) if g is not None and wanted and not known})
+        return len(
+            {
+                g
+                for g, known, wanted in zip(self.groups, self.known, among, strict=True)
+                if g is not None and wanted and not known
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +121,14 @@ def judge(structure: Structure | None) -> Verdict:
     """Check one crystal and take its fingerprints; None is a crystal that could not be decoded."""
     if structure is None:
         return Verdict(
-            structure_valid=False, composition_valid=False, plausible=False, structure=None, composition=np.full(132, np.nan),
-            density=float("nan"), n_elements=0,
-        )  # fmt: skip
+            structure_valid=False,
+            composition_valid=False,
+            plausible=False,
+            structure=None,
+            composition=np.full(132, np.nan),
+            density=float("nan"),
+            n_elements=0,
+        )
     checks = check_structure(structure)
     counts = {element.symbol: float(amount) for element, amount in structure.composition.items()}
     fingerprint = None
@@ -126,30 +139,42 @@ def judge(structure: Structure | None) -> Verdict:
         except Exception:  # noqa: BLE001 (as in the published scripts: whatever fails, the crystal has no fingerprint)
             fingerprint = None
     return Verdict(
-        structure_valid=checks.structure, composition_valid=checks.composition, plausible=checks.plausible, structure=fingerprint,
-        composition=composition_features(counts), density=float(structure.density), n_elements=len(counts),
-    )  # fmt: skip
+        structure_valid=checks.structure,
+        composition_valid=checks.composition,
+        plausible=checks.plausible,
+        structure=fingerprint,
+        composition=composition_features(counts),
+        density=float(structure.density),
+        n_elements=len(counts),
+    )
 
 
 def known_set(verdicts: Sequence[Verdict]) -> KnownSet:
     """Reference crystals as what the report needs of them."""
     return KnownSet(
-        fingerprints=fingerprints_of(verdicts), density=np.array([v.density for v in verdicts]),
+        fingerprints=fingerprints_of(verdicts),
+        density=np.array([v.density for v in verdicts]),
         n_elements=np.array([v.n_elements for v in verdicts], dtype=np.float64),
-    )  # fmt: skip
+    )
 
 
 def fingerprints_of(verdicts: Sequence[Verdict]) -> Fingerprints:
     """The fingerprints of judged crystals, in order."""
     none = np.full(N_FEATURES, np.nan)
     return Fingerprints(
-        structure=np.array([none if v.structure is None else v.structure for v in verdicts]).reshape(-1, N_FEATURES),
+        structure=np.array([none if v.structure is None else v.structure for v in verdicts]).reshape(
+            -1, N_FEATURES
+        ),
         composition=np.array([v.composition for v in verdicts]),
     )
 
 
 def summarise(
-    verdicts: Sequence[Verdict], known: KnownSet, cutoffs: Cutoffs, likeness: Mapping[str, Likeness], relaxed: AfterRelaxing | None = None
+    verdicts: Sequence[Verdict],
+    known: KnownSet,
+    cutoffs: Cutoffs,
+    likeness: Mapping[str, Likeness],
+    relaxed: AfterRelaxing | None = None,
 ) -> dict[str, Any]:
     """The report of cli.md, with 95 % Wilson intervals of the shares under ``ci95``.
 
@@ -193,8 +218,14 @@ def summarise(
 
 
 def _shares(counts: Mapping[str, tuple[int | None, int]]) -> dict[str, Any]:
-    shares: dict[str, Any] = {name: None if hits is None else round(hits / max(1, of), 4) for name, (hits, of) in counts.items()}
-    intervals = {name: [round(bound, 4) for bound in wilson(hits, of)] for name, (hits, of) in counts.items() if hits is not None}
+    shares: dict[str, Any] = {
+        name: None if hits is None else round(hits / max(1, of), 4) for name, (hits, of) in counts.items()
+    }
+    intervals = {
+        name: [round(bound, 4) for bound in wilson(hits, of)]
+        for name, (hits, of) in counts.items()
+        if hits is not None
+    }
     return shares | {"ci95": intervals}
 
 

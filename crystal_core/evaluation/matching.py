@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 MATCHER: dict[str, Any] = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
 KLDM_MAX_EDGE = 40.0
-PAIR_SECONDS = 120.0  # usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
+PAIR_SECONDS = (
+    120.0  # usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
+)
 BINS = ((1, 5), (6, 10), (11, 20), (21, 10_000))
 
 
@@ -43,7 +45,9 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
     from crystal_core.evaluation.validity import is_charge_balanced, is_structurally_valid
 
     matcher = StructureMatcher(**MATCHER)
-    composition = is_charge_balanced(tuple(sorted((e.symbol, round(n)) for e, n in reference.composition.items())))
+    composition = is_charge_balanced(
+        tuple(sorted((e.symbol, round(n)) for e, n in reference.composition.items()))
+    )
     # DiffCSP filters the reference too where one candidate is drawn
     reference_passes: bool | None = True if len(candidates) > 1 else None
     best: float | None = None
@@ -65,7 +69,13 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
                     reference_passes = is_structurally_valid(reference) and has_fingerprint(reference)
                 if reference_passes:
                     best_smact = found[0] if best_smact is None else min(best_smact, found[0])
-    return Outcome(n_atoms=len(reference), formula=reference.composition.reduced_formula, structural=best, smact=best_smact, failed=failed)
+    return Outcome(
+        n_atoms=len(reference),
+        formula=reference.composition.reduced_formula,
+        structural=best,
+        smact=best_smact,
+        failed=failed,
+    )
 
 
 def has_fingerprint(structure: Structure) -> bool:
@@ -92,9 +102,12 @@ def bootstrap_mean(values: Sequence[float], repeats: int = 2000) -> tuple[float,
 
 
 def judge_all(
-    references: Sequence[Structure], candidates: Sequence[Sequence[Structure | None]], *, workers: int = 2,
+    references: Sequence[Structure],
+    candidates: Sequence[Sequence[Structure | None]],
+    *,
+    workers: int = 2,
     on_progress: Callable[[int], None] | None = None,
-) -> list[Outcome]:  # fmt: skip
+) -> list[Outcome]:
     """Match every reference, in parallel, in order."""
     return in_parallel(judge, references, candidates, workers=workers, on_progress=on_progress)
 
@@ -107,7 +120,10 @@ def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None 
     """
     report = _rates([o.structural for o in outcomes])
     report["n_failed"] = sum(o.failed for o in outcomes)
-    report["filter"] = {"structural": _rates([o.structural for o in outcomes]), "smact": _rates([o.smact for o in outcomes])}
+    report["filter"] = {
+        "structural": _rates([o.structural for o in outcomes]),
+        "smact": _rates([o.smact for o in outcomes]),
+    }
     report["by_n_atoms"] = {
         f"{low}-{high}" if high < 1000 else f">{low - 1}": _rates(part)
         for low, high in BINS

@@ -17,10 +17,15 @@ from crystal_core.evaluation.parallel import in_parallel, time_limit
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-TOLERANCES: dict[str, dict[str, Any]] = {"strict": SAME, "loose": MATCHER}  # MatterGen's; that of structure prediction
+TOLERANCES: dict[str, dict[str, Any]] = {
+    "strict": SAME,
+    "loose": MATCHER,
+}  # MatterGen's; that of structure prediction
 
 
-def group_numbers(structures: Sequence[Structure | None], tolerances: dict[str, Any] = SAME, *, workers: int = 1) -> list[int | None]:
+def group_numbers(
+    structures: Sequence[Structure | None], tolerances: dict[str, Any] = SAME, *, workers: int = 1
+) -> list[int | None]:
     """A group per crystal, equal crystals sharing one; None where there is no crystal."""
     by_formula: defaultdict[str, list[int]] = defaultdict(list)
     for i, structure in enumerate(structures):
@@ -28,7 +33,11 @@ def group_numbers(structures: Sequence[Structure | None], tolerances: dict[str, 
             by_formula[structure.composition.reduced_formula].append(i)
     members = list(by_formula.values())
     several = [[structures[i] for i in part] for part in members if len(part) > 1]
-    found = iter(in_parallel(alike_groups, several, [None] * len(several), [tolerances] * len(several), workers=workers))
+    found = iter(
+        in_parallel(
+            alike_groups, several, [None] * len(several), [tolerances] * len(several), workers=workers
+        )
+    )
     numbers: list[int | None] = [None] * len(structures)
     first = 0
     for part in members:
@@ -40,16 +49,27 @@ def group_numbers(structures: Sequence[Structure | None], tolerances: dict[str, 
 
 
 def are_known(
-    structures: Sequence[Structure | None], known: Mapping[str, Sequence[Structure]], tolerances: dict[str, Any] = SAME, *,
-    workers: int = 1, on_progress: Callable[[int], None] | None = None,
-) -> list[bool]:  # fmt: skip
+    structures: Sequence[Structure | None],
+    known: Mapping[str, Sequence[Structure]],
+    tolerances: dict[str, Any] = SAME,
+    *,
+    workers: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[bool]:
     """Whether each crystal matches one of the known set; no crystal matches none.
 
     Args:
         known: reduced formula → the known crystals.
     """
     candidates = [() if s is None else known.get(s.composition.reduced_formula, ()) for s in structures]
-    return in_parallel(_is_among, structures, candidates, [tolerances] * len(candidates), workers=workers, on_progress=on_progress)
+    return in_parallel(
+        _is_among,
+        structures,
+        candidates,
+        [tolerances] * len(candidates),
+        workers=workers,
+        on_progress=on_progress,
+    )
 
 
 def _is_among(structure: Structure | None, known: Sequence[Structure], tolerances: dict[str, Any]) -> bool:

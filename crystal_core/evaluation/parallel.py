@@ -16,7 +16,12 @@ CHUNK = 8
 REPEAT = 1.0  # s between alarms after the first: libraries sometimes swallow one
 
 
-def in_parallel(function: Callable[..., T], *arguments: Sequence[Any], workers: int = 2, on_progress: Callable[[int], None] | None = None) -> list[T]:
+def in_parallel(
+    function: Callable[..., T],
+    *arguments: Sequence[Any],
+    workers: int = 2,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[T]:
     """``function`` of the first items of all arguments, of the second ones, and so on.
 
     Args:

@@ -57,24 +57,38 @@ class MeasuredPattern:
         check_wavelength(self.wavelength)
         n = len(self.two_theta)
         if n != len(self.intensity):
-            raise RequestError(f"The pattern has {n} angles but {len(self.intensity)} intensities; give one intensity for each angle.")
+            raise RequestError(
+                f"The pattern has {n} angles but {len(self.intensity)} intensities; give one intensity for each angle."
+            )
         if not MIN_POINTS <= n <= MAX_POINTS:
-            raise RequestError(f"The pattern has {n} points; between {MIN_POINTS} and {MAX_POINTS:,} are needed.")
+            raise RequestError(
+                f"The pattern has {n} points; between {MIN_POINTS} and {MAX_POINTS:,} are needed."
+            )
         x, y = np.asarray(self.two_theta, dtype=float), np.asarray(self.intensity, dtype=float)
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             raise RequestError("The pattern holds values that are no numbers (NaN or infinite); remove them.")
         if x[0] < 0 or x[-1] > 180:
-            raise RequestError(f"Angles 2θ lie between 0 and 180 degrees; this pattern reaches from {x[0]:g} to {x[-1]:g}.")
+            raise RequestError(
+                f"Angles 2θ lie between 0 and 180 degrees; this pattern reaches from {x[0]:g} to {x[-1]:g}."
+            )
         if (np.diff(x) <= 0).any():
-            raise RequestError("The angles 2θ of the pattern do not rise from point to point; sort them and leave no angle twice.")
+            raise RequestError(
+                "The angles 2θ of the pattern do not rise from point to point; sort them and leave no angle twice."
+            )
         if x[-1] - x[0] < MIN_SPAN:
-            raise RequestError(f"The pattern spans {x[-1] - x[0]:.1f} degrees; at least {MIN_SPAN:g} are needed to tell structures apart.")
+            raise RequestError(
+                f"The pattern spans {x[-1] - x[0]:.1f} degrees; at least {MIN_SPAN:g} are needed to tell structures apart."
+            )
         if np.diff(x).max() > MAX_STEP:
-            raise RequestError(f"The pattern has a step of {np.diff(x).max():.2f} degrees; steps above {MAX_STEP} lose peaks.")
+            raise RequestError(
+                f"The pattern has a step of {np.diff(x).max():.2f} degrees; steps above {MAX_STEP} lose peaks."
+            )
         if np.abs(y).max() > 1e15:
             raise RequestError("The pattern holds intensities above 1e15; scale them down.")
         if not self.signal.any():
-            raise RequestError("Nothing of the pattern stands out from its background; is the second column the intensity?")
+            raise RequestError(
+                "Nothing of the pattern stands out from its background; is the second column the intensity?"
+            )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> MeasuredPattern:
@@ -86,20 +100,28 @@ class MeasuredPattern:
                 wavelength=data.get("wavelength", "CuKa"),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise RequestError("A pattern needs two_theta (degrees) and intensity, a number each for every point.") from None
+            raise RequestError(
+                "A pattern needs two_theta (degrees) and intensity, a number each for every point."
+            ) from None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return {"two_theta": list(self.two_theta), "intensity": list(self.intensity), "wavelength": self.wavelength}
+        return {
+            "two_theta": list(self.two_theta),
+            "intensity": list(self.intensity),
+            "wavelength": self.wavelength,
+        }
 
     def summary(self) -> dict[str, Any]:
         """What identifies the pattern in a list of settings: its range, number of points and hash."""
         text = json.dumps([self.two_theta, self.intensity])
         first, last = self.range
         return {
-            "two_theta": [first, last], "points": len(self.two_theta), "wavelength": self.wavelength,
+            "two_theta": [first, last],
+            "points": len(self.two_theta),
+            "wavelength": self.wavelength,
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
-        }  # fmt: skip
+        }
 
     @property
     def range(self) -> tuple[float, float]:
@@ -153,7 +175,9 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
         RequestError: a line holds anything else, or the numbers are no pattern (see :class:`MeasuredPattern`).
     """
     if len(text) > MAX_CHARACTERS:
-        raise RequestError(f"{name} is larger than {MAX_CHARACTERS // 10**6} MB, too large for a powder pattern.")
+        raise RequestError(
+            f"{name} is larger than {MAX_CHARACTERS // 10**6} MB, too large for a powder pattern."
+        )
     two_theta: list[float] = []
     intensity: list[float] = []
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
@@ -194,8 +218,12 @@ def wavelength_of(text: str) -> str | float:
 def check_wavelength(value: str | float) -> None:
     """Raise RequestError unless ``value`` is the name of a line or a number of Å."""
     low, high = WAVELENGTH_RANGE
-    if isinstance(value, bool) or (value not in WAVELENGTHS if isinstance(value, str) else not low <= value <= high):
-        raise RequestError(f"The wavelength is one of {', '.join(WAVELENGTHS)}, or a number of ångströms between {low} and {high}, not {value!r}.")
+    if isinstance(value, bool) or (
+        value not in WAVELENGTHS if isinstance(value, str) else not low <= value <= high
+    ):
+        raise RequestError(
+            f"The wavelength is one of {', '.join(WAVELENGTHS)}, or a number of ångströms between {low} and {high}, not {value!r}."
+        )
 
 
 def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None:
@@ -210,7 +238,10 @@ def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None
         return None
     first, last = measured.range
     # at the smallest scale peaks move to higher angles, at the largest to lower ones: take them in from beyond the ends
-    wide = tuple(_moved(np.array([angle]), scale)[0] for angle, scale in ((first, 1 / SCALES[0]), (last, 1 / SCALES[-1])))
+    wide = tuple(
+        _moved(np.array([angle]), scale)[0]
+        for angle, scale in ((first, 1 / SCALES[0]), (last, 1 / SCALES[-1]))
+    )
     try:
         peaks = pattern(structure, measured.wavelength, (float(wide[0]), float(min(wide[1], 179.9))))
     except RequestError:
@@ -237,7 +268,9 @@ def _correlation(positions: NDArray, heights: NDArray, measured: MeasuredPattern
         return 0.0
     low = place[inside].astype(int)
     share = place[inside] - low
-    sticks = np.bincount(low, heights[inside] * (1 - share), len(grid)) + np.bincount(low + 1, heights[inside] * share, len(grid))
+    sticks = np.bincount(low, heights[inside] * (1 - share), len(grid)) + np.bincount(
+        low + 1, heights[inside] * share, len(grid)
+    )
     computed = np.convolve(sticks, _peak(), mode="same")
     own = float(computed @ np.convolve(computed, _triangle(), mode="same"))
     return float(computed @ measured.softened) / math.sqrt(own) if own > 0 else 0.0
@@ -265,7 +298,9 @@ def _background(y: NDArray) -> NDArray[np.float64]:
     for width in range(min(round(BACKGROUND / GRID_STEP), (len(y) - 1) // 2), 0, -1):
         low[width:-width] = np.minimum(low[width:-width], 0.5 * (low[: -2 * width] + low[2 * width :]))
     above = y - low
-    noise = 1.05 * float(np.median(np.abs(np.diff(y))))  # standard deviation of one point: few of the differences are peaks
+    noise = 1.05 * float(
+        np.median(np.abs(np.diff(y)))
+    )  # standard deviation of one point: few of the differences are peaks
     flat = (above < 3.0 * noise).astype(float)
     return low + _mean_around(above, flat, round(BACKGROUND / GRID_STEP))
 

@@ -23,7 +23,9 @@ class RadialDistribution:
     curves: dict[str, np.ndarray]
 
 
-def radial_distribution(structure: Structure, *, r_max: float = 8.0, width: float = 0.05, step: float = 0.02) -> RadialDistribution:
+def radial_distribution(
+    structure: Structure, *, r_max: float = 8.0, width: float = 0.05, step: float = 0.02
+) -> RadialDistribution:
     """Histogram of all distances up to ``r_max``, each spread as a Gaussian of standard deviation ``width`` (all in Å).
 
     g_ab(r) = (pairs a–b at r) / (N_a · 4 pi r² · density of b); the total takes all atoms as one kind.
@@ -41,7 +43,9 @@ def radial_distribution(structure: Structure, *, r_max: float = 8.0, width: floa
     return RadialDistribution(r=r, curves=curves)
 
 
-def _curve(r: np.ndarray, distances: np.ndarray, n_from: int, n_to: int, volume: float, width: float) -> np.ndarray:
+def _curve(
+    r: np.ndarray, distances: np.ndarray, n_from: int, n_to: int, volume: float, width: float
+) -> np.ndarray:
     found, times = np.unique(np.round(distances, 4), return_counts=True)
     spread = np.exp(-0.5 * ((r[:, None] - found) / width) ** 2) / (width * np.sqrt(2 * np.pi))
     return (spread * times).sum(axis=1) / (n_from * 4 * np.pi * r**2 * n_to / volume)

@@ -21,21 +21,42 @@ if TYPE_CHECKING:
 N_FEATURES = 61
 MAX_NEIGHBOURS = 24
 SYMPREC = 1e-4  # Å
-_BENT = [(0.5, 15.15), (0.5802777777777778, 13.95), (0.666666666667, 13.25), (0.833333333333333, 12.45), (1, 8.667)]
+_BENT = [
+    (0.5, 15.15),
+    (0.5802777777777778, 13.95),
+    (0.666666666667, 13.25),
+    (0.833333333333333, 12.45),
+    (1, 8.667),
+]
 # coordination number → pymatgen's order parameters, each with its settings where they are not pymatgen's own
 MOTIFS: dict[int, list[tuple[str, dict[str, Any] | None]]] = {
     1: [("sgl_bd", None)],
-    2: [("bent", {"TA": angle, "IGW_TA": width}) for angle, width in _BENT],  # L-shaped, water-like, 120°, 150°, linear
+    2: [
+        ("bent", {"TA": angle, "IGW_TA": width}) for angle, width in _BENT
+    ],  # L-shaped, water-like, 120°, 150°, linear
     3: [
         ("tri_plan_max", None),
-        ("tet_max", {"TA": 0.6081734479693927, "IGW_TA": 18.33, "fac_AA": 1.5, "exp_cos_AA": 2}),  # trigonal, not planar
+        (
+            "tet_max",
+            {"TA": 0.6081734479693927, "IGW_TA": 18.33, "fac_AA": 1.5, "exp_cos_AA": 2},
+        ),  # trigonal, not planar
         ("T", None),
     ],
     4: [
         ("sq_plan_max", None),
         ("tet_max", None),
         ("see_saw_rect", None),
-        ("tri_bipyr", {"min_SPP": 2.356194490192345, "IGW_EP": 15.75, "IGW_SPP": 12.75, "fac_AA": 1.5, "exp_cos_AA": 2, "w_SPP": 1}),
+        (
+            "tri_bipyr",
+            {
+                "min_SPP": 2.356194490192345,
+                "IGW_EP": 15.75,
+                "IGW_SPP": 12.75,
+                "fac_AA": 1.5,
+                "exp_cos_AA": 2,
+                "w_SPP": 1,
+            },
+        ),
         ("tri_pyr", None),
     ],
     5: [("pent_plan_max", None), ("sq_pyr", None), ("tri_bipyr", None)],
@@ -64,7 +85,9 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
     """(61,) fingerprint of one site; see the module for the order."""
     finder, motifs = _tools()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # CrystalNN warns that no oxidation states are given, which the protocol wants
+        warnings.simplefilter(
+            "ignore"
+        )  # CrystalNN warns that no oxidation states are given, which the protocol wants
         found = finder.get_nn_data(structure, site)
         values: list[float] = []
         for n in range(1, MAX_NEIGHBOURS + 1):
@@ -75,7 +98,11 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
                 continue
             around: Any = [structure[site], *(entry["site"] for entry in found.cn_nninfo[n])]
             values += [
-                weight * float(motif.get_order_parameters(around, 0, indices_neighs=list(range(1, len(around))))[0] or 0.0)
+                weight
+                * float(
+                    motif.get_order_parameters(around, 0, indices_neighs=list(range(1, len(around))))[0]
+                    or 0.0
+                )
                 for motif in motifs.get(n, ())
             ]
     return np.array(values)
@@ -99,5 +126,8 @@ def _unlike_sites(structure: Structure) -> tuple[list[int], list[int]]:
 def _tools() -> tuple[CrystalNN, dict[int, list[LocalStructOrderParams]]]:
     from pymatgen.analysis.local_env import CrystalNN, LocalStructOrderParams
 
-    motifs = {n: [LocalStructOrderParams([kind], parameters=[settings]) for kind, settings in kinds] for n, kinds in MOTIFS.items()}
+    motifs = {
+        n: [LocalStructOrderParams([kind], parameters=[settings]) for kind, settings in kinds]
+        for n, kinds in MOTIFS.items()
+    }
     return CrystalNN(), motifs

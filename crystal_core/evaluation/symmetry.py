@@ -31,7 +31,9 @@ def space_group_number(text: str) -> int:
         return int(plain)
     found = _numbers().get(plain)
     if found is None:
-        raise RequestError(f"'{text[:40]}' is no space group; give a number from 1 to 230 or a symbol such as Fm-3m.")
+        raise RequestError(
+            f"'{text[:40]}' is no space group; give a number from 1 to 230 or a symbol such as Fm-3m."
+        )
     return found
 
 
@@ -62,14 +64,22 @@ def has_operations(structure: Structure, rotations: NDArray, translations: NDArr
     return True
 
 
-def space_group_curve(structure: Structure, tolerances: tuple[float, ...] = TOLERANCES) -> list[dict[str, Any]]:
+def space_group_curve(
+    structure: Structure, tolerances: tuple[float, ...] = TOLERANCES
+) -> list[dict[str, Any]]:
     """Space group at each tolerance (Å)."""
     from crystal_core.files.records import space_group
 
     rows = []
     for tolerance in tolerances:
         found = space_group(structure, tolerance)
-        rows.append({"tolerance (Å)": tolerance, "space group": found["symbol"] if found else "–", "number": found["number"] if found else None})
+        rows.append(
+            {
+                "tolerance (Å)": tolerance,
+                "space group": found["symbol"] if found else "–",
+                "number": found["number"] if found else None,
+            }
+        )
     return rows
 
 
@@ -83,12 +93,17 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
         letters = ["–"] * len(structure)
     return [
         {
-            "site": i + 1, "element": site.specie.symbol, "Wyckoff": letter,
-            **{name: round(float(v), 4) for name, v in zip(("x", "y", "z"), site.frac_coords % 1.0, strict=True)},
+            "site": i + 1,
+            "element": site.specie.symbol,
+            "Wyckoff": letter,
+            **{
+                name: round(float(v), 4)
+                for name, v in zip(("x", "y", "z"), site.frac_coords % 1.0, strict=True)
+            },
             **{f"{name} (Å)": round(float(v), 3) for name, v in zip("xyz", site.coords, strict=True)},
         }
         for i, (site, letter) in enumerate(zip(structure, letters, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 def _plain(text: str) -> str:
@@ -101,10 +116,16 @@ def _settings() -> tuple[tuple[str, str, int], ...]:
     import spglib
 
     found = [spglib.get_spacegroup_type(hall) for hall in range(1, 531)]
-    return tuple((kind.international_short, kind.international, int(kind.number)) for kind in found if kind is not None)
+    return tuple(
+        (kind.international_short, kind.international, int(kind.number)) for kind in found if kind is not None
+    )
 
 
 @cache
 def _numbers() -> dict[str, int]:
     """Plain symbol → number; where settings share a symbol, they are of one group."""
-    return {_plain(symbol): number for short, whole, number in _settings() for symbol in (short, *whole.split("="))}
+    return {
+        _plain(symbol): number
+        for short, whole, number in _settings()
+        for symbol in (short, *whole.split("="))
+    }

@@ -17,13 +17,19 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = 0.5, 0.1, 40.0  # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
+MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
+    0.5,
+    0.1,
+    40.0,
+)  # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
 SMACT_LISTS = {
-    "smact14": "oxidation_states_smact14", "icsd16": "oxidation_states_icsd16", "icsd24": "oxidation_states_icsd24",
+    "smact14": "oxidation_states_smact14",
+    "icsd16": "oxidation_states_icsd16",
+    "icsd24": "oxidation_states_icsd24",
     "pymatgen_sp": "oxidation_states_sp",
-}  # fmt: skip
+}
 MAX_COMBINATIONS = 10_000_000
 
 
@@ -60,7 +66,9 @@ def check_structure(structure: Structure) -> Validity:
     return Validity(structure=sound, composition=composition, plausible=plausible, reasons=tuple(reasons))
 
 
-def is_structurally_valid(structure: Structure, reasons: list[str] | None = None, *, max_edge: float | None = None) -> bool:
+def is_structurally_valid(
+    structure: Structure, reasons: list[str] | None = None, *, max_edge: float | None = None
+) -> bool:
     """The published structure check; with ``max_edge`` (Å) also KLDM's bound on the longest edge."""
     notes = reasons if reasons is not None else []
     matrix = structure.lattice.matrix
@@ -76,11 +84,15 @@ def is_structurally_valid(structure: Structure, reasons: list[str] | None = None
         structure = compact(structure)
         shortest = _shortest_translation(structure.lattice.matrix)
         if shortest < MIN_DISTANCE:
-            notes.append(f"The cell repeats every {shortest:.2f} Å, so an atom is closer than {MIN_DISTANCE} Å to its own image.")
+            notes.append(
+                f"The cell repeats every {shortest:.2f} Å, so an atom is closer than {MIN_DISTANCE} Å to its own image."
+            )
             return False
     distance, i, j = _shortest(structure, MIN_DISTANCE)
     if distance < MIN_DISTANCE:
-        notes.append(f"{structure[i].specie}–{structure[j].specie} {distance:.2f} Å is below {MIN_DISTANCE} Å.")
+        notes.append(
+            f"{structure[i].specie}–{structure[j].specie} {distance:.2f} Å is below {MIN_DISTANCE} Å."
+        )
         return False
     return True
 
@@ -97,7 +109,13 @@ def compact(structure: Structure) -> Structure:
     from pymatgen.core import Structure
 
     reduced = structure.lattice.get_lll_reduced_lattice()
-    return Structure(reduced, structure.species_and_occu, structure.cart_coords, to_unit_cell=True, coords_are_cartesian=True)
+    return Structure(
+        reduced,
+        structure.species_and_occu,
+        structure.cart_coords,
+        to_unit_cell=True,
+        coords_are_cartesian=True,
+    )
 
 
 def _shortest_translation(matrix: np.ndarray) -> float:
@@ -159,11 +177,17 @@ def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...
 def charge_failure(composition: tuple[tuple[str, int], ...]) -> str:
     """What follows the formula of a composition that :func:`is_charge_balanced` fails: why, and how it balances nevertheless, if it does."""
     if balance := balance_of(composition):
-        lacks = "gives every element one oxidation state" if balance.how else "has its own list of oxidation states"
+        lacks = (
+            "gives every element one oxidation state"
+            if balance.how
+            else "has its own list of oxidation states"
+        )
         return f"fails SMACT's test of charge balance, which {lacks}; it balances {balance.words()}."
     least = _least_charge(composition, OXIDATION_TABLE)
     if least is None:
-        return "cannot be checked for charge balance with SMACT's oxidation states, which counts as a failure."
+        return (
+            "cannot be checked for charge balance with SMACT's oxidation states, which counts as a failure."
+        )
     of_metals = f", {hint}" if (hint := hint_of_metals(composition)) else ""
     return f"is not charge-balanced by SMACT's test: the best assignment of its oxidation states leaves {least:+d} per formula unit{of_metals}."
 
@@ -181,7 +205,9 @@ def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
     short: list[int] = np.nonzero(distance < PLAUSIBLE_FRACTION * sums)[0].tolist() if len(sums) else []
     if short:
         k = min(short, key=lambda index: distance[index] / sums[index])
-        reasons.append(f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of covalent radii ({sums[k]:.2f} Å).")
+        reasons.append(
+            f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of covalent radii ({sums[k]:.2f} Å)."
+        )
     return not short
 
 

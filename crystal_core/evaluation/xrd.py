@@ -45,7 +45,9 @@ def radiation_text(radiation: str | float) -> str:
     return f"{radiation.replace('Ka', ' Kα')}, {IN_ANGSTROMS[radiation]:.4f} Å"
 
 
-def pattern(structure: Structure, radiation: str | float = "CuKa", two_theta: tuple[float, float] = (5.0, 90.0)) -> Pattern:
+def pattern(
+    structure: Structure, radiation: str | float = "CuKa", two_theta: tuple[float, float] = (5.0, 90.0)
+) -> Pattern:
     """The powder pattern in a range of 2θ (degrees); without peaks where no lattice plane reflects there.
 
     Raises:
@@ -55,23 +57,31 @@ def pattern(structure: Structure, radiation: str | float = "CuKa", two_theta: tu
 
     unknown = sorted({e.symbol for e in structure.composition.elements} - ATOMIC_SCATTERING_PARAMS.keys())
     if unknown:
-        raise RequestError(f"No diffraction pattern: how X-rays scatter from {', '.join(unknown)} is not tabulated.")
+        raise RequestError(
+            f"No diffraction pattern: how X-rays scatter from {', '.join(unknown)} is not tabulated."
+        )
     calculator = XRDCalculator(wavelength=radiation)
     # the calculator takes no window without a lattice plane
     low, high = (2 * math.sin(math.radians(angle / 2)) / calculator.wavelength for angle in two_theta)
-    planes = structure.lattice.reciprocal_lattice_crystallographic.get_points_in_sphere([[0, 0, 0]], [0, 0, 0], high)
+    planes = structure.lattice.reciprocal_lattice_crystallographic.get_points_in_sphere(
+        [[0, 0, 0]], [0, 0, 0], high
+    )
     none = Pattern(two_theta=(), intensity=(), hkl=(), radiation=radiation)
     if not any(plane[1] > 1e-8 and plane[1] >= low for plane in planes):
         return none
     found = calculator.get_pattern(structure, scaled=False, two_theta_range=two_theta)
-    peaks = _merged(found.x, found.y, [{h["hkl"]: h["multiplicity"] for h in family} for family in found.hkls])
+    peaks = _merged(
+        found.x, found.y, [{h["hkl"]: h["multiplicity"] for h in family} for family in found.hkls]
+    )
     strongest = max(peak.intensity for peak in peaks)
     if strongest < FAINTEST:
         return none
     return Pattern(
-        two_theta=tuple(peak.two_theta for peak in peaks), intensity=tuple(100 * peak.intensity / strongest for peak in peaks),
-        hkl=tuple(_names(peak.families) for peak in peaks), radiation=radiation,
-    )  # fmt: skip
+        two_theta=tuple(peak.two_theta for peak in peaks),
+        intensity=tuple(100 * peak.intensity / strongest for peak in peaks),
+        hkl=tuple(_names(peak.families) for peak in peaks),
+        radiation=radiation,
+    )
 
 
 class _Peak(NamedTuple):
@@ -80,7 +90,9 @@ class _Peak(NamedTuple):
     families: Mapping[Hkl, int]
 
 
-def _merged(two_theta: Sequence[float], intensity: Sequence[float], families: Sequence[Mapping[Hkl, int]]) -> list[_Peak]:
+def _merged(
+    two_theta: Sequence[float], intensity: Sequence[float], families: Sequence[Mapping[Hkl, int]]
+) -> list[_Peak]:
     """Reflections no farther than MERGED from the first of their group as one, at the mean angle weighted by intensity."""
     groups: list[list[int]] = []
     for i, angle in enumerate(two_theta):
@@ -95,7 +107,9 @@ def _merged(two_theta: Sequence[float], intensity: Sequence[float], families: Se
         joined: dict[Hkl, tuple[Hkl, int]] = {}
         for i in sorted(group, key=lambda i: -intensity[i]):
             for hkl, multiplicity in families[i].items():
-                same = tuple(sorted(map(abs, hkl)))  # indices that are permutations, as the calculator joins them
+                same = tuple(
+                    sorted(map(abs, hkl))
+                )  # indices that are permutations, as the calculator joins them
                 name, n = joined.get(same, (hkl, 0))
                 joined[same] = (max(name, hkl), n + multiplicity)
         total = float(heights.sum())
@@ -108,7 +122,9 @@ def _names(families: Mapping[Hkl, int]) -> str:
     return ", ".join(f"({' '.join(map(str, hkl))}) ×{n}" for hkl, n in families.items())
 
 
-def profile(found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.0, 90.0), mixing: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+def profile(
+    found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.0, 90.0), mixing: float = 0.5
+) -> tuple[np.ndarray, np.ndarray]:
     """The pattern as a diffractometer draws it: 2θ (degrees) and intensity in percent of the highest point.
 
     Args:
@@ -120,7 +136,9 @@ def profile(found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.
     return x, 100 * y / max(y.max(initial=0.0), 1e-12)
 
 
-def stick_height(found: Pattern, line: tuple[np.ndarray, np.ndarray], *, fwhm: float, mixing: float = 0.5) -> float:
+def stick_height(
+    found: Pattern, line: tuple[np.ndarray, np.ndarray], *, fwhm: float, mixing: float = 0.5
+) -> float:
     """Height of the strongest stick on the scale of its :func:`profile`, in percent: below 100 where peaks overlap."""
     x, y = line
     highest = _summed(found, x[[np.argmax(y)]], fwhm, mixing)

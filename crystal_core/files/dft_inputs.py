@@ -34,7 +34,11 @@ def vasp_files(structure: Structure) -> dict[str, str]:
             warnings.simplefilter("ignore")
             chosen = MPRelaxSet(structure)
             # its own POSCAR: the moments in INCAR follow the order of its sites
-            files = {"POSCAR": chosen.poscar.get_str(significant_figures=10), "INCAR": str(chosen.incar), "KPOINTS": str(chosen.kpoints)}
+            files = {
+                "POSCAR": chosen.poscar.get_str(significant_figures=10),
+                "INCAR": str(chosen.incar),
+                "KPOINTS": str(chosen.kpoints),
+            }
             potentials = chosen.potcar_symbols
     except (KeyError, ValueError) as error:
         raise RequestError(
@@ -58,20 +62,44 @@ def espresso_input(structure: Structure) -> str:
     symbols = [site.specie.symbol for site in structure]
     kinds = list(dict.fromkeys(symbols))
     grid = [max(1, math.ceil(length / K_SPACING)) for length in structure.lattice.reciprocal_lattice.abc]
-    lines = ["! Put a pseudopotential for each element into ./pseudo and check both cut-offs against its recommendation.", "&CONTROL"]
-    lines += ["  calculation = 'vc-relax'", f"  prefix = '{formula_of(structure.composition)}'", "  pseudo_dir = './pseudo'", "/"]
+    lines = [
+        "! Put a pseudopotential for each element into ./pseudo and check both cut-offs against its recommendation.",
+        "&CONTROL",
+    ]
+    lines += [
+        "  calculation = 'vc-relax'",
+        f"  prefix = '{formula_of(structure.composition)}'",
+        "  pseudo_dir = './pseudo'",
+        "/",
+    ]
     magnetic = _open_shells(symbols)
     lines[1:1] = [f"! Ferromagnetic start for {', '.join(magnetic)}; no Hubbard U"] if magnetic else []
-    lines += ["&SYSTEM", "  ibrav = 0", f"  nat = {len(symbols)}", f"  ntyp = {len(kinds)}", f"  ecutwfc = {ECUTWFC}", f"  ecutrho = {ECUTRHO}"]
+    lines += [
+        "&SYSTEM",
+        "  ibrav = 0",
+        f"  nat = {len(symbols)}",
+        f"  ntyp = {len(kinds)}",
+        f"  ecutwfc = {ECUTWFC}",
+        f"  ecutrho = {ECUTRHO}",
+    ]
     lines += ["  occupations = 'smearing'", "  smearing = 'cold'", "  degauss = 0.01"]
     if magnetic:
-        lines += ["  nspin = 2", *(f"  starting_magnetization({kinds.index(kind) + 1}) = {MOMENT}" for kind in magnetic)]
+        lines += [
+            "  nspin = 2",
+            *(f"  starting_magnetization({kinds.index(kind) + 1}) = {MOMENT}" for kind in magnetic),
+        ]
     lines += ["/", "&ELECTRONS", "  conv_thr = 1.0d-8", "/"]
     lines += ["&IONS", "/", "&CELL", "/", "ATOMIC_SPECIES"]
     lines += [f"  {kind} {float(Element(kind).atomic_mass):.4f} {kind}.upf" for kind in kinds]
-    lines += ["CELL_PARAMETERS angstrom", *("  " + " ".join(f"{x:.10f}" for x in row) for row in structure.lattice.matrix)]
+    lines += [
+        "CELL_PARAMETERS angstrom",
+        *("  " + " ".join(f"{x:.10f}" for x in row) for row in structure.lattice.matrix),
+    ]
     lines += ["ATOMIC_POSITIONS crystal"]
-    lines += [f"  {symbol} " + " ".join(f"{x:.10f}" for x in site.frac_coords) for symbol, site in zip(symbols, structure, strict=True)]
+    lines += [
+        f"  {symbol} " + " ".join(f"{x:.10f}" for x in site.frac_coords)
+        for symbol, site in zip(symbols, structure, strict=True)
+    ]
     lines += ["K_POINTS automatic", "  " + " ".join(map(str, grid)) + " 0 0 0"]
     return "\n".join(lines) + "\n"
 
@@ -88,7 +116,11 @@ def _open_shells(symbols: list[str]) -> list[str]:
         if element.is_lanthanoid or element.is_actinoid:
             shell, core, usual = 14, 54 if element.is_lanthanoid else 86, 3
         elif element.is_transition_metal:
-            shell, core, usual = 10, element.Z - element.group, 1  # without charges one electron is left to the s shell
+            shell, core, usual = (
+                10,
+                element.Z - element.group,
+                1,
+            )  # without charges one electron is left to the s shell
         else:
             continue
         if any(0 < element.Z - core - q < shell for q in charges or [usual]):

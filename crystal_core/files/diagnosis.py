@@ -38,22 +38,35 @@ def trouble_of(text: str) -> str:
     has_atoms = any(tag.startswith("_atom_site_") for tag in tags)
     if not has_atoms and not tags.intersection(LENGTHS):
         return "This CIF holds neither a cell (_cell_length_a) nor atoms (_atom_site_fract_x): give the CIF of the structure itself."
-    return _cell_trouble(text, tags) or _columns_trouble(tags, has_atoms) or _rows_trouble(text) or (
-        f"This CIF has a cell and atoms, but its contents could not be put together: check symmetry operations and element symbols, {AGAIN}"
-    )  # fmt: skip
+    return (
+        _cell_trouble(text, tags)
+        or _columns_trouble(tags, has_atoms)
+        or _rows_trouble(text)
+        or (
+            f"This CIF has a cell and atoms, but its contents could not be put together: check symmetry operations and element symbols, {AGAIN}"
+        )
+    )
 
 
 def _cell_trouble(text: str, tags: set[str]) -> str:
     for names, word in ((LENGTHS, "lengths"), (ANGLES, "angles")):
         missing = [name for name in names if name not in tags]
         if missing:
-            which = f"has no cell {word}" if len(missing) == 3 else f"lacks {'a cell ' + word[:-1] if len(missing) == 1 else 'two cell ' + word}"
+            which = (
+                f"has no cell {word}"
+                if len(missing) == 3
+                else f"lacks {'a cell ' + word[:-1] if len(missing) == 1 else 'two cell ' + word}"
+            )
             return f"This CIF {which} ({', '.join(missing)}): add {'it' if len(missing) == 1 else 'them'} {AGAIN}"
         for name in names:
             found = re.search(rf"^[ \t]*{name}\s+(\S+)", text, re.IGNORECASE | re.MULTILINE)
             if found is None or not _NUMBER.fullmatch(found[1].strip("'\"")):
                 empty = found is None or _END.match(found[1])
-                value = "has no value" if found is None or empty else f"is '{_short(found[1])}', which is no number"
+                value = (
+                    "has no value"
+                    if found is None or empty
+                    else f"is '{_short(found[1])}', which is no number"
+                )
                 return f"The entry {name} of this CIF {value}: write the number there, {AGAIN}"
     return ""
 
@@ -77,7 +90,9 @@ def _rows_trouble(text: str) -> str:
         return ""
     if not loop.rows:
         return f"The list of atoms in this CIF is empty: add a row for each atom, {AGAIN}"
-    return next(filter(None, (_row_trouble(k, row, loop.columns) for k, row in enumerate(loop.rows, start=1))), "")
+    return next(
+        filter(None, (_row_trouble(k, row, loop.columns) for k, row in enumerate(loop.rows, start=1))), ""
+    )
 
 
 def _row_trouble(number: int, row: list[str], columns: list[str]) -> str:

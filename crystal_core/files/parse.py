@@ -13,7 +13,15 @@ from crystal_core.chemistry.formula import formula_of
 from crystal_core.errors import StructureParseError
 from crystal_core.files import readers
 from crystal_core.files.readers import MAX_ATOMS, MAX_VOLUME_PER_ATOM, MIN_VOLUME_PER_ATOM
-from crystal_core.structures import NO_ELEMENT, heights, in_cell, is_element, partial_occupancy, plain_structure, printable
+from crystal_core.structures import (
+    NO_ELEMENT,
+    heights,
+    in_cell,
+    is_element,
+    partial_occupancy,
+    plain_structure,
+    printable,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -24,7 +32,9 @@ T = TypeVar("T")
 MAX_MODEL_ATOMS = 500
 MAX_CRYSTALS = 200
 DUPLICATE_DISTANCE = 0.1
-MAIN_ELEMENTS = " Shown here with every site filled by its main element."  # ends a limitation where that is so
+MAIN_ELEMENTS = (
+    " Shown here with every site filled by its main element."  # ends a limitation where that is so
+)
 
 __all__ = ["MAX_ATOMS", "MAX_MODEL_ATOMS", "model_limitation", "parse_all", "parse_each", "parse_text"]
 
@@ -61,7 +71,9 @@ def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[
     return [_or_raise(found) for found in parse_each(text, name, purpose=purpose)]
 
 
-def parse_each(text: str, name: str = "", *, purpose: Purpose = "model") -> list[Structure | StructureParseError]:
+def parse_each(
+    text: str, name: str = "", *, purpose: Purpose = "model"
+) -> list[Structure | StructureParseError]:
     """As :func:`parse_all`, but a bad crystal comes back as what is wrong with it and loses no other.
 
     Raises:
@@ -77,7 +89,9 @@ def parse_each(text: str, name: str = "", *, purpose: Purpose = "model") -> list
         if not found:
             raise StructureParseError(f"The {kind.upper()} holds no crystal with atoms.")
         if len(found) > MAX_CRYSTALS:
-            raise StructureParseError(f"The file holds {len(found)} crystals; at most {MAX_CRYSTALS} are read. Split it.")
+            raise StructureParseError(
+                f"The file holds {len(found)} crystals; at most {MAX_CRYSTALS} are read. Split it."
+            )
     except StructureParseError as error:
         raise StructureParseError(f"{prefix}{error}") from error
     crystals: list[Structure | StructureParseError] = []
@@ -102,10 +116,14 @@ def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
     except StructureParseError:
         raise
     except MemoryError:
-        raise StructureParseError("Reading this file needs more memory than is allowed. Use a smaller cell.") from None
+        raise StructureParseError(
+            "Reading this file needs more memory than is allowed. Use a smaller cell."
+        ) from None
     except Exception as error:  # a foreign parser meets foreign files: whatever it raises means "unreadable"
         why = printable(str(error).split("\n")[0])[:160] or type(error).__name__
-        raise StructureParseError(f"The {kind.upper()} could not be read ({why}). Check the file in a crystal viewer.") from error
+        raise StructureParseError(
+            f"The {kind.upper()} could not be read ({why}). Check the file in a crystal viewer."
+        ) from error
 
 
 def _checked(structure: Structure, purpose: Purpose) -> Structure:
@@ -113,7 +131,9 @@ def _checked(structure: Structure, purpose: Purpose) -> Structure:
     readers.check_atom_count(n)
     matrix = np.array(structure.lattice.matrix)
     if not np.isfinite(matrix).all() or not np.isfinite(structure.frac_coords).all():
-        raise StructureParseError("The file holds a number that is not finite. Check its lattice and positions.")
+        raise StructureParseError(
+            "The file holds a number that is not finite. Check its lattice and positions."
+        )
     readers.check_thickness(heights(matrix).tolist())
     per_atom = abs(float(np.linalg.det(matrix))) / n
     if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
@@ -164,20 +184,26 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
     kinds: dict[tuple[tuple[str, float], ...], int] = {}
     for site in structure:
         shares = site.species.get_el_amt_dict()
-        kind = tuple((symbol, round(shares[symbol], 3)) for symbol in sorted(shares, key=lambda s: (-shares[s], s)))
+        kind = tuple(
+            (symbol, round(shares[symbol], 3)) for symbol in sorted(shares, key=lambda s: (-shares[s], s))
+        )
         kinds[kind] = kinds.get(kind, 0) + 1
     words = []
     for kind, n in kinds.items():
         vacant = round(1.0 - sum(share for _, share in kind), 3)
         if len(kind) == 1 and not vacant:
             continue
-        shares_in_words = [f"{symbol} {share:g}" for symbol, share in kind] + ([f"vacant {vacant:g}"] if vacant > 0 else [])
+        shares_in_words = [f"{symbol} {share:g}" for symbol, share in kind] + (
+            [f"vacant {vacant:g}"] if vacant > 0 else []
+        )
         words.append(f"{n} site{'' if n == 1 else 's'} of {', '.join(shares_in_words)}")
     unit = structure.composition / gcd(*kinds.values())
     return {
-        "formula": formula_of(unit), "sites": "; ".join(words), "density": round(float(structure.density), 4),
+        "formula": formula_of(unit),
+        "sites": "; ".join(words),
+        "density": round(float(structure.density), 4),
         "shares": [site.species.get_el_amt_dict() for site in structure],
-    }  # fmt: skip
+    }
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:

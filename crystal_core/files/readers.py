@@ -29,8 +29,13 @@ MIN_THICKNESS = 1.0
 _CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell_length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)
 _CIF_BLOCK = re.compile(r"^(?=[ \t]*data_)", re.MULTILINE)
 _CIF_POSITIONS = re.compile(r"^\s*_atom_site_(?:fract|cartn)_x\b", re.IGNORECASE | re.MULTILINE)
-_CIF_CELL = re.compile(r"^\s*_cell_(length_[abc]|angle_(?:alpha|beta|gamma))\s+([-+.\deE]+)(?:\(\d*\))?", re.IGNORECASE | re.MULTILINE)
-_CIF_NO_SYMMETRY = re.compile(r"^\s*_(?:symmetry_Int_Tables|space_group_IT)_number\s+1\s*$", re.IGNORECASE | re.MULTILINE)
+_CIF_CELL = re.compile(
+    r"^\s*_cell_(length_[abc]|angle_(?:alpha|beta|gamma))\s+([-+.\deE]+)(?:\(\d*\))?",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CIF_NO_SYMMETRY = re.compile(
+    r"^\s*_(?:symmetry_Int_Tables|space_group_IT)_number\s+1\s*$", re.IGNORECASE | re.MULTILINE
+)
 _POSCAR_UNNAMED = "Elements in POSCAR cannot be determined"  # begins pymatgen's warning
 _XYZ_ITEM = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""")
 
@@ -55,7 +60,9 @@ def detect_format(text: str) -> Format:
     lines = text.splitlines()
     if len(lines) >= 8 and _numbers(lines[1], 1) and all(_numbers(line, 3) for line in lines[2:5]):
         return "poscar"
-    raise StructureParseError("This is none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats.")
+    raise StructureParseError(
+        "This is none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats."
+    )
 
 
 def read_cif(text: str) -> list[Callable[[], Structure]]:
@@ -70,13 +77,17 @@ def _cif_structure(text: str) -> Structure:
     cell = {key.lower(): _number(value) for key, value in _CIF_CELL.findall(text)}
     if len(cell) == 6 and text.lower().count("_cell_length_a") == 1:
         # before the parser multiplies symmetry operations into a cell that is no cell
-        _check_cell([cell[f"length_{x}"] for x in "abc"], [cell[f"angle_{x}"] for x in ("alpha", "beta", "gamma")])
+        _check_cell(
+            [cell[f"length_{x}"] for x in "abc"], [cell[f"angle_{x}"] for x in ("alpha", "beta", "gamma")]
+        )
     # 0.33339 is not a third: coordinates are snapped to special positions only where operations must meet there
     tolerance = 0.0 if _CIF_NO_SYMMETRY.search(text) else 1e-4
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            parser = CifParser.from_str(text, frac_tolerance=tolerance, occupancy_tolerance=1.0, check_cif=False)
+            parser = CifParser.from_str(
+                text, frac_tolerance=tolerance, occupancy_tolerance=1.0, check_cif=False
+            )
             return parser.parse_structures(primitive=False, on_error="raise")[0]
         except MemoryError:
             raise
@@ -108,7 +119,9 @@ def _poscar_structure(text: str) -> Structure:
                 raise
             symbols = lines[0].split()  # where ASE writes those of a VASP 4 file
             if len(symbols) != len(counts) or not all(map(Element.is_valid_symbol, symbols)):
-                raise StructureParseError("This POSCAR names no elements. Add a line of element symbols above the line of counts.") from None
+                raise StructureParseError(
+                    "This POSCAR names no elements. Add a line of element symbols above the line of counts."
+                ) from None
             return Poscar.from_str(text, default_names=symbols, read_velocities=False).structure
 
 
@@ -122,7 +135,9 @@ def read_extxyz(text: str) -> list[Callable[[], Structure]]:
             at += 1
             continue
         if not re.fullmatch(r"\s*\d{1,9}\s*", lines[at]):
-            raise StructureParseError(f"Line {at + 1} should be a number of atoms, but reads '{_short(lines[at])}'.")
+            raise StructureParseError(
+                f"Line {at + 1} should be a number of atoms, but reads '{_short(lines[at])}'."
+            )
         n = int(lines[at])
         check_atom_count(n)
         if at + 2 + n > len(lines):
@@ -165,7 +180,9 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
         raise StructureParseError(f"This is not valid JSON: {error}.") from error
     found: list[Callable[[], Structure]] = [partial(_from_plain, item) for item in _crystals_in(data)]
     if not found:
-        raise StructureParseError("This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record.")
+        raise StructureParseError(
+            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record."
+        )
     return found
 
 
@@ -176,7 +193,9 @@ def _crystals_in(data: Any) -> list[Mapping[str, Any]]:
         return []
     if "lattice" in data and ("sites" in data or "atomic_numbers" in data):
         return [data]
-    return [crystal for key in ("crystals", "results", "candidates") for crystal in _crystals_in(data.get(key))]
+    return [
+        crystal for key in ("crystals", "results", "candidates") for crystal in _crystals_in(data.get(key))
+    ]
 
 
 def _from_plain(data: Mapping[str, Any]) -> Structure:
@@ -189,9 +208,14 @@ def _from_plain(data: Mapping[str, Any]) -> Structure:
     else:
         numbers, coords = data["atomic_numbers"], data["frac_coords"]
         if len(numbers) != len(coords):
-            raise StructureParseError(f"{len(numbers)} atomic numbers but {len(coords)} positions; they must agree.")
+            raise StructureParseError(
+                f"{len(numbers)} atomic numbers but {len(coords)} positions; they must agree."
+            )
         sites = [
-            {"species": [{"element": Element.from_Z(int(z)).symbol, "occu": 1.0}], "abc": [float(x) for x in row]}
+            {
+                "species": [{"element": Element.from_Z(int(z)).symbol, "occu": 1.0}],
+                "abc": [float(x) for x in row],
+            }
             for z, row in zip(numbers, coords, strict=True)
         ]
     check_atom_count(len(sites))
@@ -216,7 +240,9 @@ def check_atom_count(n: int) -> None:
     if n < 1:
         raise StructureParseError("The file holds no atoms.")
     if n > MAX_ATOMS:
-        raise StructureParseError(f"The cell has {n:,} atoms; at most {MAX_ATOMS:,} can be opened. Use a smaller cell.")
+        raise StructureParseError(
+            f"The cell has {n:,} atoms; at most {MAX_ATOMS:,} can be opened. Use a smaller cell."
+        )
 
 
 def _check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
@@ -224,9 +250,13 @@ def _check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
     squared = 1 - a * a - b * b - g * g + 2 * a * b * g
     in_range = all(0 < x < 180 for x in angles) and all(0 < x < math.inf for x in lengths)
     if not in_range or not squared > 1e-8:
-        raise StructureParseError(f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. Check the cell of the file.")
+        raise StructureParseError(
+            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. Check the cell of the file."
+        )
     volume = math.prod(lengths) * math.sqrt(squared)
-    check_thickness([volume / (lengths[i - 2] * lengths[i - 1] * math.sin(math.radians(angles[i]))) for i in range(3)])
+    check_thickness(
+        [volume / (lengths[i - 2] * lengths[i - 1] * math.sin(math.radians(angles[i]))) for i in range(3)]
+    )
     if volume < MIN_VOLUME_PER_ATOM:
         raise StructureParseError(f"The cell has a volume of {volume:.3g} Å³, too little for one atom.")
 
@@ -246,7 +276,9 @@ def _check_finite(values: Any) -> None:
         for value in values:
             _check_finite(value)
     elif not math.isfinite(values):
-        raise StructureParseError("The file holds a number that is not finite. Check its lattice and positions.")
+        raise StructureParseError(
+            "The file holds a number that is not finite. Check its lattice and positions."
+        )
 
 
 def _symbol(label: str) -> str:

@@ -89,7 +89,11 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any
 
     try:
         found = SpacegroupAnalyzer(structure, symprec=symprec)
-        return {"symbol": found.get_space_group_symbol(), "number": found.get_space_group_number(), "symprec": symprec}
+        return {
+            "symbol": found.get_space_group_symbol(),
+            "number": found.get_space_group_number(),
+            "symprec": symprec,
+        }
     except Exception:  # noqa: BLE001 (spglib has several ways to give up on odd cells; none is fatal here)
         return None
 
@@ -99,11 +103,13 @@ def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> dict[str, An
     if not hasattr(crystals, "n_atoms"):
         return _rounded(cell_json(crystals))
     crystal = cast("CrystalBatch", crystals)[index]
-    return _rounded({
-        "lattice": crystal.lattice[0].tolist(),
-        "atomic_numbers": crystal.atomic_numbers.tolist(),
-        "frac_coords": crystal.frac_coords.tolist(),
-    })  # fmt: skip
+    return _rounded(
+        {
+            "lattice": crystal.lattice[0].tolist(),
+            "atomic_numbers": crystal.atomic_numbers.tolist(),
+            "frac_coords": crystal.frac_coords.tolist(),
+        }
+    )
 
 
 def cell_json(structure: Structure) -> dict[str, Any]:
@@ -127,11 +133,17 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
         structure = Structure(Lattice(record["lattice"]), record["atomic_numbers"], record["frac_coords"])
         atomic_numbers(structure)
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise StructureParseError(f"This record is no crystal ({error}); expected lattice, atomic_numbers, frac_coords.") from error
+        raise StructureParseError(
+            f"This record is no crystal ({error}); expected lattice, atomic_numbers, frac_coords."
+        ) from error
     return structure
 
 
-def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> dict[str, str]:
+def run_files(
+    records: Sequence[Mapping[str, Any]],
+    run_json: Mapping[str, Any],
+    trajectories: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, str]:
     """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, ``trajectory-1.extxyz`` on.
 
     Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
@@ -146,10 +158,14 @@ def run_files(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any],
         if name in files:
             raise RequestError(f"Two crystals of this run are called '{record['id']}'; ids must differ.")
         files[name] = record["cif"]
-        frames.append(structure_to_text(structure_from_record(record), "extxyz", provenance=record.get("provenance")))
+        frames.append(
+            structure_to_text(structure_from_record(record), "extxyz", provenance=record.get("provenance"))
+        )
     files["run.extxyz"] = "".join(frames)
     originals = [
-        structure_to_text(structure_from_record(r["original"]), "extxyz", provenance=r.get("provenance")) for r in records if r.get("original")
+        structure_to_text(structure_from_record(r["original"]), "extxyz", provenance=r.get("provenance"))
+        for r in records
+        if r.get("original")
     ]
     if originals:
         files["before-relaxing.extxyz"] = "".join(originals)
@@ -168,7 +184,10 @@ def trajectory_extxyz(frames: Sequence[Mapping[str, Any]], label: str = "") -> s
     for k, frame in enumerate(frames):
         lattice = frame["lattice"]
         cell = " ".join(f"{x:.5f}" for row in lattice for x in row)
-        lines += [str(len(frame["atomic_numbers"])), f'Lattice="{cell}" Properties=species:S:1:pos:R:3 pbc="T T T" frame={k} label="{quoted}"']
+        lines += [
+            str(len(frame["atomic_numbers"])),
+            f'Lattice="{cell}" Properties=species:S:1:pos:R:3 pbc="T T T" frame={k} label="{quoted}"',
+        ]
         for z, f in zip(frame["atomic_numbers"], frame["frac_coords"], strict=True):
             position = (sum(f[i] * lattice[i][axis] for i in range(3)) for axis in range(3))
             lines.append(f"{Element.from_Z(z).symbol:<3}" + " ".join(f"{x:12.5f}" for x in position))
@@ -176,7 +195,10 @@ def trajectory_extxyz(frames: Sequence[Mapping[str, Any]], label: str = "") -> s
 
 
 def write_run(
-    records: Sequence[Mapping[str, Any]], folder: Path, run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()
+    records: Sequence[Mapping[str, Any]],
+    folder: Path,
+    run_json: Mapping[str, Any],
+    trajectories: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the files of a run into ``folder`` (made if absent); each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +213,11 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(unfinished, path)
 
 
-def zip_run(records: Sequence[Mapping[str, Any]], run_json: Mapping[str, Any], trajectories: Sequence[Mapping[str, Any]] = ()) -> bytes:
+def zip_run(
+    records: Sequence[Mapping[str, Any]],
+    run_json: Mapping[str, Any],
+    trajectories: Sequence[Mapping[str, Any]] = (),
+) -> bytes:
     """The files of a run as one zip archive."""
     return zip_texts(run_files(records, run_json, trajectories))
 
@@ -212,9 +238,12 @@ def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
     low = score["unit"] == "eV/atom"  # the lower the better
     value = score["value"]
     return (
-        not record["validity"]["structure"], not record["validity"]["plausible"],
-        float("inf") if value is None else value if low else -value, "error" in record.get("relaxation", {}), record["group"],
-    )  # fmt: skip
+        not record["validity"]["structure"],
+        not record["validity"]["plausible"],
+        float("inf") if value is None else value if low else -value,
+        "error" in record.get("relaxation", {}),
+        record["group"],
+    )
 
 
 def ranked(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -225,7 +254,10 @@ def ranked(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     rest, found = sorted(records, key=rank_key), list[dict[str, Any]]()
     while rest:
         n = sum(_equals(rest[0], record) for record in rest)
-        found += sorted(rest[:n], key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in _symmetry(record))))
+        found += sorted(
+            rest[:n],
+            key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in _symmetry(record))),
+        )
         rest = rest[n:]
     return found
 
@@ -235,7 +267,10 @@ def _equals(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if first is other:
         return True
     scores = [record["score"] or {"value": None, "unit": ""} for record in (first, other)]
-    if any(score["value"] is None or score["unit"] != "eV/atom" for score in scores) or rank_key(first)[:2] != rank_key(other)[:2]:
+    if (
+        any(score["value"] is None or score["unit"] != "eV/atom" for score in scores)
+        or rank_key(first)[:2] != rank_key(other)[:2]
+    ):
         return False
     return scores[1]["value"] - scores[0]["value"] <= EQUAL_ENERGY
 
@@ -262,7 +297,10 @@ def unlike(name: str, taken: Container[str]) -> str:
 
 def for_relaxing(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a record a ``RelaxationRequest`` takes: its cell, and what is handed on."""
-    return {name: record[name] for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")}
+    return {
+        name: record[name]
+        for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")
+    }
 
 
 def crystals_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -46,7 +46,12 @@ def main(memory: int, seconds: float) -> None:
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:
         if "text" in question:
             each = parse_each(question["text"], purpose="view")
-            return {"crystals": [{"error": str(one)} if isinstance(one, StructureParseError) else plain(one) for one in each]}
+            return {
+                "crystals": [
+                    {"error": str(one)} if isinstance(one, StructureParseError) else plain(one)
+                    for one in each
+                ]
+            }
         from crystal_core.evaluation.alike import rms_distance, superposed
         from crystal_core.evaluation.matching import MATCHER
         from crystal_core.files.records import structure_from_record
@@ -73,7 +78,9 @@ def main(memory: int, seconds: float) -> None:
             answer = {"error": "Reading this file needs more memory than is allowed. Use a smaller cell."}
         except Exception as error:  # noqa: BLE001 (whatever one file does, the next one must be read)
             known = isinstance(error, StructureParseError)
-            answer = {"error": str(error) if known else "The file could not be read. Check it in a crystal viewer."}
+            answer = {
+                "error": str(error) if known else "The file could not be read. Check it in a crystal viewer."
+            }
         signal.setitimer(signal.ITIMER_REAL, 0)
         _say(answers, answer)
 

@@ -102,7 +102,9 @@ def _unpacked(files: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes |
     """Name and content of each text file, or name and the sentence why it is left out."""
     count, budget = 0, MAX_UNZIPPED_BYTES
     for name, content in files:
-        members = _zip_members(name, content, budget) if content[:4] == b"PK\x03\x04" else iter([(name, content)])
+        members = (
+            _zip_members(name, content, budget) if content[:4] == b"PK\x03\x04" else iter([(name, content)])
+        )
         for inner, inner_content in members:
             count += 1
             if count > MAX_FILES:
@@ -111,7 +113,10 @@ def _unpacked(files: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes |
             if isinstance(inner_content, bytes):
                 budget -= len(inner_content) if inner != name else 0
                 if len(inner_content) > MAX_FILE_BYTES:
-                    yield inner, f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file."
+                    yield (
+                        inner,
+                        f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file.",
+                    )
                     continue
             yield inner, inner_content
 
@@ -164,7 +169,12 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     return [
         ParsedUpload(name=label, error=crystal["error"])
         if "error" in crystal
-        else ParsedUpload(name=label, structure=_rebuilt(crystal), limitation=crystal.get("limitation"), occupancy=crystal.get("occupancy"))
+        else ParsedUpload(
+            name=label,
+            structure=_rebuilt(crystal),
+            limitation=crystal.get("limitation"),
+            occupancy=crystal.get("occupancy"),
+        )
         for label, crystal in zip(names, crystals, strict=True)
     ]
 
@@ -222,10 +232,14 @@ class ParserProcess:
                 answer = self._exchange(child, question, self._seconds)
             except TimeoutError:
                 self._kill()
-                raise StructureParseError(f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell.") from None
+                raise StructureParseError(
+                    f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell."
+                ) from None
             except (OSError, EOFError, ValueError):
                 self._kill()
-                raise StructureParseError("Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell.") from None
+                raise StructureParseError(
+                    "Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell."
+                ) from None
         if "error" in answer:
             raise StructureParseError(answer["error"])
         return answer
@@ -239,8 +253,14 @@ class ParserProcess:
         if self._child is not None and self._child.poll() is None:
             return self._child
         self._kill()
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")]))
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+        }
+        environment["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")])
+        )
         self._child = subprocess.Popen(
             [sys.executable, "-m", "crystal_core.files.upload_child", str(self._memory), str(self._seconds)],
             stdin=subprocess.PIPE,
@@ -253,10 +273,14 @@ class ParserProcess:
             self._exchange(self._child, None, SECONDS_TO_START)
         except (TimeoutError, OSError, EOFError, ValueError):
             self._kill()
-            raise StructureParseError("The reader of files did not start. Try again; if it stays so, restart the app.") from None
+            raise StructureParseError(
+                "The reader of files did not start. Try again; if it stays so, restart the app."
+            ) from None
         return self._child
 
-    def _exchange(self, child: subprocess.Popen[bytes], message: dict[str, Any] | None, seconds: float) -> dict[str, Any]:
+    def _exchange(
+        self, child: subprocess.Popen[bytes], message: dict[str, Any] | None, seconds: float
+    ) -> dict[str, Any]:
         """Send one line and read one line within the time; both ends of the pipe are non-blocking."""
         if child.stdin is None or child.stdout is None:
             raise EOFError

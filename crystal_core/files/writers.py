@@ -58,7 +58,10 @@ def short_provenance(provenance: Mapping[str, Any] | None) -> dict[str, str]:
         picked |= {key: settings.get(key) for key in ("sampler", "steps", "formula", "start")}
     template = provenance.get("prototype")
     if isinstance(template, Mapping):
-        picked |= {f"prototype_{key}": template.get(key) for key in ("table", "table_sha256", "label", "formula", "distance")}
+        picked |= {
+            f"prototype_{key}": template.get(key)
+            for key in ("table", "table_sha256", "label", "formula", "distance")
+        }
     return {key: _one_line(value) for key, value in picked.items() if value is not None}
 
 
@@ -76,11 +79,22 @@ def _cif_text(structure: Structure, short: Mapping[str, str]) -> str:
     lengths, angles = structure.lattice.abc, structure.lattice.angles
     lines = [f"data_{formula}", "_symmetry_space_group_name_H-M   'P 1'", "_symmetry_Int_Tables_number   1"]
     lines += [f"_cell_length_{x}   {value:.10f}" for x, value in zip("abc", lengths, strict=True)]
-    lines += [f"_cell_angle_{x}   {value:.10f}" for x, value in zip(("alpha", "beta", "gamma"), angles, strict=True)]
-    lines += [f"_cell_volume   {structure.volume:.8f}", f"_chemical_formula_sum   '{structure.composition.formula}'"]
+    lines += [
+        f"_cell_angle_{x}   {value:.10f}" for x, value in zip(("alpha", "beta", "gamma"), angles, strict=True)
+    ]
+    lines += [
+        f"_cell_volume   {structure.volume:.8f}",
+        f"_chemical_formula_sum   '{structure.composition.formula}'",
+    ]
     lines += [f"_chemical_formula_structural   {formula}"]
     lines += ["loop_", "  _symmetry_equiv_pos_site_id", "  _symmetry_equiv_pos_as_xyz", "  1  'x, y, z'"]
-    lines += ["loop_", *(f"  _atom_site_{x}" for x in ("type_symbol", "label", "fract_x", "fract_y", "fract_z", "occupancy"))]
+    lines += [
+        "loop_",
+        *(
+            f"  _atom_site_{x}"
+            for x in ("type_symbol", "label", "fract_x", "fract_y", "fract_z", "occupancy")
+        ),
+    ]
     for index, site in enumerate(plain_structure(structure)):
         x, y, z = (_decimal(v) for v in site.frac_coords)
         lines.append(f"  {site.specie.symbol}  {site.specie.symbol}{index + 1}  {x}  {y}  {z}  1.0")
@@ -109,7 +123,11 @@ def _poscar_text(structure: Structure) -> str:
     lines = [plain.composition.formula, "1.0"]
     lines += ["  " + "  ".join(f"{x:.10f}" for x in row) for row in plain.lattice.matrix]
     lines += [" ".join(symbols), " ".join(str(len(group)) for group in groups), "direct"]
-    lines += ["  " + "  ".join(_decimal(x) for x in s.frac_coords) + f"  {s.specie.symbol}" for group in groups for s in group]
+    lines += [
+        "  " + "  ".join(_decimal(x) for x in s.frac_coords) + f"  {s.specie.symbol}"
+        for group in groups
+        for s in group
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -76,7 +76,9 @@ class PowderTarget:
         present = types.detach().sum(0) > 0
         scattering = types[:, present] @ _form_factors((reciprocal / 2) ** 2, present)
         phase = TWO_PI * frac_coords @ hkl.T
-        intensity = ((scattering * torch.cos(phase)).sum(0) ** 2 + (scattering * torch.sin(phase)).sum(0) ** 2) * polarisation
+        intensity = (
+            (scattering * torch.cos(phase)).sum(0) ** 2 + (scattering * torch.sin(phase)).sum(0) ** 2
+        ) * polarisation
         profile = _gaussian(grid.unsqueeze(-1) - torch.rad2deg(2 * theta)) @ intensity
         return (profile @ target) / profile.norm().clamp(min=1e-9)
 

@@ -30,9 +30,13 @@ create table if not exists clients (id integer primary key, seen real);
 """
 # columns that came later: added to the file of an earlier version, whose runs keep all they had
 ADDED = {
-    "starred": "integer not null default 0", "note": "text not null default ''", "batch": "text not null default ''",
-    "parent": "text not null default ''", "exit_code": "integer not null default 1", "worker": "text not null default 'cpu'",
-}  # fmt: skip
+    "starred": "integer not null default 0",
+    "note": "text not null default ''",
+    "batch": "text not null default ''",
+    "parent": "text not null default ''",
+    "exit_code": "integer not null default 1",
+    "worker": "text not null default 'cpu'",
+}
 GPU = Path("/dev/nvidiactl")  # there where an NVIDIA driver is
 MAX_NOTE = 500  # characters
 SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to it
@@ -133,13 +137,19 @@ class JobQueue:
         self._submit(kind, requests, batch=batch)
         return batch
 
-    def _submit(self, kind: str, requests: Sequence[Mapping[str, Any]], *, batch: str = "", parent: str = "") -> list[str]:
+    def _submit(
+        self, kind: str, requests: Sequence[Mapping[str, Any]], *, batch: str = "", parent: str = ""
+    ) -> list[str]:
         names = [secrets.token_hex(16) for _ in requests]
         with self._connect() as db:
             db.execute("begin immediate")
             waiting = db.execute("select count(*) from jobs where state = 'queued'").fetchone()[0]
             if waiting + len(requests) > MAX_QUEUED:
-                room = "let some finish or cancel them first" if waiting >= MAX_QUEUED else f"{MAX_QUEUED - waiting} more fit"
+                room = (
+                    "let some finish or cancel them first"
+                    if waiting >= MAX_QUEUED
+                    else f"{MAX_QUEUED - waiting} more fit"
+                )
                 raise RequestError(f"{waiting} runs are waiting already; {room}.")
             db.executemany(
                 "insert into jobs (id, kind, request, state, created, batch, parent, worker) values (?, ?, ?, 'queued', ?, ?, ?, ?)",
@@ -165,13 +175,17 @@ class JobQueue:
     def list_batch(self, batch: str) -> list[Job]:
         """The jobs of a batch as they were asked for."""
         with self._connect() as db:
-            rows = db.execute("select * from jobs where batch = ? and batch <> '' order by created, rowid", (batch,))
+            rows = db.execute(
+                "select * from jobs where batch = ? and batch <> '' order by created, rowid", (batch,)
+            )
             return [self._job(db, row) for row in rows]
 
     def list_children(self, job: str) -> list[Job]:
         """The runs that work on the crystals of ``job``, as they were asked for."""
         with self._connect() as db:
-            rows = db.execute("select * from jobs where parent = ? and parent <> '' order by created, rowid", (job,))
+            rows = db.execute(
+                "select * from jobs where parent = ? and parent <> '' order by created, rowid", (job,)
+            )
             return [self._job(db, row) for row in rows]
 
     def cancel(self, job: str) -> None:
@@ -193,8 +207,12 @@ class JobQueue:
         live = f"state in ({','.join('?' * len(LIVE))})"
         with self._connect() as db:
             db.execute("begin immediate")
-            if db.execute(f"select count(*) from jobs where parent = ? and {live}", (job, *LIVE)).fetchone()[0]:
-                raise RequestError("Crystals of this run are still being relaxed; cancel that or wait until it is done, then delete the run.")
+            if db.execute(f"select count(*) from jobs where parent = ? and {live}", (job, *LIVE)).fetchone()[
+                0
+            ]:
+                raise RequestError(
+                    "Crystals of this run are still being relaxed; cancel that or wait until it is done, then delete the run."
+                )
             db.execute(f"delete from jobs where (id = ? or parent = ?) and not {live}", (job, job, *LIVE))
 
     def sweep(self, older_than: float = SWEEP_AFTER) -> int:
@@ -205,7 +223,9 @@ class JobQueue:
         """
         with self._connect() as db:
             rows = db.execute("select result, trajectories from jobs").fetchall()
-        wanted = {row["result"] for row in rows} | {name for row in rows for name in json.loads(row["trajectories"])}
+        wanted = {row["result"] for row in rows} | {
+            name for row in rows for name in json.loads(row["trajectories"])
+        }
         return self.blobs.sweep(wanted, older_than)
 
     def mark(self, job: str, *, starred: bool | None = None, note: str | None = None) -> None:
@@ -227,7 +247,10 @@ class JobQueue:
     def workers_wanted(self) -> list[str]:
         """The devices whose workers have something to do."""
         with self._connect() as db:
-            rows = db.execute(f"select distinct worker from jobs where state in ({','.join('?' * len(LIVE))}) order by worker", LIVE)
+            rows = db.execute(
+                f"select distinct worker from jobs where state in ({','.join('?' * len(LIVE))}) order by worker",
+                LIVE,
+            )
             return [row["worker"] for row in rows]
 
     def take(self, worker: str | None = None) -> Job | None:
@@ -235,11 +258,14 @@ class JobQueue:
         with self._connect() as db:
             db.execute("begin immediate")
             row = db.execute(
-                "select * from jobs where state = 'queued' and worker = coalesce(?, worker) order by created, rowid limit 1", (worker,)
+                "select * from jobs where state = 'queued' and worker = coalesce(?, worker) order by created, rowid limit 1",
+                (worker,),
             ).fetchone()
             if row is None:
                 return None
-            db.execute("update jobs set state = 'running', started = ? where id = ?", (time.time(), row["id"]))
+            db.execute(
+                "update jobs set state = 'running', started = ? where id = ?", (time.time(), row["id"])
+            )
             return self._job(db, row)
 
     def update(self, job: str, **columns: Any) -> None:
@@ -252,10 +278,18 @@ class JobQueue:
         columns = {k: v for k, v in columns.items() if v is not None}
         with self._connect() as db:
             if columns:
-                db.execute(f"update jobs set {', '.join(f'{k} = ?' for k in columns)} where id = ?", (*columns.values(), job))
+                db.execute(
+                    f"update jobs set {', '.join(f'{k} = ?' for k in columns)} where id = ?",
+                    (*columns.values(), job),
+                )
             if trajectory is not None:
-                names = json.loads(db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()[0])
-                db.execute("update jobs set trajectories = ? where id = ?", (json.dumps([*names, self.blobs.put(trajectory)]), job))
+                names = json.loads(
+                    db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()[0]
+                )
+                db.execute(
+                    "update jobs set trajectories = ? where id = ?",
+                    (json.dumps([*names, self.blobs.put(trajectory)]), job),
+                )
 
     def state_of(self, job: str) -> str:
         """Only the state, for the worker's cancel check."""
@@ -267,7 +301,8 @@ class JobQueue:
         """Jobs that a dead worker of a device left running become interrupted, with what they had finished."""
         with self._connect() as db:
             return db.execute(
-                "update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling') and worker = ?", (time.time(), worker)
+                "update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling') and worker = ?",
+                (time.time(), worker),
             ).rowcount
 
     def client_seen(self) -> None:
@@ -287,7 +322,21 @@ class JobQueue:
             before = "select count(*) from jobs where state = 'queued' and worker = ? and created < ?"
             place = 1 + db.execute(before, (row["worker"], row["created"])).fetchone()[0]
         return Job(
-            **{k: row[k] for k in ("id", "kind", "state", "created", "started", "finished", "stage", "step", "n_steps", "error")},
+            **{
+                k: row[k]
+                for k in (
+                    "id",
+                    "kind",
+                    "state",
+                    "created",
+                    "started",
+                    "finished",
+                    "stage",
+                    "step",
+                    "n_steps",
+                    "error",
+                )
+            },
             request=json.loads(row["request"]),
             snapshot=json.loads(row["snapshot"]) if row["snapshot"] else None,
             result=self.blobs.get(row["result"] if result else None),

@@ -54,12 +54,18 @@ def _start(device: str, folder: Path, runners: str | None) -> None:
         command += ["--runners", runners]
     with (folder / "worker.log").open("ab") as output:
         subprocess.Popen(
-            command, env={**os.environ, "CRYSTAL_HOME": str(folder)}, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            command,
+            env={**os.environ, "CRYSTAL_HOME": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
 
-def work(queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS, device: str = "cpu") -> None:
+def work(
+    queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS, device: str = "cpu"
+) -> None:
     """Take the jobs of a device until nobody has been there for ``idle_seconds``."""
     idle_since = time.time()
     while True:
@@ -81,12 +87,22 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
         for update in updates:
             now = time.monotonic()
             fresh = update.snapshot is not None and now - last_snapshot >= SNAPSHOT_SECONDS
-            if fresh or update.result is not None or update.trajectory is not None or now - last_snapshot >= SNAPSHOT_SECONDS:
+            if (
+                fresh
+                or update.result is not None
+                or update.trajectory is not None
+                or now - last_snapshot >= SNAPSHOT_SECONDS
+            ):
                 last_snapshot = now
                 queue.update(
-                    job.id, stage=update.stage, step=update.step, n_steps=update.n_steps, result=update.result,
-                    snapshot=update.snapshot, trajectory=update.trajectory,
-                )  # fmt: skip
+                    job.id,
+                    stage=update.stage,
+                    step=update.step,
+                    n_steps=update.n_steps,
+                    result=update.result,
+                    snapshot=update.snapshot,
+                    trajectory=update.trajectory,
+                )
                 has_result = has_result or update.result is not None
                 if queue.state_of(job.id) != "running":
                     updates.close()
@@ -94,16 +110,22 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
                     return
         queue.update(job.id, state="done" if has_result else "partial", finished=time.time())
     except CrystalCoreError as error:
-        queue.update(job.id, state="failed", error=str(error), exit_code=error.exit_code, finished=time.time())
+        queue.update(
+            job.id, state="failed", error=str(error), exit_code=error.exit_code, finished=time.time()
+        )
     except Exception:
         mark = secrets.token_hex(4)
         log.exception("job %s failed (%s)", job.id, mark)
         queue.update(
-            job.id, state="failed", finished=time.time(),
+            job.id,
+            state="failed",
+            finished=time.time(),
             error=f"Something unexpected went wrong. Its trace is in the worker's log under {mark}.",
-        )  # fmt: skip
+        )
     finally:
-        if "torch" in sys.modules:  # else the job cannot have changed them, and importing it would take seconds
+        if (
+            "torch" in sys.modules
+        ):  # else the job cannot have changed them, and importing it would take seconds
             from crystal_core.device import restore_threads
 
             restore_threads()
@@ -122,7 +144,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--runners", help="module:MAPPING of job kinds to module:function")
     options = parser.parse_args()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads fight with torch's for the same cores
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # numpy's own threads fight with torch's for the same cores
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     runners: Mapping[str, str] = RUNNERS
     if options.runners:

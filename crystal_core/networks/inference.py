@@ -38,7 +38,9 @@ def use_onednn() -> bool:
 class _Linear:
     """x ↦ activation(x Wᵀ + b) by oneDNN with a prepacked weight, or by PyTorch's default product."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, silu: bool, onednn: bool) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, *, silu: bool, onednn: bool
+    ) -> None:
         self.weight = weight.to(dtype).contiguous()
         self.bias = None if bias is None else bias.to(dtype)
         self.silu = silu
@@ -46,7 +48,9 @@ class _Linear:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.packed is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "swish" if self.silu else "none", [], "")
+            return torch.ops.mkldnn._linear_pointwise(
+                x, self.packed, self.bias, "swish" if self.silu else "none", [], ""
+            )
         out = functional.linear(x, self.weight, self.bias)
         return functional.silu(out, inplace=True) if self.silu else out
 
@@ -74,9 +78,14 @@ class FastPairNetwork:
     """
 
     def __init__(
-        self, network: PairNetwork, atomic_numbers: Tensor | None, n_atoms: Tensor, dtype: torch.dtype = torch.float32,
-        *, onednn: bool | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        network: PairNetwork,
+        atomic_numbers: Tensor | None,
+        n_atoms: Tensor,
+        dtype: torch.dtype = torch.float32,
+        *,
+        onednn: bool | None = None,
+    ) -> None:
         self.network = network
         self.config = network.config
         self.dtype = dtype
@@ -89,25 +98,41 @@ class FastPairNetwork:
             self.chunks = list(_chunks(n_atoms, MAX_EDGES if cpu else 1 << 22))
 
     @torch.inference_mode()
-    def __call__(self, t: float, frac_coords: Tensor, velocity: Tensor, lattice: Tensor, species: Tensor | None = None) -> tuple[Tensor, ...]:
+    def __call__(
+        self, t: float, frac_coords: Tensor, velocity: Tensor, lattice: Tensor, species: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Velocity (atoms, 3), lattice (crystals, 6) and, if any, type outputs at one time for all crystals."""
         embedding = self.embedding if species is None else self.network.node_embedding(species)
         assert embedding is not None
         time = self.network.time_features(torch.full((1,), t, device=self.device))
         outputs = [
-            self._chunk(time, frac_coords[atoms], velocity[atoms], embedding[atoms], lattice[crystals], packing)
+            self._chunk(
+                time, frac_coords[atoms], velocity[atoms], embedding[atoms], lattice[crystals], packing
+            )
             for packing, crystals, atoms, _ in self.chunks
         ]
         return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
 
-    def _chunk(self, time: Tensor, frac_coords: Tensor, velocity: Tensor, embedding: Tensor, lattice: Tensor, packing: Packing) -> tuple[Tensor, ...]:
+    def _chunk(
+        self,
+        time: Tensor,
+        frac_coords: Tensor,
+        velocity: Tensor,
+        embedding: Tensor,
+        lattice: Tensor,
+        packing: Packing,
+    ) -> tuple[Tensor, ...]:
         network, hidden, index = self.network, self.config.hidden_dim, packing.crystal_index
         half, n_atoms = packing.pair_i.shape[0], index.shape[0]
         weight = network.atom_latent_emb.weight
-        z = functional.linear(embedding, weight[:, :hidden]) + functional.linear(time, weight[:, hidden:], network.atom_latent_emb.bias)
+        z = functional.linear(embedding, weight[:, :hidden]) + functional.linear(
+            time, weight[:, hidden:], network.atom_latent_emb.bias
+        )
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
         cosines, sines = cosines.to(self.dtype), sines.to(self.dtype)
-        ends_of_edges = torch.stack([2 * packing.receiver, 2 * packing.sender + 1], dim=1)  # rows of the table of ends
+        ends_of_edges = torch.stack(
+            [2 * packing.receiver, 2 * packing.sender + 1], dim=1
+        )  # rows of the table of ends
         state = z.new_zeros((n_atoms, self.layers[0].ends.weight.shape[1]), dtype=self.dtype)
         state[:, hidden : hidden + velocity.shape[1]] = velocity
         state[:, hidden + velocity.shape[1] : hidden + velocity.shape[1] + lattice.shape[1]] = lattice[index]
@@ -122,10 +147,14 @@ class FastPairNetwork:
                 edges[:half].add_(even).add_(odd)
                 edges[half:].add_(even).sub_(odd)
                 messages = layer.edge(functional.silu(edges, inplace=True))
-                mean = sum_bags(messages, packing.edge_order, packing.edge_offsets, packing.receiver, n_atoms).float()
+                mean = sum_bags(
+                    messages, packing.edge_order, packing.edge_offsets, packing.receiver, n_atoms
+                ).float()
                 node = node + layer.node_message((mean * packing.inverse_degree).to(self.dtype)).float()
             z = z + layer.node_out(functional.silu(node, inplace=True).to(self.dtype)).float()
-        z = functional.layer_norm(z, (hidden,), network.final_layer_norm.weight, network.final_layer_norm.bias)
+        z = functional.layer_norm(
+            z, (hidden,), network.final_layer_norm.weight, network.final_layer_norm.bias
+        )
         out_v = centre(network.out_v(z), index, packing.n_crystals)
         out_l = network.out_l(mean_per_crystal(z, index, packing.n_crystals))
         return (out_v, out_l, network.out_h(z)) if self.config.n_type_outputs else (out_v, out_l)
@@ -142,7 +171,12 @@ def _fold(layer: PairLayer, network: PairNetwork, dtype: torch.dtype, *, onednn:
     velocity = w_q @ layer.v_proj.weight
     width = hidden + velocity.shape[1] + w_lattice.shape[1]
     padding = first.weight.new_zeros((2 * hidden, -width % ALIGNED))
-    ends = torch.cat([torch.cat([w_recv, -velocity, w_lattice], 1), torch.cat([w_send, velocity, torch.zeros_like(w_lattice)], 1)])
+    ends = torch.cat(
+        [
+            torch.cat([w_recv, -velocity, w_lattice], 1),
+            torch.cat([w_send, velocity, torch.zeros_like(w_lattice)], 1),
+        ]
+    )
     return _Layer(
         norm=(layer.layer_norm.weight, layer.layer_norm.bias),
         ends=_Linear(torch.cat([ends, padding], 1), bias, dtype, silu=False, onednn=onednn),

@@ -81,7 +81,9 @@ def pack(n_atoms: Tensor) -> Packing:
         edge_order=edge_order,
         sender_order=sender_order,
         edge_offsets=torch.cumsum(degree, 0) - degree,
-        inverse_degree=torch.where(degree > 0, 1.0 / degree.clamp(min=1), torch.zeros(1, device=device)).unsqueeze(-1).float(),
+        inverse_degree=torch.where(degree > 0, 1.0 / degree.clamp(min=1), torch.zeros(1, device=device))
+        .unsqueeze(-1)
+        .float(),
     )
 
 

@@ -67,9 +67,14 @@ class PairLayer(nn.Module):
         hidden, features = config.hidden_dim, 6 * config.n_frequencies
         self.v_proj = nn.Linear(3, features)
         self.edge_mlp = nn.Sequential(
-            nn.Linear(2 * hidden + config.lattice_dim + 2 * features, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
+            nn.Linear(2 * hidden + config.lattice_dim + 2 * features, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
         )
-        self.node_mlp = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
+        self.node_mlp = nn.Sequential(
+            nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
+        )
         self.layer_norm = nn.LayerNorm(hidden)
 
     @property
@@ -127,7 +132,9 @@ class PairNetwork(nn.Module):
         time = self.time_features(t)[index]
         z = self.atom_latent_emb(torch.cat([self.node_embedding(species), time], dim=-1))
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
-        if torch.is_autocast_enabled(z.device.type):  # once, where autocast would cast them again in every layer
+        if torch.is_autocast_enabled(
+            z.device.type
+        ):  # once, where autocast would cast them again in every layer
             cosines, sines = (x.to(torch.get_autocast_dtype(z.device.type)) for x in (cosines, sines))
         for layer in self.pair_layers:
             z = z + self._message(layer, z, velocity, lattice, cosines, sines, packing)
@@ -138,7 +145,16 @@ class PairNetwork(nn.Module):
             return out_v, out_l, self.out_h(z)
         return out_v, out_l
 
-    def _message(self, layer: PairLayer, z: Tensor, velocity: Tensor, lattice: Tensor, cosines: Tensor, sines: Tensor, packing: Packing) -> Tensor:
+    def _message(
+        self,
+        layer: PairLayer,
+        z: Tensor,
+        velocity: Tensor,
+        lattice: Tensor,
+        cosines: Tensor,
+        sines: Tensor,
+        packing: Packing,
+    ) -> Tensor:
         hidden, features = self.config.hidden_dim, 3 * self.config.n_frequencies
         x = layer.layer_norm(z)
         first, second = layer.edge_maps
@@ -148,7 +164,11 @@ class PairNetwork(nn.Module):
         w_velocity = w_q @ layer.v_proj.weight  # (hidden, 3): the projected velocity difference, folded
         from_velocity = functional.linear(velocity, w_velocity)
         bias = first.bias + w_q @ layer.v_proj.bias
-        receive = functional.linear(x, w_recv, bias) + functional.linear(lattice, w_lattice)[packing.crystal_index] - from_velocity
+        receive = (
+            functional.linear(x, w_recv, bias)
+            + functional.linear(lattice, w_lattice)[packing.crystal_index]
+            - from_velocity
+        )
         send = functional.linear(x, w_send) + from_velocity
         even = functional.linear(cosines, w_cos)
         odd = functional.linear(sines, w_sin)

@@ -17,13 +17,23 @@ if TYPE_CHECKING:
 
 
 def reference_forward(
-    network: PairNetwork, t: Tensor, frac_coords: Tensor, velocity: Tensor, species: Tensor, lattice: Tensor, packing: Packing
+    network: PairNetwork,
+    t: Tensor,
+    frac_coords: Tensor,
+    velocity: Tensor,
+    species: Tensor,
+    lattice: Tensor,
+    packing: Packing,
 ) -> tuple[Tensor, ...]:
     """The published forward pass on fully connected directed edges (i receives, j sends); shapes as ``PairNetwork.forward``."""
     index, n_crystals, n_atoms = packing.crystal_index, packing.n_crystals, packing.crystal_index.shape[0]
     i, j = packing.receiver, packing.sender
-    frequencies = TWO_PI * torch.arange(network.config.n_frequencies, dtype=frac_coords.dtype, device=frac_coords.device)
-    z = network.atom_latent_emb(torch.cat([network.node_embedding(species), network.time_features(t)[index]], dim=-1))
+    frequencies = TWO_PI * torch.arange(
+        network.config.n_frequencies, dtype=frac_coords.dtype, device=frac_coords.device
+    )
+    z = network.atom_latent_emb(
+        torch.cat([network.node_embedding(species), network.time_features(t)[index]], dim=-1)
+    )
     for layer in network.pair_layers:
         x = layer.layer_norm(z)
         angle = ((frac_coords[j] - frac_coords[i]).unsqueeze(-1) * frequencies).flatten(1)

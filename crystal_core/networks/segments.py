@@ -28,7 +28,13 @@ class SumOverEdges(torch.autograd.Function):
     @staticmethod
     def forward(ctx, messages: Tensor, packing: Packing) -> Tensor:  # noqa: ANN001
         ctx.packing = packing
-        return sum_bags(messages, packing.edge_order, packing.edge_offsets, packing.receiver, packing.crystal_index.shape[0])
+        return sum_bags(
+            messages,
+            packing.edge_order,
+            packing.edge_offsets,
+            packing.receiver,
+            packing.crystal_index.shape[0],
+        )
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001

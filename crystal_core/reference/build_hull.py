@@ -71,13 +71,18 @@ def write(path: Path, lowest: dict[str, float], elements: dict[str, float], abou
     """The table as JSON, packed; the same content gives the same bytes."""
     names = sorted(lowest)
     data = {
-        "about": about, "elements": elements, "formulas": names, "formation_energies": [round(lowest[name], 4) for name in names],
-    }  # fmt: skip
+        "about": about,
+        "elements": elements,
+        "formulas": names,
+        "formation_energies": [round(lowest[name], 4) for name in names],
+    }
     text = json.dumps(data, separators=(",", ":")).encode()
     path.write_bytes(gzip.compress(text, 9, mtime=0))
 
 
-def _lowest_old_rows(folder: Path, elements: dict[str, float], labelled: dict[str, float]) -> tuple[list[CrystalRow], list[CrystalRow]]:
+def _lowest_old_rows(
+    folder: Path, elements: dict[str, float], labelled: dict[str, float]
+) -> tuple[list[CrystalRow], list[CrystalRow]]:
     """Of the old table: the lowest row of each formula among ids without a new label, and a fixed random subset of the others."""
     lowest: dict[str, CrystalRow] = {}
     shared = []
@@ -94,7 +99,9 @@ def _labelled(path: Path, elements: dict[str, float]) -> Iterator[CrystalRow]:
     from pymatgen.core import Element
 
     for row in read_rows(path):
-        if LABEL in row.labels and all(Element.from_Z(int(z)).symbol in elements for z in set(row.atomic_numbers)):
+        if LABEL in row.labels and all(
+            Element.from_Z(int(z)).symbol in elements for z in set(row.atomic_numbers)
+        ):
             yield row
 
 

@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, PEROV5_TABLE, CrystalRow, held_out_ids, read_rows, reason_not_to_train
+from crystal_core.datasets.rows import (
+    MP20_TABLE,
+    MP_TABLE,
+    PEROV5_TABLE,
+    CrystalRow,
+    held_out_ids,
+    read_rows,
+    reason_not_to_train,
+)
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.paths import data_dir
@@ -37,9 +45,13 @@ if TYPE_CHECKING:
 
 N_ELEMENTS = 119
 MODELS = {  # by the beginning of the id: how the names of the models begin that its training rows trained, or the layers they began with
-    "mp": ["kldm-csp-mp", "kldm-dng-mp"], "mvc": ["kldm-csp-mp", "kldm-dng-mp"], "perov5": ["kldm-csp-perov5", "kldm-dng-perov5"],
-}  # fmt: skip
-KEPT_PRECISION = 0.8  # of the pairs called the same, at least so many are: calling a new crystal known hides it
+    "mp": ["kldm-csp-mp", "kldm-dng-mp"],
+    "mvc": ["kldm-csp-mp", "kldm-dng-mp"],
+    "perov5": ["kldm-csp-perov5", "kldm-dng-perov5"],
+}
+KEPT_PRECISION = (
+    0.8  # of the pairs called the same, at least so many are: calling a new crystal known hides it
+)
 
 
 class Entry(NamedTuple):
@@ -57,7 +69,12 @@ def main() -> None:
     """Read the tables that ``CRYSTAL_DATA`` names, measure, write ``known.npz.xz``, and print what is in it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--pairs", type=int, default=20_000, help="formulas of which one pair of training rows is measured, at most")
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=20_000,
+        help="formulas of which one pair of training rows is measured, at most",
+    )
     asked = parser.parse_args()
     folder = data_dir()
     if folder is None:
@@ -72,7 +89,9 @@ def main() -> None:
     held_out = held_out_ids(tables)
     training = {row.id for row in rows.values() if reason_not_to_train(row, held_out) is None}
     groups |= {PEROV5 + name: group for name, group in tabulated_space_groups(folder / PEROV5_TABLE).items()}
-    perovskites = {PEROV5 + row.id: replace(row, id=PEROV5 + row.id) for row in read_rows(folder / PEROV5_TABLE)}
+    perovskites = {
+        PEROV5 + row.id: replace(row, id=PEROV5 + row.id) for row in read_rows(folder / PEROV5_TABLE)
+    }
     rows |= perovskites
     held_out |= {row.id for row in perovskites.values() if row.split != "train"}
     trained_perovskites = perovskites.keys() - held_out
@@ -82,7 +101,9 @@ def main() -> None:
         pairs = same_formula_pairs([e for e in entries if e.name in training], asked.pairs)
         exact = list(pool.map(same_crystal, [(rows[a.name], rows[b.name]) for a, b in pairs], chunksize=20))
         others = same_formula_pairs([e for e in entries if e.name in trained_perovskites], asked.pairs)
-        exact_others = list(pool.map(same_crystal, [(rows[a.name], rows[b.name]) for a, b in others], chunksize=20))
+        exact_others = list(
+            pool.map(same_crystal, [(rows[a.name], rows[b.name]) for a, b in others], chunksize=20)
+        )
     threshold = choose_threshold(pairs[::2], np.array(exact[::2]))
     agreement = measure(pairs[1::2], np.array(exact[1::2]), threshold)
     agreement["protocol"] = (
@@ -103,10 +124,15 @@ def main() -> None:
             f"{len(training):,} rows of the Materials Project are marked as training rows: in no validation or test split of these tables and at most "
             f"60 Å3 per atom; and {len(trained_perovskites):,} of Perov-5."
         ),
-        "n_rows": len(entries), "n_training": len(training | trained_perovskites), "n_held_out": sum(e.name in held_out for e in entries),
-        "models": MODELS, "threshold": threshold, "agreement": agreement,
-        "agreement_perov5": measure(others, np.array(exact_others), threshold), "command": "python -m crystal_core.reference.build_known",
-    }  # fmt: skip
+        "n_rows": len(entries),
+        "n_training": len(training | trained_perovskites),
+        "n_held_out": sum(e.name in held_out for e in entries),
+        "models": MODELS,
+        "threshold": threshold,
+        "agreement": agreement,
+        "agreement_perov5": measure(others, np.array(exact_others), threshold),
+        "command": "python -m crystal_core.reference.build_known",
+    }
     write(INDEX, entries, training | trained_perovskites, about)
     print(json.dumps(about | {"bytes": INDEX.stat().st_size}, indent=1, ensure_ascii=False))
 
@@ -165,14 +191,20 @@ def choose_threshold(pairs: Sequence[tuple[Entry, Entry]], exact: NDArray[np.boo
     return _largest_precise(_apart(pairs), exact)
 
 
-def measure(pairs: Sequence[tuple[Entry, Entry]], exact: NDArray[np.bool_], threshold: float) -> dict[str, Any]:
+def measure(
+    pairs: Sequence[tuple[Entry, Entry]], exact: NDArray[np.bool_], threshold: float
+) -> dict[str, Any]:
     """Precision and recall of the verdict without tables."""
     called = _apart(pairs) < threshold
     hits, n_called, n_same = int((called & exact).sum()), int(called.sum()), int(exact.sum())
     return {
-        "precision": round(hits / max(1, n_called), 3), "recall": round(hits / max(1, n_same), 3), "accuracy": round(float((called == exact).mean()), 3),
-        "n_pairs": len(pairs), "n_same": n_same, "n_called_same": n_called,
-    }  # fmt: skip
+        "precision": round(hits / max(1, n_called), 3),
+        "recall": round(hits / max(1, n_same), 3),
+        "accuracy": round(float((called == exact).mean()), 3),
+        "n_pairs": len(pairs),
+        "n_same": n_same,
+        "n_called_same": n_called,
+    }
 
 
 def _apart(pairs: Sequence[tuple[Entry, Entry]]) -> NDArray:
@@ -186,16 +218,22 @@ def write(path: Path, entries: Iterable[Entry], training: set[str], about: dict[
     first = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
     width = max(len(e.elements) for e in ordered)
     prefixes, numbers = zip(*(e.name.split("-") for e in ordered), strict=True)
-    column: Callable[[Iterable[int], Any], NDArray] = lambda values, dtype: np.array(list(values), dtype=dtype)
+    column: Callable[[Iterable[int], Any], NDArray] = lambda values, dtype: np.array(
+        list(values), dtype=dtype
+    )
     arrays = {
         "about": np.array(json.dumps(about, ensure_ascii=False)),
-        "ids": column(map(int, numbers), np.int32), "prefixes": column(map(PREFIXES.index, prefixes), np.uint8),
-        "space_groups": column((e.space_group for e in ordered), np.uint8), "n_atoms": column((e.n_atoms for e in ordered), np.uint8),
-        "training": column((e.name in training for e in ordered), np.bool_), "start": column([*first, len(ordered)], np.int32),
+        "ids": column(map(int, numbers), np.int32),
+        "prefixes": column(map(PREFIXES.index, prefixes), np.uint8),
+        "space_groups": column((e.space_group for e in ordered), np.uint8),
+        "n_atoms": column((e.n_atoms for e in ordered), np.uint8),
+        "training": column((e.name in training for e in ordered), np.bool_),
+        "start": column([*first, len(ordered)], np.int32),
         "elements": np.array([_padded(ordered[i].elements, width) for i in first], dtype=np.uint8),
         "counts": np.array([_padded(ordered[i].counts, width) for i in first], dtype=np.uint8),
-        "histograms": np.concatenate([e.histogram for e in ordered]), "axis": mendeleev_axis(),
-    }  # fmt: skip
+        "histograms": np.concatenate([e.histogram for e in ordered]),
+        "axis": mendeleev_axis(),
+    }
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     path.write_bytes(lzma.compress(buffer.getvalue(), preset=9))

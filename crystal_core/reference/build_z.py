@@ -30,7 +30,11 @@ def main() -> None:
             amounts = sorted(Counter(row.atomic_numbers.tolist()).values())
             z = gcd(*amounts)
             counts["-".join(str(n // z) for n in amounts)][z] += 1
-    kept = {k: {str(z): n for z, n in sorted(c.items())} for k, c in sorted(counts.items()) if sum(c.values()) >= 3}
+    kept = {
+        k: {str(z): n for z, n in sorted(c.items())}
+        for k, c in sorted(counts.items())
+        if sum(c.values()) >= 3
+    }
     (COUNTS / "element_counts.json").write_text(json.dumps(dict(sorted(elements.items()))), encoding="utf-8")
     (COUNTS / "z_counts.json").write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
 

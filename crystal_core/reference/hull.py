@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 TABLE = Path(__file__).parent / "hull.json.gz"
 ERRORS = Path(__file__).parent / "hull_errors.json"
-SMALLEST_SHARE = 1e-6  # of the atoms; below it a decomposition product is a rounding error of the linear programme
+SMALLEST_SHARE = (
+    1e-6  # of the atoms; below it a decomposition product is a rounding error of the linear programme
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,9 @@ class HullTable:
 
     def formation_energy(self, composition: Composition, energy_per_atom: float) -> float:
         """Formation energy (eV/atom) of a total energy in the 2020 scheme; every element must have a reference."""
-        return energy_per_atom - sum(composition.get_atomic_fraction(e) * self.elements[e.symbol] for e in composition)
+        return energy_per_atom - sum(
+            composition.get_atomic_fraction(e) * self.elements[e.symbol] for e in composition
+        )
 
     def stability(self, composition: Composition, formation_energy: float) -> Stability:
         """Distance to the hull and the products a crystal of this formation energy (eV/atom) would fall apart into."""
@@ -71,10 +75,14 @@ class HullTable:
         names, fractions, energies = self._system(symbols)
         wanted = np.array([composition.get_atomic_fraction(s) for s in symbols])
         shares = _cheapest_mixture(fractions, energies, wanted)
-        kept = {names[i]: round(float(shares[i]), 6) for i in np.argsort(-shares) if shares[i] > SMALLEST_SHARE}
+        kept = {
+            names[i]: round(float(shares[i]), 6) for i in np.argsort(-shares) if shares[i] > SMALLEST_SHARE
+        }
         return Stability(
-            formation_energy=float(formation_energy), e_above_hull=float(formation_energy - shares @ energies), decomposition=kept,
-        )  # fmt: skip
+            formation_energy=float(formation_energy),
+            e_above_hull=float(formation_energy - shares @ energies),
+            decomposition=kept,
+        )
 
     @cached_property
     def _members(self) -> list[frozenset[str]]:

@@ -67,10 +67,16 @@ class KnownNeighbour:
     def to_json(self) -> dict[str, Any]:
         """All but the structure, as ``novelty`` of a record."""
         return {
-            "known": self.known, "nearest_id": self.nearest_id, "rmsd": self.rmsd, "nearest_formula": self.formula,
-            "nearest_space_group": self.space_group, "training": self.training, "training_of": list(self.training_of), "method": self.method,
+            "known": self.known,
+            "nearest_id": self.nearest_id,
+            "rmsd": self.rmsd,
+            "nearest_formula": self.formula,
+            "nearest_space_group": self.space_group,
+            "training": self.training,
+            "training_of": list(self.training_of),
+            "method": self.method,
             "reference": self.reference,
-        }  # fmt: skip
+        }
 
 
 @dataclass(eq=False)
@@ -127,7 +133,9 @@ class KnownIndex:
         like = np.flatnonzero((self.counts == wide).all(axis=1))
         if not len(like):
             return None
-        gaps = np.abs(self.axis[self.elements[like, : len(counts)]].astype(int) - self.axis[list(elements)].astype(int))
+        gaps = np.abs(
+            self.axis[self.elements[like, : len(counts)]].astype(int) - self.axis[list(elements)].astype(int)
+        )
         return int(like[gaps.sum(axis=1).argmin()])
 
     def histograms_of(self, formula: int) -> NDArray[np.uint8]:
@@ -199,12 +207,16 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
         formula = index.nearest_formula(elements, counts)
     if formula is None:
         return None
-    apart = distances(pair_histogram(lattice, frac_coords, roles, len(elements)), index.histograms_of(formula))
+    apart = distances(
+        pair_histogram(lattice, frac_coords, roles, len(elements)), index.histograms_of(formula)
+    )
     order = np.argsort(apart, kind="stable")
     rows = [index.rows(formula)[i] for i in order]
     if not same_formula:
         return _neighbour(index, formula, rows[0], method="formula")
-    return _compare(structure, index, formula, list(zip(rows, apart[order].tolist(), strict=True)), overlay=overlay)
+    return _compare(
+        structure, index, formula, list(zip(rows, apart[order].tolist(), strict=True)), overlay=overlay
+    )
 
 
 def novelty(structure: Structure) -> dict[str, Any]:
@@ -215,16 +227,24 @@ def novelty(structure: Structure) -> dict[str, Any]:
     return found.to_json()
 
 
-def ordered_roles(numbers: NDArray, axis: NDArray) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
+def ordered_roles(
+    numbers: NDArray, axis: NDArray
+) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
     """Role of each atom, element of each role, its count in the reduced formula; by falling count, then along ``axis``."""
     elements, counts = np.unique(numbers, return_counts=True)
     order = np.lexsort((axis[elements], -counts))
     rank = np.argsort(order)
     divisor = int(np.gcd.reduce(counts))
-    return rank[np.searchsorted(elements, numbers)], tuple(elements[order].tolist()), tuple((counts[order] // divisor).tolist())
+    return (
+        rank[np.searchsorted(elements, numbers)],
+        tuple(elements[order].tolist()),
+        tuple((counts[order] // divisor).tolist()),
+    )
 
 
-def _compare(structure: Structure, index: KnownIndex, formula: int, near: list[tuple[int, float]], *, overlay: bool) -> KnownNeighbour:
+def _compare(
+    structure: Structure, index: KnownIndex, formula: int, near: list[tuple[int, float]], *, overlay: bool
+) -> KnownNeighbour:
     """The verdict on rows of the same formula, sorted by distance: atom by atom where their cells are at hand."""
     from crystal_core.evaluation.alike import rms_distance, superposed
     from crystal_core.reference.known_cells import known_cell
@@ -235,28 +255,52 @@ def _compare(structure: Structure, index: KnownIndex, formula: int, near: list[t
         cell = known_cell(index.name(row))
         if cell is None:
             unseen.append((row, apart))
-        elif (rmsd := rms_distance(structure, cell, seconds=SECONDS)) is not None and (best is None or rmsd < best[0]):
+        elif (rmsd := rms_distance(structure, cell, seconds=SECONDS)) is not None and (
+            best is None or rmsd < best[0]
+        ):
             best = (rmsd, row)
     if best is not None:
         rmsd, row = best
         cell = known_cell(index.name(row))
         laid = superposed(structure, cell, seconds=SECONDS) if overlay and cell is not None else None
-        return _neighbour(index, formula, row, known=True, rmsd=round(rmsd, 4), structure=laid or cell, method="structure matcher")
+        return _neighbour(
+            index,
+            formula,
+            row,
+            known=True,
+            rmsd=round(rmsd, 4),
+            structure=laid or cell,
+            method="structure matcher",
+        )
     if unseen and index.is_near(unseen[0][1]):
         return _neighbour(index, formula, unseen[0][0], known=True, method="distances")
     return _neighbour(index, formula, near[0][0], method="distances" if unseen else "structure matcher")
 
 
 def _neighbour(
-    index: KnownIndex, formula: int, row: int, *, method: Method, known: bool = False, rmsd: float | None = None, structure: Structure | None = None
+    index: KnownIndex,
+    formula: int,
+    row: int,
+    *,
+    method: Method,
+    known: bool = False,
+    rmsd: float | None = None,
+    structure: Structure | None = None,
 ) -> KnownNeighbour:
     from crystal_core.reference.known_cells import known_cell
 
     return KnownNeighbour(
-        known=known, nearest_id=index.name(row), formula=index.reduced_formula(formula), space_group=int(index.space_groups[row]),
-        rmsd=rmsd, training=bool(index.training[row]), training_of=index.training_of(row), structure=structure if structure is not None else known_cell(index.name(row)),
-        method=method, reference=index.reference,
-    )  # fmt: skip
+        known=known,
+        nearest_id=index.name(row),
+        formula=index.reduced_formula(formula),
+        space_group=int(index.space_groups[row]),
+        rmsd=rmsd,
+        training=bool(index.training[row]),
+        training_of=index.training_of(row),
+        structure=structure if structure is not None else known_cell(index.name(row)),
+        method=method,
+        reference=index.reference,
+    )
 
 
 def _arrays(structure: Structure) -> tuple[NDArray, NDArray, NDArray] | None:
@@ -269,7 +313,11 @@ def _arrays(structure: Structure) -> tuple[NDArray, NDArray, NDArray] | None:
     except StructureParseError:
         return None
     lattice, frac_coords = np.array(structure.lattice.matrix), np.array(structure.frac_coords)
-    if not 0 < len(numbers) <= MAX_ATOMS or not np.isfinite(lattice).all() or abs(np.linalg.det(lattice)) < 1e-3 * len(numbers):
+    if (
+        not 0 < len(numbers) <= MAX_ATOMS
+        or not np.isfinite(lattice).all()
+        or abs(np.linalg.det(lattice)) < 1e-3 * len(numbers)
+    ):
         return None
     return lattice, frac_coords, numbers
 

@@ -31,7 +31,11 @@ def known_cell(name: str) -> Structure | None:
 @lru_cache(maxsize=2)
 def _tables(data: Path | None, downloaded: Path) -> tuple[Callable[[str], Structure | None], ...]:
     tables = ((MP_TABLE, ""), (MP20_TABLE, ""), (PEROV5_TABLE, PEROV5))
-    found = [_parquet(path, begin) for name, begin in tables if data is not None and (path := data / name).is_file()]
+    found = [
+        _parquet(path, begin)
+        for name, begin in tables
+        if data is not None and (path := data / name).is_file()
+    ]
     found += [_csv(path) for path in sorted(downloaded.glob("*.csv"))]
     return tuple(found)
 

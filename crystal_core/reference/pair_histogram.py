@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_BINS = 12
-BINS = np.linspace(0.45, 3.2, N_BINS)  # in units of (volume / atoms)^(1/3): stackings differ beyond the third shell only
+BINS = np.linspace(
+    0.45, 3.2, N_BINS
+)  # in units of (volume / atoms)^(1/3): stackings differ beyond the third shell only
 WIDTH = 0.2  # wide enough that thermal noise, or another relaxation, moves little from bin to bin
 REACH = float(BINS[-1] + 2 * WIDTH)
 STEP = 0.01
@@ -34,7 +36,9 @@ def pair_histogram(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_rol
     cell = np.ascontiguousarray(lattice * (len(roles) / abs(np.linalg.det(lattice))) ** (1 / 3), dtype=float)
     cart = np.ascontiguousarray((frac_coords % 1.0) @ cell)
     periodic = np.ones(3, dtype=np.int64)
-    first, second, _, distance = find_points_in_spheres(cart, cart, r=REACH, pbc=periodic, lattice=cell, tol=1e-8)
+    first, second, _, distance = find_points_in_spheres(
+        cart, cart, r=REACH, pbc=periodic, lattice=cell, tol=1e-8
+    )
     kept = (distance > 1e-6) & (distance < REACH) & (roles[first] <= roles[second])
     first, second, distance = first[kept], second[kept], distance[kept]
     # counted on a fine grid first: smearing the grid once is much cheaper than smearing every distance

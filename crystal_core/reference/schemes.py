@@ -47,7 +47,11 @@ def _entry(row: CrystalRow) -> Any:
     table = MPRelaxSet.CONFIG["INCAR"]["LDAUU"].get(anion, {})
     present = [Element.from_Z(int(z)).symbol for z in set(row.atomic_numbers)]
     hubbards = {e: table.get(e, 0) for e in present} if any(e in table for e in present) else {}
-    parameters = {"run_type": "GGA+U" if hubbards else "GGA", "hubbards": hubbards, "is_hubbard": bool(hubbards)}
+    parameters = {
+        "run_type": "GGA+U" if hubbards else "GGA",
+        "hubbards": hubbards,
+        "is_hubbard": bool(hubbards),
+    }
     return ComputedStructureEntry(structure, 0.0, parameters=parameters)
 
 
@@ -57,7 +61,10 @@ def _schemes() -> tuple[Any, Any]:
     from pymatgen.analysis import compatibility
 
     old = str(Path(compatibility.__file__).parent / "MPCompatibility.yaml")
-    corrections = [compatibility.AnionCorrection(old), compatibility.UCorrection(old, compatibility.MPRelaxSet, "Advanced")]
+    corrections = [
+        compatibility.AnionCorrection(old),
+        compatibility.UCorrection(old, compatibility.MPRelaxSet, "Advanced"),
+    ]
     # the labels date from before pymatgen asked for bound anions
     new = compatibility.MaterialsProject2020Compatibility(check_potcar=False, strict_anions="no_check")
     return compatibility.CorrectionsList(corrections), new

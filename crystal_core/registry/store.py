@@ -66,5 +66,7 @@ def load_generator(name: str, device: str = "auto") -> Generator | DeNovoGenerat
     """
     card = find_card(name)
     if card.kind != "generator" or card.loader not in LOADERS:
-        raise CheckpointMissing(f"'{name}' is not a generator this version can load (its loader is '{card.loader}').")
+        raise CheckpointMissing(
+            f"'{name}' is not a generator this version can load (its loader is '{card.loader}')."
+        )
     return find(LOADERS, card.loader, "loader")(card, device)

@@ -45,13 +45,18 @@ class Energies:
     def to_json(self) -> dict[str, Any]:
         """The keys of the command line."""
         return {
-            "energy_per_atom_ev": _rounded(self.energy), "formation_energy_per_atom_ev": _rounded(self.formation_energy),
-            "e_above_hull_ev": _rounded(self.e_above_hull), "e_above_hull_error_ev": self.e_above_hull_error,
-            "e_above_hull_bias_ev": self.e_above_hull_bias, "decomposition": self.decomposition,
-        } | ({"note": self.note} if self.note else {})  # fmt: skip
+            "energy_per_atom_ev": _rounded(self.energy),
+            "formation_energy_per_atom_ev": _rounded(self.formation_energy),
+            "e_above_hull_ev": _rounded(self.e_above_hull),
+            "e_above_hull_error_ev": self.e_above_hull_error,
+            "e_above_hull_bias_ev": self.e_above_hull_bias,
+            "decomposition": self.decomposition,
+        } | ({"note": self.note} if self.note else {})
 
 
-def energies_of(composition: Composition, energy_per_atom: float, potential: PotentialName = "chgnet") -> Energies:
+def energies_of(
+    composition: Composition, energy_per_atom: float, potential: PotentialName = "chgnet"
+) -> Energies:
     """Place a total energy (eV/atom, 2020 scheme) against the elements and the known compounds.
 
     Raises:
@@ -62,9 +67,14 @@ def energies_of(composition: Composition, energy_per_atom: float, potential: Pot
     if missing:
         words = f"No reference energy is known for {', '.join(missing)}, so there is no formation energy and no energy above hull."
         return Energies(
-            energy=energy_per_atom, formation_energy=None, e_above_hull=None, e_above_hull_error=None, e_above_hull_bias=None, decomposition={},
+            energy=energy_per_atom,
+            formation_energy=None,
+            e_above_hull=None,
+            e_above_hull_error=None,
+            e_above_hull_bias=None,
+            decomposition={},
             note=words,
-        )  # fmt: skip
+        )
     place = hull.stability(composition, hull.formation_energy(composition, energy_per_atom))
     if place.e_above_hull < IMPOSSIBLE:
         raise RelaxationFailed(
@@ -72,10 +82,14 @@ def energies_of(composition: Composition, energy_per_atom: float, potential: Pot
         )
     error = measured_error(potential)
     return Energies(
-        energy=energy_per_atom, formation_energy=place.formation_energy, e_above_hull=place.e_above_hull,
-        e_above_hull_error=error["spread_ev"] if error else None, e_above_hull_bias=error["bias_ev"] if error else None,
-        decomposition=place.decomposition, note=None,
-    )  # fmt: skip
+        energy=energy_per_atom,
+        formation_energy=place.formation_energy,
+        e_above_hull=place.e_above_hull,
+        e_above_hull_error=error["spread_ev"] if error else None,
+        e_above_hull_bias=error["bias_ev"] if error else None,
+        decomposition=place.decomposition,
+        note=None,
+    )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FEW = 4  # crystals: below, loading potentials takes longer than it saves
-SLACK, SLACK_SECONDS = 2.0, 60.0  # a step that began within the time limit is waited for: so many times the limit, and so much more
+SLACK, SLACK_SECONDS = (
+    2.0,
+    60.0,
+)  # a step that began within the time limit is waited for: so many times the limit, and so much more
 START_SECONDS = 300.0  # of a process until its potential is loaded
 READY = "ready"
 
@@ -52,7 +55,9 @@ def relax_many(
         return
     left = set(range(len(structures)))
     make = partial(_loaded, potential.name, potential.device, seconds)
-    with closing(over_processes(make, structures, workers=workers, seconds=SLACK * seconds + SLACK_SECONDS)) as finished:
+    with closing(
+        over_processes(make, structures, workers=workers, seconds=SLACK * seconds + SLACK_SECONDS)
+    ) as finished:
         for i, done in finished:
             left.remove(i)
             yield i, done
@@ -68,13 +73,18 @@ def relaxed_or_none(structure: Structure, *, potential: Potential, seconds: floa
     except RelaxationFailed:
         return None
     except Exception as error:  # noqa: BLE001 (one cell that nobody foresaw is not the end of an evaluation)
-        log.warning("%s could not be relaxed: %s: %s.", structure.composition.reduced_formula, type(error).__name__, error)
+        log.warning(
+            "%s could not be relaxed: %s: %s.",
+            structure.composition.reduced_formula,
+            type(error).__name__,
+            error,
+        )
         return None
 
 
 def over_processes(
     make: Callable[[], Callable[[Any], Any]], items: Sequence[Any], *, workers: int, seconds: float
-) -> Generator[tuple[int, Any]]:  # fmt: skip
+) -> Generator[tuple[int, Any]]:
     """Place and result of every item, as they are finished; None where its process died or took longer than ``seconds``.
 
     Places that never come could not be begun, because no process could be started.
@@ -89,7 +99,10 @@ def over_processes(
             patience = max(0.0, min(worker.deadline(seconds) for worker in team) - time.monotonic())
             heard = connection.wait([worker.pipe for worker in team], timeout=min(patience, 3600.0))
             for worker in [w for w in team if w.pipe in heard or time.monotonic() > w.deadline(seconds)]:
-                place, (alive, result) = worker.place, worker.answer() if worker.pipe in heard else (False, None)
+                place, (alive, result) = (
+                    worker.place,
+                    worker.answer() if worker.pipe in heard else (False, None),
+                )
                 if alive:
                     worker.give(waiting.popleft() if waiting else None, items)
                 else:
@@ -113,7 +126,9 @@ class _Worker:
 
     @classmethod
     def started(cls, make: Callable[[], Callable[[Any], Any]]) -> _Worker:
-        context = get_context("spawn")  # a fork of a process that has computed with several threads, or on a GPU, may hang
+        context = get_context(
+            "spawn"
+        )  # a fork of a process that has computed with several threads, or on a GPU, may hang
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(make, theirs), daemon=True)
         process.start()

@@ -61,7 +61,9 @@ class Potential:
         finally:
             gc.set_threshold(*threshold)  # CHGNet's converter leaves the collector off when it fails
         if not all(np.isfinite(values).all() for values in found.values()):
-            raise RelaxationFailed(f"{self.label} gives no finite energy for this cell; it is too far from anything it was trained on.")
+            raise RelaxationFailed(
+                f"{self.label} gives no finite energy for this cell; it is too far from anything it was trained on."
+            )
         return found
 
     def calculator(self) -> Calculator:
@@ -75,14 +77,18 @@ class Potential:
         class Bridge(Calculator):
             implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 (ASE's own declaration)
 
-            def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
+            def calculate(
+                self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes
+            ) -> None:
                 super().calculate(atoms, properties, system_changes)
                 found = predict(AseAtomsAdaptor.get_structure(atoms))
                 energy = float(found["e"]) * len(atoms)
                 self.results = {
-                    "energy": energy, "free_energy": energy, "forces": found["f"].astype(float),
+                    "energy": energy,
+                    "free_energy": energy,
+                    "forces": found["f"].astype(float),
                     "stress": found["s"].astype(float).ravel()[[0, 4, 8, 5, 2, 1]] * units.GPa,
-                }  # fmt: skip
+                }
 
         return Bridge()
 
@@ -101,14 +107,19 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     """
     check_choice("potential", name, get_args(PotentialName))
     if not is_installed(name):
-        raise MissingExtra("Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase")
+        raise MissingExtra(
+            "Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase"
+        )
     import contextlib
     import io
 
     from crystal_core.device import pick_device
 
     place = pick_device(device)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it greets on stdout, which belongs to --json
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):  # it greets on stdout, which belongs to --json
         warnings.simplefilter("ignore")
         from chgnet.model.model import CHGNet
 
@@ -125,7 +136,9 @@ def check_cell(structure: Structure) -> None:
     """
     n = len(structure)
     if n > MAX_ATOMS:
-        raise RelaxationFailed(f"The cell has {n} atoms; relaxing takes at most {MAX_ATOMS}. Use the primitive cell.")
+        raise RelaxationFailed(
+            f"The cell has {n} atoms; relaxing takes at most {MAX_ATOMS}. Use the primitive cell."
+        )
     heavy = sorted({site.specie.symbol for site in structure if site.specie.Z > HEAVIEST})
     if heavy:
         raise RelaxationFailed(f"The potential knows the elements up to Pu; {', '.join(heavy)} is beyond it.")

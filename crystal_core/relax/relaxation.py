@@ -90,7 +90,12 @@ class Relaxation:
 
 
 def relax_steps(
-    structure: Structure, potential: Potential, *, fmax: float = FMAX, steps: int = STEPS, seconds: float = SECONDS
+    structure: Structure,
+    potential: Potential,
+    *,
+    fmax: float = FMAX,
+    steps: int = STEPS,
+    seconds: float = SECONDS,
 ) -> Iterator[RelaxStep]:
     """The relaxation step by step; the last step carries a status. Nothing runs before the first ``next``; closing stops it.
 
@@ -107,7 +112,13 @@ def relax_steps(
     stop = time.monotonic() + seconds
     if steps == 0:
         found = potential.predict(start, "efs")
-        yield RelaxStep(step=0, energy=float(found["e"]), max_force=_largest(found["f"]), structure=start, status=RelaxStatus.SINGLE_POINT)
+        yield RelaxStep(
+            step=0,
+            energy=float(found["e"]),
+            max_force=_largest(found["f"]),
+            structure=start,
+            status=RelaxStatus.SINGLE_POINT,
+        )
         return
     for moment in _fire(start, potential, fmax, steps):
         shown = moment
@@ -130,9 +141,15 @@ def check_limits(fmax: float, steps: int, seconds: float) -> None:
 
 
 def relax(
-    structure: Structure, potential: Potential, *, fmax: float = FMAX, steps: int = STEPS, seconds: float = SECONDS,
-    on_step: Callable[[RelaxStep], None] | None = None, keep_every: int = 1,
-) -> Relaxation:  # fmt: skip
+    structure: Structure,
+    potential: Potential,
+    *,
+    fmax: float = FMAX,
+    steps: int = STEPS,
+    seconds: float = SECONDS,
+    on_step: Callable[[RelaxStep], None] | None = None,
+    keep_every: int = 1,
+) -> Relaxation:
     """Relax a crystal to the end; see :func:`relax_steps`.
 
     Args:
@@ -154,9 +171,16 @@ def relaxation_of(path: Sequence[RelaxStep], seconds: float) -> Relaxation:
     first, last = path[0], path[-1]
     assert last.status is not None
     return Relaxation(
-        initial=first.structure, structure=last.structure, initial_energy=first.energy, energy=last.energy, max_force=last.max_force,
-        n_steps=last.step, status=last.status, seconds=seconds, path=tuple(path),
-    )  # fmt: skip
+        initial=first.structure,
+        structure=last.structure,
+        initial_energy=first.energy,
+        energy=last.energy,
+        max_force=last.max_force,
+        n_steps=last.step,
+        status=last.status,
+        seconds=seconds,
+        path=tuple(path),
+    )
 
 
 def _fire(start: Structure, potential: Potential, fmax: float, steps: int) -> Iterator[RelaxStep]:
@@ -178,16 +202,23 @@ def _fire(start: Structure, potential: Potential, fmax: float, steps: int) -> It
             return
         except (RelaxationFailed, ArithmeticError, ValueError, RuntimeError) as error:
             if last is None:
-                raise error if isinstance(error, RelaxationFailed) else RelaxationFailed(_BROKE_OFF) from error
+                raise (
+                    error if isinstance(error, RelaxationFailed) else RelaxationFailed(_BROKE_OFF)
+                ) from error
             yield replace(last, status=RelaxStatus.INTERRUPTED)
             return
         now = AseAtomsAdaptor.get_structure(atoms)
         if not 1 / MAX_GROWTH < now.volume / start.volume < MAX_GROWTH:
-            raise RelaxationFailed(f"While relaxing, the cell went from {start.volume:.0f} to {now.volume:.0f} Å3: it fell apart or collapsed.")
+            raise RelaxationFailed(
+                f"While relaxing, the cell went from {start.volume:.0f} to {now.volume:.0f} Å3: it fell apart or collapsed."
+            )
         last = RelaxStep(
-            step=step, energy=float(atoms.get_potential_energy()) / len(atoms), max_force=_largest(forces), structure=_plain(now, start),
+            step=step,
+            energy=float(atoms.get_potential_energy()) / len(atoms),
+            max_force=_largest(forces),
+            structure=_plain(now, start),
             status=RelaxStatus.CONVERGED if converged else None,
-        )  # fmt: skip
+        )
         yield last
         step += 1
 

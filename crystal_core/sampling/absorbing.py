@@ -62,7 +62,13 @@ class MaskSchedule:
         return -self.kept_rate(t) / (1.0 - self.kept(t))
 
 
-def hide(tokens: Int[Tensor, "tokens"], t: Float[Tensor, "tokens"], mask: int, schedule: MaskSchedule, uniform: Tensor) -> Tensor:
+def hide(
+    tokens: Int[Tensor, "tokens"],
+    t: Float[Tensor, "tokens"],
+    mask: int,
+    schedule: MaskSchedule,
+    uniform: Tensor,
+) -> Tensor:
     """The forward process at t: each token on its own becomes ``mask`` with probability 1 - a(t).
 
     Args:
@@ -72,9 +78,15 @@ def hide(tokens: Int[Tensor, "tokens"], t: Float[Tensor, "tokens"], mask: int, s
 
 
 def reveal(
-    tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"], t: float, t_next: float, schedule: MaskSchedule, rng: torch.Generator,
-    *, remasking: float = 0.0,
-) -> Tensor:  # fmt: skip
+    tokens: Int[Tensor, "tokens"],
+    logits: Float[Tensor, "tokens types"],
+    t: float,
+    t_next: float,
+    schedule: MaskSchedule,
+    rng: torch.Generator,
+    *,
+    remasking: float = 0.0,
+) -> Tensor:
     """One reverse step: a hidden token is revealed with probability (a(t') - a(t)) / (1 - a(t)), drawn from softmax(logits).
 
     Revealed tokens stay, or, with ``remasking``, are hidden again with probability s = min(remasking (t - t'), (1 - a(t')) / a(t), 1);

@@ -16,11 +16,19 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     parser = argparse.ArgumentParser(prog="python -m crystal_core.training", description=__doc__)
     parser.add_argument("config", type=Path, nargs="?")
-    parser.add_argument("--recipe", help="instead of a configuration: a checkpoint whose recorded slices are repeated")
+    parser.add_argument(
+        "--recipe", help="instead of a configuration: a checkpoint whose recorded slices are repeated"
+    )
     parser.add_argument("--minutes", type=float, help="stop cleanly and save after so long")
-    parser.add_argument("--samples", type=int, help="crystals of the whole run, instead of the configuration's plan")
+    parser.add_argument(
+        "--samples", type=int, help="crystals of the whole run, instead of the configuration's plan"
+    )
     parser.add_argument("--resume", type=Path, help="folder of an earlier slice")
-    parser.add_argument("--branch", type=Path, help="folder of a run: let its rate fall to zero over the next tenth, in a copy")
+    parser.add_argument(
+        "--branch",
+        type=Path,
+        help="folder of a run: let its rate fall to zero over the next tenth, in a copy",
+    )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--export")

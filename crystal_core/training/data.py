@@ -44,7 +44,9 @@ class PreparedCrystals:
     def select(self, crystals: Tensor) -> Batch:
         """The crystals with these indices as one batch, atoms concatenated in that order."""
         n_atoms = self.n_atoms[crystals]
-        start = torch.repeat_interleave(self.first_atom[crystals] - (torch.cumsum(n_atoms, 0) - n_atoms), n_atoms)
+        start = torch.repeat_interleave(
+            self.first_atom[crystals] - (torch.cumsum(n_atoms, 0) - n_atoms), n_atoms
+        )
         atoms = start + torch.arange(start.shape[0], device=start.device)
         return Batch(
             atomic_numbers=self.atomic_numbers[atoms],
@@ -76,7 +78,9 @@ class Batch:
     n_atoms: Tensor
 
 
-def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below: Mapping[str, float] | None = None) -> dict[str, PreparedCrystals]:
+def load_prepared(
+    path: Path, device: torch.device | str = "cpu", *, train_below: Mapping[str, float] | None = None
+) -> dict[str, PreparedCrystals]:
     """The splits of a prepared file (``crystal-core data prepare``) that have rows.
 
     Args:
@@ -86,7 +90,9 @@ def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below
         RequestError: there is no such file or label, or the file is none of that command's.
     """
     if not Path(path).is_file():
-        raise RequestError(f"There is no prepared file {Path(path).name}. Make it with 'crystal-core data prepare'.")
+        raise RequestError(
+            f"There is no prepared file {Path(path).name}. Make it with 'crystal-core data prepare'."
+        )
     try:
         with safe_open(path, framework="pt") as handle:
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dictionary)
@@ -94,7 +100,9 @@ def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below
         ids, formulas = json.loads(metadata["ids"]), json.loads(metadata["formulas"])
         tables = json.loads(metadata.get("sources", "[]"))
     except (SafetensorError, KeyError, TypeError, OSError) as error:
-        raise RequestError(f"{Path(path).name} is not a prepared file ({error}). Make one with 'crystal-core data prepare'.") from error
+        raise RequestError(
+            f"{Path(path).name} is not a prepared file ({error}). Make one with 'crystal-core data prepare'."
+        ) from error
     n_atoms = tensors["n_atoms"].long()
     whole = PreparedCrystals(
         atomic_numbers=tensors["atomic_numbers"].long().to(device),
@@ -114,9 +122,15 @@ def load_prepared(path: Path, device: torch.device | str = "cpu", *, train_below
                 f"{Path(path).name} has no label {label}; prepare it from a table that has this column, or, "
                 "for estimated energies above the hull, add it with 'crystal-core data estimate-hull'."
             )
-        usable &= (tensors[f"label.{label}"] <= limit) | (split != SPLITS.index("train"))  # a comparison with NaN is False
+        usable &= (tensors[f"label.{label}"] <= limit) | (
+            split != SPLITS.index("train")
+        )  # a comparison with NaN is False
     split = torch.where(usable, split.long(), -1).to(device)
-    return {name: whole.subset(torch.nonzero(split == code).squeeze(-1)) for code, name in enumerate(SPLITS) if bool((split == code).any())}
+    return {
+        name: whole.subset(torch.nonzero(split == code).squeeze(-1))
+        for code, name in enumerate(SPLITS)
+        if bool((split == code).any())
+    }
 
 
 def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, most: float = 2.0) -> Tensor:
@@ -130,7 +144,9 @@ def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, mo
     return (reference / pairs.clamp(min=1.0)).pow(power).clamp(max=most)
 
 
-def epoch_batches(data: PreparedCrystals, batch_size: int, generator: torch.Generator, repeats: Tensor | None = None) -> Iterator[Batch]:
+def epoch_batches(
+    data: PreparedCrystals, batch_size: int, generator: torch.Generator, repeats: Tensor | None = None
+) -> Iterator[Batch]:
     """All crystals once, shuffled, or ``repeats`` (crystals,) times each on average; the last, smaller batch is kept."""
     order = torch.randperm(len(data), generator=generator)
     if repeats is not None:

@@ -100,7 +100,9 @@ class Trainer:
         self._about = dict(about or {})
         self._since_save = torch.zeros((), device=device)
         self.dtype = pick_dtype(config.precision, device)
-        self._compiled = cast("nn.Module", torch.compile(self.network, dynamic=True)) if config.compile else self.network
+        self._compiled = (
+            cast("nn.Module", torch.compile(self.network, dynamic=True)) if config.compile else self.network
+        )
         folder.mkdir(parents=True, exist_ok=True)
         if device.type == "cpu":
             keep_freed_memory()
@@ -131,7 +133,9 @@ class Trainer:
         stop = math.inf if minutes is None else start + 60 * minutes
         last_save, line = start, self._last_line()
         while not self.finished and time.monotonic() < stop:
-            generator = torch.Generator(self.device).manual_seed(self.config.seed + 7919 * (self.epoch + 1) + self.step)
+            generator = torch.Generator(self.device).manual_seed(
+                self.config.seed + 7919 * (self.epoch + 1) + self.step
+            )
             order = torch.Generator().manual_seed(self.config.seed + 104729 * (self.epoch + 1) + self.step)
             sums: dict[str, Tensor] = {}
             began, count, seen = time.monotonic(), 0, 0
@@ -150,10 +154,13 @@ class Trainer:
             else:
                 self.epoch += 1
             line = {
-                "step": self.step, "epoch": self.epoch, "samples": self.samples, "lr": round(self.learning_rate(), 8),
+                "step": self.step,
+                "epoch": self.epoch,
+                "samples": self.samples,
+                "lr": round(self.learning_rate(), 8),
                 "crystals_per_second": round(seen / max(1e-9, time.monotonic() - began), 1),
                 **{name: round(float(total) / max(1, count), 5) for name, total in sums.items()},
-            }  # fmt: skip
+            }
             self._check_finite()
             line["validation"] = on_epoch(self)
             now = time.monotonic()
@@ -177,7 +184,9 @@ class Trainer:
         for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = rate
         enabled = self.dtype != torch.float32
-        with torch.autocast(self.device.type, dtype=self.dtype if enabled else torch.bfloat16, enabled=enabled):
+        with torch.autocast(
+            self.device.type, dtype=self.dtype if enabled else torch.bfloat16, enabled=enabled
+        ):
             loss, parts = self._loss(self._compiled, batch, generator)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
@@ -190,7 +199,9 @@ class Trainer:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         self._since_save += loss.detach()
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.parameters()), [p.detach() for p in self.network.parameters()], 1 - decay)
+            torch._foreach_lerp_(
+                list(self.ema.parameters()), [p.detach() for p in self.network.parameters()], 1 - decay
+            )
         return {"loss": loss.detach(), **parts}
 
     def save(self) -> None:
@@ -204,7 +215,12 @@ class Trainer:
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "counters": {"step": self.step, "epoch": self.epoch, "samples": self.samples, "seconds": self.seconds},
+            "counters": {
+                "step": self.step,
+                "epoch": self.epoch,
+                "samples": self.samples,
+                "seconds": self.seconds,
+            },
         }
         part = self.folder / f"{SNAPSHOT}.part"
         torch.save(state, part)
@@ -234,7 +250,9 @@ class Trainer:
         Raises:
             RequestError: it is of another network or another optimiser.
         """
-        path = next((self.folder / name for name in (SNAPSHOT, PREVIOUS) if (self.folder / name).is_file()), None)
+        path = next(
+            (self.folder / name for name in (SNAPSHOT, PREVIOUS) if (self.folder / name).is_file()), None
+        )
         if path is None:
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
@@ -269,12 +287,19 @@ def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -
     chosen = {id(weight) for weight in matrices}
     rest = [p for p in network.parameters() if id(p) not in chosen]
     adamw = torch.optim.AdamW(
-        rest, lr=config.learning_rate, weight_decay=config.weight_decay, amsgrad=config.amsgrad, fused=device.type in ("cpu", "cuda")
+        rest,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        amsgrad=config.amsgrad,
+        fused=device.type in ("cpu", "cuda"),
     )
     if not matrices:
         return [adamw]
     dtype = pick_dtype("auto", device)
-    return [adamw, Muon(matrices, lr=config.learning_rate, weight_decay=config.muon_weight_decay, dtype=dtype)]
+    return [
+        adamw,
+        Muon(matrices, lr=config.learning_rate, weight_decay=config.muon_weight_decay, dtype=dtype),
+    ]
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -51,7 +51,13 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], *, lr: float, weight_decay: float = 0.05, momentum: float = 0.95, dtype: torch.dtype = torch.bfloat16
+        self,
+        parameters: Iterable[Tensor],
+        *,
+        lr: float,
+        weight_decay: float = 0.05,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
         self.dtype = dtype
@@ -62,7 +68,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]
             given = [p for p in cast("list[Tensor]", group["params"]) if p.grad is not None]
-            for shape, same in groupby(sorted(given, key=lambda p: tuple(p.shape)), key=lambda p: tuple(p.shape)):
+            for shape, same in groupby(
+                sorted(given, key=lambda p: tuple(p.shape)), key=lambda p: tuple(p.shape)
+            ):
                 weights = list(same)
                 gradients = [cast("Tensor", w.grad) for w in weights]
                 for weight in weights:
@@ -70,7 +78,9 @@ class Muon(torch.optim.Optimizer):
                         self.state[weight]["momentum"] = torch.zeros_like(weight)
                 averages = [self.state[w]["momentum"] for w in weights]
                 torch._foreach_lerp_(averages, gradients, 1 - momentum)
-                updates = orthogonal(torch.stack(torch._foreach_lerp(gradients, averages, momentum)), dtype=self.dtype)
+                updates = orthogonal(
+                    torch.stack(torch._foreach_lerp(gradients, averages, momentum)), dtype=self.dtype
+                )
                 torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
                 size = lr * RMS_OF_ADAMW * max(shape) ** 0.5
                 torch._foreach_add_(weights, list(updates.to(weights[0].dtype).unbind()), alpha=-size)

@@ -31,7 +31,9 @@ class Candidate:
         frames: of the relaxation, for the player.
     """
 
-    def __init__(self, z: int, origin: str, index: int, structure: Structure, template: Template | None = None) -> None:
+    def __init__(
+        self, z: int, origin: str, index: int, structure: Structure, template: Template | None = None
+    ) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
         self.sampled = structure
         self.alike = self
@@ -49,7 +51,12 @@ class Candidate:
         """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
         cell = Settling(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax)
-        self.structure, self.energy, self.frames, self._more = cell.structure, cell.energy, cell.frames, dict(cell.told)
+        self.structure, self.energy, self.frames, self._more = (
+            cell.structure,
+            cell.energy,
+            cell.frames,
+            dict(cell.told),
+        )
         self._record = None
 
     @property
@@ -81,7 +88,10 @@ class Candidate:
 
         if self._pattern is None or self._pattern[0] is not self.structure:
             found = likeness(self.structure, measured) if check_structure(self.structure).structure else None
-            self._pattern = self.structure, {"similarity": found and found.similarity, "scale": found and found.scale}
+            self._pattern = (
+                self.structure,
+                {"similarity": found and found.similarity, "scale": found and found.scale},
+            )
         return self._pattern[1]
 
     def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -92,15 +102,23 @@ class Candidate:
         if self._record is None:
             provenance = provenance | self._from_prototype()
             known = novelty(self.structure)  # of the relaxed cell once there is one
-            made = crystal_record(self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance)  # type: ignore[arg-type]
+            made = crystal_record(
+                self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance
+            )  # type: ignore[arg-type]
             self._record = made | {"z": self.z} | self._more
         if self.alike is not self and (told := self.alike._more):
             what = "which the potential cannot take"
             if "energies" in told and not self._is_still_alike():
                 what = "which was relaxed in its place and has become another cell; this one has no energy of its own"
             elif "energies" in told:
-                what = "which was relaxed and whose energy ranks both" if "original" in told else "whose energy as sampled ranks both"
-            return self._record | {"relaxation": {"converged": False, "error": f"It is like {self.alike.id(formula)}, {what}."}}
+                what = (
+                    "which was relaxed and whose energy ranks both"
+                    if "original" in told
+                    else "whose energy as sampled ranks both"
+                )
+            return self._record | {
+                "relaxation": {"converged": False, "error": f"It is like {self.alike.id(formula)}, {what}."}
+            }
         return dict(self._record)
 
     def _from_prototype(self) -> dict[str, Any]:

@@ -44,7 +44,12 @@ class HullReport:
 
 
 def estimate_hull(
-    source: Path, output: Path, *, potential: PotentialName = "chgnet", workers: int = 2, on_progress: Callable[[int, int], None] | None = None
+    source: Path,
+    output: Path,
+    *,
+    potential: PotentialName = "chgnet",
+    workers: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> HullReport:
     """Write ``source`` again with one more column, ``label.e_above_hull_estimated_ev``, in eV/atom.
 
@@ -67,19 +72,27 @@ def estimate_hull(
             metadata = handle.metadata()
         n_atoms, split = tensors["n_atoms"].astype(int), tensors["split"]
     except (SafetensorError, KeyError, OSError) as error:
-        raise RequestError(f"{source.name} is not a prepared file ({error}). Make one with 'crystal-core data prepare'.") from error
+        raise RequestError(
+            f"{source.name} is not a prepared file ({error}). Make one with 'crystal-core data prepare'."
+        ) from error
     values = tensors.get(KNOWN, np.full(len(n_atoms), math.nan, dtype=np.float32)).copy()
     train = split == SPLITS.index("train")
     labelled = int((train & ~np.isnan(values)).sum())
     wanted = np.flatnonzero(train & np.isnan(values))
     last = np.cumsum(n_atoms)
     cells: list[Cell] = [
-        (tensors["atomic_numbers"][last[i] - n_atoms[i] : last[i]], tensors["frac_coords"][last[i] - n_atoms[i] : last[i]], tensors["cell_parameters"][i])
+        (
+            tensors["atomic_numbers"][last[i] - n_atoms[i] : last[i]],
+            tensors["frac_coords"][last[i] - n_atoms[i] : last[i]],
+            tensors["cell_parameters"][i],
+        )
         for i in wanted
-    ]  # fmt: skip
+    ]
     chunks = [cells[i : i + CHUNK] for i in range(0, len(cells), CHUNK)]
     done = 0
-    with closing(over_processes(partial(_estimator, potential), chunks, workers=workers, seconds=CHUNK_SECONDS)) as finished:
+    with closing(
+        over_processes(partial(_estimator, potential), chunks, workers=workers, seconds=CHUNK_SECONDS)
+    ) as finished:
         for place, found in finished:
             first = place * CHUNK
             values[wanted[first : first + len(chunks[place])]] = math.nan if found is None else found
@@ -90,7 +103,12 @@ def estimate_hull(
     metadata["estimated"] = json.dumps({"potential": potential, "rows": int(known.sum())})
     output.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors | {ESTIMATED: values}, output, metadata=metadata)
-    return HullReport(labelled=labelled, estimated=int(known.sum()), without=int((~known).sum()), estimated_within=int((values[wanted] <= 0.1).sum()))
+    return HullReport(
+        labelled=labelled,
+        estimated=int(known.sum()),
+        without=int((~known).sum()),
+        estimated_within=int((values[wanted] <= 0.1).sum()),
+    )
 
 
 def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:
@@ -103,7 +121,9 @@ def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:
     for numbers, coords, parameters in cells:
         structure = Structure(Lattice.from_parameters(*map(float, parameters)), numbers.tolist(), coords)
         try:
-            energies = energies_of(structure.composition, float(potential.predict(structure, "e")["e"]), potential.name)
+            energies = energies_of(
+                structure.composition, float(potential.predict(structure, "e")["e"]), potential.name
+            )
         except RelaxationFailed:
             found.append(math.nan)
         else:

@@ -78,17 +78,20 @@ def read_references(data: Path, split: str, limit: int | None) -> list[Reference
     rows = list(read_rows(data, None if split == "all" else split))
     if not rows:
         known = sorted(splits_of(data) - {""})
-        raise RequestError(f"{data.name} has no rows in the split '{split}'; it has {', '.join([*known, 'all']) if known else 'no splits: use all'}.")
+        raise RequestError(
+            f"{data.name} has no rows in the split '{split}'; it has {', '.join([*known, 'all']) if known else 'no splits: use all'}."
+        )
     order = np.random.default_rng(0).permutation(len(rows))[: limit or len(rows)]
     # alike sizes together: an equal-size batch is the fastest
     chosen = [rows[i] for i in sorted(order, key=lambda i: len(rows[i].atomic_numbers))]
     return [
         Reference(
-            id=row.id, atomic_numbers=tuple(int(z) for z in row.atomic_numbers),
+            id=row.id,
+            atomic_numbers=tuple(int(z) for z in row.atomic_numbers),
             structure=Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords),
         )
         for row in chosen
-    ]  # fmt: skip
+    ]
 
 
 def digest(references: Sequence[Reference]) -> str:
@@ -98,9 +101,17 @@ def digest(references: Sequence[Reference]) -> str:
 
 
 def draw_candidates(
-    generator: Generator, references: Sequence[Reference], *, samples: int = 1, sampler: str = "fast", steps: int | None = None,
-    seed: int = 0, start_time: float | None = None, say: Say | None = None, kept: KeptCandidates | None = None,
-) -> Drawn:  # fmt: skip
+    generator: Generator,
+    references: Sequence[Reference],
+    *,
+    samples: int = 1,
+    sampler: str = "fast",
+    steps: int | None = None,
+    seed: int = 0,
+    start_time: float | None = None,
+    say: Say | None = None,
+    kept: KeptCandidates | None = None,
+) -> Drawn:
     """Candidates for every reference, in order.
 
     Args:
@@ -127,7 +138,12 @@ def draw_candidates(
             calls, from_before = max(calls, kept.network_calls), from_before + len(before)
             continue
         compositions = tuple(reference.atomic_numbers for reference in part for _ in range(samples))
-        options: dict[str, Any] = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
+        options: dict[str, Any] = {
+            "sampler": sampler,
+            "steps": steps,
+            "seed": seed + first,
+            "frame_every": 5000,
+        }
         if prototypes is None:
             crystals, calls = _run(generator, GenerationRequest(compositions=compositions, **options))
             structures = to_structures(crystals)
@@ -137,8 +153,12 @@ def draw_candidates(
             structures = kept.keep_candidates(first, structures, calls)
         found += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
         if say:
-            say(f"{min(first + CHUNK, len(references))}/{len(references)} sampled, {time.monotonic() - began:.0f} s")
-    return Drawn(candidates=found, calls_per_sample=calls, seconds=time.monotonic() - began, n_from_before=from_before)
+            say(
+                f"{min(first + CHUNK, len(references))}/{len(references)} sampled, {time.monotonic() - began:.0f} s"
+            )
+    return Drawn(
+        candidates=found, calls_per_sample=calls, seconds=time.monotonic() - began, n_from_before=from_before
+    )
 
 
 def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
@@ -148,7 +168,11 @@ def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
 
 
 def _refine(
-    generator: Generator, prototypes: Generator, compositions: tuple[tuple[int, ...], ...], start_time: float | None, options: dict[str, Any]
+    generator: Generator,
+    prototypes: Generator,
+    compositions: tuple[tuple[int, ...], ...],
+    start_time: float | None,
+    options: dict[str, Any],
 ) -> tuple[list[Structure | None], int]:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.structures import to_structures
@@ -160,9 +184,11 @@ def _refine(
         return structures, 0
     cells = list(placed)
     request = GenerationRequest(
-        compositions=tuple(compositions[i] for i in usable), start=CrystalBatch.concat([cells[i] for i in usable]),
-        start_time=start_time, **options,
-    )  # fmt: skip
+        compositions=tuple(compositions[i] for i in usable),
+        start=CrystalBatch.concat([cells[i] for i in usable]),
+        start_time=start_time,
+        **options,
+    )
     crystals, calls = _run(generator, request)
     for i, structure in zip(usable, to_structures(crystals), strict=True):
         structures[i] = structure
@@ -170,9 +196,14 @@ def _refine(
 
 
 def relax_candidates(
-    candidates: Sequence[Sequence[Structure | None]], potential: Potential, *, seconds: float = 120.0, workers: int = 1, say: Say | None = None,
+    candidates: Sequence[Sequence[Structure | None]],
+    potential: Potential,
+    *,
+    seconds: float = 120.0,
+    workers: int = 1,
+    say: Say | None = None,
     kept: KeptCandidates | None = None,
-) -> Relaxed:  # fmt: skip
+) -> Relaxed:
     """Relax every candidate.
 
     Args:
@@ -183,10 +214,17 @@ def relax_candidates(
     from crystal_core.relax.many import relax_many
 
     began = told = time.monotonic()
-    given = {(i, k): structure for i, part in enumerate(candidates) for k, structure in enumerate(part) if structure is not None}
+    given = {
+        (i, k): structure
+        for i, part in enumerate(candidates)
+        for k, structure in enumerate(part)
+        if structure is not None
+    }
     cells = {place: cell for place in given if kept and (cell := kept.relaxed(*place))}
     places = [place for place in given if place not in cells]
-    with closing(relax_many([given[place] for place in places], potential, seconds=seconds, workers=workers)) as finished:
+    with closing(
+        relax_many([given[place] for place in places], potential, seconds=seconds, workers=workers)
+    ) as finished:
         for number, done in finished:
             place = places[number]
             cell = _relaxed_cell(given[place], done, potential)
@@ -196,11 +234,19 @@ def relax_candidates(
                 say(f"{len(cells)}/{len(given)} relaxed, {told - began:.0f} s")
     found = list(cells.values())
     return Relaxed(
-        candidates=[[cells[i, k].structure if (i, k) in cells else None for k in range(len(part))] for i, part in enumerate(candidates)],
-        energies=[[cells[i, k].energy if (i, k) in cells else None for k in range(len(part))] for i, part in enumerate(candidates)],
-        n_converged=sum(cell.converged for cell in found), n_not_relaxed=sum(cell.energy is None for cell in found),
-        n_steps=sum(cell.n_steps for cell in found), seconds=time.monotonic() - began,
-    )  # fmt: skip
+        candidates=[
+            [cells[i, k].structure if (i, k) in cells else None for k in range(len(part))]
+            for i, part in enumerate(candidates)
+        ],
+        energies=[
+            [cells[i, k].energy if (i, k) in cells else None for k in range(len(part))]
+            for i, part in enumerate(candidates)
+        ],
+        n_converged=sum(cell.converged for cell in found),
+        n_not_relaxed=sum(cell.energy is None for cell in found),
+        n_steps=sum(cell.n_steps for cell in found),
+        seconds=time.monotonic() - began,
+    )
 
 
 def _relaxed_cell(structure: Structure, done: Relaxation | None, potential: Potential) -> RelaxedCell:
@@ -214,7 +260,9 @@ def _relaxed_cell(structure: Structure, done: Relaxation | None, potential: Pote
         energies_of(done.structure.composition, done.energy, potential.name)
     except RelaxationFailed:  # an energy that only a fault of the potential explains
         return RelaxedCell(structure=structure)
-    return RelaxedCell(structure=done.structure, energy=done.energy, converged=done.converged, n_steps=done.n_steps)
+    return RelaxedCell(
+        structure=done.structure, energy=done.energy, converged=done.converged, n_steps=done.n_steps
+    )
 
 
 def report_relaxed(
@@ -234,14 +282,25 @@ def report_relaxed(
     report = summarise(after, formulas) | {
         "before_relaxing": summarise(before, formulas),
         "relaxation": {
-            "potential": label, "n": n, "n_converged": relaxed.n_converged, "n_not_relaxed": relaxed.n_not_relaxed,
-            "steps_mean": round(relaxed.n_steps / max(1, n), 1), "seconds": round(relaxed.seconds, 1),
-            "gained": sum(a.structural is not None and b.structural is None for a, b in zip(after, before, strict=True)),
-            "lost": sum(a.structural is None and b.structural is not None for a, b in zip(after, before, strict=True)),
+            "potential": label,
+            "n": n,
+            "n_converged": relaxed.n_converged,
+            "n_not_relaxed": relaxed.n_not_relaxed,
+            "steps_mean": round(relaxed.n_steps / max(1, n), 1),
+            "seconds": round(relaxed.seconds, 1),
+            "gained": sum(
+                a.structural is not None and b.structural is None for a, b in zip(after, before, strict=True)
+            ),
+            "lost": sum(
+                a.structural is None and b.structural is not None for a, b in zip(after, before, strict=True)
+            ),
         },
-    }  # fmt: skip
+    }
     if max(map(len, relaxed.candidates), default=0) > 1:
-        for name, chosen in (("lowest_energy", _lowest(relaxed)), ("first_sample", [part[:1] for part in relaxed.candidates])):
+        for name, chosen in (
+            ("lowest_energy", _lowest(relaxed)),
+            ("first_sample", [part[:1] for part in relaxed.candidates]),
+        ):
             rates = summarise(judge_all(references, chosen, workers=workers))
             report[name] = {key: rates[key] for key in ("match_rate", "rmse", "ci95", "n")}
     return report
@@ -274,11 +333,16 @@ def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[
     """
     found: list[list[Structure | None]] = []
     for reference in references:
-        names = [folder / f"{reference.id}.cif", *(folder / f"{reference.id}_{k}.cif" for k in range(1, MAX_FILES + 1))]
+        names = [
+            folder / f"{reference.id}.cif",
+            *(folder / f"{reference.id}_{k}.cif" for k in range(1, MAX_FILES + 1)),
+        ]
         found.append([read_cell(path) for path in names if path.is_file()] or [None])
     if not any(structure is not None for structures in found for structure in structures):
         wanted = f"{references[0].id}.cif" if references else "<id>.cif"
-        raise RequestError(f"{folder.name} holds no readable candidate; name the files after the rows of the data, such as {wanted}.")
+        raise RequestError(
+            f"{folder.name} holds no readable candidate; name the files after the rows of the data, such as {wanted}."
+        )
     return found
 
 
@@ -304,13 +368,22 @@ def training_formulas(prepared: Path) -> frozenset[str]:
 
     from crystal_core.training.data import load_prepared
 
-    return frozenset(Composition(formula).reduced_formula for formula in set(load_prepared(prepared)["train"].formulas))
+    return frozenset(
+        Composition(formula).reduced_formula for formula in set(load_prepared(prepared)["train"].formulas)
+    )
 
 
 def compare_samplers(
-    generator: Generator, references: Sequence[Reference], budgets: Sequence[tuple[str, int]], *, seed: int = 0,
-    workers: int = 2, start_time: float | None = None, say: Say | None = None, keep: Callable[[dict[str, Any]], None] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    generator: Generator,
+    references: Sequence[Reference],
+    budgets: Sequence[tuple[str, int]],
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    start_time: float | None = None,
+    say: Say | None = None,
+    keep: Callable[[dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
     """Match rate and RMSE of each sampler with so many network calls, all from the same seeds.
 
     Args:
@@ -323,18 +396,32 @@ def compare_samplers(
     from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.generators.kldm.samplers import SamplerSettings
 
-    plan = [(sampler, budget, budget // SamplerSettings(name=sampler).calls_per_step) for sampler, budget in budgets]
+    plan = [
+        (sampler, budget, budget // SamplerSettings(name=sampler).calls_per_step)
+        for sampler, budget in budgets
+    ]
     for sampler, _, steps in plan:
         GenerationRequest(compositions=((1,),), sampler=sampler, steps=steps)  # type: ignore[arg-type]
     rows = []
     for sampler, budget, steps in plan:
-        drawn = draw_candidates(generator, references, sampler=sampler, steps=steps, seed=seed, start_time=start_time)
+        drawn = draw_candidates(
+            generator, references, sampler=sampler, steps=steps, seed=seed, start_time=start_time
+        )
         report = summarise(judge_all([r.structure for r in references], drawn.candidates, workers=workers))
-        row: dict[str, Any] = {"sampler": sampler, "budget": budget, "network_calls": drawn.calls_per_sample, "steps": steps}
-        row |= {key: report[key] for key in ("match_rate", "rmse", "n", "ci95")} | {"seconds": round(drawn.seconds, 1)}
+        row: dict[str, Any] = {
+            "sampler": sampler,
+            "budget": budget,
+            "network_calls": drawn.calls_per_sample,
+            "steps": steps,
+        }
+        row |= {key: report[key] for key in ("match_rate", "rmse", "n", "ci95")} | {
+            "seconds": round(drawn.seconds, 1)
+        }
         rows.append(row)
         if keep:
             keep(row)
         if say:
-            say(f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, RMSE {row['rmse']}, {row['seconds']} s")
+            say(
+                f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, RMSE {row['rmse']}, {row['seconds']} s"
+            )
     return rows

@@ -23,7 +23,16 @@ import numpy as np
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
-from crystal_core.evaluation.de_novo import METASTABLE, STABLE, AfterRelaxing, KnownSet, Likeness, judge, known_set, summarise
+from crystal_core.evaluation.de_novo import (
+    METASTABLE,
+    STABLE,
+    AfterRelaxing,
+    KnownSet,
+    Likeness,
+    judge,
+    known_set,
+    summarise,
+)
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
@@ -83,9 +92,16 @@ class ReferenceSet:
 
 
 def draw_crystals(
-    model: str, n: int, *, sampler: str = "fast", steps: int | None = None, seed: int = 0, device: str = "auto",
-    on_progress: Progress | None = None, keep: Keep | None = None,
-) -> Drawn:  # fmt: skip
+    model: str,
+    n: int,
+    *,
+    sampler: str = "fast",
+    steps: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_progress: Progress | None = None,
+    keep: Keep | None = None,
+) -> Drawn:
     """``n`` crystals of a de novo model, their atom counts as often as in training.
 
     Args:
@@ -121,7 +137,9 @@ def draw_crystals(
     return Drawn(structures=structures, network_calls=calls, settings=settings)
 
 
-def draw_baseline(name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_progress: Progress | None = None) -> Drawn:
+def draw_baseline(
+    name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_progress: Progress | None = None
+) -> Drawn:
     """``n`` crystals without a network, from the rows of ``known``; see :mod:`.naive_baselines`."""
     from crystal_core.registry.store import load_generator
     from crystal_core.workflows.naive_baselines import copied, random_symmetric, substituted
@@ -143,7 +161,10 @@ def write_folder(folder: Path, name: str, first: int, structures: Sequence[Struc
     from crystal_core.files.writers import structure_to_text
 
     for k, structure in enumerate(structures, start=first):
-        write_whole(folder / f"{name}-{k:05}.cif", "# no cell at all\n" if structure is None else structure_to_text(structure, "cif"))
+        write_whole(
+            folder / f"{name}-{k:05}.cif",
+            "# no cell at all\n" if structure is None else structure_to_text(structure, "cif"),
+        )
 
 
 def read_folder(folder: Path) -> list[Structure | None]:
@@ -160,9 +181,13 @@ def read_folder(folder: Path) -> list[Structure | None]:
     crystals = [path for path in files if path.suffix.lower() == ".cif"]
     structures = [read_cell(path) for path in crystals]
     if all(structure is None for structure in structures):
-        raise RequestError(f"{folder.name} holds no readable CIF; give a folder with one crystal per .cif file.")
+        raise RequestError(
+            f"{folder.name} holds no readable CIF; give a folder with one crystal per .cif file."
+        )
     if len(crystals) < len(files):
-        log.warning("Files of %s that do not end in .cif, left out: %d.", folder.name, len(files) - len(crystals))
+        log.warning(
+            "Files of %s that do not end in .cif, left out: %d.", folder.name, len(files) - len(crystals)
+        )
     return structures
 
 
@@ -183,23 +208,36 @@ def read_reference_set(path: Path) -> ReferenceSet:
         atoms = [slice(start, start + count) for start, count in zip(starts, counts, strict=True)]
 
         def prepared_cell(i: int) -> Structure:
-            return Structure(Lattice.from_parameters(*prepared.cell_parameters[i].tolist()), numbers[atoms[i]], coords[atoms[i]])
+            return Structure(
+                Lattice.from_parameters(*prepared.cell_parameters[i].tolist()),
+                numbers[atoms[i]],
+                coords[atoms[i]],
+            )
 
         return ReferenceSet(
-            name=f"training rows of {path.name}", compositions=[tuple(numbers[part]) for part in atoms], cells=prepared_cell,
-        )  # fmt: skip
+            name=f"training rows of {path.name}",
+            compositions=[tuple(numbers[part]) for part in atoms],
+            cells=prepared_cell,
+        )
     from crystal_core.datasets.rows import read_rows
 
     rows = [row for row in read_rows(path) if row.split not in ("val", "test") and len(row.atomic_numbers)]
     if not rows:
-        raise RequestError(f"{path.name} has no rows outside validation and test; name a training file with --reference-set.")
+        raise RequestError(
+            f"{path.name} has no rows outside validation and test; name a training file with --reference-set."
+        )
     return ReferenceSet(
-        name=f"rows of {path.name} outside validation and test", compositions=[tuple(row.atomic_numbers.tolist()) for row in rows],
-        cells=lambda i: Structure(Lattice(rows[i].lattice), rows[i].atomic_numbers.tolist(), rows[i].frac_coords),
-    )  # fmt: skip
+        name=f"rows of {path.name} outside validation and test",
+        compositions=[tuple(row.atomic_numbers.tolist()) for row in rows],
+        cells=lambda i: Structure(
+            Lattice(rows[i].lattice), rows[i].atomic_numbers.tolist(), rows[i].frac_coords
+        ),
+    )
 
 
-def read_known(data: Path, split: str, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None) -> KnownSet:
+def read_known(
+    data: Path, split: str, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None
+) -> KnownSet:
     """Fingerprints, densities and element counts of the rows to compare with, computed once per file, split and limit.
 
     They are kept in the home folder under the hash of the file's content.
@@ -211,7 +249,11 @@ def read_known(data: Path, split: str, limit: int | None, *, workers: int = 2, o
     if kept is not None:
         return kept
     references = [reference.structure for reference in read_references(data, split, limit)]
-    show = (lambda done: on_progress("fingerprints of known crystals", done, len(references))) if on_progress else None
+    show = (
+        (lambda done: on_progress("fingerprints of known crystals", done, len(references)))
+        if on_progress
+        else None
+    )
     known = known_set(in_parallel(judge, references, workers=workers, on_progress=show))
     _save_known(cache, known)
     return known
@@ -229,9 +271,14 @@ def cutoffs_named(name: str | None, data: Path) -> str:
 
 
 def relax_crystals(
-    structures: Sequence[Structure | None], known: ReferenceSet | None, potential: Potential, *, seconds: float, workers: int = 2,
+    structures: Sequence[Structure | None],
+    known: ReferenceSet | None,
+    potential: Potential,
+    *,
+    seconds: float,
+    workers: int = 2,
     on_progress: Progress | None = None,
-) -> AfterRelaxing:  # fmt: skip
+) -> AfterRelaxing:
     """Relax every crystal, measure its energy above the hull and how far it moved, and look for repeats and known ones again.
 
     A crystal that cannot be relaxed, or holds an element without a reference energy, is not stable.
@@ -253,42 +300,78 @@ def relax_crystals(
     error = measured_error(potential.name)
     placed = [e for e in energies if e is not None]
     about = {
-        "potential": potential.label, "n": sum(r is not None for r in done), "n_converged": sum(r is not None and r.converged for r in done),
-        "n_with_hull": len(placed), "e_above_hull_median_ev": round(float(np.median(placed)), 4) if placed else None,
-        "e_above_hull_error_ev": error["spread_ev"] if error else None, "e_above_hull_bias_ev": error["bias_ev"] if error else None,
+        "potential": potential.label,
+        "n": sum(r is not None for r in done),
+        "n_converged": sum(r is not None and r.converged for r in done),
+        "n_with_hull": len(placed),
+        "e_above_hull_median_ev": round(float(np.median(placed)), 4) if placed else None,
+        "e_above_hull_error_ev": error["spread_ev"] if error else None,
+        "e_above_hull_bias_ev": error["bias_ev"] if error else None,
         "words": f"stable: E_hull ≤ {STABLE:g}; metastable: ≤ {METASTABLE:g} eV/atom, which MatterGen calls stable; sun and msun: the different "
-                 "ones among these that are new, by the strict tolerances, after relaxing",
+        "ones among these that are new, by the strict tolerances, after relaxing",
         "seconds": round(time.monotonic() - began, 1),
-    }  # fmt: skip
+    }
     return AfterRelaxing(
-        e_above_hull=energies, rmsd=[_moved(r) for r in done], likeness=compare(relaxed, known, "strict", workers=workers), about=about,
-    )  # fmt: skip
+        e_above_hull=energies,
+        rmsd=[_moved(r) for r in done],
+        likeness=compare(relaxed, known, "strict", workers=workers),
+        about=about,
+    )
 
 
 def compare(
-    structures: Sequence[Structure | None], known: ReferenceSet | None, tolerances: str, *, workers: int = 2, on_progress: Progress | None = None
+    structures: Sequence[Structure | None],
+    known: ReferenceSet | None,
+    tolerances: str,
+    *,
+    workers: int = 2,
+    on_progress: Progress | None = None,
 ) -> Likeness:
     """Repeats among the crystals, and which of them the reference set holds, at the named tolerances."""
     chosen = TOLERANCES[tolerances]
-    show = (lambda done: on_progress(f"known crystals, {tolerances} tolerances", done, len(structures))) if on_progress else None
+    show = (
+        (lambda done: on_progress(f"known crystals, {tolerances} tolerances", done, len(structures)))
+        if on_progress
+        else None
+    )
     groups = group_numbers(structures, chosen, workers=workers)
     if known is None:
         return Likeness(groups=groups, known=None)
     formulas = {structure.composition.reduced_formula for structure in structures if structure is not None}
-    return Likeness(groups=groups, known=are_known(structures, known.by_formula(formulas), chosen, workers=workers, on_progress=show))
+    return Likeness(
+        groups=groups,
+        known=are_known(structures, known.by_formula(formulas), chosen, workers=workers, on_progress=show),
+    )
 
 
 def evaluate(
-    structures: Sequence[Structure | None], known: KnownSet, reference_set: ReferenceSet | None, *, cutoffs: str,
-    potential: Potential | None = None, relax_seconds: float = 120.0, workers: int = 2, on_progress: Progress | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    structures: Sequence[Structure | None],
+    known: KnownSet,
+    reference_set: ReferenceSet | None,
+    *,
+    cutoffs: str,
+    potential: Potential | None = None,
+    relax_seconds: float = 120.0,
+    workers: int = 2,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
     """The report on generated crystals; see :func:`crystal_core.evaluation.de_novo.summarise`."""
     show = (lambda done: on_progress("fingerprints", done, len(structures))) if on_progress else None
     verdicts = in_parallel(judge, structures, workers=workers, on_progress=show)
-    likeness = {name: compare(structures, reference_set, name, workers=workers, on_progress=on_progress) for name in TOLERANCES}
+    likeness = {
+        name: compare(structures, reference_set, name, workers=workers, on_progress=on_progress)
+        for name in TOLERANCES
+    }
     relaxed = None
     if potential is not None:
-        relaxed = relax_crystals(structures, reference_set, potential, seconds=relax_seconds, workers=workers, on_progress=on_progress)
+        relaxed = relax_crystals(
+            structures,
+            reference_set,
+            potential,
+            seconds=relax_seconds,
+            workers=workers,
+            on_progress=on_progress,
+        )
     report = summarise(verdicts, known, CUTOFFS[cutoffs], likeness, relaxed)
     new = None if reference_set is None else {"name": reference_set.name, "rows": len(reference_set)}
     return report | {
@@ -307,7 +390,11 @@ def reduced_formula(atomic_numbers: Sequence[int]) -> str:
     from pymatgen.core import Composition, Element
 
     elements, counts = np.unique(atomic_numbers, return_counts=True)
-    return str(Composition({Element.from_Z(int(z)): int(n) for z, n in zip(elements, counts, strict=True)}).reduced_formula)
+    return str(
+        Composition(
+            {Element.from_Z(int(z)): int(n) for z, n in zip(elements, counts, strict=True)}
+        ).reduced_formula
+    )
 
 
 def _above_hull(done: Any, potential: Potential) -> float | None:
@@ -332,7 +419,9 @@ def _cache_path(data: Path, split: str, limit: int | None) -> Path:
 
     files = cif_files(data) if data.is_dir() else [data]
     if not all(file.is_file() for file in files):
-        raise RequestError(f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column.")
+        raise RequestError(
+            f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column."
+        )
     hashes = []
     for path in files:
         with path.open("rb") as file:
@@ -346,9 +435,10 @@ def _load_known(path: Path) -> KnownSet | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
             return KnownSet(
-                fingerprints=Fingerprints(structure=kept["structure"], composition=kept["composition"]), density=kept["density"],
+                fingerprints=Fingerprints(structure=kept["structure"], composition=kept["composition"]),
+                density=kept["density"],
                 n_elements=kept["n_elements"],
-            )  # fmt: skip
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # not there, or damaged: computed anew
 
@@ -357,7 +447,10 @@ def _save_known(path: Path, known: KnownSet) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.npz")
     np.savez_compressed(
-        partial, structure=known.fingerprints.structure, composition=known.fingerprints.composition, density=known.density,
+        partial,
+        structure=known.fingerprints.structure,
+        composition=known.fingerprints.composition,
+        density=known.density,
         n_elements=known.n_elements,
-    )  # fmt: skip
+    )
     partial.replace(path)  # a half-written file never carries the final name

@@ -52,7 +52,9 @@ class KeptCandidates:
     run: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def opened(cls, folder: Path, settings: Mapping[str, Any], ids: Sequence[str], samples: int = 1) -> KeptCandidates:
+    def opened(
+        cls, folder: Path, settings: Mapping[str, Any], ids: Sequence[str], samples: int = 1
+    ) -> KeptCandidates:
         """The folder, new or begun with the same settings.
 
         Raises:
@@ -60,11 +62,15 @@ class KeptCandidates:
         """
         bad = next((name for name in ids if not _FILE_NAME.fullmatch(name)), None)
         if bad is not None or len(set(ids)) < len(ids):
-            why = "the ids of its rows are not unique" if bad is None else f"the id '{bad[:60]}' cannot be one"
+            why = (
+                "the ids of its rows are not unique" if bad is None else f"the id '{bad[:60]}' cannot be one"
+            )
             raise RequestError(f"--out names files after the rows of the data, and {why}; leave out --out.")
         run = read_run(folder)
         if not run and any(folder.glob("*.cif")):
-            raise RequestError(f"--out {folder.name} holds CIFs that no evaluation of structure prediction began; choose another folder.")
+            raise RequestError(
+                f"--out {folder.name} holds CIFs that no evaluation of structure prediction began; choose another folder."
+            )
         kept = cls(folder=folder, ids=ids, samples=samples, run=run)
         kept.agree(settings)
         return kept
@@ -94,13 +100,19 @@ class KeptCandidates:
         paths = [self.folder / name for i in range(first, first + n) for name in self._names(i)]
         return [_read(path) for path in paths] if all(path.is_file() for path in paths) else None
 
-    def keep_candidates(self, first: int, structures: Sequence[Structure | None], network_calls: int) -> list[Structure | None]:
+    def keep_candidates(
+        self, first: int, structures: Sequence[Structure | None], network_calls: int
+    ) -> list[Structure | None]:
         """Write the candidates of the references from number ``first`` on; gives them as the files tell them."""
         from crystal_core.files.writers import structure_to_text
 
-        names = [name for i in range(first, first + len(structures) // self.samples) for name in self._names(i)]
+        names = [
+            name for i in range(first, first + len(structures) // self.samples) for name in self._names(i)
+        ]
         for name, structure in zip(names, structures, strict=True):
-            write_whole(self.folder / name, NO_CELL if structure is None else structure_to_text(structure, "cif"))
+            write_whole(
+                self.folder / name, NO_CELL if structure is None else structure_to_text(structure, "cif")
+            )
         if self.run.setdefault(CALLS, network_calls) < network_calls:
             self.run[CALLS] = network_calls  # a chunk without any prototype makes none
         self._write_run()
@@ -123,7 +135,10 @@ class KeptCandidates:
 
         (self.folder / RELAXED).mkdir(exist_ok=True)
         about = {"energy": cell.energy, "converged": cell.converged, "n_steps": cell.n_steps}
-        write_whole(self.folder / RELAXED / self._names(i)[k], f"# {json.dumps(about)}\n{structure_to_text(cell.structure, 'cif')}")
+        write_whole(
+            self.folder / RELAXED / self._names(i)[k],
+            f"# {json.dumps(about)}\n{structure_to_text(cell.structure, 'cif')}",
+        )
         return self.relaxed(i, k) or cell
 
     def keep_report(self, report: Mapping[str, Any]) -> None:
@@ -134,7 +149,11 @@ class KeptCandidates:
         self._write_run()
 
     def _names(self, i: int) -> list[str]:
-        return [f"{self.ids[i]}.cif"] if self.samples == 1 else [f"{self.ids[i]}_{k}.cif" for k in range(1, self.samples + 1)]
+        return (
+            [f"{self.ids[i]}.cif"]
+            if self.samples == 1
+            else [f"{self.ids[i]}_{k}.cif" for k in range(1, self.samples + 1)]
+        )
 
     def _write_run(self) -> None:
         write_whole(self.folder / RUN, json.dumps(self.run, ensure_ascii=False, indent=1) + "\n")
@@ -154,7 +173,9 @@ def read_run(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         run = None
     if not isinstance(run, dict) or not isinstance(run.get(BEGUN), dict):
-        raise RequestError(f"The {RUN} of --out {folder.name} is not of an evaluation of structure prediction; choose another folder.")
+        raise RequestError(
+            f"The {RUN} of --out {folder.name} is not of an evaluation of structure prediction; choose another folder."
+        )
     return run
 
 

@@ -12,8 +12,23 @@ from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.frames import RunUpdate
 from crystal_core.guides.protocol import Guide
-from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, DeNovoRequest, KnownParts, from_json, seed_or_drawn
-from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
+from crystal_core.requests import (
+    MAX_ATOMS,
+    CrystalGenerationRequest,
+    DeNovoRequest,
+    KnownParts,
+    from_json,
+    seed_or_drawn,
+)
+from crystal_core.workflows.sampling_run import (
+    BATCH,
+    HALVED,
+    PART_STEPS,
+    path_for_player,
+    provenance,
+    sampled,
+    sampler_used,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -37,7 +52,9 @@ def load_de_novo(name: str, device: str) -> DeNovoGenerator:
     from crystal_core.registry.store import find_card, load_generator
 
     if find_card(name).task != "de novo generation":
-        raise RequestError(f"{name} needs a formula and invents no composition; use it with 'predict-structure', or choose a de novo model here.")
+        raise RequestError(
+            f"{name} needs a formula and invents no composition; use it with 'predict-structure', or choose a de novo model here."
+        )
     return cast("DeNovoGenerator", load_generator(name, device))
 
 
@@ -49,12 +66,18 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     """
     from crystal_core.device import use_threads
 
-    asked = request if isinstance(request, CrystalGenerationRequest) else from_json(CrystalGenerationRequest, request)
+    asked = (
+        request
+        if isinstance(request, CrystalGenerationRequest)
+        else from_json(CrystalGenerationRequest, request)
+    )
     model = load_de_novo(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
     elements = allowed_elements(asked, model.elements)
     note = check_atom_counts(asked, model.atom_count_frequencies)
-    assignments = None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
+    assignments = (
+        None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
+    )
     possible = room_for_all(asked) if assignments is None else assignments.atom_counts
     counts = draw_atom_counts(asked, model.atom_count_frequencies, possible)
     symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
@@ -79,16 +102,26 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     kept = _kept_elements(asked)
     wanted = [atomic_number_of(symbol) for symbol in asked.elements]
     excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
-    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known] + _symbols(kept - set(known))
+    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known] + _symbols(
+        kept - set(known)
+    )
     if foreign:
-        raise RequestError(f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model.")
+        raise RequestError(
+            f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model."
+        )
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
-        raise RequestError("The excluded elements leave none to build a crystal from; allow more elements or exclude fewer.")
+        raise RequestError(
+            "The excluded elements leave none to build a crystal from; allow more elements or exclude fewer."
+        )
     if barred := _symbols(kept - set(left)):
-        raise RequestError(f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts.")
+        raise RequestError(
+            f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts."
+        )
     if asked.require_all and (barred := _symbols(excluded & set(wanted))):
-        raise RequestError(f"{', '.join(barred)} shall be in every crystal but may not appear; take it out of one of the two lists.")
+        raise RequestError(
+            f"{', '.join(barred)} shall be in every crystal but may not appear; take it out of one of the two lists."
+        )
     return left
 
 
@@ -106,7 +139,11 @@ def _required(asked: CrystalGenerationRequest) -> list[int]:
 
 def _least_atoms(asked: CrystalGenerationRequest) -> int:
     """Atoms of the smallest cell with the kept sites and all wished elements."""
-    kept = 0 if asked.fix is None else len(asked.fix["atomic_numbers"] if asked.fix_elements else set(asked.fix_sites))
+    kept = (
+        0
+        if asked.fix is None
+        else len(asked.fix["atomic_numbers"] if asked.fix_elements else set(asked.fix_sites))
+    )
     return kept + len(set(_required(asked)) - _kept_elements(asked))
 
 
@@ -138,7 +175,9 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
     least, most = min(frequencies), max(frequencies)
     trained = f"{asked.model} was trained on cells of {_span(least, most)} atoms"
     if high < least or (least == most and not low <= least <= high):
-        raise RequestError(f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model.")
+        raise RequestError(
+            f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model."
+        )
     return f"{trained}; other numbers of atoms are a guess." if low < least or high > most else None
 
 
@@ -160,7 +199,9 @@ def _span(low: int, high: int) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> SpaceGroupAssignments:
+def space_group_assignments(
+    asked: CrystalGenerationRequest, frequencies: Mapping[int, float]
+) -> SpaceGroupAssignments:
     """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
 
     Raises:
@@ -171,7 +212,9 @@ def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mappin
     from crystal_core.registry.store import find_card
 
     number = space_group_number(asked.space_group or "")
-    counts = list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
+    counts = (
+        list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
+    )
     found = assignments_of(find_card("prototype"), number, counts)
     if counts and not found.atom_counts:
         size = _span(min(counts), max(counts))
@@ -182,7 +225,9 @@ def space_group_assignments(asked: CrystalGenerationRequest, frequencies: Mappin
     return found
 
 
-def draw_symmetry(assignments: SpaceGroupAssignments, counts: list[int], seed: int | None) -> tuple[CellSymmetry, ...]:
+def draw_symmetry(
+    assignments: SpaceGroupAssignments, counts: list[int], seed: int | None
+) -> tuple[CellSymmetry, ...]:
     """An assignment for each crystal, drawn from the seed as often as among known crystals."""
     import random
 
@@ -190,7 +235,9 @@ def draw_symmetry(assignments: SpaceGroupAssignments, counts: list[int], seed: i
     return tuple(assignments.draw(count, draw) for count in counts)
 
 
-def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float], possible: Collection[int] | None = None) -> list[int]:
+def draw_atom_counts(
+    asked: CrystalGenerationRequest, frequencies: Mapping[int, float], possible: Collection[int] | None = None
+) -> list[int]:
     """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
 
     Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
@@ -208,7 +255,9 @@ def draw_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, 
             return draw.choices([n for n in range(low, high + 1) if n in possible], k=asked.n)
         return [draw.randint(low, high) for _ in range(asked.n)]
     if not frequencies:
-        raise RequestError(f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms.")
+        raise RequestError(
+            f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms."
+        )
     shares = {n: share for n, share in frequencies.items() if possible is None or n in possible}
     return [draw.choices(list(shares), list(shares.values()))[0] for _ in range(asked.n)]
 
@@ -234,9 +283,11 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
         # only its types are used; any cell will do
         required = _required(asked)
         given = CrystalBatch(
-            atomic_numbers=torch.tensor(required), frac_coords=torch.zeros(len(required), 3), lattice=5.0 * torch.eye(3)[None],
+            atomic_numbers=torch.tensor(required),
+            frac_coords=torch.zeros(len(required), 3),
+            lattice=5.0 * torch.eye(3)[None],
             n_atoms=torch.tensor([len(required)]),
-        )  # fmt: skip
+        )
     else:
         # the models know Niggli-reduced cells; reducing keeps the order of the sites, and in_given_setting undoes it
         given = from_structures([structure_from_record(asked.fix).get_reduced_structure()])
@@ -246,17 +297,32 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     crystals, places, types = [], [], []
     for count in counts:
         chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
-        numbers, typed = given.atomic_numbers[chosen], [i < len(kept) or asked.fix_elements for i in range(count)]
+        numbers, typed = (
+            given.atomic_numbers[chosen],
+            [i < len(kept) or asked.fix_elements for i in range(count)],
+        )
         free = (i for i, is_given in enumerate(typed) if not is_given)
         held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
         for z in _required(asked):
             if z not in held:
                 place = next(free)
                 numbers[place], typed[place] = z, True
-        crystals.append(replace(given, atomic_numbers=numbers, frac_coords=given.frac_coords[chosen], n_atoms=torch.tensor([count])))
+        crystals.append(
+            replace(
+                given,
+                atomic_numbers=numbers,
+                frac_coords=given.frac_coords[chosen],
+                n_atoms=torch.tensor([count]),
+            )
+        )
         places += [i < len(kept) for i in range(count)]
         types += typed
-    return KnownParts(crystals=CrystalBatch.concat(crystals), places=tuple(places), types=tuple(types), lattice=asked.fix_lattice)
+    return KnownParts(
+        crystals=CrystalBatch.concat(crystals),
+        places=tuple(places),
+        types=tuple(types),
+        lattice=asked.fix_lattice,
+    )
 
 
 def reduction_of(given: Structure) -> NDArray | None:
@@ -288,16 +354,23 @@ def _guide(asked: CrystalGenerationRequest) -> Guide | None:
         return None
     from crystal_core.guides.density import DensityTarget
 
-    return Guide(predictor=DensityTarget(asked.density), strength=1.0 if asked.guidance is None else asked.guidance)
+    return Guide(
+        predictor=DensityTarget(asked.density), strength=1.0 if asked.guidance is None else asked.guidance
+    )
 
 
 class _Run:
     """The state of one request: what is planned, what is finished."""
 
     def __init__(
-        self, asked: CrystalGenerationRequest, model: DeNovoGenerator, elements: tuple[int, ...], n_parts: int,
-        symmetry: tuple[CellSymmetry, ...] | None = None, note: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        asked: CrystalGenerationRequest,
+        model: DeNovoGenerator,
+        elements: tuple[int, ...],
+        n_parts: int,
+        symmetry: tuple[CellSymmetry, ...] | None = None,
+        note: str | None = None,
+    ) -> None:
         from crystal_core.files.records import structure_from_record
 
         self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
@@ -310,17 +383,35 @@ class _Run:
         self.calls, self.total = 0, PART_STEPS * n_parts
 
     def part(
-        self, part: int, counts: tuple[int, ...], symmetry: tuple[CellSymmetry, ...] | None = None, *, half: int | None = None
+        self,
+        part: int,
+        counts: tuple[int, ...],
+        symmetry: tuple[CellSymmetry, ...] | None = None,
+        *,
+        half: int | None = None,
     ) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.structures import to_structures
 
-        request = self._request(counts, (self.asked.seed or 0) + 1000 * part + 500 * (half or 0), known_parts(self.asked, counts), symmetry)
+        request = self._request(
+            counts,
+            (self.asked.seed or 0) + 1000 * part + 500 * (half or 0),
+            known_parts(self.asked, counts),
+            symmetry,
+        )
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
         watched = 1 if part or half else WATCHED
         try:
-            frame, paths = yield from sampled(self.model, request, stage=stage, part=part, n_steps=self.total, watched=watched, drawn=self._drawn)
+            frame, paths = yield from sampled(
+                self.model,
+                request,
+                stage=stage,
+                part=part,
+                n_steps=self.total,
+                watched=watched,
+                drawn=self._drawn,
+            )
         except MemoryFull:
             if half is not None or len(counts) < 2:
                 raise
@@ -333,11 +424,20 @@ class _Run:
             return
         self.calls += getattr(self.model, "network_calls", 0)
         made, axes = to_structures(frame.crystals), self.reduction
-        self.structures += made if axes is None else [None if structure is None else in_given_setting(structure, axes) for structure in made]
+        self.structures += (
+            made
+            if axes is None
+            else [None if structure is None else in_given_setting(structure, axes) for structure in made]
+        )
         done, keep = PART_STEPS * (part + 1), self.asked.keep_trajectory and not part and not half
         yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
         for k, frames in enumerate(paths, start=first):
-            yield RunUpdate(stage=stage, step=done, n_steps=self.total, trajectory=path_for_player(f"crystal {k}", frames, keep=keep))
+            yield RunUpdate(
+                stage=stage,
+                step=done,
+                n_steps=self.total,
+                trajectory=path_for_player(f"crystal {k}", frames, keep=keep),
+            )
 
     def _drawn(self, cell: dict[str, Any]) -> dict[str, Any]:
         """A forming cell with the axes of the one that is completed."""
@@ -356,13 +456,24 @@ class _Run:
         from crystal_core.files.records import crystal_record, is_valid
         from crystal_core.reference.known import load_known, novelty
 
-        settings = asdict(self.asked) | {"elements_allowed": list(self.elements)} | sampler_used(self.model, self._request((1,), 0))
+        settings = (
+            asdict(self.asked)
+            | {"elements_allowed": list(self.elements)}
+            | sampler_used(self.model, self._request((1,), 0))
+        )
         made_by = provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings)
         whole = [(i, s) for i, s in enumerate(self.structures) if s is not None]
         groups = alike_groups([s for _, s in whole])
         self.novelties += [novelty(s) for _, s in whole[len(self.novelties) :]]
         crystals = [
-            crystal_record(s, id=f"{self.asked.model}-{self.asked.seed}-{i + 1}", origin="noise", provenance=made_by, group=group, novelty=known)
+            crystal_record(
+                s,
+                id=f"{self.asked.model}-{self.asked.seed}-{i + 1}",
+                origin="noise",
+                provenance=made_by,
+                group=group,
+                novelty=known,
+            )
             for (i, s), group, known in zip(whole, groups, self.novelties, strict=True)
         ]
         valid = sum(map(is_valid, crystals))
@@ -391,14 +502,34 @@ class _Run:
             return {}
         number = space_group_number(self.asked.space_group)
         pairs = [(s, cell) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
-        kept = {f"kept_within_{symprec}": sum(has_operations(s, c.rotations, c.translations, symprec) for s, c in pairs) for symprec in (0.01, 0.1)}
-        return {"space_group": {"number": number, "symbol": space_group_symbol(number), "experimental": True} | kept}
+        kept = {
+            f"kept_within_{symprec}": sum(
+                has_operations(s, c.rotations, c.translations, symprec) for s, c in pairs
+            )
+            for symprec in (0.01, 0.1)
+        }
+        return {
+            "space_group": {"number": number, "symbol": space_group_symbol(number), "experimental": True}
+            | kept
+        }
 
     def _request(
-        self, counts: tuple[int, ...], seed: int, known: KnownParts | None = None, symmetry: tuple[CellSymmetry, ...] | None = None
+        self,
+        counts: tuple[int, ...],
+        seed: int,
+        known: KnownParts | None = None,
+        symmetry: tuple[CellSymmetry, ...] | None = None,
     ) -> DeNovoRequest:
         wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
-            n_atoms=counts, known=known, symmetry=symmetry, guide=self.guide, elements=self.elements if wished else None,
-            sampler=self.asked.sampler, steps=self.asked.steps, seed=seed, frame_every=1, dtype=self.asked.dtype,
-        )  # fmt: skip
+            n_atoms=counts,
+            known=known,
+            symmetry=symmetry,
+            guide=self.guide,
+            elements=self.elements if wished else None,
+            sampler=self.asked.sampler,
+            steps=self.asked.steps,
+            seed=seed,
+            frame_every=1,
+            dtype=self.asked.dtype,
+        )

@@ -29,7 +29,11 @@ SETS = {
         "val",
         "WBM rows, their DFT formation energy (converted to the 2020 scheme) on this table; hypothetical crystals, in no training set of CHGNet",
     ),
-    "known": ("mp20_exact_partial.parquet", "val", "MP-20 validation rows, published E_hull; CHGNet was trained on Materials Project relaxations"),
+    "known": (
+        "mp20_exact_partial.parquet",
+        "val",
+        "MP-20 validation rows, published E_hull; CHGNet was trained on Materials Project relaxations",
+    ),
 }
 FORMATION, ABOVE = "formation_energy_per_atom_ev", "e_above_hull_ev"
 
@@ -38,7 +42,12 @@ def main() -> None:
     """Relax, compare, and write ``hull_errors.json`` beside the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500, help="rows of each set")
-    parser.add_argument("--relaxed", type=int, default=500, help="rows of the unknown set that are relaxed too; a fifth as many of the known set")
+    parser.add_argument(
+        "--relaxed",
+        type=int,
+        default=500,
+        help="rows of the unknown set that are relaxed too; a fifth as many of the known set",
+    )
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
     folder = data_dir()
@@ -51,17 +60,23 @@ def main() -> None:
     sets = {}
     for name, (file, split, words) in SETS.items():
         n_relaxed = options.relaxed if name == "unknown" else options.relaxed // 5
-        done = energies_of_rows(folder / file, split, options.rows, n_relaxed, home_dir() / f"hull-error-{name}.jsonl")
+        done = energies_of_rows(
+            folder / file, split, options.rows, n_relaxed, home_dir() / f"hull-error-{name}.jsonl"
+        )
         sets[name] = summarise(done) | {"rows": f"{words}; random subset of {file} ({split}), seed 0"}
     bar = sets["unknown"].get("relaxed", sets["unknown"])  # users' crystals are new ones, and relaxed
     report = {
         "chgnet": {
-            "bias_ev": bar["bias_ev"], "spread_ev": bar["spread_ev"], "mae_ev": bar["mae_ev"], "n": bar["n"], "sets": sets,
+            "bias_ev": bar["bias_ev"],
+            "spread_ev": bar["spread_ev"],
+            "mae_ev": bar["mae_ev"],
+            "n": bar["n"],
+            "sets": sets,
             "protocol": "E_hull of CHGNet 0.3.0 minus that of DFT on the same hull table, both at the DFT cell; 'relaxed': after CHGNet moved "
             "atoms and cell (FIRE, fmax 0.05 eV/Å, 250 steps). Bias, spread (half the width of the central 68 %) and MAE at the top: the unknown set, relaxed",
             "command": f"python -m crystal_core.workflows.measure_hull --rows {options.rows} --relaxed {options.relaxed}",
         }
-    }  # fmt: skip
+    }
     ERRORS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report))
 
@@ -72,15 +87,19 @@ def energies_of_rows(path: Path, split: str, n: int, n_relaxed: int, kept: Path)
 
     elements = load_hull().elements
     rows = [
-        row for row in read_rows(path, split)
-        if FORMATION in row.labels and all(Element.from_Z(int(z)).symbol in elements for z in set(row.atomic_numbers))
-    ]  # fmt: skip
+        row
+        for row in read_rows(path, split)
+        if FORMATION in row.labels
+        and all(Element.from_Z(int(z)).symbol in elements for z in set(row.atomic_numbers))
+    ]
     chosen = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:n]]
     kept.parent.mkdir(parents=True, exist_ok=True)
     entries = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
     done = {(entry["id"], entry["relaxed"]): entry for entry in entries}
     with kept.open("a", encoding="utf-8") as file:
-        for k, (row, relaxed) in enumerate([(row, False) for row in chosen] + [(row, True) for row in chosen[:n_relaxed]]):
+        for k, (row, relaxed) in enumerate(
+            [(row, False) for row in chosen] + [(row, True) for row in chosen[:n_relaxed]]
+        ):
             if (row.id, relaxed) not in done:
                 done[row.id, relaxed] = _entry(row, relaxed)
                 file.write(json.dumps(done[row.id, relaxed]) + "\n")
@@ -94,27 +113,44 @@ def energies_of_rows(path: Path, split: str, n: int, n_relaxed: int, kept: Path)
 def summarise(done: list[dict[str, Any]]) -> dict[str, Any]:
     """Bias, spread and agreement of the energy above hull, eV/atom; under ``relaxed`` after relaxing, beside the same rows before."""
     labels = {entry["row"].id: _label(entry["row"]) for entry in done}
-    single = {entry["row"].id: _above_hull(entry) for entry in done if not entry["relaxed"] and entry["energy"] is not None}
-    moved = {entry["row"].id: _above_hull(entry) for entry in done if entry["relaxed"] and entry["energy"] is not None}
+    single = {
+        entry["row"].id: _above_hull(entry)
+        for entry in done
+        if not entry["relaxed"] and entry["energy"] is not None
+    }
+    moved = {
+        entry["row"].id: _above_hull(entry)
+        for entry in done
+        if entry["relaxed"] and entry["energy"] is not None
+    }
     n_rows = sum(not entry["relaxed"] for entry in done)
     report = _errors(single, labels) | {"n_without_energy": n_rows - len(single)}
     if moved:
         same = {name: value for name, value in single.items() if name in moved}
         report["relaxed"] = _errors(moved, labels) | {
-            "converged": sum(bool(entry.get("converged")) for entry in done), "same_rows_as_they_are": _errors(same, labels),
-        }  # fmt: skip
+            "converged": sum(bool(entry.get("converged")) for entry in done),
+            "same_rows_as_they_are": _errors(same, labels),
+        }
     return report
 
 
 def _errors(found: dict[str, float], labels: dict[str, float]) -> dict[str, Any]:
     value, label = np.array([(found[name], labels[name]) for name in found]).T
     error = value - label
-    low, high = np.percentile(error, [15.87, 84.13])  # one standard deviation of a normal law; a single failure does not set it
+    low, high = np.percentile(
+        error, [15.87, 84.13]
+    )  # one standard deviation of a normal law; a single failure does not set it
     return {
-        "n": len(error), "bias_ev": _r(error.mean()), "spread_ev": _r((high - low) / 2), "std_ev": _r(error.std(ddof=1)),
-        "mae_ev": _r(abs(error).mean()), "median_ev": _r(np.median(error)), "p90_abs_ev": _r(np.percentile(abs(error), 90)),
-        "agree_on_metastable": _r(((value <= 0.1) == (label <= 0.1)).mean()), "metastable_by_label": _r((label <= 0.1).mean()),
-    }  # fmt: skip
+        "n": len(error),
+        "bias_ev": _r(error.mean()),
+        "spread_ev": _r((high - low) / 2),
+        "std_ev": _r(error.std(ddof=1)),
+        "mae_ev": _r(abs(error).mean()),
+        "median_ev": _r(np.median(error)),
+        "p90_abs_ev": _r(np.percentile(abs(error), 90)),
+        "agree_on_metastable": _r(((value <= 0.1) == (label <= 0.1)).mean()),
+        "metastable_by_label": _r((label <= 0.1).mean()),
+    }
 
 
 def _above_hull(entry: dict[str, Any]) -> float:
@@ -130,7 +166,9 @@ def _label(row: CrystalRow) -> float:
     if ABOVE in row.labels:
         return row.labels[ABOVE]
     hull = load_hull()
-    return hull.stability(Composition(row.formula), row.labels[FORMATION] + scheme_change(row, hull.elements)).e_above_hull
+    return hull.stability(
+        Composition(row.formula), row.labels[FORMATION] + scheme_change(row, hull.elements)
+    ).e_above_hull
 
 
 def _entry(row: CrystalRow, relaxed: bool) -> dict[str, Any]:
@@ -139,7 +177,10 @@ def _entry(row: CrystalRow, relaxed: bool) -> dict[str, Any]:
     from crystal_core.relax.potential import load_potential
     from crystal_core.relax.relaxation import relax
 
-    structure, potential = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords), load_potential("chgnet", "auto")
+    structure, potential = (
+        Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords),
+        load_potential("chgnet", "auto"),
+    )
     start = {"id": row.id, "relaxed": relaxed}
     try:
         if not relaxed:

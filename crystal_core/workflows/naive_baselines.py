@@ -35,10 +35,14 @@ def check_baseline(name: str) -> None:
     """Raise RequestError for an unknown baseline, MissingExtra where its package is not installed."""
     check_choice("baseline", name, BASELINES)
     if name == "random" and find_spec("pyxtal") is None:
-        raise MissingExtra("Random symmetric cells need PyXtal; install it with: pip install 'crystal-studio[evaluate]'")
+        raise MissingExtra(
+            "Random symmetric cells need PyXtal; install it with: pip install 'crystal-studio[evaluate]'"
+        )
 
 
-def random_symmetric(compositions: Sequence[Composition], n: int, seed: int, on_progress: Progress | None = None) -> list[Structure | None]:
+def random_symmetric(
+    compositions: Sequence[Composition], n: int, seed: int, on_progress: Progress | None = None
+) -> list[Structure | None]:
     """``n`` cells of PyXtal: the formula of a random training row in a random space group of the 230, on random sites.
 
     A space group without sites for the counts is drawn again; after 20 the crystal counts as failed. PyXtal chooses the
@@ -58,7 +62,11 @@ def random_symmetric(compositions: Sequence[Composition], n: int, seed: int, on_
 
 
 def substituted(
-    index: PrototypeIndex, compositions: Sequence[Composition], n: int, seed: int, on_progress: Progress | None = None
+    index: PrototypeIndex,
+    compositions: Sequence[Composition],
+    n: int,
+    seed: int,
+    on_progress: Progress | None = None,
 ) -> list[Structure | None]:
     """``n`` training formulas with elements swapped for similar ones, each on the known prototype its nearest relatives choose.
 
@@ -72,7 +80,9 @@ def substituted(
     elements = np.unique([z for composition in compositions for z in composition])
     found: list[Structure | None] = []
     for _ in range(n):
-        composition: Any = swap_elements(compositions[int(rng.integers(len(compositions)))], elements, index.distance, rng)
+        composition: Any = swap_elements(
+            compositions[int(rng.integers(len(compositions)))], elements, index.distance, rng
+        )
         best = index.candidates(composition, 1)
         found.append(Structure(Lattice(best[0].lattice), composition, best[0].frac_coords) if best else None)
         if on_progress:
@@ -80,7 +90,9 @@ def substituted(
     return found
 
 
-def copied(cells: Callable[[int], Structure], n_rows: int, n: int, seed: int, on_progress: Progress | None = None) -> list[Structure | None]:
+def copied(
+    cells: Callable[[int], Structure], n_rows: int, n: int, seed: int, on_progress: Progress | None = None
+) -> list[Structure | None]:
     """``n`` different training rows as they are (all of them where there are fewer), ``cells`` building one from its index."""
     chosen = np.random.default_rng(seed).permutation(n_rows)[:n]
     found: list[Structure | None] = []
@@ -91,7 +103,9 @@ def copied(cells: Callable[[int], Structure], n_rows: int, n: int, seed: int, on
     return found
 
 
-def swap_elements(composition: Composition, elements: np.ndarray, distance: np.ndarray, rng: np.random.Generator) -> Composition:
+def swap_elements(
+    composition: Composition, elements: np.ndarray, distance: np.ndarray, rng: np.random.Generator
+) -> Composition:
     """The composition with at least one element replaced by a similar one, the counts kept; as it is where nothing fits."""
     present = sorted(set(composition))
     weights = np.exp(-distance[present][:, elements] / SIMILAR)
@@ -115,7 +129,15 @@ def _random_cell(composition: Composition, rng: np.random.Generator) -> Structur
         cell = pyxtal()
         try:
             # primitive counts: the centring of the space group multiplies them
-            cell.from_random(3, group, symbols, counts.tolist(), conventional=False, random_state=draw, max_count=PLACEMENT_TRIES)
+            cell.from_random(
+                3,
+                group,
+                symbols,
+                counts.tolist(),
+                conventional=False,
+                random_state=draw,
+                max_count=PLACEMENT_TRIES,
+            )
             if not cell.valid:
                 continue
             structure = cell.to_pymatgen().get_primitive_structure()

@@ -15,9 +15,23 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.frames import RunUpdate
 from crystal_core.guides.protocol import Guide
-from crystal_core.requests import MAX_ATOMS, GenerationRequest, StructurePredictionRequest, from_json, seed_or_drawn
+from crystal_core.requests import (
+    MAX_ATOMS,
+    GenerationRequest,
+    StructurePredictionRequest,
+    from_json,
+    seed_or_drawn,
+)
 from crystal_core.workflows.candidate import Candidate
-from crystal_core.workflows.sampling_run import BATCH, HALVED, PART_STEPS, path_for_player, provenance, sampled, sampler_used
+from crystal_core.workflows.sampling_run import (
+    BATCH,
+    HALVED,
+    PART_STEPS,
+    path_for_player,
+    provenance,
+    sampled,
+    sampler_used,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -28,9 +42,13 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
 
-MOST_RELAXED = 10  # different structures; large cells out of noise take a minute each, and seldom end among the first
+MOST_RELAXED = (
+    10  # different structures; large cells out of noise take a minute each, and seldom end among the first
+)
 MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
-MOST_KNOWN = 12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
+MOST_KNOWN = (
+    12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
+)
 RELAXING = 10  # as much work as so many single energies
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
@@ -45,7 +63,9 @@ def load_structure_generator(name: str, device: str) -> Generator:
     from crystal_core.registry.store import find_card, load_generator
 
     if find_card(name).task == "de novo generation":
-        raise RequestError(f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here.")
+        raise RequestError(
+            f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
+        )
     return cast("Generator", load_generator(name, device))
 
 
@@ -58,7 +78,11 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     from crystal_core.chemistry.formula import parse_formula
     from crystal_core.device import use_threads
 
-    asked = request if isinstance(request, StructurePredictionRequest) else from_json(StructurePredictionRequest, request)
+    asked = (
+        request
+        if isinstance(request, StructurePredictionRequest)
+        else from_json(StructurePredictionRequest, request)
+    )
     formula = parse_formula(asked.formula)
     measured = None if asked.pattern is None else MeasuredPattern.from_json(asked.pattern)
     start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
@@ -69,7 +93,9 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
     model = load_structure_generator(asked.model, asked.device)
     if asked.guide and not hasattr(model, "settings"):
-        raise RequestError(f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone.")
+        raise RequestError(
+            f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
+        )
     _check_elements(asked, formula, model)
     cells = cells_of(asked, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
@@ -94,7 +120,9 @@ def has_prototypes() -> bool:
     return True
 
 
-def cells_of(asked: StructurePredictionRequest, atom_counts: Collection[int] | None) -> dict[int, tuple[int, ...]]:
+def cells_of(
+    asked: StructurePredictionRequest, atom_counts: Collection[int] | None
+) -> dict[int, tuple[int, ...]]:
     """Formula units → atomic numbers of the cell, for each cell that a run of the request makes.
 
     Args:
@@ -109,16 +137,25 @@ def cells_of(asked: StructurePredictionRequest, atom_counts: Collection[int] | N
     if asked.exact_cell:
         cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}
     else:
-        cells = {z: tuple(formula.atomic_numbers_of(z)) for z in asked.z or default_z(formula, atom_counts=atom_counts)}
+        cells = {
+            z: tuple(formula.atomic_numbers_of(z))
+            for z in asked.z or default_z(formula, atom_counts=atom_counts)
+        }
     for z, atoms in cells.items():
         cell, smaller = ("The formula", "a smaller cell") if asked.exact_cell else (f"Z = {z}", "a smaller Z")
         if atom_counts and len(atoms) not in atom_counts:
-            raise RequestError(f"{asked.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z.")
+            raise RequestError(
+                f"{asked.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z."
+            )
         if len(atoms) > MAX_ATOMS:
-            raise RequestError(f"{cell} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose {smaller}.")
+            raise RequestError(
+                f"{cell} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose {smaller}."
+            )
     if not cells:
         sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
-        raise RequestError(f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z.")
+        raise RequestError(
+            f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z."
+        )
     return cells
 
 
@@ -133,14 +170,18 @@ def _check_elements(asked: StructurePredictionRequest, formula: Any, model: Gene
         return
     from pymatgen.core import Element
 
-    lacking = [Element.from_Z(z).symbol for z in sorted(set(formula.atomic_numbers_of(1, exact=True)) - set(known))]
+    lacking = [
+        Element.from_Z(z).symbol for z in sorted(set(formula.atomic_numbers_of(1, exact=True)) - set(known))
+    ]
     if lacking:
         raise RequestError(
             f"{asked.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
         )
 
 
-def _notes(asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator) -> list[str]:
+def _notes(
+    asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
+) -> list[str]:
     """What is to be said of the cells before anyone reads their structures."""
     notes = []
     if not asked.exact_cell and formula.counts != formula.unit:
@@ -150,7 +191,9 @@ def _notes(asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, 
     most = getattr(model, "most_atoms", None)  # the prototypes have no limit
     beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
     if beyond:
-        notes.append(f"{asked.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess.")
+        notes.append(
+            f"{asked.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess."
+        )
     return notes
 
 
@@ -167,18 +210,33 @@ class _Part:
 
 def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int) -> list[_Part]:
     origins = {
-        "noise": ["noise"], "prototype": ["prototype", "prototype refined"], "both": ["prototype", "noise", "prototype refined"],
-    }[asked.start]  # fmt: skip
+        "noise": ["noise"],
+        "prototype": ["prototype", "prototype refined"],
+        "both": ["prototype", "noise", "prototype refined"],
+    }[asked.start]
     if asked.model == "prototype":
         origins = ["prototype"]
     parts = []
     for place, (origin, z) in enumerate(product(origins, cells)):
         if origin == "prototype":  # in one part: each next one of a request is the next best
-            known = cast("PrototypeGenerator", load_structure_generator("prototype", "cpu")).index.reach_of_known(cells[z], MOST_KNOWN)
-            parts.append(_Part(place=place, z=z, origin=origin, first=0, n=max(known, min(asked.n_samples, MOST_PROTOTYPES))))
+            known = cast(
+                "PrototypeGenerator", load_structure_generator("prototype", "cpu")
+            ).index.reach_of_known(cells[z], MOST_KNOWN)
+            parts.append(
+                _Part(
+                    place=place,
+                    z=z,
+                    origin=origin,
+                    first=0,
+                    n=max(known, min(asked.n_samples, MOST_PROTOTYPES)),
+                )
+            )
             continue
         n = asked.n_samples
-        parts += [_Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first)) for first in range(0, n, batch)]
+        parts += [
+            _Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first))
+            for first in range(0, n, batch)
+        ]
     return parts
 
 
@@ -192,10 +250,22 @@ class _Run:
     """The state of one request: what is planned, what is finished."""
 
     def __init__(
-        self, asked: StructurePredictionRequest, model: Generator, n_parts: int, began: float, measured: MeasuredPattern | None = None,
-        *, notes: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        self.asked, self.model, self.began, self.measured, self.notes = asked, model, began, measured, list(notes)
+        self,
+        asked: StructurePredictionRequest,
+        model: Generator,
+        n_parts: int,
+        began: float,
+        measured: MeasuredPattern | None = None,
+        *,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.asked, self.model, self.began, self.measured, self.notes = (
+            asked,
+            model,
+            began,
+            measured,
+            list(notes),
+        )
         self.found: list[Candidate] = []
         self.starts: dict[int, CrystalBatch] = {}
         self.templates: dict[int, list[Template | None]] = {}
@@ -205,7 +275,9 @@ class _Run:
         self.potential_label = ""
         self.guide = None if measured is None or not asked.guide else _guide(measured)
 
-    def part(self, place: int, part: _Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:
+    def part(
+        self, place: int, part: _Part, atoms: tuple[int, ...], *, halved: bool = False
+    ) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.crystal import CrystalBatch
         from crystal_core.structures import to_structures
@@ -221,11 +293,24 @@ class _Run:
             start = CrystalBatch.concat([starts[i % len(starts)] for i in numbers])
             atoms_of = tuple(tuple(c.atomic_numbers.tolist()) for c in start)
         request = GenerationRequest(
-            compositions=atoms_of, sampler=self.asked.sampler, steps=self.asked.steps,
-            seed=(self.asked.seed or 0) + 1000 * part.place + part.first, frame_every=1, start=start,
-            start_time=getattr(self.model, "start_time", None) if start is not None else None, guide=self.guide, dtype=self.asked.dtype,
-        )  # fmt: skip
-        name = f"Z = {z}, " + {"noise": "from noise", "prototype": "known prototypes", "prototype refined": "refining prototypes"}[origin]
+            compositions=atoms_of,
+            sampler=self.asked.sampler,
+            steps=self.asked.steps,
+            seed=(self.asked.seed or 0) + 1000 * part.place + part.first,
+            frame_every=1,
+            start=start,
+            start_time=getattr(self.model, "start_time", None) if start is not None else None,
+            guide=self.guide,
+            dtype=self.asked.dtype,
+        )
+        name = (
+            f"Z = {z}, "
+            + {
+                "noise": "from noise",
+                "prototype": "known prototypes",
+                "prototype refined": "refining prototypes",
+            }[origin]
+        )
         stage = name
         if part.n < self.asked.n_samples and origin != "prototype":
             stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.asked.n_samples}"
@@ -236,7 +321,10 @@ class _Run:
                 raise
             self.notes += [] if HALVED in self.notes else [HALVED]
             middle = part.n // 2
-            for some in (replace(part, n=middle), replace(part, first=part.first + middle, n=part.n - middle)):
+            for some in (
+                replace(part, n=middle),
+                replace(part, first=part.first + middle, n=part.n - middle),
+            ):
                 yield from self.part(place, some, atoms, halved=True)
             return
         if frame is None or frame.crystals is None:
@@ -253,10 +341,20 @@ class _Run:
         else:
             known = self.templates.get(z) if origin == "prototype refined" else None
             templates = [known[i % len(known)] if known else None for i in numbers]
-        self.found += [Candidate(z, origin, i, s, template) for i, s, template in zip(numbers, structures, templates, strict=True) if s is not None]
+        self.found += [
+            Candidate(z, origin, i, s, template)
+            for i, s, template in zip(numbers, structures, templates, strict=True)
+            if s is not None
+        ]
         keep = self.asked.keep_trajectory and part.first == 0
         path = path_for_player(f"{name}, sample 1", paths[0] if paths else [], keep=keep)
-        yield RunUpdate(stage=stage, step=PART_STEPS * (place + 1), n_steps=self.total, result=self.result(), trajectory=path)
+        yield RunUpdate(
+            stage=stage,
+            step=PART_STEPS * (place + 1),
+            n_steps=self.total,
+            result=self.result(),
+            trajectory=path,
+        )
 
     def energies(self) -> Iterator[RunUpdate]:
         """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
@@ -274,19 +372,33 @@ class _Run:
         by_id = {c.id(self.asked.formula): c for c in self.found}
         first: dict[int, Candidate] = {}
         worth: dict[Candidate, tuple[bool, bool, int]] = {}
-        for record in sorted((r for item in self.result()["results"] for r in item["candidates"]), key=rank_key):
+        for record in sorted(
+            (r for item in self.result()["results"] for r in item["candidates"]), key=rank_key
+        ):
             candidate = by_id[record["id"]]
             candidate.alike = first.setdefault(record["group"], candidate) if self.asked.relax else candidate
             worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
         order = list(first.values()) if self.asked.relax else self.found
         n_relaxed = min(len(order), MOST_RELAXED) if self.asked.relax else 0
         single_points = order if len(order) > n_relaxed else []
-        share, done = (self.total - self.total // 2) / max(1, len(single_points) + RELAXING * n_relaxed), float(self.total // 2)
+        share, done = (
+            (self.total - self.total // 2) / max(1, len(single_points) + RELAXING * n_relaxed),
+            float(self.total // 2),
+        )
         for k, candidate in enumerate(single_points):
-            yield from self._settle(candidate, potential, f"energy of structure {k + 1} of {len(order)}", relax=False, done=done, share=share)
+            yield from self._settle(
+                candidate,
+                potential,
+                f"energy of structure {k + 1} of {len(order)}",
+                relax=False,
+                done=done,
+                share=share,
+            )
             done += share
             if n_relaxed:
-                candidate.leave(f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled.")
+                candidate.leave(
+                    f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
+                )
         if single_points:
             order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
         for k, candidate in enumerate(order[:n_relaxed]):
@@ -296,15 +408,34 @@ class _Run:
             done += part
 
     def _settle(
-        self, candidate: Candidate, potential: Potential, stage: str, *, relax: bool, done: float, share: float, keep: bool = False
+        self,
+        candidate: Candidate,
+        potential: Potential,
+        stage: str,
+        *,
+        relax: bool,
+        done: float,
+        share: float,
+        keep: bool = False,
     ) -> Iterator[RunUpdate]:
         from crystal_core.files.records import snapshot
 
         for moment in candidate.settle(potential, seconds=self.asked.relax_seconds, relax=relax):
-            inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
-            yield RunUpdate(stage=stage, step=round(done + share * inner), n_steps=self.total, snapshot=snapshot(moment.structure))
-        path = path_for_player(f"Relaxation of {candidate.id(self.asked.formula)}", candidate.frames, keep=keep)
-        yield RunUpdate(stage=stage, step=round(done + share), n_steps=self.total, result=self.result(), trajectory=path)
+            inner = moment.step / (
+                moment.step + 20
+            )  # how many steps a relaxation takes is not known beforehand
+            yield RunUpdate(
+                stage=stage,
+                step=round(done + share * inner),
+                n_steps=self.total,
+                snapshot=snapshot(moment.structure),
+            )
+        path = path_for_player(
+            f"Relaxation of {candidate.id(self.asked.formula)}", candidate.frames, keep=keep
+        )
+        yield RunUpdate(
+            stage=stage, step=round(done + share), n_steps=self.total, result=self.result(), trajectory=path
+        )
 
     def result(self) -> dict[str, Any]:
         """All finished candidates, ranked, as the JSON of cli.md."""
@@ -317,17 +448,28 @@ class _Run:
         for candidate, group in zip(self.found, groups, strict=True):
             score: dict[str, Any] = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
             if self.asked.rank == "energy" and self.potential_label:
-                score = {"name": f"energy ({self.potential_label})", "value": candidate.ranking_energy, "unit": "eV/atom"}
+                score = {
+                    "name": f"energy ({self.potential_label})",
+                    "value": candidate.ranking_energy,
+                    "unit": "eV/atom",
+                }
             record = candidate.record(self.asked.formula, made_by)
             if self.measured is not None:
                 record |= {"pattern": candidate.pattern(self.measured)}
                 if self.asked.rank == "pattern":
-                    score = {"name": "likeness to the measured pattern", "value": record["pattern"]["similarity"], "unit": "similarity, 0 to 1"}
+                    score = {
+                        "name": "likeness to the measured pattern",
+                        "value": record["pattern"]["similarity"],
+                        "unit": "similarity, 0 to 1",
+                    }
             record |= {"score": score, "group": group, "n_alike": sizes[group]}
             by_z.setdefault(candidate.z, []).append(record)
         by_z = {z: ranked(records) for z, records in by_z.items()}
         return {
-            "results": [{"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank} for z, records in by_z.items()],
+            "results": [
+                {"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank}
+                for z, records in by_z.items()
+            ],
             "n_failed": self.failed,
             "notes": self.notes,
             "settings": made_by["settings"],
@@ -337,13 +479,22 @@ class _Run:
 
     def _provenance(self) -> dict[str, Any]:
         settings = asdict(self.asked) | sampler_used(
-            self.model, GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps)
+            self.model,
+            GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps),
         )
         if self.measured is not None:
-            settings |= {"pattern": self.measured.summary()}  # thousands of points are not repeated with every candidate
+            settings |= {
+                "pattern": self.measured.summary()
+            }  # thousands of points are not repeated with every candidate
         if self.potential_label:
             settings |= {"potential_used": self.potential_label}
-        return provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings, with_energies=self.asked.wants_energies)
+        return provenance(
+            self.asked.model,
+            self.model,
+            seed=self.asked.seed,
+            settings=settings,
+            with_energies=self.asked.wants_energies,
+        )
 
 
 def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:

@@ -43,19 +43,46 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     settings = {"potential": asked.potential, "relax_seconds": asked.relax_seconds, "device": asked.device}
     made_by = provenance(potential, settings)
     total, began = CRYSTAL_STEPS * len(structures), time.monotonic()
-    result: dict[str, Any] = {"crystals": [], "settings": settings | {"potential_used": potential.label}, "seconds": 0.0}
+    result: dict[str, Any] = {
+        "crystals": [],
+        "settings": settings | {"potential_used": potential.label},
+        "seconds": 0.0,
+    }
     for k, (given, structure) in enumerate(zip(asked.crystals, structures, strict=True)):
         stage = f"relaxing {formula_of(structure.composition)}, {k + 1} of {len(structures)}"
         cell = Settling(structure)
         for moment in cell.steps(potential, seconds=asked.relax_seconds):
-            inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
-            yield RunUpdate(stage=stage, step=round(CRYSTAL_STEPS * (k + inner)), n_steps=total, snapshot=snapshot(moment.structure))
+            inner = moment.step / (
+                moment.step + 20
+            )  # how many steps a relaxation takes is not known beforehand
+            yield RunUpdate(
+                stage=stage,
+                step=round(CRYSTAL_STEPS * (k + inner)),
+                n_steps=total,
+                snapshot=snapshot(moment.structure),
+            )
         told = dict(given.get("provenance") or {}) | {"relaxed": made_by}
-        known = novelty(cell.structure)  # of the relaxed cell: it may have become another crystal than the one it was
-        record = crystal_record(cell.structure, id=given["id"], provenance=told, origin=given.get("origin"), novelty=known) | cell.told
-        result = result | {"crystals": [*result["crystals"], record], "seconds": round(time.monotonic() - began, 2)}
-        path = {"label": f"Relaxation of {given['id']}", "frames": cell.frames} if asked.keep_trajectory and len(cell.frames) > 1 else None
-        yield RunUpdate(stage=stage, step=CRYSTAL_STEPS * (k + 1), n_steps=total, result=result, trajectory=path)
+        known = novelty(
+            cell.structure
+        )  # of the relaxed cell: it may have become another crystal than the one it was
+        record = (
+            crystal_record(
+                cell.structure, id=given["id"], provenance=told, origin=given.get("origin"), novelty=known
+            )
+            | cell.told
+        )
+        result = result | {
+            "crystals": [*result["crystals"], record],
+            "seconds": round(time.monotonic() - began, 2),
+        }
+        path = (
+            {"label": f"Relaxation of {given['id']}", "frames": cell.frames}
+            if asked.keep_trajectory and len(cell.frames) > 1
+            else None
+        )
+        yield RunUpdate(
+            stage=stage, step=CRYSTAL_STEPS * (k + 1), n_steps=total, result=result, trajectory=path
+        )
     yield RunUpdate(stage="done", step=total, n_steps=total, result=result)
 
 
@@ -89,7 +116,9 @@ class Settling:
             energies = energies_of(done.structure.composition, done.energy, potential.name)
             energies = energies if done.converged else energies.of_unrelaxed
         except RelaxationFailed as error:
-            self.told = {"relaxation": {"potential": potential.label, "converged": False, "error": str(error)}}
+            self.told = {
+                "relaxation": {"potential": potential.label, "converged": False, "error": str(error)}
+            }
             return
         self.energy, self.frames = round(done.energy, 5), frames_of(done)
         self.told = {"energies": energies.to_json()}
@@ -99,9 +128,16 @@ class Settling:
 
 
 def relaxed_row(
-    structure: Structure, potential: Potential, *, id: str, fmax: float, steps: int, seconds: float, settings: Mapping[str, Any],
+    structure: Structure,
+    potential: Potential,
+    *,
+    id: str,
+    fmax: float,
+    steps: int,
+    seconds: float,
+    settings: Mapping[str, Any],
     on_step: Callable[[RelaxStep], None] | None = None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One row of ``crystal-core relax`` and the frames of its path.
 
     Args:
@@ -119,10 +155,15 @@ def relaxed_row(
     energies = energies if done.converged else energies.of_unrelaxed
     record = crystal_record(done.structure, id=id, provenance=provenance(potential, settings))
     row = energies.to_json() | {
-        "converged": done.converged, "displacement_angstrom": round(done.displacement, 4), "status": str(done.status), "n_steps": done.n_steps,
-        "max_force_ev_per_angstrom": round(done.max_force, 4), "initial_energy_per_atom_ev": round(done.initial_energy, 5),
-        "seconds": round(done.seconds, 2), "crystal": record,
-    }  # fmt: skip
+        "converged": done.converged,
+        "displacement_angstrom": round(done.displacement, 4),
+        "status": str(done.status),
+        "n_steps": done.n_steps,
+        "max_force_ev_per_angstrom": round(done.max_force, 4),
+        "initial_energy_per_atom_ev": round(done.initial_energy, 5),
+        "seconds": round(done.seconds, 2),
+        "crystal": record,
+    }
     return row, frames_of(done)
 
 
@@ -130,10 +171,15 @@ def relaxation_json(done: Relaxation, label: str) -> dict[str, Any]:
     """What a candidate's record tells of its relaxation; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
     moved = rms_distance(done.initial, done.structure, MATCHER)
     return {
-        "potential": label, "converged": done.converged, "status": str(done.status), "n_steps": done.n_steps,
-        "initial_energy_per_atom_ev": round(done.initial_energy, 5), "displacement_angstrom": round(done.displacement, 4),
-        "rmsd": None if moved is None else round(moved, 4), "seconds": round(done.seconds, 2),
-    }  # fmt: skip
+        "potential": label,
+        "converged": done.converged,
+        "status": str(done.status),
+        "n_steps": done.n_steps,
+        "initial_energy_per_atom_ev": round(done.initial_energy, 5),
+        "displacement_angstrom": round(done.displacement, 4),
+        "rmsd": None if moved is None else round(moved, 4),
+        "seconds": round(done.seconds, 2),
+    }
 
 
 def frames_of(done: Relaxation) -> list[dict[str, Any]]:
@@ -148,7 +194,10 @@ def frames_of(done: Relaxation) -> list[dict[str, Any]]:
 def provenance(potential: Potential, settings: Mapping[str, Any]) -> dict[str, Any]:
     """How a relaxed crystal came about."""
     return {
-        "model": potential.label, "version": __version__, "settings": dict(settings), "device": potential.device,
+        "model": potential.label,
+        "version": __version__,
+        "settings": dict(settings),
+        "device": potential.device,
         "libraries": library_versions(with_energies=True),
         "note": "Relaxed with a machine-learning potential. Energies are estimates; their measured error stands beside them.",
-    }  # fmt: skip
+    }

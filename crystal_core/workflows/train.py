@@ -63,14 +63,18 @@ def run_training(
     from crystal_core.device import pick_device
 
     if (config is None) == (recipe is None):
-        raise RequestError("Name a training configuration, or with --recipe a checkpoint whose training is to be repeated.")
+        raise RequestError(
+            "Name a training configuration, or with --recipe a checkpoint whose training is to be repeated."
+        )
     if threads:
         torch.set_num_threads(threads)
     on_line = None if quiet else _print_line
     run = partial(_slice, data=data, device=pick_device(device), minutes=minutes, seed=seed, on_line=on_line)
     if recipe is not None:
         if resume or branch or samples:
-            raise RequestError("A recipe says itself how many samples its slices have; leave out --resume, --branch and --samples.")
+            raise RequestError(
+                "A recipe says itself how many samples its slices have; leave out --resume, --branch and --samples."
+            )
         return _repeat(recipe, run, out, export)
     if resume is not None and branch is not None:
         raise RequestError("Go on with a run or branch off it, not both.")
@@ -111,7 +115,9 @@ def _slice(
         raise RequestError("Name the prepared file with --data (made by 'crystal-core data prepare').")
     folder = folder or Path("runs") / settings.name
     if not resume and (folder / SNAPSHOT).is_file():
-        raise RequestError(f"{folder} holds a training already: go on with it by --resume {folder}, or name another folder with --out.")
+        raise RequestError(
+            f"{folder} holds a training already: go on with it by --resume {folder}, or name another folder with --out."
+        )
     if branch:
         records = json.loads((folder / SLICES).read_text(encoding="utf-8"))
         settings = replace(settings, fit=branch_of(settings.fit, records[-1]["samples"]))
@@ -129,31 +135,47 @@ def _slice(
         "precision": str(pick_dtype(settings.fit.precision, device)).removeprefix("torch."),
     }
     trained = trainer_of.train(
-        settings, data_file=data_file, folder=folder, device=device, minutes=minutes, resume=resume, initial=initial, on_line=on_line, about=about
-    )  # fmt: skip
+        settings,
+        data_file=data_file,
+        folder=folder,
+        device=device,
+        minutes=minutes,
+        resume=resume,
+        initial=initial,
+        on_line=on_line,
+        about=about,
+    )
     if export:
         target = trainer_of.export_checkpoint(export, trained=trained, settings=settings, log=folder / LOG)
         shutil.copyfile(folder / SLICES, target / RECIPE)
     return trained.last
 
 
-def _repeat(recipe: str, run: Callable[..., dict[str, Any]], out: Path | None, export: str | None) -> dict[str, Any]:
+def _repeat(
+    recipe: str, run: Callable[..., dict[str, Any]], out: Path | None, export: str | None
+) -> dict[str, Any]:
     """Every recorded slice with its own configuration, up to its own number of samples."""
     from crystal_core.registry.store import find_card
 
     card = find_card(recipe)
     path = (card.folder or Path()) / RECIPE
     if not path.is_file():
-        raise RequestError(f"The card of '{recipe}' records no slices, so its training cannot be repeated from it.")
+        raise RequestError(
+            f"The card of '{recipe}' records no slices, so its training cannot be repeated from it."
+        )
     slices = json.loads(path.read_text(encoding="utf-8"))
     folder = out or Path("runs") / f"{recipe}-again"
     last: dict[str, Any] = {}
     for i, record in enumerate(slices):
         final = i == len(slices) - 1
         last = run(
-            record["configuration"], folder=folder, resume=i > 0, branch=record["branch"] and not slices[i - 1]["branch"],
-            samples=None if record["branch"] else record["samples"], export=export if final else None,
-        )  # fmt: skip
+            record["configuration"],
+            folder=folder,
+            resume=i > 0,
+            branch=record["branch"] and not slices[i - 1]["branch"],
+            samples=None if record["branch"] else record["samples"],
+            export=export if final else None,
+        )
     return last
 
 
@@ -165,7 +187,9 @@ def _copied(run: Path, out: Path | None) -> Path:
     samples = json.loads((run / SLICES).read_text(encoding="utf-8"))[-1]["samples"]
     folder = out or run.with_name(f"{run.name}-branch-{samples}")
     if folder.exists():
-        raise RequestError(f"{folder} exists already; go on with it by --resume, or name another folder with --out.")
+        raise RequestError(
+            f"{folder} exists already; go on with it by --resume, or name another folder with --out."
+        )
     shutil.copytree(run, folder)
     return folder
 
@@ -207,13 +231,18 @@ def processor(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor() or "CPU")
+    name = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or "CPU",
+    )
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
 
 
 def _sha256(path: Path) -> str:
     if not path.is_file():
-        raise RequestError(f"There is no prepared file {path.name}. Make it with 'crystal-core data prepare'.")
+        raise RequestError(
+            f"There is no prepared file {path.name}. Make it with 'crystal-core data prepare'."
+        )
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -7,17 +7,34 @@ from collections.abc import Mapping
 from typing import Any
 
 _QUANTITIES = {
-    "match_rate": "match rate", "match_rate_smact": "match rate, charge-balanced cells alone", "structure_valid": "valid structures",
-    "composition_valid": "valid compositions", "valid": "both valid", "plausible": "plausible distances", "cov_recall": "coverage, recall",
-    "cov_precision": "coverage, precision", "unique": "distinct", "novel": "new", "stable": "on or below the hull",
-    "metastable": "at most 0.1 eV/atom above the hull", "sun": "on or below the hull, distinct and new",
+    "match_rate": "match rate",
+    "match_rate_smact": "match rate, charge-balanced cells alone",
+    "structure_valid": "valid structures",
+    "composition_valid": "valid compositions",
+    "valid": "both valid",
+    "plausible": "plausible distances",
+    "cov_recall": "coverage, recall",
+    "cov_precision": "coverage, precision",
+    "unique": "distinct",
+    "novel": "new",
+    "stable": "on or below the hull",
+    "metastable": "at most 0.1 eV/atom above the hull",
+    "sun": "on or below the hull, distinct and new",
     "msun": "at most 0.1 eV/atom above the hull, distinct and new",
-}  # fmt: skip
+}
 _CIRCUMSTANCES = {
-    r"val(?=_|$)": "validation", r"test(?=_|$)": "test", "relaxed": "relaxed", "from_prototypes": "from prototypes", r"best_of_(\d+)": r"best of \1",
-    "shipped": "table as shipped", "full": "full table", "perov5": "Perov-5", r"(\d+)-(\d+)_atoms": r"cells of \1 to \2 atoms",
-    "unseen_formulas": "formulas it has not seen", "seen_formulas": "formulas of the training",
-}  # fmt: skip
+    r"val(?=_|$)": "validation",
+    r"test(?=_|$)": "test",
+    "relaxed": "relaxed",
+    "from_prototypes": "from prototypes",
+    r"best_of_(\d+)": r"best of \1",
+    "shipped": "table as shipped",
+    "full": "full table",
+    "perov5": "Perov-5",
+    r"(\d+)-(\d+)_atoms": r"cells of \1 to \2 atoms",
+    "unseen_formulas": "formulas it has not seen",
+    "seen_formulas": "formulas of the training",
+}
 SECOND_FILTER = "only sound, charge-balanced cells (DiffCSP's filter)"
 _SIZES = re.compile(r"atoms_(\d+)_to_(\d+)")
 _SHARES = {
@@ -25,9 +42,10 @@ _SHARES = {
     "novel_loose": "new, by the loose tolerances",
 }
 _OF_SAMPLES = {
-    "before_relaxing": "before relaxing", "first_sample": "the first of the samples alone, relaxed",
+    "before_relaxing": "before relaxing",
+    "first_sample": "the first of the samples alone, relaxed",
     "lowest_energy": "the one of lowest energy alone, relaxed",
-}  # fmt: skip
+}
 _NUMBERS = {
     "wdist_density": ("distance of the densities", " g/cm³"),
     "wdist_n_elements": ("distance of the numbers of elements", ""),
@@ -57,7 +75,9 @@ def metric_words(name: str, metric: Mapping[str, Any]) -> str:
 
 def measured(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The measured numbers of a card, those on validation rows last."""
-    found = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and "value" in value}
+    found = {
+        name: value for name, value in metrics.items() if isinstance(value, Mapping) and "value" in value
+    }
     return dict(sorted(found.items(), key=lambda item: "val" in item[0].split("_")))
 
 
@@ -65,10 +85,14 @@ def metric_row(name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
     """One measured number with its interval, in words."""
     value, ci95 = metric["value"], metric.get("ci95")
     return {
-        "metric": metric_words(name, metric), "value": percent(value) if isinstance(value, float) else str(value),
-        "95 % interval": f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %" if ci95 else None, "RMSE": metric.get("rmse"), "n": metric.get("n"),
-        "measured on": metric.get("data"), "protocol": metric.get("protocol"),
-    }  # fmt: skip
+        "metric": metric_words(name, metric),
+        "value": percent(value) if isinstance(value, float) else str(value),
+        "95 % interval": f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %" if ci95 else None,
+        "RMSE": metric.get("rmse"),
+        "n": metric.get("n"),
+        "measured on": metric.get("data"),
+        "protocol": metric.get("protocol"),
+    }
 
 
 def percent(share: float, ci95: Any = None) -> str:
@@ -87,17 +111,28 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     found = [(size, value) for key, value in metric.items() if (size := _SIZES.fullmatch(key))]
     sizes = sorted((int(size[1]), int(size[2]), value) for size, value in found)
-    rows = [(f"cells of {low} to {high} atoms", percent(value)) for low, high, value in sizes] if len(sizes) > 1 else []
+    rows = (
+        [(f"cells of {low} to {high} atoms", percent(value)) for low, high, value in sizes]
+        if len(sizes) > 1
+        else []
+    )
     for key, words in (("seen", "formulas of the training"), ("unseen", "formulas it has not seen")):
         if f"{key}_formulas" in metric:
             n = metric.get(f"{key}_formulas_n")
             rows.append((words, percent(metric[f"{key}_formulas"]) + (f" of {n}" if n else "")))
     if "second_filter_match_rate" in metric:
-        rows.append((SECOND_FILTER, percent(metric["second_filter_match_rate"], metric.get("second_filter_ci95"))))
+        rows.append(
+            (SECOND_FILTER, percent(metric["second_filter_match_rate"], metric.get("second_filter_ci95")))
+        )
     rows += [
-        (words, percent(metric[f"{key}_match_rate"]) + (f", RMSE {rmse:.3f}" if (rmse := metric.get(f"{key}_rmse")) else ""))
-        for key, words in _OF_SAMPLES.items() if f"{key}_match_rate" in metric
-    ]  # fmt: skip
+        (
+            words,
+            percent(metric[f"{key}_match_rate"])
+            + (f", RMSE {rmse:.3f}" if (rmse := metric.get(f"{key}_rmse")) else ""),
+        )
+        for key, words in _OF_SAMPLES.items()
+        if f"{key}_match_rate" in metric
+    ]
     rows += [(words, percent(metric[key])) for key, words in _SHARES.items() if key in metric]
     rows += [(words, f"{metric[key]:.3f}{unit}") for key, (words, unit) in _NUMBERS.items() if key in metric]
     return [{"part": part, "value": value} for part, value in rows]
@@ -115,17 +150,41 @@ def parts_table(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
 def table_rows(table: Mapping[str, Any]) -> list[dict[str, str]]:
     """Match rates of samplers with so many network calls."""
     rows = zip(table["sampler"], table["network_calls"], table["match_rate"], table["rmse"], strict=True)
-    return [{"sampler": s, "calls": str(calls), "match": percent(rate), "RMSE": f"{rmse:.3f}" if rmse else "–"} for s, calls, rate, rmse in rows]
+    return [
+        {"sampler": s, "calls": str(calls), "match": percent(rate), "RMSE": f"{rmse:.3f}" if rmse else "–"}
+        for s, calls, rate, rmse in rows
+    ]
 
 
 def refine_rows(table: Mapping[str, Any]) -> list[dict[str, str]]:
     """Match rates of prototypes refined from several times, the prototypes as they are first."""
-    columns = (table["sampler"], table["start_time"], table["network_calls"], table["match_rate"], table["rmse"])
+    columns = (
+        table["sampler"],
+        table["start_time"],
+        table["network_calls"],
+        table["match_rate"],
+        table["rmse"],
+    )
     rows = list(zip(*columns, strict=True))
     if "without_refinement_match_rate" in table:
-        rows.insert(0, ("as placed", "–", 0, table["without_refinement_match_rate"], table.get("without_refinement_rmse")))
+        rows.insert(
+            0,
+            (
+                "as placed",
+                "–",
+                0,
+                table["without_refinement_match_rate"],
+                table.get("without_refinement_rmse"),
+            ),
+        )
     return [
-        {"sampler": sampler, "t": str(start), "calls": str(calls), "match": percent(rate), "RMSE": f"{rmse:.3f}" if rmse else "–"}
+        {
+            "sampler": sampler,
+            "t": str(start),
+            "calls": str(calls),
+            "match": percent(rate),
+            "RMSE": f"{rmse:.3f}" if rmse else "–",
+        }
         for sampler, start, calls, rate, rmse in rows
     ]
 

@@ -29,7 +29,9 @@ def guard() -> Iterator[None]:
             raise
         mark = secrets.token_hex(4)
         log.exception("page failed (%s)", mark)
-        st.error(f"Something unexpected went wrong on this page. Its trace is in the server's log under {mark}.")
+        st.error(
+            f"Something unexpected went wrong on this page. Its trace is in the server's log under {mark}."
+        )
 
 
 def _run_by_app() -> None:

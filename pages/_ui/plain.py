@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-MARKS = re.compile(r"([!-/:-@\[-`{-~])")  # ASCII punctuation: each may be escaped in CommonMark, and none then means anything
+MARKS = re.compile(
+    r"([!-/:-@\[-`{-~])"
+)  # ASCII punctuation: each may be escaped in CommonMark, and none then means anything
 
 
 def plain(text: object) -> str:

@@ -14,7 +14,11 @@ def filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     >>> filled([{"a": 1, "b": None, "c": ""}, {"a": 2, "c": "yes"}])
     [{'a': 1, 'c': None}, {'a': 2, 'c': 'yes'}]
     """
-    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if any(row.get(name) not in (None, "") for row in rows)]
+    columns = [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row)
+        if any(row.get(name) not in (None, "") for row in rows)
+    ]
     return [{name: None if row.get(name) == "" else row.get(name) for name in columns} for row in rows]
 
 

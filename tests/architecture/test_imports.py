@@ -41,7 +41,9 @@ def modules_of(root):
     """Module name below crystal_core → its file."""
     package = root / "crystal_core"
     names = {p: ".".join(p.relative_to(package).with_suffix("").parts) for p in sorted(package.rglob("*.py"))}
-    return {(PACKAGE if name == "__init__" else name.removesuffix(".__init__")): p for p, name in names.items()}
+    return {
+        (PACKAGE if name == "__init__" else name.removesuffix(".__init__")): p for p, name in names.items()
+    }
 
 
 def imports_of(path, module, modules):
@@ -62,7 +64,13 @@ def imports_of(path, module, modules):
         for name in names:
             parts = name.split(".")
             if parts[0] == "crystal_core":
-                found.add(next(inside for end in range(len(parts), 0, -1) if (inside := ".".join(parts[1:end])) in modules))
+                found.add(
+                    next(
+                        inside
+                        for end in range(len(parts), 0, -1)
+                        if (inside := ".".join(parts[1:end])) in modules
+                    )
+                )
     return found - {module, PACKAGE}
 
 
@@ -102,7 +110,9 @@ def papers_that_know_each_other(graph):
         parts = module.split(".")
         return ".".join(parts[:2]) if parts[0] in ("generators", "predictors") and len(parts) > 2 else None
 
-    return {(a, b) for a, found in graph.items() for b in found if paper(a) and paper(b) and paper(a) != paper(b)}
+    return {
+        (a, b) for a, found in graph.items() for b in found if paper(a) and paper(b) and paper(a) != paper(b)
+    }
 
 
 def test_every_room_has_a_rank_and_imports_only_its_own_and_lower_ones():
@@ -129,7 +139,10 @@ def test_the_registry_names_methods_in_its_tables_alone():
 PLANTED = {
     "at the top": ("geometry.py", "from crystal_core.workflows.generate import run\n"),
     "in a function": ("geometry.py", "def f():\n    from crystal_core.files import records\n"),
-    "for types only": ("geometry.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import crystal_core.registry.store\n"),
+    "for types only": (
+        "geometry.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import crystal_core.registry.store\n",
+    ),
     "out of the package": ("geometry.py", "from crystal_core import structures\n"),
     "relative": ("networks/packing.py", "from ..relax import potential\n"),
 }
@@ -157,15 +170,21 @@ def test_a_planted_back_arrow_is_found(planted, fault):
 
 
 def test_a_planted_circle_and_an_unranked_room_are_found(planted):
-    (planted / "crystal_core" / "geometry.py").write_text("from crystal_core import crystal\n", encoding="utf-8")
-    (planted / "crystal_core" / "crystal.py").write_text("from crystal_core.geometry import wrap\n", encoding="utf-8")
+    (planted / "crystal_core" / "geometry.py").write_text(
+        "from crystal_core import crystal\n", encoding="utf-8"
+    )
+    (planted / "crystal_core" / "crystal.py").write_text(
+        "from crystal_core.geometry import wrap\n", encoding="utf-8"
+    )
     assert sorted(set(circle_in(graph_of(planted)))) == ["crystal", "geometry"]
     (planted / "crystal_core" / "utils.py").write_text("import crystal_core.errors\n", encoding="utf-8")
     with pytest.raises(KeyError, match="utils"):
         back_arrows(graph_of(planted))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "crystal_core").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "crystal_core").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_core_never_imports_streamlit_or_pages(path):
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]

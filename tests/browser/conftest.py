@@ -35,9 +35,22 @@ def server(server_home):
         port = probe.getsockname()[1]
     with (server_home / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address", "127.0.0.1"],
-            cwd=ROOT, env={**os.environ, "CRYSTAL_HOME": str(server_home)}, stdout=log, stderr=log,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                "app.py",
+                "--server.port",
+                str(port),
+                "--server.address",
+                "127.0.0.1",
+            ],
+            cwd=ROOT,
+            env={**os.environ, "CRYSTAL_HOME": str(server_home)},
+            stdout=log,
+            stderr=log,
+        )
     base = f"http://127.0.0.1:{port}"
     for _ in range(240):
         try:
@@ -68,9 +81,16 @@ def browser():
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
             executable_path=CHROMIUM,
-            args=["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic", "--no-first-run",
-                  "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-        )  # fmt: skip
+            args=[
+                "--use-angle=swiftshader",
+                "--enable-unsafe-swiftshader",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
         yield running
         running.close()
 
@@ -85,7 +105,10 @@ def pytest_runtest_makereport(item):
 def tell(page):
     """Of a page whose test has failed: where it stands, what was pressed, what it says."""
     with contextlib.suppress(Exception):  # whatever became of it
-        print(page.url, page.locator("[data-test-script-state]").get_attribute("data-test-script-state", timeout=5_000))
+        print(
+            page.url,
+            page.locator("[data-test-script-state]").get_attribute("data-test-script-state", timeout=5_000),
+        )
         print(page.evaluate("window.__presses"), page.get_by_test_id("stAlert").all_inner_texts())
 
 
@@ -99,10 +122,17 @@ def open_page(request, server, server_home, browser):
         page = context.new_page()
         page.set_default_timeout(180_000)
         page.outside, page.faults = [], []
-        page.at_rest = page.locator('[data-test-script-state="notRunning"]').wait_for  # no run of the page is under way
+        page.at_rest = page.locator(
+            '[data-test-script-state="notRunning"]'
+        ).wait_for  # no run of the page is under way
         page.add_init_script(PRESSES)
         page.on(
-            "request", lambda r: None if r.url.startswith((server, "data:", "blob:", server.replace("http", "ws"))) else page.outside.append(r.url)
+            "request",
+            lambda r: (
+                None
+                if r.url.startswith((server, "data:", "blob:", server.replace("http", "ws")))
+                else page.outside.append(r.url)
+            ),
         )
         page.on("pageerror", lambda e: page.faults.append(str(e)))
         page.goto(server + path)

@@ -11,9 +11,12 @@ expect = pytest.importorskip("playwright.sync_api").expect
 
 MODEL = "kldm-dng-perov5"
 pytestmark = [
-    pytest.mark.browser, pytest.mark.weights,
-    pytest.mark.skipif(all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"),
-]  # fmt: skip
+    pytest.mark.browser,
+    pytest.mark.weights,
+    pytest.mark.skipif(
+        all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"
+    ),
+]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -57,7 +60,11 @@ def test_the_whole_periodic_table_is_in_reach_on_a_phone(open_page):
     table.get_by_role("button", name=re.compile("^Hydrogen")).wait_for()
     page.wait_for_timeout(700)  # it has come to rest
     boxes = [button.bounding_box() for button in table.get_by_role("button").all()]
-    assert len(boxes) == 118 and min(box["x"] for box in boxes) >= 0 and max(box["x"] + box["width"] for box in boxes) <= 390
+    assert (
+        len(boxes) == 118
+        and min(box["x"] for box in boxes) >= 0
+        and max(box["x"] + box["width"] for box in boxes) <= 390
+    )
     assert min(box["y"] for box in boxes) >= 0 and max(box["y"] + box["height"] for box in boxes) <= 844
     assert min(box["width"] * box["height"] for box in boxes) > 18 * 40
     for name in ("Oxygen", "Strontium"):
@@ -86,13 +93,18 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
         page.get_by_role("button", name="Download all").click()
     download.value.save_as(tmp_path / "all.zip")
     names = zipfile.ZipFile(tmp_path / "all.zip").namelist()
-    assert {"run.extxyz", "run.json", "trajectory-1.extxyz"} <= set(names) and sum(name.endswith(".cif") for name in names) == 3
+    assert {"run.extxyz", "run.json", "trajectory-1.extxyz"} <= set(names) and sum(
+        name.endswith(".cif") for name in names
+    ) == 3
     clean(page)
 
 
 def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_form(open_page):
     page = open_page(f"/generate?model={MODEL}&n=2", **PHONE)
-    field, button = page.get_by_role("spinbutton", name="Crystals"), page.get_by_role("button", name=re.compile("^Generate"))
+    field, button = (
+        page.get_by_role("spinbutton", name="Crystals"),
+        page.get_by_role("button", name=re.compile("^Generate")),
+    )
     field.fill("9999")
     field.press("Enter")
     page.get_by_text("Crystals must be a whole number between 1 and 50, not 9999.").wait_for()
@@ -117,7 +129,9 @@ def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_
 
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
     page = open_page(f"/generate?model={MODEL}&n=64")
-    expect(page.get_by_role("spinbutton", name="Crystals")).to_have_value("50")  # the form has come to rest; 50 are the most it asks for
+    expect(page.get_by_role("spinbutton", name="Crystals")).to_have_value(
+        "50"
+    )  # the form has come to rest; 50 are the most it asks for
     page.at_rest()
     steps = page.get_by_label("Steps (0 = the sampler's default)")
     page.get_by_text("Advanced").click()
@@ -127,7 +141,11 @@ def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page
     press(page)
     cancel = page.get_by_role("button", name="Cancel")
     cancel.wait_for()
-    third = page.get_by_role("radio", name="3", exact=True).or_(page.get_by_role("button", name="3", exact=True)).first
+    third = (
+        page.get_by_role("radio", name="3", exact=True)
+        .or_(page.get_by_role("button", name="3", exact=True))
+        .first
+    )
     third.click()  # another forming cell
     page.locator(".xv[data-rendered]").wait_for()
     page.locator(".xg[data-pictures]").wait_for()  # the first sixteen, while the others form
@@ -141,7 +159,9 @@ def test_a_crystal_is_relaxed_and_laid_over_what_it_was(open_page):
     page = open_page(f"/generate?model={MODEL}&n=2&elements=Sr-Ti-O")
     press(page)
     page.get_by_role("button", name="Relax this crystal").click()
-    page.get_by_text("Relaxed over generated").or_(page.get_by_text("cannot be relaxed")).first.wait_for(timeout=400_000)
+    page.get_by_text("Relaxed over generated").or_(page.get_by_text("cannot be relaxed")).first.wait_for(
+        timeout=400_000
+    )
     if page.get_by_text("Relaxed over generated").count():
         page.get_by_text("Above the hull (eV/atom, ML estimate)").wait_for()
         page.get_by_text("Relaxed over generated").click()

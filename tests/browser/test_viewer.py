@@ -18,8 +18,12 @@ expect = pytest.importorskip("playwright.sync_api").expect
 ROOT = Path(__file__).parents[2]
 
 EXAMPLES = {
-    "NaCl (rock salt)": Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
-    "TiO2 (rutile)": Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]),
+    "NaCl (rock salt)": Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ),
+    "TiO2 (rutile)": Structure.from_spacegroup(
+        "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
+    ),
     "Si (diamond)": Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.431), ["Si"], [[0, 0, 0]]),
 }
 
@@ -41,7 +45,9 @@ def show(page, name):
     stage = page.locator(".xv")
     formula = name.split()[0]
     page.locator(f".xv [role=img][aria-label^='{formula},']").wait_for()
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()  # no late run draws it anew
+    page.locator(
+        "[data-testid=stApp][data-test-script-state=notRunning]"
+    ).wait_for()  # no late run draws it anew
     return stage
 
 
@@ -73,8 +79,9 @@ def test_measuring_gives_the_distance_the_angle_and_the_torsion(page):
     picks = page.evaluate(
         """e => { const near = (p, q) => Math.hypot(...p.map((x, k) => x - q[k])) < 1e-3;
         const atoms = e.getAtoms();
-        return [[2.82, 0, 0], [0, 0, 0], [0, 2.82, 0], [2.82, 2.82, 2.82]].map(q => atoms.findIndex(a => near(a.p, q))); }""", handle
-    )  # fmt: skip
+        return [[2.82, 0, 0], [0, 0, 0], [0, 2.82, 0], [2.82, 2.82, 2.82]].map(q => atoms.findIndex(a => near(a.p, q))); }""",
+        handle,
+    )
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[0]])
     page.evaluate("([e, k]) => e.pick(k)", [handle, picks[1]])
     expect(stage.locator(".note")).to_contain_text("2.820 Å")
@@ -93,7 +100,10 @@ def test_the_legend_hides_an_element_and_the_image_changes(page):
     before = page.evaluate("e => e.getImage(1, false)", handle)
     stage.get_by_role("button", name="O", exact=True).click()
     after = page.evaluate("e => e.getImage(1, false)", handle)
-    assert before != after and stage.get_by_role("button", name="O", exact=True).get_attribute("aria-pressed") == "false"
+    assert (
+        before != after
+        and stage.get_by_role("button", name="O", exact=True).get_attribute("aria-pressed") == "false"
+    )
     stage.get_by_role("button", name="O", exact=True).click()
 
 
@@ -111,10 +121,14 @@ def test_dark_colours_are_lightened_in_the_dark_theme_and_with_it_changed(open_p
 
 def test_images_come_in_the_size_asked_for(page):
     handle = show(page, "Si (diamond)").element_handle()
-    page.set_viewport_size({"width": 480, "height": 700})  # software drawing of a large picture takes a minute
+    page.set_viewport_size(
+        {"width": 480, "height": 700}
+    )  # software drawing of a large picture takes a minute
     widths = []
     for scale in (1, 4):
-        data = base64.b64decode(page.evaluate("([e, k]) => e.getImage(k, true)", [handle, scale]).split(",")[1])
+        data = base64.b64decode(
+            page.evaluate("([e, k]) => e.getImage(k, true)", [handle, scale]).split(",")[1]
+        )
         assert data.startswith(b"\x89PNG")
         widths.append(struct.unpack(">I", data[16:20])[0])
     page.set_viewport_size({"width": 1280, "height": 1000})
@@ -137,7 +151,11 @@ def test_looking_along_an_axis_puts_it_towards_the_reader(page):
     for axis, direction in (("a", (1, 0, 0)), ("b", (0, 1, 0)), ("c", (0, 0, 1))):
         stage.get_by_role("button", name=axis, exact=True).click()
         x, y, z, w = page.evaluate("e => e.getView().slice(4)", stage.element_handle())
-        towards = (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))  # third row of the rotation
+        towards = (
+            2 * (x * z - w * y),
+            2 * (y * z + w * x),
+            1 - 2 * (x * x + y * y),
+        )  # third row of the rotation
         assert towards == pytest.approx(direction, abs=1e-5)
 
 
@@ -166,7 +184,9 @@ def test_the_saved_image_shows_what_was_measured(page):
         page.evaluate("([e, k]) => e.pick(k)", [stage.element_handle(), k])
     after = pixels(page, stage)
     stage.get_by_role("button", name="Measure").click()
-    amber = lambda image: int(((image[..., 0] > 200) & (image[..., 1] > 130) & (image[..., 2] < 130) & (image[..., 3] > 0)).sum())
+    amber = lambda image: int(
+        ((image[..., 0] > 200) & (image[..., 1] > 130) & (image[..., 2] < 130) & (image[..., 3] > 0)).sum()
+    )
     assert amber(after) > amber(before) + 200
 
 
@@ -189,14 +209,18 @@ def test_a_slow_machine_skips_frames_and_the_last_one_is_drawn(page):
         while (timers.length) { const timer = timers.shift(); clock = Math.max(clock, timer[0]); timer[1](); }
         clock += 400;
         return [drawn, rested, [pace.free(0.1), pace.free(0.5)]];
-        }""", source,
-    )  # fmt: skip
+        }""",
+        source,
+    )
     assert drawn[:100] == list(range(100))  # 20 ms a frame: every one
     slow = [frame for frame in drawn if 101 <= frame <= 150]
     assert len(slow) <= 2  # 300 ms a frame, 2.7 s of rest in between
     assert rested[1] == 190  # nothing while hidden, then the newest
     assert drawn[-1] == 199
-    assert free == [False, True]  # what the reader set in motion may take more of the time than what runs by itself
+    assert free == [
+        False,
+        True,
+    ]  # what the reader set in motion may take more of the time than what runs by itself
 
 
 def test_what_does_not_change_is_not_drawn_again(page):
@@ -210,7 +234,10 @@ def test_what_does_not_change_is_not_drawn_again(page):
         delete drawing.render;
         return n;
     }"""
-    assert page.evaluate(script % "await new Promise(done => setTimeout(done, 1000));", stage.element_handle()) == 0
+    assert (
+        page.evaluate(script % "await new Promise(done => setTimeout(done, 1000));", stage.element_handle())
+        == 0
+    )
     # one drawing a change, also with a label on every atom
     assert page.evaluate(script % "labels.click(); labels.click();", stage.element_handle()) == 2
 
@@ -240,8 +267,14 @@ def test_keys_with_modifiers_stay_the_browsers_and_the_legend_is_no_part_of_the_
 
 def test_a_forming_crystal_whose_elements_change_keeps_the_camera(page):
     show(page, "Si (diamond)")
-    source = "\n".join((ROOT / "pages/_ui/viewer" / f"{name}.js").read_text() for name in ("draw", "camera", "picture", "pace", "measure", "viewer"))
-    forming = [Structure(Lattice.cubic(4.2), elements, [[0, 0, 0], [0.5, 0.5, 0.5]]) for elements in (["Na", "Cl"], ["K", "Br"], ["K", "I"])]
+    source = "\n".join(
+        (ROOT / "pages/_ui/viewer" / f"{name}.js").read_text()
+        for name in ("draw", "camera", "picture", "pace", "measure", "viewer")
+    )
+    forming = [
+        Structure(Lattice.cubic(4.2), elements, [[0, 0, 0], [0.5, 0.5, 0.5]])
+        for elements in (["Na", "Cl"], ["K", "Br"], ["K", "I"])
+    ]
     seen = page.evaluate(
         """async ([source, scenes]) => {
         const { default: component } = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));

@@ -24,8 +24,15 @@ from crystal_core.jobs.queue import MAX_QUEUED
 
 @pytest.mark.parametrize(
     ("text", "unit", "n_atoms"),
-    [("TiO2", "TiO2", 3), ("Ti2O4", "TiO2", 3), ("Ca(OH)2", "CaO2H2", 5), ("CuSO4·5H2O", "CuSO9H10", 21), ("SrTiO₃", "SrTiO3", 5), (" Na Cl ", "NaCl", 2)],
-)  # fmt: skip
+    [
+        ("TiO2", "TiO2", 3),
+        ("Ti2O4", "TiO2", 3),
+        ("Ca(OH)2", "CaO2H2", 5),
+        ("CuSO4·5H2O", "CuSO9H10", 21),
+        ("SrTiO₃", "SrTiO3", 5),
+        (" Na Cl ", "NaCl", 2),
+    ],
+)
 def test_formulas_are_read(text, unit, n_atoms):
     formula = parse_formula(text)
     assert (formula.reduced_formula, formula.n_atoms) == (unit, n_atoms)
@@ -38,11 +45,32 @@ def test_exact_cell_keeps_what_was_typed():
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("NaCl2x", "unknown symbol"), ("Xx2O3", "Did you mean"), ("Li0.5CoO2", "fractional"), ("Na+", "neutral"), ("Ca(OH", "open bracket"), ("[TiO2)", "both alike"), ("Ca(OH]2", "both alike"),
-     ("CaOH)", "never opened"), ("", "Type a formula"), ("Ti0", "no atoms"), ("Na0Cl", "no atoms of Na"), ("(TiO2)0", "no atoms"), ("NaCl·5", "one of its parts"), ("NaCl.", "one of its parts"),
-     ("9" * 150 + "Na", "more than"), ("Na" + "9" * 150, "more than"), ("((((Na9)9)9)9)9", "more than"), ("Na1E10", "unknown symbol 'E'"),
-     ("NaCl1e5", "unknown symbol 'e5'"), ("\u202eNaCl", r"unknown symbol '\?N'"), ("Ti\u200bO2", r"'Ti\?O2'"), ("C99999", "more than"), ("A" * 300, "longer")],
-)  # fmt: skip
+    [
+        ("NaCl2x", "unknown symbol"),
+        ("Xx2O3", "Did you mean"),
+        ("Li0.5CoO2", "fractional"),
+        ("Na+", "neutral"),
+        ("Ca(OH", "open bracket"),
+        ("[TiO2)", "both alike"),
+        ("Ca(OH]2", "both alike"),
+        ("CaOH)", "never opened"),
+        ("", "Type a formula"),
+        ("Ti0", "no atoms"),
+        ("Na0Cl", "no atoms of Na"),
+        ("(TiO2)0", "no atoms"),
+        ("NaCl·5", "one of its parts"),
+        ("NaCl.", "one of its parts"),
+        ("9" * 150 + "Na", "more than"),
+        ("Na" + "9" * 150, "more than"),
+        ("((((Na9)9)9)9)9", "more than"),
+        ("Na1E10", "unknown symbol 'E'"),
+        ("NaCl1e5", "unknown symbol 'e5'"),
+        ("\u202eNaCl", r"unknown symbol '\?N'"),
+        ("Ti\u200bO2", r"'Ti\?O2'"),
+        ("C99999", "more than"),
+        ("A" * 300, "longer"),
+    ],
+)
 def test_refusals_say_what_is_wrong(text, part):
     with pytest.raises(RequestError, match=part):
         parse_formula(text)
@@ -57,44 +85,107 @@ def test_charge_balance_in_words():
 
 @pytest.mark.parametrize(
     ("text", "ions"),
-    [("LaMnO3", "La3+ Mn3+ 3 O2−"), ("LaTiO3", "La3+ Ti3+ 3 O2−"), ("VO2", "V4+ 2 O2−"), ("Cu2O", "2 Cu+ O2−"), ("LiNiO2", "Li+ Ni3+ 2 O2−"),
-     ("UO2", "U4+ 2 O2−"), ("SnS", "Sn2+ S2−"), ("PbTe", "Pb2+ Te2−"), ("WTe2", "W4+ 2 Te2−"), ("LiBH4", "Li+ B3+ 4 H−")],
-)  # fmt: skip
+    [
+        ("LaMnO3", "La3+ Mn3+ 3 O2−"),
+        ("LaTiO3", "La3+ Ti3+ 3 O2−"),
+        ("VO2", "V4+ 2 O2−"),
+        ("Cu2O", "2 Cu+ O2−"),
+        ("LiNiO2", "Li+ Ni3+ 2 O2−"),
+        ("UO2", "U4+ 2 O2−"),
+        ("SnS", "Sn2+ S2−"),
+        ("PbTe", "Pb2+ Te2−"),
+        ("WTe2", "W4+ 2 Te2−"),
+        ("LiBH4", "Li+ B3+ 4 H−"),
+    ],
+)
 def test_metals_take_the_states_they_have_in_crystals(text, ions):
     assert parse_formula(text).hint == f"charge-balanced as {ions}"
 
 
 @pytest.mark.parametrize(
     ("text", "ions"),
-    [("Cu2ZnSnS4", "2 Cu+ Zn2+ Sn4+ 4 S2−"), ("Cu2ZnSnSe4", "2 Cu+ Zn2+ Sn4+ 4 Se2−"), ("Cu2SnS3", "2 Cu+ Sn4+ 3 S2−"), ("CuFeO2", "Cu+ Fe3+ 2 O2−"),
-     ("CuFeS2", "Cu+ Fe3+ 2 S2−"), ("CuSCN", "Cu+ S2− C4+ N3−"), ("CuO", "Cu2+ O2−"), ("Cu2O", "2 Cu+ O2−"),
-     ("CuAl2O4", "Cu2+ 2 Al3+ 4 O2−"), ("CuSO4", "Cu2+ S6+ 4 O2−"), ("Cu2OSeO3", "2 Cu2+ 4 O2− Se4+"), ("CuInSe2", "Cu+ In3+ 2 Se2−")],
-)  # fmt: skip
+    [
+        ("Cu2ZnSnS4", "2 Cu+ Zn2+ Sn4+ 4 S2−"),
+        ("Cu2ZnSnSe4", "2 Cu+ Zn2+ Sn4+ 4 Se2−"),
+        ("Cu2SnS3", "2 Cu+ Sn4+ 3 S2−"),
+        ("CuFeO2", "Cu+ Fe3+ 2 O2−"),
+        ("CuFeS2", "Cu+ Fe3+ 2 S2−"),
+        ("CuSCN", "Cu+ S2− C4+ N3−"),
+        ("CuO", "Cu2+ O2−"),
+        ("Cu2O", "2 Cu+ O2−"),
+        ("CuAl2O4", "Cu2+ 2 Al3+ 4 O2−"),
+        ("CuSO4", "Cu2+ S6+ 4 O2−"),
+        ("Cu2OSeO3", "2 Cu2+ 4 O2− Se4+"),
+        ("CuInSe2", "Cu+ In3+ 2 Se2−"),
+    ],
+)
 def test_copper_is_common_with_one_charge_as_with_two(text, ions):
     assert parse_formula(text).hint == f"charge-balanced as {ions}"
 
 
 @pytest.mark.parametrize(
     ("text", "ions"),
-    [("NaCl", "Na+ Cl−"), ("MgO", "Mg2+ O2−"), ("Al2O3", "2 Al3+ 3 O2−"), ("SiO2", "Si4+ 2 O2−"), ("ZnS", "Zn2+ S2−"), ("GaAs", "Ga3+ As3−"),
-     ("GaN", "Ga3+ N3−"), ("CdTe", "Cd2+ Te2−"), ("CsPbI3", "Cs+ Pb2+ 3 I−"), ("BaTiO3", "Ba2+ Ti4+ 3 O2−"), ("LiFePO4", "Li+ Fe2+ P5+ 4 O2−"),
-     ("LiCoO2", "Li+ Co3+ 2 O2−"), ("MgAl2O4", "Mg2+ 2 Al3+ 4 O2−"), ("CaCO3", "Ca2+ C4+ 3 O2−"), ("BaSO4", "Ba2+ S6+ 4 O2−"),
-     ("Fe2O3", "2 Fe3+ 3 O2−"), ("FeO", "Fe2+ O2−"), ("NiO", "Ni2+ O2−"), ("MoS2", "Mo4+ 2 S2−"), ("Bi2Te3", "2 Bi3+ 3 Te2−"),
-     ("SnO2", "Sn4+ 2 O2−"), ("PbS", "Pb2+ S2−"), ("HgS", "Hg2+ S2−"), ("Ag2S", "2 Ag+ S2−"), ("CaF2", "Ca2+ 2 F−"), ("Na3AlF6", "3 Na+ Al3+ 6 F−"),
-     ("KMnO4", "K+ Mn7+ 4 O2−"), ("K2Cr2O7", "2 K+ 2 Cr6+ 7 O2−"), ("La2CuO4", "2 La3+ Cu2+ 4 O2−"), ("CuS", "Cu2+ S2−"), ("Cu2S", "2 Cu+ S2−"),
-     ("CuCl2", "Cu2+ 2 Cl−"), ("CuWO4", "Cu2+ W6+ 4 O2−"), ("CuFe2O4", "Cu2+ 2 Fe3+ 4 O2−"), ("CuCr2S4", "Cu2+ 2 Cr3+ 4 S2−"),
-     ("CuTe2O5", "Cu2+ 2 Te4+ 5 O2−"), ("CaCu3Ti4O12", "Ca2+ 3 Cu2+ 4 Ti4+ 12 O2−"), ("HgBa2CuO4", "Hg2+ 2 Ba2+ Cu2+ 4 O2−"),
-     ("MnWO4", "Mn2+ W6+ 4 O2−"), ("MnFe2O4", "Mn2+ 2 Fe3+ 4 O2−"), ("SnWO4", "Sn2+ W6+ 4 O2−"), ("PbMoO4", "Pb2+ Mo6+ 4 O2−")],
-)  # fmt: skip
+    [
+        ("NaCl", "Na+ Cl−"),
+        ("MgO", "Mg2+ O2−"),
+        ("Al2O3", "2 Al3+ 3 O2−"),
+        ("SiO2", "Si4+ 2 O2−"),
+        ("ZnS", "Zn2+ S2−"),
+        ("GaAs", "Ga3+ As3−"),
+        ("GaN", "Ga3+ N3−"),
+        ("CdTe", "Cd2+ Te2−"),
+        ("CsPbI3", "Cs+ Pb2+ 3 I−"),
+        ("BaTiO3", "Ba2+ Ti4+ 3 O2−"),
+        ("LiFePO4", "Li+ Fe2+ P5+ 4 O2−"),
+        ("LiCoO2", "Li+ Co3+ 2 O2−"),
+        ("MgAl2O4", "Mg2+ 2 Al3+ 4 O2−"),
+        ("CaCO3", "Ca2+ C4+ 3 O2−"),
+        ("BaSO4", "Ba2+ S6+ 4 O2−"),
+        ("Fe2O3", "2 Fe3+ 3 O2−"),
+        ("FeO", "Fe2+ O2−"),
+        ("NiO", "Ni2+ O2−"),
+        ("MoS2", "Mo4+ 2 S2−"),
+        ("Bi2Te3", "2 Bi3+ 3 Te2−"),
+        ("SnO2", "Sn4+ 2 O2−"),
+        ("PbS", "Pb2+ S2−"),
+        ("HgS", "Hg2+ S2−"),
+        ("Ag2S", "2 Ag+ S2−"),
+        ("CaF2", "Ca2+ 2 F−"),
+        ("Na3AlF6", "3 Na+ Al3+ 6 F−"),
+        ("KMnO4", "K+ Mn7+ 4 O2−"),
+        ("K2Cr2O7", "2 K+ 2 Cr6+ 7 O2−"),
+        ("La2CuO4", "2 La3+ Cu2+ 4 O2−"),
+        ("CuS", "Cu2+ S2−"),
+        ("Cu2S", "2 Cu+ S2−"),
+        ("CuCl2", "Cu2+ 2 Cl−"),
+        ("CuWO4", "Cu2+ W6+ 4 O2−"),
+        ("CuFe2O4", "Cu2+ 2 Fe3+ 4 O2−"),
+        ("CuCr2S4", "Cu2+ 2 Cr3+ 4 S2−"),
+        ("CuTe2O5", "Cu2+ 2 Te4+ 5 O2−"),
+        ("CaCu3Ti4O12", "Ca2+ 3 Cu2+ 4 Ti4+ 12 O2−"),
+        ("HgBa2CuO4", "Hg2+ 2 Ba2+ Cu2+ 4 O2−"),
+        ("MnWO4", "Mn2+ W6+ 4 O2−"),
+        ("MnFe2O4", "Mn2+ 2 Fe3+ 4 O2−"),
+        ("SnWO4", "Sn2+ W6+ 4 O2−"),
+        ("PbMoO4", "Pb2+ Mo6+ 4 O2−"),
+    ],
+)
 def test_common_compounds_hold_the_ions_of_the_textbook(text, ions):
     assert parse_formula(text).hint == f"charge-balanced as {ions}"
 
 
 def test_the_order_of_the_elements_changes_no_charge():
     assert parse_formula("S4SnZnCu2").hint == "charge-balanced as 4 S2− Sn4+ Zn2+ 2 Cu+"
-    assert parse_formula("SnPbS3").hint == "charge-balanced as Sn4+ Pb2+ 3 S2−" and parse_formula("WO4Sn").hint == "charge-balanced as W6+ 4 O2− Sn2+"
+    assert (
+        parse_formula("SnPbS3").hint == "charge-balanced as Sn4+ Pb2+ 3 S2−"
+        and parse_formula("WO4Sn").hint == "charge-balanced as W6+ 4 O2− Sn2+"
+    )
     balance = balance_of((("O", 8), ("Fe", 6)))
-    assert balance.words() == "with mixed valence as Fe2+ 2 Fe3+ 4 O2−" and balance.ions == (("Fe", 2, 1), ("Fe", 3, 2), ("O", -2, 4))
+    assert balance.words() == "with mixed valence as Fe2+ 2 Fe3+ 4 O2−" and balance.ions == (
+        ("Fe", 2, 1),
+        ("Fe", 3, 2),
+        ("O", -2, 4),
+    )
     assert (
         balance_of((("Fe", 1),))
         is balance_of((("Fe", 1), ("Co", 1)))
@@ -112,35 +203,62 @@ def test_pairs_of_anions_are_named():
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("KO2", "superoxide ions as K+ (O2)−"), ("RbO3", "ozonide ions as Rb+ (O3)−"), ("NaN3", "azide ions as Na+ (N3)−"),
-     ("Pb(N3)2", "azide ions as Pb2+ 2 (N3)−"), ("CsI3", "triiodide ions as Cs+ (I3)−")],
-)  # fmt: skip
+    [
+        ("KO2", "superoxide ions as K+ (O2)−"),
+        ("RbO3", "ozonide ions as Rb+ (O3)−"),
+        ("NaN3", "azide ions as Na+ (N3)−"),
+        ("Pb(N3)2", "azide ions as Pb2+ 2 (N3)−"),
+        ("CsI3", "triiodide ions as Cs+ (I3)−"),
+    ],
+)
 def test_ions_of_like_atoms_are_named(text, words):
     assert parse_formula(text).hint == f"charge-balanced with {words}"
 
 
 @pytest.mark.parametrize(
     ("text", "ions"),
-    [("OsO4", "Os8+ 4 O2−"), ("RuO4", "Ru8+ 4 O2−"), ("AuCl", "Au+ Cl−"), ("AuI", "Au+ I−"), ("AuCl3", "Au3+ 3 Cl−"), ("GaCl", "Ga+ Cl−"), ("SiO", "Si2+ O2−"),
-     ("NpO2", "Np4+ 2 O2−"), ("NH4ClO4", "N3− 4 H+ Cl7+ 4 O2−"), ("Na3V2(PO4)2F3", "3 Na+ 2 V3+ 2 P5+ 8 O2− 3 F−"), ("SnPS3", "Sn2+ P4+ 3 S2−")],
-)  # fmt: skip
+    [
+        ("OsO4", "Os8+ 4 O2−"),
+        ("RuO4", "Ru8+ 4 O2−"),
+        ("AuCl", "Au+ Cl−"),
+        ("AuI", "Au+ I−"),
+        ("AuCl3", "Au3+ 3 Cl−"),
+        ("GaCl", "Ga+ Cl−"),
+        ("SiO", "Si2+ O2−"),
+        ("NpO2", "Np4+ 2 O2−"),
+        ("NH4ClO4", "N3− 4 H+ Cl7+ 4 O2−"),
+        ("Na3V2(PO4)2F3", "3 Na+ 2 V3+ 2 P5+ 8 O2− 3 F−"),
+        ("SnPS3", "Sn2+ P4+ 3 S2−"),
+    ],
+)
 def test_rare_states_are_known_where_they_occur(text, ions):
     assert parse_formula(text).hint == f"charge-balanced as {ions}"
 
 
 @pytest.mark.parametrize(
     ("text", "ions"),
-    [("KCN", "K+ (CN)−"), ("CuCN", "Cu+ (CN)−"), ("K3Fe(CN)6", "3 K+ Fe3+ 6 (CN)−"), ("KAu(CN)2", "K+ Au+ 2 (CN)−"),
-     ("K4Fe(CN)6·3H2O", "4 K+ Fe2+ 6 H+ 3 O2− 6 (CN)−")],
-)  # fmt: skip
+    [
+        ("KCN", "K+ (CN)−"),
+        ("CuCN", "Cu+ (CN)−"),
+        ("K3Fe(CN)6", "3 K+ Fe3+ 6 (CN)−"),
+        ("KAu(CN)2", "K+ Au+ 2 (CN)−"),
+        ("K4Fe(CN)6·3H2O", "4 K+ Fe2+ 6 H+ 3 O2− 6 (CN)−"),
+    ],
+)
 def test_cyanide_is_one_ion(text, ions):
     assert parse_formula(text).hint == f"charge-balanced with cyanide ions as {ions}"
 
 
-@pytest.mark.parametrize("text", ["MgB2", "CaB6", "Fe3C", "FeSi2", "NaSi", "K4P6", "Ag2F", "Rb9O2", "P4S3", "TiO5", "MgO3"])
+@pytest.mark.parametrize(
+    "text", ["MgB2", "CaB6", "Fe3C", "FeSi2", "NaSi", "K4P6", "Ag2F", "Rb9O2", "P4S3", "TiO5", "MgO3"]
+)
 def test_where_no_oxidation_states_balance_it_is_a_hint_and_no_alarm(text):
     hint = parse_formula(text).hint
-    assert hint.startswith("no common oxidation states balance") and ", as in " in hint and "not charge-balanced" not in hint
+    assert (
+        hint.startswith("no common oxidation states balance")
+        and ", as in " in hint
+        and "not charge-balanced" not in hint
+    )
     assert ("boride" in hint) == ("B" in text) and ("bonds" not in hint or "there may be bonds" in hint)
 
 
@@ -193,9 +311,15 @@ def test_elements_are_sought_in_the_small_cells_of_metals():
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("LiFeP04", "was the letter O meant, as in LiFePO4?"), ("Hf02", "as in HfO2?"), ("Ca(0H)2", r"as in Ca\(OH\)2?"), ("Fe2(S04)3", r"as in Fe2\(SO4\)3?"),
-     ("C0000001O00000002", "write counts without it"), ("Mg0", "or MgO if the letter O was meant")],
-)  # fmt: skip
+    [
+        ("LiFeP04", "was the letter O meant, as in LiFePO4?"),
+        ("Hf02", "as in HfO2?"),
+        ("Ca(0H)2", r"as in Ca\(OH\)2?"),
+        ("Fe2(S04)3", r"as in Fe2\(SO4\)3?"),
+        ("C0000001O00000002", "write counts without it"),
+        ("Mg0", "or MgO if the letter O was meant"),
+    ],
+)
 def test_a_zero_before_a_count_is_refused_as_a_letter(text, meant):
     with pytest.raises(RequestError, match=meant):
         parse_formula(text)
@@ -207,7 +331,9 @@ def test_hydrates_may_have_the_dot_of_a_keyboard(text):
     assert parse_formula("CuSO4.H2O").n_atoms == 9
 
 
-@pytest.mark.parametrize("text", ["Na0.5H2O", "CaSO4.0.5H2O", "CaSO4·0.5H2O", "Li0.5CoO2", "CuSO4.5H2O2", "CaSO4.5H2"])
+@pytest.mark.parametrize(
+    "text", ["Na0.5H2O", "CaSO4.0.5H2O", "CaSO4·0.5H2O", "Li0.5CoO2", "CuSO4.5H2O2", "CaSO4.5H2"]
+)
 def test_other_points_between_digits_are_decimal(text):
     with pytest.raises(RequestError, match="fractional"):
         parse_formula(text)
@@ -215,9 +341,18 @@ def test_other_points_between_digits_are_decimal(text):
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("TIO2", "TiO2"), ("srtio3", "SrTiO3"), ("nacl", "NaCl"), ("NACL", "NaCl"), ("lifepo4", "LiFePO4"), ("ca(oh)2", "Ca(OH)2"),
-     ("caso4.2h2o", "CaSO4·2H2O"), ("iron", "Fe"), ("Aluminium", "Al")],
-)  # fmt: skip
+    [
+        ("TIO2", "TiO2"),
+        ("srtio3", "SrTiO3"),
+        ("nacl", "NaCl"),
+        ("NACL", "NaCl"),
+        ("lifepo4", "LiFePO4"),
+        ("ca(oh)2", "Ca(OH)2"),
+        ("caso4.2h2o", "CaSO4·2H2O"),
+        ("iron", "Fe"),
+        ("Aluminium", "Al"),
+    ],
+)
 def test_a_formula_in_the_wrong_case_is_spelt_out(text, meant):
     with pytest.raises(RequestError) as refusal:
         parse_formula(text)
@@ -232,7 +367,10 @@ def test_a_long_mistake_is_answered_shortly_and_soon(text):
     assert len(str(refusal.value)) < 400 and time.process_time() - began < 5
 
 
-@pytest.mark.parametrize(("name", "symbol"), [("iron", "Fe"), ("FE", "Fe"), ("aluminum", "Al"), ("Caesium", "Cs"), ("Sodum", "Na"), ("tin", "Sn")])
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [("iron", "Fe"), ("FE", "Fe"), ("aluminum", "Al"), ("Caesium", "Cs"), ("Sodum", "Na"), ("tin", "Sn")],
+)
 def test_names_of_elements_are_understood_in_the_answer(name, symbol):
     with pytest.raises(RequestError) as refusal:
         atomic_number_of(name)
@@ -241,10 +379,43 @@ def test_names_of_elements_are_understood_in_the_answer(name, symbol):
 
 @pytest.mark.parametrize(
     "text",
-    ["LiFe2O2", "MgFe2O4", "ZnGa2O4", "BaFe2As2", "ThCr2Si2", "Ca(OH)2", "NaOH", "KNa255Cl256", "NH4Cl", "NH4NO3", "(NH4)2SO4", "NH4H2PO4", "KH2PO4",
-     "NaHCO3", "Li3Fe2(PO4)3", "Pb3(PO4)2", "Na3V2(PO4)2F3", "Ca5(PO4)3Cl", "Ca5(PO4)3OH", "Cu2CO3(OH)2", "CaMg(CO3)2", "Ca3Al2(SiO4)3", "Al2SiO5",
-     "BaB2O4", "Mg3(BO3)2", "Mg(ClO4)2", "K3Fe(CN)6", "Fe7(CN)18", "Mg(BH4)2", "LaHO", "SrLaTa2N2O4", "Pb3Cl2O2", "Na2He", "H2O"],
-)  # fmt: skip
+    [
+        "LiFe2O2",
+        "MgFe2O4",
+        "ZnGa2O4",
+        "BaFe2As2",
+        "ThCr2Si2",
+        "Ca(OH)2",
+        "NaOH",
+        "KNa255Cl256",
+        "NH4Cl",
+        "NH4NO3",
+        "(NH4)2SO4",
+        "NH4H2PO4",
+        "KH2PO4",
+        "NaHCO3",
+        "Li3Fe2(PO4)3",
+        "Pb3(PO4)2",
+        "Na3V2(PO4)2F3",
+        "Ca5(PO4)3Cl",
+        "Ca5(PO4)3OH",
+        "Cu2CO3(OH)2",
+        "CaMg(CO3)2",
+        "Ca3Al2(SiO4)3",
+        "Al2SiO5",
+        "BaB2O4",
+        "Mg3(BO3)2",
+        "Mg(ClO4)2",
+        "K3Fe(CN)6",
+        "Fe7(CN)18",
+        "Mg(BH4)2",
+        "LaHO",
+        "SrLaTa2N2O4",
+        "Pb3Cl2O2",
+        "Na2He",
+        "H2O",
+    ],
+)
 def test_brackets_of_a_formula_hold_real_ions_alone(text):
     composition = Composition(text)
     assert formula_of(composition) == formula_of(composition * 2) == text
@@ -254,8 +425,50 @@ def test_fractions_are_shown_as_they_are():
     assert formula_of(Composition({"Fe": 0.6, "Ni": 0.4, "O": 1})) == "Fe0.6Ni0.4O"
 
 
-PIECES = ["Na", "Cl", "Ti", "O", "Og", "Xx", "e", "E", "(", ")", "[", "]", "·", ".", "*", "0", "2", "١", "₂", "²", "½", "1e308", "9" * 40, "-", "+",
-          "NaN", "inf", "\u202e", "\u200b", "\x00", "\n", "\ud800", "😀", "ﬁ", "Ⅳ", "<b>", "![x](y)", "%s", "{}", "\\", "'", '"']  # fmt: skip
+PIECES = [
+    "Na",
+    "Cl",
+    "Ti",
+    "O",
+    "Og",
+    "Xx",
+    "e",
+    "E",
+    "(",
+    ")",
+    "[",
+    "]",
+    "·",
+    ".",
+    "*",
+    "0",
+    "2",
+    "١",
+    "₂",
+    "²",
+    "½",
+    "1e308",
+    "9" * 40,
+    "-",
+    "+",
+    "NaN",
+    "inf",
+    "\u202e",
+    "\u200b",
+    "\x00",
+    "\n",
+    "\ud800",
+    "😀",
+    "ﬁ",
+    "Ⅳ",
+    "<b>",
+    "![x](y)",
+    "%s",
+    "{}",
+    "\\",
+    "'",
+    '"',
+]
 
 
 @settings(max_examples=300, deadline=None)
@@ -310,7 +523,13 @@ def test_elements_are_read_however_they_are_joined(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "part"), [("Li-Xx", "not an element"), ("lithium", "not an element"), ("LiFePO4", "holds numbers"), ("Fe₂O", "numbers")]
+    ("text", "part"),
+    [
+        ("Li-Xx", "not an element"),
+        ("lithium", "not an element"),
+        ("LiFePO4", "holds numbers"),
+        ("Fe₂O", "numbers"),
+    ],
 )
 def test_what_is_no_list_of_elements_says_why(text, part):
     with pytest.raises(RequestError, match=part):

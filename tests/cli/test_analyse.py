@@ -17,7 +17,9 @@ def call(*words):
 @pytest.fixture
 def rock_salt(tmp_path):
     path = tmp_path / "NaCl.cif"
-    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(filename=str(path))
+    Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(
+        filename=str(path)
+    )
     return path
 
 
@@ -29,14 +31,21 @@ def test_rock_salt_in_full(rock_salt):
     assert row["density"] == pytest.approx(2.164, abs=0.01)
     strongest = max(row["peaks"], key=lambda p: p["intensity"])
     assert strongest["two_theta"] == pytest.approx(31.73, abs=0.05)  # (200), Cu K-alpha
-    assert row["nearest_known"]["known"] and row["nearest_known"]["nearest_id"].startswith("mp-") and row["nearest_known"]["reference"]
+    assert (
+        row["nearest_known"]["known"]
+        and row["nearest_known"]["nearest_id"].startswith("mp-")
+        and row["nearest_known"]["reference"]
+    )
     assert row["validity"] == {"structure": True, "composition": True, "plausible": True, "reasons": []}
 
 
 def test_a_disordered_crystal_is_not_taken_for_the_known_one_of_its_main_elements(tmp_path):
     sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     path = tmp_path / "half.cif"
-    path.write_text(str(CifWriter(Structure(Lattice.cubic(3.9), ["Sr", "Ti", *[{"O": 0.6, "F": 0.4}] * 3], sites))), encoding="utf-8")
+    path.write_text(
+        str(CifWriter(Structure(Lattice.cubic(3.9), ["Sr", "Ti", *[{"O": 0.6, "F": 0.4}] * 3], sites))),
+        encoding="utf-8",
+    )
     (row,) = json.loads(call(path, "--json").stdout)["rows"]
     assert row["nearest_known"] is None and "partly occupied" in row["limitation"]
     told = call(path).stdout
@@ -49,13 +58,19 @@ def test_one_bad_file_loses_no_other_but_alone_is_a_wrong_request(rock_salt, tmp
     first, second = json.loads(call(bad, rock_salt, "--json").stdout)["rows"]
     assert "error" in first and second["formula"] == "NaCl"
     alone = call(bad)
-    assert alone.exit_code == 2 and "Traceback" not in alone.stderr and len(alone.stderr.strip().splitlines()) == 1
+    assert (
+        alone.exit_code == 2
+        and "Traceback" not in alone.stderr
+        and len(alone.stderr.strip().splitlines()) == 1
+    )
 
 
 def test_one_bad_crystal_of_a_file_loses_no_other(tmp_path, monkeypatch):
     frames = tmp_path / "many.xyz"
     frame = '1\nLattice="{0} 0 0 0 {0} 0 0 0 {0}"\nNa 0 0 0\n'
-    frames.write_text(frame.format(4) + frame.format(0.3) + frame.format(5) + frame.format(6), encoding="utf-8")
+    frames.write_text(
+        frame.format(4) + frame.format(0.3) + frame.format(5) + frame.format(6), encoding="utf-8"
+    )
     monkeypatch.setattr(analyse, "_peaks", lambda structure, _: 1 / 0 if structure.volume > 200 else [])
     rows = json.loads(call(frames, "--json").stdout)["rows"]
     assert [row["source"] for row in rows] == [f"many.xyz #{i}" for i in range(1, 5)]
@@ -88,5 +103,10 @@ def test_a_large_cell_is_told_what_can_be_told_in_time(tmp_path):
     rock_salt[0] = "K"  # no symmetry to make the search short, and no smaller cell
     rock_salt.to(filename=str(tmp_path / "POSCAR"), fmt="poscar")
     row = json.loads(call(tmp_path / "POSCAR", "--json", "--quiet").stdout)["rows"][0]
-    assert row["n_atoms"] == 512 and row["density"] > 2 and row["space_group"] is None and row["sites"] == row["peaks"] == []
+    assert (
+        row["n_atoms"] == 512
+        and row["density"] > 2
+        and row["space_group"] is None
+        and row["sites"] == row["peaks"] == []
+    )
     assert "512 sites" in row["limitation"]

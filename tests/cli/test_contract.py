@@ -11,7 +11,20 @@ from crystal_core.errors import CheckpointMissing
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import list_cards
 
-PEROV = ["--model", "kldm-csp-perov5", "--n", "2", "--sampler", "pc", "--steps", "25", "--seed", "5", "--start", "noise"]
+PEROV = [
+    "--model",
+    "kldm-csp-perov5",
+    "--n",
+    "2",
+    "--sampler",
+    "pc",
+    "--steps",
+    "25",
+    "--seed",
+    "5",
+    "--start",
+    "noise",
+]
 
 
 def call(*words):
@@ -25,14 +38,32 @@ def test_predict_structure_answers_with_candidates_and_repeats(tmp_path):
     data = json.loads(first.stdout)
     assert set(data) == {"results", "n_failed", "notes", "settings", "seconds", "network_calls"}
     (item,) = data["results"]
-    assert (item["formula"], item["z"], item["rank_by"], len(item["candidates"])) == ("SrTiO3", 1, "consensus", 2)
+    assert (item["formula"], item["z"], item["rank_by"], len(item["candidates"])) == (
+        "SrTiO3",
+        1,
+        "consensus",
+        2,
+    )
     crystal = item["candidates"][0]
-    assert {"id", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance", "origin"} <= set(crystal)
+    assert {
+        "id",
+        "lattice",
+        "atomic_numbers",
+        "frac_coords",
+        "cif",
+        "space_group",
+        "density",
+        "validity",
+        "provenance",
+        "origin",
+    } <= set(crystal)
     assert sorted(crystal["atomic_numbers"]) == [8, 8, 8, 22, 38]
     assert all(0 <= x < 1 for row in crystal["frac_coords"] for x in row)
     assert len(list((tmp_path / "out").glob("*.cif"))) == 2 and (tmp_path / "out" / "run.extxyz").is_file()
     again = json.loads(call("predict-structure", "SrTiO3", *PEROV, "--json").stdout)
-    assert [c["frac_coords"] for c in again["results"][0]["candidates"]] == [c["frac_coords"] for c in item["candidates"]]
+    assert [c["frac_coords"] for c in again["results"][0]["candidates"]] == [
+        c["frac_coords"] for c in item["candidates"]
+    ]
 
 
 @pytest.mark.weights
@@ -52,7 +83,9 @@ def test_several_formulas_share_one_seed_which_is_reported():
 
 @pytest.mark.weights
 def test_two_spellings_of_a_formula_get_files_of_their_own(tmp_path):
-    result = call("predict-structure", "SrTiO3", "SrTiO3", *PEROV[:-1], "prototype", "--json", "--out", str(tmp_path))
+    result = call(
+        "predict-structure", "SrTiO3", "SrTiO3", *PEROV[:-1], "prototype", "--json", "--out", str(tmp_path)
+    )
     assert result.exit_code == 0, result.stderr
     names = [crystal["id"] for item in json.loads(result.stdout)["results"] for crystal in item["candidates"]]
     assert len(set(names)) == len(names) and {path.stem for path in tmp_path.glob("*.cif")} == set(names)
@@ -98,8 +131,15 @@ def test_finished_parts_are_kept_whatever_ends_the_next_one(tmp_path, monkeypatc
     result = call("predict-structure", "BaTiO3", *PARTS, "--out", str(tmp_path))
     assert result.exit_code == 1 and json.loads(result.stdout)["results"][0]["candidates"]
     assert (tmp_path / "run.json").is_file() and "MemoryError" in result.stderr
-    first, failed, second = json.loads(call("predict-structure", "BaTiO3", "SrTiO3", "--z", "1", *PARTS).stdout)["results"]
-    assert first["candidates"] and second["candidates"] and failed["formula"] == "BaTiO3" and "MemoryError" in failed["error"]
+    first, failed, second = json.loads(
+        call("predict-structure", "BaTiO3", "SrTiO3", "--z", "1", *PARTS).stdout
+    )["results"]
+    assert (
+        first["candidates"]
+        and second["candidates"]
+        and failed["formula"] == "BaTiO3"
+        and "MemoryError" in failed["error"]
+    )
 
 
 @pytest.mark.weights
@@ -119,12 +159,25 @@ def test_a_formula_without_any_candidate_says_so(monkeypatch):
     alone = call("predict-structure", "SrTiO3", "--z", "1", "--n", "2", *PARTS)
     assert (alone.exit_code, alone.stdout) == (2, "") and "none of its 2 samples is a cell" in alone.stderr
     data = json.loads(call("predict-structure", "SrTiO3", "BaTiO3", "--z", "1", "--n", "2", *PARTS).stdout)
-    assert all("No candidate" in item["error"] for item in data["results"]) and data["n_failed"] == 6  # four arrangements of BaTiO3 are known
+    assert (
+        all("No candidate" in item["error"] for item in data["results"]) and data["n_failed"] == 6
+    )  # four arrangements of BaTiO3 are known
 
 
 @pytest.mark.weights
 def test_the_largest_seed_works_for_every_part():
-    result = call("predict-structure", "SrTiO3", *PEROV[:4], "--sampler", "em", "--steps", "3", "--seed", str(2**31 - 1), "--json")
+    result = call(
+        "predict-structure",
+        "SrTiO3",
+        *PEROV[:4],
+        "--sampler",
+        "em",
+        "--steps",
+        "3",
+        "--seed",
+        str(2**31 - 1),
+        "--json",
+    )
     assert result.exit_code == 0, result.stderr
 
 
@@ -149,11 +202,15 @@ def test_quiet_means_silent():
         (["models", "show", "nothing"], 3, "Installed are"),
         (["data", "describe", "nowhere.parquet"], 2, "no file"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_end_with_one_sentence_and_the_right_code(words, code, part):
     result = call(*words)
     assert result.exit_code == code
-    assert part in result.stderr and "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) <= 2
+    assert (
+        part in result.stderr
+        and "Traceback" not in result.stderr
+        and len(result.stderr.strip().splitlines()) <= 2
+    )
 
 
 def test_a_damaged_checkpoint_is_named_and_nothing_else_is_said(tmp_path, monkeypatch):

@@ -11,7 +11,19 @@ from crystal_core.errors import SamplingDiverged
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import list_cards
 
-CRYSTAL = {"id", "formula", "n_atoms", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance"}
+CRYSTAL = {
+    "id",
+    "formula",
+    "n_atoms",
+    "lattice",
+    "atomic_numbers",
+    "frac_coords",
+    "cif",
+    "space_group",
+    "density",
+    "validity",
+    "provenance",
+}
 
 
 def call(*words):
@@ -28,16 +40,28 @@ def test_generate_answers_with_crystals_and_repeats(tiny_de_novo, tmp_path):
     assert result.exit_code == 0 and result.stderr == "", result.stderr
     data = json.loads(result.stdout)
     assert {"crystals", "settings", "seconds", "network_calls", "summary"} <= set(data)
-    assert data["summary"]["n"] == 3 == len(data["crystals"]) + data["n_failed"] and data["network_calls"] == 4
+    assert (
+        data["summary"]["n"] == 3 == len(data["crystals"]) + data["n_failed"] and data["network_calls"] == 4
+    )
     assert all(set(crystal) >= CRYSTAL and crystal["n_atoms"] in (2, 5) for crystal in data["crystals"])
     assert data["settings"]["seed"] == 5 and (tmp_path / "out" / "trajectory-1.extxyz").is_file()
-    assert {path.stem for path in (tmp_path / "out").glob("*.cif")} == {crystal["id"] for crystal in data["crystals"]}
+    assert {path.stem for path in (tmp_path / "out").glob("*.cif")} == {
+        crystal["id"] for crystal in data["crystals"]
+    }
     again = json.loads(call(*options, "--json").stdout)
     assert [c["frac_coords"] for c in again["crystals"]] == [c["frac_coords"] for c in data["crystals"]]
 
 
 def test_elements_and_atom_counts_are_kept(tiny_de_novo):
-    options = [*small(tiny_de_novo("analog-bits")), "--elements", "Li,O,Fe", "--exclude", "Fe", "--atoms", "3-4"]
+    options = [
+        *small(tiny_de_novo("analog-bits")),
+        "--elements",
+        "Li,O,Fe",
+        "--exclude",
+        "Fe",
+        "--atoms",
+        "3-4",
+    ]
     data = json.loads(call(*options, "--json").stdout)
     assert all(set(c["atomic_numbers"]) <= {3, 8} and c["n_atoms"] in (3, 4) for c in data["crystals"])
     assert data["settings"]["elements_allowed"] == [3, 8]
@@ -60,11 +84,15 @@ def test_elements_and_atom_counts_are_kept(tiny_de_novo):
         (["--trajectory"], 2, "--out"),
         (["--model", "nothing"], 3, "No checkpoint named"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_end_with_one_sentence_and_the_right_code(tiny_de_novo, words, code, part):
     result = call(*small(tiny_de_novo()), *words)
     assert result.exit_code == code
-    assert part in result.stderr and "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) <= 2
+    assert (
+        part in result.stderr
+        and "Traceback" not in result.stderr
+        and len(result.stderr.strip().splitlines()) <= 2
+    )
 
 
 def test_models_of_the_other_task_point_to_their_command(tiny_de_novo):
@@ -88,8 +116,12 @@ def test_a_run_can_go_through_the_queue_of_the_app(tiny_de_novo, tmp_path, monke
     assert (job.kind, job.state) == ("generate", "done") and job.result == json.loads(result.stdout)
 
 
-@pytest.mark.parametrize(("last", "code"), [(MemoryError(), 1), (SamplingDiverged("It diverged."), 1), (KeyboardInterrupt(), 130)])
-def test_finished_batches_are_kept_whatever_ends_the_next_one(tiny_de_novo, tmp_path, monkeypatch, last, code):
+@pytest.mark.parametrize(
+    ("last", "code"), [(MemoryError(), 1), (SamplingDiverged("It diverged."), 1), (KeyboardInterrupt(), 130)]
+)
+def test_finished_batches_are_kept_whatever_ends_the_next_one(
+    tiny_de_novo, tmp_path, monkeypatch, last, code
+):
     from crystal_core.workflows import generate as workflow
 
     true_run = workflow.run
@@ -102,24 +134,36 @@ def test_finished_batches_are_kept_whatever_ends_the_next_one(tiny_de_novo, tmp_
 
     monkeypatch.setattr(workflow, "run", run)
     result = call(*small(tiny_de_novo()), "--json", "--out", tmp_path / "out")
-    assert result.exit_code == code and json.loads(result.stdout)["crystals"] and "Traceback" not in result.stderr
+    assert (
+        result.exit_code == code
+        and json.loads(result.stdout)["crystals"]
+        and "Traceback" not in result.stderr
+    )
     assert json.loads((tmp_path / "out" / "run.json").read_text()) == json.loads(result.stdout)
 
 
 @pytest.mark.weights
 def test_every_shipped_de_novo_model_generates():
-    names = [card.name for card in list_cards("generator") if card.task == "de novo generation" and card.loader == "kldm"]
+    names = [
+        card.name
+        for card in list_cards("generator")
+        if card.task == "de novo generation" and card.loader == "kldm"
+    ]
     if not names:
         pytest.skip("no de novo checkpoint is shipped yet")
     for name in names:
-        data = json.loads(call("--model", name, "--n", 2, "--steps", 10, "--sampler", "em", "--seed", 1, "--json").stdout)
+        data = json.loads(
+            call("--model", name, "--n", 2, "--steps", 10, "--sampler", "em", "--seed", 1, "--json").stdout
+        )
         assert data["summary"]["n"] == 2
 
 
 @pytest.fixture
 def perovskite(tmp_path):
     sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
-    Structure(Lattice.cubic(3.9), ["Fe", "Ti", "O", "O", "O"], sites).to(filename=str(tmp_path / "known.vasp"), fmt="poscar")
+    Structure(Lattice.cubic(3.9), ["Fe", "Ti", "O", "O", "O"], sites).to(
+        filename=str(tmp_path / "known.vasp"), fmt="poscar"
+    )
     return tmp_path / "known.vasp"
 
 
@@ -127,7 +171,11 @@ def test_sites_elements_and_cell_of_a_structure_can_stay(tiny_de_novo, perovskit
     options = [*small(tiny_de_novo()), "--fix", perovskite, "--json"]
     for crystal in json.loads(call(*options, "--fix-sites", "1,0", "--atoms", "3-6").stdout)["crystals"]:
         assert crystal["atomic_numbers"][:2] == [22, 26] and 3 <= crystal["n_atoms"] <= 6
-        assert all(abs(a - b) < 1e-5 for row, known in zip(crystal["frac_coords"], [[0.5] * 3, [0.0] * 3]) for a, b in zip(row, known))
+        assert all(
+            abs(a - b) < 1e-5
+            for row, known in zip(crystal["frac_coords"], [[0.5] * 3, [0.0] * 3])
+            for a, b in zip(row, known)
+        )
     for crystal in json.loads(call(*options, "--fix-elements", "--fix-lattice").stdout)["crystals"]:
         assert crystal["atomic_numbers"] == [26, 22, 8, 8, 8]
         assert all(abs(sum(x * x for x in row) ** 0.5 - 3.9) < 1e-3 for row in crystal["lattice"])
@@ -140,7 +188,9 @@ def test_elements_that_may_not_appear_cannot_stay(tiny_de_novo, perovskite):
         (["--fix-elements", "--elements", "Li,O"], "Ti, Fe shall stay"),
     ):
         result = call(*options, *words)
-        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+        assert (
+            result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+        )
     assert call(*options, "--fix-sites", "1", "--exclude", "Fe", "--elements", "Ti,O,Fe").exit_code == 0
     assert call(*options, "--fix-lattice", "--elements", "Li,O").exit_code == 0
 
@@ -155,10 +205,19 @@ def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo, perovsk
 
 def test_atom_counts_beyond_the_training_are_told(tiny_de_novo, perovskite):
     options = small(tiny_de_novo())
-    for words, beyond in ((["--atoms", "4-7"], True), (["--atoms", "1-2"], True), (["--atoms", "6-7"], True), (["--atoms", "3-4"], False)):
+    for words, beyond in (
+        (["--atoms", "4-7"], True),
+        (["--atoms", "1-2"], True),
+        (["--atoms", "6-7"], True),
+        (["--atoms", "3-4"], False),
+    ):
         result = call(*options, *words, "--json", "--quiet")
         assert result.exit_code == 0 and ("note" in json.loads(result.stdout)["summary"]) == beyond
-        assert result.stderr == ("tiny-masking was trained on cells of 2 to 5 atoms; other numbers of atoms are a guess.\n" if beyond else "")
+        assert result.stderr == (
+            "tiny-masking was trained on cells of 2 to 5 atoms; other numbers of atoms are a guess.\n"
+            if beyond
+            else ""
+        )
     doubled = Structure.from_file(perovskite).make_supercell((2, 1, 1))
     doubled.to(filename=str(perovskite), fmt="poscar")
     result = call(*options, "--fix", perovskite, "--fix-lattice")
@@ -193,7 +252,9 @@ def with_prototypes(tiny_de_novo, tmp_path):
 
 @pytest.mark.weights
 def test_a_space_group_is_kept_with_the_elements_asked_for(with_prototypes):
-    data = json.loads(call(*small(with_prototypes), "--space-group", "Pm-3m", "--elements", "Sr,Ti,O", "--json").stdout)
+    data = json.loads(
+        call(*small(with_prototypes), "--space-group", "Pm-3m", "--elements", "Sr,Ti,O", "--json").stdout
+    )
     told = data["summary"]["space_group"]
     assert (told["number"], told["symbol"], told["experimental"]) == (221, "Pm-3m", True)
     assert told["kept_within_0.01"] == len(data["crystals"])
@@ -206,7 +267,10 @@ def test_a_space_group_is_kept_with_the_elements_asked_for(with_prototypes):
     [
         (["--space-group", "Fm9m"], "no space group"),
         (["--space-group", "231"], "no space group"),
-        (["--space-group", "227", "--atoms", "5"], "no Wyckoff assignment of 5 atoms per primitive cell in Fd-3m (227)"),
+        (
+            ["--space-group", "227", "--atoms", "5"],
+            "no Wyckoff assignment of 5 atoms per primitive cell in Fd-3m (227)",
+        ),
         (["--space-group", "221", "--fix", "{file}", "--fix-lattice"], "not both"),
     ],
 )
@@ -228,11 +292,20 @@ def test_a_density_guides_and_guidance_without_a_wish_is_refused(tiny_de_novo):
         (["--density", "4", "--guidance", "-1"], "between 0 and 100"),
     ):
         result = call(*options, *words)
-        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+        assert (
+            result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+        )
 
 
 def test_every_crystal_holds_all_wished_elements_on_request(tiny_de_novo):
     options = [*small(tiny_de_novo()), "--elements", "Li,Ti,O", "--require-all"]
-    assert {tuple(sorted(set(c["atomic_numbers"]))) for c in json.loads(call(*options, "--json").stdout)["crystals"]} == {(3, 8, 22)}
+    assert {
+        tuple(sorted(set(c["atomic_numbers"])))
+        for c in json.loads(call(*options, "--json").stdout)["crystals"]
+    } == {(3, 8, 22)}
     result = call(*options, "--atoms", "2")
-    assert result.exit_code == 2 and "at least 3 atoms" in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert (
+        result.exit_code == 2
+        and "at least 3 atoms" in result.stderr
+        and len(result.stderr.strip().splitlines()) == 1
+    )

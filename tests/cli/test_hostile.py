@@ -13,12 +13,45 @@ from crystal_core.cli import build_app
 from crystal_core.files.uploads import SECONDS_PER_FILE, SECONDS_TO_START, parse_uploads
 from crystal_core.files.writers import structure_to_text
 
-RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
-FILES = [structure_to_text(RUTILE, fmt).encode() for fmt in ("cif", "cif-symmetrised", "poscar", "extxyz", "json")]
+RUTILE = Structure.from_spacegroup(
+    "P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
+)
+FILES = [
+    structure_to_text(RUTILE, fmt).encode() for fmt in ("cif", "cif-symmetrised", "poscar", "extxyz", "json")
+]
 PIECES = [
-    b"", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"nan", b"1e999", b"-1e-320", b"9" * 400, b"\n", b"\r", b"loop_\n", b"data_\n", b"x,y,z", b"'", b'"', b"{", b"]",
-    b"null", b"true", b"Xx", b"Og", b"0.5", b"_cell_length_a 1e5\n", b"</script>", "é…\u202e".encode(), b"\x1b[31m", b"%n%n", b"#" * 200, b"-", b".", b"0",
-]  # fmt: skip
+    b"",
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"nan",
+    b"1e999",
+    b"-1e-320",
+    b"9" * 400,
+    b"\n",
+    b"\r",
+    b"loop_\n",
+    b"data_\n",
+    b"x,y,z",
+    b"'",
+    b'"',
+    b"{",
+    b"]",
+    b"null",
+    b"true",
+    b"Xx",
+    b"Og",
+    b"0.5",
+    b"_cell_length_a 1e5\n",
+    b"</script>",
+    "é…\u202e".encode(),
+    b"\x1b[31m",
+    b"%n%n",
+    b"#" * 200,
+    b"-",
+    b".",
+    b"0",
+]
 
 
 @st.composite
@@ -34,7 +67,11 @@ def is_one_sentence(text):
     return "Traceback" not in text and len(text.splitlines()) == 1 and text.isprintable() and len(text) < 600
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(content=damaged() | st.binary(max_size=300))
 def test_damaged_files_are_analysed_or_refused_in_one_sentence(content, tmp_path):
     (tmp_path / "file.cif").write_bytes(content)
@@ -44,7 +81,11 @@ def test_damaged_files_are_analysed_or_refused_in_one_sentence(content, tmp_path
     if result.exit_code == 0:
         assert all(row["formula"] for row in json.loads(result.stdout)["rows"]) and not result.stderr
     else:
-        assert result.exit_code == 2 and result.stdout == "" and is_one_sentence(result.stderr.removesuffix("\n"))
+        assert (
+            result.exit_code == 2
+            and result.stdout == ""
+            and is_one_sentence(result.stderr.removesuffix("\n"))
+        )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -61,8 +102,36 @@ def test_damaged_uploads_give_crystals_or_one_sentence(content):
 
 @pytest.mark.weights
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.sampled_from(["Na", "Cl", "Ti", "O", "Og", "Xx", "(", ")2", "·", ".5", "0", "9999999999", "1e5", "₂", "²", "+", "--json", "\x00", "\u202e", "<b>"]),
-                min_size=1, max_size=6).map("".join))  # fmt: skip
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "Na",
+                "Cl",
+                "Ti",
+                "O",
+                "Og",
+                "Xx",
+                "(",
+                ")2",
+                "·",
+                ".5",
+                "0",
+                "9999999999",
+                "1e5",
+                "₂",
+                "²",
+                "+",
+                "--json",
+                "\x00",
+                "\u202e",
+                "<b>",
+            ]
+        ),
+        min_size=1,
+        max_size=6,
+    ).map("".join)
+)
 def test_strange_formulas_are_predicted_or_refused_in_one_sentence(text):
     began = time.process_time()
     options = ["--model", "prototype", "--n", "1", "--z", "1", "--json", "--quiet"]

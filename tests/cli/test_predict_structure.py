@@ -10,8 +10,26 @@ from crystal_core.cli import build_app
 from crystal_core.evaluation.xrd import pattern, profile
 from crystal_core.jobs.queue import JobQueue
 
-PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
-SMALL = ["predict-structure", "SrTiO3", "--model", "kldm-csp-perov5", "--n", "1", "--steps", "20", "--sampler", "em", "--seed", "1", "--quiet"]
+PEROVSKITE = Structure(
+    Lattice.cubic(3.9),
+    ["Sr", "Ti", "O", "O", "O"],
+    [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+)
+SMALL = [
+    "predict-structure",
+    "SrTiO3",
+    "--model",
+    "kldm-csp-perov5",
+    "--n",
+    "1",
+    "--steps",
+    "20",
+    "--sampler",
+    "em",
+    "--seed",
+    "1",
+    "--quiet",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -66,11 +84,21 @@ def test_candidates_are_ranked_by_their_likeness_to_a_measured_pattern(scan):
     data = json.loads(result.stdout)
     candidates = [c for c in data["results"][0]["candidates"] if c["validity"]["plausible"]]
     values = [c["score"]["value"] for c in candidates]
-    assert values == sorted(values, reverse=True) and candidates[0]["origin"].startswith("prototype") and values[0] > 0.9
-    assert all(c["pattern"]["similarity"] == c["score"]["value"] and 0.97 <= c["pattern"]["scale"] <= 1.03 for c in candidates)
+    assert (
+        values == sorted(values, reverse=True)
+        and candidates[0]["origin"].startswith("prototype")
+        and values[0] > 0.9
+    )
+    assert all(
+        c["pattern"]["similarity"] == c["score"]["value"] and 0.97 <= c["pattern"]["scale"] <= 1.03
+        for c in candidates
+    )
     assert data["results"][0]["rank_by"] == "pattern" and "likeness" in candidates[0]["score"]["name"]
     # the settings that travel with every candidate name the pattern and do not repeat it
-    assert set(data["settings"]["pattern"]) == {"two_theta", "points", "wavelength", "sha256"} and len(candidates[0]["cif"]) < 10_000
+    assert (
+        set(data["settings"]["pattern"]) == {"two_theta", "points", "wavelength", "sha256"}
+        and len(candidates[0]["cif"]) < 10_000
+    )
 
 
 def test_a_pattern_may_be_told_without_ranking(scan):
@@ -79,9 +107,16 @@ def test_a_pattern_may_be_told_without_ranking(scan):
 
 
 def test_a_pattern_can_guide_sampling(scan):
-    free, guided = (json.loads(predict("--pattern", scan, "--start", "noise", "--json", *more).stdout) for more in ([], ["--guide"]))
+    free, guided = (
+        json.loads(predict("--pattern", scan, "--start", "noise", "--json", *more).stdout)
+        for more in ([], ["--guide"])
+    )
     cells = [run["results"][0]["candidates"][0]["lattice"] for run in (free, guided)]
-    assert cells[0] != cells[1] and guided["settings"]["guide"] and free["network_calls"] == guided["network_calls"]
+    assert (
+        cells[0] != cells[1]
+        and guided["settings"]["guide"]
+        and free["network_calls"] == guided["network_calls"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,25 @@ from crystal_core.relax.potential import is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 KEYS = {
-    "source", "energy_per_atom_ev", "formation_energy_per_atom_ev", "e_above_hull_ev", "e_above_hull_error_ev", "decomposition", "converged",
-    "displacement_angstrom", "crystal", "status", "n_steps",
-}  # fmt: skip
+    "source",
+    "energy_per_atom_ev",
+    "formation_energy_per_atom_ev",
+    "e_above_hull_ev",
+    "e_above_hull_error_ev",
+    "decomposition",
+    "converged",
+    "displacement_angstrom",
+    "crystal",
+    "status",
+    "n_steps",
+}
 
 
 @pytest.fixture
 def folder(tmp_path):
-    Structure(Lattice.from_parameters(4.1, 4.1, 4.1, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]).to(filename=str(tmp_path / "salt.cif"))
+    Structure(
+        Lattice.from_parameters(4.1, 4.1, 4.1, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ).to(filename=str(tmp_path / "salt.cif"))
     Structure(Lattice.cubic(7.5), ["Na"], [[0, 0, 0]]).to(filename=str(tmp_path / "lonely.cif"))
     Structure(Lattice.cubic(5.3), ["Yb"], [[0, 0, 0]]).to(filename=str(tmp_path / "unreferenced.cif"))
     (tmp_path / "broken.cif").write_text("data_nothing")
@@ -34,20 +45,46 @@ def test_a_row_tells_energy_hull_and_products(folder):
     result = call(folder / "salt.cif", "--json", "--out", folder / "out", "--trajectory", "--threads", 1)
     assert result.exit_code == 0, result.stderr
     (row,) = json.loads(result.stdout)["rows"]
-    assert set(row) >= KEYS and row["source"] == "salt.cif" and row["converged"] and row["decomposition"] == {"NaCl": 1.0}
+    assert (
+        set(row) >= KEYS
+        and row["source"] == "salt.cif"
+        and row["converged"]
+        and row["decomposition"] == {"NaCl": 1.0}
+    )
     assert row["energy_per_atom_ev"] == pytest.approx(-3.667, abs=0.003)
-    assert abs(row["e_above_hull_ev"]) < 0.1 and row["formation_energy_per_atom_ev"] == pytest.approx(-2.1, abs=0.15)
+    assert abs(row["e_above_hull_ev"]) < 0.1 and row["formation_energy_per_atom_ev"] == pytest.approx(
+        -2.1, abs=0.15
+    )
     assert row["crystal"]["space_group"]["symbol"] == "Fm-3m" and row["crystal"]["id"] == "salt-relaxed"
-    assert (folder / "out" / "salt-relaxed.cif").is_file() and (folder / "out" / "trajectory-1.extxyz").read_text().count("Lattice=") > 1
-    assert "relaxing" in result.stderr and row["crystal"]["provenance"]["device"] in ("cpu", "cuda")  # not "auto", which was asked for
+    assert (folder / "out" / "salt-relaxed.cif").is_file() and (
+        folder / "out" / "trajectory-1.extxyz"
+    ).read_text().count("Lattice=") > 1
+    assert "relaxing" in result.stderr and row["crystal"]["provenance"]["device"] in (
+        "cpu",
+        "cuda",
+    )  # not "auto", which was asked for
 
 
 def test_bad_files_stay_rows_of_their_own(folder):
-    result = call(*(folder / name for name in ("broken.cif", "lonely.cif", "nowhere.cif", "salt.cif")), "--steps", 0, "--json", "--quiet")
+    result = call(
+        *(folder / name for name in ("broken.cif", "lonely.cif", "nowhere.cif", "salt.cif")),
+        "--steps",
+        0,
+        "--json",
+        "--quiet",
+    )
     assert result.exit_code == 0 and result.stderr == ""
     broken, lonely, nowhere, salt = json.loads(result.stdout)["rows"]
-    assert "broken.cif" in broken["error"] and "no neighbour" in lonely["error"] and "no file" in nowhere["error"]
-    assert not salt["converged"] and salt["status"].startswith("Energy of the cell as given") and salt["displacement_angstrom"] == 0
+    assert (
+        "broken.cif" in broken["error"]
+        and "no neighbour" in lonely["error"]
+        and "no file" in nowhere["error"]
+    )
+    assert (
+        not salt["converged"]
+        and salt["status"].startswith("Energy of the cell as given")
+        and salt["displacement_angstrom"] == 0
+    )
 
 
 def test_a_bad_crystal_of_a_file_stays_a_row_of_its_own(folder):
@@ -71,11 +108,16 @@ def test_people_read_a_sentence(folder):
 @pytest.mark.parametrize(
     ("words", "code", "part"),
     [
-        (["lonely.cif"], 2, "no neighbour"), (["broken.cif"], 2, "broken.cif"), (["nowhere.cif"], 2, "no file"),
-        (["salt.cif", "--fmax", "0"], 2, "fmax"), (["salt.cif", "--steps", "-1"], 2, "steps"), (["salt.cif", "--seconds", "0"], 2, "time limit"),
-        (["salt.cif", "--potential", "alchemy"], 2, "choose one of"), (["salt.cif", "--trajectory"], 2, "--out"),
+        (["lonely.cif"], 2, "no neighbour"),
+        (["broken.cif"], 2, "broken.cif"),
+        (["nowhere.cif"], 2, "no file"),
+        (["salt.cif", "--fmax", "0"], 2, "fmax"),
+        (["salt.cif", "--steps", "-1"], 2, "steps"),
+        (["salt.cif", "--seconds", "0"], 2, "time limit"),
+        (["salt.cif", "--potential", "alchemy"], 2, "choose one of"),
+        (["salt.cif", "--trajectory"], 2, "--out"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_one_sentence_with_code_two(folder, words, code, part):
     result = call(folder / words[0], *words[1:])
     assert result.exit_code == code and part in result.stderr and "Traceback" not in result.stderr

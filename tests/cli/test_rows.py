@@ -19,29 +19,115 @@ OPTIONS = {
     "models show": {"--quiet", "--json"},
     "models verify": {"--quiet", "--json"},
     "predict-structure": {
-        "--model", "--z", "--cell", "--n", "--sampler", "--steps", "--start", "--rank", "--reference", "--out", "--trajectory",
-        "--dtype", "--device", "--seed", "--threads", "--quiet", "--json",
+        "--model",
+        "--z",
+        "--cell",
+        "--n",
+        "--sampler",
+        "--steps",
+        "--start",
+        "--rank",
+        "--reference",
+        "--out",
+        "--trajectory",
+        "--dtype",
+        "--device",
+        "--seed",
+        "--threads",
+        "--quiet",
+        "--json",
     },
     "analyse": {"--wavelength", "--symprec", "--quiet", "--json"},
     "evaluate csp": {
-        "--model", "--data", "--split", "--limit", "--samples", "--sampler", "--steps", "--structures", "--device", "--seed", "--threads",
-        "--quiet", "--json",
+        "--model",
+        "--data",
+        "--split",
+        "--limit",
+        "--samples",
+        "--sampler",
+        "--steps",
+        "--structures",
+        "--device",
+        "--seed",
+        "--threads",
+        "--quiet",
+        "--json",
     },
-    "benchmark sampling": {"--model", "--size", "--batch", "--n-atoms", "--steps", "--repeats", "--dtype", "--device", "--threads", "--json"},
-    "benchmark train": {"--model", "--size", "--batch", "--n-atoms", "--repeats", "--dtype", "--device", "--threads", "--json"},
+    "benchmark sampling": {
+        "--model",
+        "--size",
+        "--batch",
+        "--n-atoms",
+        "--steps",
+        "--repeats",
+        "--dtype",
+        "--device",
+        "--threads",
+        "--json",
+    },
+    "benchmark train": {
+        "--model",
+        "--size",
+        "--batch",
+        "--n-atoms",
+        "--repeats",
+        "--dtype",
+        "--device",
+        "--threads",
+        "--json",
+    },
     "data prepare": {"--input", "--output", "--quiet", "--json"},
     "data download": {"--output", "--quiet", "--json"},
     "data describe": {"--json"},
-    "train": {"--minutes", "--resume", "--device", "--data", "--out", "--export", "--seed", "--threads", "--quiet", "--json"},
+    "train": {
+        "--minutes",
+        "--resume",
+        "--device",
+        "--data",
+        "--out",
+        "--export",
+        "--seed",
+        "--threads",
+        "--quiet",
+        "--json",
+    },
     "serve": {"--host", "--port", "--no-api"},
-}  # fmt: skip
-MODEL_KEYS = {"name", "kind", "task", "method", "parameters", "size_mb", "trained_on", "metrics", "licence", "limits", "sha256_ok"}
+}
+MODEL_KEYS = {
+    "name",
+    "kind",
+    "task",
+    "method",
+    "parameters",
+    "size_mb",
+    "trained_on",
+    "metrics",
+    "licence",
+    "limits",
+    "sha256_ok",
+}
 CRYSTAL_KEYS = {
-    "id", "formula", "n_atoms", "lattice", "atomic_numbers", "frac_coords", "cif", "space_group", "density", "validity", "provenance",
-}  # fmt: skip
+    "id",
+    "formula",
+    "n_atoms",
+    "lattice",
+    "atomic_numbers",
+    "frac_coords",
+    "cif",
+    "space_group",
+    "density",
+    "validity",
+    "provenance",
+}
 SPEED_KEYS = {"seconds_per_network_call", "crystals_per_second", "peak_memory_mb", "device", "threads"}
-NACL = Structure(Lattice([[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+NACL = Structure(
+    Lattice([[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+)
+PEROVSKITE = Structure(
+    Lattice.cubic(3.9),
+    ["Sr", "Ti", "O", "O", "O"],
+    [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+)
 
 
 def call(*words):
@@ -59,11 +145,16 @@ def answer(*words):
 def table(tmp_path):
     rows = [
         {
-            "material_id": f"x-{i}", "formula": cell.composition.reduced_formula, "n_atoms": len(cell), "lattice": cell.lattice.matrix.ravel(),
-            "species": np.array([s.specie.Z for s in cell]), "frac_coords": cell.frac_coords.ravel(), "split": split,
+            "material_id": f"x-{i}",
+            "formula": cell.composition.reduced_formula,
+            "n_atoms": len(cell),
+            "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]),
+            "frac_coords": cell.frac_coords.ravel(),
+            "split": split,
         }
         for i, (cell, split) in enumerate([(PEROVSKITE, "train"), (PEROVSKITE, "val"), (PEROVSKITE, "val")])
-    ]  # fmt: skip
+    ]
     pd.DataFrame(rows).to_parquet(tmp_path / "cells.parquet")
     return tmp_path / "cells.parquet"
 
@@ -80,11 +171,18 @@ def test_every_promised_option_is_there(path):
 @pytest.mark.parametrize(
     "words",
     [
-        ["nonsense"], ["predict-structur", "TiO2"], ["analyse"], ["models", "show"], ["predict-structure", "TiO2", "--n", "many"],
-        ["benchmark", "sampling", "--batch", "0"], ["serve", "--port", "0"], ["train", "x", "--minutes", "-1"], ["models", "list", "--nope"],
+        ["nonsense"],
+        ["predict-structur", "TiO2"],
+        ["analyse"],
+        ["models", "show"],
+        ["predict-structure", "TiO2", "--n", "many"],
+        ["benchmark", "sampling", "--batch", "0"],
+        ["serve", "--port", "0"],
+        ["train", "x", "--minutes", "-1"],
+        ["models", "list", "--nope"],
         ["evaluate", "csp"],
     ],
-)  # fmt: skip
+)
 def test_a_wrong_command_line_is_one_sentence(words):
     result = call(*words)
     assert result.exit_code == 2 and result.stdout == ""
@@ -99,10 +197,15 @@ def test_help_and_groups_without_a_command_show_what_there_is():
 def test_models_in_every_form(tmp_path, monkeypatch):
     models = answer("models", "list")["models"]
     assert models and all(set(model) >= MODEL_KEYS for model in models)
-    assert [model["name"] for model in answer("models", "list", "--kind", "generator")["models"]] == [m["name"] for m in models]
+    assert [model["name"] for model in answer("models", "list", "--kind", "generator")["models"]] == [
+        m["name"] for m in models
+    ]
     (shown,) = answer("models", "show", "prototype")["models"]
     assert set(shown) >= MODEL_KEYS and shown["sha256_ok"] is True
-    assert all(set(row) == {"name", "ok", "problem"} and row["ok"] for row in answer("models", "verify", "prototype")["models"])
+    assert all(
+        set(row) == {"name", "ok", "problem"} and row["ok"]
+        for row in answer("models", "verify", "prototype")["models"]
+    )
 
 
 def test_a_card_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
@@ -118,7 +221,19 @@ def test_a_card_that_cannot_be_read_hides_no_other(tmp_path, monkeypatch):
 @pytest.mark.weights
 def test_a_candidate_has_every_key_and_the_files_are_the_answer(tmp_path):
     out = tmp_path / "run"
-    options = ["--model", "kldm-csp-perov5", "--n", "1", "--steps", "3", "--sampler", "em", "--quiet", "--out", out]
+    options = [
+        "--model",
+        "kldm-csp-perov5",
+        "--n",
+        "1",
+        "--steps",
+        "3",
+        "--sampler",
+        "em",
+        "--quiet",
+        "--out",
+        out,
+    ]
     data = answer("predict-structure", "SrTiO3", *options)
     assert set(data) >= {"results", "settings", "seconds", "network_calls"}
     assert isinstance(data["settings"]["seed"], int)  # drawn, because none was given
@@ -128,9 +243,15 @@ def test_a_candidate_has_every_key_and_the_files_are_the_answer(tmp_path):
             assert set(crystal) >= CRYSTAL_KEYS
             assert set(crystal["validity"]) >= {"structure", "composition", "plausible", "reasons"}
             assert set(crystal["score"]) == {"name", "value", "unit"}
-            assert np.array(crystal["lattice"]).shape == (3, 3) and crystal["n_atoms"] == len(crystal["frac_coords"])
+            assert np.array(crystal["lattice"]).shape == (3, 3) and crystal["n_atoms"] == len(
+                crystal["frac_coords"]
+            )
             assert (out / f"{crystal['id']}.cif").read_text() == crystal["cif"]
-            assert crystal["space_group"] is None or set(crystal["space_group"]) == {"symbol", "number", "symprec"}
+            assert crystal["space_group"] is None or set(crystal["space_group"]) == {
+                "symbol",
+                "number",
+                "symprec",
+            }
     assert json.loads((out / "run.json").read_text()) == data and (out / "run.extxyz").is_file()
 
 
@@ -160,8 +281,32 @@ def test_an_unexpected_end_of_one_file_loses_no_other(tmp_path, monkeypatch):
 
 @pytest.mark.weights
 def test_the_report_of_structure_prediction_has_every_key(table):
-    report = answer("evaluate", "csp", "--data", table, "--model", "kldm-csp-perov5", "--limit", 1, "--sampler", "em", "--steps", 2, "--quiet")
-    keys = {"match_rate", "rmse", "n", "n_failed", "filter", "ci95", "by_n_atoms", "by_seen_formula", "seconds"}
+    report = answer(
+        "evaluate",
+        "csp",
+        "--data",
+        table,
+        "--model",
+        "kldm-csp-perov5",
+        "--limit",
+        1,
+        "--sampler",
+        "em",
+        "--steps",
+        2,
+        "--quiet",
+    )
+    keys = {
+        "match_rate",
+        "rmse",
+        "n",
+        "n_failed",
+        "filter",
+        "ci95",
+        "by_n_atoms",
+        "by_seen_formula",
+        "seconds",
+    }
     assert set(report) >= keys and report["n"] == 1
     assert all(set(report["filter"][name]) >= {"match_rate", "rmse"} for name in ("structural", "smact"))
     assert report["filter"]["structural"]["match_rate"] == report["match_rate"]
@@ -185,7 +330,9 @@ def test_speed_has_every_key(which):
     assert set(report) >= SPEED_KEYS and report["seconds_per_network_call"] > 0
     if which == "sampling":
         many = answer("benchmark", which, *small, "--steps", 20)
-        assert many["crystals_per_second"] == pytest.approx(2 / 20 / many["seconds_per_network_call"], rel=0.01)
+        assert many["crystals_per_second"] == pytest.approx(
+            2 / 20 / many["seconds_per_network_call"], rel=0.01
+        )
     both = call("benchmark", which, *small, "--size", "cpu")
     assert both.exit_code == 2 and "not both" in both.stderr
     assert call("benchmark", which, "--model", "prototype").exit_code == 2
@@ -207,13 +354,26 @@ def test_a_table_without_splits_and_a_folder_of_cifs_are_evaluated_whole(table, 
     (tmp_path / "known").mkdir()
     NACL.to(filename=str(tmp_path / "known" / "salt.cif"))
     PEROVSKITE.to(filename=str(tmp_path / "known" / "sto.cif"))
-    report = answer("evaluate", "csp", "--data", tmp_path / "known", "--structures", tmp_path / "known", "--quiet")
+    report = answer(
+        "evaluate", "csp", "--data", tmp_path / "known", "--structures", tmp_path / "known", "--quiet"
+    )
     assert (report["n"], report["match_rate"], report["settings"]["split"]) == (2, 1.0, "all")
     bare = pd.read_parquet(table).drop(columns="split")
     bare.to_parquet(tmp_path / "bare.parquet")
     (tmp_path / "found").mkdir()
     PEROVSKITE.to(filename=str(tmp_path / "found" / "x-0.cif"))
-    assert answer("evaluate", "csp", "--data", tmp_path / "bare.parquet", "--structures", tmp_path / "found", "--quiet")["n"] == 3
+    assert (
+        answer(
+            "evaluate",
+            "csp",
+            "--data",
+            tmp_path / "bare.parquet",
+            "--structures",
+            tmp_path / "found",
+            "--quiet",
+        )["n"]
+        == 3
+    )
     wrong = call("evaluate", "csp", "--data", table, "--split", "test", "--structures", tmp_path / "found")
     assert wrong.exit_code == 2 and "train, val, all" in wrong.stderr
 
@@ -223,10 +383,14 @@ def test_raw_data_sets_are_found_by_name(table, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert answer("data", "describe", table.name)["rows"] == 3
-    assert answer("data", "prepare", "--input", table.name, "--output", "x.safetensors", "--quiet")["rows"] == 3
+    assert (
+        answer("data", "prepare", "--input", table.name, "--output", "x.safetensors", "--quiet")["rows"] == 3
+    )
     (tmp_path / "cifs").mkdir()
     PEROVSKITE.to(filename=str(tmp_path / "cifs" / "x-1.cif"))
-    rows = answer("evaluate", "csp", "--data", table.name, "--structures", tmp_path / "cifs", "--seen", "x.safetensors")
+    rows = answer(
+        "evaluate", "csp", "--data", table.name, "--structures", tmp_path / "cifs", "--seen", "x.safetensors"
+    )
     assert rows["settings"]["data"] == table.name and rows["settings"]["seen"] == "x.safetensors"
     (tmp_path / "elsewhere" / table.name).write_text("a file here comes first")
     assert call("data", "describe", table.name).exit_code == 2
@@ -234,19 +398,39 @@ def test_raw_data_sets_are_found_by_name(table, tmp_path, monkeypatch):
 
 def test_rows_that_hold_no_crystal_are_listed_and_alone_are_one_sentence(tmp_path):
     path = tmp_path / "cells.csv"
-    pd.DataFrame({"material_id": ["a", "b"], "cif": [NACL.to(fmt="cif"), "no crystal"]}).to_csv(path, index=False)
+    pd.DataFrame({"material_id": ["a", "b"], "cif": [NACL.to(fmt="cif"), "no crystal"]}).to_csv(
+        path, index=False
+    )
     report = answer("data", "describe", path)
-    assert (report["rows"], [row["id"] for row in report["skipped"]]) == (1, ["b"]) and "unreadable CIF" in report["skipped"][0]["reason"]
-    for text, part in (("material_id,cif\nb,no crystal\n", "holds no crystal; b: unreadable CIF"), ("", "cannot be read as CSV")):
+    assert (report["rows"], [row["id"] for row in report["skipped"]]) == (
+        1,
+        ["b"],
+    ) and "unreadable CIF" in report["skipped"][0]["reason"]
+    for text, part in (
+        ("material_id,cif\nb,no crystal\n", "holds no crystal; b: unreadable CIF"),
+        ("", "cannot be read as CSV"),
+    ):
         path.write_text(text)
         result = call("data", "describe", path)
-        assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+        assert (
+            result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+        )
     path.rename(tmp_path / "val.csv")
-    assert call("data", "prepare", "--input", tmp_path / "val.csv", "--output", tmp_path / "x.safetensors").exit_code == 2
+    assert (
+        call(
+            "data", "prepare", "--input", tmp_path / "val.csv", "--output", tmp_path / "x.safetensors"
+        ).exit_code
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
-    "words", [["analyse", "{file}"], ["generate", "--fix", "{file}"], ["evaluate", "csp", "--data", "{table}", "--structures", "{folder}"]]
+    "words",
+    [
+        ["analyse", "{file}"],
+        ["generate", "--fix", "{file}"],
+        ["evaluate", "csp", "--data", "{table}", "--structures", "{folder}"],
+    ],
 )
 def test_a_file_that_may_not_be_read_is_one_sentence(table, tmp_path, monkeypatch, words):
     def refuse(*_, **__):
@@ -261,26 +445,53 @@ def test_a_file_that_may_not_be_read_is_one_sentence(table, tmp_path, monkeypatc
 def test_the_last_line_of_training_is_its_result(table, tmp_path):
     answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")
     config = tmp_path / "tiny.toml"
-    config.write_text('name = "tiny"\n[network]\nhidden_dim = 8\nn_layers = 1\nn_frequencies = 2\ntime_dim = 4\n[fit]\nplanned_samples = 2\n')
-    result = call("train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run", "--device", "cpu")
+    config.write_text(
+        'name = "tiny"\n[network]\nhidden_dim = 8\nn_layers = 1\nn_frequencies = 2\ntime_dim = 4\n[fit]\nplanned_samples = 2\n'
+    )
+    result = call(
+        "train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run", "--device", "cpu"
+    )
     assert result.exit_code == 0, result.stderr
-    assert set(json.loads(result.stdout.splitlines()[-1])) >= {"step", "epoch", "loss", "validation", "seconds"}
+    assert set(json.loads(result.stdout.splitlines()[-1])) >= {
+        "step",
+        "epoch",
+        "loss",
+        "validation",
+        "seconds",
+    }
     (tmp_path / "noise").write_bytes(b"no tensors at all")
     bad = call("train", config, "--data", tmp_path / "noise", "--out", tmp_path / "run2")
     assert bad.exit_code == 2 and "not a prepared file" in bad.stderr
     kept = (tmp_path / "run" / "snapshot.pt").read_bytes()
     again = call("train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run")
-    assert again.exit_code == 2 and "--resume" in again.stderr and (tmp_path / "run" / "snapshot.pt").read_bytes() == kept
-    assert answer("train", config, "--data", tmp_path / "x.safetensors", "--resume", tmp_path / "run", "--quiet") == json.loads(result.stdout)
+    assert (
+        again.exit_code == 2
+        and "--resume" in again.stderr
+        and (tmp_path / "run" / "snapshot.pt").read_bytes() == kept
+    )
+    assert answer(
+        "train", config, "--data", tmp_path / "x.safetensors", "--resume", tmp_path / "run", "--quiet"
+    ) == json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["models", "list"], ["models", "verify"], ["analyse", "x.cif"], ["data", "describe", "x.parquet"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["models", "list"],
+        ["models", "verify"],
+        ["analyse", "x.cif"],
+        ["data", "describe", "x.parquet"],
+    ],
+)
 def test_commands_that_read_cards_or_files_never_import_torch(words, tmp_path):
     NACL.to(filename=str(tmp_path / "x.cif"))
-    pd.DataFrame({name: [1] for name in ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coords")}).to_parquet(
-        tmp_path / "x.parquet"
-    )
+    pd.DataFrame(
+        {name: [1] for name in ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coords")}
+    ).to_parquet(tmp_path / "x.parquet")
     code = f"import sys\nsys.argv = ['crystal-core', *{words!r}]\nfrom crystal_core.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
     code += "print('torch' in sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=120
+    )
     assert done.stderr.splitlines()[-1] == "False" and len(done.stderr.splitlines()) == 1

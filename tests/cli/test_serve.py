@@ -30,9 +30,12 @@ def test_the_app_answers_and_stops_on_interrupt(tmp_path):
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "crystal_core", "serve", "--port", str(port), "--no-api"],
-        env={**os.environ, "CRYSTAL_HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "CRYSTAL_HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
         preexec_fn=listen_to_interrupts,  # noqa: PLW1509 (the child is a program of its own, started before any thread here)
-    )  # fmt: skip
+    )
     try:
         lines = iter(process.stderr.readline, "")  # the server's own lines come first
         assert any(f"http://127.0.0.1:{port} " in line for line in lines)
@@ -56,13 +59,21 @@ def test_a_taken_port_is_one_sentence():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run([sys.executable, "-m", "crystal_core", "serve", "--port", str(port)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "crystal_core", "serve", "--port", str(port)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 2 and str(port) in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("script", "code", "part"),
-    [("raise SystemExit(7)", 1, "The app ended with code 7"), ("import time; time.sleep(1)", 0, "has not answered for 0 seconds")],
+    [
+        ("raise SystemExit(7)", 1, "The app ended with code 7"),
+        ("import time; time.sleep(1)", 0, "has not answered for 0 seconds"),
+    ],
 )
 def test_an_app_that_ends_or_never_answers_is_not_said_to_answer(tmp_path, monkeypatch, script, code, part):
     (tmp_path / "streamlit.py").write_text(script)

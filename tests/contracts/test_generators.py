@@ -38,8 +38,14 @@ def test_every_candidate_of_a_run_can_be_made_again_from_its_record():
     for record in records:
         check_record(record)
     settings = records[0]["provenance"]["settings"]
-    *_, again = run(StructurePredictionRequest(**{k: v for k, v in settings.items() if k in StructurePredictionRequest.__dataclass_fields__}))
-    assert [c["frac_coords"] for c in again.result["results"][0]["candidates"]] == [r["frac_coords"] for r in records]
+    *_, again = run(
+        StructurePredictionRequest(
+            **{k: v for k, v in settings.items() if k in StructurePredictionRequest.__dataclass_fields__}
+        )
+    )
+    assert [c["frac_coords"] for c in again.result["results"][0]["candidates"]] == [
+        r["frac_coords"] for r in records
+    ]
 
 
 def test_a_sample_that_diverges_is_marked_and_loses_no_other():
@@ -80,16 +86,26 @@ class Wrong:
         numbers = torch.tensor([z for c in request.compositions for z in c])
         coords = torch.rand((len(numbers), 3), generator=rng) + (1.0 if self.fault == "unwrapped" else 0.0)
         crystals = CrystalBatch(
-            atomic_numbers=numbers.flip(0) if self.fault == "reordered" else numbers, frac_coords=coords,
-            lattice=4.0 * torch.eye(3).repeat(len(n_atoms), 1, 1), n_atoms=n_atoms,
-        )  # fmt: skip
+            atomic_numbers=numbers.flip(0) if self.fault == "reordered" else numbers,
+            frac_coords=coords,
+            lattice=4.0 * torch.eye(3).repeat(len(n_atoms), 1, 1),
+            n_atoms=n_atoms,
+        )
         ids = tuple(range(len(n_atoms)))
         if self.fault == "lost" and len(ids) > 1:
             crystals, ids = CrystalBatch.concat([crystals[i] for i in ids[1:]]), ids[1:]
         for step in (2, 1) if self.fault == "backwards" else (1, 2):
             self.network_calls += 1
             last = step == 2 and self.fault != "unfinished"
-            yield Frame(stage="x", step=step, n_steps=2, time=1 - step / 2, crystals=crystals, sample_ids=ids, finished=last)
+            yield Frame(
+                stage="x",
+                step=step,
+                n_steps=2,
+                time=1 - step / 2,
+                crystals=crystals,
+                sample_ids=ids,
+                finished=last,
+            )
 
 
 def test_a_generator_that_keeps_the_contract_passes():
@@ -99,11 +115,17 @@ def test_a_generator_that_keeps_the_contract_passes():
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("no licence", "licence"), ("eager", "before the first frame"), ("one seed", "Another seed"), ("global noise", "same seed"),
-        ("unwrapped", "outside"), ("reordered", "in their order"), ("lost", "asked for"), ("backwards", "came after"),
+        ("no licence", "licence"),
+        ("eager", "before the first frame"),
+        ("one seed", "Another seed"),
+        ("global noise", "same seed"),
+        ("unwrapped", "outside"),
+        ("reordered", "in their order"),
+        ("lost", "asked for"),
+        ("backwards", "came after"),
         ("unfinished", "finished"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_promise_is_named(fault, says):
     with pytest.raises(ContractBroken, match=says):
         check_generator(lambda: Wrong(fault))
@@ -126,4 +148,6 @@ def test_an_incomplete_provenance_is_noticed():
 def test_the_toys_are_what_they_are_called():
     sizes = {name: len(crystal.atomic_numbers) for name, crystal in toy_crystals().items()}
     assert sizes == {"iron": 1, "rock salt": 2, "triclinic": 3, "twenty atoms": 20}
-    assert all(structure is not None for crystal in toy_crystals().values() for structure in to_structures(crystal))
+    assert all(
+        structure is not None for crystal in toy_crystals().values() for structure in to_structures(crystal)
+    )

@@ -17,7 +17,9 @@ def server(text):
 
 def test_hashes_are_recorded_first_and_verified_then(tmp_path):
     first = download("perov_5", tmp_path, open_url=server("a"))
-    assert [f.path.name for f in first] == ["train.csv", "val.csv", "test.csv"] and not any(f.verified for f in first)
+    assert [f.path.name for f in first] == ["train.csv", "val.csv", "test.csv"] and not any(
+        f.verified for f in first
+    )
     again = download("perov_5", tmp_path, open_url=server("a"))
     assert all(f.verified for f in again) and [f.sha256 for f in again] == [f.sha256 for f in first]
 

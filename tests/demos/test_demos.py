@@ -43,34 +43,60 @@ def test_numbers_agree_with_each_other(demo):
     structures = [structure_from_record(record) for record in records]
     for record, structure in zip(records, structures, strict=True):
         again = parse_text(record["cif"], "x.cif")
-        assert again.composition == structure.composition and again.volume == pytest.approx(structure.volume, rel=1e-6)
+        assert again.composition == structure.composition and again.volume == pytest.approx(
+            structure.volume, rel=1e-6
+        )
         assert record["density"] == pytest.approx(structure.density, rel=1e-6)
     if demo.kind == "generate":
         made = {record["id"]: record for record in records}
         relaxed = demo.result["relaxed"]
-        assert relaxed and all(made[r["id"]]["validity"]["plausible"] and made[r["id"]]["formula"] == r["formula"] for r in relaxed)
-        assert any(r["energies"]["e_above_hull_ev"] is not None for r in relaxed) and demo.best["id"] in {r["id"] for r in relaxed}
+        assert relaxed and all(
+            made[r["id"]]["validity"]["plausible"] and made[r["id"]]["formula"] == r["formula"]
+            for r in relaxed
+        )
+        assert any(r["energies"]["e_above_hull_ev"] is not None for r in relaxed) and demo.best["id"] in {
+            r["id"] for r in relaxed
+        }
     elif demo.request["rank"] == "consensus":
         groups = alike_groups(structures)
         assert [record["score"]["value"] for record in records] == [groups.count(group) for group in groups]
     else:
         energies = {record["energies"]["energy_per_atom_ev"] for record in records if "energies" in record}
-        scores = [(record["score"]["value"], record["validity"]["plausible"]) for record in records if record["score"]["value"] is not None]
-        assert demo.best["score"]["value"] <= min(value for value, plausible in scores if plausible) + EQUAL_ENERGY
+        scores = [
+            (record["score"]["value"], record["validity"]["plausible"])
+            for record in records
+            if record["score"]["value"] is not None
+        ]
+        assert (
+            demo.best["score"]["value"]
+            <= min(value for value, plausible in scores if plausible) + EQUAL_ENERGY
+        )
         assert energies and {value for value, _ in scores} == energies
     for path in demo.trajectories:
         assert 2 <= len(path["frames"]) <= FRAMES
-        assert any(sorted(path["frames"][-1]["atomic_numbers"]) == sorted(record["atomic_numbers"]) for record in records)
+        assert any(
+            sorted(path["frames"][-1]["atomic_numbers"]) == sorted(record["atomic_numbers"])
+            for record in records
+        )
 
 
 def test_a_run_of_other_weights_is_marked():
     demo = next(demo for demo in DEMOS if demo.request.get("start") == "noise")
-    assert dataclasses.replace(demo, result=with_hash(demo.result, "0" * 64)).weights_note == "made with earlier weights"
+    assert (
+        dataclasses.replace(demo, result=with_hash(demo.result, "0" * 64)).weights_note
+        == "made with earlier weights"
+    )
 
 
 def with_hash(result, digest):
     parts = [
-        part | {"candidates": [record | {"provenance": record["provenance"] | {"weights_sha256": digest}} for record in part["candidates"]]}
+        part
+        | {
+            "candidates": [
+                record | {"provenance": record["provenance"] | {"weights_sha256": digest}}
+                for record in part["candidates"]
+            ]
+        }
         for part in result["results"]
     ]
     return result | {"results": parts}

@@ -18,7 +18,9 @@ from crystal_core.evaluation.xrd import MERGED, pattern, profile, stick_height
 
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 BLENDE = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
-PEROVSKITE = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+PEROVSKITE = Structure.from_spacegroup(
+    "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+)
 
 
 def test_the_first_peak_of_na_cl_holds_six_neighbours_at_half_the_edge():
@@ -41,16 +43,22 @@ def test_a_gas_of_many_atoms_has_g_of_one_at_long_range():
 def test_the_profile_peaks_where_the_sticks_stand():
     sticks = pattern(NACL)
     x, y = profile(sticks, fwhm=0.2)
-    assert sticks.two_theta[int(np.argmax(sticks.intensity))] == pytest.approx(31.7, abs=0.1)  # NaCl (200), Cu K alpha
+    assert sticks.two_theta[int(np.argmax(sticks.intensity))] == pytest.approx(
+        31.7, abs=0.1
+    )  # NaCl (200), Cu K alpha
     assert x[np.argmax(y)] == pytest.approx(31.7, abs=0.1) and y.max() == pytest.approx(100)
     above = x[y > 50]
-    assert above.max() - above.min() < 50 and np.ptp(above[(above > 31) & (above < 32.5)]) == pytest.approx(0.2, abs=0.03)
+    assert above.max() - above.min() < 50 and np.ptp(above[(above > 31) & (above < 32.5)]) == pytest.approx(
+        0.2, abs=0.03
+    )
 
 
 @pytest.mark.parametrize("kind", ["as given", "primitive", "Niggli"])
 def test_reflections_of_one_angle_are_one_stick_in_every_cell(kind):
     found, cubic = pattern(cell_choice(BLENDE, kind)), pattern(BLENDE)
-    assert found.two_theta == pytest.approx(cubic.two_theta, abs=1e-3) and found.intensity == pytest.approx(cubic.intensity, abs=0.01)
+    assert found.two_theta == pytest.approx(cubic.two_theta, abs=1e-3) and found.intensity == pytest.approx(
+        cubic.intensity, abs=0.01
+    )
     assert cubic.hkl[0] == "(1 1 1) ×8" and sum(int(n) for n in re.findall(r"×(\d+)", found.hkl[0])) == 8
     assert min(np.diff(found.two_theta)) > MERGED
 
@@ -59,7 +67,9 @@ def test_a_nearly_cubic_cell_has_the_pattern_of_the_cubic_one():
     nearly = PEROVSKITE.copy()
     nearly.lattice = Lattice.from_parameters(3.9, 3.9004, 3.8998, 90.003, 90, 89.998)
     found, cubic = pattern(nearly, "CuKa", (20.0, 60.0)), pattern(PEROVSKITE, "CuKa", (20.0, 60.0))
-    assert found.two_theta == pytest.approx(cubic.two_theta, abs=0.01) and found.intensity == pytest.approx(cubic.intensity, abs=0.5)
+    assert found.two_theta == pytest.approx(cubic.two_theta, abs=0.01) and found.intensity == pytest.approx(
+        cubic.intensity, abs=0.5
+    )
     assert found.hkl == cubic.hkl  # families and multiplicities
 
 
@@ -71,9 +81,15 @@ def test_sticks_and_profile_share_one_scale_where_peaks_overlap(fwhm):
     x, y = line = profile(sticks, fwhm=fwhm, two_theta=(20.0, 60.0))
     figure = xrd_figure(sticks, line, strongest=stick_height(sticks, line, fwhm=fwhm))
     heights = np.array(figure.data[0].y)
-    assert (heights <= np.interp(sticks.two_theta, x, y) + 1.0).all() and max(heights) < 100 and figure.data[1].y.max() == pytest.approx(100)
+    assert (
+        (heights <= np.interp(sticks.two_theta, x, y) + 1.0).all()
+        and max(heights) < 100
+        and figure.data[1].y.max() == pytest.approx(100)
+    )
     assert [row[0] for row in figure.data[0].customdata] == list(sticks.intensity)
-    area = (1 / 2 * np.pi + np.sqrt(np.pi / np.log(2)) / 2) * fwhm / 2  # of a peak of height 1, half Lorentzian
+    area = (
+        (1 / 2 * np.pi + np.sqrt(np.pi / np.log(2)) / 2) * fwhm / 2
+    )  # of a peak of height 1, half Lorentzian
     assert np.trapezoid(y, x) == pytest.approx(area * heights.sum(), rel=0.05)  # tails reach out of the range
 
 
@@ -81,7 +97,10 @@ def test_figures_show_what_they_are_given():
     assert len(rdf_figure(radial_distribution(NACL)).data) == 4
     assert len(xrd_figure(pattern(NACL), profile(pattern(NACL), fwhm=0.1)).data) == 2
     steps = symmetry_figure(
-        [{"tolerance (Å)": 0.01, "space group": "P1", "number": 1}, {"tolerance (Å)": 0.1, "space group": "Fm-3m", "number": 225}]
+        [
+            {"tolerance (Å)": 0.01, "space group": "P1", "number": 1},
+            {"tolerance (Å)": 0.1, "space group": "Fm-3m", "number": 225},
+        ]
     )
     assert list(steps.data[0].text) == ["P1", "Fm-3m"]
 
@@ -90,7 +109,10 @@ def test_a_pattern_names_its_wavelength_and_keeps_to_its_range():
     window = (20.0, 60.0)
     sticks = pattern(NACL, "MoKa", window)
     figure = xrd_figure(sticks, profile(sticks, fwhm=0.1, two_theta=window), window)
-    assert figure.layout.xaxis.title.text == "2θ (°), Mo Kα, 0.7107 Å" and tuple(figure.layout.xaxis.range) == window
+    assert (
+        figure.layout.xaxis.title.text == "2θ (°), Mo Kα, 0.7107 Å"
+        and tuple(figure.layout.xaxis.range) == window
+    )
     assert min(sticks.two_theta) >= 20 and max(figure.data[1].x) <= 60
 
 
@@ -102,8 +124,17 @@ def contrast(colour, ground):
 @pytest.mark.parametrize("ground", ["#ffffff", "#171614", "#0e1117"])
 def test_lines_stand_out_from_both_backgrounds(ground):
     sticks = pattern(NACL)
-    plain, drawn, distances = xrd_figure(sticks), xrd_figure(sticks, profile(sticks, fwhm=0.1)), rdf_figure(radial_distribution(NACL))
-    shown = [plain.data[0].marker.color, drawn.data[0].marker.color, drawn.data[1].line.color, *(trace.line.color for trace in distances.data)]
+    plain, drawn, distances = (
+        xrd_figure(sticks),
+        xrd_figure(sticks, profile(sticks, fwhm=0.1)),
+        rdf_figure(radial_distribution(NACL)),
+    )
+    shown = [
+        plain.data[0].marker.color,
+        drawn.data[0].marker.color,
+        drawn.data[1].line.color,
+        *(trace.line.color for trace in distances.data),
+    ]
     assert min(contrast(colour, ground) for colour in [*shown, *LINES]) >= 3
     assert all(trace.opacity in (None, 1) for figure in (plain, drawn) for trace in figure.data)
 
@@ -115,5 +146,13 @@ def test_the_curves_of_a_card_are_drawn_as_they_are():
     ]
     figure = training_figure(log)
     assert [list(trace.y) for trace in figure.data] == [[0.9, 0.7], [0.8, 0.5], [0.1]]
-    table = {"sampler": ["em", "em", "pc"], "network_calls": [10, 20, 20], "match_rate": [0.1, 0.2, 0.3], "rmse": [0.2, 0.2, ""]}
-    assert {trace.name: list(trace.y) for trace in sampler_figure(table).data} == {"em": [10.0, 20.0], "pc": [30.0]}
+    table = {
+        "sampler": ["em", "em", "pc"],
+        "network_calls": [10, 20, 20],
+        "match_rate": [0.1, 0.2, 0.3],
+        "rmse": [0.2, 0.2, ""],
+    }
+    assert {trace.name: list(trace.y) for trace in sampler_figure(table).data} == {
+        "em": [10.0, 20.0],
+        "pc": [30.0],
+    }

@@ -7,7 +7,9 @@ from pymatgen.core import Lattice, Structure
 
 import crystal_core
 
-ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+ROCK_SALT = Structure.from_spacegroup(
+    "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,12 @@ def test_importing_the_core_imports_no_heavy_library():
     import sys
 
     code = "import sys, crystal_core; print([m for m in ('torch', 'pymatgen', 'numpy', 'py3Dmol') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_an_unknown_name_of_the_core_says_so():

@@ -18,33 +18,66 @@ from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.records import crystal_record
 
 ROOT = Path(__file__).parents[2]
-BATIO3 = Structure(Lattice.cubic(4.01), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+BATIO3 = Structure(
+    Lattice.cubic(4.01),
+    ["Ba", "Ti", "O", "O", "O"],
+    [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+)
 NACL = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
-SPINEL = Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.083), ["Mg", "Al", "O"], [[0] * 3, [0.625] * 3, [0.3874] * 3])
+RUTILE = Structure.from_spacegroup(
+    "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
+)
+SPINEL = Structure.from_spacegroup(
+    "Fd-3m", Lattice.cubic(8.083), ["Mg", "Al", "O"], [[0] * 3, [0.625] * 3, [0.3874] * 3]
+)
 SILICON = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.431), ["Si"], [[0, 0, 0]])
 COPPER = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]])
 CSPBI3 = Structure(Lattice.cubic(6.29), ["Cs", "Pb", "I", "I", "I"], BATIO3.frac_coords)
 GALENA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.936), ["Pb", "S"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-MGB2 = Structure(Lattice.hexagonal(3.086, 3.524), ["Mg", "B", "B"], [[0, 0, 0], [1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]])
+MGB2 = Structure(
+    Lattice.hexagonal(3.086, 3.524), ["Mg", "B", "B"], [[0, 0, 0], [1 / 3, 2 / 3, 0.5], [2 / 3, 1 / 3, 0.5]]
+)
 TRIPHYLITE = Structure.from_spacegroup(
-    "Pnma", Lattice.orthorhombic(10.332, 6.01, 4.692), ["Li", "Fe", "P", "O", "O", "O"],
-    [[0, 0, 0], [0.2822, 0.25, 0.9747], [0.0949, 0.25, 0.4182], [0.0967, 0.25, 0.7428], [0.4571, 0.25, 0.2060], [0.1656, 0.0465, 0.2848]],
-)  # fmt: skip
+    "Pnma",
+    Lattice.orthorhombic(10.332, 6.01, 4.692),
+    ["Li", "Fe", "P", "O", "O", "O"],
+    [
+        [0, 0, 0],
+        [0.2822, 0.25, 0.9747],
+        [0.0949, 0.25, 0.4182],
+        [0.0967, 0.25, 0.7428],
+        [0.4571, 0.25, 0.2060],
+        [0.1656, 0.0465, 0.2848],
+    ],
+)
 ARCANITE = Structure.from_spacegroup(
-    "Pnma", Lattice.orthorhombic(7.476, 5.763, 10.071), ["K", "K", "S", "O", "O", "O"],
-    [[0.674, 0.25, 0.4104], [-0.0107, 0.25, 0.7045], [0.233, 0.25, 0.4198], [0.0379, 0.25, 0.4168], [0.2966, 0.25, 0.5589], [0.3012, 0.0410, 0.3520]],
-)  # fmt: skip
+    "Pnma",
+    Lattice.orthorhombic(7.476, 5.763, 10.071),
+    ["K", "K", "S", "O", "O", "O"],
+    [
+        [0.674, 0.25, 0.4104],
+        [-0.0107, 0.25, 0.7045],
+        [0.233, 0.25, 0.4198],
+        [0.0379, 0.25, 0.4168],
+        [0.2966, 0.25, 0.5589],
+        [0.3012, 0.0410, 0.3520],
+    ],
+)
 QUARTZ = Structure.from_spacegroup(
     "P3_221", Lattice.hexagonal(4.913, 5.405), ["Si", "O"], [[0.4697, 0, 2 / 3], [0.4135, 0.2669, 0.7858]]
-)  # fmt: skip
-LICOO2 = Structure.from_spacegroup("R-3m", Lattice.hexagonal(2.816, 14.05), ["Co", "Li", "O"], [[0, 0, 0], [0, 0, 0.5], [0, 0, 0.2605]])
+)
+LICOO2 = Structure.from_spacegroup(
+    "R-3m", Lattice.hexagonal(2.816, 14.05), ["Co", "Li", "O"], [[0, 0, 0], [0, 0, 0.5], [0, 0, 0.2605]]
+)
 FLUORITE = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.463), ["Ca", "F"], [[0, 0, 0], [0.25] * 3])
 LITHIA = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.62), ["O", "Li"], [[0, 0, 0], [0.25] * 3])
 BLENDE = Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
 GARNET = Structure.from_spacegroup(
-    "Ia-3d", Lattice.cubic(12.008), ["Y", "Al", "Al", "O"], [[0.125, 0, 0.25], [0, 0, 0], [0.375, 0, 0.25], [-0.0306, 0.0512, 0.1496]]
-)  # fmt: skip
+    "Ia-3d",
+    Lattice.cubic(12.008),
+    ["Y", "Al", "Al", "O"],
+    [[0.125, 0, 0.25], [0, 0, 0], [0.375, 0, 0.25], [-0.0306, 0.0512, 0.1496]],
+)
 CSCL = Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3])
 
 
@@ -65,10 +98,30 @@ def test_batio3_has_its_images_bonds_and_octahedron_and_a_free_barium():
 
 @pytest.mark.parametrize(
     ("structure", "element", "coordination"),
-    [(NACL, "Na", 6), (NACL, "Cl", 6), (RUTILE, "Ti", 6), (RUTILE, "O", 3), (SPINEL, "Mg", 4), (SPINEL, "Al", 6), (SPINEL, "O", 4),
-     (SILICON, "Si", 4), (COPPER, "Cu", 0), (CSCL, "Cs", 8), (BATIO3, "Ba", 0), (CSPBI3, "Pb", 6), (CSPBI3, "Cs", 0), (GALENA, "Pb", 6),
-     (MGB2, "Mg", 0), (MGB2, "B", 3), (TRIPHYLITE, "Li", 6), (TRIPHYLITE, "P", 4), (ARCANITE, "K", 0), (QUARTZ, "O", 2), (LITHIA, "O", 8)],
-)  # fmt: skip
+    [
+        (NACL, "Na", 6),
+        (NACL, "Cl", 6),
+        (RUTILE, "Ti", 6),
+        (RUTILE, "O", 3),
+        (SPINEL, "Mg", 4),
+        (SPINEL, "Al", 6),
+        (SPINEL, "O", 4),
+        (SILICON, "Si", 4),
+        (COPPER, "Cu", 0),
+        (CSCL, "Cs", 8),
+        (BATIO3, "Ba", 0),
+        (CSPBI3, "Pb", 6),
+        (CSPBI3, "Cs", 0),
+        (GALENA, "Pb", 6),
+        (MGB2, "Mg", 0),
+        (MGB2, "B", 3),
+        (TRIPHYLITE, "Li", 6),
+        (TRIPHYLITE, "P", 4),
+        (ARCANITE, "K", 0),
+        (QUARTZ, "O", 2),
+        (LITHIA, "O", 8),
+    ],
+)
 def test_bonds_are_those_of_the_textbook(structure, element, coordination):
     assert bonds_per_site(structure, element) == coordination
 
@@ -80,21 +133,38 @@ def test_polyhedra_stand_on_the_less_electronegative_partner():
 
 @pytest.mark.parametrize(
     ("structure", "bodies"),
-    [(CSPBI3, {"Pb6"}), (BATIO3, {"Ti6"}), (NACL, {"Na6"}), (GALENA, {"Pb6"}), (FLUORITE, {"Ca8"}), (LITHIA, {"Li4"}), (BLENDE, {"Zn4"}),
-     (QUARTZ, {"Si4"}), (LICOO2, {"Co6", "Li6"}), (SPINEL, {"Mg4", "Al6"}), (TRIPHYLITE, {"Li6", "Fe6", "P4"}), (ARCANITE, {"S4"}),
-     (MGB2, set()), (COPPER, set())],
+    [
+        (CSPBI3, {"Pb6"}),
+        (BATIO3, {"Ti6"}),
+        (NACL, {"Na6"}),
+        (GALENA, {"Pb6"}),
+        (FLUORITE, {"Ca8"}),
+        (LITHIA, {"Li4"}),
+        (BLENDE, {"Zn4"}),
+        (QUARTZ, {"Si4"}),
+        (LICOO2, {"Co6", "Li6"}),
+        (SPINEL, {"Mg4", "Al6"}),
+        (TRIPHYLITE, {"Li6", "Fe6", "P4"}),
+        (ARCANITE, {"S4"}),
+        (MGB2, set()),
+        (COPPER, set()),
+    ],
     ids=lambda value: value.composition.reduced_formula if isinstance(value, Structure) else "",
-)  # fmt: skip
+)
 def test_polyhedra_are_those_a_chemist_expects(structure, bodies):
     scene = build_scene(structure)
-    assert {scene["sites"][body["i"]]["e"] + str(len(body["corners"])) for body in scene["polyhedra"]} == bodies
+    assert {
+        scene["sites"][body["i"]]["e"] + str(len(body["corners"])) for body in scene["polyhedra"]
+    } == bodies
 
 
 def test_blocks_of_cells_hold_every_site_once_per_cell_without_images():
     scene = build_scene(RUTILE)
     drawn = expand(scene, (2, 1, 3), images=False, complete=False)
     assert len(drawn["atoms"]) == 6 * len(RUTILE)
-    assert len(expand(scene, (2, 2, 2), images=False, complete=False)["bonds"]) > 8 * len(expand(scene, images=False, complete=False)["bonds"])
+    assert len(expand(scene, (2, 2, 2), images=False, complete=False)["bonds"]) > 8 * len(
+        expand(scene, images=False, complete=False)["bonds"]
+    )
 
 
 def test_bonds_in_a_block_have_bonding_lengths():
@@ -119,7 +189,11 @@ def test_every_polyhedron_of_every_centre_is_drawn():
     assert drawn_bodies(RUTILE) == {"Ti": 9} and drawn_bodies(BATIO3) == {"Ti": 1}
     scene = build_scene(GARNET)
     centres = {body["i"] for body in scene["polyhedra"]}
-    assert len(expand(scene)["polyhedra"]) == sum(atom["site"] in centres for atom in expand(scene, complete=False)["atoms"]) == 71
+    assert (
+        len(expand(scene)["polyhedra"])
+        == sum(atom["site"] in centres for atom in expand(scene, complete=False)["atoms"])
+        == 71
+    )
 
 
 @pytest.mark.parametrize("shift", [0.1, -0.1, 0.02, -0.02])
@@ -128,7 +202,10 @@ def test_atoms_near_a_face_are_drawn_on_both_sides_and_counted_once(shift):
     nudged.translate_sites([0], [shift] * 3, frac_coords=False)
     scene = build_scene(nudged)
     assert sum(a["e"] == "Ba" for a in expand(scene)["atoms"]) == 8
-    assert scene["legend"] == [{"e": "Ba", "n": 1}, {"e": "Ti", "n": 1}, {"e": "O", "n": 3}] and len(scene["sites"]) == 5
+    assert (
+        scene["legend"] == [{"e": "Ba", "n": 1}, {"e": "Ti", "n": 1}, {"e": "O", "n": 3}]
+        and len(scene["sites"]) == 5
+    )
     assert len(expand(scene, (2, 1, 1), images=False, complete=False)["atoms"]) == 10
     nudged.translate_sites([0], [0.2] * 3 if shift > 0 else [-0.2] * 3, frac_coords=False)
     assert sum(a["e"] == "Ba" for a in expand(build_scene(nudged))["atoms"]) == 1
@@ -141,15 +218,29 @@ def test_the_script_of_the_viewer_repeats_cells_as_the_core_does():
     cases = [
         (build_scene(structure), repeat, images, complete)
         for structure in (nudged, TRIPHYLITE, RUTILE, MGB2, QUARTZ)
-        for repeat, images, complete in (((1, 1, 1), True, None), ((2, 1, 1), True, True), ((1, 2, 1), False, None), ((1, 1, 1), True, False))
+        for repeat, images, complete in (
+            ((1, 1, 1), True, None),
+            ((2, 1, 1), True, True),
+            ((1, 2, 1), False, None),
+            ((1, 1, 1), True, False),
+        )
     ]
     script = (ROOT / "pages" / "_ui" / "viewer" / "draw.js").read_text()
     script += "const cases = JSON.parse(require('fs').readFileSync(0)); console.log(JSON.stringify(cases.map((asked) => expand(...asked))));"
-    done = subprocess.run(["node", "-e", script], input=json.dumps(cases), capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        ["node", "-e", script],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     for asked, found in zip(cases, json.loads(done.stdout), strict=True):
         expected = expand(asked[0], asked[1], images=asked[2], complete=asked[3])
         assert len(found["atoms"]) == len(expected["atoms"]) and len(found["bonds"]) == len(expected["bonds"])
-        assert np.allclose([a["p"] for a in found["atoms"]], [a["p"] for a in expected["atoms"]], atol=1e-3)  # rounded to 1e-4 in the core
+        assert np.allclose(
+            [a["p"] for a in found["atoms"]], [a["p"] for a in expected["atoms"]], atol=1e-3
+        )  # rounded to 1e-4 in the core
         assert [body["e"] for body in found["polyhedra"]] == [body["e"] for body in expected["polyhedra"]]
 
 
@@ -160,14 +251,20 @@ def test_a_site_just_below_one_is_drawn_on_every_face():
 
 
 def test_frames_draw_without_pymatgen_structures_and_survive_noise():
-    cell = {"lattice": BATIO3.lattice.matrix.tolist(), "atomic_numbers": [56, 22, 8, 8, 8], "frac_coords": BATIO3.frac_coords.tolist()}
+    cell = {
+        "lattice": BATIO3.lattice.matrix.tolist(),
+        "atomic_numbers": [56, 22, 8, 8, 8],
+        "frac_coords": BATIO3.frac_coords.tolist(),
+    }
     scene = frame_scene(cell)
     assert len(expand(scene)["atoms"]) == 15 and scene["polyhedra"] == []
     flat = frame_scene(cell | {"lattice": [[1, 0, 0], [1, 0, 0], [0, 0, 1]]})
     assert flat["bonds"] == [] and len(flat["sites"]) == 5
 
 
-@pytest.mark.parametrize(("kind", "sites"), [("as given", 8), ("primitive", 2), ("conventional", 8), ("Niggli", 2)])
+@pytest.mark.parametrize(
+    ("kind", "sites"), [("as given", 8), ("primitive", 2), ("conventional", 8), ("Niggli", 2)]
+)
 def test_the_same_crystal_in_other_cells(kind, sites):
     other = cell_choice(NACL, kind)
     assert len(other) == sites and other.volume / sites == pytest.approx(NACL.volume / 8)
@@ -195,19 +292,36 @@ def test_partly_occupied_sites_are_refused_with_the_reason(species):
 
 @pytest.mark.parametrize(
     ("symbols", "formula"),
-    [(["O"] * 5, "O"), (["N", "N"], "N"), (["Li", "O"], "LiO"), (["O", "O", "Co", "Li"], "LiCoO2"), (["I", "I", "I", "Pb", "Cs"], "CsPbI3"),
-     (["O", "O", "O", "Ti", "Sr"], "SrTiO3")],
-)  # fmt: skip
+    [
+        (["O"] * 5, "O"),
+        (["N", "N"], "N"),
+        (["Li", "O"], "LiO"),
+        (["O", "O", "Co", "Li"], "LiCoO2"),
+        (["I", "I", "I", "Pb", "Cs"], "CsPbI3"),
+        (["O", "O", "O", "Ti", "Sr"], "SrTiO3"),
+    ],
+)
 def test_the_title_is_the_formula_unit_by_electronegativity_and_never_a_molecule(symbols, formula):
-    row = Structure(Lattice.orthorhombic(4, 4, 2.5 * len(symbols)), symbols, [[0, 0, k / len(symbols)] for k in range(len(symbols))])
-    assert describe(row).startswith(f"{formula}, {len(symbols)} atoms") and crystal_record(row, id="x", provenance={})["formula"] == formula
+    row = Structure(
+        Lattice.orthorhombic(4, 4, 2.5 * len(symbols)),
+        symbols,
+        [[0, 0, k / len(symbols)] for k in range(len(symbols))],
+    )
+    assert (
+        describe(row).startswith(f"{formula}, {len(symbols)} atoms")
+        and crystal_record(row, id="x", provenance={})["formula"] == formula
+    )
 
 
 @pytest.mark.parametrize("colour", ["#000000", "#0000af", "#4c4c4c", "#57178f", "#575961"])
 def test_dark_colours_are_lightened_for_a_dark_ground_and_keep_their_hue(colour):
     light = lightened(colour)
     for ground in ("#171614", "#0e1117"):
-        assert (luminance(light) + 0.05) / (luminance(ground) + 0.05) >= 3.0 > (luminance(colour) + 0.05) / (luminance(ground) + 0.05)
+        assert (
+            (luminance(light) + 0.05) / (luminance(ground) + 0.05)
+            >= 3.0
+            > (luminance(colour) + 0.05) / (luminance(ground) + 0.05)
+        )
     before, after = (rgb_to_hsv(*(int(c[k : k + 2], 16) / 255 for k in (1, 3, 5))) for c in (colour, light))
     assert before[1] < 0.1 or abs(before[0] - after[0]) < 0.05
 
@@ -216,7 +330,9 @@ def test_a_scene_carries_the_colours_of_both_themes():
     scene = build_scene(LICOO2)
     for name, colours in scene["palettes"].items():
         dark = scene["dark_palettes"][name]
-        assert min(map(luminance, dark.values())) >= 0.14 and all(dark[e] == c for e, c in colours.items() if luminance(c) >= 0.14)
+        assert min(map(luminance, dark.values())) >= 0.14 and all(
+            dark[e] == c for e, c in colours.items() if luminance(c) >= 0.14
+        )
     assert scene["dark_palettes"]["VESTA"]["Co"] != scene["palettes"]["VESTA"]["Co"]
 
 
@@ -225,7 +341,10 @@ def test_coordination_in_words():
     assert words[:2] == ["–", "6 O at 2.005 Å"] and words[2] == "2 Ti at 2.005 Å"
 
 
-@pytest.mark.parametrize("bundle", [("draw", "camera", "picture", "pace", "measure", "viewer"), ("draw", "camera", "picture", "gallery")])
+@pytest.mark.parametrize(
+    "bundle",
+    [("draw", "camera", "picture", "pace", "measure", "viewer"), ("draw", "camera", "picture", "gallery")],
+)
 def test_the_scripts_of_a_component_declare_every_name_once(bundle):
     text = "\n".join((ROOT / "pages" / "_ui" / "viewer" / f"{name}.js").read_text() for name in bundle)
     names = re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE)

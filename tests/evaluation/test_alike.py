@@ -9,14 +9,22 @@ from crystal_core.drawing.scene import overlay_scene
 from crystal_core.evaluation.alike import SAME, rms_distance, superposed
 from crystal_core.evaluation.matching import MATCHER
 
-PEROVSKITE = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+PEROVSKITE = Structure(
+    Lattice.cubic(3.9),
+    ["Sr", "Ti", "O", "O", "O"],
+    [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+)
 
 
 def turned(structure):
     shuffled = Structure.from_sites([structure[i] for i in (3, 1, 4, 0, 2)])
     shuffled.translate_sites(range(5), [0.3, 0.2, 0.7])
     c, s = np.cos(0.7), np.sin(0.7)
-    return Structure(Lattice(shuffled.lattice.matrix @ [[c, s, 0], [-s, c, 0], [0, 0, 1]] * 1.03), shuffled.species, shuffled.frac_coords)
+    return Structure(
+        Lattice(shuffled.lattice.matrix @ [[c, s, 0], [-s, c, 0], [0, 0, 1]] * 1.03),
+        shuffled.species,
+        shuffled.frac_coords,
+    )
 
 
 @pytest.mark.parametrize("repeat", [(1, 1, 1), (2, 1, 1)])
@@ -40,14 +48,19 @@ def test_a_cell_that_became_another_crystal_has_no_distance():
     salt = Structure(Lattice.from_parameters(4, 4, 4, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     packed = Structure(Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     for tolerances in (SAME, MATCHER):
-        assert rms_distance(salt, salt.copy(), tolerances) == pytest.approx(0, abs=1e-9) and rms_distance(salt, packed, tolerances) is None
+        assert (
+            rms_distance(salt, salt.copy(), tolerances) == pytest.approx(0, abs=1e-9)
+            and rms_distance(salt, packed, tolerances) is None
+        )
     bent = PEROVSKITE.copy()
     bent.translate_sites([2], [0.3, 0, 0])
     assert rms_distance(PEROVSKITE, bent) == pytest.approx(0.205, abs=0.001)
     assert rms_distance(PEROVSKITE, bent, SAME | {"stol": 0.2}) is None
 
 
-@pytest.mark.parametrize(("compare", "method"), [(rms_distance, "get_rms_dist"), (superposed, "get_s2_like_s1")])
+@pytest.mark.parametrize(
+    ("compare", "method"), [(rms_distance, "get_rms_dist"), (superposed, "get_s2_like_s1")]
+)
 def test_a_pair_that_takes_too_long_does_not_match(compare, method, monkeypatch):
     def endless(*_):
         while True:

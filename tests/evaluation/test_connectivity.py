@@ -25,17 +25,28 @@ def test_layers_and_chains_hang_together_and_the_atom_between_them_is_alone():
     chain = Structure(Lattice.tetragonal(8.0, 2.4), ["Se"], [[0, 0, 0]])
     layer = Structure(Lattice.hexagonal(2.46, 12.0), ["C", "C"], [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]])
     assert loose_pieces(chain) == loose_pieces(layer) == []
-    between = Structure(Lattice.orthorhombic(5.4, 8.0, 12.0), ["Zn", "Zn", "Ar"], [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0.5]])
+    between = Structure(
+        Lattice.orthorhombic(5.4, 8.0, 12.0), ["Zn", "Zn", "Ar"], [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0.5]]
+    )
     assert loose_pieces(between) == [(2,)]
 
 
 def test_a_molecule_across_the_border_of_its_cell_is_one_piece_in_any_cell_and_order():
-    cell = Structure(Lattice.cubic(5.0), ["O", "Li", "O", "Li"], [[0.95, 0, 0], [0.5, 0.5, 0.5], [0.19, 0, 0], [0.5, 0.5, 0.0]])
+    cell = Structure(
+        Lattice.cubic(5.0),
+        ["O", "Li", "O", "Li"],
+        [[0.95, 0, 0], [0.5, 0.5, 0.5], [0.19, 0, 0], [0.5, 0.5, 0.0]],
+    )
     assert loose_pieces(cell) == [(0, 2)]  # lithium is a chain along c
     doubled = cell * (2, 1, 1)
     assert sorted(len(piece) for piece in loose_pieces(doubled)) == [2, 2]
     moved = cell.copy()
     moved.translate_sites(range(4), [0.3, 0.7, 0.1], to_unit_cell=True)
     assert loose_pieces(moved) == [(0, 2)]
-    skewed = Structure(np.array([[1, 0, 0], [30, 1, 0], [0, 0, 1]]) @ cell.lattice.matrix, cell.species, cell.cart_coords, coords_are_cartesian=True)
+    skewed = Structure(
+        np.array([[1, 0, 0], [30, 1, 0], [0, 0, 1]]) @ cell.lattice.matrix,
+        cell.species,
+        cell.cart_coords,
+        coords_are_cartesian=True,
+    )
     assert loose_pieces(skewed) == [(0, 2)]

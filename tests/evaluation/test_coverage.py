@@ -57,7 +57,11 @@ def test_nothing_generated_covers_nothing():
 
 def salt(a=5.6, symbols=("Na", "Cl")):
     centred = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
-    return Structure(Lattice.cubic(a), [s for s in symbols for _ in range(4)], centred + [[x + 0.5, y, z] for x, y, z in centred])
+    return Structure(
+        Lattice.cubic(a),
+        [s for s in symbols for _ in range(4)],
+        centred + [[x + 0.5, y, z] for x, y, z in centred],
+    )
 
 
 def caesium_chloride():
@@ -77,4 +81,7 @@ def test_a_cell_stretched_by_a_third_is_the_same_by_the_loose_tolerances_only():
     """c/a = 1.35 at equal volume is 22 % in c: between the tolerances of 20 and 30 %."""
     stretched = Structure(Lattice.tetragonal(3.5, 3.5 * 1.35), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     known = {"NaCl": [caesium_chloride()]}
-    assert [are_known([stretched], known, TOLERANCES[name]) for name in ("strict", "loose")] == [[False], [True]]
+    assert [are_known([stretched], known, TOLERANCES[name]) for name in ("strict", "loose")] == [
+        [False],
+        [True],
+    ]

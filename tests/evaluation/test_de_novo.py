@@ -31,7 +31,12 @@ def likeness(groups=(0, 1, 2, None), known=(True, False, False, False)):
 
 
 def report(verdicts, **changes):
-    options = {"known": known_set(verdicts[:1]), "cutoffs": CUTOFFS["mp-20"], "likeness": likeness(), "relaxed": None} | changes
+    options = {
+        "known": known_set(verdicts[:1]),
+        "cutoffs": CUTOFFS["mp-20"],
+        "likeness": likeness(),
+        "relaxed": None,
+    } | changes
     return summarise(verdicts, **options)
 
 
@@ -73,9 +78,11 @@ def test_stable_unique_new_is_over_all_generated(verdicts):
     """Of five: two equal new ones below the hull, a known one on it, a new one at 0.1 and one that was not relaxed."""
     five = [*verdicts, verdicts[0]]
     relaxed = AfterRelaxing(
-        e_above_hull=(-0.02, 0.0, 0.1, None, -0.01), rmsd=(0.1, 0.3, None, None, 0.2), about={"potential": "none"},
+        e_above_hull=(-0.02, 0.0, 0.1, None, -0.01),
+        rmsd=(0.1, 0.3, None, None, 0.2),
+        about={"potential": "none"},
         likeness=Likeness(groups=(0, 1, 2, None, 0), known=(False, True, False, False, False)),
-    )  # fmt: skip
+    )
     changed = likeness(groups=(0, 1, 2, None, 0), known=(False, True, False, False, False))
     found = report(five, likeness=changed, relaxed=relaxed)
     assert (found["stable"], found["metastable"], found["sun"], found["msun"]) == (0.6, 0.8, 0.2, 0.4)

@@ -6,14 +6,23 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.cards import to_toml
-from crystal_core.evaluation.matching import MATCHER, Outcome, bootstrap_mean, has_fingerprint, judge, summarise, wilson
+from crystal_core.evaluation.matching import (
+    MATCHER,
+    Outcome,
+    bootstrap_mean,
+    has_fingerprint,
+    judge,
+    summarise,
+    wilson,
+)
 
 
 def perovskite(b="Ti", shift=0.0):
     return Structure(
-        Lattice.cubic(3.9), ["Sr", b, "O", "O", "O"],
+        Lattice.cubic(3.9),
+        ["Sr", b, "O", "O", "O"],
         [[shift, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
-    )  # fmt: skip
+    )
 
 
 def test_a_reference_matches_itself_in_any_cell_size_and_atom_order():
@@ -56,10 +65,17 @@ def test_report_counts_by_size_and_by_seen_formula():
     def outcome(n, formula, rms):
         return Outcome(n_atoms=n, formula=formula, structural=rms, smact=None, failed=0)
 
-    report = summarise([outcome(5, "A", 0.1), outcome(5, "B", None), outcome(12, "A", 0.3), outcome(30, "C", None)], frozenset("A"))
+    report = summarise(
+        [outcome(5, "A", 0.1), outcome(5, "B", None), outcome(12, "A", 0.3), outcome(30, "C", None)],
+        frozenset("A"),
+    )
     assert (report["match_rate"], report["rmse"], report["n"]) == (0.5, 0.2, 4)
     assert report["filter"]["smact"]["match_rate"] == 0 and report["filter"]["smact"]["rmse"] is None
-    assert {k: v["match_rate"] for k, v in report["by_n_atoms"].items()} == {"1-5": 0.5, "11-20": 1.0, ">20": 0.0}
+    assert {k: v["match_rate"] for k, v in report["by_n_atoms"].items()} == {
+        "1-5": 0.5,
+        "11-20": 1.0,
+        ">20": 0.0,
+    }
     assert {k: v["n"] for k, v in report["by_seen_formula"].items()} == {"seen": 2, "unseen": 2}
 
 
@@ -71,7 +87,9 @@ def test_wilson_interval_against_a_textbook_value():
 def test_the_interval_of_the_rmse_is_that_of_a_mean():
     values = [0.1] * 50 + [0.3] * 50
     low, high = bootstrap_mean(values)
-    assert low < 0.2 < high and high - low == pytest.approx(2 * 1.96 * 0.01, rel=0.15)  # standard error 0.1 / sqrt(100)
+    assert low < 0.2 < high and high - low == pytest.approx(
+        2 * 1.96 * 0.01, rel=0.15
+    )  # standard error 0.1 / sqrt(100)
     assert bootstrap_mean([0.1]) is None
 
 
@@ -84,7 +102,10 @@ def test_the_second_filter_needs_neighbours_for_every_site(monkeypatch):
 
 def test_a_report_holds_plain_numbers_that_a_card_can_keep():
     report = summarise([judge(perovskite(), [perovskite(shift=0.02)])])
-    assert type(report["rmse"]) is float and tomllib.loads(to_toml({"rmse": report["rmse"]}))["rmse"] == report["rmse"]
+    assert (
+        type(report["rmse"]) is float
+        and tomllib.loads(to_toml({"rmse": report["rmse"]}))["rmse"] == report["rmse"]
+    )
 
 
 @pytest.mark.parametrize(("edge", "counts"), [(39.9, True), (40.1, False)])
@@ -96,7 +117,9 @@ def test_a_candidate_with_an_edge_above_forty_is_a_miss(edge, counts):
 def test_the_second_filter_judges_the_reference_only_where_one_candidate_is_drawn(monkeypatch):
     """As DiffCSP does: with one sample both sides must pass, with twenty only the candidate."""
     reference = perovskite()
-    monkeypatch.setattr("crystal_core.evaluation.matching.has_fingerprint", lambda structure: structure is not reference)
+    monkeypatch.setattr(
+        "crystal_core.evaluation.matching.has_fingerprint", lambda structure: structure is not reference
+    )
     assert judge(reference, [perovskite()]).smact is None
     assert judge(reference, [perovskite(), perovskite()]).smact == pytest.approx(0, abs=1e-6)
 

@@ -12,7 +12,9 @@ from crystal_core.evaluation.parallel import in_parallel, time_limit
 @pytest.mark.parametrize(("n", "workers"), [(5, 2), (45, 2), (45, 1)])
 def test_results_come_in_order_and_progress_counts_them(n, workers):
     told = []
-    assert in_parallel(pow, range(n), [2] * n, workers=workers, on_progress=told.append) == [i * i for i in range(n)]
+    assert in_parallel(pow, range(n), [2] * n, workers=workers, on_progress=told.append) == [
+        i * i for i in range(n)
+    ]
     assert told == list(range(1, n + 1))
 
 

@@ -12,12 +12,17 @@ from crystal_core.evaluation.xrd import pattern, profile
 
 GROUP = Structure.from_spacegroup
 POLYMORPHS = {
-    "rutile": GROUP("P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]),
+    "rutile": GROUP(
+        "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
+    ),
     "anatase": GROUP("I4_1/amd", Lattice.tetragonal(3.785, 9.514), ["Ti", "O"], [[0, 0, 0], [0, 0, 0.2081]]),
     "brookite": GROUP(
-        "Pbca", Lattice.orthorhombic(9.174, 5.449, 5.138), ["Ti", "O", "O"], [[0.1289, 0.0972, 0.8628], [0.0095, 0.1491, 0.1835], [0.2314, 0.1110, 0.5366]]
+        "Pbca",
+        Lattice.orthorhombic(9.174, 5.449, 5.138),
+        ["Ti", "O", "O"],
+        [[0.1289, 0.0972, 0.8628], [0.0095, 0.1491, 0.1835], [0.2314, 0.1110, 0.5366]],
     ),
-}  # fmt: skip
+}
 
 
 def scan(structure, *, fwhm=0.3, wavelength="CuKa", counts=4.0, background=1.0, seed=0, last=80.0):
@@ -25,7 +30,9 @@ def scan(structure, *, fwhm=0.3, wavelength="CuKa", counts=4.0, background=1.0, 
     x, y = profile(pattern(structure, wavelength, (10.0, last)), fwhm=fwhm, two_theta=(10.0, last))
     y = y + background * (60 * np.exp(-x / 20) + 15 + 10 * np.exp(-(((x - 25) / 8) ** 2)))
     noisy = np.random.default_rng(seed).poisson(counts * y)
-    return MeasuredPattern(two_theta=tuple(x.tolist()), intensity=tuple(map(float, noisy)), wavelength=wavelength)
+    return MeasuredPattern(
+        two_theta=tuple(x.tolist()), intensity=tuple(map(float, noisy)), wavelength=wavelength
+    )
 
 
 def resized(structure, factor):
@@ -38,7 +45,9 @@ def resized(structure, factor):
 @pytest.mark.parametrize("fwhm", [0.1, 0.3, 0.8])
 @pytest.mark.parametrize("true", POLYMORPHS)
 def test_the_true_polymorph_ranks_first(true, fwhm, wavelength):
-    measured = scan(POLYMORPHS[true], fwhm=fwhm, wavelength=wavelength, last=80.0 if wavelength == "CuKa" else 45.0)
+    measured = scan(
+        POLYMORPHS[true], fwhm=fwhm, wavelength=wavelength, last=80.0 if wavelength == "CuKa" else 45.0
+    )
     found = {name: likeness(resized(cell, 1.05), measured) for name, cell in POLYMORPHS.items()}
     best = max(found, key=lambda name: found[name].similarity)
     assert best == true
@@ -48,7 +57,10 @@ def test_the_true_polymorph_ranks_first(true, fwhm, wavelength):
 def test_a_clean_pattern_of_the_same_structure_is_almost_one_and_a_strange_one_far_from_it():
     measured = scan(POLYMORPHS["rutile"], fwhm=0.2, background=0.0, counts=1000.0)
     assert likeness(POLYMORPHS["rutile"], measured).similarity > 0.97
-    assert likeness(Structure(Lattice.cubic(2.87), ["Fe", "Fe"], [[0, 0, 0], [0.5] * 3]), measured).similarity < 0.3
+    assert (
+        likeness(Structure(Lattice.cubic(2.87), ["Fe", "Fe"], [[0, 0, 0], [0.5] * 3]), measured).similarity
+        < 0.3
+    )
 
 
 @pytest.mark.parametrize(("first", "last"), [(31.0, 80.0), (31.5, 60.0), (20.0, 46.0), (20.0, 45.7)])
@@ -65,7 +77,9 @@ def test_a_peak_at_either_end_of_the_range_counts(first, last):
 def test_neither_the_choice_of_cell_nor_units_nor_background_change_the_value():
     measured = scan(POLYMORPHS["anatase"])
     first = likeness(POLYMORPHS["anatase"], measured).similarity
-    assert likeness(POLYMORPHS["anatase"].get_primitive_structure(), measured).similarity == pytest.approx(first, abs=1e-3)
+    assert likeness(POLYMORPHS["anatase"].get_primitive_structure(), measured).similarity == pytest.approx(
+        first, abs=1e-3
+    )
     x, y = np.array(measured.two_theta), np.array(measured.intensity)
     other = MeasuredPattern(two_theta=measured.two_theta, intensity=tuple(1e-3 * (y + 500 - 3 * x)))
     # the background is estimated, so the slope leaves a trace
@@ -79,7 +93,10 @@ def test_an_empty_cell_has_no_pattern():
 TUNGSTEN = Structure(Lattice.cubic(3.165), ["W", "W"], [[0, 0, 0], [0.5] * 3])
 
 
-@pytest.mark.parametrize(("radiation", "window"), [("CuKa", (5.0, 15.0)), ("CuKa", (0.0, 15.0)), (4.9, (5.0, 90.0)), ("CuKa", (10.0, 35.0))])
+@pytest.mark.parametrize(
+    ("radiation", "window"),
+    [("CuKa", (5.0, 15.0)), ("CuKa", (0.0, 15.0)), (4.9, (5.0, 90.0)), ("CuKa", (10.0, 35.0))],
+)
 def test_where_no_plane_reflects_there_are_no_peaks(radiation, window):
     # the last window holds only (100) and its like, which cancel in a body-centred cell
     assert pattern(TUNGSTEN, radiation, window).two_theta == ()
@@ -102,15 +119,24 @@ def test_an_element_without_tabulated_scattering_has_no_pattern():
 
 
 def text_of(measured, separator=" "):
-    return "\n".join(f"{x:.3f}{separator}{y:g}" for x, y in zip(measured.two_theta, measured.intensity, strict=True))
+    return "\n".join(
+        f"{x:.3f}{separator}{y:g}" for x, y in zip(measured.two_theta, measured.intensity, strict=True)
+    )
 
 
 @pytest.mark.parametrize("separator", [" ", "\t", ",", "; "])
 def test_columns_headings_and_comments_are_read(separator):
     measured = scan(POLYMORPHS["rutile"])
-    text = f"\ufeff# a comment\n2theta{separator}counts\n\n" + text_of(measured, separator) + f"\n# end{separator}\n"
+    text = (
+        f"\ufeff# a comment\n2theta{separator}counts\n\n"
+        + text_of(measured, separator)
+        + f"\n# end{separator}\n"
+    )
     found = read_pattern(text, "scan.xy", "CuKa")
-    assert found.two_theta == pytest.approx(measured.two_theta, abs=1e-3) and found.intensity == measured.intensity
+    assert (
+        found.two_theta == pytest.approx(measured.two_theta, abs=1e-3)
+        and found.intensity == measured.intensity
+    )
     assert MeasuredPattern.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
@@ -153,7 +179,13 @@ def test_a_wavelength_is_a_line_or_a_sensible_number(text):
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"two_theta": 3, "intensity": 4}, {"two_theta": ["a"], "intensity": [None]}, {"two_theta": [1.0], "intensity": []}]
+    "data",
+    [
+        {},
+        {"two_theta": 3, "intensity": 4},
+        {"two_theta": ["a"], "intensity": [None]},
+        {"two_theta": [1.0], "intensity": []},
+    ],
 )
 def test_json_that_is_no_pattern_is_refused(data):
     with pytest.raises(RequestError):

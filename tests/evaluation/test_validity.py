@@ -25,7 +25,9 @@ def test_rock_salt_passes_everything_without_a_reason():
 
 
 def test_close_atoms_are_named_with_their_distance():
-    squeezed = Structure(Lattice.cubic(4), ["Ti", "Ti", "O", "O"], [[0, 0, 0], [0.425, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5]])
+    squeezed = Structure(
+        Lattice.cubic(4), ["Ti", "Ti", "O", "O"], [[0, 0, 0], [0.425, 0, 0], [0.5, 0.5, 0.5], [0, 0.5, 0.5]]
+    )
     verdict = check_structure(squeezed)
     assert verdict.structure and not verdict.plausible
     assert any("Ti–Ti 1.70 Å" in reason and "0.7 ×" in reason for reason in verdict.reasons)
@@ -44,7 +46,15 @@ def test_edge_limit_applies_only_where_asked():
     assert is_structurally_valid(long) and not is_structurally_valid(long, max_edge=40.0)
 
 
-@pytest.mark.parametrize("matrix", [np.diag([5, 5, 1e-3]), np.zeros((3, 3)), np.diag([5, 5, np.nan]), [[100, 0, 0], [0, 100, 0], [100, 100, 1e-3]]])
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.diag([5, 5, 1e-3]),
+        np.zeros((3, 3)),
+        np.diag([5, 5, np.nan]),
+        [[100, 0, 0], [0, 100, 0], [100, 100, 1e-3]],
+    ],
+)
 def test_sliver_flat_and_broken_cells_are_refused_at_once(matrix):
     began = time.monotonic()
     assert not is_structurally_valid(Structure(Lattice(matrix), ["Na"], [[0, 0, 0]]))
@@ -66,7 +76,12 @@ def test_a_skew_cell_is_judged_like_the_same_crystal_in_a_compact_cell():
 def test_the_choice_of_cell_changes_no_verdict(shear, gap):
     a = Structure(Lattice.orthorhombic(4, 5, 6), ["Na", "Cl"], [[0, 0, 0], [0, 0, gap / 6]])
     p, q, r = shear
-    other = Structure(np.array([[1, 0, 0], [p, 1, 0], [q, r, 1]]) @ a.lattice.matrix, a.species, a.cart_coords, coords_are_cartesian=True)
+    other = Structure(
+        np.array([[1, 0, 0], [p, 1, 0], [q, r, 1]]) @ a.lattice.matrix,
+        a.species,
+        a.cart_coords,
+        coords_are_cartesian=True,
+    )
     assert is_structurally_valid(other) is is_structurally_valid(a)
 
 
@@ -80,22 +95,30 @@ def test_the_choice_of_cell_changes_no_verdict(shear, gap):
         ((("O", 4), ("Ti", 2)), True),  # divided by its common factor
         ((("Ar", 1), ("F", 2)), False),  # no oxidation states for argon
     ],
-)  # fmt: skip
+)
 def test_known_compositions(composition, valid):
     assert is_charge_balanced(composition) is valid
 
 
 def test_an_unbalanced_composition_says_what_is_left():
-    verdict = check_structure(Structure(Lattice.cubic(4.5), ["Na", "F", "F"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]]))
+    verdict = check_structure(
+        Structure(Lattice.cubic(4.5), ["Na", "F", "F"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]])
+    )
     assert not verdict.composition
     assert any("not charge-balanced" in reason and "-1" in reason for reason in verdict.reasons)
 
 
 @pytest.mark.parametrize(
     ("symbols", "part"),
-    [(["Fe"] * 3 + ["O"] * 4, "Fe3O4 fails SMACT's test of charge balance, which gives every element one oxidation state; it balances with mixed valence as Fe2+ 2 Fe3+ 4 O2−."),
-     (["K", "O", "O"], "it balances with superoxide ions as K+ (O2)−."), (["Ca"] + ["B"] * 6, "as in many borides of metals.")],
-)  # fmt: skip
+    [
+        (
+            ["Fe"] * 3 + ["O"] * 4,
+            "Fe3O4 fails SMACT's test of charge balance, which gives every element one oxidation state; it balances with mixed valence as Fe2+ 2 Fe3+ 4 O2−.",
+        ),
+        (["K", "O", "O"], "it balances with superoxide ions as K+ (O2)−."),
+        (["Ca"] + ["B"] * 6, "as in many borides of metals."),
+    ],
+)
 def test_a_failure_of_the_published_test_is_named_as_such(symbols, part):
     places = [[0.01 + k / (len(symbols) + 1), (k * 0.37) % 1, (k * 0.61) % 1] for k in range(len(symbols))]
     verdict = check_structure(Structure(Lattice.cubic(9.0), symbols, places))
@@ -117,13 +140,17 @@ def test_charge_test_equals_trying_every_combination(counts):
     for states in itertools.product(*(e.oxidation_states_smact14 or [] for e in elements)):
         if sum(s * n // divisor for s, (_, n) in zip(states, composition, strict=True)) == 0:
             pairs = list(zip(states, (e.pauling_eneg for e in elements), strict=True))
-            expected |= all(x is not None for _, x in pairs) and not any(a > 0 > b and x >= y for a, x in pairs for b, y in pairs)
+            expected |= all(x is not None for _, x in pairs) and not any(
+                a > 0 > b and x >= y for a, x in pairs for b, y in pairs
+            )
     assert is_charge_balanced(composition) is expected
 
 
 def test_many_elements_end_quickly():
     began = time.monotonic()
-    is_charge_balanced(tuple((s, i + 1) for i, s in enumerate(["C", "Cl", "Fe", "Mn", "N", "O", "Os", "Re", "Ru", "S", "W"])))
+    is_charge_balanced(
+        tuple((s, i + 1) for i, s in enumerate(["C", "Cl", "Fe", "Mn", "N", "O", "Os", "Re", "Ru", "S", "W"]))
+    )
     assert time.monotonic() - began < 5
 
 

@@ -9,17 +9,26 @@ from crystal_core.errors import RequestError
 from crystal_core.files.dft_inputs import espresso_input, vasp_files
 
 PEROVSKITE = Structure(
-    Lattice.cubic(3.9123456789), ["O", "Sr", "Ti", "O", "O"], [[0.5, 0.5, 0], [0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    Lattice.cubic(3.9123456789),
+    ["O", "Sr", "Ti", "O", "O"],
+    [[0.5, 0.5, 0], [0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5], [0, 0.5, 0.5]],
 )
 
 
 def test_the_files_for_vasp_read_back_and_the_moments_follow_their_sites():
     files = vasp_files(PEROVSKITE)
     poscar = Poscar.from_str(files["POSCAR"])
-    assert poscar.structure.matches(PEROVSKITE) and poscar.structure.lattice.a == pytest.approx(3.9123456789, abs=1e-10)
-    assert len(Incar.from_str(files["INCAR"])["MAGMOM"]) == 5 and min(Kpoints.from_str(files["KPOINTS"]).kpts[0]) > 1
+    assert poscar.structure.matches(PEROVSKITE) and poscar.structure.lattice.a == pytest.approx(
+        3.9123456789, abs=1e-10
+    )
+    assert (
+        len(Incar.from_str(files["INCAR"])["MAGMOM"]) == 5
+        and min(Kpoints.from_str(files["KPOINTS"]).kpts[0]) > 1
+    )
     named = files["README.txt"].splitlines()[1:]
-    assert [name.split("_")[0] for name in named] == poscar.site_symbols  # the order in which POTCAR is joined
+    assert [
+        name.split("_")[0] for name in named
+    ] == poscar.site_symbols  # the order in which POTCAR is joined
 
 
 def test_an_element_without_settings_is_refused_in_a_sentence():
@@ -37,7 +46,9 @@ def test_the_input_for_quantum_espresso_reads_back_in_full_precision():
 
 
 def test_an_open_shell_starts_magnetic_and_the_missing_hubbard_u_is_named():
-    text = espresso_input(Structure(Lattice.cubic(3.9), ["O", "O", "O", "La", "Mn"], PEROVSKITE.frac_coords[[0, 3, 4, 1, 2]]))
+    text = espresso_input(
+        Structure(Lattice.cubic(3.9), ["O", "O", "O", "La", "Mn"], PEROVSKITE.frac_coords[[0, 3, 4, 1, 2]])
+    )
     lines = text.splitlines()
     system = lines[lines.index("&SYSTEM") : lines.index("&ELECTRONS")]  # pymatgen reads no moments of kinds
     kinds = [line.split()[0] for line in lines[lines.index("ATOMIC_SPECIES") + 1 :]][:3]
@@ -48,9 +59,19 @@ def test_an_open_shell_starts_magnetic_and_the_missing_hubbard_u_is_named():
 
 @pytest.mark.parametrize(
     ("symbols", "magnetic"),
-    [(["Ni"], True), (["Ni", "O"], True), (["Eu", "S"], True), (["Cu", "O"], True), (["Cu"], False), (["Cu", "Cl"], False), (["Zn", "S"], False),
-     (["Lu", "N"], False), (["Ce", "O", "O"], False), (["Si"], False)],
-)  # fmt: skip
+    [
+        (["Ni"], True),
+        (["Ni", "O"], True),
+        (["Eu", "S"], True),
+        (["Cu", "O"], True),
+        (["Cu"], False),
+        (["Cu", "Cl"], False),
+        (["Zn", "S"], False),
+        (["Lu", "N"], False),
+        (["Ce", "O", "O"], False),
+        (["Si"], False),
+    ],
+)
 def test_full_and_empty_shells_stay_without_spin(symbols, magnetic):
     places = [[0.3 * k] * 3 for k in range(len(symbols))]
     assert ("nspin = 2" in espresso_input(Structure(Lattice.cubic(6.0), symbols, places))) == magnetic

@@ -9,7 +9,17 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.parse import parse_all, parse_text
-from crystal_core.files.records import _symmetry, crystal_record, crystals_of, rank_key, ranked, snapshot, structure_from_record, write_run, zip_run
+from crystal_core.files.records import (
+    _symmetry,
+    crystal_record,
+    crystals_of,
+    rank_key,
+    ranked,
+    snapshot,
+    structure_from_record,
+    write_run,
+    zip_run,
+)
 from crystal_core.structures import from_structures
 
 PROVENANCE = {"model": "kldm-csp-mp", "seed": 3, "version": "0.1.0"}
@@ -21,13 +31,24 @@ def rock_salt() -> Structure:
 
 
 def record(structure, name="NaCl-1"):
-    return crystal_record(structure, id=name, provenance=PROVENANCE, score={"name": "consensus", "value": 2, "unit": ""}, group=0, origin="noise")
+    return crystal_record(
+        structure,
+        id=name,
+        provenance=PROVENANCE,
+        score={"name": "consensus", "value": 2, "unit": ""},
+        group=0,
+        origin="noise",
+    )
 
 
 def test_a_record_is_json_and_gives_its_structure_back(rock_salt):
     made = json.loads(json.dumps(record(rock_salt), allow_nan=False))
     assert made["formula"] == "NaCl" and made["n_atoms"] == 8 and made["space_group"]["number"] == 225
-    assert made["validity"]["structure"] and made["validity"]["composition"] and made["density"] == pytest.approx(2.16, abs=0.02)
+    assert (
+        made["validity"]["structure"]
+        and made["validity"]["composition"]
+        and made["density"] == pytest.approx(2.16, abs=0.02)
+    )
     assert structure_from_record(made) == rock_salt and parse_text(made["cif"]) == rock_salt
 
 
@@ -54,8 +75,13 @@ def test_run_folder_and_archive_hold_the_same_files(rock_salt, tmp_path):
     packed = zip_run(records, run)
     assert packed == zip_run(records, run)
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        assert {n: archive.read(n).decode() for n in archive.namelist()} == {p.name: p.read_text() for p in tmp_path.iterdir()}
-    assert len(parse_all((tmp_path / "run.extxyz").read_text())) == 2 and len(parse_all((tmp_path / "run.json").read_text())) == 2
+        assert {n: archive.read(n).decode() for n in archive.namelist()} == {
+            p.name: p.read_text() for p in tmp_path.iterdir()
+        }
+    assert (
+        len(parse_all((tmp_path / "run.extxyz").read_text())) == 2
+        and len(parse_all((tmp_path / "run.json").read_text())) == 2
+    )
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "x" * 200])
@@ -73,7 +99,11 @@ def test_a_trajectory_is_extended_xyz_that_reads_back():
     from crystal_core.files.parse import parse_all
     from crystal_core.files.records import trajectory_extxyz
 
-    frame = {"lattice": [[4.0, 0, 0], [0, 4, 0], [0, 0, 5]], "atomic_numbers": [11, 17], "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]]}
+    frame = {
+        "lattice": [[4.0, 0, 0], [0, 4, 0], [0, 0, 5]],
+        "atomic_numbers": [11, 17],
+        "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]],
+    }
     later = frame | {"frac_coords": [[0.1, 0, 0], [0.5, 0.5, 0.4]]}
     first, second = parse_all(trajectory_extxyz([frame, later], 'Z = 1, "from noise"'), purpose="view")
     assert first.formula == "Na1 Cl1" and first.lattice.abc == (4, 4, 5)
@@ -83,21 +113,35 @@ def test_a_trajectory_is_extended_xyz_that_reads_back():
 def test_of_candidates_of_equal_energy_the_most_symmetric_relaxed_one_comes_first():
     def candidate(energy, number, **more):
         told = {"structure": True, "plausible": True}
-        return {"validity": told, "score": {"value": energy, "unit": "eV/atom"}, "space_group": {"number": number}, "group": 0} | more
+        return {
+            "validity": told,
+            "score": {"value": energy, "unit": "eV/atom"},
+            "space_group": {"number": number},
+            "group": 0,
+        } | more
 
     run = [
-        candidate(-8.4239, 99), candidate(-8.4235, 221), candidate(-8.4239, 225, relaxation={"error": "like another"}), candidate(-8.4218, 225),
-        candidate(-8.4217, 141), candidate(-8.4216, 143), candidate(-8.43, 225, validity={"structure": True, "plausible": False}),
-    ]  # fmt: skip
+        candidate(-8.4239, 99),
+        candidate(-8.4235, 221),
+        candidate(-8.4239, 225, relaxation={"error": "like another"}),
+        candidate(-8.4218, 225),
+        candidate(-8.4217, 141),
+        candidate(-8.4216, 143),
+        candidate(-8.43, 225, validity={"structure": True, "plausible": False}),
+    ]
     groups = [record["space_group"]["number"] for record in ranked(run[::-1])]
     assert groups == [221, 99, 225, 225, 141, 143, 225]  # 143 has six times fewer operations than 141
     assert ranked(ranked(run)) == ranked(run) and ranked([]) == []
-    by_likeness = [record | {"score": {"value": record["space_group"]["number"] / 1e6, "unit": "similarity, 0 to 1"}} for record in run[:2]]
+    by_likeness = [
+        record | {"score": {"value": record["space_group"]["number"] / 1e6, "unit": "similarity, 0 to 1"}}
+        for record in run[:2]
+    ]
     assert ranked(by_likeness) == sorted(by_likeness, key=rank_key)
 
 
 @pytest.mark.parametrize(
-    ("number", "order"), [(1, 1), (2, 2), (9, 2), (15, 4), (62, 8), (82, 4), (88, 8), (142, 16), (194, 24), (199, 12), (221, 48)]
+    ("number", "order"),
+    [(1, 1), (2, 2), (9, 2), (15, 4), (62, 8), (82, 4), (88, 8), (142, 16), (194, 24), (199, 12), (221, 48)],
 )
 def test_symmetry_is_measured_by_the_order_of_the_point_group(number, order):
     assert _symmetry({"space_group": {"number": number}}) == (order, number)

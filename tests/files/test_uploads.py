@@ -39,10 +39,18 @@ def parser():
 def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
     first = parse_uploads([("../../etc/a.cif", GOOD.encode())])
     child = uploads._PARSER.pid
-    files = [("bad.cif", b"data_\n_cell_length_a 3"), ("b.cif", GOOD.encode()), ("c.zip", zipped(("d/e.cif", GOOD)))]
+    files = [
+        ("bad.cif", b"data_\n_cell_length_a 3"),
+        ("b.cif", GOOD.encode()),
+        ("c.zip", zipped(("d/e.cif", GOOD))),
+    ]
     found = parse_uploads(files)
     assert first[0].name == "a.cif" and first[0].structure.formula == "Na1 Cl1"
-    assert [(u.name, u.structure is not None) for u in found] == [("bad.cif", False), ("b.cif", True), ("e.cif", True)]
+    assert [(u.name, u.structure is not None) for u in found] == [
+        ("bad.cif", False),
+        ("b.cif", True),
+        ("e.cif", True),
+    ]
     assert found[0].error
     assert uploads._PARSER.pid == child
 
@@ -50,12 +58,18 @@ def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
 def test_a_bad_crystal_of_a_file_never_loses_the_others():
     frame = '1\nLattice="4 0 0 0 4 0 0 0 4"\nNa 0 0 0\n'
     found = parse_uploads([("a.xyz", (frame + frame.replace("Lattice", "Lost") + frame).encode())])
-    assert [(one.name, one.structure is not None) for one in found] == [("a.xyz #1", True), ("a.xyz #2", False), ("a.xyz #3", True)]
+    assert [(one.name, one.structure is not None) for one in found] == [
+        ("a.xyz #1", True),
+        ("a.xyz #2", False),
+        ("a.xyz #3", True),
+    ]
     assert "no lattice" in found[1].error
 
 
 def test_script_in_a_comment_or_name_stays_text():
-    found = parse_uploads([("</script><img src=x>.cif", ("# </script><script>alert(1)</script>\n" + GOOD).encode())])
+    found = parse_uploads(
+        [("</script><img src=x>.cif", ("# </script><script>alert(1)</script>\n" + GOOD).encode())]
+    )
     assert found[0].structure and "script" not in structure_to_text(found[0].structure, "cif")
     assert clean_name("a\n\x1b[31m/b\r\x00.cif") == "b.cif" and clean_name("..\\..\\") == ".."
 
@@ -122,13 +136,18 @@ def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):
     iron = Structure(Lattice.cubic(2.8), ["Fe"], [[0, 0, 0]])
     with ThreadPoolExecutor(2) as pool:
         over, none = pool.map(uploads.superposed, [salt, salt], [other, iron])
-    assert none is None and [site.specie.symbol for site in over] == ["Na", "Cl"] and over.lattice.abc == pytest.approx((4.3,) * 3)
+    assert (
+        none is None
+        and [site.specie.symbol for site in over] == ["Na", "Cl"]
+        and over.lattice.abc == pytest.approx((4.3,) * 3)
+    )
 
 
 def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
     monkeypatch.setattr(uploads, "_PARSER", parser)
     salt, wider, iron = (
-        cell_json(Structure(Lattice.cubic(a), s, [[0, 0, 0], [0.5] * 3])) for a, s in ((4.2, ["K", "I"]), (4.3, ["K", "I"]), (4.2, ["Fe", "I"]))
+        cell_json(Structure(Lattice.cubic(a), s, [[0, 0, 0], [0.5] * 3]))
+        for a, s in ((4.2, ["K", "I"]), (4.3, ["K", "I"]), (4.2, ["Fe", "I"]))
     )
     with ThreadPoolExecutor(2) as pool:
         same, other = pool.map(uploads.compared, [salt, salt], [wider, iron])
@@ -138,14 +157,21 @@ def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
 def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypatch):
     quick = ParserProcess(seconds=4.0)
     monkeypatch.setattr(uploads, "_PARSER", quick)
-    large = [Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]) * 6 for _ in range(2)]
+    large = [
+        Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+        * 6
+        for _ in range(2)
+    ]
     for structure in large:
         structure.perturb(0.05)
     try:
         quick.ask(GOOD)  # started
         child = quick.pid
         with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(uploads.compared, *map(cell_json, large)).result() == {"matches": None, "rmsd": None}
+            assert pool.submit(uploads.compared, *map(cell_json, large)).result() == {
+                "matches": None,
+                "rmsd": None,
+            }
         assert quick.pid == child
     finally:
         quick.close()
@@ -154,7 +180,9 @@ def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypat
 def test_crystals_that_take_too_long_to_lay_over_each_other_are_no_match(monkeypatch):
     quick = ParserProcess(seconds=4.0)
     monkeypatch.setattr(uploads, "_PARSER", quick)
-    copper = Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    copper = Structure(
+        Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    )
     large = copper * 5
     large.perturb(0.05)
     try:
@@ -179,8 +207,17 @@ def test_memory_is_limited():
 
 def test_the_child_stays_light_and_ends_with_its_pipe():
     code = "import crystal_core.files.upload_child as c, crystal_core.structures, sys; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.strip() == "False"
-    child = subprocess.Popen([sys.executable, "-m", "crystal_core.files.upload_child", "2000000000", "10"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        ).stdout.strip()
+        == "False"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-m", "crystal_core.files.upload_child", "2000000000", "10"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert b"ready" in child.stdout.readline()
     child.stdin.close()
     assert child.wait(timeout=60) == 0

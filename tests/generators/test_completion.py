@@ -15,8 +15,20 @@ from crystal_core.sampling import variance_preserving as vp
 
 GIVEN = CrystalBatch(
     atomic_numbers=torch.tensor([38, 22, 8, 8, 8, 3, 8]),
-    frac_coords=torch.tensor([[0.0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.1, 0.2, 0.3], [0.9, 0.8, 0.7]]),
-    lattice=lattice_from_parameters(torch.tensor([[3.9, 3.9, 3.9, 90.0, 90.0, 90.0], [4.0, 5.0, 6.0, 80.0, 90.0, 100.0]])),
+    frac_coords=torch.tensor(
+        [
+            [0.0, 0, 0],
+            [0.5, 0.5, 0.5],
+            [0.5, 0.5, 0],
+            [0.5, 0, 0.5],
+            [0, 0.5, 0.5],
+            [0.1, 0.2, 0.3],
+            [0.9, 0.8, 0.7],
+        ]
+    ),
+    lattice=lattice_from_parameters(
+        torch.tensor([[3.9, 3.9, 3.9, 90.0, 90.0, 90.0], [4.0, 5.0, 6.0, 80.0, 90.0, 100.0]])
+    ),
     n_atoms=torch.tensor([5, 2]),
 )
 FIRST = (True, True, False, False, False, True, False)
@@ -33,10 +45,14 @@ def last(frames):
 def test_given_sites_and_elements_stay_and_the_others_are_sampled(tiny_de_novo, species, sampler):
     generator = load_generator(tiny_de_novo(species), "cpu")
     known = KnownParts(crystals=GIVEN, places=FIRST, types=FIRST)
-    made = last(generator.sample(DeNovoRequest(n_atoms=(5, 2), known=known, elements=(26,), sampler=sampler, steps=5)))
+    made = last(
+        generator.sample(DeNovoRequest(n_atoms=(5, 2), known=known, elements=(26,), sampler=sampler, steps=5))
+    )
     keep = torch.tensor(FIRST)
     torch.testing.assert_close(made.frac_coords[keep], GIVEN.frac_coords[keep], atol=1e-6, rtol=0)
-    assert torch.equal(made.atomic_numbers[keep], GIVEN.atomic_numbers[keep])  # given elements need not be among the allowed
+    assert torch.equal(
+        made.atomic_numbers[keep], GIVEN.atomic_numbers[keep]
+    )  # given elements need not be among the allowed
     assert set(made.atomic_numbers[~keep].tolist()) == {26}
     assert (wrap(made.frac_coords - GIVEN.frac_coords)[~keep].abs().max(-1).values > 1e-3).all()
     assert torch.isfinite(made.lattice).all() and not torch.allclose(made.lattice, GIVEN.lattice, atol=0.05)
@@ -44,9 +60,23 @@ def test_given_sites_and_elements_stay_and_the_others_are_sampled(tiny_de_novo, 
 
 def test_a_given_cell_or_composition_alone_is_kept(tiny_de_novo):
     generator = load_generator(tiny_de_novo(), "cpu")
-    cell = last(generator.sample(DeNovoRequest(n_atoms=(5, 2), known=KnownParts(crystals=GIVEN, places=NONE, types=NONE, lattice=True), steps=4)))
+    cell = last(
+        generator.sample(
+            DeNovoRequest(
+                n_atoms=(5, 2),
+                known=KnownParts(crystals=GIVEN, places=NONE, types=NONE, lattice=True),
+                steps=4,
+            )
+        )
+    )
     torch.testing.assert_close(cell.lattice, GIVEN.lattice, atol=1e-3, rtol=1e-4)
-    types = last(generator.sample(DeNovoRequest(n_atoms=(5, 2), known=KnownParts(crystals=GIVEN, places=NONE, types=(True,) * 7), steps=4)))
+    types = last(
+        generator.sample(
+            DeNovoRequest(
+                n_atoms=(5, 2), known=KnownParts(crystals=GIVEN, places=NONE, types=(True,) * 7), steps=4
+            )
+        )
+    )
     assert torch.equal(types.atomic_numbers, GIVEN.atomic_numbers)
 
 
@@ -55,19 +85,27 @@ def test_on_the_way_known_parts_have_their_forward_marginals():
     n, t = 4000, 0.3
     packing, lattice = pack(torch.full((n,), 2)), torch.full((n, 6), 1.5)
     known = Known(
-        places=torch.ones(2 * n, dtype=torch.bool), frac_coords=torch.zeros(2 * n, 3), types=torch.ones(2 * n, dtype=torch.bool),
-        atomic_numbers=torch.full((2 * n,), 26), cells=torch.ones(n, dtype=torch.bool), lattice=lattice,
-    )  # fmt: skip
-    walk = KineticLangevinSampler(SamplerSettings(name="em", steps=10), packing, ProcessConfig(species="masking"), None, known)
+        places=torch.ones(2 * n, dtype=torch.bool),
+        frac_coords=torch.zeros(2 * n, 3),
+        types=torch.ones(2 * n, dtype=torch.bool),
+        atomic_numbers=torch.full((2 * n,), 26),
+        cells=torch.ones(n, dtype=torch.bool),
+        lattice=lattice,
+    )
+    walk = KineticLangevinSampler(
+        SamplerSettings(name="em", steps=10), packing, ProcessConfig(species="masking"), None, known
+    )
     rng = torch.Generator().manual_seed(0)
     state = walk.initial(rng)
     answer = (torch.zeros(2 * n, 3), torch.zeros(n, 6), torch.zeros(2 * n, 100))
     state = walk.step(lambda *_: answer, state, 0.4, t, rng)
     alpha, sigma = vp.alpha_sigma(torch.tensor(t))
-    assert float(state.lattice.mean()) == pytest.approx(1.5 * float(alpha), abs=0.03) and float(state.lattice.std()) == pytest.approx(
-        float(sigma), rel=0.03
+    assert float(state.lattice.mean()) == pytest.approx(1.5 * float(alpha), abs=0.03) and float(
+        state.lattice.std()
+    ) == pytest.approx(float(sigma), rel=0.03)
+    free = KineticLangevinSampler(SamplerSettings(), packing, ProcessConfig()).start_from(
+        known.frac_coords, lattice, t, rng
     )
-    free = KineticLangevinSampler(SamplerSettings(), packing, ProcessConfig()).start_from(known.frac_coords, lattice, t, rng)
     assert float(state.frac_coords.std()) == pytest.approx(float(free.frac_coords.std()), rel=0.03)
     assert state.velocity.view(n, 2, 3).mean(1).abs().max() < 1e-6
     assert float((state.species == 100).double().mean()) == pytest.approx(t, abs=0.03)
@@ -81,7 +119,13 @@ def test_what_cannot_be_completed_is_refused(tiny_de_novo):
     gold = CrystalBatch(**{**GIVEN.__dict__, "atomic_numbers": torch.full((7,), 79)})
     generator = load_generator(tiny_de_novo(), "cpu")
     with pytest.raises(RequestError, match="not trained on"):
-        next(generator.sample(DeNovoRequest(n_atoms=(5, 2), known=KnownParts(crystals=gold, places=FIRST, types=FIRST))))
+        next(
+            generator.sample(
+                DeNovoRequest(n_atoms=(5, 2), known=KnownParts(crystals=gold, places=FIRST, types=FIRST))
+            )
+        )
     known = Known(*[torch.zeros(1)] * 6)
     with pytest.raises(IncompatibleSampler, match="centred"):
-        KineticLangevinSampler(SamplerSettings(), pack(torch.tensor([2])), ProcessConfig(coordinates="euclidean"), None, known)
+        KineticLangevinSampler(
+            SamplerSettings(), pack(torch.tensor([2])), ProcessConfig(coordinates="euclidean"), None, known
+        )

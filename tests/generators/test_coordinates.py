@@ -37,7 +37,12 @@ def test_brownian_positions_are_those_of_many_small_wrapped_steps():
     times = torch.linspace(0.0, 0.8, steps + 1)
     x = brownian.sigma(times[0]) * torch.randn(n, generator=generator)
     for t, t_next in zip(times[:-1], times[1:], strict=True):
-        x = wrap(x + torch.sqrt(brownian.sigma(t_next) ** 2 - brownian.sigma(t) ** 2) * torch.randn(n, generator=generator), TWO_PI)
+        x = wrap(
+            x
+            + torch.sqrt(brownian.sigma(t_next) ** 2 - brownian.sigma(t) ** 2)
+            * torch.randn(n, generator=generator),
+            TWO_PI,
+        )
     config = ProcessConfig(coordinates="brownian", mean_free=False)
     packing = pack(torch.full((n,), 1))
     moved, _ = coordinate_process(config).noisy(torch.zeros(n, 3), torch.full((n,), 0.8), packing, generator)
@@ -53,7 +58,9 @@ def test_the_norm_of_the_wrapped_score_is_its_root_mean_square():
     for t in (0.05, 0.5, 0.9, 1.0):
         time = torch.tensor(t)
         r = brownian.sigma(time) * torch.randn(40_000, generator=generator)
-        assert float(brownian.score(r, time).square().mean().sqrt()) == pytest.approx(float(brownian.score_norm(time)), rel=0.03)
+        assert float(brownian.score(r, time).square().mean().sqrt()) == pytest.approx(
+            float(brownian.score_norm(time)), rel=0.03
+        )
 
 
 @pytest.mark.parametrize("kind", BASELINES)
@@ -72,7 +79,9 @@ def test_exact_scores_lead_back_to_the_data(kind, sampler):
     n = 100
     home = torch.tensor([0.3, -0.45, 0.1]).expand(n, 3)
     process = ProcessConfig(coordinates=kind, mean_free=False)
-    walk = KineticLangevinSampler(SamplerSettings(name=sampler, steps=100), pack(torch.full((n,), 1)), process)
+    walk = KineticLangevinSampler(
+        SamplerSettings(name=sampler, steps=100), pack(torch.full((n,), 1)), process
+    )
     rng = torch.Generator().manual_seed(0)
     state, times = walk.initial(rng), walk.settings.times()
     for t, t_next in zip(times[:-1], times[1:], strict=True):
@@ -85,7 +94,9 @@ def test_exact_scores_lead_back_to_the_data(kind, sampler):
 @pytest.mark.parametrize("kind", ["kinetic", *BASELINES])
 def test_lone_atoms_and_mixed_sizes_stay_finite(kind, sampler):
     packing = pack(torch.tensor([1, 4, 2]))
-    walk = KineticLangevinSampler(SamplerSettings(name=sampler, steps=6), packing, ProcessConfig(coordinates=kind))
+    walk = KineticLangevinSampler(
+        SamplerSettings(name=sampler, steps=6), packing, ProcessConfig(coordinates=kind)
+    )
     rng = torch.Generator().manual_seed(0)
     state = walk.initial(rng)
     for t, t_next in zip(walk.settings.times()[:-1], walk.settings.times()[1:], strict=True):

@@ -15,7 +15,9 @@ from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 H, LAYERS, K, TIME = 16, 2, 4, 8  # hidden, layers, frequencies, rows of the time buffer
-STATISTICS = {str(n): [[1.2 + 0.03 * n, 1.3 + 0.03 * n, 1.5 + 0.03 * n], [0.2, 0.2, 0.25]] for n in (2, 4, 5, 10)}
+STATISTICS = {
+    str(n): [[1.2 + 0.03 * n, 1.3 + 0.03 * n, 1.5 + 0.03 * n], [0.2, 0.2, 0.25]] for n in (2, 4, 5, 10)
+}
 
 
 def layout(task):
@@ -24,17 +26,32 @@ def layout(task):
     continuous = task in ("C", "C-AB")
     shapes = {
         "net.node_embedding.weight": (H, width) if continuous else (101, H),
-        "net.atom_latent_emb.weight": (H, H + 2 * TIME), "net.atom_latent_emb.bias": (H,), "net.time_emb.weight": (TIME, 1),
-        "net.final_layer_norm.weight": (H,), "net.final_layer_norm.bias": (H,),
-        "net.out_v.0.weight": (H, H), "net.out_v.0.bias": (H,), "net.out_v.2.weight": (3, H), "net.out_l.weight": (6, H),
+        "net.atom_latent_emb.weight": (H, H + 2 * TIME),
+        "net.atom_latent_emb.bias": (H,),
+        "net.time_emb.weight": (TIME, 1),
+        "net.final_layer_norm.weight": (H,),
+        "net.final_layer_norm.bias": (H,),
+        "net.out_v.0.weight": (H, H),
+        "net.out_v.0.bias": (H,),
+        "net.out_v.2.weight": (3, H),
+        "net.out_l.weight": (6, H),
         "diffusions.v._sigma_norms": (2000,),
-    }  # fmt: skip
+    }
     for i in range(LAYERS):
         part = {
-            "v_proj.weight": (6 * K, 3), "v_proj.bias": (6 * K,), "edge_mlp.0.weight": (H, 2 * H + 6 + 12 * K), "edge_mlp.0.bias": (H,),
-            "edge_mlp.2.weight": (H, H), "edge_mlp.2.bias": (H,), "node_mlp.0.weight": (H, 2 * H), "node_mlp.0.bias": (H,),
-            "node_mlp.2.weight": (H, H), "node_mlp.2.bias": (H,), "layer_norm.weight": (H,), "layer_norm.bias": (H,),
-        }  # fmt: skip
+            "v_proj.weight": (6 * K, 3),
+            "v_proj.bias": (6 * K,),
+            "edge_mlp.0.weight": (H, 2 * H + 6 + 12 * K),
+            "edge_mlp.0.bias": (H,),
+            "edge_mlp.2.weight": (H, H),
+            "edge_mlp.2.bias": (H,),
+            "node_mlp.0.weight": (H, 2 * H),
+            "node_mlp.0.bias": (H,),
+            "node_mlp.2.weight": (H, H),
+            "node_mlp.2.bias": (H,),
+            "layer_norm.weight": (H,),
+            "layer_norm.bias": (H,),
+        }
         shapes |= {f"net.layers.{i}.{key}": shape for key, shape in part.items()}
     if width:
         shapes |= {"net.out_h.weight": (width, H), "net.out_h.bias": (width,)}
@@ -45,9 +62,15 @@ def official_state(task="csp"):
     rng = torch.Generator().manual_seed(0)
     state = {}
     for prefix in ("model.", "ema_model.module."):
-        state |= {prefix + key: 0.2 * torch.randn(shape, generator=rng) for key, shape in layout(task).items()}
+        state |= {
+            prefix + key: 0.2 * torch.randn(shape, generator=rng) for key, shape in layout(task).items()
+        }
         for letter in "l" if task in ("csp", "D") else "lh":
-            constants = {"dim": torch.tensor(6), "sde.schedule._beta_min": torch.tensor(0.1), "sde.schedule._beta_max": torch.tensor(20.0)}
+            constants = {
+                "dim": torch.tensor(6),
+                "sde.schedule._beta_min": torch.tensor(0.1),
+                "sde.schedule._beta_max": torch.tensor(20.0),
+            }
             state |= {f"{prefix}diffusions.{letter}.{key}": value for key, value in constants.items()}
         if task == "D":
             state[f"{prefix}diffusions.h.vocab_size"] = torch.tensor(100)
@@ -60,19 +83,27 @@ def files(tmp_path, monkeypatch):
     (tmp_path / "train_loc_scale.json").write_text(json.dumps(STATISTICS), encoding="utf-8")
 
     def write(state):
-        torch.save({"state_dict": state, "epoch": 3, "hyper_parameters": {"lr": 1e-3}}, tmp_path / "last.ckpt")
+        torch.save(
+            {"state_dict": state, "epoch": 3, "hyper_parameters": {"lr": 1e-3}}, tmp_path / "last.ckpt"
+        )
         return tmp_path / "last.ckpt", tmp_path / "train_loc_scale.json"
 
     return write
 
 
-@pytest.mark.parametrize(("task", "species"), [("csp", "fixed"), ("C", "one-hot"), ("C-AB", "analog-bits"), ("D", "masking")])
+@pytest.mark.parametrize(
+    ("task", "species"), [("csp", "fixed"), ("C", "one-hot"), ("C-AB", "analog-bits"), ("D", "masking")]
+)
 def test_every_variant_becomes_a_checkpoint_that_samples(files, task, species):
     state = official_state(task)
     done = import_kldm(*files(state), "official")
     card = find_card("official")
     assert card.problem() is None and card.extra["source_sha256"] in card.source
-    assert done.parameters == card.parameters == sum(torch.Size(s).numel() for k, s in layout(task).items() if "net." in k and "time_emb" not in k)
+    assert (
+        done.parameters
+        == card.parameters
+        == sum(torch.Size(s).numel() for k, s in layout(task).items() if "net." in k and "time_emb" not in k)
+    )
     model = load_generator("official", "cpu")
     assert model.process.species == species
     for key, value in model.network.state_dict().items():
@@ -90,20 +121,29 @@ def test_every_variant_becomes_a_checkpoint_that_samples(files, task, species):
 def test_raw_weights_are_taken_where_there_is_no_average(files):
     state = {key: value for key, value in official_state().items() if key.startswith("model.")}
     import_kldm(*files(state), "raw")
-    assert torch.equal(load_generator("raw", "cpu").network.state_dict()["time_emb.weight"], state["model.net.time_emb.weight"])
+    assert torch.equal(
+        load_generator("raw", "cpu").network.state_dict()["time_emb.weight"],
+        state["model.net.time_emb.weight"],
+    )
 
 
 def test_an_average_that_has_not_begun_is_not_taken(files):
     state = official_state() | {"ema_model.n_averaged": torch.tensor(0)}
     import_kldm(*files(state), "early")
-    assert torch.equal(load_generator("early", "cpu").network.state_dict()["time_emb.weight"], state["model.net.time_emb.weight"])
+    assert torch.equal(
+        load_generator("early", "cpu").network.state_dict()["time_emb.weight"],
+        state["model.net.time_emb.weight"],
+    )
 
 
 def test_the_state_alone_is_read_too(files, tmp_path):
     (_, statistics), state = files({}), official_state()
     torch.save(state, tmp_path / "state.pt")
     import_kldm(tmp_path / "state.pt", statistics, "alone")
-    assert torch.equal(load_generator("alone", "cpu").network.state_dict()["time_emb.weight"], state["ema_model.module.net.time_emb.weight"])
+    assert torch.equal(
+        load_generator("alone", "cpu").network.state_dict()["time_emb.weight"],
+        state["ema_model.module.net.time_emb.weight"],
+    )
 
 
 def test_names_that_are_missing_or_unknown_are_listed(files):
@@ -113,24 +153,29 @@ def test_names_that_are_missing_or_unknown_are_listed(files):
     foreign["encoder.weight"] = torch.zeros(3)
     del bare["ema_model.module.net.out_l.weight"]
     for state, name in (
-        (missing, r"missing: net\.layers\.1\.node_mlp\.0\.bias"), (unknown, r"unknown: net\.attention\.weight"),
-        (foreign, r"unknown names: encoder\.weight"), (bare, r"missing: net\.out_l\.weight"),
-    ):  # fmt: skip
+        (missing, r"missing: net\.layers\.1\.node_mlp\.0\.bias"),
+        (unknown, r"unknown: net\.attention\.weight"),
+        (foreign, r"unknown names: encoder\.weight"),
+        (bare, r"missing: net\.out_l\.weight"),
+    ):
         with pytest.raises(CheckpointMismatch, match=name):
             import_kldm(*files(state), "wrong")
     with pytest.raises(CheckpointMismatch, match="not fit a KLDM network; missing"):
         import_kldm(*files({}), "wrong")
 
 
-@pytest.mark.parametrize(("key", "value", "said"), [
-    ("net.out_v.2.weight", torch.zeros(4, H), r"net\.out_v\.2\.weight is 4 x 16, expected 3 x 16"),
-    ("net.layers.0.v_proj.weight", torch.zeros(6 * K + 6, 3), "shapes do not fit"),
-    ("net.out_l.weight", torch.zeros(7, H), "expected 6"),
-    ("net.out_v.0.bias", torch.full((H,), torch.nan), "not finite"),
-    ("diffusions.l.sde.schedule._beta_max", torch.tensor(30.0), "samples with 20 only"),
-    ("diffusions.l.dim", torch.zeros(2), "more than one number"),
-    ("net.out_h.weight", torch.zeros(42, H), "expected none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("net.out_v.2.weight", torch.zeros(4, H), r"net\.out_v\.2\.weight is 4 x 16, expected 3 x 16"),
+        ("net.layers.0.v_proj.weight", torch.zeros(6 * K + 6, 3), "shapes do not fit"),
+        ("net.out_l.weight", torch.zeros(7, H), "expected 6"),
+        ("net.out_v.0.bias", torch.full((H,), torch.nan), "not finite"),
+        ("diffusions.l.sde.schedule._beta_max", torch.tensor(30.0), "samples with 20 only"),
+        ("diffusions.l.dim", torch.zeros(2), "more than one number"),
+        ("net.out_h.weight", torch.zeros(42, H), "expected none"),
+    ],
+)
 def test_what_does_not_fit_is_said(files, key, value, said):
     with pytest.raises(CheckpointMismatch, match=said):
         import_kldm(*files(official_state() | {f"ema_model.module.{key}": value}), "wrong")
@@ -147,13 +192,29 @@ def test_a_pickle_that_would_run_code_is_refused_in_one_sentence(files, tmp_path
     torch.save({"state_dict": {"x": Malicious()}}, tmp_path / "bad.ckpt")
     (tmp_path / "bare.pkl").write_bytes(pickle.dumps(Malicious()))
     for name in ("bad.ckpt", "bare.pkl"):
-        words = ["models", "import", "kldm", str(tmp_path / name), "--statistics", str(statistics), "--name", "bad"]
+        words = [
+            "models",
+            "import",
+            "kldm",
+            str(tmp_path / name),
+            "--statistics",
+            str(statistics),
+            "--name",
+            "bad",
+        ]
         done = CliRunner().invoke(build_app(), words)
-        assert done.exit_code == 2 and "not opened" in done.stderr and len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "crystal-studio-was-here").exists() and not (tmp_path / "home" / "checkpoints" / "bad").exists()
+        assert (
+            done.exit_code == 2 and "not opened" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+        )
+    assert (
+        not (tmp_path / "crystal-studio-was-here").exists()
+        and not (tmp_path / "home" / "checkpoints" / "bad").exists()
+    )
 
 
-@pytest.mark.parametrize("content", [b"", b"just a note\n", b'{"state_dict": {}}', b"\x89PNG\r\n\x1a\n", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize(
+    "content", [b"", b"just a note\n", b'{"state_dict": {}}', b"\x89PNG\r\n\x1a\n", b"PK\x03\x04 cut off"]
+)
 def test_a_file_that_is_no_checkpoint_is_not_accused_of_code(files, tmp_path, content):
     (tmp_path / "notes.ckpt").write_bytes(content)
     with pytest.raises(RequestError, match=r"notes\.ckpt is no PyTorch checkpoint") as caught:
@@ -173,11 +234,33 @@ def test_the_command_installs_what_the_others_find(files, monkeypatch):
     file, statistics = files(official_state())
     call = lambda *words: CliRunner().invoke(build_app(), list(map(str, words)))
     words = ("models", "import", "kldm", file, "--statistics", statistics, "--name", "official", "--json")
-    assert json.loads(call(*words).stdout) == {"name": "official", "task": "structure prediction", "parameters": 7776, "unmatched": []}
+    assert json.loads(call(*words).stdout) == {
+        "name": "official",
+        "task": "structure prediction",
+        "parameters": 7776,
+        "unmatched": [],
+    }
     assert call(*words).exit_code == 2  # the name is taken now
     assert "official" in [m["name"] for m in json.loads(call("models", "list", "--json").stdout)["models"]]
-    assert json.loads(call("models", "verify", "official", "--json").stdout)["models"] == [{"name": "official", "ok": True, "problem": None}]
-    asked = ("predict-structure", "NaCl", "--model", "official", "--cell", "--start", "noise", "--n", 2, "--steps", 3, "--seed", 0, "--json")
+    assert json.loads(call("models", "verify", "official", "--json").stdout)["models"] == [
+        {"name": "official", "ok": True, "problem": None}
+    ]
+    asked = (
+        "predict-structure",
+        "NaCl",
+        "--model",
+        "official",
+        "--cell",
+        "--start",
+        "noise",
+        "--n",
+        2,
+        "--steps",
+        3,
+        "--seed",
+        0,
+        "--json",
+    )
     done = call(*asked)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["settings"]["model"] == "official"
@@ -191,7 +274,17 @@ def test_no_folder_of_the_repository_and_no_half_one_is_written(files, tmp_path)
     assert list(tmp_path.rglob("*.safetensors")) == []
 
 
-@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '{"4": [[1, 2], [3, 4]]}', '{"4": [[NaN, 1, 1], [1, 1, 1]]}', "{", '{"0": [[1,1,1],[1,1,1]]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"a": 1}',
+        '{"4": [[1, 2], [3, 4]]}',
+        '{"4": [[NaN, 1, 1], [1, 1, 1]]}',
+        "{",
+        '{"0": [[1,1,1],[1,1,1]]}',
+    ],
+)
 def test_statistics_of_another_form_are_refused(tmp_path, text):
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(RequestError, match="expected"):
@@ -207,6 +300,12 @@ def test_counts_no_cell_has_are_refused(tmp_path, count):
 
 
 def test_counts_without_statistics_take_the_line_through_the_others(tmp_path):
-    (tmp_path / "s.json").write_text(json.dumps({str(n): [[torch.log(torch.tensor(float(n))).item() / 3 + 1.0] * 3, [0.1] * 3] for n in (2, 4, 8)}))
+    (tmp_path / "s.json").write_text(
+        json.dumps(
+            {str(n): [[torch.log(torch.tensor(float(n))).item() / 3 + 1.0] * 3, [0.1] * 3] for n in (2, 4, 8)}
+        )
+    )
     loc, scale = read_statistics(tmp_path / "s.json").statistics(torch.tensor([4, 16]))
-    assert loc[:, 0].tolist() == pytest.approx([1.4621, 1.9242], abs=1e-4) and scale[1].tolist() == pytest.approx([0.1] * 3)
+    assert loc[:, 0].tolist() == pytest.approx([1.4621, 1.9242], abs=1e-4) and scale[
+        1
+    ].tolist() == pytest.approx([0.1] * 3)

@@ -24,7 +24,9 @@ SAMPLERS = ["em", "exp-em", "pc", "pc-pf", "ode"]
 def codec():
     generator = torch.Generator().manual_seed(0)
     n_atoms = torch.randint(1, 9, (400,), generator=generator)
-    lengths = torch.exp(1.2 + torch.log(n_atoms.float()).unsqueeze(-1) / 3 + 0.2 * torch.randn((400, 3), generator=generator))
+    lengths = torch.exp(
+        1.2 + torch.log(n_atoms.float()).unsqueeze(-1) / 3 + 0.2 * torch.randn((400, 3), generator=generator)
+    )
     return LatticeCodec.from_training(lengths, n_atoms)
 
 
@@ -33,9 +35,17 @@ def tiny():
     torch.manual_seed(0)
     network = PairNetwork(PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16))
     card = ModelCard(
-        name="tiny", kind="generator", task="structure prediction", method="KLDM", loader="kldm", parameters=1, trained_on="nothing",
-        source="test", licence="MIT", limits="",
-    )  # fmt: skip
+        name="tiny",
+        kind="generator",
+        task="structure prediction",
+        method="KLDM",
+        loader="kldm",
+        parameters=1,
+        trained_on="nothing",
+        source="test",
+        licence="MIT",
+        limits="",
+    )
     return KldmGenerator(network, codec(), card=card, process=ProcessConfig(), device=torch.device("cpu"))
 
 
@@ -66,7 +76,9 @@ def test_network_calls_are_counted(tiny, sampler, calls):
 
 def test_same_seed_same_crystals_other_seed_others(tiny):
     def draw(seed):
-        return last(tiny.sample(GenerationRequest(compositions=((22, 8, 8),), sampler="pc", steps=5, seed=seed))).crystals.frac_coords
+        return last(
+            tiny.sample(GenerationRequest(compositions=((22, 8, 8),), sampler="pc", steps=5, seed=seed))
+        ).crystals.frac_coords
 
     assert torch.equal(draw(7), draw(7))
     assert not torch.equal(draw(7), draw(8))
@@ -74,7 +86,9 @@ def test_same_seed_same_crystals_other_seed_others(tiny):
 
 def test_a_start_structure_at_a_late_time_stays_near_itself(tiny):
     first = last(tiny.sample(GenerationRequest(compositions=((22, 8, 8),), sampler="em", steps=3))).crystals
-    request = GenerationRequest(compositions=((22, 8, 8),), sampler="ode", steps=3, start=first, start_time=0.01)
+    request = GenerationRequest(
+        compositions=((22, 8, 8),), sampler="ode", steps=3, start=first, start_time=0.01
+    )
     moved = last(tiny.sample(request)).crystals
     away = (moved.frac_coords - first.frac_coords + 0.5) % 1.0 - 0.5
     assert away.abs().max() < 0.05
@@ -100,7 +114,9 @@ def test_codec_round_trip_and_unseen_counts():
     table = codec()
     parameters = torch.tensor([[4.0, 5.0, 6.0, 80.0, 95.0, 110.0], [3.0, 3.0, 30.0, 60.0, 60.0, 60.0]])
     n_atoms = torch.tensor([3, 17])  # 17 atoms were never seen: the fit over all counts steps in
-    torch.testing.assert_close(table.decode(table.encode(parameters, n_atoms), n_atoms), parameters, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        table.decode(table.encode(parameters, n_atoms), n_atoms), parameters, rtol=1e-4, atol=1e-3
+    )
     again = LatticeCodec.from_json(table.to_json())
     assert again == table
     loc, scale = table.statistics(torch.tensor([1, 500]))
@@ -121,8 +137,11 @@ def test_physical_and_latent_spaces_round_trip():
     from crystal_core.crystal import CrystalBatch
 
     crystal = CrystalBatch(
-        atomic_numbers=torch.tensor([22, 8]), frac_coords=torch.tensor([[0.0, 0.3, 0.99], [0.5, 0.5, 0.5]]), lattice=lattice, n_atoms=torch.tensor([2])
-    )  # fmt: skip
+        atomic_numbers=torch.tensor([22, 8]),
+        frac_coords=torch.tensor([[0.0, 0.3, 0.99], [0.5, 0.5, 0.5]]),
+        lattice=lattice,
+        n_atoms=torch.tensor([2]),
+    )
     frac, latent = encode(crystal, table)
     assert frac.abs().max() <= 0.5
     back = decode(frac, latent, crystal.atomic_numbers, crystal.n_atoms, table)
@@ -141,7 +160,9 @@ def test_targets_are_mean_free_and_of_unit_size():
     packing = pack(n_atoms)
     generator = torch.Generator().manual_seed(0)
     t = torch.rand(400, generator=generator).clamp(min=0.01)
-    state = noisy_state(torch.rand(3200, 3) - 0.5, torch.randn(400, 6), t, packing, ProcessConfig(), generator)
+    state = noisy_state(
+        torch.rand(3200, 3) - 0.5, torch.randn(400, 6), t, packing, ProcessConfig(), generator
+    )
     assert state.velocity_target.view(400, 8, 3).mean(1).abs().max() < 1e-4
     assert state.velocity.view(400, 8, 3).mean(1).abs().max() < 1e-5
     # an all-zero prediction costs 1 - 1/N
@@ -154,7 +175,14 @@ def test_full_parametrisation_is_required_for_moving_starts():
         ProcessConfig(initial_velocity_scale=0.5)
     config = ProcessConfig(parametrisation="full", initial_velocity_scale=0.5, mean_free=False)
     packing = pack(torch.tensor([3, 1]))
-    state = noisy_state(torch.zeros(4, 3), torch.zeros(2, 6), torch.tensor([0.5, 0.9]), packing, config, torch.Generator().manual_seed(0))
+    state = noisy_state(
+        torch.zeros(4, 3),
+        torch.zeros(2, 6),
+        torch.tensor([0.5, 0.9]),
+        packing,
+        config,
+        torch.Generator().manual_seed(0),
+    )
     assert torch.isfinite(state.velocity_target).all()
 
 
@@ -165,4 +193,7 @@ def test_the_corrector_is_that_of_the_card(tiny):
     assert (tiny.settings(request).tau, tiny.settings(request).noise_scale) == (0.5, 0.7)
     fast = tiny.settings(replace(request, sampler="fast", steps=None))
     assert (fast.name, fast.tau, fast.noise_scale) == ("pc", 0.5, 0.7)
-    assert fast.tuning == {"tau": 0.5, "noise_scale": 0.7} and not tiny.settings(replace(request, sampler="em")).tuning
+    assert (
+        fast.tuning == {"tau": 0.5, "noise_scale": 0.7}
+        and not tiny.settings(replace(request, sampler="em")).tuning
+    )

@@ -14,7 +14,8 @@ def last(frames):
     frame = None
     for frame in frames:
         assert (
-            frame.crystals is None or ((frame.crystals.atomic_numbers >= 1) & (frame.crystals.atomic_numbers <= 100)).all()
+            frame.crystals is None
+            or ((frame.crystals.atomic_numbers >= 1) & (frame.crystals.atomic_numbers <= 100)).all()
         )  # also on the way: no masked atom is shown
     return frame
 
@@ -23,7 +24,9 @@ def last(frames):
 @pytest.mark.parametrize("species", OPTIONS)
 def test_every_option_and_sampler_gives_whole_crystals_of_known_elements(tiny_de_novo, species, sampler):
     generator = load_generator(tiny_de_novo(species), "cpu")
-    frame = last(generator.sample(DeNovoRequest(n_atoms=(1, 5, 2), sampler=sampler, steps=6, seed=3, frame_every=1)))
+    frame = last(
+        generator.sample(DeNovoRequest(n_atoms=(1, 5, 2), sampler=sampler, steps=6, seed=3, frame_every=1))
+    )
     assert frame.finished and frame.crystals.n_atoms.tolist() == [1, 5, 2]
     assert torch.isfinite(frame.crystals.frac_coords).all() and torch.isfinite(frame.crystals.lattice).all()
     assert set(frame.crystals.atomic_numbers.tolist()) <= {3, 8, 22, 26, 38}
@@ -32,7 +35,9 @@ def test_every_option_and_sampler_gives_whole_crystals_of_known_elements(tiny_de
 @pytest.mark.parametrize("species", OPTIONS)
 def test_only_allowed_elements_appear_in_every_frame(tiny_de_novo, species):
     generator = load_generator(tiny_de_novo(species), "cpu")
-    frames = generator.sample(DeNovoRequest(n_atoms=(5,) * 4, elements=(8, 22), sampler="pc", steps=5, frame_every=1))
+    frames = generator.sample(
+        DeNovoRequest(n_atoms=(5,) * 4, elements=(8, 22), sampler="pc", steps=5, frame_every=1)
+    )
     assert all(set(frame.crystals.atomic_numbers.tolist()) <= {8, 22} for frame in frames)
 
 
@@ -40,9 +45,13 @@ def test_same_seed_same_crystals_other_seed_others(tiny_de_novo):
     generator = load_generator(tiny_de_novo(), "cpu")
 
     def draw(seed):
-        return last(generator.sample(DeNovoRequest(n_atoms=(5, 5), sampler="em", steps=5, seed=seed))).crystals
+        return last(
+            generator.sample(DeNovoRequest(n_atoms=(5, 5), sampler="em", steps=5, seed=seed))
+        ).crystals
 
-    assert torch.equal(draw(1).frac_coords, draw(1).frac_coords) and torch.equal(draw(1).atomic_numbers, draw(1).atomic_numbers)
+    assert torch.equal(draw(1).frac_coords, draw(1).frac_coords) and torch.equal(
+        draw(1).atomic_numbers, draw(1).atomic_numbers
+    )
     assert not torch.equal(draw(1).frac_coords, draw(2).frac_coords)
 
 

@@ -24,11 +24,19 @@ from crystal_core.registry.store import find_card
 from crystal_core.requests import GenerationRequest
 from crystal_core.structures import to_structures
 
-ROCK_SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+ROCK_SALT = Structure.from_spacegroup(
+    "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+)
 CAESIUM_CHLORIDE = Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-RUTILE = Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
-PEROVSKITE = Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]])
-QUARTZ = Structure.from_spacegroup("P3_221", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 2 / 3], [0.41, 0.27, 0.79]])
+RUTILE = Structure.from_spacegroup(
+    "P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
+)
+PEROVSKITE = Structure.from_spacegroup(
+    "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+)
+QUARTZ = Structure.from_spacegroup(
+    "P3_221", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 2 / 3], [0.41, 0.27, 0.79]]
+)
 KNOWN = {"NaCl": ROCK_SALT, "CsCl": CAESIUM_CHLORIDE, "TiO2": RUTILE, "SrTiO3": PEROVSKITE, "SiO2": QUARTZ}
 
 
@@ -73,10 +81,21 @@ def test_textbook_wyckoff_letters():
 
 @pytest.mark.parametrize(
     ("crystal", "name", "fits"),
-    [("CsCl", "AB_cP2_221_b_a", True), ("CsCl", "AB_cF8_225_a_b", False), ("CsCl", "AB_tP2_123_a_d", False), ("NaCl", "AB_cF8_225_a_b", True),
-     ("TiO2", "A2B_tP6_136_f_a", True), ("TiO2", "A2B_tP6_136_f_c", False), ("TiO2", "A2B_tP12_136_f_a", False), ("TiO2", "A2B_tP6_136_fa", True),
-     ("TiO2", "rutile", False), ("SrTiO3", "AB3C_cP5_221_a_c_b", True), ("SrTiO3", "AB3C_cP5_221_a_d_b", True), ("SrTiO3", "ABC3_cP5_221_a_a_c", False)],
-)  # fmt: skip
+    [
+        ("CsCl", "AB_cP2_221_b_a", True),
+        ("CsCl", "AB_cF8_225_a_b", False),
+        ("CsCl", "AB_tP2_123_a_d", False),
+        ("NaCl", "AB_cF8_225_a_b", True),
+        ("TiO2", "A2B_tP6_136_f_a", True),
+        ("TiO2", "A2B_tP6_136_f_c", False),
+        ("TiO2", "A2B_tP12_136_f_a", False),
+        ("TiO2", "A2B_tP6_136_fa", True),
+        ("TiO2", "rutile", False),
+        ("SrTiO3", "AB3C_cP5_221_a_c_b", True),
+        ("SrTiO3", "AB3C_cP5_221_a_d_b", True),
+        ("SrTiO3", "ABC3_cP5_221_a_a_c", False),
+    ],
+)
 def test_a_name_fits_by_space_group_atoms_and_letters_whatever_the_origin(crystal, name, fits):
     lattice, coords, numbers = parts(KNOWN[crystal])
     assert name_fits(f"AFLOW {name}", to_form(lattice, coords, roles_of(numbers)[0])) is fits
@@ -84,14 +103,26 @@ def test_a_name_fits_by_space_group_atoms_and_letters_whatever_the_origin(crysta
 
 def test_a_prototype_takes_no_name_of_another_space_group(tmp_path):
     for name, kept in (("AFLOW AB_cF8_225_a_b", False), ("AFLOW AB_cP2_221_b_a", True)):
-        build.build([build.member_of(name, *parts(CAESIUM_CHLORIDE))], tmp_path / "x.npz", full=False, source="", workers=1)
+        build.build(
+            [build.member_of(name, *parts(CAESIUM_CHLORIDE))],
+            tmp_path / "x.npz",
+            full=False,
+            source="",
+            workers=1,
+        )
         assert str(load_shipped_table(tmp_path / "x.npz").geometry.data["label"][0]).endswith(name) is kept
 
 
 def test_no_name_of_the_shipped_table_contradicts_its_arrangement():
     table = load_shipped_table(find_card("prototype").folder / "prototypes.npz")
-    named = [(k, label.split(", ")[-1]) for k, label in enumerate(table.geometry.data["label"].tolist()) if "AFLOW" in label]
-    assert len(named) > 200 and [name for k, name in named if not name_fits(name, table.geometry.form(k))] == []
+    named = [
+        (k, label.split(", ")[-1])
+        for k, label in enumerate(table.geometry.data["label"].tolist())
+        if "AFLOW" in label
+    ]
+    assert (
+        len(named) > 200 and [name for k, name in named if not name_fits(name, table.geometry.form(k))] == []
+    )
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
@@ -113,7 +144,12 @@ def test_fingerprint_ignores_origin_size_cell_and_order(name, shift, size, rando
     order = list(range(len(roles)))
     random.shuffle(order)
     skew = np.array([[1, 1, 0], [0, 1, 0], [0, -1, 1]])
-    moved = fingerprint(size * skew @ lattice, (coords[order] + shift) @ np.linalg.inv(skew), roles[order], int(roles.max()) + 1)
+    moved = fingerprint(
+        size * skew @ lattice,
+        (coords[order] + shift) @ np.linalg.inv(skew),
+        roles[order],
+        int(roles.max()) + 1,
+    )
     assert np.abs(moved - base).max() < 1e-4
 
 
@@ -153,11 +189,19 @@ def test_the_same_composition_comes_first_at_distance_zero(toy, kind):
 
 def test_of_polymorphs_that_tie_the_one_with_the_most_members_comes_first():
     pool = Pool(
-        elements=np.array([[11, 17], [11, 17], [37, 53], [37, 53]], dtype=np.uint8), prototype=np.array([0, 1, 1, 2]), geometry=np.array([0, 1, 1, 2])
+        elements=np.array([[11, 17], [11, 17], [37, 53], [37, 53]], dtype=np.uint8),
+        prototype=np.array([0, 1, 1, 2]),
+        geometry=np.array([0, 1, 1, 2]),
     )
     far = 5.0 * (1 - np.eye(119))
-    index = PrototypeIndex({(1, 1): pool}, distance=far, element_volumes=np.ones(119), geometry=lambda _: None, kind="toy")
-    assert [(match.prototype, match.distance) for match in index.ranked([11, 17])] == [(1, 0.0), (0, 0.0), (2, 10.0)]
+    index = PrototypeIndex(
+        {(1, 1): pool}, distance=far, element_volumes=np.ones(119), geometry=lambda _: None, kind="toy"
+    )
+    assert [(match.prototype, match.distance) for match in index.ranked([11, 17])] == [
+        (1, 0.0),
+        (0, 0.0),
+        (2, 10.0),
+    ]
 
 
 def test_several_formula_units_fall_back_to_a_repeated_cell(toy):
@@ -178,7 +222,13 @@ def test_repeats_are_different_prototypes_and_missing_ones_fail_in_place(toy):
     assert frame.finished and frame.sample_ids == (0, 1, 2, 3, 4)
     assert [c.atomic_numbers.tolist() for c in frame.crystals] == [list(c) for c in asked]
     found = to_structures(frame.crystals)
-    assert [s is None for s in found] == [False, False, False, True, True]  # two AB prototypes known, no elements
+    assert [s is None for s in found] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]  # two AB prototypes known, no elements
     assert not StructureMatcher().fit(found[0], found[2])
     assert all(((s.frac_coords >= 0) & (s.frac_coords < 1)).all() for s in found if s is not None)
     assert [t.formula if t else None for t in frame.templates] == ["NaCl", "SrTiO3", "CsCl", None, None]
@@ -188,7 +238,9 @@ def test_repeats_are_different_prototypes_and_missing_ones_fail_in_place(toy):
 @pytest.mark.weights
 def test_the_seed_changes_nothing_and_nothing_runs_before_the_first_next(toy):
     made = generator(toy["shipped"])
-    first, second = (next(made.sample(GenerationRequest(compositions=((11, 17),), seed=seed))) for seed in (1, 2))
+    first, second = (
+        next(made.sample(GenerationRequest(compositions=((11, 17),), seed=seed))) for seed in (1, 2)
+    )
     assert first.crystals.lattice.tolist() == second.crystals.lattice.tolist()
     assert hasattr(made.sample(GenerationRequest(compositions=((11, 17),))), "close")
 
@@ -252,14 +304,18 @@ def test_the_shipped_members_are_the_usable_rows(monkeypatch):
     from pymatgen.core import Composition
 
     seen = []
-    monkeypatch.setattr(build, "_members", lambda rows, workers: seen.extend(row.atomic_numbers for row in rows) or [])
+    monkeypatch.setattr(
+        build, "_members", lambda rows, workers: seen.extend(row.atomic_numbers for row in rows) or []
+    )
     build.usable_members(data_dir(), 1)
     aflow = build.aflow_members()
     card = find_card("prototype")
     shipped = load_index(card.folder / "prototypes.npz")
     assert card.training["members"] == len(seen) + len(aflow)
     formulas = {tuple(sorted(zip(*np.unique(z, return_counts=True), strict=True))) for z in seen}
-    symbols = frozenset(Composition({int(z): int(n) for z, n in pairs}).reduced_formula for pairs in formulas) | {
+    symbols = frozenset(
+        Composition({int(z): int(n) for z, n in pairs}).reduced_formula for pairs in formulas
+    ) | {
         Composition({e: n for e, n in zip(m.elements, m.pattern, strict=True)}).reduced_formula for m in aflow
     }
     assert reduced_formulas(shipped) == symbols
@@ -268,9 +324,15 @@ def test_the_shipped_members_are_the_usable_rows(monkeypatch):
 def test_a_cell_is_niggli_reduced_and_stays_the_same_crystal():
     from pymatgen.core import Lattice, Structure
 
-    skewed = Structure(Lattice([[4, 0, 0], [9, 5, 0], [1, -11, 6]]), ["Na", "Cl", "O"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.1], [0.9, 0.4, 0.5]])
+    skewed = Structure(
+        Lattice([[4, 0, 0], [9, 5, 0], [1, -11, 6]]),
+        ["Na", "Cl", "O"],
+        [[0.1, 0.2, 0.3], [0.6, 0.7, 0.1], [0.9, 0.4, 0.5]],
+    )
     lattice, coords = niggli(skewed.lattice.matrix, skewed.frac_coords)
     reduced = Structure(Lattice(lattice), ["Na", "Cl", "O"], coords)
-    assert max(reduced.lattice.abc) < max(skewed.lattice.abc) and reduced.volume == pytest.approx(skewed.volume)
+    assert max(reduced.lattice.abc) < max(skewed.lattice.abc) and reduced.volume == pytest.approx(
+        skewed.volume
+    )
     assert reduced.lattice.abc == pytest.approx(reduced.get_reduced_structure("niggli").lattice.abc)
     assert sorted(reduced.distance_matrix[0]) == pytest.approx(sorted(skewed.distance_matrix[0]), abs=1e-6)

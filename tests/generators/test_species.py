@@ -7,7 +7,14 @@ import torch
 
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.config import ProcessConfig
-from crystal_core.generators.kldm.species import N_TYPES, AnalogBitsSpecies, MaskedSpecies, OneHotSpecies, allowed_types, species_process
+from crystal_core.generators.kldm.species import (
+    N_TYPES,
+    AnalogBitsSpecies,
+    MaskedSpecies,
+    OneHotSpecies,
+    allowed_types,
+    species_process,
+)
 from crystal_core.networks.packing import pack
 from crystal_core.sampling import variance_preserving as vp
 from crystal_core.sampling.absorbing import MaskSchedule, is_hidden
@@ -23,7 +30,9 @@ def option(name, **settings):
 def exact_output(name, atomic_numbers):
     """What a network that knows the answer would say."""
     if name == "masking":
-        return torch.full((len(atomic_numbers), N_TYPES), -30.0).scatter(1, (atomic_numbers - 1).unsqueeze(-1), 30.0)
+        return torch.full((len(atomic_numbers), N_TYPES), -30.0).scatter(
+            1, (atomic_numbers - 1).unsqueeze(-1), 30.0
+        )
     return option(name).encode(atomic_numbers)
 
 
@@ -43,7 +52,9 @@ def test_codes_that_are_no_type_decode_to_the_nearest_one():
     """28 of the 128 codes lie beyond the vocabulary; the published code fails there."""
     numbers = AnalogBitsSpecies().decode(2.0 * torch.randint(0, 2, (500, 7)).float() - 1.0)
     assert numbers.min() >= 1 and numbers.max() <= N_TYPES
-    beyond = torch.tensor([[1.0, 1.0, 1.0, 0.1, -1.0, -1.0, 1.0]])  # 113, of which the fourth bit is the least certain
+    beyond = torch.tensor(
+        [[1.0, 1.0, 1.0, 0.1, -1.0, -1.0, 1.0]]
+    )  # 113, of which the fourth bit is the least certain
     assert int(AnalogBitsSpecies().decode(beyond)) - 1 in range(N_TYPES)
 
 
@@ -69,11 +80,15 @@ def test_hidden_atoms_alone_carry_the_loss_and_it_is_averaged_over_all():
     noisy = process.noisy(numbers, t, torch.Generator().manual_seed(0))
     hidden = is_hidden(noisy.value, N_TYPES)
     assert float(hidden.double().mean()) == pytest.approx(0.3, abs=0.04)
-    assert (noisy.weight[~hidden] == 0).all() and torch.allclose(noisy.weight[hidden], MaskSchedule().loss_weight(torch.tensor(0.3)))
+    assert (noisy.weight[~hidden] == 0).all() and torch.allclose(
+        noisy.weight[hidden], MaskSchedule().loss_weight(torch.tensor(0.3))
+    )
     flat = torch.zeros(3000, N_TYPES)
     expected = float(noisy.weight.sum()) / 3000 * math.log(N_TYPES)
     assert float(process.loss(flat, noisy)) == pytest.approx(expected, rel=1e-5)
-    simple = MaskedSpecies(MaskSchedule(), simple_weight=True).noisy(numbers, t, torch.Generator().manual_seed(0))
+    simple = MaskedSpecies(MaskSchedule(), simple_weight=True).noisy(
+        numbers, t, torch.Generator().manual_seed(0)
+    )
     assert set(simple.weight.tolist()) == {0.0, 1.0}
 
 
@@ -157,10 +172,14 @@ def test_the_simplex_projection_is_the_nearest_distribution():
 def test_projected_bits_lie_among_the_allowed_codes():
     process, allowed = AnalogBitsSpecies(), allowed_types((3, 8), "cpu")
     three, eight = process.encode(torch.tensor([3, 8]))
-    torch.testing.assert_close(process.project(three.unsqueeze(0), allowed), three.unsqueeze(0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        process.project(three.unsqueeze(0), allowed), three.unsqueeze(0), atol=1e-4, rtol=0
+    )
     mixed = process.project(torch.zeros(1, 7), allowed)  # bits that say nothing: halfway between both codes
     torch.testing.assert_close(mixed, (0.5 * (three + eight)).unsqueeze(0), atol=1e-5, rtol=0)
-    torch.testing.assert_close(process.project(eight.unsqueeze(0), allowed), eight.unsqueeze(0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        process.project(eight.unsqueeze(0), allowed), eight.unsqueeze(0), atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", ["one-hot", "analog-bits"])
@@ -168,14 +187,22 @@ def test_the_corrector_knows_which_crystal_an_atom_belongs_to(name):
     """The published code broadcasts per-crystal numbers over atoms, a shape error for unequal cells."""
     process, packing = option(name), pack(torch.tensor([1, 5, 2]))
     value = torch.randn(8, process.width)
-    moved = process.correct(value, torch.zeros_like(value), 0.5, 0.25, packing, torch.Generator().manual_seed(0))
+    moved = process.correct(
+        value, torch.zeros_like(value), 0.5, 0.25, packing, torch.Generator().manual_seed(0)
+    )
     assert moved.shape == value.shape and torch.isfinite(moved).all()
 
 
 def test_noise_and_clean_targets_give_the_same_score():
     numbers, t = torch.randint(1, 101, (30,)), 0.4
-    both = [OneHotSpecies(target).noisy(numbers, torch.full((30,), t), torch.Generator().manual_seed(0)) for target in ("x0", "eps")]
-    scores = [OneHotSpecies(target).score(n.value, n.target, t) for target, n in zip(("x0", "eps"), both, strict=True)]
+    both = [
+        OneHotSpecies(target).noisy(numbers, torch.full((30,), t), torch.Generator().manual_seed(0))
+        for target in ("x0", "eps")
+    ]
+    scores = [
+        OneHotSpecies(target).score(n.value, n.target, t)
+        for target, n in zip(("x0", "eps"), both, strict=True)
+    ]
     torch.testing.assert_close(scores[0], scores[1], atol=1e-4, rtol=1e-4)
 
 
@@ -191,7 +218,11 @@ def test_a_wish_for_a_type_raises_its_share_and_no_wish_changes_nothing(name, ta
     process, t = option(name, species_target=target if name == "one-hot" else "x0"), 0.5
     iron, cobalt = exact_output(name, torch.tensor([26, 27]))
     output = (iron + cobalt) / 2  # the network cannot tell them apart
-    value = torch.full((1,), N_TYPES) if name == "masking" else torch.randn(1, process.width, generator=torch.Generator().manual_seed(0))
+    value = (
+        torch.full((1,), N_TYPES)
+        if name == "masking"
+        else torch.randn(1, process.width, generator=torch.Generator().manual_seed(0))
+    )
     output = output.unsqueeze(0)
     if name == "one-hot" and target == "eps":
         alpha, sigma = vp.alpha_sigma(torch.tensor(t))

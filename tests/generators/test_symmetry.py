@@ -20,7 +20,10 @@ from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import CellSymmetry, DeNovoRequest, KnownParts
 from crystal_core.structures import to_structures
 
-CODEC = LatticeCodec.from_training(torch.exp(1.5 + 0.2 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))), torch.arange(60) % 12 + 1)
+CODEC = LatticeCodec.from_training(
+    torch.exp(1.5 + 0.2 * torch.randn(60, 3, generator=torch.Generator().manual_seed(0))),
+    torch.arange(60) % 12 + 1,
+)
 
 
 def cell_of(lattice, coords, types):
@@ -30,17 +33,32 @@ def cell_of(lattice, coords, types):
     gap = images[:, :, None] - np.array(coords)[None, None]
     permutations = np.abs(gap - np.round(gap)).sum(-1).argmin(-1)
     return CellSymmetry(
-        rotations=found.rotations.astype(np.int64), translations=found.translations, permutations=permutations, frac_coords=np.array(coords),
+        rotations=found.rotations.astype(np.int64),
+        translations=found.translations,
+        permutations=permutations,
+        frac_coords=np.array(coords),
         label=found.international,
-    )  # fmt: skip
+    )
 
 
 HEXAGONAL = [[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5.0]]
 CELLS = [
-    cell_of(np.eye(3) * 4, [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [1, 2, 3, 3, 3]),  # Pm-3m
-    cell_of(HEXAGONAL, [[1 / 3, 2 / 3, 0.02], [2 / 3, 1 / 3, 0.52], [1 / 3, 2 / 3, 0.39], [2 / 3, 1 / 3, 0.89]], [1, 1, 2, 2]),  # P6_3mc, free z
-    cell_of(np.diag([4.0, 4.0, 4.2]), [[0, 0, 0], [0.5, 0.5, 0.46], [0.5, 0.5, 0.03], [0.5, 0, 0.52], [0, 0.5, 0.52]], [1, 2, 3, 4, 4]),  # P4mm
-    cell_of(np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]),  # Pmmm, the last atom of the first orbit
+    cell_of(
+        np.eye(3) * 4, [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [1, 2, 3, 3, 3]
+    ),  # Pm-3m
+    cell_of(
+        HEXAGONAL,
+        [[1 / 3, 2 / 3, 0.02], [2 / 3, 1 / 3, 0.52], [1 / 3, 2 / 3, 0.39], [2 / 3, 1 / 3, 0.89]],
+        [1, 1, 2, 2],
+    ),  # P6_3mc, free z
+    cell_of(
+        np.diag([4.0, 4.0, 4.2]),
+        [[0, 0, 0], [0.5, 0.5, 0.46], [0.5, 0.5, 0.03], [0.5, 0, 0.52], [0, 0.5, 0.52]],
+        [1, 2, 3, 4, 4],
+    ),  # P4mm
+    cell_of(
+        np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]
+    ),  # Pmmm, the last atom of the first orbit
 ]
 RNG = torch.Generator().manual_seed(1)
 
@@ -62,8 +80,12 @@ def test_displacements_are_projected_onto_what_the_operations_leave(symmetry):
     projected = symmetry.displacement(v)
     assert torch.allclose(symmetry.displacement(projected), projected, atol=1e-6)
     assert projected[:5].abs().max() < 1e-6  # every site of the perovskite is fixed
-    assert projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0  # the next two move along the axis alone
-    assert projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0  # and two atoms of the last against each other
+    assert (
+        projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0
+    )  # the next two move along the axis alone
+    assert (
+        projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0
+    )  # and two atoms of the last against each other
     index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5 + [3] * 3)
     assert torch.allclose(symmetry.displacement(centre(v, index, 4)), centre(projected, index, 4), atol=1e-6)
 
@@ -78,18 +100,34 @@ def test_positions_with_free_parameters_keep_the_operations(symmetry):
 PNMA = cell_of(  # 4c twice, x and z free, and 8d, all three free
     np.diag([5.3, 7.6, 5.2]),
     [
-        [0.02, 0.25, 0.99], [0.48, 0.75, 0.49], [0.98, 0.75, 0.01], [0.52, 0.25, 0.51],
-        [0.48, 0.25, 0.08], [0.02, 0.75, 0.58], [0.52, 0.75, 0.92], [0.98, 0.25, 0.42],
-        [0.29, 0.05, 0.72], [0.21, 0.95, 0.22], [0.71, 0.55, 0.28], [0.79, 0.45, 0.78],
-        [0.71, 0.95, 0.28], [0.79, 0.05, 0.78], [0.29, 0.45, 0.72], [0.21, 0.55, 0.22],
+        [0.02, 0.25, 0.99],
+        [0.48, 0.75, 0.49],
+        [0.98, 0.75, 0.01],
+        [0.52, 0.25, 0.51],
+        [0.48, 0.25, 0.08],
+        [0.02, 0.75, 0.58],
+        [0.52, 0.75, 0.92],
+        [0.98, 0.25, 0.42],
+        [0.29, 0.05, 0.72],
+        [0.21, 0.95, 0.22],
+        [0.71, 0.55, 0.28],
+        [0.79, 0.45, 0.78],
+        [0.71, 0.95, 0.28],
+        [0.79, 0.05, 0.78],
+        [0.29, 0.45, 0.72],
+        [0.21, 0.55, 0.22],
     ],
     [1] * 4 + [2] * 4 + [3] * 8,
-)  # fmt: skip
+)
 RUTILE = cell_of(
-    np.diag([4.6, 4.6, 2.96]), [[0, 0, 0], [0.5] * 3, [0.3, 0.3, 0], [0.7, 0.7, 0], [0.2, 0.8, 0.5], [0.8, 0.2, 0.5]], [1, 1, 2, 2, 2, 2]
+    np.diag([4.6, 4.6, 2.96]),
+    [[0, 0, 0], [0.5] * 3, [0.3, 0.3, 0], [0.7, 0.7, 0], [0.2, 0.8, 0.5], [0.8, 0.2, 0.5]],
+    [1, 1, 2, 2, 2, 2],
 )
 RHOMBOHEDRAL = cell_of(
-    np.eye(3) * 4 + 0.3, [[0.01] * 3, [0.49] * 3, [0.52, 0.52, 0.03], [0.52, 0.03, 0.52], [0.03, 0.52, 0.52]], [1, 2, 3, 3, 3]
+    np.eye(3) * 4 + 0.3,
+    [[0.01] * 3, [0.49] * 3, [0.52, 0.52, 0.03], [0.52, 0.03, 0.52], [0.03, 0.52, 0.52]],
+    [1, 2, 3, 3, 3],
 )  # R3m
 
 
@@ -104,7 +142,9 @@ RHOMBOHEDRAL = cell_of(
 def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
     copies, n = 2000, len(cell.frac_coords)
     uniform = torch.rand(copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
-    found = Symmetry.of([cell] * copies, CODEC, "cpu").positions(uniform).double().numpy().reshape(copies, n, 3)
+    found = (
+        Symmetry.of([cell] * copies, CODEC, "cpu").positions(uniform).double().numpy().reshape(copies, n, 3)
+    )
     shift = found - cell.frac_coords
     # with their own translations: that of the image is the shift, rotated
     missed = np.einsum("kij,cnj->ckni", cell.rotations, shift) - shift[:, cell.permutations]
@@ -130,7 +170,9 @@ def test_noise_keeps_the_operations_and_the_strength_it_has_without_them():
         stays = cell.permutations == np.arange(n)
         projectors = np.einsum("ka,kij->aij", stays, cell.rotations) / stays.sum(0)[:, None, None]
         variance = drawn.double().numpy().reshape(copies, n, 3).var(0).sum(-1)
-        if all(np.allclose(p, p.T) for p in projectors):  # orthogonal axes: as many unit numbers as the site has free directions
+        if all(
+            np.allclose(p, p.T) for p in projectors
+        ):  # orthogonal axes: as many unit numbers as the site has free directions
             assert np.abs(variance - np.trace(projectors, axis1=1, axis2=2)).max() < 0.25
 
 
@@ -150,7 +192,9 @@ def test_cells_take_the_symmetry_and_keep_it(symmetry):
 @pytest.mark.parametrize("sampler", ["em", "exp-em", "pc", "pc-pf", "ode"])
 def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, sampler):
     model = load_generator(tiny_de_novo(species))
-    request = DeNovoRequest(n_atoms=(5, 4, 5, 3), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1)
+    request = DeNovoRequest(
+        n_atoms=(5, 4, 5, 3), symmetry=tuple(CELLS), sampler=sampler, steps=6, seed=2, frame_every=1
+    )
     for frame in model.sample(request):
         for cell, crystal, structure in zip(CELLS, frame.crystals, to_structures(frame.crystals)):
             assert structure is None or has_operations(structure, cell.rotations, cell.translations, 0.01)
@@ -159,17 +203,30 @@ def test_every_crystal_on_the_way_has_the_operations(tiny_de_novo, species, samp
             assert (numbers[cell.permutations] == numbers).all()
             rows = crystal.lattice[0].double().numpy()
             metric = rows @ rows.T
-            assert np.abs(np.einsum("mki,kl,mlj->mij", cell.rotations, metric, cell.rotations) - metric).max() < 1e-4 * metric.max()
+            assert (
+                np.abs(np.einsum("mki,kl,mlj->mij", cell.rotations, metric, cell.rotations) - metric).max()
+                < 1e-4 * metric.max()
+            )
 
 
 def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tiny_de_novo, symmetry):
     model = load_generator(tiny_de_novo())
     free = CellSymmetry(
-        rotations=np.eye(3, dtype=np.int64)[None], translations=np.zeros((1, 3)), permutations=np.arange(5)[None], frac_coords=np.zeros((5, 3)),
+        rotations=np.eye(3, dtype=np.int64)[None],
+        translations=np.zeros((1, 3)),
+        permutations=np.arange(5)[None],
+        frac_coords=np.zeros((5, 3)),
         label="P1",
-    )  # fmt: skip
-    runs = [[*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][-1].crystals for wish in (None, (free,))]
-    assert torch.allclose(runs[0].frac_coords, runs[1].frac_coords, atol=1e-4)  # in P1 every projection is the identity
+    )
+    runs = [
+        [*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][
+            -1
+        ].crystals
+        for wish in (None, (free,))
+    ]
+    assert torch.allclose(
+        runs[0].frac_coords, runs[1].frac_coords, atol=1e-4
+    )  # in P1 every projection is the identity
     known = KnownParts(crystals=runs[0], places=(True,) * 5, types=(True,) * 5)
     with pytest.raises(RequestError, match="not both"):
         DeNovoRequest(n_atoms=(5,), symmetry=(free,), known=known)
@@ -177,7 +234,10 @@ def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tin
         DeNovoRequest(n_atoms=(4,), symmetry=(free,))
     with pytest.raises(IncompatibleSampler, match="space group"):
         KineticLangevinSampler(
-            SamplerSettings(), pack(symmetry.n_atoms), ProcessConfig(coordinates="euclidean", species="masking"), symmetry=symmetry
+            SamplerSettings(),
+            pack(symmetry.n_atoms),
+            ProcessConfig(coordinates="euclidean", species="masking"),
+            symmetry=symmetry,
         )
 
 
@@ -188,13 +248,19 @@ def test_drawn_assignments_are_of_the_group_and_exact(number, count):
     assert assignments.atom_counts == (count,)
     rng = random.Random(0)
     for cell in [assignments.draw(count, rng) for _ in range(3)]:
-        images = np.einsum("kij,nj->kni", cell.rotations, cell.frac_coords) + cell.translations[:, None] - cell.frac_coords[cell.permutations]
+        images = (
+            np.einsum("kij,nj->kni", cell.rotations, cell.frac_coords)
+            + cell.translations[:, None]
+            - cell.frac_coords[cell.permutations]
+        )
         assert np.abs(images - np.round(images)).max() < 1e-5 and len(cell.frac_coords) == count
         assert (np.abs(np.linalg.det(cell.rotations)).round() == 1).all()
 
 
 def test_space_groups_have_numbers_and_symbols():
-    assert [space_group_number(t) for t in ("1", "230", "Fm-3m", "fm-3m", "P2_1/c", "P 21/c", "R-3m", "P4_2/mnm")] == [
+    assert [
+        space_group_number(t) for t in ("1", "230", "Fm-3m", "fm-3m", "P2_1/c", "P 21/c", "R-3m", "P4_2/mnm")
+    ] == [
         1,
         230,
         225,

@@ -6,7 +6,15 @@ import pytest
 
 from crystal_core.jobs.estimate import estimate_seconds
 
-ASKED = {"formula": "TiO2", "z": [2], "n_samples": 4, "model": "m", "sampler": "fast", "steps": None, "start": "both"}
+ASKED = {
+    "formula": "TiO2",
+    "z": [2],
+    "n_samples": 4,
+    "model": "m",
+    "sampler": "fast",
+    "steps": None,
+    "start": "both",
+}
 
 
 def job(seconds, state="done", **changes):
@@ -14,7 +22,9 @@ def job(seconds, state="done", **changes):
 
 
 def test_twice_the_samples_take_twice_as_long():
-    assert estimate_seconds(ASKED | {"n_samples": 8}, [job(10.0), job(12.0), job(11.0)]) == pytest.approx(22.0)
+    assert estimate_seconds(ASKED | {"n_samples": 8}, [job(10.0), job(12.0), job(11.0)]) == pytest.approx(
+        22.0
+    )
 
 
 def test_larger_cells_take_longer_than_in_proportion():
@@ -38,11 +48,15 @@ def test_new_crystals_are_foretold_by_their_number_and_size():
     done = SimpleNamespace(state="done", request=NEW, seconds=10.0)
     assert estimate_seconds(NEW | {"n": 4}, [done]) == pytest.approx(5.0)
     assert estimate_seconds(NEW | {"n_atoms": [4, 8]}, [done]) > 10
-    assert estimate_seconds(NEW | {"n_atoms": None, "fix": {"atomic_numbers": [1] * 4}}, [done]) == pytest.approx(10.0)
+    assert estimate_seconds(
+        NEW | {"n_atoms": None, "fix": {"atomic_numbers": [1] * 4}}, [done]
+    ) == pytest.approx(10.0)
 
 
 def test_sizes_as_in_training_are_those_of_the_card(tiny_de_novo):
     asked = NEW | {"model": tiny_de_novo(), "n_atoms": None}
     done = SimpleNamespace(state="done", request=asked | {"n_atoms": [5, 5]}, seconds=25.0)
-    assert estimate_seconds(asked, [done]) == pytest.approx(0.25 * 7 + 0.75 * 25)  # a quarter of its crystals has two atoms
+    assert estimate_seconds(asked, [done]) == pytest.approx(
+        0.25 * 7 + 0.75 * 25
+    )  # a quarter of its crystals has two atoms
     assert estimate_seconds(asked | {"model": "unknown"}, [done]) is None

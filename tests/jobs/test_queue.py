@@ -120,7 +120,9 @@ def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(queue.blobs, "get", lambda name: read.append(name) or get(name))
     found = queue.get(job)
     assert [name for name in read if name] == []
-    assert [path["label"] for path in found.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(found.trajectories) == 3
+    assert [path["label"] for path in found.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(
+        found.trajectories
+    ) == 3
     assert len([name for name in read if name]) == 3  # and each once
 
 

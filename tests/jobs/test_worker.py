@@ -17,7 +17,16 @@ HERE = Path(__file__).parent
 def start(home):
     environment = {**os.environ, "CRYSTAL_HOME": str(home), "PYTHONPATH": str(HERE)}
     return subprocess.Popen(
-        [sys.executable, "-m", "crystal_core.jobs.worker", "--device", "cpu", "--runners", "slow_runner:MAPPING"], env=environment
+        [
+            sys.executable,
+            "-m",
+            "crystal_core.jobs.worker",
+            "--device",
+            "cpu",
+            "--runners",
+            "slow_runner:MAPPING",
+        ],
+        env=environment,
     )
 
 
@@ -76,7 +85,12 @@ def test_failures_are_sentences_and_crashes_hide_their_trace(worker):
     told = until(queue, refused, lambda j: not j.live)
     assert (told.error, told.exit_code) == ("The request is refused for the test.", 2)
     ended = until(queue, crashed, lambda j: not j.live)
-    assert ended.state == "failed" and "secret" not in ended.error and ended.exit_code == 1 and ended.result == {"finished": 2}
+    assert (
+        ended.state == "failed"
+        and "secret" not in ended.error
+        and ended.exit_code == 1
+        and ended.result == {"finished": 2}
+    )
     assert until(queue, queue.submit("nonsense", {}), lambda j: not j.live).state == "failed"
 
 

@@ -18,15 +18,27 @@ def case():
     n_atoms = torch.tensor(COUNTS)
     atoms = int(n_atoms.sum())
     return (
-        network, n_atoms, torch.rand(atoms, 3) - 0.5, torch.randn(atoms, 3), torch.randint(1, 90, (atoms,)), torch.randn(len(COUNTS), 6)
-    )  # fmt: skip
+        network,
+        n_atoms,
+        torch.rand(atoms, 3) - 0.5,
+        torch.randn(atoms, 3),
+        torch.randint(1, 90, (atoms,)),
+        torch.randn(len(COUNTS), 6),
+    )
 
 
 def run(case, frac=None, velocity=None, species=None):
     network, n_atoms, f, u, h, lattice = case
     t = torch.full((len(COUNTS),), 0.3)
     with torch.no_grad():
-        return network(t, f if frac is None else frac, u if velocity is None else velocity, h if species is None else species, lattice, pack(n_atoms))
+        return network(
+            t,
+            f if frac is None else frac,
+            u if velocity is None else velocity,
+            h if species is None else species,
+            lattice,
+            pack(n_atoms),
+        )
 
 
 def test_published_size_has_the_published_number_of_parameters():
@@ -63,7 +75,11 @@ def test_inference_form_equals_the_plain_form(case, onednn, dtype, tolerance):
 def test_all_forms_agree_on_types_that_diffuse(case, width, monkeypatch):
     """De novo: whole types or noisy vectors come in with every call, and type outputs go out."""
     _, n_atoms, f, u, h, lattice = case
-    network = PairNetwork(PairNetworkConfig(hidden_dim=32, n_layers=2, n_frequencies=16, n_type_inputs=width, n_type_outputs=width or 100))
+    network = PairNetwork(
+        PairNetworkConfig(
+            hidden_dim=32, n_layers=2, n_frequencies=16, n_type_inputs=width, n_type_outputs=width or 100
+        )
+    )
     species = torch.randn(len(h), width) if width else h
     t = torch.full((len(COUNTS),), 0.3)
     plain = reference_forward(network, t, f, u, species, lattice, pack(n_atoms))
@@ -97,7 +113,10 @@ def test_permuting_the_atoms_permutes_the_output(case):
     first, last = 7, 14  # the crystal of seven atoms
     order = torch.arange(len(case[2]))
     order[first:last] = first + torch.randperm(7, generator=torch.Generator().manual_seed(3))
-    base, permuted = run(case), run(case, frac=case[2][order], velocity=case[3][order], species=case[4][order])
+    base, permuted = (
+        run(case),
+        run(case, frac=case[2][order], velocity=case[3][order], species=case[4][order]),
+    )
     torch.testing.assert_close(permuted[0], base[0][order], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(permuted[1], base[1], atol=1e-5, rtol=1e-4)
 
@@ -125,4 +144,8 @@ def test_a_batch_of_lone_atoms_works_in_every_form(counts):
         assert torch.equal(velocity, torch.zeros(n, 3))
         torch.testing.assert_close(cell, forms[0][1], atol=1e-5, rtol=1e-5)
     loss = (forms[0][1] ** 2).sum()
-    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, list(network.parameters()), allow_unused=True) if g is not None)
+    assert all(
+        torch.isfinite(g).all()
+        for g in torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+        if g is not None
+    )

@@ -22,4 +22,6 @@ WHEN = datetime(2026, 11, 25, 14, 10).astimezone().timestamp()
     ],
 )
 def test_an_archive_is_named_by_what_was_asked_for_and_when(kind, request_, name):
-    assert zip_name(SimpleNamespace(kind=kind, request=request_, created=WHEN)) == f"{name}-2026-11-25-1410.zip"
+    assert (
+        zip_name(SimpleNamespace(kind=kind, request=request_, created=WHEN)) == f"{name}-2026-11-25-1410.zip"
+    )

@@ -24,10 +24,23 @@ from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
 from crystal_core.reference.known import load_known
 from crystal_core.relax.potential import is_installed
-from crystal_core.requests import CrystalGenerationRequest, RelaxationRequest, StructurePredictionRequest, to_json
+from crystal_core.requests import (
+    CrystalGenerationRequest,
+    RelaxationRequest,
+    StructurePredictionRequest,
+    to_json,
+)
 from pages._ui.run.generated import wished_elements
 from pages._ui.run.runs import as_command, as_python, generated_of, link_of, summary, title_of, zip_of
-from pages._ui.run.verdicts import charge_balance, cohesion, is_credible, newness, stability, told_reasons, verdicts
+from pages._ui.run.verdicts import (
+    charge_balance,
+    cohesion,
+    is_credible,
+    newness,
+    stability,
+    told_reasons,
+    verdicts,
+)
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -54,7 +67,12 @@ def test_elements_are_refused_at_their_field(tiny_de_novo):
     tiny_de_novo()
     at = page()
     assert not at.exception and not at.error
-    for text, part in (("Li-Xx", "Did you mean"), ("Li-Au", "not trained on Au"), ("LiFePO4", "only elements"), ("Li", "")):
+    for text, part in (
+        ("Li-Xx", "Did you mean"),
+        ("Li-Au", "not trained on Au"),
+        ("LiFePO4", "only elements"),
+        ("Li", ""),
+    ):
         at.text_input(key="elements").set_value(text).run()
         assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
     at.text_input(key="exclude").set_value("Li").run()
@@ -72,8 +90,13 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
     at.text_input(key="make-seed").set_value("7").run()
     at.button(key="generate").click().run()
     (job,) = JobQueue().list_jobs()
-    asked = to_json(CrystalGenerationRequest(n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), seed=7))
-    assert job.kind == "generate" and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
+    asked = to_json(
+        CrystalGenerationRequest(n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), seed=7)
+    )
+    assert (
+        job.kind == "generate"
+        and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
+    )
     assert job.id in at.query_params["job"] and not at.exception and not at.error
 
 
@@ -91,24 +114,53 @@ def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
         assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
     at.number_input(key="make-density").set_value(None).run()
     at.button(key="generate").click().run()
-    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {"density": None, "guidance": None, "space_group": "221"}
+    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {
+        "density": None,
+        "guidance": None,
+        "space_group": "221",
+    }
     at = page(fork=run)
-    at.query_params["fork"] = queue.submit("generate", to_json(CrystalGenerationRequest(n=3)))  # without wishes: none in the form
+    at.query_params["fork"] = queue.submit(
+        "generate", to_json(CrystalGenerationRequest(n=3))
+    )  # without wishes: none in the form
     at.run()
-    assert at.number_input(key="make-density").value is None and at.text_input(key="make-group").value == "" and not at.exception
+    assert (
+        at.number_input(key="make-density").value is None
+        and at.text_input(key="make-group").value == ""
+        and not at.exception
+    )
 
 
 def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny_de_novo):
     queue, name = JobQueue(), tiny_de_novo()
     asked = {
-        "n": 3, "model": name, "n_atoms": (3, 5), "elements": ("Li", "O", "Ti"), "exclude_elements": ("Fe",), "density": 6.5, "guidance": 3.0,
-        "space_group": "Pm-3m", "sampler": "em", "steps": 21, "seed": 12,
-    }  # fmt: skip
+        "n": 3,
+        "model": name,
+        "n_atoms": (3, 5),
+        "elements": ("Li", "O", "Ti"),
+        "exclude_elements": ("Fe",),
+        "density": 6.5,
+        "guidance": 3.0,
+        "space_group": "Pm-3m",
+        "sampler": "em",
+        "steps": 21,
+        "seed": 12,
+    }
     run = queue.submit("generate", to_json(CrystalGenerationRequest(**asked)))
     at = page(job=run)
     assert not at.exception
-    assert [at.number_input(key=f"make-{key}").value for key in ("n", "steps", "density", "guidance")] == [3, 21, 6.5, 3.0]
-    assert [at.text_input(key=key).value for key in ("elements", "exclude", "make-group", "make-seed")] == ["Li-O-Ti", "Fe", "Pm-3m", "12"]
+    assert [at.number_input(key=f"make-{key}").value for key in ("n", "steps", "density", "guidance")] == [
+        3,
+        21,
+        6.5,
+        3.0,
+    ]
+    assert [at.text_input(key=key).value for key in ("elements", "exclude", "make-group", "make-seed")] == [
+        "Li-O-Ti",
+        "Fe",
+        "Pm-3m",
+        "12",
+    ]
     assert at.slider(key="atoms-range").value == (3, 5) and at.selectbox(key="make-sampler").value == "em"
     at.text_input(key="make-group").set_value("").run()
     at.number_input(key="make-n").set_value(4).run()
@@ -117,12 +169,17 @@ def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny
     assert list(at.query_params) == ["job"] and made.id in at.query_params["job"] and made.request["n"] == 4
     assert at.number_input(key="make-n").value == 4 and not at.exception
     done = finished_run()  # whose seed was drawn
-    assert page(job=done).text_input(key="make-seed").value == "3" and page(fork=done).text_input(key="make-seed").value == ""
+    assert (
+        page(job=done).text_input(key="make-seed").value == "3"
+        and page(fork=done).text_input(key="make-seed").value == ""
+    )
 
 
 def test_a_structure_that_models_cannot_take_is_not_completed(tiny_de_novo, monkeypatch):
     tiny_de_novo()
-    half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+    half = Structure(
+        Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+    )
     upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
     monkeypatch.setattr("streamlit.file_uploader", lambda *_, **__: upload)
     at = page()
@@ -131,12 +188,16 @@ def test_a_structure_that_models_cannot_take_is_not_completed(tiny_de_novo, monk
 
 
 def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_novo):
-    run = JobQueue().submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), n_atoms=(4, 30))))
+    run = JobQueue().submit(
+        "generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), n_atoms=(4, 30)))
+    )
     at = page(fork=run)
     assert at.slider(key="atoms-range").value == (4, 30) and not at.exception and not at.error
     assert "cells of 2 to 5 atoms; other numbers of atoms are a guess" in words(at.warning)
     at = page()
-    at.button_group(key="counts").set_value("Range").run()  # the range that the form begins with is beyond it, too
+    at.button_group(key="counts").set_value(
+        "Range"
+    ).run()  # the range that the form begins with is beyond it, too
     assert at.slider(key="atoms-range").value == (4, 12) and not at.exception
 
 
@@ -150,16 +211,22 @@ def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_with
 
 @pytest.mark.parametrize(
     ("key", "told"),
-    [("make-n", "Crystals must be a whole number between 1 and 50, not 9999"), ("atoms", "atoms per cell must be a whole number between 1 and 60"),
-     ("make-steps", "steps must be a whole number between 1 and 5000"), ("make-density", "A density lies between 0.05 and 30"),
-     ("make-guidance", "The strength of guidance lies between 0 and 100")],
-)  # fmt: skip
+    [
+        ("make-n", "Crystals must be a whole number between 1 and 50, not 9999"),
+        ("atoms", "atoms per cell must be a whole number between 1 and 60"),
+        ("make-steps", "steps must be a whole number between 1 and 5000"),
+        ("make-density", "A density lies between 0.05 and 30"),
+        ("make-guidance", "The strength of guidance lies between 0 and 100"),
+    ],
+)
 def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_novo, key, told):
     tiny_de_novo()
     at = page(atoms="5")
     at.number_input(key="make-density").set_value(5.0).run()
     field = at.number_input(key=key)
-    assert field.max is None and field.min is None  # what is beyond a field's own limits never leaves the browser
+    assert (
+        field.max is None and field.min is None
+    )  # what is beyond a field's own limits never leaves the browser
     field.set_value(9999).run()
     assert told in words(at.error) and at.button(key="generate").disabled and not at.exception
     at.number_input(key=key).set_value(5).run()
@@ -183,7 +250,9 @@ def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
     assert "whole number" in words(at.error) and not at.exception
 
 
-ROCK_SALT = Structure(Lattice.from_parameters(4.0, 4.0, 4.0, 60, 60, 60), ["Na", "Cl"], [[0.02, 0, 0], [0.5, 0.5, 0.5]])
+ROCK_SALT = Structure(
+    Lattice.from_parameters(4.0, 4.0, 4.0, 60, 60, 60), ["Na", "Cl"], [[0.02, 0, 0], [0.5, 0.5, 0.5]]
+)
 UNBALANCED = Structure(Lattice.cubic(4.5), ["Na", "Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5]])
 SHORT = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.1, 0, 0]])
 
@@ -192,13 +261,25 @@ def finished_run(**changes):
     """A run with two crystals alike, one that is not charge-balanced and one whose atoms overlap, as the store holds it."""
     made = [ROCK_SALT, UNBALANCED, ROCK_SALT, SHORT]
     records = [
-        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={"model": "kldm", "seed": 3}, group=group) | changes
+        crystal_record(
+            s, id=f"kldm-{k}", origin="noise", provenance={"model": "kldm", "seed": 3}, group=group
+        )
+        | changes
         for k, (s, group) in enumerate(zip(made, [0, 1, 0, 2], strict=True), start=1)
-    ]  # fmt: skip
+    ]
     summary = {"n": 5, "valid": 2, "unique": 3, "novel": None}
-    result = {"crystals": records, "n_failed": 1, "settings": {"seed": 3}, "seconds": 9.0, "network_calls": 20, "summary": summary}
+    result = {
+        "crystals": records,
+        "n_failed": 1,
+        "settings": {"seed": 3},
+        "seconds": 9.0,
+        "network_calls": 20,
+        "summary": summary,
+    }
     queue = JobQueue()
-    queue.submit("generate", to_json(CrystalGenerationRequest(n=5, model="kldm", elements=("Li", "O"), n_atoms=(2, 2))))
+    queue.submit(
+        "generate", to_json(CrystalGenerationRequest(n=5, model="kldm", elements=("Li", "O"), n_atoms=(2, 2)))
+    )
     job = queue.take()
     queue.update(job.id, state="done", result=result, finished=job.created + 9)
     return job.id
@@ -233,13 +314,20 @@ def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
     tiny_de_novo()
     job, queue = finished_run(), JobQueue()
     oxygen = Structure(Lattice.cubic(2.2), ["O"], [[0, 0, 0]])  # valid, and holds one of two
-    both = Structure(Lattice.cubic(4.2), ["Li", "Li", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]])  # not charge-balanced
-    made = [crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k) for k, s in enumerate((oxygen, both, oxygen), start=1)]
+    both = Structure(
+        Lattice.cubic(4.2), ["Li", "Li", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]]
+    )  # not charge-balanced
+    made = [
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
+        for k, s in enumerate((oxygen, both, oxygen), start=1)
+    ]
     queue.update(job, result=queue.get(job).result | {"crystals": made})
     at = page(job=job)
     at.button_group(key="how").set_value("Table").run()
     assert at.dataframe[0].value["no."].tolist() == [2, 1, 3] and not at.exception
-    assert [wished_elements(asked) for asked in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})] == [set(), {3}]
+    assert [
+        wished_elements(asked) for asked in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})
+    ] == [set(), {3}]
 
 
 def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
@@ -250,7 +338,12 @@ def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
     at.toggle(key="require-all").set_value(True).run()
     at.button(key="generate").click().run()
     job = JobQueue().list_jobs()[0]
-    assert job.request["require_all"] and "--require-all" in as_command(job) and "require_all=True" in as_python(job) and not at.exception
+    assert (
+        job.request["require_all"]
+        and "--require-all" in as_command(job)
+        and "require_all=True" in as_python(job)
+        and not at.exception
+    )
     assert title_of(job) == "8 new crystals of Li-Ti-O (all in each)"
     at = page(job=job.id)
     assert at.toggle(key="require-all").value
@@ -262,7 +355,9 @@ def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
 
 def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
     tiny_de_novo()
-    monkeypatch.setattr(known_cells, "known_cell", lambda name: {"mp-22862": ROCK_SALT.copy().apply_strain(0.02)}[name])
+    monkeypatch.setattr(
+        known_cells, "known_cell", lambda name: {"mp-22862": ROCK_SALT.copy().apply_strain(0.02)}[name]
+    )
     monkeypatch.setattr(known, "find_known", None)  # what was found is in the record
     novelty = {
         "known": True,
@@ -273,21 +368,38 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
         "training_of": ["kldm"],
     }
     at = page(job=finished_run(novelty=novelty))
-    assert "✗ known" in words(at.markdown) and "Same arrangement as mp-22862 (Fm-3m); this cell is Imm2, RMSD 0.012" in words(at.markdown)
-    assert "training crystals of this model" in words(at.markdown) and "not compared" not in words(at.markdown) + words(at.caption)
+    assert "✗ known" in words(
+        at.markdown
+    ) and "Same arrangement as mp-22862 (Fm-3m); this cell is Imm2, RMSD 0.012" in words(at.markdown)
+    assert "training crystals of this model" in words(at.markdown) and "not compared" not in words(
+        at.markdown
+    ) + words(at.caption)
     at.button_group(key="way-kldm-1-2").set_value("Over the known crystal").run()
     assert "the known one" in words(at.caption) and not at.exception and not at.error
 
 
-def test_where_the_cells_of_known_crystals_are_absent_the_page_says_how_far_their_distances_can_be_trusted(tiny_de_novo):
+def test_where_the_cells_of_known_crystals_are_absent_the_page_says_how_far_their_distances_can_be_trusted(
+    tiny_de_novo,
+):
     tiny_de_novo()
-    novelty = {"known": False, "nearest_id": "mp-22862", "rmsd": None, "nearest_formula": "NaCl", "nearest_space_group": 225, "method": "distances"}
+    novelty = {
+        "known": False,
+        "nearest_id": "mp-22862",
+        "rmsd": None,
+        "nearest_formula": "NaCl",
+        "nearest_space_group": 225,
+        "method": "distances",
+    }
     job, queue = finished_run(novelty=novelty), JobQueue()
-    queue.update(job, result=queue.get(job).result | {"summary": {"n": 5, "valid": 2, "unique": 3, "novel": 4}})
+    queue.update(
+        job, result=queue.get(job).result | {"summary": {"n": 5, "valid": 2, "unique": 3, "novel": 4}}
+    )
     at = page(job=job)
     assert "4 new by their distances alone" in words(at.success) and not at.exception
     share = load_known().about["agreement"]["recall"]
-    assert "Judged by its distances alone" in words(at.markdown) and f"this finds {100 * share:.0f} % of the equal ones" in words(at.markdown)
+    assert "Judged by its distances alone" in words(
+        at.markdown
+    ) and f"this finds {100 * share:.0f} % of the equal ones" in words(at.markdown)
 
 
 def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):
@@ -314,8 +426,21 @@ def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):
 def test_the_page_says_whether_the_space_group_was_kept_and_what_else_there_is_to_know(tiny_de_novo):
     tiny_de_novo()
     job, queue = finished_run(), JobQueue()
-    kept = {"number": 225, "symbol": "Fm-3m", "experimental": True, "kept_within_0.01": 1, "kept_within_0.1": 3}
-    summary = {"n": 5, "valid": 2, "unique": 3, "novel": None, "space_group": kept, "note": "Other numbers of atoms are a guess."}
+    kept = {
+        "number": 225,
+        "symbol": "Fm-3m",
+        "experimental": True,
+        "kept_within_0.01": 1,
+        "kept_within_0.1": 3,
+    }
+    summary = {
+        "n": 5,
+        "valid": 2,
+        "unique": 3,
+        "novel": None,
+        "space_group": kept,
+        "note": "Other numbers of atoms are a guess.",
+    }
     queue.update(job, result=queue.get(job).result | {"summary": summary})
     told = words(page(job=job).caption)
     assert "3 of 5 keep Fm-3m, or a group above it, within 0.1 Å" in told and "are a guess." in told
@@ -324,70 +449,134 @@ def test_the_page_says_whether_the_space_group_was_kept_and_what_else_there_is_t
 @pytest.mark.parametrize(("of", "told"), [(["kldm-csp"], False), ([], False), (["other", "kldm-dng"], True)])
 def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
     record = cell_json(ROCK_SALT) | {
-        "validity": {"structure": True, "composition": True, "plausible": True}, "provenance": {"model": "kldm-dng-mp"},
-    }  # fmt: skip
+        "validity": {"structure": True, "composition": True, "plausible": True},
+        "provenance": {"model": "kldm-dng-mp"},
+    }
     novelty = {"known": True, "nearest_id": "mp-1", "training_of": of}
-    assert any("training crystals of this model" in verdict.reason for verdict in verdicts(record | {"novelty": novelty})) == told
+    assert (
+        any(
+            "training crystals of this model" in verdict.reason
+            for verdict in verdicts(record | {"novelty": novelty})
+        )
+        == told
+    )
 
 
 @pytest.mark.parametrize(
     ("formula", "passes", "tone", "word", "reason"),
-    [("Fe3O4", False, "open", "mixed valence", "gives every element one oxidation state; it balances with mixed valence as Fe²⁺ 2 Fe³⁺ 4 O²⁻."),
-     ("KO2", False, "open", "balances otherwise", "it balances with superoxide ions as K⁺ (O₂)⁻."),
-     ("LaH10", False, "open", "not charge-balanced", "as in many hydrides of metals."), ("Na2Cl", False, "bad", "not charge-balanced", "leaves +1"),
-     ("Li3FeO2", True, "open", "uncommon charges", "balances only with uncommon oxidation states."),
-     ("LiFeO2", True, "good", "charge-balanced", "passes SMACT's test and balances as Li⁺ Fe³⁺ 2 O²⁻."),
-     ("FeCo", True, "good", "charge-balanced", "no charges to balance"), ("Si2", True, "good", "charge-balanced", "no charges to balance")],
-)  # fmt: skip
+    [
+        (
+            "Fe3O4",
+            False,
+            "open",
+            "mixed valence",
+            "gives every element one oxidation state; it balances with mixed valence as Fe²⁺ 2 Fe³⁺ 4 O²⁻.",
+        ),
+        ("KO2", False, "open", "balances otherwise", "it balances with superoxide ions as K⁺ (O₂)⁻."),
+        ("LaH10", False, "open", "not charge-balanced", "as in many hydrides of metals."),
+        ("Na2Cl", False, "bad", "not charge-balanced", "leaves +1"),
+        ("Li3FeO2", True, "open", "uncommon charges", "balances only with uncommon oxidation states."),
+        ("LiFeO2", True, "good", "charge-balanced", "passes SMACT's test and balances as Li⁺ Fe³⁺ 2 O²⁻."),
+        ("FeCo", True, "good", "charge-balanced", "no charges to balance"),
+        ("Si2", True, "good", "charge-balanced", "no charges to balance"),
+    ],
+)
 def test_the_verdict_on_charges_agrees_with_the_hint_of_the_formula(formula, passes, tone, word, reason):
     numbers = parse_formula(formula).atomic_numbers_of(2)
     counts = tuple(parse_formula(formula).unit)
     assert is_charge_balanced(counts) is passes  # as published
-    record = {"atomic_numbers": numbers, "validity": {"structure": True, "composition": passes, "reasons": [] if passes else ["As told once."]}}
+    record = {
+        "atomic_numbers": numbers,
+        "validity": {
+            "structure": True,
+            "composition": passes,
+            "reasons": [] if passes else ["As told once."],
+        },
+    }
     verdict = charge_balance(record)
     assert (verdict.tone, verdict.word) == (tone, word) and reason in verdict.reason
-    assert is_credible(record) == (tone != "bad") and told_reasons(record) == ([] if passes else [verdict.reason])
+    assert is_credible(record) == (tone != "bad") and told_reasons(record) == (
+        [] if passes else [verdict.reason]
+    )
 
 
 def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     cards = []
-    monkeypatch.setattr("pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr(
+        "pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first
+    )
     job, queue = finished_run(), JobQueue()
-    spinel = next(record for record in crystals_of(find_demo("spinel").result) if record["id"] == "MgAl2O4-z2-prototype-3")
+    spinel = next(
+        record
+        for record in crystals_of(find_demo("spinel").result)
+        if record["id"] == "MgAl2O4-z2-prototype-3"
+    )
     magnetite = structure_from_record(spinel).replace_species({"Mg": "Fe", "Al": "Fe"})
-    made = [crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k) for k, s in enumerate((UNBALANCED, magnetite), start=1)]
-    queue.update(job, result=queue.get(job).result | {"crystals": made, "summary": {"n": 2, "valid": 0, "unique": 2, "novel": None}})
+    made = [
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
+        for k, s in enumerate((UNBALANCED, magnetite), start=1)
+    ]
+    queue.update(
+        job,
+        result=queue.get(job).result
+        | {"crystals": made, "summary": {"n": 2, "valid": 0, "unique": 2, "novel": None}},
+    )
     at = page(job=job)
-    assert "0 valid" in words(at.success) and "1 fails this test alone" in words(at.caption) and not at.exception
+    assert (
+        "0 valid" in words(at.success) and "1 fails this test alone" in words(at.caption) and not at.exception
+    )
     assert [card["badges"][0] for card in cards] == [["open", "mixed valence"], ["bad", "not valid"]]
     assert "· mixed valence" in words(at.markdown) and "✗" not in words(at.markdown)
     at.button_group(key="only").set_value(["valid"]).run()
     at.button_group(key="how").set_value("Table").run()
     table = at.dataframe[0].value
-    assert table["no."].tolist() == [2] and table["valid"].tolist() == ["no"] and "Fe²⁺ 2 Fe³⁺ 4 O²⁻" in table["why"][0] and not at.exception
+    assert (
+        table["no."].tolist() == [2]
+        and table["valid"].tolist() == ["no"]
+        and "Fe²⁺ 2 Fe³⁺ 4 O²⁻" in table["why"][0]
+        and not at.exception
+    )
 
 
 def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     cards = []
-    monkeypatch.setattr("pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr(
+        "pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first
+    )
     cell = Lattice.cubic(7.0)
     loose = {
-        "isolated atoms": Structure(cell, ["O", "O", "O", "O"], [[0, 0, 0], [0.175, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]),
+        "isolated atoms": Structure(
+            cell, ["O", "O", "O", "O"], [[0, 0, 0], [0.175, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]
+        ),
         "molecules": Structure(cell, ["O", "O"], [[0, 0, 0], [0.175, 0, 0]]),
         "no loose atoms": ROCK_SALT,
     }
-    made = {word: crystal_record(s, id="kldm-1", origin="noise", provenance={}, group=1) for word, s in loose.items()}
+    made = {
+        word: crystal_record(s, id="kldm-1", origin="noise", provenance={}, group=1)
+        for word, s in loose.items()
+    }
     found = {word: cohesion(record) for word, record in made.items()}
-    assert [verdict.word for verdict in found.values()] == list(loose) and [verdict.tone for verdict in found.values()] == ["bad", "open", "good"]
-    assert "O3, O4 have no neighbour within 1.5 ×" in found["isolated atoms"].reason and "(O₂)" in found["molecules"].reason
-    assert all(record["validity"]["plausible"] and not record["validity"]["reasons"] for record in made.values())  # the checks as published
+    assert [verdict.word for verdict in found.values()] == list(loose) and [
+        verdict.tone for verdict in found.values()
+    ] == ["bad", "open", "good"]
+    assert (
+        "O3, O4 have no neighbour within 1.5 ×" in found["isolated atoms"].reason
+        and "(O₂)" in found["molecules"].reason
+    )
+    assert all(
+        record["validity"]["plausible"] and not record["validity"]["reasons"] for record in made.values()
+    )  # the checks as published
     assert cohesion(crystal_record(SHORT, id="a", origin="noise", provenance={})).word == "not in question"
     job, queue = finished_run(), JobQueue()
     queue.update(job, result=queue.get(job).result | {"crystals": [made["isolated atoms"]]})
     at = page(job=job)
-    assert ["bad", "isolated atoms"] in cards[0]["badges"] and "✗ isolated atoms" in words(at.markdown) and not at.exception
+    assert (
+        ["bad", "isolated atoms"] in cards[0]["badges"]
+        and "✗ isolated atoms" in words(at.markdown)
+        and not at.exception
+    )
     at.button_group(key="how").set_value("Table").run()
     assert "no neighbour within" in at.dataframe[0].value["why"][0]
 
@@ -397,7 +586,12 @@ def test_verdicts_on_energies_are_no_bolder_than_their_error():
 
     def energies_at(above):
         return sound | {
-            "energies": {"e_above_hull_ev": above, "e_above_hull_error_ev": 0.05, "decomposition": {"NaCl": 1.0}, "note": "No reference."}
+            "energies": {
+                "e_above_hull_ev": above,
+                "e_above_hull_error_ev": 0.05,
+                "decomposition": {"NaCl": 1.0},
+                "note": "No reference.",
+            }
         }
 
     def place(above):
@@ -406,7 +600,10 @@ def test_verdicts_on_energies_are_no_bolder_than_their_error():
     bias = measured_error("chgnet")["bias_ev"]  # estimates of hypothetical crystals are too low on average
     levels = [-0.2, *(level + bias for level in (0.049, 0.051, 0.149, 0.151))]
     of_known = measured_error("chgnet")["sets"]["known"]["bias_ev"]
-    assert of_known > bias and stability(energies_at(0.049 + of_known) | {"novelty": {"known": True}}).tone == "good"
+    assert (
+        of_known > bias
+        and stability(energies_at(0.049 + of_known) | {"novelty": {"known": True}}).tone == "good"
+    )
     assert bias < 0 and [place(above).tone for above in levels] == ["good", "good", "open", "open", "bad"]
     assert (
         "0.04 too low" in place(0.1).reason
@@ -420,7 +617,12 @@ def test_verdicts_on_energies_are_no_bolder_than_their_error():
 
 def test_a_lower_form_of_the_same_formula_is_no_decomposition():
     def reason(formula, above, products):
-        energies = {"e_above_hull_ev": above, "e_above_hull_error_ev": 0.048, "decomposition": products, "note": ""}
+        energies = {
+            "e_above_hull_ev": above,
+            "e_above_hull_error_ev": 0.048,
+            "decomposition": products,
+            "note": "",
+        }
         return stability({"formula": formula, "energies": energies}).reason
 
     alike = reason("LiFeO2", 0.316, {"LiFeO2": 1.0})
@@ -428,18 +630,42 @@ def test_a_lower_form_of_the_same_formula_is_no_decomposition():
     assert alike.endswith("that form lies lower by so much.") and "fall apart" not in alike
     assert "a known form of this formula" in reason("LiO", 0.05, {"Li2O2": 1.0})
     parts = reason("Li4Fe3O7", 0.4, {"LiFeO2": 0.6, "Li2FeO3": 0.4})
-    assert "against 60 % LiFeO₂ + 40 % Li₂FeO₃" in parts and parts.endswith("it would rather fall apart into these.")
+    assert "against 60 % LiFeO₂ + 40 % Li₂FeO₃" in parts and parts.endswith(
+        "it would rather fall apart into these."
+    )
     assert "fall apart" in reason("LiFeO2", 0.4, {"Fe": 1.0})
 
 
 @pytest.mark.parametrize(
     ("formula", "nearest", "others"),
-    [("Li4Fe3O7", "Eu4O3F7", True), ("NaCl", "KCl", True), ("Fe", "Co", True), ("LiFeO2", "LiCoO2", False), ("Fe", "Fe", False)],
+    [
+        ("Li4Fe3O7", "Eu4O3F7", True),
+        ("NaCl", "KCl", True),
+        ("Fe", "Co", True),
+        ("LiFeO2", "LiCoO2", False),
+        ("Fe", "Fe", False),
+    ],
 )
 def test_a_nearest_crystal_of_other_elements_is_called_that(formula, nearest, others):
-    record = {"formula": formula, "validity": {"structure": True, "composition": True, "reasons": []}, "provenance": {}}
-    told = newness(record | {"novelty": {"known": False, "nearest_id": "mp-1", "nearest_formula": nearest, "reference": "a set"}}).reason
-    assert ("nearest arrangement, of other elements: mp-1 (" in told) == others and ("the nearest is mp-1 (" in told) != others
+    record = {
+        "formula": formula,
+        "validity": {"structure": True, "composition": True, "reasons": []},
+        "provenance": {},
+    }
+    told = newness(
+        record
+        | {
+            "novelty": {
+                "known": False,
+                "nearest_id": "mp-1",
+                "nearest_formula": nearest,
+                "reference": "a set",
+            }
+        }
+    ).reason
+    assert ("nearest arrangement, of other elements: mp-1 (" in told) == others and (
+        "the nearest is mp-1 (" in told
+    ) != others
 
 
 def test_what_has_loose_atoms_or_one_element_only_is_not_counted_among_the_new(tiny_de_novo, monkeypatch):
@@ -451,16 +677,23 @@ def test_what_has_loose_atoms_or_one_element_only_is_not_counted_among_the_new(t
     found = zip((ROCK_SALT, ROCK_SALT, loose, lithium, near), (0, 0, 1, 2, 3), strict=True)
     unknown = {"known": False, "nearest_id": None, "rmsd": None}
     made = [
-        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=group, novelty=unknown) for k, (s, group) in enumerate(found, start=1)
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=group, novelty=unknown)
+        for k, (s, group) in enumerate(found, start=1)
     ]
     made[4]["validity"] |= {"structure": True, "composition": True, "plausible": False}
     job, queue = finished_run(), JobQueue()
-    queue.update(job, result=queue.get(job).result | {"crystals": made, "summary": {"n": 5, "valid": 5, "unique": 4, "novel": 5}})
+    queue.update(
+        job,
+        result=queue.get(job).result
+        | {"crystals": made, "summary": {"n": 5, "valid": 5, "unique": 4, "novel": 5}},
+    )
     at = page(job=job)
     told = "1 valid, distinct and new, not counting 1 with isolated atoms, 1 of one element only, 1 with implausible distances"
     assert f"5 new · {told}" in words(at.success) and not at.exception
     request = queue.get(job).request
-    assert "2 valid, distinct and new, not counting 1 with isolated" in summary(replace(queue.get(job), request=request | {"elements": ["Li"]}))
+    assert "2 valid, distinct and new, not counting 1 with isolated" in summary(
+        replace(queue.get(job), request=request | {"elements": ["Li"]})
+    )
 
 
 @pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
@@ -471,31 +704,54 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
     at.button(key="relax-all").click().run()
     queue = JobQueue()
     (child,) = queue.list_children(run)
-    assert child.kind == "relax" and [c["id"] for c in child.request["crystals"]] == ["kldm-1"]  # its twin is the same, the others are not valid
+    assert child.kind == "relax" and [c["id"] for c in child.request["crystals"]] == [
+        "kldm-1"
+    ]  # its twin is the same, the others are not valid
     assert at.button(key="relax-all").disabled and not at.exception
     run_job(queue, queue.take(), RUNNERS)
     at.run()
-    assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {metric.label for metric in at.metric}
+    assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {
+        metric.label for metric in at.metric
+    }
     assert "may be stable" in words(at.markdown) and "hypothetical crystals" in words(at.caption)
-    ways = next(group for group in at.button_group if str(group.key).startswith("way-kldm-1-"))  # one more where the tables are at hand
+    ways = next(
+        group for group in at.button_group if str(group.key).startswith("way-kldm-1-")
+    )  # one more where the tables are at hand
     ways.set_value("Relaxed over generated").run()
     assert "as generated" in words(at.caption) and not at.exception and not at.error
     job = queue.get(run)
-    assert "energies" in generated_of(job)[0] and generated_of(job)[0]["generated"]["lattice"] != generated_of(job)[0]["lattice"]
+    assert (
+        "energies" in generated_of(job)[0]
+        and generated_of(job)[0]["generated"]["lattice"] != generated_of(job)[0]["lattice"]
+    )
     names = zipfile.ZipFile(io.BytesIO(zip_of(job))).namelist()
     assert {"kldm-1.cif", "kldm-4.cif", "run.extxyz", "before-relaxing.extxyz", "run.json"} <= set(names)
 
 
 def test_the_files_that_the_shown_call_reads_are_in_the_archive():
-    oxide = Structure(Lattice.cubic(4.5), [8, 22, 8, 11], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]])
+    oxide = Structure(
+        Lattice.cubic(4.5), [8, 22, 8, 11], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]
+    )
     given = cell_json(oxide)
-    measured = {"two_theta": [10 + 0.1 * k for k in range(200)], "intensity": [1.0 + 50 * (k % 50 == 9) for k in range(200)], "wavelength": "MoKa"}
+    measured = {
+        "two_theta": [10 + 0.1 * k for k in range(200)],
+        "intensity": [1.0 + 50 * (k % 50 == 9) for k in range(200)],
+        "wavelength": "MoKa",
+    }
     queue = JobQueue()
     made = queue.get(queue.submit("generate", to_json(CrystalGenerationRequest(fix=given, fix_sites=(2,)))))
-    predicted = queue.get(queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="NaCl", pattern=measured))))
+    predicted = queue.get(
+        queue.submit(
+            "predict-structure", to_json(StructurePredictionRequest(formula="NaCl", pattern=measured))
+        )
+    )
     files = [zipfile.ZipFile(io.BytesIO(zip_of(job))) for job in (made, predicted)]
-    assert "--fix structure.json --fix-sites 2" in as_command(made) and "--pattern pattern.xy" in as_command(predicted)
-    again = parse_text(files[0].read("structure.json").decode())  # a CIF is read with its sites in another order
+    assert "--fix structure.json --fix-sites 2" in as_command(made) and "--pattern pattern.xy" in as_command(
+        predicted
+    )
+    again = parse_text(
+        files[0].read("structure.json").decode()
+    )  # a CIF is read with its sites in another order
     assert cell_json(again) == given and "pattern.xy" not in files[0].namelist()
     assert read_pattern(files[1].read("pattern.xy").decode(), wavelength="MoKa").to_json() == measured
 
@@ -503,11 +759,20 @@ def test_the_files_that_the_shown_call_reads_are_in_the_archive():
 def test_what_is_said_of_a_relaxed_crystal_names_the_cell_it_is_said_of(tiny_de_novo):
     tiny_de_novo()
     run, queue = finished_run(novelty={"known": False, "nearest_id": None, "rmsd": None}), JobQueue()
-    queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run)
+    queue.submit(
+        "relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run
+    )
     known = {"known": True, "nearest_id": "mp-22862", "rmsd": 0.01}
-    relaxed = crystal_record(ROCK_SALT, id="kldm-1", origin="noise", provenance={}, novelty=known) | {"original": cell_json(ROCK_SALT)}
+    relaxed = crystal_record(ROCK_SALT, id="kldm-1", origin="noise", provenance={}, novelty=known) | {
+        "original": cell_json(ROCK_SALT)
+    }
     child = queue.take()
-    queue.update(child.id, state="done", result={"crystals": [relaxed], "settings": {}, "seconds": 1.0}, finished=child.created + 1)
+    queue.update(
+        child.id,
+        state="done",
+        result={"crystals": [relaxed], "settings": {}, "seconds": 1.0},
+        finished=child.created + 1,
+    )
     record = generated_of(queue.get(run))[0]
     assert record["novelty"]["known"] and not record["generated"]["novelty"]["known"]
     at = page(job=run)
@@ -521,7 +786,11 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
     tiny_de_novo()
     run = finished_run()
     queue = JobQueue()
-    child = queue.get(queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run))
+    child = queue.get(
+        queue.submit(
+            "relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run
+        )
+    )
     job = queue.get(run)
     assert title_of(job) == "5 new crystals of Li-O with 2 atoms" and title_of(child) == "relaxing 1 crystal"
     assert link_of(job) == link_of(child) == ("pages/generate.py", {"job": run})
@@ -534,10 +803,19 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
 def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     run, queue = finished_run(), JobQueue()
-    child = queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run)
-    chosen = SimpleNamespace(selection=SimpleNamespace(rows=[1]))  # AppTest selects no row; the newest, the relaxation, is the first
+    child = queue.submit(
+        "relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run
+    )
+    chosen = SimpleNamespace(
+        selection=SimpleNamespace(rows=[1])
+    )  # AppTest selects no row; the newest, the relaxation, is the first
     monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/history.py").run()
+    at = (
+        AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+        .run()
+        .switch_page("pages/history.py")
+        .run()
+    )
     at.button(key="delete").click().run()
     assert "its link will be gone, and its relaxation with it" in words(at.markdown)
     really = at.button(key="really")
@@ -567,19 +845,33 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
     at = page(fork=run, crystal="kldm-1")
     assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
     at.multiselect(key="fix-sites").set_value([1]).run()
-    assert "Cl shall stay" in words(at.error) and at.button(key="generate").disabled  # the run was of Li and O
+    assert (
+        "Cl shall stay" in words(at.error) and at.button(key="generate").disabled
+    )  # the run was of Li and O
     at.text_input(key="elements").set_value("").run()
     at.button(key="generate").click().run()
     request = JobQueue().list_jobs()[0].request
-    assert request["fix_sites"] == [1] and request["fix_lattice"] and request["fix"]["atomic_numbers"] == [11, 17]
+    assert (
+        request["fix_sites"] == [1]
+        and request["fix_lattice"]
+        and request["fix"]["atomic_numbers"] == [11, 17]
+    )
     queue = JobQueue()
-    child = queue.submit("relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run)
-    relaxed = crystal_record(ROCK_SALT.copy().scale_lattice(60.0), id="kldm-1", origin="noise", provenance={}) | {"energies": {}}
-    queue.update(child, state="done", result={"crystals": [relaxed], "settings": {}, "seconds": 1.0}, finished=1.0)
+    child = queue.submit(
+        "relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run
+    )
+    relaxed = crystal_record(
+        ROCK_SALT.copy().scale_lattice(60.0), id="kldm-1", origin="noise", provenance={}
+    ) | {"energies": {}}
+    queue.update(
+        child, state="done", result={"crystals": [relaxed], "settings": {}, "seconds": 1.0}, finished=1.0
+    )
     at = page(fork=run, crystal="kldm-1")
     at.text_input(key="elements").set_value("").run()
     at.button(key="generate").click().run()
-    assert next(job for job in queue.list_jobs() if job.kind == "generate").request["fix"] == cell_json(structure_from_record(relaxed))
+    assert next(job for job in queue.list_jobs() if job.kind == "generate").request["fix"] == cell_json(
+        structure_from_record(relaxed)
+    )
     for crystal, part in (("kldm-1", "Crystal of the run"), ("nothing", "")):
         at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
         at.query_params["job"], at.query_params["crystal"] = run, crystal
@@ -594,7 +886,9 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     assert "Recorded run, not one of yours: kldm-dng-mp, seed 0" in words(at.info)
     assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
     assert "5 valid, distinct and new, not counting 1 with implausible distances" in words(at.success)
-    assert all(symbol in words(at.subheader) for symbol in ("Li", "Fe", "O"))  # all three elements come before all else
+    assert all(
+        symbol in words(at.subheader) for symbol in ("Li", "Fe", "O")
+    )  # all three elements come before all else
     at.button_group(key="only").set_value(["near the hull"]).run()
     assert "eV/atom against" in words(at.markdown)
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()

@@ -6,14 +6,31 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.registry.store import find_card, list_cards
-from pages._ui.card_tables import measured, metric_row, metric_words, part_rows, parts_table, percent, refine_rows, sampling_notes
+from pages._ui.card_tables import (
+    measured,
+    metric_row,
+    metric_words,
+    part_rows,
+    parts_table,
+    percent,
+    refine_rows,
+    sampling_notes,
+)
 from pages._ui.tables import filled
 
 ROOT = Path(__file__).parents[2]
 METRIC = {
-    "value": 0.322, "atoms_11_to_20": 0.0522, "atoms_1_to_5": 0.6748, "atoms_6_to_10": 0.3293, "seen_formulas": 0.2527, "unseen_formulas": 0.348,
-    "seen_formulas_n": 273, "unseen_formulas_n": 727, "second_filter_match_rate": 0.299, "second_filter_ci95": [0.2714, 0.3281],
-}  # fmt: skip
+    "value": 0.322,
+    "atoms_11_to_20": 0.0522,
+    "atoms_1_to_5": 0.6748,
+    "atoms_6_to_10": 0.3293,
+    "seen_formulas": 0.2527,
+    "unseen_formulas": 0.348,
+    "seen_formulas_n": 273,
+    "unseen_formulas_n": 727,
+    "second_filter_match_rate": 0.299,
+    "second_filter_ci95": [0.2714, 0.3281],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -23,46 +40,69 @@ def home(tmp_path, monkeypatch):
 
 def test_the_parts_of_a_match_rate_stand_in_order_with_their_counts():
     assert [(row["part"], row["value"]) for row in part_rows(METRIC)] == [
-        ("cells of 1 to 5 atoms", "67.5 %"), ("cells of 6 to 10 atoms", "32.9 %"), ("cells of 11 to 20 atoms", "5.2 %"),
-        ("formulas of the training", "25.3 % of 273"), ("formulas it has not seen", "34.8 % of 727"),
+        ("cells of 1 to 5 atoms", "67.5 %"),
+        ("cells of 6 to 10 atoms", "32.9 %"),
+        ("cells of 11 to 20 atoms", "5.2 %"),
+        ("formulas of the training", "25.3 % of 273"),
+        ("formulas it has not seen", "34.8 % of 727"),
         ("only sound, charge-balanced cells (DiffCSP's filter)", "29.9 % (27.1 – 32.8 %)"),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_number_without_parts_has_no_table_and_one_size_class_is_none():
     assert part_rows({"value": 0.5, "ci95": [0.4, 0.6], "n": 100}) == []
     assert part_rows({"value": 0.5, "atoms_1_to_5": 0.5}) == []
     assert part_rows({"value": 0.7, "wdist_density": 1.0115, "novel_loose": 0.97}) == [
-        {"part": "new, by the loose tolerances", "value": "97.0 %"}, {"part": "distance of the densities", "value": "1.012 g/cm³"},
-    ]  # fmt: skip
+        {"part": "new, by the loose tolerances", "value": "97.0 %"},
+        {"part": "distance of the densities", "value": "1.012 g/cm³"},
+    ]
 
 
 def test_prototypes_as_placed_stand_before_the_refined_ones():
     table = {
-        "sampler": ["ode", "pc"], "start_time": [0.01, 0.1], "network_calls": [20, 20], "match_rate": [0.7367, 0.6567], "rmse": [0.0364, ""],
-        "without_refinement_match_rate": 0.74, "without_refinement_rmse": 0.0371,
-    }  # fmt: skip
+        "sampler": ["ode", "pc"],
+        "start_time": [0.01, 0.1],
+        "network_calls": [20, 20],
+        "match_rate": [0.7367, 0.6567],
+        "rmse": [0.0364, ""],
+        "without_refinement_match_rate": 0.74,
+        "without_refinement_rmse": 0.0371,
+    }
     rows = refine_rows(table)
     assert [tuple(row.values()) for row in rows] == [
-        ("as placed", "–", "0", "74.0 %", "0.037"), ("ode", "0.01", "20", "73.7 %", "0.036"), ("pc", "0.1", "20", "65.7 %", "–"),
-    ]  # fmt: skip
+        ("as placed", "–", "0", "74.0 %", "0.037"),
+        ("ode", "0.01", "20", "73.7 %", "0.036"),
+        ("pc", "0.1", "20", "65.7 %", "–"),
+    ]
 
 
 def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first():
     made = {"value": 0.513, "ci95": [0.482, 0.5439], "n": 1000, "protocol": "100 crystals, pc, 50 steps"}
     names = ["cov_recall_val", "match_rate_val_relaxed", "cov_recall_test", "note", "match_rate_test"]
-    metrics = {name: made if name.startswith("cov") else {"value": 0.5} for name in names} | {"note": "not a number"}
-    assert list(measured(metrics)) == ["cov_recall_test", "match_rate_test", "cov_recall_val", "match_rate_val_relaxed"]
+    metrics = {name: made if name.startswith("cov") else {"value": 0.5} for name in names} | {
+        "note": "not a number"
+    }
+    assert list(measured(metrics)) == [
+        "cov_recall_test",
+        "match_rate_test",
+        "cov_recall_val",
+        "match_rate_val_relaxed",
+    ]
     assert metric_row("cov_recall_val", made)["metric"] == "coverage, recall (validation, 100 made)"
     assert metric_words("match_rate_val_relaxed", {}) == "match rate (validation, relaxed)"
     assert (
         metric_words("match_rate_smact_shipped_6-10_atoms", {})
         == "match rate, charge-balanced cells alone (table as shipped, cells of 6 to 10 atoms)"
     )
-    assert metric_words("valid_val", {}) == "both valid (validation)" and metric_words("some_new_number", {}) == "some new number"
+    assert (
+        metric_words("valid_val", {}) == "both valid (validation)"
+        and metric_words("some_new_number", {}) == "some new number"
+    )
     for card in list_cards():
         words = [metric_words(name, metric) for name, metric in measured(card.metrics).items()]
-        assert len(set(words)) == len(words) and not any("_" in one or " val" in one.replace(" valid", "") for one in words)
+        assert len(set(words)) == len(words) and not any(
+            "_" in one or " val" in one.replace(" valid", "") for one in words
+        )
 
 
 def test_parts_of_several_numbers_stand_side_by_side():
@@ -72,34 +112,58 @@ def test_parts_of_several_numbers_stand_side_by_side():
     }
     assert parts_table(metrics) == [
         {"part": "cells of 1 to 5 atoms", "match rate (test)": "50.0 %", "match rate (validation)": "60.0 %"},
-        {"part": "cells of 6 to 10 atoms", "match rate (test)": "25.0 %", "match rate (validation)": "20.0 %"},
+        {
+            "part": "cells of 6 to 10 atoms",
+            "match rate (test)": "25.0 %",
+            "match rate (validation)": "20.0 %",
+        },
         {"part": "formulas of the training", "match rate (test)": "30.0 %"},
     ]
 
 
 def test_columns_without_a_number_are_left_out_and_a_single_gap_is_none():
-    rows = filled([{"no.": 1, "RMSD": None, "why": ""}, {"no.": 2, "RMSD": None, "above hull": 0.1, "why": "lone atom"}])
-    assert rows == [{"no.": 1, "why": None, "above hull": None}, {"no.": 2, "why": "lone atom", "above hull": 0.1}]
+    rows = filled(
+        [{"no.": 1, "RMSD": None, "why": ""}, {"no.": 2, "RMSD": None, "above hull": 0.1, "why": "lone atom"}]
+    )
+    assert rows == [
+        {"no.": 1, "why": None, "above hull": None},
+        {"no.": 2, "why": "lone atom", "above hull": 0.1},
+    ]
 
 
 def test_every_card_can_be_shown():
     for card in list_cards():
         metrics = measured(card.metrics)
-        assert sum(len(row) - 1 for row in parts_table(metrics)) == sum(len(part_rows(metric)) for metric in metrics.values())
+        assert sum(len(row) - 1 for row in parts_table(metrics)) == sum(
+            len(part_rows(metric)) for metric in metrics.values()
+        )
         assert all(isinstance(note, str) for note in sampling_notes(card.sampling))
 
 
 def test_the_page_tells_what_the_cards_tell():
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
+    at = (
+        AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
+    )
     assert not at.exception and not at.error
     shown = {str(cell) for table in at.dataframe for cell in table.value.to_numpy().ravel()}
     captions = " ".join(caption.value.replace("\\", "") for caption in at.caption)
     card = find_card("kldm-csp-mp")
     metric = card.metrics["match_rate_test"]
-    assert percent(metric["atoms_11_to_20"]) in shown and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in shown
+    assert (
+        percent(metric["atoms_11_to_20"]) in shown
+        and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in shown
+    )
     assert percent(metric["second_filter_match_rate"], metric["second_filter_ci95"]) in shown
     assert {"as placed", percent(max(card.sampling["refine_table"]["match_rate"]))} <= shown
-    numbers = next(table.value for table in at.dataframe if any("coverage" in name for name in table.value.get("metric", ())))
+    numbers = next(
+        table.value
+        for table in at.dataframe
+        if any("coverage" in name for name in table.value.get("metric", ()))
+    )
     assert "RMSE" not in numbers.columns and "(test, 1,000 made)" in numbers["metric"][0]
-    for text in (card.sampling["table"]["note"], card.sampling["refine_table"]["note"], card.sampling["tau_note"]):
+    for text in (
+        card.sampling["table"]["note"],
+        card.sampling["refine_table"]["note"],
+        card.sampling["tau_note"],
+    ):
         assert text in captions

@@ -67,13 +67,17 @@ def test_a_bad_structure_text_explains_itself():
 
 
 def test_a_crystal_with_shared_sites_is_summed_up_as_the_file_has_it():
-    alloy = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0, 0, 0], [0.5] * 3])
+    alloy = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0, 0, 0], [0.5] * 3]
+    )
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value(str(CifWriter(alloy))).run()
     assert not at.exception and any("4 sites of Fe 0" in caption.value for caption in at.caption)
     told = {metric.label: metric.value for metric in at.metric}
-    assert told["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O" and told["Density"] == f"{alloy.density:.2f} g/cm³"
+    assert (
+        told["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O" and told["Density"] == f"{alloy.density:.2f} g/cm³"
+    )
 
 
 ALLOY = {"Cu": 0.5, "Au": 0.5}
@@ -84,8 +88,13 @@ def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_e
     mixed = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [a, b], [[0, 0, 0], [0.5] * 3])
     cards, drawn, patterns = [], [], []
     monkeypatch.setattr("pages._ui.viewer.crystal_gallery", lambda items, **_: cards.extend(items) or 0)
-    monkeypatch.setattr("pages._ui.crystal.detail.crystal_viewer", lambda scene, **_: drawn.append(scene["sentence"]))
-    monkeypatch.setattr("pages._ui.crystal.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
+    monkeypatch.setattr(
+        "pages._ui.crystal.detail.crystal_viewer", lambda scene, **_: drawn.append(scene["sentence"])
+    )
+    monkeypatch.setattr(
+        "pages._ui.crystal.detail.xrd_figure",
+        lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
+    )
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value(2 * str(CifWriter(mixed))).run()
@@ -93,7 +102,9 @@ def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_e
     formula = occupancy_of(mixed)["formula"]
     assert {card["title"] for card in cards} == {formula_text(formula)} and formula_text(formula) != formula
     says = f"{formula}, density {mixed.density:.2f} g/cm3. Filled with main elements: "
-    assert all(words.startswith(says) for words in (drawn[-1], at.code[0].value, cards[0]["scene"]["sentence"]))
+    assert all(
+        words.startswith(says) for words in (drawn[-1], at.code[0].value, cards[0]["scene"]["sentence"])
+    )
     assert not any("charge" in entry.value for entry in (*at.markdown, *at.text))
     assert sum("each site holds its main element alone" in caption.value for caption in at.caption) == 2
     for kind in CELL_KINDS:
@@ -112,14 +123,20 @@ def test_a_link_fills_the_form_and_typing_afterwards_stays():
 
 
 def test_a_run_of_the_history_fills_the_form_it_came_from():
-    request = StructurePredictionRequest(formula="MgO", z=(1, 4), n_samples=7, model="kldm-csp-perov5", sampler="em", start="noise")
+    request = StructurePredictionRequest(
+        formula="MgO", z=(1, 4), n_samples=7, model="kldm-csp-perov5", sampler="em", start="noise"
+    )
     job = JobQueue().submit("predict-structure", to_json(request))
     JobQueue().cancel(job)
     at = page("history")
     assert "MgO" in at.dataframe[0].value["request"].tolist() and not at.exception
     at.query_params["fork"] = job
     at.switch_page("pages/predict_structure.py").run()
-    assert (at.text_input(key="formula").value, at.selectbox(key="model").value, at.selectbox(key="sampler").value) == (
+    assert (
+        at.text_input(key="formula").value,
+        at.selectbox(key="model").value,
+        at.selectbox(key="sampler").value,
+    ) == (
         "MgO",
         "kldm-csp-perov5",
         "em",
@@ -139,7 +156,10 @@ def test_the_calls_shown_for_a_run_are_the_run():
 
 def test_the_history_finds_runs_by_formula_and_star():
     queue = JobQueue()
-    jobs = [queue.submit("predict-structure", to_json(StructurePredictionRequest(formula=f))) for f in ("MgO", "TiO2", "Mg2SiO4")]
+    jobs = [
+        queue.submit("predict-structure", to_json(StructurePredictionRequest(formula=f)))
+        for f in ("MgO", "TiO2", "Mg2SiO4")
+    ]
     for job in jobs:
         queue.cancel(job)
     queue.mark(jobs[0], starred=True, note="keep")
@@ -147,7 +167,9 @@ def test_the_history_finds_runs_by_formula_and_star():
     at.text_input(key="filter").set_value("mg").run()
     assert sorted(at.dataframe[0].value["request"]) == ["Mg2SiO4", "MgO"]
     widths = {name: column.get("width") for name, column in json.loads(at.dataframe[0].proto.columns).items()}
-    assert all(widths[name] >= 90 for name in ("request", "when", "state", "result", "note", "model"))  # also where the page is narrow
+    assert all(
+        widths[name] >= 90 for name in ("request", "when", "state", "result", "note", "model")
+    )  # also where the page is narrow
     at.toggle(key="starred").set_value(True).run()
     assert at.dataframe[0].value[["request", "note", "★"]].values.tolist() == [["MgO", "keep", "★"]]
     at.text_input(key="filter").set_value("Na").run()
@@ -159,9 +181,16 @@ def test_a_recorded_run_opens_at_once_and_says_what_it_is():
     at.query_params["job"] = at.query_params["fork"] = "demo-titanium-dioxide"
     at.switch_page("pages/predict_structure.py").run()
     assert not at.exception and not at.error
-    assert "Recorded run, not one of yours: kldm" in at.info[0].value.replace("\\", "") and "seed 0" in at.info[0].value
+    assert (
+        "Recorded run, not one of yours: kldm" in at.info[0].value.replace("\\", "")
+        and "seed 0" in at.info[0].value
+    )
     assert "candidates" in at.success[0].value
-    assert (at.selectbox(key="model").value, at.text_input(key="seed").value, at.number_input(key="n").value) == ("kldm-csp-mp", "0", 4)
+    assert (
+        at.selectbox(key="model").value,
+        at.text_input(key="seed").value,
+        at.number_input(key="n").value,
+    ) == ("kldm-csp-mp", "0", 4)
     assert not JobQueue().list_jobs()  # nor does the history take it for one
     at.query_params["job"] = "demo-nonsense"
     at.run()
@@ -172,7 +201,11 @@ def test_a_wrong_entry_of_a_list_explains_itself_and_the_others_remain():
     at = page("predict_structure")
     at.toggle(key="several").set_value(True).run()
     at.text_area(key="formulas").set_value("ZnS, Xx2O3\nMgAl2O4").run()
-    assert "Did you mean" in at.error[0].value and "2 formulas will run" in at.caption[0].value and not at.exception
+    assert (
+        "Did you mean" in at.error[0].value
+        and "2 formulas will run" in at.caption[0].value
+        and not at.exception
+    )
 
 
 def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypatch):
@@ -187,14 +220,18 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["batch"] = batch
     at.switch_page("pages/predict_structure.py").run()
-    assert at.toggle(key="several").value and at.text_area(key="formulas").value == "ZnS\nMgAl2O4\nMgO"  # the form that made them
+    assert (
+        at.toggle(key="several").value and at.text_area(key="formulas").value == "ZnS\nMgAl2O4\nMgO"
+    )  # the form that made them
     table = at.dataframe[0].value
     assert table["state"].tolist() == ["done", "failed", "waiting"]
     assert table["remark"].tolist() == ["", "The model is not for this.", ""]
     assert table["best candidate"][0] and table["alike"][0].endswith(f"of {len(crystals_of(result))}")
     assert not at.exception
     queue.update(second.id, state="done", result=result)
-    with ZipFile(BytesIO(batch_zip(queue.list_batch(batch)))) as archive:  # two spellings of one formula give the same ids
+    with ZipFile(
+        BytesIO(batch_zip(queue.list_batch(batch)))
+    ) as archive:  # two spellings of one formula give the same ids
         assert sum(name.endswith(".cif") for name in archive.namelist()) == 2 * len(crystals_of(result))
     at.query_params["batch"] = "nonsense"
     at.run()
@@ -203,7 +240,10 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
 
 def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
     keys, shown, pick = [], [], []
-    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda _, *, key, first=0: keys.append(key) or (pick.pop() if pick else first))
+    monkeypatch.setattr(
+        "pages._ui.run.candidates.crystal_gallery",
+        lambda _, *, key, first=0: keys.append(key) or (pick.pop() if pick else first),
+    )
     monkeypatch.setattr("pages._ui.run.candidates.show_energies", lambda record: shown.append(record["id"]))
     queue = JobQueue()
     job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2")))
@@ -221,7 +261,9 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
         assert not at.exception
         return shown[-1]
 
-    assert groups[draw(-1)] == max(groups.values()) and groups[draw(1)] == 0  # nothing was chosen: the best one
+    assert (
+        groups[draw(-1)] == max(groups.values()) and groups[draw(1)] == 0
+    )  # nothing was chosen: the best one
     assert keys[-2] != keys[-1]  # a place in another order is another crystal
     (members,) = [box for box in at.selectbox if str(box.key).startswith("member-")]
     second = next(name for name in groups if groups[name] == 0 and name != shown[-1])
@@ -255,7 +297,15 @@ def test_an_entry_that_no_run_can_hold_refuses_nothing_else():
 @pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
     request = StructurePredictionRequest(
-        formula="NaCl", z=(1,), n_samples=2, model="prototype", start="prototype", seed=5, rank="energy", relax=True, device="cpu"
+        formula="NaCl",
+        z=(1,),
+        n_samples=2,
+        model="prototype",
+        start="prototype",
+        seed=5,
+        rank="energy",
+        relax=True,
+        device="cpu",
     )
     queue = JobQueue()
     queue.submit("predict-structure", to_json(request))
@@ -267,15 +317,26 @@ def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
     at.run()
     assert not at.exception
     assert any(r"Ranked by energy \(CHGNet" in caption.value for caption in at.caption)
-    assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {metric.label for metric in at.metric}
+    assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {
+        metric.label for metric in at.metric
+    }
     (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
     ways.set_value("As sampled").run()
     assert not at.exception
     table = at.dataframe[-1].value
-    assert "above hull (eV/atom, ML estimate)" in table.columns and table["energy (eV/atom)"].is_monotonic_increasing
-    assert "--relax --rank energy" in as_command(job) and "rank='energy'" in as_python(job) and "relax=True" in as_python(job)
+    assert (
+        "above hull (eV/atom, ML estimate)" in table.columns
+        and table["energy (eV/atom)"].is_monotonic_increasing
+    )
+    assert (
+        "--relax --rank energy" in as_command(job)
+        and "rank='energy'" in as_python(job)
+        and "relax=True" in as_python(job)
+    )
     assert "relax" not in as_command(
-        JobQueue().get(JobQueue().submit("predict-structure", {**to_json(request), "relax": False, "rank": "consensus"}))
+        JobQueue().get(
+            JobQueue().submit("predict-structure", {**to_json(request), "relax": False, "rank": "consensus"})
+        )
     )
 
 
@@ -286,7 +347,9 @@ def test_a_crystal_can_be_copied_in_words():
 
 
 @pytest.mark.parametrize("made_by_a_model", [True, False])
-def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_asked_for_as_it_is(made_by_a_model, monkeypatch):
+def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_asked_for_as_it_is(
+    made_by_a_model, monkeypatch
+):
     def script():
         import streamlit as st
         from pymatgen.core import Lattice, Structure
@@ -301,7 +364,10 @@ def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_as
         show_structure(cell, key="a", provenance={"model": "m"} if st.session_state["made"] else None)
 
     patterns = []
-    monkeypatch.setattr("pages._ui.crystal.detail.xrd_figure", lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale))
+    monkeypatch.setattr(
+        "pages._ui.crystal.detail.xrd_figure",
+        lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
+    )
     at = AppTest.from_function(script, default_timeout=90)
     at.session_state["made"] = made_by_a_model
     at.run()
@@ -337,9 +403,15 @@ def test_the_form_is_filled_again_after_another_page_was_shown():
 
 
 def test_models_trained_to_compare_with_stand_behind_the_one_they_are_named_after():
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
+    at = (
+        AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
+    )
     shown = lambda: [heading.value.replace("\\", "") for heading in at.subheader]
-    assert "kldm-csp-perov5" in shown() and "kldm-dng-perov5" in shown() and "kldm-csp-perov5-brownian" not in shown()
+    assert (
+        "kldm-csp-perov5" in shown()
+        and "kldm-dng-perov5" in shown()
+        and "kldm-csp-perov5-brownian" not in shown()
+    )
     at.toggle(key="variants-kldm-csp-perov5").set_value(True).run()
     assert shown().index("kldm-csp-perov5-brownian") > shown().index("kldm-csp-perov5") and not at.exception
 
@@ -353,12 +425,20 @@ def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_
             return self.content
 
     asked, upload = [], Upload()
-    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
+    monkeypatch.setattr(
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+    )
     # AppTest hands no value to widgets of a form on a page of st.navigation
-    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "pattern" else None)
+    monkeypatch.setattr(
+        "streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "pattern" else None
+    )
     at = page("predict_structure")
     assert not at.exception and not at.error
-    assert asked[-1]["rank"] == "pattern" and asked[-1]["pattern"]["wavelength"] == "CuKa" and len(asked[-1]["pattern"]["intensity"]) == 1200
+    assert (
+        asked[-1]["rank"] == "pattern"
+        and asked[-1]["pattern"]["wavelength"] == "CuKa"
+        and len(asked[-1]["pattern"]["intensity"]) == 1200
+    )
     job = JobQueue().get(JobQueue().submit("predict-structure", asked[-1]))
     assert "--rank pattern --pattern" in as_command(job) and len(as_python(job)) < 1000
     upload.content = b"no pattern"
@@ -368,9 +448,14 @@ def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_
 
 def test_a_comparison_that_takes_too_long_is_no_difference(monkeypatch):
     upload = SimpleNamespace(
-        name="known.cif", getvalue=lambda: str(CifWriter(Structure(Lattice.cubic(4.1), ["Zn", "S"], [[0] * 3, [0.5] * 3]))).encode()
+        name="known.cif",
+        getvalue=lambda: str(
+            CifWriter(Structure(Lattice.cubic(4.1), ["Zn", "S"], [[0] * 3, [0.5] * 3]))
+        ).encode(),
     )
-    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
+    monkeypatch.setattr(
+        "streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None
+    )
     monkeypatch.setattr("pages._ui.crystal.reference.compared", lambda *_: {"matches": None, "rmsd": None})
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["job"] = "demo-zinc-sulphide"
@@ -380,9 +465,13 @@ def test_a_comparison_that_takes_too_long_is_no_difference(monkeypatch):
 
 
 def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):
-    half = Structure(Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]])
+    half = Structure(
+        Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+    )
     upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
-    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
+    monkeypatch.setattr(
+        "streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None
+    )
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["job"] = "demo-strontium-titanate"
     at.switch_page("pages/predict_structure.py").run()

@@ -33,11 +33,29 @@ def test_a_generation_is_called_again_with_all_its_options():
 
     cell = {"lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "atomic_numbers": [22], "frac_coords": [[0, 0, 0]]}
     request = CrystalGenerationRequest(
-        n=3, n_atoms=(4, 12), elements=("Li", "O"), exclude_elements=("F",), seed=4, steps=9, fix=cell, fix_sites=(0,), fix_lattice=True
+        n=3,
+        n_atoms=(4, 12),
+        elements=("Li", "O"),
+        exclude_elements=("F",),
+        seed=4,
+        steps=9,
+        fix=cell,
+        fix_sites=(0,),
+        fix_lattice=True,
     )
     nothing = dict.fromkeys(("started", "finished", "error", "snapshot", "result"))
     job = Job(
-        id="x", kind="generate", request=to_json(request), state="queued", created=0, stage="", step=0, n_steps=0, trajectories=[], place=1, **nothing
+        id="x",
+        kind="generate",
+        request=to_json(request),
+        state="queued",
+        created=0,
+        stage="",
+        step=0,
+        n_steps=0,
+        trajectories=[],
+        place=1,
+        **nothing,
     )
     assert as_command(job) == (
         "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F --fix structure.json --fix-sites 0 "

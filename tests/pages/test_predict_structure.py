@@ -37,7 +37,11 @@ def words(elements):
 
 
 def scan(n=1200):
-    return {"two_theta": [10 + 0.05 * i for i in range(n)], "intensity": [20.0 + 80 * (i % 97 < 3) for i in range(n)], "wavelength": "MoKa"}
+    return {
+        "two_theta": [10 + 0.05 * i for i in range(n)],
+        "intensity": [20.0 + 80 * (i % 97 < 3) for i in range(n)],
+        "wavelength": "MoKa",
+    }
 
 
 def finished_run(demo="zinc-sulphide", change=lambda _: None, **asked):
@@ -54,40 +58,71 @@ def finished_run(demo="zinc-sulphide", change=lambda _: None, **asked):
 
 def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr(
+        "pages._ui.run.candidates.crystal_gallery",
+        lambda items, *, key, first=0: cards.extend(items) or first,
+    )
     at = page(job=finished_run())
     told = words(at.markdown)
-    assert "· known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
+    assert (
+        "· known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
+    )
     marks = {card["caption"].rsplit(" · ", 1)[1] for card in cards}
     assert marks == {"known", "not in the reference set"}
     table = at.dataframe[-1].value
-    assert set(table["known"]) == {"yes", "yes, seen in training", "not in the reference set"} and "mp-10695" in set(table["nearest"])
+    assert set(table["known"]) == {
+        "yes",
+        "yes, seen in training",
+        "not in the reference set",
+    } and "mp-10695" in set(table["nearest"])
     # a prototype is a known arrangement that no model was trained to make
-    assert not any("training" in word for word in table["known"][table["origin"] == "known prototype, not generated"])
+    assert not any(
+        "training" in word for word in table["known"][table["origin"] == "known prototype, not generated"]
+    )
 
 
 def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr(
+        "pages._ui.run.candidates.crystal_gallery",
+        lambda items, *, key, first=0: cards.extend(items) or first,
+    )
     at = page(job="demo-spinel")
     told = words(at.markdown)
-    assert "· known arrangement" in told and "comes from a known arrangement of this formula (prototype table)" in told and not at.exception
+    assert (
+        "· known arrangement" in told
+        and "comes from a known arrangement of this formula (prototype table)" in told
+        and not at.exception
+    )
     assert "The set is a part of the Materials Project" in told and "· new" not in told
-    assert not any(card["caption"].endswith("new") for card in cards) and any(card["caption"].endswith("known arrangement") for card in cards)
+    assert not any(card["caption"].endswith("new") for card in cards) and any(
+        card["caption"].endswith("known arrangement") for card in cards
+    )
     table = at.dataframe[-1].value
-    assert "no" not in set(table["known"]) and set(table["known"][table["origin"] == "generated from noise"]) <= {"yes", "not in the reference set"}
+    assert "no" not in set(table["known"]) and set(
+        table["known"][table["origin"] == "generated from noise"]
+    ) <= {"yes", "not in the reference set"}
 
 
 def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr(
+        "pages._ui.run.candidates.crystal_gallery",
+        lambda items, *, key, first=0: cards.extend(items) or first,
+    )
     at = page(job=finished_run())
     table = at.dataframe[-1].value
     names = [name for name in table.columns if "eV/atom" in name]
-    assert names == ["above the lowest (meV/atom, ML estimate)", "energy (eV/atom)", "above hull (eV/atom, ML estimate)"]
+    assert names == [
+        "above the lowest (meV/atom, ML estimate)",
+        "energy (eV/atom)",
+        "above hull (eV/atom, ML estimate)",
+    ]
     energies = table["energy (eV/atom)"].dropna()
     above = table["above the lowest (meV/atom, ML estimate)"].dropna()
-    assert above.iloc[0] == 0 and above.tolist() == pytest.approx((1000 * (energies - energies.min())).tolist(), abs=0.06)
+    assert above.iloc[0] == 0 and above.tolist() == pytest.approx(
+        (1000 * (energies - energies.min())).tolist(), abs=0.06
+    )
     assert at.metric[0].label == "Above the lowest (meV/atom, ML estimate)" and at.metric[0].value == "0"
     assert "· lowest energy · hull " in cards[0]["caption"] and all(
         "meV/atom · hull " in card["caption"] for card in cards[1:] if "hull" in card["caption"]
@@ -97,14 +132,21 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
 
 def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_so(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr(
+        "pages._ui.run.candidates.crystal_gallery",
+        lambda items, *, key, first=0: cards.extend(items) or first,
+    )
 
     def cubic(record):
         if record["id"] == "SrTiO3-z1-noise-1":  # 0.35 meV/atom above the lowest, which is P4mm
             record["space_group"] = {"symbol": "Pm-3m", "number": 221, "symprec": 0.1}
 
     at = page(job=finished_run("strontium-titanate", cubic))
-    assert words(at.subheader).startswith("SrTiO₃ · Pm-3m") and cards[0]["title"].startswith("1. Pm-3m") and not at.exception
+    assert (
+        words(at.subheader).startswith("SrTiO₃ · Pm-3m")
+        and cards[0]["title"].startswith("1. Pm-3m")
+        and not at.exception
+    )
     assert "Of equals within 2 meV/atom, the most symmetric comes first." in words(at.caption)
     assert "perov5-14806 (SrTiO3, space group 221)" in words(at.markdown).translate(PLAIN_DIGITS)
 
@@ -112,49 +154,85 @@ def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_s
 def test_a_known_crystal_of_another_space_group_is_called_the_same_arrangement():
     at = page(job="demo-strontium-titanate")
     assert words(at.subheader).startswith("SrTiO₃ · P4mm")
-    assert "Same arrangement as perov5-14806 (Pm-3m); this cell is P4mm, RMSD 0.021" in words(at.markdown) and not at.exception
+    assert (
+        "Same arrangement as perov5-14806 (Pm-3m); this cell is P4mm, RMSD 0.021" in words(at.markdown)
+        and not at.exception
+    )
 
 
 @pytest.mark.parametrize(
     ("label", "members", "distance", "told"),
     [
-        ("Pm-3m abc, 1310 known, AFLOW AB3C_cP5_221_a_c_b", 1310, 0.0, "Known arrangement (cubic perovskite), in 1,310 known crystals."),
-        ("P1 a, 1 known, AFLOW A2B_xP9_1_a", 1, 0.0, "Known arrangement (AFLOW A2B_xP9_1_a), in 1 known crystal."),
+        (
+            "Pm-3m abc, 1310 known, AFLOW AB3C_cP5_221_a_c_b",
+            1310,
+            0.0,
+            "Known arrangement (cubic perovskite), in 1,310 known crystals.",
+        ),
+        (
+            "P1 a, 1 known, AFLOW A2B_xP9_1_a",
+            1,
+            0.0,
+            "Known arrangement (AFLOW A2B_xP9_1_a), in 1 known crystal.",
+        ),
         ("Cmcm fcfcb, 54 known", 54, 0.66, "Known arrangement, in 54 known crystals, here after MgTi₂O₄."),
         ("mp-5229", 3, 0.0, "Known arrangement, in 3 known crystals."),  # the full index
     ],
 )
 def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, members, distance, told):
-    assert arrangement_words({"label": label, "members": members, "distance": distance, "formula": "MgTi2O4"}) == told
+    assert (
+        arrangement_words({"label": label, "members": members, "distance": distance, "formula": "MgTi2O4"})
+        == told
+    )
 
 
 def test_the_lowest_energy_is_that_of_a_plausible_cell():
     def candidate(name, energy, plausible):
-        return {"id": name, "validity": {"plausible": plausible}} | ({"energies": {"energy_per_atom_ev": energy}} if energy else {})
+        return {"id": name, "validity": {"plausible": plausible}} | (
+            {"energies": {"energy_per_atom_ev": energy}} if energy else {}
+        )
 
-    run = [candidate("a", -3.5, True), candidate("b", -3.0, True), candidate("c", None, True), candidate("d", -9.0, False)]
+    run = [
+        candidate("a", -3.5, True),
+        candidate("b", -3.0, True),
+        candidate("c", None, True),
+        candidate("d", -9.0, False),
+    ]
     assert [record.get("above_lowest_mev") for record in with_lowest(run)] == [0.0, 500.0, None, -5500.0]
     assert with_lowest(run[3:])[0]["above_lowest_mev"] == 0.0 and with_lowest([]) == []
 
 
 def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch):
     cards = []
-    monkeypatch.setattr("pages._ui.run.candidates.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first)
+    monkeypatch.setattr(
+        "pages._ui.run.candidates.crystal_gallery",
+        lambda items, *, key, first=0: cards.extend(items) or first,
+    )
     at = page(job=finished_run(change=lambda record: record.pop("novelty")))
     assert "not compared" in words(at.markdown) and not at.exception
     assert "known" not in at.dataframe[-1].value.columns
     assert not any(card["caption"].endswith(("known", "new")) for card in cards)
 
 
-def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_alone_beside_another(monkeypatch):
-    first = next(record for record in crystals_of(find_demo("zinc-sulphide").result) if record["id"] == "ZnS-z1-prototype-1")
+def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_alone_beside_another(
+    monkeypatch,
+):
+    first = next(
+        record
+        for record in crystals_of(find_demo("zinc-sulphide").result)
+        if record["id"] == "ZnS-z1-prototype-1"
+    )
     cell = structure_from_record(first)
     monkeypatch.setattr(known_cells, "known_cell", lambda _: cell.copy().apply_strain(0.02))
     at = page(job=finished_run(change=lambda record: record["novelty"].update(nearest_id="mp-same")))
     (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
     assert ways.options == ["Relaxed", "Relaxed over sampled", "As sampled", "Over the known crystal"]
     ways.set_value("Over the known crystal").run()
-    assert "Pale, with the dashed cell: the known one." in words(at.caption) and not at.exception and not at.error
+    assert (
+        "Pale, with the dashed cell: the known one." in words(at.caption)
+        and not at.exception
+        and not at.error
+    )
     other = cell.copy().apply_strain([0.0, 0.0, 0.6])
     monkeypatch.setattr(known_cells, "known_cell", lambda _: other)
     at = page(job=finished_run(change=lambda record: record["novelty"].update(nearest_id="mp-other")))
@@ -165,12 +243,20 @@ def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_al
 
 
 def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch):
-    best = next(record for record in crystals_of(find_demo("zinc-sulphide").result) if record["id"] == "ZnS-z1-prototype-1")
+    best = next(
+        record
+        for record in crystals_of(find_demo("zinc-sulphide").result)
+        if record["id"] == "ZnS-z1-prototype-1"
+    )
     given = [structure_from_record(best).apply_strain(0.02)]
     upload = SimpleNamespace(name="known.cif", getvalue=lambda: str(CifWriter(given[0])).encode())
-    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None)
+    monkeypatch.setattr(
+        "streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None
+    )
     at = page()
-    assert not [box for box in at.expander if "Compare" in box.label]  # nothing to compare before there is a run
+    assert not [
+        box for box in at.expander if "Compare" in box.label
+    ]  # nothing to compare before there is a run
     at = page(job=finished_run())
     assert [box.label for box in at.expander if "Compare" in box.label] == ["Compare with a known structure"]
     assert "Matches the reference (RMSD" in words(at.info) and not at.exception and not at.error
@@ -186,32 +272,48 @@ def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch
 
 def test_the_form_answers_while_it_is_filled(monkeypatch):
     asked = []
-    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request) or 7.0 * request["n_samples"])
+    monkeypatch.setattr(
+        "crystal_core.jobs.estimate.estimate_seconds",
+        lambda request, known: asked.append(request) or 7.0 * request["n_samples"],
+    )
     at = page(formula="SrTiO3")
     assert "About 28 s on this machine." in words(at.caption) and asked[-1]["formula"] == "SrTiO3"
     at.number_input(key="n").set_value(9).run()
     assert "About 63 s on this machine." in words(at.caption) and asked[-1]["n_samples"] == 9
     at.text_input(key="seed").set_value("abc").run()
-    assert "whole number" in words(at.error) and at.button(key="predict").disabled and not JobQueue().list_jobs()
+    assert (
+        "whole number" in words(at.error) and at.button(key="predict").disabled and not JobQueue().list_jobs()
+    )
     at.text_input(key="seed").set_value("3").run()
     at.text_input(key="formula").set_value("SrTi3Xx").run()
     assert "unknown symbol" in words(at.error) and at.button(key="predict").disabled
     at.text_input(key="formula").set_value("KMgF3").run()
-    assert at.number_input(key="n").value == 9 and at.text_input(key="seed").value == "3"  # a slip of the pen costs no setting
+    assert (
+        at.number_input(key="n").value == 9 and at.text_input(key="seed").value == "3"
+    )  # a slip of the pen costs no setting
     at.button(key="predict").click().run()
     (job,) = JobQueue().list_jobs()
     assert (job.request["formula"], job.request["n_samples"], job.request["seed"]) == ("KMgF3", 9, 3)
     assert at.query_params["job"] in (job.id, [job.id]) and not at.exception
 
 
-@pytest.mark.parametrize(("key", "told"), [("n", "Samples per Z must be a whole number between 1 and 50"), ("steps", "between 1 and 5000")])
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("n", "Samples per Z must be a whole number between 1 and 50"), ("steps", "between 1 and 5000")],
+)
 def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
     at = page()
     field = at.number_input(key=key)
-    assert field.max is None and field.min is None  # what is beyond a field's own limits never leaves the browser
+    assert (
+        field.max is None and field.min is None
+    )  # what is beyond a field's own limits never leaves the browser
     for number in (9999, -1):
         at.number_input(key=key).set_value(number).run()
-        assert told in words(at.error) and f"not {number}" in words(at.error) and at.button(key="predict").disabled
+        assert (
+            told in words(at.error)
+            and f"not {number}" in words(at.error)
+            and at.button(key="predict").disabled
+        )
         assert [box.label for box in at.expander if box.label == "Powder pattern"] and not at.exception
     at.number_input(key=key).set_value(3).run()
     assert not at.error and not at.button(key="predict").disabled
@@ -247,7 +349,12 @@ def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():
     at.text_input(key="seed").set_value("blue").run()
     at.toggle(key="several").set_value(True).run()
     assert {box.label for box in at.expander if box.proto.expanded} == set(folded) and not at.exception
-    at = page(fork=JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2", pattern=scan(), rank="pattern"))))
+    at = page(
+        fork=JobQueue().submit(
+            "predict-structure",
+            to_json(StructurePredictionRequest(formula="TiO2", pattern=scan(), rank="pattern")),
+        )
+    )
     assert {box.label for box in at.expander if box.proto.expanded} == {"Powder pattern"}
     at.button(key="forget-pattern").click().run()
     assert {box.label for box in at.expander if box.proto.expanded} == {"Powder pattern"}
@@ -259,27 +366,51 @@ def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
     at.toggle(key="several").set_value(True).run()
     at.text_area(key="formulas").set_value("ZnS, Xx2O3, MgO").run()
     at.button(key="predict").click().run()
-    assert sorted(job.request["formula"] for job in JobQueue().list_jobs()) == ["MgO", "ZnS"] and not at.exception
+    assert (
+        sorted(job.request["formula"] for job in JobQueue().list_jobs()) == ["MgO", "ZnS"]
+        and not at.exception
+    )
 
 
 @pytest.mark.parametrize("state", ["queued", "done"])
 def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(state):
     asked = {
-        "formula": "SrTiO3", "z": (2, 10), "n_samples": 7, "model": "kldm-csp-perov5", "sampler": "em", "steps": 33, "start": "noise", "seed": 41,
-        "relax": True, "rank": "pattern", "pattern": scan(),
-    }  # fmt: skip
-    job = finished_run(**asked) if state == "done" else JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(**asked)))
+        "formula": "SrTiO3",
+        "z": (2, 10),
+        "n_samples": 7,
+        "model": "kldm-csp-perov5",
+        "sampler": "em",
+        "steps": 33,
+        "start": "noise",
+        "seed": 41,
+        "relax": True,
+        "rank": "pattern",
+        "pattern": scan(),
+    }
+    job = (
+        finished_run(**asked)
+        if state == "done"
+        else JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(**asked)))
+    )
     if state == "done":
         result = JobQueue().get(job).result
         JobQueue().update(job, result=result | {"settings": result["settings"] | {"seed": 41}})
     at = page(job=job)
     assert not at.exception and not at.error
-    assert (at.text_input(key="formula").value, at.number_input(key="n").value, at.button_group(key="z-SrTiO3-kldm-csp-perov5").value) == (
+    assert (
+        at.text_input(key="formula").value,
+        at.number_input(key="n").value,
+        at.button_group(key="z-SrTiO3-kldm-csp-perov5").value,
+    ) == (
         "SrTiO3",
         7,
         [2, 10],
     )
-    assert [at.selectbox(key=key).value for key in ("model", "sampler", "start")] == ["kldm-csp-perov5", "em", "noise"]
+    assert [at.selectbox(key=key).value for key in ("model", "sampler", "start")] == [
+        "kldm-csp-perov5",
+        "em",
+        "noise",
+    ]
     assert at.number_input(key="steps").value == 33 and at.text_input(key="seed").value == "41"
     assert at.toggle(key="rank-pattern").value and "of the run is taken along" in words(at.caption)
     at.number_input(key="n").set_value(3).run()
@@ -298,7 +429,10 @@ def test_a_model_of_one_size_is_asked_for_that_size_alone():
 def test_a_drawn_seed_is_shown_with_its_run_and_drawn_anew_for_a_changed_one():
     job = finished_run()
     seed = str(JobQueue().get(job).result["settings"]["seed"])
-    assert page(job=job).text_input(key="seed").value == seed and page(fork=job).text_input(key="seed").value == ""
+    assert (
+        page(job=job).text_input(key="seed").value == seed
+        and page(fork=job).text_input(key="seed").value == ""
+    )
 
 
 def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
@@ -313,33 +447,64 @@ def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
     assert list(at.query_params) == ["job"] and job.id in at.query_params["job"]
     for _ in range(2):  # while it waits, and with its results
         assert "Recorded run" not in words(at.info) and not at.exception
-        assert (at.text_input(key="formula").value, at.number_input(key="n").value, at.text_input(key="seed").value) == ("KMgF3", 2, "")
+        assert (
+            at.text_input(key="formula").value,
+            at.number_input(key="n").value,
+            at.text_input(key="seed").value,
+        ) == ("KMgF3", 2, "")
         queue.update(job.id, state="done", result=dict(find_demo("zinc-sulphide").result))
         at.run()
     assert at.success
-    at = page(job=job.id, fork="demo-strontium-titanate")  # a link of an earlier version: the run it shows comes first
-    assert "Recorded run" not in words(at.info) and at.text_input(key="formula").value == "KMgF3" and not at.exception
+    at = page(
+        job=job.id, fork="demo-strontium-titanate"
+    )  # a link of an earlier version: the run it shows comes first
+    assert (
+        "Recorded run" not in words(at.info)
+        and at.text_input(key="formula").value == "KMgF3"
+        and not at.exception
+    )
 
 
 def test_a_run_with_a_wrong_formula_still_opens():
     job = JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(formula="Xx2O3")))
     JobQueue().update(job, state="failed", error="Formula 'Xx2O3' has an unknown symbol 'Xx'.")
     at = page(job=job)
-    assert "unknown symbol" in words(at.error) and at.title and at.text_input(key="formula").value == "Xx2O3" and not at.exception
+    assert (
+        "unknown symbol" in words(at.error)
+        and at.title
+        and at.text_input(key="formula").value == "Xx2O3"
+        and not at.exception
+    )
 
 
 def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monkeypatch):
     asked = []
-    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
-    request = StructurePredictionRequest(formula="TiO2", pattern=scan() | {"name": "anatase.xy"}, rank="pattern", guide=True, relax=True)
+    monkeypatch.setattr(
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+    )
+    request = StructurePredictionRequest(
+        formula="TiO2", pattern=scan() | {"name": "anatase.xy"}, rank="pattern", guide=True, relax=True
+    )
     run = JobQueue().submit("predict-structure", to_json(request))
     at = page(fork=run, formula="TiO2")
-    assert "Pattern anatase.xy (10–69.95° 2θ, Mo Kα, 0.7107 Å) of the run is taken along." in words(at.caption) and not at.exception and not at.error
-    assert asked[-1]["pattern"] == request.pattern and asked[-1]["rank"] == "pattern" and asked[-1]["guide"] is True
+    assert (
+        "Pattern anatase.xy (10–69.95° 2θ, Mo Kα, 0.7107 Å) of the run is taken along." in words(at.caption)
+        and not at.exception
+        and not at.error
+    )
+    assert (
+        asked[-1]["pattern"] == request.pattern
+        and asked[-1]["rank"] == "pattern"
+        and asked[-1]["guide"] is True
+    )
     at.toggle(key="rank-pattern").set_value(False).run()
     assert asked[-1]["pattern"] == request.pattern and asked[-1]["rank"] == "energy"
     at.button(key="forget-pattern").click().run()
-    assert asked[-1]["pattern"] is None and asked[-1]["guide"] is False and "taken along" not in words(at.caption)
+    assert (
+        asked[-1]["pattern"] is None
+        and asked[-1]["guide"] is False
+        and "taken along" not in words(at.caption)
+    )
     at = page(fork=run, formula="TiO2")
     at.query_params["fork"] = ""  # another link: a new request
     at.run()
@@ -348,23 +513,44 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
 
 def test_a_run_ranked_by_energy_beside_its_pattern_stays_so(monkeypatch):
     asked = []
-    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
-    request = StructurePredictionRequest(formula="TiO2", pattern=scan() | {"wavelength": 1.2}, rank="energy", relax=True)
+    monkeypatch.setattr(
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+    )
+    request = StructurePredictionRequest(
+        formula="TiO2", pattern=scan() | {"wavelength": 1.2}, rank="energy", relax=True
+    )
     at = page(fork=JobQueue().submit("predict-structure", to_json(request)))
-    assert (asked[-1]["rank"], asked[-1]["guide"], asked[-1]["pattern"]["wavelength"]) == ("energy", False, 1.2)
+    assert (asked[-1]["rank"], asked[-1]["guide"], asked[-1]["pattern"]["wavelength"]) == (
+        "energy",
+        False,
+        1.2,
+    )
     assert "1.2 Å" in words(at.caption) and not at.exception
 
 
 def test_an_uploaded_pattern_can_guide(monkeypatch):
     asked = []
-    text = "\n".join(f"{x} {y}" for x, y in zip(scan()["two_theta"], scan()["intensity"], strict=True)).encode()
+    text = "\n".join(
+        f"{x} {y}" for x, y in zip(scan()["two_theta"], scan()["intensity"], strict=True)
+    ).encode()
     upload = [None]
-    monkeypatch.setattr("crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request))
-    monkeypatch.setattr("streamlit.file_uploader", lambda label, *, key, **rest: upload[0] if key == "pattern" else None)
+    monkeypatch.setattr(
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+    )
+    monkeypatch.setattr(
+        "streamlit.file_uploader", lambda label, *, key, **rest: upload[0] if key == "pattern" else None
+    )
     at = page()
-    assert at.toggle(key="guide").disabled and at.toggle(key="guide").label == "Let the pattern guide sampling (experimental)"
+    assert (
+        at.toggle(key="guide").disabled
+        and at.toggle(key="guide").label == "Let the pattern guide sampling (experimental)"
+    )
     upload[0] = SimpleNamespace(name="x/scan.xy", getvalue=lambda: text)
     at.run()
-    assert asked[-1]["rank"] == "pattern" and asked[-1]["guide"] is False and asked[-1]["pattern"]["name"] == "scan.xy"
+    assert (
+        asked[-1]["rank"] == "pattern"
+        and asked[-1]["guide"] is False
+        and asked[-1]["pattern"]["name"] == "scan.xy"
+    )
     at.toggle(key="guide").set_value(True).run()
     assert asked[-1]["guide"] is True and not at.exception

@@ -7,15 +7,27 @@ from pages._ui import candidates, generated
 from pages._ui.tables import filled
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.7), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
-MADE = crystal_record(SALT, id="kldm-1", origin="noise", provenance={}, group=0) | {"novelty": {"known": True, "nearest_id": "mp-22862"}}
+MADE = crystal_record(SALT, id="kldm-1", origin="noise", provenance={}, group=0) | {
+    "novelty": {"known": True, "nearest_id": "mp-22862"}
+}
 ENERGIES = {"energy_per_atom_ev": -3.4, "e_above_hull_ev": 0.02, "e_above_hull_error_ev": 0.05}
 
 
 def test_the_energy_above_the_hull_stands_before_the_nearest_crystal_and_what_nobody_measured_stands_nowhere():
     groups = {0: [MADE, MADE]}
-    rows = filled([generated._row(record | {"number": k}, groups) for k, record in enumerate((MADE, MADE | {"energies": ENERGIES}), start=1)])
+    rows = filled(
+        [
+            generated._row(record | {"number": k}, groups)
+            for k, record in enumerate((MADE, MADE | {"energies": ENERGIES}), start=1)
+        ]
+    )
     names = list(rows[0])
-    assert names[-4:] == ["above hull (eV/atom, ML)", "±", "known", "nearest"]  # no RMSD, and nothing to say why
+    assert names[-4:] == [
+        "above hull (eV/atom, ML)",
+        "±",
+        "known",
+        "nearest",
+    ]  # no RMSD, and nothing to say why
     assert [row["above hull (eV/atom, ML)"] for row in rows] == [None, 0.02]
     assert "above hull (eV/atom, ML)" not in filled([generated._row(MADE | {"number": 1}, groups)])[0]
 
@@ -23,7 +35,10 @@ def test_the_energy_above_the_hull_stands_before_the_nearest_crystal_and_what_no
 def test_candidates_without_energies_have_no_columns_for_them():
     record = MADE | {"z": 4, "score": {"value": 1}, "n_alike": 1}
     (row,) = filled([candidates._row(1, record)])
-    assert not any("eV" in name or "Å" in name or "likeness" in name for name in row) and row["nearest"] == "mp-22862"
+    assert (
+        not any("eV" in name or "Å" in name or "likeness" in name for name in row)
+        and row["nearest"] == "mp-22862"
+    )
     first, second = filled([candidates._row(1, record), candidates._row(2, record | {"energies": ENERGIES})])
     assert first["energy (eV/atom)"] is None and second["energy (eV/atom)"] == -3.4
     assert list(second).index("energy (eV/atom)") < list(second).index("origin")

@@ -16,10 +16,17 @@ def test_the_time_is_told_from_runs_whose_results_nobody_reads(name, button, req
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
     monkeypatch.setattr("pages._ui.run.progress.ensure_worker", lambda: None)
-    monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # AppTest takes every run for a server's first, and a rerun forgets the click
+    monkeypatch.setattr(
+        "pages._ui.errors._run_by_app", lambda: None
+    )  # AppTest takes every run for a server's first, and a rerun forgets the click
 
     def page():
-        return AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page(f"pages/{name}.py").run()
+        return (
+            AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+            .run()
+            .switch_page(f"pages/{name}.py")
+            .run()
+        )
 
     if name == "generate":
         request.getfixturevalue("tiny_de_novo")()

@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[2]
 MODEL = "kldm-csp-mp"
 pytestmark = [
     pytest.mark.usefixtures("no_worker"),
-    pytest.mark.skipif(all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"),
-]  # fmt: skip
+    pytest.mark.skipif(
+        all(card.name != MODEL for card in list_cards("generator")), reason=f"{MODEL} is not installed"
+    ),
+]
 
 
 def page(formula):
@@ -30,14 +32,27 @@ def words(elements):
 
 def test_a_cell_beyond_the_training_is_a_guess_and_one_beyond_all_models_cannot_be_asked_for():
     at = page("Cu2ZnSnS4")
-    assert at.button_group(key="z-Cu2ZnSnS4").value == [1, 2] and not at.warning and not at.button(key="predict").disabled
+    assert (
+        at.button_group(key="z-Cu2ZnSnS4").value == [1, 2]
+        and not at.warning
+        and not at.button(key="predict").disabled
+    )
     at.button_group(key="z-Cu2ZnSnS4").set_value([2, 4]).run()
-    assert "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) run, but take longer and are a guess." in words(at.warning)
+    assert (
+        "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) run, but take longer and are a guess."
+        in words(at.warning)
+    )
     assert not at.button(key="predict").disabled and "left out" not in words(at.caption)
     at.button_group(key="z-Cu2ZnSnS4").set_value([8]).run()
-    assert "Z = 8 makes a cell of 64 atoms; the models end at 60" in words(at.warning) and at.button(key="predict").disabled
+    assert (
+        "Z = 8 makes a cell of 64 atoms; the models end at 60" in words(at.warning)
+        and at.button(key="predict").disabled
+    )
     at.selectbox(key="model").set_value("kldm-csp-perov5").run()
-    assert "No number of formula units of Cu2ZnSnS4 fits kldm-csp-perov5" in words(at.warning) and at.button(key="predict").disabled
+    assert (
+        "No number of formula units of Cu2ZnSnS4 fits kldm-csp-perov5" in words(at.warning)
+        and at.button(key="predict").disabled
+    )
     assert not at.exception and not at.error
 
 
@@ -52,12 +67,17 @@ def test_what_is_left_out_for_its_size_is_said():
 def test_elements_that_the_model_does_not_know_are_refused_in_the_form_and_a_model_of_its_list_is_named():
     at = page("CsPbI3")
     at.selectbox(key="model").set_value("kldm-csp-perov5").run()
-    assert "kldm-csp-perov5 was not trained on I, so it cannot place it; choose kldm-csp-mp." in words(at.warning)
+    assert "kldm-csp-perov5 was not trained on I, so it cannot place it; choose kldm-csp-mp." in words(
+        at.warning
+    )
     assert at.button(key="predict").disabled and "prototype'" not in words(at.warning)
     at.selectbox(key="model").set_value(MODEL).run()
     assert not at.warning and not at.button(key="predict").disabled
     at.text_input(key="formula").set_value("Po").run()
-    assert "was not trained on Po, so it cannot place it; no other model in the list can make this cell either." in words(at.warning)
+    assert (
+        "was not trained on Po, so it cannot place it; no other model in the list can make this cell either."
+        in words(at.warning)
+    )
     assert at.button(key="predict").disabled and "Rare" not in words(at.warning) and not at.exception
     at.text_input(key="formula").set_value("TiO2").run()
     at.toggle(key="several").set_value(True).run()
@@ -69,7 +89,10 @@ def test_elements_that_the_model_does_not_know_are_refused_in_the_form_and_a_mod
 
 def test_a_multiple_of_a_formula_is_asked_about():
     at = page("Ti2O4")
-    assert "Ti₂O₄ is 2 × TiO₂, and Z counts TiO₂; for exactly these 6 atoms switch on “The formula is the exact cell”." in words(at.info)
+    assert (
+        "Ti₂O₄ is 2 × TiO₂, and Z counts TiO₂; for exactly these 6 atoms switch on “The formula is the exact cell”."
+        in words(at.info)
+    )
     at.toggle(key="exact").set_value(True).run()
     assert "Z counts" not in words(at.info)
     at.toggle(key="exact").set_value(False).run()
@@ -79,7 +102,10 @@ def test_a_multiple_of_a_formula_is_asked_about():
     assert "Z counts" not in words(at.info)
     at.toggle(key="several").set_value(True).run()
     at.text_area(key="formulas").set_value("Ti2O4, MgO, Li2O2").run()
-    assert "Ti₂O₄ is 2 × TiO₂, Li₂O₂ is 2 × LiO, and Z counts the smaller unit; for exactly the atoms typed" in words(at.info)
+    assert (
+        "Ti₂O₄ is 2 × TiO₂, Li₂O₂ is 2 × LiO, and Z counts the smaller unit; for exactly the atoms typed"
+        in words(at.info)
+    )
     at.toggle(key="exact").set_value(True).run()
     assert "Z counts" not in words(at.info) and not at.exception and not at.error
 
@@ -110,12 +136,20 @@ def test_of_several_formulas_those_that_can_run_do():
     at = page("TiO2")
     at.toggle(key="several").set_value(True).run()
     at.text_area(key="formulas").set_value("Ti24O48, Ti8O16, MgO").run()
-    assert "with the numbers of formula units most frequent in training" in words(at.caption) and not at.warning
+    assert (
+        "with the numbers of formula units most frequent in training" in words(at.caption) and not at.warning
+    )
     at.toggle(key="exact").set_value(True).run()
     assert "each as the exact cell" in words(at.caption)
-    assert "Ti24O48: The formula makes a cell of 72 atoms" in words(at.warning) and "Ti8O16: kldm-csp-mp was trained" in words(at.warning)
+    assert "Ti24O48: The formula makes a cell of 72 atoms" in words(
+        at.warning
+    ) and "Ti8O16: kldm-csp-mp was trained" in words(at.warning)
     at.button(key="predict").click().run()
-    assert sorted(job.request["formula"] for job in JobQueue().list_jobs()) == ["MgO", "Ti8O16"] and not at.exception and not at.error
+    assert (
+        sorted(job.request["formula"] for job in JobQueue().list_jobs()) == ["MgO", "Ti8O16"]
+        and not at.exception
+        and not at.error
+    )
 
 
 @pytest.mark.weights

@@ -19,7 +19,13 @@ from pages._ui.run.runs import link_of
 ROOT = Path(__file__).parents[2]
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
 PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-KNOWN = {"known": True, "nearest_id": "mp-1265", "rmsd": 0.001, "nearest_formula": "MgO", "nearest_space_group": 225}
+KNOWN = {
+    "known": True,
+    "nearest_id": "mp-1265",
+    "rmsd": 0.001,
+    "nearest_formula": "MgO",
+    "nearest_space_group": 225,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -68,23 +74,33 @@ def test_a_pasted_text_is_still_there_after_another_page():
     assert formula(at) == "MgO" and not at.exception
 
 
-def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wait_for_is_refused(monkeypatch):
+def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wait_for_is_refused(
+    monkeypatch,
+):
     patterns = []
-    monkeypatch.setattr("pages._ui.crystal.detail.xrd_figure", lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named))
+    monkeypatch.setattr(
+        "pages._ui.crystal.detail.xrd_figure",
+        lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named),
+    )
     at = page()
     at.selectbox(key="viewer-radiation").set_value("custom").run()
     field = at.number_input(key="viewer-wavelength")
     assert (field.min, field.max, field.value) == (0.1, 5.0, 1.5406)  # Cu Kα1
     barium_titanate = patterns[-1]
     assert barium_titanate.radiation == 1.5406 and not at.exception
-    assert barium_titanate.two_theta[0] == pytest.approx(2 * math.degrees(math.asin(1.5406 / (2 * 4.01))), abs=1e-6)
+    assert barium_titanate.two_theta[0] == pytest.approx(
+        2 * math.degrees(math.asin(1.5406 / (2 * 4.01))), abs=1e-6
+    )
     field.set_value(0.1).run()
     assert "too many reflections" in words(at.info) and not at.exception and not at.error
 
 
 def test_an_upload_is_compared_with_known_crystals_and_can_be_sent_on():
     at = uploaded()
-    assert "It is mp-1265 (MgO, space group 225)" in words(at.markdown).translate(PLAIN_DIGITS) and not at.exception
+    assert (
+        "It is mp-1265 (MgO, space group 225)" in words(at.markdown).translate(PLAIN_DIGITS)
+        and not at.exception
+    )
     assert "· known" in words(at.markdown)  # in grey: no fault of a crystal of one's own
     link = next(link for link in at.get("page_link") if link.proto.label == "Predict this formula")
     assert link.proto.query_string == "formula=MgO"
@@ -102,7 +118,9 @@ def test_an_upload_is_handed_over_to_be_completed(tiny_de_novo):
     at.multiselect(key="fix-sites").set_value([1]).run()
     at.button(key="generate").click().run()
     request = JobQueue().list_jobs()[0].request
-    assert request["fix"]["atomic_numbers"] == [12, 8] and request["fix_sites"] == [1] and request["fix_lattice"]
+    assert (
+        request["fix"]["atomic_numbers"] == [12, 8] and request["fix_sites"] == [1] and request["fix_lattice"]
+    )
 
 
 def test_a_crystal_that_is_not_to_be_completed_after_all_leaves_the_page(tiny_de_novo):
@@ -111,7 +129,9 @@ def test_a_crystal_that_is_not_to_be_completed_after_all_leaves_the_page(tiny_de
     at.button(key="complete").click().run()
     at.switch_page("pages/generate.py").run()
     at.button(key="forget").click().run()
-    assert "Press **Generate**" in words(at.info) and "under Advanced" not in words(at.info) and not at.exception
+    assert (
+        "Press **Generate**" in words(at.info) and "under Advanced" not in words(at.info) and not at.exception
+    )
 
 
 def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(tiny_de_novo):
@@ -119,14 +139,26 @@ def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
     at.query_params["own"] = "0123456789ab"
     at.switch_page("pages/generate.py").run()
-    assert "upload it in the form" in words(at.info) and not at.exception and not at.button(key="generate").disabled
+    assert (
+        "upload it in the form" in words(at.info)
+        and not at.exception
+        and not at.button(key="generate").disabled
+    )
 
 
 def test_what_models_cannot_take_is_not_sent_on():
-    at = uploaded(Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0] * 3, [0.5] * 3]))
-    assert not [button for button in at.button if button.key == "relax-own"] and "compared" not in words(at.markdown)
+    at = uploaded(
+        Structure.from_spacegroup(
+            "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0] * 3, [0.5] * 3]
+        )
+    )
+    assert not [button for button in at.button if button.key == "relax-own"] and "compared" not in words(
+        at.markdown
+    )
     assert not [button for button in at.button if button.key == "complete"]
-    assert "Predict this formula" not in [link.proto.label for link in at.get("page_link")] and not at.exception
+    assert (
+        "Predict this formula" not in [link.proto.label for link in at.get("page_link")] and not at.exception
+    )
 
 
 def test_a_large_cell_is_compared_by_its_primitive_one_or_not_at_all():
@@ -141,13 +173,31 @@ def test_an_upload_is_relaxed_in_the_queue_and_its_link_shows_it_again():
     at.button(key="relax-own").click().run()
     queue = JobQueue()
     (job,) = queue.list_jobs()
-    assert job.kind == "relax" and job.request["crystals"][0]["provenance"] == {"file": "mine.cif"} and not at.exception
-    assert at.query_params["job"] in (job.id, [job.id]) and any(button.key == f"cancel-{job.id}" for button in at.button)
-    made = crystal_record(MGO.copy().scale_lattice(73.0), id="MgO", provenance={"file": "mine.cif"}, novelty=KNOWN)
+    assert (
+        job.kind == "relax"
+        and job.request["crystals"][0]["provenance"] == {"file": "mine.cif"}
+        and not at.exception
+    )
+    assert at.query_params["job"] in (job.id, [job.id]) and any(
+        button.key == f"cancel-{job.id}" for button in at.button
+    )
+    made = crystal_record(
+        MGO.copy().scale_lattice(73.0), id="MgO", provenance={"file": "mine.cif"}, novelty=KNOWN
+    )
     energies = {
-        "energy_per_atom_ev": -6.0, "e_above_hull_ev": 0.0, "e_above_hull_error_ev": 0.05, "decomposition": {"MgO": 1.0}, "note": "",
-    }  # fmt: skip
-    told = {"potential": "CHGNet", "converged": True, "status": "Relaxed.", "n_steps": 3, "displacement_angstrom": 0.01}
+        "energy_per_atom_ev": -6.0,
+        "e_above_hull_ev": 0.0,
+        "e_above_hull_error_ev": 0.05,
+        "decomposition": {"MgO": 1.0},
+        "note": "",
+    }
+    told = {
+        "potential": "CHGNet",
+        "converged": True,
+        "status": "Relaxed.",
+        "n_steps": 3,
+        "displacement_angstrom": 0.01,
+    }
     record = made | {"energies": energies, "relaxation": told, "original": cell_json(MGO)}
     queue.update(job.id, state="done", result={"crystals": [record], "settings": {}, "seconds": 1.0})
     at = page(job=job.id)  # as after a reload, with no upload at hand

@@ -70,7 +70,14 @@ class Plain:
     """One step of every sampler, as published; x, v, l are numpy arrays."""
 
     def __init__(self, predict, process, noise, tau, scale, transport, noise_scale=1.0):
-        self.predict, self.process, self.noise, self.tau, self.scale, self.transport = predict, process, noise, tau, scale, transport
+        self.predict, self.process, self.noise, self.tau, self.scale, self.transport = (
+            predict,
+            process,
+            noise,
+            tau,
+            scale,
+            transport,
+        )
         self.noise_scale = noise_scale
 
     def scores(self, x, v, lattice, t):
@@ -78,7 +85,9 @@ class Plain:
         s, (alpha, sigma) = 2 * t, alpha_sigma(t)
         full = self.process.parametrisation == "full"
         score_v = self.scale * y if full else -v / sigma_v(s) ** 2 + kappa(s) * norm(s) * self.scale * y
-        return score_v, (alpha * cell - lattice) / sigma**2 if self.process.lattice_target == "x0" else -cell / sigma
+        return score_v, (
+            alpha * cell - lattice
+        ) / sigma**2 if self.process.lattice_target == "x0" else -cell / sigma
 
     def em(self, x, v, lattice, t, t_next, *, exponential=False):
         h, (score_v, score_l) = 2 * (t - t_next), self.scores(x, v, lattice, t)
@@ -86,10 +95,18 @@ class Plain:
         xi = self.noise.lattice()
         if not exponential:
             beta, dt = 0.1 + 19.9 * t, t_next - t
-            return wrap(x - h * v), v, lattice + (-beta * lattice / 2 - beta * score_l) * dt + np.sqrt(beta * abs(dt)) * xi
+            return (
+                wrap(x - h * v),
+                v,
+                lattice + (-beta * lattice / 2 - beta * score_l) * dt + np.sqrt(beta * abs(dt)) * xi,
+            )
         (a, sig), (a2, sig2) = alpha_sigma(t), alpha_sigma(t_next)
         gap = math.log(a2 / sig2) - math.log(a / sig)
-        lattice = a2 / a * lattice + 2 * sig * sig2 * math.expm1(gap) * score_l + sig2 * math.sqrt(1 - math.exp(-2 * gap)) * xi
+        lattice = (
+            a2 / a * lattice
+            + 2 * sig * sig2 * math.expm1(gap) * score_l
+            + sig2 * math.sqrt(1 - math.exp(-2 * gap)) * xi
+        )
         return wrap(x - h * v), v, lattice
 
     def ode(self, x, v, lattice, t, t_next):
@@ -100,7 +117,9 @@ class Plain:
 
     def corrector(self, x, v, lattice, t, h):
         score_v, score_l = self.scores(x, v, lattice, t)
-        delta = np.array([self.tau / max((score_v[g == OF] ** 2).mean(), 1e-8) for g in range(len(COUNTS))])[OF][:, None]
+        delta = np.array([self.tau / max((score_v[g == OF] ** 2).mean(), 1e-8) for g in range(len(COUNTS))])[
+            OF
+        ][:, None]
         v = v + delta * score_v + self.noise_scale * np.sqrt(2 * delta) * self.noise.velocity()
         x = wrap(x - h * v) if self.transport else x
         delta = self.tau / (score_l**2).mean(1, keepdims=True)
@@ -118,7 +137,11 @@ class Plain:
             return self.predictor(*self.corrector(x, v, lattice, t, h), t, t_next)
         if name == "pc-pf":
             return self.corrector(*self.predictor(x, v, lattice, t, t_next), t_next, h)
-        return self.ode(x, v, lattice, t, t_next) if name == "ode" else self.em(x, v, lattice, t, t_next, exponential=name == "exp-em")
+        return (
+            self.ode(x, v, lattice, t, t_next)
+            if name == "ode"
+            else self.em(x, v, lattice, t, t_next, exponential=name == "exp-em")
+        )
 
 
 class Noise:
@@ -137,7 +160,9 @@ class Noise:
 def answer(frac, velocity, lattice, t):
     """A stand-in for a network: smooth, uneven over atoms and times, centred per crystal."""
     weight = np.arange(len(OF))[:, None] + np.array([0.0, 0.4, 0.9])
-    return centred(np.sin(2 * np.pi * frac + weight) + np.cos(velocity * weight + t)), np.cos(lattice + np.arange(6)) + t
+    return centred(np.sin(2 * np.pi * frac + weight) + np.cos(velocity * weight + t)), np.cos(
+        lattice + np.arange(6)
+    ) + t
 
 
 def predict(state, t):
@@ -148,7 +173,11 @@ def predict(state, t):
 @pytest.fixture
 def state():
     rng = np.random.default_rng(0)
-    return rng.random((len(OF), 3)) - 0.5, centred(rng.normal(size=(len(OF), 3))) / (2 * np.pi), rng.normal(size=(len(COUNTS), 6))
+    return (
+        rng.random((len(OF), 3)) - 0.5,
+        centred(rng.normal(size=(len(OF), 3))) / (2 * np.pi),
+        rng.normal(size=(len(COUNTS), 6)),
+    )
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -157,7 +186,9 @@ def state():
 def test_one_step_is_the_published_one(state, sampler, options, t, t_next):
     process = ProcessConfig(**options)
     stepper = KineticLangevinSampler(SamplerSettings(name=sampler), pack(torch.tensor(COUNTS)), process)
-    got = stepper.step(predict, LatentState(*map(torch.from_numpy, state)), t, t_next, torch.Generator().manual_seed(7))
+    got = stepper.step(
+        predict, LatentState(*map(torch.from_numpy, state)), t, t_next, torch.Generator().manual_seed(7)
+    )
     frac, velocity, lattice = state
     plain = Plain(answer, process, Noise(7), 0.25, 1.0, transport=True)
     x, v, cell = plain.step(sampler, 2 * np.pi * frac, 2 * np.pi * velocity, lattice, t, t_next)
@@ -170,7 +201,9 @@ def test_one_step_is_the_published_one(state, sampler, options, t, t_next):
 def test_the_corrector_can_leave_positions_and_take_another_strength_scale_and_noise(state):
     settings = SamplerSettings(name="pc", tau=0.4, score_scale=1.7, correct_positions=False, noise_scale=0.6)
     stepper = KineticLangevinSampler(settings, pack(torch.tensor(COUNTS)), ProcessConfig())
-    got = stepper.step(predict, LatentState(*map(torch.from_numpy, state)), 0.4, 0.35, torch.Generator().manual_seed(1))
+    got = stepper.step(
+        predict, LatentState(*map(torch.from_numpy, state)), 0.4, 0.35, torch.Generator().manual_seed(1)
+    )
     frac, velocity, lattice = state
     plain = Plain(answer, ProcessConfig(), Noise(1), 0.4, 1.7, transport=False, noise_scale=0.6)
     x, v, cell = plain.step("pc", 2 * np.pi * frac, 2 * np.pi * velocity, lattice, 0.4, 0.35)
@@ -183,19 +216,25 @@ def test_time_runs_evenly_from_one_to_a_thousandth():
     times = SamplerSettings().times()
     assert len(times) == 1001
     np.testing.assert_allclose(times, 1 + (0.001 - 1) * np.arange(1001) / 1000, atol=1e-12)
-    np.testing.assert_allclose(SamplerSettings(steps=4, t_end=0.0).times(0.2), [0.2, 0.15, 0.1, 0.05, 0.0], atol=1e-12)
+    np.testing.assert_allclose(
+        SamplerSettings(steps=4, t_end=0.0).times(0.2), [0.2, 0.15, 0.1, 0.05, 0.0], atol=1e-12
+    )
 
 
 def test_the_prior_is_uniform_and_normal_with_no_net_velocity():
     counts = torch.full((2000,), 5)
-    state = KineticLangevinSampler(SamplerSettings(), pack(counts), ProcessConfig()).initial(torch.Generator().manual_seed(0))
+    state = KineticLangevinSampler(SamplerSettings(), pack(counts), ProcessConfig()).initial(
+        torch.Generator().manual_seed(0)
+    )
     share = torch.histc(state.frac_coords, 10, -0.5, 0.5) / state.frac_coords.numel()
     assert state.frac_coords.abs().max() <= 0.5
     assert (share - 0.1).abs().max() < 0.008  # four standard errors over 30,000 numbers are 0.007
     velocity = 2 * math.pi * state.velocity.view(2000, 5, 3)
     assert velocity.mean(1).abs().max() < 1e-5
     assert float(velocity.var()) == pytest.approx(1 - 1 / 5, rel=0.03)  # centring takes 1/N of the variance
-    assert float(state.lattice.std()) == pytest.approx(1, rel=0.03) and abs(float(state.lattice.mean())) < 0.03
+    assert (
+        float(state.lattice.std()) == pytest.approx(1, rel=0.03) and abs(float(state.lattice.mean())) < 0.03
+    )
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +245,14 @@ def forward():
         counts, generator = torch.full((300,), 100), torch.Generator().manual_seed(3)
         frac = torch.rand((30_000, 3), generator=generator, dtype=torch.float64) - 0.5
         lattice = torch.full((300, 6), 1.5, dtype=torch.float64)
-        state = noisy_state(frac, lattice, torch.full((300,), t, dtype=torch.float64), pack(counts), ProcessConfig(**options), generator)
+        state = noisy_state(
+            frac,
+            lattice,
+            torch.full((300,), t, dtype=torch.float64),
+            pack(counts),
+            ProcessConfig(**options),
+            generator,
+        )
         r = wrap(2 * np.pi * (state.frac_coords - frac).numpy())
         return state, r, 2 * np.pi * state.velocity.numpy()
 
@@ -218,11 +264,15 @@ def test_the_forward_process_has_the_stated_moments(forward, t):
     """Times at which next to no displacement reaches half a period, so that wrapping changes no moment."""
     state, r, v = forward(t)
     s, kept = 2 * t, 1 - 1 / 100
-    assert v.var() == pytest.approx(kept * (1 - math.exp(-2 * s)), rel=0.015)  # a variance of 90,000 numbers: 0.5 % standard error
+    assert v.var() == pytest.approx(
+        kept * (1 - math.exp(-2 * s)), rel=0.015
+    )  # a variance of 90,000 numbers: 0.5 % standard error
     assert r.var() == pytest.approx(kept * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
     assert (r * v).mean() == pytest.approx(kept * kappa(s) * (1 - math.exp(-2 * s)), rel=0.015)
     alpha, sigma = alpha_sigma(t)
-    assert float(state.lattice.mean()) == pytest.approx(1.5 * alpha, abs=0.08 * sigma)  # 1,800 numbers: 0.024 sigma
+    assert float(state.lattice.mean()) == pytest.approx(
+        1.5 * alpha, abs=0.08 * sigma
+    )  # 1,800 numbers: 0.024 sigma
     assert float(state.lattice.std()) == pytest.approx(sigma, rel=0.06)
 
 
@@ -242,7 +292,9 @@ def test_a_given_crystal_enters_at_the_forward_marginals_of_its_time():
     state = stepper.start_from(frac, torch.full((300, 6), 1.5), t, torch.Generator().manual_seed(1))
     r = wrap(2 * np.pi * (state.frac_coords - frac).numpy())
     assert r.var() == pytest.approx(kept * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
-    assert float((2 * math.pi * state.velocity).var()) == pytest.approx(kept * (1 - math.exp(-2 * s)), rel=0.015)
+    assert float((2 * math.pi * state.velocity).var()) == pytest.approx(
+        kept * (1 - math.exp(-2 * s)), rel=0.015
+    )
     alpha, sigma = alpha_sigma(t)
     assert float(state.lattice.mean()) == pytest.approx(1.5 * alpha, abs=0.08 * sigma)
     assert float(state.lattice.std()) == pytest.approx(sigma, rel=0.06)
@@ -264,7 +316,9 @@ def test_the_target_is_the_score_of_the_conditional_pair(forward, t, parametrisa
     s, of = 2 * t, np.repeat(np.arange(300), 100)
     part = centred(m(r, kappa(s) * v, np.full_like(r, sigma_r(s))), of)
     expected = part / norm(s) if parametrisation == "simplified" else -v / sigma_v(s) ** 2 + kappa(s) * part
-    np.testing.assert_allclose(state.velocity_target.numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        state.velocity_target.numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("speed", [0.0, 0.8])
@@ -278,12 +332,22 @@ def test_the_full_target_obeys_the_identities_of_a_score(forward, speed):
 
 def test_positions_start_where_they_are_and_are_never_centred():
     frac = torch.tensor([[0.4, -0.3, 0.45], [0.35, 0.2, 0.4], [0.3, 0.3, 0.3]])  # their mean is not 0
-    state = noisy_state(frac, torch.zeros(1, 6), torch.tensor([1e-3]), pack(torch.tensor([3])), ProcessConfig(), torch.Generator().manual_seed(0))
+    state = noisy_state(
+        frac,
+        torch.zeros(1, 6),
+        torch.tensor([1e-3]),
+        pack(torch.tensor([3])),
+        ProcessConfig(),
+        torch.Generator().manual_seed(0),
+    )
     torch.testing.assert_close(state.frac_coords, frac, atol=2e-3, rtol=0)  # sigma_r is 1e-3 there
 
 
 def test_the_score_of_the_wrapped_normal_averages_to_zero():
-    r, sigma = torch.linspace(-math.pi, math.pi, 4097, dtype=torch.float64)[:-1], torch.tensor(0.9, dtype=torch.float64)
+    r, sigma = (
+        torch.linspace(-math.pi, math.pi, 4097, dtype=torch.float64)[:-1],
+        torch.tensor(0.9, dtype=torch.float64),
+    )
     images = r.unsqueeze(-1) - 0.4 + 2 * math.pi * torch.arange(-8, 9, dtype=torch.float64)
     density = torch.exp(-0.5 * (images / sigma) ** 2).sum(-1)
     score = torus.wrapped_normal_score(r, torch.tensor(0.4, dtype=torch.float64), sigma)
@@ -317,7 +381,9 @@ def test_the_exact_score_leads_every_sampler_back_to_the_crystal(sampler, parame
         state = stepper.step(exact, state, t, t_next, generator)
     away = wrap(2 * np.pi * (state.frac_coords.numpy() - home)) / (2 * np.pi)
     assert np.abs(away).max() < 0.02
-    np.testing.assert_allclose(state.lattice.numpy(), cell, atol=0.15)  # sigma is 0.01 at the end; the ODE stops a little early
+    np.testing.assert_allclose(
+        state.lattice.numpy(), cell, atol=0.15
+    )  # sigma is 0.01 at the end; the ODE stops a little early
 
 
 def test_lattice_statistics_are_the_published_ones():
@@ -331,7 +397,10 @@ def test_lattice_statistics_are_the_published_ones():
         np.testing.assert_allclose(table.loc[count], kept.mean(0), rtol=1e-9)
         np.testing.assert_allclose(table.scale[count], kept.std(0), rtol=1e-9)
     cells = torch.tensor([[4.0, 5.0, 6.0, 90.0, 75.0, 120.0]], dtype=torch.float64)
-    expected = [(math.log(a) - mean) / spread for a, mean, spread in zip((4, 5, 6), table.loc[4], table.scale[4], strict=True)]
+    expected = [
+        (math.log(a) - mean) / spread
+        for a, mean, spread in zip((4, 5, 6), table.loc[4], table.scale[4], strict=True)
+    ]
     expected += [math.tan(math.radians(angle) - math.pi / 2) / 0.35 for angle in (90, 75, 120)]
     np.testing.assert_allclose(table.encode(cells, torch.tensor([4]))[0], expected, rtol=1e-5, atol=1e-7)
 

@@ -8,7 +8,9 @@ from pymatgen.core import Composition, Element
 from crystal_core.paths import data_dir
 from crystal_core.reference.hull import HullTable, load_hull, measured_error
 
-TOY = HullTable(["NaCl", "Na2O", "NaClO"], np.array([-2.0, -1.4, -1.3]), {"Na": -1.3, "Cl": -1.8, "O": -4.9}, {})
+TOY = HullTable(
+    ["NaCl", "Na2O", "NaClO"], np.array([-2.0, -1.4, -1.3]), {"Na": -1.3, "Cl": -1.8, "O": -4.9}, {}
+)
 
 
 def test_a_known_compound_lies_on_its_own_energy():
@@ -40,7 +42,10 @@ def test_the_linear_programme_is_the_phase_diagram(formula):
     hull, wanted = load_hull(), Composition(formula)
     inside = {e.symbol for e in wanted}
     known = [i for i, name in enumerate(hull.formulas) if {e.symbol for e in Composition(name)} <= inside]
-    entries = [PDEntry(Composition(hull.formulas[i]), hull.energies[i] * Composition(hull.formulas[i]).num_atoms) for i in known]
+    entries = [
+        PDEntry(Composition(hull.formulas[i]), hull.energies[i] * Composition(hull.formulas[i]).num_atoms)
+        for i in known
+    ]
     diagram = PhaseDiagram([*entries, *(PDEntry(Composition(e), 0.0) for e in inside)])
     theirs = diagram.get_hull_energy_per_atom(wanted)
     assert hull.stability(wanted, -1.0).e_above_hull == pytest.approx(-1.0 - theirs, abs=1e-8)
@@ -64,21 +69,32 @@ def test_published_labels_are_met():
         composition = Composition(rows[k].formula)
         if not hull.missing_elements(composition):
             labels = rows[k].labels
-            errors.append(hull.stability(composition, labels["formation_energy_per_atom_ev"]).e_above_hull - labels["e_above_hull_ev"])
+            errors.append(
+                hull.stability(composition, labels["formation_energy_per_atom_ev"]).e_above_hull
+                - labels["e_above_hull_ev"]
+            )
     assert np.abs(errors).mean() < 0.02  # phases of the full database that the table does not have
 
 
-@pytest.mark.parametrize(("formula", "lattice", "species", "change"), [
-    ("MgO", 4.2, [12, 8], (0.70229 - 0.687) / 2),  # oxide: only the correction of oxygen differs
-    ("KBr", 6.6, [19, 35], -0.534 / 2),  # the old scheme has no correction for bromides
-    ("FeAl", 2.9, [26, 13], 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("formula", "lattice", "species", "change"),
+    [
+        ("MgO", 4.2, [12, 8], (0.70229 - 0.687) / 2),  # oxide: only the correction of oxygen differs
+        ("KBr", 6.6, [19, 35], -0.534 / 2),  # the old scheme has no correction for bromides
+        ("FeAl", 2.9, [26, 13], 0.0),
+    ],
+)
 def test_the_change_of_scheme_is_the_difference_of_the_corrections(formula, lattice, species, change):
     from crystal_core.datasets.rows import CrystalRow
     from crystal_core.reference.schemes import scheme_change
 
     row = CrystalRow(
-        id="x", formula=formula, lattice=np.eye(3) * lattice, frac_coords=np.array([[0.0] * 3, [0.5] * 3]), atomic_numbers=np.array(species), split=""
+        id="x",
+        formula=formula,
+        lattice=np.eye(3) * lattice,
+        frac_coords=np.array([[0.0] * 3, [0.5] * 3]),
+        atomic_numbers=np.array(species),
+        split="",
     )
     assert scheme_change(row, load_hull().elements) == pytest.approx(change, abs=1e-6)
 

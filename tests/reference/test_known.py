@@ -50,14 +50,21 @@ def test_another_arrangement_of_a_known_formula_is_not_known(without_tables):
 
 
 def test_an_unknown_formula_names_the_nearest_elements(without_tables):
-    found = find_known(rock_salt(metal="Fr"))  # no francium chloride: caesium or rubidium stand next on the axis
+    found = find_known(
+        rock_salt(metal="Fr")
+    )  # no francium chloride: caesium or rubidium stand next on the axis
     assert not found.known and found.method == "formula" and found.formula in ("CsCl", "RbCl")
 
 
 def test_what_is_like_nothing_has_no_neighbour(without_tables):
     odd = Structure(Lattice.cubic(20), ["H"] * 97 + ["He"] * 89, np.random.default_rng(0).random((186, 3)))
     assert find_known(odd) is None
-    assert novelty(odd) == {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}
+    assert novelty(odd) == {
+        "known": False,
+        "nearest_id": None,
+        "rmsd": None,
+        "reference": load_known().reference,
+    }
     shared = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])
     flat = Structure(Lattice([[4, 0, 0], [0, 4, 0], [4, 4, 0]]), ["Na"], [[0, 0, 0]])
     assert find_known(shared) is None and find_known(flat) is None
@@ -91,9 +98,15 @@ def test_the_crystal_found_is_turned_with_the_cell_asked_about(with_tables):
 def test_the_index_tells_what_it_holds_and_keeps_training_apart():
     index = load_known()
     about = index.about
-    assert about["n_rows"] == len(index.ids) == int(index.start[-1]) and about["n_training"] == int(index.training.sum())
+    assert about["n_rows"] == len(index.ids) == int(index.start[-1]) and about["n_training"] == int(
+        index.training.sum()
+    )
     assert about["n_held_out"] > 0 and "Validation and test rows" in about["rows"]
-    assert about["agreement"]["n_pairs"] >= 1000 and about["agreement"]["precision"] > 0.7 and about["agreement"]["recall"] > 0.5
+    assert (
+        about["agreement"]["n_pairs"] >= 1000
+        and about["agreement"]["precision"] > 0.7
+        and about["agreement"]["recall"] > 0.5
+    )
     assert INDEX.stat().st_size < 4_000_000
 
 
@@ -139,14 +152,22 @@ def test_a_small_index_is_written_and_read(tmp_path, monkeypatch, without_tables
             split="",
         )
 
-    entries = [build_known.entry_of(row(name, s), 225) for name, s in (("mp-7", rock_salt()), ("mvc-8", rock_salt(6.3, "K")))]
+    entries = [
+        build_known.entry_of(row(name, s), 225)
+        for name, s in (("mp-7", rock_salt()), ("mvc-8", rock_salt(6.3, "K")))
+    ]
     about = {"reference": "two crystals", "threshold": 0.02, "models": build_known.MODELS}
     build_known.write(tmp_path / "known.npz.xz", entries, {"mvc-8"}, about)
     monkeypatch.setattr(known, "INDEX", tmp_path / "known.npz.xz")
     known.load_known.cache_clear()
     try:
         first, second = find_known(rock_salt()), find_known(rock_salt(6.3, "K"))
-        assert (first.nearest_id, first.training, second.nearest_id, second.training) == ("mp-7", False, "mvc-8", True)
+        assert (first.nearest_id, first.training, second.nearest_id, second.training) == (
+            "mp-7",
+            False,
+            "mvc-8",
+            True,
+        )
         assert (first.training_of, second.training_of) == ((), tuple(build_known.MODELS["mvc"]))
         assert first.known and second.known and first.reference == "two crystals"
     finally:

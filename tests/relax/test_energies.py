@@ -25,7 +25,12 @@ def test_an_energy_does_not_depend_on_the_size_of_the_cell():
 
 def test_an_element_without_a_reference_leaves_the_total_energy():
     found = energies_of(Composition("YbO"), -8.0)
-    assert (found.energy, found.formation_energy, found.e_above_hull, found.e_above_hull_error) == (-8.0, None, None, None)
+    assert (found.energy, found.formation_energy, found.e_above_hull, found.e_above_hull_error) == (
+        -8.0,
+        None,
+        None,
+        None,
+    )
     assert "Yb" in found.to_json()["note"]
 
 

@@ -20,7 +20,9 @@ from crystal_core.relax.potential import is_installed, load_potential
 
 # what processes call is built from functions of the library, which they find wherever this file lies
 CALL = partial(partial, operator.call)
-SALT = Structure(Lattice.from_parameters(4.0, 4.0, 4.0, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.44, 0.5, 0.5]])
+SALT = Structure(
+    Lattice.from_parameters(4.0, 4.0, 4.0, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.44, 0.5, 0.5]]
+)
 OVERLAPPING = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.05, 0, 0]])
 
 
@@ -29,7 +31,9 @@ def test_every_item_is_done_once_under_its_place():
     assert sorted(found) == [(i, 2**i) for i in range(20)]
 
 
-@pytest.mark.parametrize("fatal", [partial(os._exit, 1), partial(signal.raise_signal, signal.SIGKILL), partial(time.sleep, 1000)])
+@pytest.mark.parametrize(
+    "fatal", [partial(os._exit, 1), partial(signal.raise_signal, signal.SIGKILL), partial(time.sleep, 1000)]
+)
 def test_a_process_that_dies_or_hangs_loses_its_own_item_only(fatal):
     items = [partial(pow, 2, i) for i in range(6)]
     items[1] = items[3] = fatal
@@ -45,7 +49,9 @@ def test_what_is_broken_off_leaves_no_process_behind(monkeypatch):
     started = []
     true = many._Worker.started
     monkeypatch.setattr(many._Worker, "started", lambda make: started.append(true(make)) or started[-1])
-    with closing(over_processes(CALL, [partial(pow, 2, 3), *[partial(time.sleep, 1000)] * 3], workers=2, seconds=2000)) as found:
+    with closing(
+        over_processes(CALL, [partial(pow, 2, 3), *[partial(time.sleep, 1000)] * 3], workers=2, seconds=2000)
+    ) as found:
         assert next(found) == (0, 8)
     assert len(started) == 2 and not any(worker.process.is_alive() for worker in started)
 
@@ -68,9 +74,10 @@ def test_one_worker_stays_in_this_process_and_an_error_loses_one_crystal(monkeyp
     monkeypatch.setattr(many, "relax", relax)
     single = Structure(Lattice.cubic(3.0), ["Po"], [[0, 0, 0]])
     with caplog.at_level(logging.WARNING):
-        assert dict(relax_many([single, SALT, *[single] * 4], SimpleNamespace(), workers=1)) == {0: os.getpid(), 1: None} | dict.fromkeys(
-            range(2, 6), os.getpid()
-        )
+        assert dict(relax_many([single, SALT, *[single] * 4], SimpleNamespace(), workers=1)) == {
+            0: os.getpid(),
+            1: None,
+        } | dict.fromkeys(range(2, 6), os.getpid())
     assert bool(caplog.text) is not isinstance(error, RelaxationFailed)
 
 

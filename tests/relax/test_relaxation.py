@@ -27,7 +27,9 @@ def chgnet():
 def test_a_distorted_cell_relaxes_to_the_known_energy(chgnet):
     found = relax(DISTORTED, chgnet)
     assert found.status is RelaxStatus.CONVERGED and found.max_force <= 0.05
-    assert found.energy == pytest.approx(-3.667, abs=0.002)  # the energy of rock salt with CHGNet 0.3.0, corrections inside
+    assert found.energy == pytest.approx(
+        -3.667, abs=0.002
+    )  # the energy of rock salt with CHGNet 0.3.0, corrections inside
     assert found.energy < found.initial_energy
     assert [site.specie.symbol for site in found.structure] == ["Na", "Cl"]
     # a site that goes from 0.98 to 1.0 has moved by 0.02 of the cell, not by a whole one
@@ -48,7 +50,10 @@ def test_no_steps_means_a_single_point(chgnet):
     assert found.structure == found.initial and found.displacement == 0
 
 
-@pytest.mark.parametrize(("options", "status", "taken"), [({"steps": 2}, RelaxStatus.STEP_LIMIT, 2), ({"seconds": 1e-6}, RelaxStatus.TIME_LIMIT, 0)])
+@pytest.mark.parametrize(
+    ("options", "status", "taken"),
+    [({"steps": 2}, RelaxStatus.STEP_LIMIT, 2), ({"seconds": 1e-6}, RelaxStatus.TIME_LIMIT, 0)],
+)
 def test_limits_keep_the_last_cell(chgnet, options, status, taken):
     found = relax(DISTORTED, chgnet, fmax=1e-6, **options)
     assert found.status is status and found.n_steps == taken and np.isfinite(found.energy)
@@ -62,7 +67,9 @@ def test_steps_can_be_watched_and_stopped(chgnet):
 
 
 def test_a_sliver_is_relaxed_in_a_compact_cell_of_the_same_lattice(chgnet):
-    sliver = Structure(Lattice([[4, 0, 0], [0, 4, 0], [20.2, 20.2, 1.4]]), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    sliver = Structure(
+        Lattice([[4, 0, 0], [0, 4, 0], [20.2, 20.2, 1.4]]), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
     found = relax(sliver, chgnet, steps=1)
     assert found.initial.volume == pytest.approx(sliver.volume) and max(found.initial.lattice.abc) < 10
 
@@ -76,7 +83,7 @@ def test_a_sliver_is_relaxed_in_a_compact_cell_of_the_same_lattice(chgnet):
         (Structure(Lattice.cubic(4), ["Am"], [[0, 0, 0]]), "Am is beyond it"),
         (Structure(Lattice.cubic(4), ["Na"], [[np.nan, 0, 0]]), "below 0.1"),
     ],
-)  # fmt: skip
+)
 def test_a_cell_that_cannot_be_relaxed_is_one_sentence(chgnet, cell, part, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = gc.get_threshold()
@@ -118,4 +125,6 @@ def test_a_potential_that_fails_on_the_way_leaves_the_last_cell(chgnet):
             return chgnet.model.predict_graph(graph, task=task)
 
     found = relax(DISTORTED, replace(chgnet, model=Tired()), fmax=1e-6)
-    assert found.status is RelaxStatus.INTERRUPTED and found.n_steps == 2 and found.energy < found.initial_energy
+    assert (
+        found.status is RelaxStatus.INTERRUPTED and found.n_steps == 2 and found.energy < found.initial_energy
+    )

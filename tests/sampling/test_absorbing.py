@@ -20,7 +20,9 @@ def test_schedules_start_clean_end_hidden_and_their_slope_is_their_derivative(sc
     t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
     numeric = (schedule.kept(t + 1e-6) - schedule.kept(t - 1e-6)) / 2e-6
     torch.testing.assert_close(schedule.kept_rate(t), numeric, atol=1e-6, rtol=1e-6)
-    assert (schedule.loss_weight(t) > 0).all() and torch.isfinite(schedule.loss_weight(torch.tensor([0.0, 1.0]))).all()
+    assert (schedule.loss_weight(t) > 0).all() and torch.isfinite(
+        schedule.loss_weight(torch.tensor([0.0, 1.0]))
+    ).all()
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
@@ -31,7 +33,13 @@ def test_the_marginal_is_that_of_hiding_step_by_step(schedule):
     shown = torch.rand(n, generator=generator) < schedule.kept(times[:1])
     for t, t_next in zip(times[:-1], times[1:], strict=True):
         shown &= torch.rand(n, generator=generator) < schedule.kept(t_next) / schedule.kept(t)
-    direct = hide(torch.zeros(n, dtype=torch.long), torch.full((n,), 0.6), MASK, schedule, torch.rand(n, generator=generator))
+    direct = hide(
+        torch.zeros(n, dtype=torch.long),
+        torch.full((n,), 0.6),
+        MASK,
+        schedule,
+        torch.rand(n, generator=generator),
+    )
     expected = float(schedule.kept(torch.tensor(0.6)))
     tolerance = 4 * math.sqrt(expected * (1 - expected) / n)
     assert float(shown.double().mean()) == pytest.approx(expected, abs=tolerance)
@@ -64,7 +72,9 @@ def test_remasking_draws_again_and_keeps_the_share_of_hidden_tokens(remasking):
     tokens = torch.full((n,), MASK)
     for t, t_next in pairwise(times):
         tokens = reveal(tokens, old if t > 0.5 else new, t, t_next, schedule, rng, remasking=remasking)
-        assert float((tokens != MASK).double().mean()) == pytest.approx(float(schedule.kept(torch.tensor(t_next))), abs=0.02)
+        assert float((tokens != MASK).double().mean()) == pytest.approx(
+            float(schedule.kept(torch.tensor(t_next))), abs=0.02
+        )
     # what was drawn before the middle and never hidden since; plain revealing would leave all of it, a half
     left = float((tokens == 0).double().mean())
     assert left == pytest.approx(0.5 * math.exp(-0.5 * remasking), abs=0.02) if remasking < 1 else left < 0.25
@@ -72,7 +82,9 @@ def test_remasking_draws_again_and_keeps_the_share_of_hidden_tokens(remasking):
 
 def test_excluded_types_are_never_drawn():
     logits = torch.tensor([5.0, -torch.inf, 0.0]).expand(5000, 3)
-    tokens = reveal(torch.full((5000,), MASK), logits, 1.0, 0.0, SCHEDULES[0], torch.Generator().manual_seed(0))
+    tokens = reveal(
+        torch.full((5000,), MASK), logits, 1.0, 0.0, SCHEDULES[0], torch.Generator().manual_seed(0)
+    )
     assert set(fill(tokens, logits).tolist()) == {0, 2}
 
 

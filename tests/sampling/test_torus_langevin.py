@@ -20,7 +20,9 @@ def test_stated_values_at_the_horizon():
 
 def test_conditional_and_marginal_variances_are_two_things():
     s = torch.tensor(1.3, dtype=torch.float64)
-    total = torus.kappa(s) ** 2 * (torus.sigma_velocity(s) ** 2 - torus.FLOOR) + torus.variance_displacement(s)
+    total = torus.kappa(s) ** 2 * (torus.sigma_velocity(s) ** 2 - torus.FLOOR) + torus.variance_displacement(
+        s
+    )
     assert float(total) == pytest.approx(float(torus.variance_displacement_marginal(s)), abs=1e-12)
 
 
@@ -74,7 +76,10 @@ def test_score_wraps_both_arguments():
         torch.testing.assert_close(torus.wrapped_normal_score(r, mu + turns * TWO_PI, sigma), expected)
 
 
-@pytest.mark.parametrize(("sigma", "value"), [(math.sqrt(0.953623), 1.00531), (0.67824, 2.17334), (0.389545, 6.58997), (0.1, 100.0)])
+@pytest.mark.parametrize(
+    ("sigma", "value"),
+    [(math.sqrt(0.953623), 1.00531), (0.67824, 2.17334), (0.389545, 6.58997), (0.1, 100.0)],
+)
 def test_score_norm_by_quadrature_has_the_stated_values(sigma, value):
     assert torus.score_norm_squared(sigma) == pytest.approx(value, rel=1e-4)
 
@@ -82,7 +87,9 @@ def test_score_norm_by_quadrature_has_the_stated_values(sigma, value):
 def test_score_norm_at_tiny_times_is_that_of_tiny_times():
     """The published lookup wraps to its last entry there."""
     tiny = torus.score_norm(torch.tensor([1e-5, 2e-4]))
-    torch.testing.assert_close(tiny, 1 / torus.sigma_displacement(torch.tensor([1e-5, 2e-4])), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        tiny, 1 / torus.sigma_displacement(torch.tensor([1e-5, 2e-4])), rtol=1e-4, atol=0
+    )
 
 
 def test_exact_score_returns_to_a_single_point():

@@ -9,7 +9,15 @@ from crystal_core.workflows.train import configurations
 @pytest.mark.parametrize("name", ["kldm-csp-mp", "kldm-dng-mp"])
 def test_a_gpu_configuration_draws_rows_as_its_cpu_one_does(name):
     gpu, cpu = (read_config(configurations()[file]) for file in (name, f"{name}-cpu"))
-    for field in ("name", "task", "max_e_above_hull_ev", "favoured_e_above_hull_ev", "favoured_source", "favour", "process"):
+    for field in (
+        "name",
+        "task",
+        "max_e_above_hull_ev",
+        "favoured_e_above_hull_ev",
+        "favoured_source",
+        "favour",
+        "process",
+    ):
         assert getattr(gpu, field) == getattr(cpu, field), field
     assert 0 < gpu.size_power <= cpu.size_power
     assert gpu.match_rows >= cpu.match_rows and gpu.match_every_epochs == cpu.match_every_epochs

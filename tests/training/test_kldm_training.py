@@ -15,7 +15,14 @@ from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.species import N_TYPES, species_process
-from crystal_core.generators.kldm.training import KldmTraining, draws_per_epoch, export_checkpoint, kldm_loss, read_config, train
+from crystal_core.generators.kldm.training import (
+    KldmTraining,
+    draws_per_epoch,
+    export_checkpoint,
+    kldm_loss,
+    read_config,
+    train,
+)
 from crystal_core.generators.kldm.weights import load_weights, starting_weights
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
@@ -37,31 +44,45 @@ def prepared(tmp_path):
         "split": np.array([0] * 20 + [1] * 4, dtype=np.uint8),
     }
     path = tmp_path / "crystals.safetensors"
-    metadata = {"ids": json.dumps([f"x-{i}" for i in range(len(counts))]), "formulas": json.dumps(["X"] * len(counts))}
+    metadata = {
+        "ids": json.dumps([f"x-{i}" for i in range(len(counts))]),
+        "formulas": json.dumps(["X"] * len(counts)),
+    }
     save_file(tensors, path, metadata=metadata)
     return path
 
 
 def settings(samples):
     return KldmTraining(
-        name="toy", network=PairNetworkConfig(hidden_dim=32, n_layers=2, n_frequencies=8, time_dim=16),
+        name="toy",
+        network=PairNetworkConfig(hidden_dim=32, n_layers=2, n_frequencies=8, time_dim=16),
         fit=FitConfig(batch_size=8, planned_samples=samples, warmup_steps=5, precision="float32"),
-    )  # fmt: skip
+    )
 
 
 def test_loss_falls_and_a_slice_resumes_where_it_stopped(prepared, tmp_path):
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     train(settings(100), **run)
     done = train(settings(16000), **run, resume=True)
-    losses = [json.loads(line)["loss_v"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [
+        json.loads(line)["loss_v"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    ]
     assert done.trainer.step > 1000 and done.last["epoch"] >= 400
-    assert np.mean(losses[-100:]) < 0.85 * np.mean(losses[:5])  # one epoch draws twenty times: a few of them tell little
+    assert np.mean(losses[-100:]) < 0.85 * np.mean(
+        losses[:5]
+    )  # one epoch draws twenty times: a few of them tell little
     assert set(done.last["validation"]) == {"loss_v", "loss_l"}
 
 
 def test_resuming_without_a_snapshot_says_so(prepared, tmp_path):
     with pytest.raises(RequestError, match="no snapshot"):
-        train(settings(20), data_file=prepared, folder=tmp_path / "none", device=torch.device("cpu"), resume=True)
+        train(
+            settings(20),
+            data_file=prepared,
+            folder=tmp_path / "none",
+            device=torch.device("cpu"),
+            resume=True,
+        )
 
 
 def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch):
@@ -70,7 +91,9 @@ def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch)
     folder = export_checkpoint("toy", trained=done, settings=settings(40), log=tmp_path / "run" / "log.jsonl")
     card = find_card("toy")
     assert card.problem() is None and [c.name for c in list_cards("generator")] == ["toy"]
-    assert card.sampling == {"elements": sorted(set(load_prepared(prepared)["train"].atomic_numbers.tolist()))}  # counts: of many, none
+    assert card.sampling == {
+        "elements": sorted(set(load_prepared(prepared)["train"].atomic_numbers.tolist()))
+    }  # counts: of many, none
     state, again = load_weights(card)
     assert again == done.codec
     for name, value in done.trainer.ema.state_dict().items():
@@ -80,7 +103,9 @@ def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("species", ["one-hot", "analog-bits", "masking"])
-def test_each_option_of_types_trains_resumes_and_exports_what_sampling_needs(prepared, tmp_path, monkeypatch, species):
+def test_each_option_of_types_trains_resumes_and_exports_what_sampling_needs(
+    prepared, tmp_path, monkeypatch, species
+):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
 
@@ -103,11 +128,20 @@ def test_each_option_of_types_trains_resumes_and_exports_what_sampling_needs(pre
 
 def test_the_loss_is_the_mean_of_its_weighted_terms(prepared):
     data = load_prepared(prepared)["train"]
-    batch, table = data.select(torch.arange(6)), LatticeCodec.from_training(data.cell_parameters[:, :3], data.n_atoms)
+    batch, table = (
+        data.select(torch.arange(6)),
+        LatticeCodec.from_training(data.cell_parameters[:, :3], data.n_atoms),
+    )
     process = ProcessConfig(species="analog-bits")
-    network = PairNetwork(PairNetworkConfig(hidden_dim=16, n_layers=1, n_frequencies=4, time_dim=16, n_type_inputs=7, n_type_outputs=7))
+    network = PairNetwork(
+        PairNetworkConfig(
+            hidden_dim=16, n_layers=1, n_frequencies=4, time_dim=16, n_type_inputs=7, n_type_outputs=7
+        )
+    )
     loss, parts = kldm_loss(network, batch, torch.Generator().manual_seed(0), table, process, 5.0)
-    assert float(loss.detach()) == pytest.approx(float(parts["loss_v"] + parts["loss_l"] + 5 * parts["loss_h"]) / 3, rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(
+        float(parts["loss_v"] + parts["loss_l"] + 5 * parts["loss_h"]) / 3, rel=1e-5
+    )
 
 
 def test_a_task_and_its_process_must_agree():
@@ -164,24 +198,38 @@ def test_a_plan_that_is_used_up_gives_its_last_line_again(prepared, tmp_path):
 def test_a_snapshot_of_another_network_is_one_sentence(prepared, tmp_path):
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     train(settings(20), **run)
-    other = replace(settings(40), network=PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16))
+    other = replace(
+        settings(40), network=PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16)
+    )
     with pytest.raises(RequestError, match="another network"):
         train(other, **run, resume=True)
 
 
 def test_new_weights_lose_what_was_measured_with_the_old_ones(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    run, log = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu")), tmp_path / "run" / "log.jsonl"
+    run, log = (
+        dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu")),
+        tmp_path / "run" / "log.jsonl",
+    )
     done = train(settings(40), **run)
     folder = export_checkpoint("toy", trained=done, settings=settings(40), log=log)
-    measured = {"metrics": {"match_rate_val": {"value": 0.5}}, "sampling": {"tau": 0.5, "table": {"match_rate": [0.5]}}, "limits": "known"}
+    measured = {
+        "metrics": {"match_rate_val": {"value": 0.5}},
+        "sampling": {"tau": 0.5, "table": {"match_rate": [0.5]}},
+        "limits": "known",
+    }
     write_card(folder, measured)
     export_checkpoint("toy", trained=done, settings=settings(40), log=log)
     assert find_card("toy").metrics and find_card("toy").limits == "known"  # the same weights
     done = train(settings(80), **run, resume=True)
     export_checkpoint("toy", trained=done, settings=settings(80), log=log)
     card = find_card("toy")
-    assert not card.metrics and "table" not in card.sampling and card.sampling["tau"] == 0.5 and "not measured" in card.limits
+    assert (
+        not card.metrics
+        and "table" not in card.sampling
+        and card.sampling["tau"] == 0.5
+        and "not measured" in card.limits
+    )
 
 
 def test_sizes_are_drawn_as_often_as_their_work_allows(prepared):
@@ -198,11 +246,17 @@ def test_a_table_may_be_drawn_more_often(prepared, tmp_path):
     tensors = load_file(prepared)
     tensors["source"] = np.array([0, 1] * 12, dtype=np.uint8)
     with safe_open(prepared, "np") as handle:
-        save_file(tensors, tmp_path / "two.safetensors", metadata=handle.metadata() | {"sources": json.dumps(["a.parquet", "b.parquet"])})
+        save_file(
+            tensors,
+            tmp_path / "two.safetensors",
+            metadata=handle.metadata() | {"sources": json.dumps(["a.parquet", "b.parquet"])},
+        )
     rows = load_prepared(tmp_path / "two.safetensors")["train"]
     favouring = replace(settings(20), favoured_source="b.parquet", favour=4.0)
     draws = draws_per_epoch(favouring, rows, tmp_path / "two.safetensors")
-    assert float(draws.mean()) == pytest.approx(1) and (draws / draws[0]).tolist() == pytest.approx([1, 4] * 10)
+    assert float(draws.mean()) == pytest.approx(1) and (draws / draws[0]).tolist() == pytest.approx(
+        [1, 4] * 10
+    )
     with pytest.raises(RequestError, match=r"no row of c\.parquet"):
         draws_per_epoch(replace(favouring, favoured_source="c.parquet"), rows, tmp_path / "two.safetensors")
 
@@ -211,7 +265,9 @@ def test_a_table_may_be_drawn_more_often(prepared, tmp_path):
 def test_a_de_novo_run_starts_with_what_structure_prediction_knows(species):
     sizes = dict(hidden_dim=16, n_layers=2, n_frequencies=4, time_dim=8)
     known = PairNetwork(PairNetworkConfig(**sizes))
-    network = PairNetwork(PairNetworkConfig(**sizes, **species_process(ProcessConfig(species=species)).network_sizes))
+    network = PairNetwork(
+        PairNetworkConfig(**sizes, **species_process(ProcessConfig(species=species)).network_sizes)
+    )
     network.load_state_dict(starting_weights(known.state_dict(), network, species))
     n_atoms, z = torch.tensor([2, 3]), torch.tensor([1, 8, 22, 100, 38])
     given = torch.rand(2), torch.rand(5, 3), torch.randn(5, 3)
@@ -250,7 +306,9 @@ def test_rows_known_to_be_stable_are_drawn_more_often(labelled):
     favouring = replace(settings(20), favoured_e_above_hull_ev=0.15, favour=4.0)
     draws = draws_per_epoch(favouring, rows, labelled)
     assert float(draws.mean()) == pytest.approx(1)
-    assert (draws / draws[2]).tolist() == pytest.approx([4, 4, 1, 1] * 5)  # an unknown energy counts as not low
+    assert (draws / draws[2]).tolist() == pytest.approx(
+        [4, 4, 1, 1] * 5
+    )  # an unknown energy counts as not low
     both = draws_per_epoch(replace(favouring, size_power=1.0), rows, labelled)
     torch.testing.assert_close(both, draws * size_repeats(rows.n_atoms, 1.0))
 

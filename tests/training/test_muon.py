@@ -20,9 +20,15 @@ def test_updates_equal_those_of_the_library(shape):
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
     other = nn.Parameter(torch.randn(128, 200))  # of another shape, between them
     one = Muon([ours, other], lr=1e-2, weight_decay=0.05)
-    two = torch.optim.Muon([theirs], lr=1e-2, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    two = torch.optim.Muon(
+        [theirs], lr=1e-2, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
     for step in range(3):
-        ours.grad, theirs.grad, other.grad = gradient(shape, step), gradient(shape, step), gradient(other.shape, step)
+        ours.grad, theirs.grad, other.grad = (
+            gradient(shape, step),
+            gradient(shape, step),
+            gradient(other.shape, step),
+        )
         one.step()
         two.step()
     moved = (theirs - start).norm()
@@ -44,7 +50,15 @@ def test_every_parameter_has_one_optimiser_and_heads_stay_with_adamw():
     groups = [[id(p) for g in optimiser.param_groups for p in g["params"]] for optimiser in (adamw, muon)]
     assert sorted(groups[0] + groups[1]) == sorted(id(p) for p in network.parameters())
     assert set(groups[1]) == {id(p) for p in hidden_matrices(network)}
-    left = {id(p) for p in (network.node_embedding.weight, network.out_l.weight, network.out_v[2].weight, network.layers[0].v_proj.weight)}
+    left = {
+        id(p)
+        for p in (
+            network.node_embedding.weight,
+            network.out_l.weight,
+            network.out_v[2].weight,
+            network.layers[0].v_proj.weight,
+        )
+    }
     assert left <= set(groups[0])
     with pytest.raises(RequestError, match="sgd"):
         optimisers_of(network, FitConfig(optimiser="sgd"), torch.device("cpu"))
@@ -54,15 +68,22 @@ def test_a_slice_under_muon_goes_on_as_if_it_had_not_stopped(tmp_path):
     def trainer(samples):
         torch.manual_seed(0)
         network = nn.Sequential(nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 1))
-        config = FitConfig(optimiser="muon", batch_size=1, planned_samples=samples, warmup_steps=0, decay_fraction=0.0)
+        config = FitConfig(
+            optimiser="muon", batch_size=1, planned_samples=samples, warmup_steps=0, decay_fraction=0.0
+        )
 
         def batches(order):
             yield torch.randn(1, 128, generator=torch.Generator().manual_seed(made.step))
 
         made = Trainer(
-            network, config, loss=lambda net, batch, _: (net(batch).square().sum(), {}), batches=batches, batch_crystals=len,
-            folder=tmp_path / str(samples), device=torch.device("cpu"),
-        )  # fmt: skip
+            network,
+            config,
+            loss=lambda net, batch, _: (net(batch).square().sum(), {}),
+            batches=batches,
+            batch_crystals=len,
+            folder=tmp_path / str(samples),
+            device=torch.device("cpu"),
+        )
         return made
 
     whole = trainer(8)

@@ -15,10 +15,18 @@ from crystal_core.training.data import load_prepared
 from crystal_core.training.fit import FitConfig
 
 CRYSTALS = {
-    "ZnS": Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3]).get_primitive_structure(),
-    "SrTiO3": Structure.from_spacegroup("Pm-3m", Lattice.cubic(3.91), ["Sr", "Ti", "O"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]]),
-    "TiO2": Structure.from_spacegroup("P4_2/mnm", Lattice.tetragonal(4.59, 2.96), ["Ti", "O"], [[0] * 3, [0.305, 0.305, 0]]),
-    "GaN": Structure.from_spacegroup("P6_3mc", Lattice.hexagonal(3.19, 5.19), ["Ga", "N"], [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.377]]),
+    "ZnS": Structure.from_spacegroup(
+        "F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3]
+    ).get_primitive_structure(),
+    "SrTiO3": Structure.from_spacegroup(
+        "Pm-3m", Lattice.cubic(3.91), ["Sr", "Ti", "O"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]]
+    ),
+    "TiO2": Structure.from_spacegroup(
+        "P4_2/mnm", Lattice.tetragonal(4.59, 2.96), ["Ti", "O"], [[0] * 3, [0.305, 0.305, 0]]
+    ),
+    "GaN": Structure.from_spacegroup(
+        "P6_3mc", Lattice.hexagonal(3.19, 5.19), ["Ga", "N"], [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.377]]
+    ),
 }
 
 
@@ -40,9 +48,18 @@ def four_crystals(tmp_path):
 
 def test_four_crystals_learnt_by_heart_are_found_again(four_crystals, tmp_path):
     config = KldmTraining(
-        name="four", network=PairNetworkConfig(hidden_dim=64, n_layers=3, n_frequencies=16, time_dim=64),
-        fit=FitConfig(batch_size=64, planned_samples=120_000, learning_rate=2e-3, warmup_steps=50, decay_fraction=0.7, ema_decay=0.99, precision="float32"),
-    )  # fmt: skip
+        name="four",
+        network=PairNetworkConfig(hidden_dim=64, n_layers=3, n_frequencies=16, time_dim=64),
+        fit=FitConfig(
+            batch_size=64,
+            planned_samples=120_000,
+            learning_rate=2e-3,
+            warmup_steps=50,
+            decay_fraction=0.7,
+            ema_decay=0.99,
+            precision="float32",
+        ),
+    )
     done = train(config, data_file=four_crystals, folder=tmp_path / "run", device=torch.device("cpu"))
     known = load_prepared(four_crystals)["val"]
     untrained = match_rate(PairNetwork(config.network), known, done.codec, config.process, steps=100)

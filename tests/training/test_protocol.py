@@ -22,24 +22,38 @@ CODEC = LatticeCodec(loc={}, scale={}, fit=(1 / 3, (1.0,) * 3, (0.2,) * 3))
 def prepared(tmp_path):
     n = 60  # crystals of two atoms, named by their place in their split
     tensors = {
-        "atomic_numbers": np.full(2 * n, 8, dtype=np.uint8), "frac_coords": np.random.default_rng(0).random((2 * n, 3)).astype(np.float32),
-        "cell_parameters": np.tile(np.array([4, 5, 6, 90, 90, 90], dtype=np.float32), (n, 1)), "n_atoms": np.full(n, 2, dtype=np.int16),
+        "atomic_numbers": np.full(2 * n, 8, dtype=np.uint8),
+        "frac_coords": np.random.default_rng(0).random((2 * n, 3)).astype(np.float32),
+        "cell_parameters": np.tile(np.array([4, 5, 6, 90, 90, 90], dtype=np.float32), (n, 1)),
+        "n_atoms": np.full(n, 2, dtype=np.int16),
         "split": np.array([0] * 20 + [1] * 40, dtype=np.uint8),
-    }  # fmt: skip
+    }
     names = [str(i) for i in (*range(20), *range(40))]
-    save_file(tensors, tmp_path / "x.safetensors", metadata={"ids": json.dumps(names), "formulas": json.dumps(["O"] * n)})
+    save_file(
+        tensors,
+        tmp_path / "x.safetensors",
+        metadata={"ids": json.dumps(names), "formulas": json.dumps(["O"] * n)},
+    )
     return tmp_path / "x.safetensors"
 
 
 def test_validation_rows_are_drawn_from_the_whole_split(prepared, tmp_path, monkeypatch):
     """The published subset only permutes the first rows."""
     seen = {}
-    monkeypatch.setattr(kldm, "validation_loss", lambda ema, rows, *_: seen.setdefault("loss", rows.ids) and {})
-    monkeypatch.setattr(kldm, "match_rate", lambda ema, rows, *_, **__: seen.setdefault("match", rows.ids) and {})
+    monkeypatch.setattr(
+        kldm, "validation_loss", lambda ema, rows, *_: seen.setdefault("loss", rows.ids) and {}
+    )
+    monkeypatch.setattr(
+        kldm, "match_rate", lambda ema, rows, *_, **__: seen.setdefault("match", rows.ids) and {}
+    )
     config = kldm.KldmTraining(
-        name="toy", validation_rows=10, match_rows=6, match_every_epochs=1,
-        network=PairNetworkConfig(hidden_dim=8, n_layers=1, n_frequencies=2, time_dim=4), fit=FitConfig(batch_size=20, planned_samples=20),
-    )  # fmt: skip
+        name="toy",
+        validation_rows=10,
+        match_rows=6,
+        match_every_epochs=1,
+        network=PairNetworkConfig(hidden_dim=8, n_layers=1, n_frequencies=2, time_dim=4),
+        fit=FitConfig(batch_size=20, planned_samples=20),
+    )
     kldm.train(config, data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     for name, size in (("loss", 10), ("match", 6)):
         rows = [int(row) for row in seen[name]]
@@ -50,33 +64,57 @@ def test_the_loss_is_a_plain_mean_over_atoms_and_over_crystals(monkeypatch):
     """Not over crystals for velocities: a large cell weighs more there. Both halves count alike."""
     target = torch.tensor([[3.0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
     cells = torch.tensor([[1.0] * 6, [3.0] * 6])
-    monkeypatch.setattr(kldm, "noisy_state", lambda frac, cell, t, *_: NoisyState(frac, frac, cell, target, cells))
+    monkeypatch.setattr(
+        kldm, "noisy_state", lambda frac, cell, t, *_: NoisyState(frac, frac, cell, target, cells)
+    )
     batch = Batch(
-        atomic_numbers=torch.tensor([1, 2, 2, 2]), frac_coords=torch.zeros(4, 3), cell_parameters=torch.tensor([[4.0, 4, 4, 90, 90, 90]] * 2),
+        atomic_numbers=torch.tensor([1, 2, 2, 2]),
+        frac_coords=torch.zeros(4, 3),
+        cell_parameters=torch.tensor([[4.0, 4, 4, 90, 90, 90]] * 2),
         n_atoms=torch.tensor([1, 3]),
-    )  # fmt: skip
-    loss, parts = kldm.kldm_loss(lambda *_: (torch.zeros(4, 3), torch.zeros(2, 6)), batch, torch.Generator(), CODEC, ProcessConfig())
+    )
+    loss, parts = kldm.kldm_loss(
+        lambda *_: (torch.zeros(4, 3), torch.zeros(2, 6)), batch, torch.Generator(), CODEC, ProcessConfig()
+    )
     assert float(parts["loss_v"]) == pytest.approx(9 / 12) and float(parts["loss_l"]) == pytest.approx(5)
     assert float(loss) == pytest.approx((9 / 12 + 5) / 2)
 
 
 def test_every_crystal_draws_its_own_time_between_a_thousandth_and_one(monkeypatch):
     drawn = []
-    monkeypatch.setattr(kldm, "noisy_state", lambda frac, cell, t, *_: drawn.append(t) or NoisyState(frac, frac, cell, frac, cell))
+    monkeypatch.setattr(
+        kldm,
+        "noisy_state",
+        lambda frac, cell, t, *_: drawn.append(t) or NoisyState(frac, frac, cell, frac, cell),
+    )
     n = 5000
     batch = Batch(
-        atomic_numbers=torch.ones(n, dtype=torch.long), frac_coords=torch.zeros(n, 3), cell_parameters=torch.tensor([[4.0, 4, 4, 90, 90, 90]] * n),
+        atomic_numbers=torch.ones(n, dtype=torch.long),
+        frac_coords=torch.zeros(n, 3),
+        cell_parameters=torch.tensor([[4.0, 4, 4, 90, 90, 90]] * n),
         n_atoms=torch.ones(n, dtype=torch.long),
-    )  # fmt: skip
-    kldm.kldm_loss(lambda t, f, u, h, cell, packing: (f, cell), batch, torch.Generator().manual_seed(0), CODEC, ProcessConfig())
+    )
+    kldm.kldm_loss(
+        lambda t, f, u, h, cell, packing: (f, cell),
+        batch,
+        torch.Generator().manual_seed(0),
+        CODEC,
+        ProcessConfig(),
+    )
     (t,) = drawn
     assert t.shape == (n,) and float(t.min()) > 0.001 and float(t.max()) <= 1
-    assert len(t.unique()) > 4900 and float(t.mean()) == pytest.approx(0.5005, abs=0.015)  # three standard errors are 0.012
+    assert len(t.unique()) > 4900 and float(t.mean()) == pytest.approx(
+        0.5005, abs=0.015
+    )  # three standard errors are 0.012
 
 
 def test_a_crystal_and_its_mirror_image_are_learnt_alike(monkeypatch):
     seen = []
-    monkeypatch.setattr(kldm, "noisy_state", lambda frac, cell, t, *_: seen.append(frac) or NoisyState(frac, frac, cell, frac, cell))
+    monkeypatch.setattr(
+        kldm,
+        "noisy_state",
+        lambda frac, cell, t, *_: seen.append(frac) or NoisyState(frac, frac, cell, frac, cell),
+    )
     counts = torch.full((400,), 2)
     coords = torch.rand(800, 3, generator=torch.Generator().manual_seed(1))
     batch = Batch(
@@ -85,19 +123,34 @@ def test_a_crystal_and_its_mirror_image_are_learnt_alike(monkeypatch):
         cell_parameters=torch.tensor([[4.0, 5, 6, 80, 85, 95]] * 400),
         n_atoms=counts,
     )
-    kldm.kldm_loss(lambda t, f, u, h, cell, packing: (f, cell), batch, torch.Generator().manual_seed(0), CODEC, ProcessConfig())
+    kldm.kldm_loss(
+        lambda t, f, u, h, cell, packing: (f, cell),
+        batch,
+        torch.Generator().manual_seed(0),
+        CODEC,
+        ProcessConfig(),
+    )
     signs = (seen[0] / coords).reshape(400, 6)
-    assert torch.allclose(signs.abs(), torch.ones(1)) and torch.equal(signs.min(1).values, signs.max(1).values)  # whole crystals, never single atoms
+    assert torch.allclose(signs.abs(), torch.ones(1)) and torch.equal(
+        signs.min(1).values, signs.max(1).values
+    )  # whole crystals, never single atoms
     assert 160 < int((signs[:, 0] < 0).sum()) < 240
 
 
 def test_an_epoch_holds_every_crystal_once_in_another_order_each_time(prepared):
     rows = load_prepared(prepared)["val"]
-    orders = [[b.frac_coords for b in epoch_batches(rows, 16, torch.Generator().manual_seed(seed))] for seed in (0, 1)]
+    orders = [
+        [b.frac_coords for b in epoch_batches(rows, 16, torch.Generator().manual_seed(seed))]
+        for seed in (0, 1)
+    ]
     assert [len(part) // 2 for part in orders[0]] == [16, 16, 8]  # the last, smaller batch is kept
     first, second = (torch.cat(parts) for parts in orders)
     assert not torch.equal(first, second)
-    assert sorted(first.flatten().tolist()) == sorted(second.flatten().tolist()) == sorted(rows.frac_coords.flatten().tolist())
+    assert (
+        sorted(first.flatten().tolist())
+        == sorted(second.flatten().tolist())
+        == sorted(rows.frac_coords.flatten().tolist())
+    )
 
 
 def test_the_averaged_weights_follow_the_stated_rule(tmp_path):
@@ -107,10 +160,23 @@ def test_the_averaged_weights_follow_the_stated_rule(tmp_path):
     def loss(net, batch, generator):
         return net(batch).sum(), {}
 
-    config = FitConfig(batch_size=1, planned_samples=6, warmup_steps=0, decay_fraction=0.0, ema_decay=0.3, precision="float32")
+    config = FitConfig(
+        batch_size=1,
+        planned_samples=6,
+        warmup_steps=0,
+        decay_fraction=0.0,
+        ema_decay=0.3,
+        precision="float32",
+    )
     trainer = Trainer(
-        network, config, loss=loss, batches=lambda generator: iter([torch.ones(1, 1)]), batch_crystals=len, folder=tmp_path, device=torch.device("cpu")
-    )  # fmt: skip
+        network,
+        config,
+        loss=loss,
+        batches=lambda generator: iter([torch.ones(1, 1)]),
+        batch_crystals=len,
+        folder=tmp_path,
+        device=torch.device("cpu"),
+    )
     trainer.run(None, lambda current: seen.append(current.network.weight.item()) or {})
     average = seen[0]
     for k, weight in enumerate(seen[1:], start=1):

@@ -35,11 +35,25 @@ def trainer(folder, *, bad_step=None, **options):
         value = network(batch).square().mean()
         return (value * float("nan") if len(calls) == bad_step else value), {}
 
-    config = FitConfig(**{"batch_size": 1, "planned_samples": 20, "decay_fraction": 0.0, "warmup_steps": 0, "precision": "float32"} | options)
+    config = FitConfig(
+        **{
+            "batch_size": 1,
+            "planned_samples": 20,
+            "decay_fraction": 0.0,
+            "warmup_steps": 0,
+            "precision": "float32",
+        }
+        | options
+    )
     return Trainer(
-        torch.nn.Linear(1, 1), config, loss=loss, batches=lambda generator: iter([torch.ones(1, 1)] * 5), batch_crystals=len, folder=folder,
+        torch.nn.Linear(1, 1),
+        config,
+        loss=loss,
+        batches=lambda generator: iter([torch.ones(1, 1)] * 5),
+        batch_crystals=len,
+        folder=folder,
         device=torch.device("cpu"),
-    )  # fmt: skip
+    )
 
 
 def weights(path):
@@ -52,7 +66,10 @@ def test_a_loss_that_is_not_finite_leaves_both_snapshots_as_they_were(tmp_path):
     second.resume()
     second.run(None, lambda _: {})
     before = {name: (tmp_path / name).read_bytes() for name in (SNAPSHOT, PREVIOUS, SLICES)}
-    for due in (1e9, 1e-9):  # minutes between snapshots: the bad step ends an epoch, or a snapshot falls due right after it
+    for due in (
+        1e9,
+        1e-9,
+    ):  # minutes between snapshots: the bad step ends an epoch, or a snapshot falls due right after it
         bad = trainer(tmp_path, bad_step=5 if due > 1 else 1, planned_samples=20, save_every_minutes=due)
         bad.resume()
         with pytest.raises(TrainingDiverged, match="no longer finite at") as failure:
@@ -78,7 +95,9 @@ def test_slices_are_recorded_with_their_samples(tmp_path):
         part = trainer(tmp_path, planned_samples=planned)
         part.resume()
         part.run(None, lambda _: {})
-    assert [(s["number"], s["samples_before"], s["samples"]) for s in json.loads((tmp_path / SLICES).read_text())] == [(1, 0, 5), (2, 5, 10)]
+    assert [
+        (s["number"], s["samples_before"], s["samples"]) for s in json.loads((tmp_path / SLICES).read_text())
+    ] == [(1, 0, 5), (2, 5, 10)]
 
 
 def test_a_trunk_keeps_its_rate_and_a_branch_lets_it_fall_to_zero_over_a_tenth_of_the_samples(tmp_path):
@@ -100,11 +119,17 @@ def prepared(tmp_path):
 
     n = 12
     tensors = {
-        "atomic_numbers": np.full(2 * n, 8, dtype=np.uint8), "frac_coords": np.random.default_rng(0).random((2 * n, 3)).astype(np.float32),
-        "cell_parameters": np.tile(np.array([4, 5, 6, 90, 90, 90], dtype=np.float32), (n, 1)), "n_atoms": np.full(n, 2, dtype=np.int16),
+        "atomic_numbers": np.full(2 * n, 8, dtype=np.uint8),
+        "frac_coords": np.random.default_rng(0).random((2 * n, 3)).astype(np.float32),
+        "cell_parameters": np.tile(np.array([4, 5, 6, 90, 90, 90], dtype=np.float32), (n, 1)),
+        "n_atoms": np.full(n, 2, dtype=np.int16),
         "split": np.array([0] * 8 + [1] * 4, dtype=np.uint8),
-    }  # fmt: skip
-    save_file(tensors, tmp_path / "x.safetensors", metadata={"ids": json.dumps([str(i) for i in range(n)]), "formulas": json.dumps(["O"] * n)})
+    }
+    save_file(
+        tensors,
+        tmp_path / "x.safetensors",
+        metadata={"ids": json.dumps([str(i) for i in range(n)]), "formulas": json.dumps(["O"] * n)},
+    )
     return tmp_path / "x.safetensors"
 
 
@@ -119,9 +144,16 @@ def test_a_branch_leaves_its_trunk_and_a_recipe_repeats_both(prepared, tmp_path,
     assert (tmp_path / "trunk" / SNAPSHOT).read_bytes() == before
     assert last["samples"] == 44 and last["lr"] == 0
     recipe = json.loads((tmp_path / "checkpoints" / "toy" / "recipe.json").read_text())
-    assert [(s["branch"], s["samples_before"], s["samples"]) for s in recipe] == [(False, 0, 40), (True, 40, 44)]
+    assert [(s["branch"], s["samples_before"], s["samples"]) for s in recipe] == [
+        (False, 0, 40),
+        (True, 40, 44),
+    ]
     for record in recipe:
-        assert record["configuration"] == TINY and re.fullmatch("[0-9a-f]{64}", record["data_sha256"]) and record["processor"]
+        assert (
+            record["configuration"] == TINY
+            and re.fullmatch("[0-9a-f]{64}", record["data_sha256"])
+            and record["processor"]
+        )
     again = run_training(recipe="toy", out=tmp_path / "again", **run)
     assert again["loss"] == last["loss"] and again["validation"] == last["validation"]
     with pytest.raises(RequestError, match="exists already"):

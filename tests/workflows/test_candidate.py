@@ -28,9 +28,17 @@ def test_the_name_of_a_candidate_keeps_the_counts_of_its_formula(formula, name):
 @pytest.mark.parametrize(
     ("told", "relax", "words"),
     [
-        ({"energies": {}, "relaxation": {"converged": True}, "original": {}}, True, "which was relaxed and whose energy ranks both"),
+        (
+            {"energies": {}, "relaxation": {"converged": True}, "original": {}},
+            True,
+            "which was relaxed and whose energy ranks both",
+        ),
         ({"energies": {}}, False, "whose energy as sampled ranks both"),
-        ({"relaxation": {"converged": False, "error": "An atom has no neighbour."}}, True, "which the potential cannot take"),
+        (
+            {"relaxation": {"converged": False, "error": "An atom has no neighbour."}},
+            True,
+            "which the potential cannot take",
+        ),
     ],
 )
 def test_a_candidate_like_another_says_what_happened_to_that(told, relax, words, monkeypatch):
@@ -45,10 +53,15 @@ def test_a_candidate_like_another_says_what_happened_to_that(told, relax, words,
     list(first.settle(None, seconds=1, relax=relax))
     if not relax:
         first.leave("Only the 8 most promising structures are relaxed.")
-    assert second.record("NaCl", {})["relaxation"] == {"converged": False, "error": f"It is like NaCl-z1-noise-1, {words}."}
+    assert second.record("NaCl", {})["relaxation"] == {
+        "converged": False,
+        "error": f"It is like NaCl-z1-noise-1, {words}.",
+    }
 
 
-@pytest.mark.parametrize(("stretch", "same"), [(1.02, True), (1.06, False)], ids=["a little", "by 19 % in volume"])
+@pytest.mark.parametrize(
+    ("stretch", "same"), [(1.02, True), (1.06, False)], ids=["a little", "by 19 % in volume"]
+)
 def test_an_energy_is_borrowed_only_from_a_cell_that_is_still_the_same(stretch, same, monkeypatch):
     def steps(self, *_, **__):
         self.structure, self.energy = self.structure.copy(), -3.6

@@ -13,7 +13,11 @@ from crystal_core.errors import RequestError
 from crystal_core.training.data import load_prepared
 from crystal_core.workflows.estimate_hull import ESTIMATED, KNOWN, estimate_hull
 
-ROCK_SALT = ([11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]], Lattice([[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]).parameters)
+ROCK_SALT = (
+    [11, 17],
+    [[0, 0, 0], [0.5, 0.5, 0.5]],
+    Lattice([[0, 2.82, 2.82], [2.82, 0, 2.82], [2.82, 2.82, 0]]).parameters,
+)
 STRETCHED = ([11, 17], [[0, 0, 0], [0.5, 0.5, 0.2]], ROCK_SALT[2])
 ALONE = ([54], [[0, 0, 0]], (30.0, 30.0, 30.0, 90.0, 90.0, 90.0))
 
@@ -35,14 +39,22 @@ def prepared(path, *rows):
 
 
 def test_unknown_training_rows_are_estimated_and_nothing_else_changes(tmp_path):
-    rows = [(ROCK_SALT, 0, 0.3), (ROCK_SALT, 0, math.nan), (STRETCHED, 0, math.nan), (ALONE, 0, math.nan), (ROCK_SALT, 1, math.nan)]
+    rows = [
+        (ROCK_SALT, 0, 0.3),
+        (ROCK_SALT, 0, math.nan),
+        (STRETCHED, 0, math.nan),
+        (ALONE, 0, math.nan),
+        (ROCK_SALT, 1, math.nan),
+    ]
     source, output = prepared(tmp_path / "in.safetensors", *rows), tmp_path / "out.safetensors"
     report = estimate_hull(source, output, workers=1)
     assert (report.labelled, report.estimated, report.without, report.estimated_within) == (1, 2, 1, 1)
     with safe_open(output, framework="numpy") as handle:
         known, estimated = handle.get_tensor(KNOWN), handle.get_tensor(ESTIMATED)
     assert np.isnan(known[1:]).all() and estimated[0] == known[0] == np.float32(0.3)
-    assert abs(estimated[1]) < 0.05 and estimated[2] > 0.2  # rock salt is on the hull; bent out of shape it is far above
+    assert (
+        abs(estimated[1]) < 0.05 and estimated[2] > 0.2
+    )  # rock salt is on the hull; bent out of shape it is far above
     assert np.isnan(estimated[3]) and np.isnan(estimated[4])
     below = load_prepared(output, train_below={"e_above_hull_estimated_ev": 0.1})
     assert below["train"].ids == ("row-1",) and below["val"].ids == ("row-4",)

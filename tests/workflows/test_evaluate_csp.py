@@ -18,20 +18,33 @@ from crystal_core.registry.store import find_card, load_generator
 from crystal_core.workflows import evaluate_csp
 
 CELLS = {
-    "x-1": Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
-    "x-2": Structure(Lattice.cubic(4.0), ["Ba", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
-}  # fmt: skip
+    "x-1": Structure(
+        Lattice.cubic(3.9),
+        ["Sr", "Ti", "O", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    ),
+    "x-2": Structure(
+        Lattice.cubic(4.0),
+        ["Ba", "Ti", "O", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    ),
+}
 
 
 @pytest.fixture
 def table(tmp_path):
     rows = [
         {
-            "material_id": name, "formula": cell.composition.reduced_formula, "n_atoms": len(cell), "lattice": cell.lattice.matrix.ravel(),
-            "species": np.array([s.specie.Z for s in cell]), "frac_coords": cell.frac_coords.ravel(), "split": "val",
+            "material_id": name,
+            "formula": cell.composition.reduced_formula,
+            "n_atoms": len(cell),
+            "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]),
+            "frac_coords": cell.frac_coords.ravel(),
+            "split": "val",
         }
         for name, cell in CELLS.items()
-    ]  # fmt: skip
+    ]
     path = tmp_path / "cells.parquet"
     pd.DataFrame(rows).to_parquet(path)
     return path
@@ -62,7 +75,9 @@ def test_files_under_other_names_are_refused(table, tmp_path):
 def test_candidates_keep_the_composition_and_the_seed(table):
     model = load_generator("kldm-csp-perov5", "cpu")
     references = evaluate_csp.read_references(table, "val", None)
-    first, again = (evaluate_csp.draw_candidates(model, references, samples=2, sampler="em", steps=30) for _ in range(2))
+    first, again = (
+        evaluate_csp.draw_candidates(model, references, samples=2, sampler="em", steps=30) for _ in range(2)
+    )
     assert [len(part) for part in first.candidates] == [2, 2] and first.calls_per_sample == 30
     for reference, part, repeated in zip(references, first.candidates, again.candidates, strict=True):
         for structure, twin in zip(part, repeated, strict=True):
@@ -75,23 +90,42 @@ def test_a_short_refinement_of_a_prototype_stays_near_it(table):
     references = evaluate_csp.read_references(table, "val", None)
     drawn = evaluate_csp.draw_candidates(model, references, sampler="ode", steps=2, start_time=0.002)
     for reference, (structure,) in zip(references, drawn.candidates, strict=True):
-        assert reference.structure.matches(structure)  # both are cubic perovskites, and so is their nearest prototype
+        assert reference.structure.matches(
+            structure
+        )  # both are cubic perovskites, and so is their nearest prototype
 
 
 def test_samplers_are_compared_at_equal_network_calls(table):
     code, result = evaluate(
-        "csp-samplers", "--data", table, "--model", "kldm-csp-perov5", "--samplers", "em,pc", "--calls", "4,8", "--json", "--quiet"
+        "csp-samplers",
+        "--data",
+        table,
+        "--model",
+        "kldm-csp-perov5",
+        "--samplers",
+        "em,pc",
+        "--calls",
+        "4,8",
+        "--json",
+        "--quiet",
     )
     report = json.loads(result.stdout)
     assert code == 0
     assert [(row["sampler"], row["network_calls"], row["steps"]) for row in report["rows"]] == [
-        ("em", 4, 4), ("em", 8, 8), ("pc", 4, 2), ("pc", 8, 4),
-    ]  # fmt: skip
+        ("em", 4, 4),
+        ("em", 8, 8),
+        ("pc", 4, 2),
+        ("pc", 8, 4),
+    ]
 
 
 @pytest.mark.parametrize(
     ("words", "part"),
-    [(["--calls", "ten"], "ten"), (["--samplers", "em,euler", "--calls", "4"], "no sampler 'euler'"), (["--calls", "4,10000"], "between 1 and 5000")],
+    [
+        (["--calls", "ten"], "ten"),
+        (["--samplers", "em,euler", "--calls", "4"], "no sampler 'euler'"),
+        (["--calls", "4,10000"], "between 1 and 5000"),
+    ],
 )
 def test_a_comparison_that_cannot_be_finished_is_not_begun(table, monkeypatch, words, part):
     monkeypatch.setattr(evaluate_csp, "draw_candidates", None)  # a measurement would fail
@@ -117,10 +151,32 @@ def test_the_command_on_the_card_repeats_what_relaxing_was_given(table, tmp_path
     shutil.copytree(checkpoints_dir() / "prototype", tmp_path / "checkpoints" / "prototype")
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     monkeypatch.setattr(commands, "loaded_potential", lambda _: SimpleNamespace(label="none", name="chgnet"))
-    relaxed = evaluate_csp.Relaxed(candidates=[[None], [None]], energies=[[None], [None]], n_converged=0, n_not_relaxed=2, n_steps=0, seconds=0.0)
+    relaxed = evaluate_csp.Relaxed(
+        candidates=[[None], [None]],
+        energies=[[None], [None]],
+        n_converged=0,
+        n_not_relaxed=2,
+        n_steps=0,
+        seconds=0.0,
+    )
     monkeypatch.setattr(evaluate_csp, "relax_candidates", lambda *_, **__: relaxed)
-    code, _ = evaluate("csp", "--data", table, "--model", "prototype", "--relax", "--relax-seconds", "7", "--seed", "1", "--write-card", "--quiet")
-    assert code == 0 and find_card("prototype").metrics["match_rate_val_relaxed"]["command"].endswith("--relax --relax-seconds 7 --seed 1")
+    code, _ = evaluate(
+        "csp",
+        "--data",
+        table,
+        "--model",
+        "prototype",
+        "--relax",
+        "--relax-seconds",
+        "7",
+        "--seed",
+        "1",
+        "--write-card",
+        "--quiet",
+    )
+    assert code == 0 and find_card("prototype").metrics["match_rate_val_relaxed"]["command"].endswith(
+        "--relax --relax-seconds 7 --seed 1"
+    )
 
 
 def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_path, monkeypatch):
@@ -132,7 +188,20 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
     kept = find_card("kldm-csp-perov5").metrics["match_rate_val"]
     assert code == 0 and kept["value"] == json.loads(result.stdout)["match_rate"] and kept["n"] == 2
     assert "--sampler em --steps 5 --seed 0" in kept["command"] and "5 network calls" in kept["protocol"]
-    code, _ = evaluate("csp-samplers", *options, "--samplers", "em, ode", "--calls", "2, 4", "--limit", "2", "--start-time", "0.1", "--seed", "3")
+    code, _ = evaluate(
+        "csp-samplers",
+        *options,
+        "--samplers",
+        "em, ode",
+        "--calls",
+        "2, 4",
+        "--limit",
+        "2",
+        "--start-time",
+        "0.1",
+        "--seed",
+        "3",
+    )
     told = find_card("kldm-csp-perov5").sampling["table"]["command"]
     assert told == (
         "crystal-core evaluate csp-samplers --data cells.parquet --model kldm-csp-perov5 --split val --limit 2 --samplers em,ode --calls 2,4 "
@@ -141,8 +210,12 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
     assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4, 2, 4]
     code, result = evaluate("csp-samplers", *options, "--confirm", "--limit", "1", "--seed", "4")
     table, confirmed = (find_card("kldm-csp-perov5").sampling[key] for key in ("table", "confirmed"))
-    best = sorted(zip(table["match_rate"], table["sampler"], table["budget"], strict=True), key=lambda row: -row[0])[:3]
-    assert code == 0 and list(zip(confirmed["sampler"], confirmed["budget"], strict=True)) == [row[1:] for row in best]
+    best = sorted(
+        zip(table["match_rate"], table["sampler"], table["budget"], strict=True), key=lambda row: -row[0]
+    )[:3]
+    assert code == 0 and list(zip(confirmed["sampler"], confirmed["budget"], strict=True)) == [
+        row[1:] for row in best
+    ]
     assert confirmed["command"].endswith("--limit 1 --confirm --seed 4") and len(table["sampler"]) == 4
     assert find_card("kldm-csp-perov5").sampling["fast"]  # what people set stays
 
@@ -150,7 +223,18 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
 def test_a_table_that_was_interrupted_goes_on_with_what_it_lacks(table, tmp_path, monkeypatch):
     shutil.copytree(checkpoints_dir() / "kldm-csp-perov5", tmp_path / "checkpoints" / "kldm-csp-perov5")
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    options = ("csp-samplers", "--data", table, "--model", "kldm-csp-perov5", "--quiet", "--json", "--write-card", "--limit", "2")
+    options = (
+        "csp-samplers",
+        "--data",
+        table,
+        "--model",
+        "kldm-csp-perov5",
+        "--quiet",
+        "--json",
+        "--write-card",
+        "--limit",
+        "2",
+    )
     draw, left = evaluate_csp.draw_candidates, 1
 
     def interrupted(*args, **kwargs):

@@ -19,7 +19,11 @@ KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_d
 
 
 def perovskite(a, symbol):
-    return Structure(Lattice.cubic(a), [symbol, "Ti", "O", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    return Structure(
+        Lattice.cubic(a),
+        [symbol, "Ti", "O", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    )
 
 
 def salt(a):
@@ -27,8 +31,11 @@ def salt(a):
 
 
 CELLS = {
-    "x-1": (perovskite(3.9, "Sr"), "val"), "x-2": (salt(4.1), "val"), "x-3": (perovskite(4.0, "Ba"), "train"), "x-4": (salt(4.15), "train"),
-}  # fmt: skip
+    "x-1": (perovskite(3.9, "Sr"), "val"),
+    "x-2": (salt(4.1), "val"),
+    "x-3": (perovskite(4.0, "Ba"), "train"),
+    "x-4": (salt(4.15), "train"),
+}
 
 
 @pytest.fixture
@@ -36,11 +43,16 @@ def table(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
     rows = [
         {
-            "material_id": name, "formula": cell.composition.reduced_formula, "n_atoms": len(cell), "lattice": cell.lattice.matrix.ravel(),
-            "species": np.array([s.specie.Z for s in cell]), "frac_coords": cell.frac_coords.ravel(), "split": split,
+            "material_id": name,
+            "formula": cell.composition.reduced_formula,
+            "n_atoms": len(cell),
+            "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]),
+            "frac_coords": cell.frac_coords.ravel(),
+            "split": split,
         }
         for name, (cell, split) in CELLS.items()
-    ]  # fmt: skip
+    ]
     path = tmp_path / "cells.parquet"
     pd.DataFrame(rows).to_parquet(path)
     return path
@@ -85,7 +97,9 @@ def test_files_are_read_whatever_the_case_of_their_suffix_and_others_are_counted
     (folder / ".hidden").write_text("")
     (folder / "more.cif").mkdir()
     assert len(evaluate_dng.read_folder(folder)) == n
-    assert [record.getMessage() for record in caplog.records] == [f"Files of {folder.name} that do not end in .cif, left out: 2."]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Files of {folder.name} that do not end in .cif, left out: 2."
+    ]
     for nothing in (folder / "POSCAR", folder / "absent"):
         with pytest.raises(RequestError, match="no readable CIF"):
             evaluate_dng.read_folder(nothing)
@@ -95,11 +109,15 @@ def test_fingerprints_of_known_crystals_are_computed_once(table, monkeypatch):
     first = evaluate_dng.read_known(table, "val", None)
     monkeypatch.setattr(evaluate_dng, "judge", None)  # a second computation would fail
     again = evaluate_dng.read_known(table, "val", None)
-    assert np.array_equal(first.fingerprints.structure, again.fingerprints.structure) and np.array_equal(first.density, again.density)
+    assert np.array_equal(first.fingerprints.structure, again.fingerprints.structure) and np.array_equal(
+        first.density, again.density
+    )
 
 
 def test_kept_fingerprints_belong_to_content_split_and_limit(table):
-    paths = {evaluate_dng._cache_path(table, split, limit) for split in ("val", "train") for limit in (None, 1)}
+    paths = {
+        evaluate_dng._cache_path(table, split, limit) for split in ("val", "train") for limit in (None, 1)
+    }
     table.write_bytes(table.read_bytes() + b" ")
     paths.add(evaluate_dng._cache_path(table, "val", None))
     assert len(paths) == 5
@@ -114,7 +132,11 @@ def test_damaged_fingerprints_are_computed_anew(table):
 
 def test_a_prepared_file_tells_what_is_known(table, tmp_path):
     out = tmp_path / "cells.safetensors"
-    code = CliRunner().invoke(build_app(), ["data", "prepare", "--input", str(table), "--output", str(out)]).exit_code
+    code = (
+        CliRunner()
+        .invoke(build_app(), ["data", "prepare", "--input", str(table), "--output", str(out)])
+        .exit_code
+    )
     known = evaluate_dng.read_reference_set(out)
     assert code == 0 and len(known) == 2
     (cell,) = known.by_formula({"BaTiO3"})["BaTiO3"]
@@ -134,7 +156,9 @@ def test_substituted_crystals_are_scored(table):
 
 
 def test_training_rows_are_scored_as_they_are_and_none_is_new(table):
-    code, result = evaluate("--data", table, "--baseline", "training", "--n", 50, "--seed", 0, "--quiet", "--json")
+    code, result = evaluate(
+        "--data", table, "--baseline", "training", "--n", 50, "--seed", 0, "--quiet", "--json"
+    )
     report = json.loads(result.stdout)
     rows = len(evaluate_dng.read_reference_set(table))
     assert code == 0 and report["n"] == rows and report["novel"] == 0
@@ -149,47 +173,100 @@ def test_an_untrained_model_is_scored_and_keeps_its_card(table, tiny_de_novo):
     assert code == 0 and report["n"] == 3 and report["settings"]["network_calls_per_sample"] == 2
     kept = find_card(name).metrics
     assert kept["valid_val"]["value"] == report["valid"] and kept["cov_recall_val"]["n"] == 2
-    assert "--sampler em --steps 2 --seed 1" in kept["valid_val"]["command"] and "2 network calls" in kept["unique_val"]["protocol"]
+    assert (
+        "--sampler em --steps 2 --seed 1" in kept["valid_val"]["command"]
+        and "2 network calls" in kept["unique_val"]["protocol"]
+    )
 
 
 def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
     name = tiny_de_novo()
     used = {
-        "data": "mine.parquet", "split": "val", "limit": None, "seed": 1, "oxidation_states": "smact", "reference_set": "mine.parquet", "sampler_used": "pc",
-        "steps_used": 2, "tau_used": 0.5, "network_calls_per_sample": 4, "relax": True, "relax_seconds": 9.0, "potential": "CHGNet",
-    }  # fmt: skip
+        "data": "mine.parquet",
+        "split": "val",
+        "limit": None,
+        "seed": 1,
+        "oxidation_states": "smact",
+        "reference_set": "mine.parquet",
+        "sampler_used": "pc",
+        "steps_used": 2,
+        "tau_used": 0.5,
+        "network_calls_per_sample": 4,
+        "relax": True,
+        "relax_seconds": 9.0,
+        "potential": "CHGNet",
+    }
     keys = (*KEYS, "plausible", "stable", "metastable", "sun", "msun")
     report = dict.fromkeys(keys, 0.5) | {
-        "ci95": dict.fromkeys(keys, (0.4, 0.6)), "n": 3, "n_failed": 0, "n_known": 2, "loose": {"unique": 1.0, "novel": 1.0}, "settings": used,
-        "cutoffs": {"of": "perov-5", "structure": 0.2, "composition": 4.0}, "novel_means": {"name": "rows", "rows": 2},
+        "ci95": dict.fromkeys(keys, (0.4, 0.6)),
+        "n": 3,
+        "n_failed": 0,
+        "n_known": 2,
+        "loose": {"unique": 1.0, "novel": 1.0},
+        "settings": used,
+        "cutoffs": {"of": "perov-5", "structure": 0.2, "composition": 4.0},
+        "novel_means": {"name": "rows", "rows": 2},
         "relaxation": {"e_above_hull_bias_ev": -0.037},
-    }  # fmt: skip
+    }
     _keep_report(name, report)
     kept = find_card(name).metrics
     commands = {key: kept[f"{key}_val"].get("command") for key in keys if not key.startswith("wdist")}
     assert "--cutoffs perov-5 --relax --relax-seconds 9" in commands["valid"] and commands["unique"] is None
     assert {commands[key] for key in ("stable", "metastable", "sun", "msun")} == {commands["valid"]}
     assert "2 steps, corrector strength 0.5, 4 network calls" in kept["sun_val"]["protocol"]
-    assert "CHGNet, whose energy above the hull is 0.037 eV/atom too low on average" in kept["sun_val"]["protocol"]
+    assert (
+        "CHGNet, whose energy above the hull is 0.037 eV/atom too low on average"
+        in kept["sun_val"]["protocol"]
+    )
     report |= dict.fromkeys(("stable", "metastable", "sun", "msun"))
-    _keep_report(name, report | {"cutoffs": report["cutoffs"] | {"of": "mp-20"}, "settings": used | {"sampler_used": "em", "relax": False}})
+    _keep_report(
+        name,
+        report
+        | {
+            "cutoffs": report["cutoffs"] | {"of": "mp-20"},
+            "settings": used | {"sampler_used": "em", "relax": False},
+        },
+    )
     kept = find_card(name).metrics
     assert kept["sun_val"]["command"] == commands["valid"]  # the report without relaxing leaves it
-    assert "--cutoffs" not in kept["valid_val"]["command"] and "corrector" not in kept["valid_val"]["protocol"]
+    assert (
+        "--cutoffs" not in kept["valid_val"]["command"] and "corrector" not in kept["valid_val"]["protocol"]
+    )
 
 
 def test_what_is_sampled_is_kept_batch_by_batch_and_scored_later(table, tiny_de_novo, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_dng, "CHUNK", 2)
     name, out = tiny_de_novo(), tmp_path / "kept"
-    options = ("--data", table, "--model", name, "--n", 5, "--sampler", "em", "--steps", 4, "--seed", 5, "--out", out, "--json", "--quiet")
+    options = (
+        "--data",
+        table,
+        "--model",
+        name,
+        "--n",
+        5,
+        "--sampler",
+        "em",
+        "--steps",
+        4,
+        "--seed",
+        5,
+        "--out",
+        out,
+        "--json",
+        "--quiet",
+    )
     with monkeypatch.context() as interrupted:
         interrupted.setattr(evaluate_dng, "read_known", lambda *_, **__: None)
-        interrupted.setattr(evaluate_dng, "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        interrupted.setattr(
+            evaluate_dng, "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert evaluate(*options)[0] == 130
     assert [path.name for path in sorted(out.iterdir())] == [f"{name}-5-{k:05}.cif" for k in range(1, 6)]
     later = json.loads(evaluate("--data", table, "--structures", out, "--json", "--quiet")[1].stdout)
     now = json.loads(evaluate(*options)[1].stdout)
-    assert later["n"] == 5 and all(later[key] == now[key] for key in ("valid", "unique", "novel", "wdist_n_elements", "n_failed"))
+    assert later["n"] == 5 and all(
+        later[key] == now[key] for key in ("valid", "unique", "novel", "wdist_n_elements", "n_failed")
+    )
     code, result = evaluate("--data", table, "--structures", out, "--out", out)
     assert code == 2 and "leave one of them out" in result.stderr
     for source in (("--structures", out), ("--baseline", "random")):
@@ -212,7 +289,11 @@ def test_a_model_that_needs_formulas_is_refused(table):
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [(("--baseline", "guess"), "guess"), (("--cutoffs", "mine"), "mine"), (("--baseline", "random", "--structures", "."), "one of them")],
+    [
+        (("--baseline", "guess"), "guess"),
+        (("--cutoffs", "mine"), "mine"),
+        (("--baseline", "random", "--structures", "."), "one of them"),
+    ],
 )
 def test_a_wrong_choice_is_one_sentence(table, options, word):
     code, result = evaluate("--data", table, "--quiet", *options)
@@ -227,7 +308,10 @@ def test_a_baseline_without_its_package_is_told_before_anything_is_read(table, m
 
 
 def test_cut_offs_follow_the_data(tmp_path):
-    names = {name: evaluate_dng.cutoffs_named(None, tmp_path / name) for name in ("perov5.parquet", "carbon24.parquet", "mp20.csv")}
+    names = {
+        name: evaluate_dng.cutoffs_named(None, tmp_path / name)
+        for name in ("perov5.parquet", "carbon24.parquet", "mp20.csv")
+    }
     assert list(names.values()) == ["perov-5", "carbon-24", "mp-20"]
 
 

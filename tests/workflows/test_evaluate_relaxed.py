@@ -16,7 +16,9 @@ from crystal_core.relax.potential import is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 
-SALT = Structure(Lattice.from_parameters(4.0, 4.0, 4.0, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+SALT = Structure(
+    Lattice.from_parameters(4.0, 4.0, 4.0, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+)
 DISTORTED = Structure(SALT.lattice, ["Na", "Cl"], [[0, 0, 0], [0.44, 0.5, 0.5]])
 CAESIUM_CHLORIDE = Structure(Lattice.cubic(3.45), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 LONELY = Structure(Lattice.cubic(7.5), ["Na", "Cl"], [[0, 0, 0], [0.97, 0.9, 0.9]])
@@ -25,9 +27,14 @@ LONELY = Structure(Lattice.cubic(7.5), ["Na", "Cl"], [[0, 0, 0], [0.97, 0.9, 0.9
 @pytest.fixture
 def table(tmp_path):
     row = {
-        "material_id": "x", "formula": "NaCl", "n_atoms": 2, "lattice": SALT.lattice.matrix.ravel(), "species": np.array([11, 17]),
-        "frac_coords": SALT.frac_coords.ravel(), "split": "val",
-    }  # fmt: skip
+        "material_id": "x",
+        "formula": "NaCl",
+        "n_atoms": 2,
+        "lattice": SALT.lattice.matrix.ravel(),
+        "species": np.array([11, 17]),
+        "frac_coords": SALT.frac_coords.ravel(),
+        "split": "val",
+    }
     path = tmp_path / "salt.parquet"
     pd.DataFrame([row]).to_parquet(path)
     return path
@@ -38,7 +45,10 @@ def evaluate(table, cells, *options):
     folder.mkdir()
     for k, cell in enumerate(cells, start=1):
         cell.to(filename=str(folder / (f"x_{k}.cif" if len(cells) > 1 else "x.cif")))
-    result = CliRunner().invoke(build_app(), ["evaluate", "csp", "--data", str(table), "--structures", str(folder), "--relax", "--json", *options])
+    result = CliRunner().invoke(
+        build_app(),
+        ["evaluate", "csp", "--data", str(table), "--structures", str(folder), "--relax", "--json", *options],
+    )
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -47,8 +57,18 @@ def test_the_rates_stand_beside_those_before_relaxing(table):
     report = evaluate(table, [DISTORTED], "--quiet")
     before, told = report["before_relaxing"], report["relaxation"]
     assert before["match_rate"] == report["match_rate"] == 1.0 and report["rmse"] < before["rmse"] / 2
-    assert (told["n"], told["n_converged"], told["n_not_relaxed"], told["gained"], told["lost"]) == (1, 1, 0, 0, 0)
-    assert told["potential"].startswith("CHGNet") and report["settings"]["relax"] is True and "lowest_energy" not in report
+    assert (told["n"], told["n_converged"], told["n_not_relaxed"], told["gained"], told["lost"]) == (
+        1,
+        1,
+        0,
+        0,
+        0,
+    )
+    assert (
+        told["potential"].startswith("CHGNet")
+        and report["settings"]["relax"] is True
+        and "lowest_energy" not in report
+    )
 
 
 def test_of_several_candidates_the_lowest_energy_is_scored_alone(table):
@@ -65,7 +85,20 @@ def test_what_cannot_be_relaxed_is_counted_and_judged_as_it_was(table):
 def test_the_card_keeps_the_relaxed_rate_under_its_own_name(table, tmp_path, monkeypatch):
     shutil.copytree(checkpoints_dir() / "prototype", tmp_path / "checkpoints" / "prototype")
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    words = ["evaluate", "csp", "--data", str(table), "--model", "prototype", "--relax", "--write-card", "--quiet", "--json", "--threads", "1"]
+    words = [
+        "evaluate",
+        "csp",
+        "--data",
+        str(table),
+        "--model",
+        "prototype",
+        "--relax",
+        "--write-card",
+        "--quiet",
+        "--json",
+        "--threads",
+        "1",
+    ]
     result = CliRunner().invoke(build_app(), words)
     assert result.exit_code == 0, result.stderr
     kept = find_card("prototype").metrics["match_rate_val_relaxed"]

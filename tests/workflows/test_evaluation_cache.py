@@ -27,11 +27,16 @@ SALT = Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 def write_table(path, cells):
     rows = [
         {
-            "material_id": name, "formula": cell.composition.reduced_formula, "n_atoms": len(cell), "lattice": cell.lattice.matrix.ravel(),
-            "species": np.array([s.specie.Z for s in cell]), "frac_coords": cell.frac_coords.ravel(), "split": "val",
+            "material_id": name,
+            "formula": cell.composition.reduced_formula,
+            "n_atoms": len(cell),
+            "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]),
+            "frac_coords": cell.frac_coords.ravel(),
+            "split": "val",
         }
         for name, cell in cells.items()
-    ]  # fmt: skip
+    ]
     pd.DataFrame(rows).to_parquet(path)
     return path
 
@@ -42,7 +47,21 @@ def evaluate(tmp_path, monkeypatch):
     table = write_table(tmp_path / "cells.parquet", CELLS)
 
     def call(*options, model="kldm-csp-perov5", steps=4):
-        words = ["evaluate", "csp", "--data", table, "--model", model, "--sampler", "em", "--steps", steps, "--json", "--quiet", *options]
+        words = [
+            "evaluate",
+            "csp",
+            "--data",
+            table,
+            "--model",
+            model,
+            "--sampler",
+            "em",
+            "--steps",
+            steps,
+            "--json",
+            "--quiet",
+            *options,
+        ]
         result = CliRunner().invoke(build_app(), [str(word) for word in words])
         return result.exit_code, result
 
@@ -64,7 +83,9 @@ def interrupting(monkeypatch, owner, name, after):
 
 
 def told(report):
-    return {key: value for key, value in report.items() if not key.startswith("seconds") and key != "settings"}
+    return {
+        key: value for key, value in report.items() if not key.startswith("seconds") and key != "settings"
+    }
 
 
 @pytest.mark.parametrize("samples", [1, 2])
@@ -84,7 +105,9 @@ def test_an_interrupted_sampling_goes_on_after_the_last_whole_chunk(evaluate, tm
     assert code == 0 and len(calls) == 1 and told(first) == told(second)
     assert second["settings"] == first["settings"] | {"n_sampled_before": 2 * samples}
     names = sorted(path.name for path in whole.glob("*.cif"))
-    assert names == sorted(f"x-{i}.cif" if samples == 1 else f"x-{i}_{k}.cif" for i in range(3) for k in range(1, samples + 1))
+    assert names == sorted(
+        f"x-{i}.cif" if samples == 1 else f"x-{i}_{k}.cif" for i in range(3) for k in range(1, samples + 1)
+    )
     assert all((whole / name).read_text() == (broken / name).read_text() for name in names)
     assert json.loads((broken / "run.json").read_text())["match_rate"] == second["match_rate"]
 
@@ -179,7 +202,12 @@ def test_an_interrupted_relaxing_goes_on_with_the_rest(evaluate, tmp_path, monke
     code, result = evaluate(*options)
     assert code == 0 and len(calls) == 1
     relaxing = json.loads(result.stdout)["relaxation"]
-    assert (relaxing["n"], relaxing["n_converged"], relaxing["n_not_relaxed"], relaxing["steps_mean"]) == (2, 2, 1, 2.0)
+    assert (relaxing["n"], relaxing["n_converged"], relaxing["n_not_relaxed"], relaxing["steps_mean"]) == (
+        2,
+        2,
+        1,
+        2.0,
+    )
     code, result = evaluate(*options, "--relax-seconds", 7)
     assert code == 2 and "relaxing seconds 120.0, not 7.0" in result.stderr
     assert evaluate(*options[:2], *options[3:])[0] == 0  # scored without relaxing

@@ -43,15 +43,27 @@ def test_each_batch_brings_its_crystals_and_stopping_keeps_the_finished_ones(tin
     assert kept["summary"]["n"] == 2
 
 
-def test_each_crystal_is_looked_up_once_among_the_known_ones_and_the_new_are_counted(tiny_de_novo, monkeypatch):
+def test_each_crystal_is_looked_up_once_among_the_known_ones_and_the_new_are_counted(
+    tiny_de_novo, monkeypatch
+):
     from crystal_core.reference import known
 
     asked = []
-    monkeypatch.setattr(known, "novelty", lambda structure: asked.append(structure) or {"known": len(asked) == 1, "nearest_id": "mp-1", "rmsd": None})
+    monkeypatch.setattr(
+        known,
+        "novelty",
+        lambda structure: (
+            asked.append(structure) or {"known": len(asked) == 1, "nearest_id": "mp-1", "rmsd": None}
+        ),
+    )
     monkeypatch.setitem(generate.BATCH, "cpu", 2)
-    *_, last = generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2))
+    *_, last = generate.run(
+        CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2)
+    )
     crystals, summary = last.result["crystals"], last.result["summary"]
-    assert len(asked) == len(crystals) and [c["novelty"]["known"] for c in crystals] == [True] + [False] * (len(crystals) - 1)
+    assert len(asked) == len(crystals) and [c["novelty"]["known"] for c in crystals] == [True] + [False] * (
+        len(crystals) - 1
+    )
     assert summary["novel"] == len(crystals) - 1 and "Materials Project" in summary["reference"]
 
 
@@ -65,26 +77,52 @@ def test_a_request_from_json_is_checked(tiny_de_novo):
 def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, monkeypatch):
     monkeypatch.setitem(generate.BATCH, "cpu", 3)
     monkeypatch.setattr(generate, "WATCHED", 2)
-    updates = list(generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2)))
-    assert {len(u.snapshot.get("cells", [u.snapshot])) for u in updates if u.snapshot} == {2, 1}  # the second batch shows one
+    updates = list(
+        generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2))
+    )
+    assert {len(u.snapshot.get("cells", [u.snapshot])) for u in updates if u.snapshot} == {
+        2,
+        1,
+    }  # the second batch shows one
     paths = [u.trajectory for u in updates if u.trajectory]
-    assert [path["label"] for path in paths] == ["crystal 1", "crystal 2"] and all(len(path["frames"]) > 1 for path in paths)
-    assert paths[1]["frames"][-1] == next(u.snapshot["cells"][1] for u in reversed(updates) if u.snapshot and "cells" in u.snapshot)
+    assert [path["label"] for path in paths] == ["crystal 1", "crystal 2"] and all(
+        len(path["frames"]) > 1 for path in paths
+    )
+    assert paths[1]["frames"][-1] == next(
+        u.snapshot["cells"][1] for u in reversed(updates) if u.snapshot and "cells" in u.snapshot
+    )
 
 
 @pytest.mark.parametrize("species", ["masking", "analog-bits"])
 def test_each_crystal_holds_all_wished_elements_where_that_is_asked_for(tiny_de_novo, species):
-    wish = {"elements": ("Li", "Ti", "O"), "model": tiny_de_novo(species), "n": 12, "sampler": "em", "steps": 20, "seed": 2}
+    wish = {
+        "elements": ("Li", "Ti", "O"),
+        "model": tiny_de_novo(species),
+        "n": 12,
+        "sampler": "em",
+        "steps": 20,
+        "seed": 2,
+    }
     *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True))
     made = last.result["crystals"]
-    assert made and all(set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made)  # cells of 2 atoms have no room
+    assert made and all(
+        set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made
+    )  # cells of 2 atoms have no room
     *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True, n_atoms=(2, 4)))
-    assert {c["n_atoms"] for c in last.result["crystals"]} == {3, 4} and last.result["settings"]["require_all"] is True
+    assert {c["n_atoms"] for c in last.result["crystals"]} == {3, 4} and last.result["settings"][
+        "require_all"
+    ] is True
 
 
 def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
-    given = {"lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "atomic_numbers": [22, 8, 8], "frac_coords": [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]]}
-    asked = CrystalGenerationRequest(elements=("Li", "O"), require_all=True, fix=given, fix_sites=(1,), n_atoms=(3, 3))
+    given = {
+        "lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]],
+        "atomic_numbers": [22, 8, 8],
+        "frac_coords": [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]],
+    }
+    asked = CrystalGenerationRequest(
+        elements=("Li", "O"), require_all=True, fix=given, fix_sites=(1,), n_atoms=(3, 3)
+    )
     parts = generate.known_parts(asked, (3,))
     assert parts.places == (True, False, False) and parts.types == (True, True, False)
     assert parts.crystals.atomic_numbers.tolist()[:2] == [8, 3]
@@ -110,8 +148,12 @@ def test_all_wished_elements_are_refused_where_they_cannot_be(options, told):
         check()
 
 
-def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(tiny_de_novo, limit_memory, monkeypatch):
-    request = CrystalGenerationRequest(n=4, model=tiny_de_novo(), sampler="em", steps=3, seed=2, n_atoms=(3, 3))
+def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(
+    tiny_de_novo, limit_memory, monkeypatch
+):
+    request = CrystalGenerationRequest(
+        n=4, model=tiny_de_novo(), sampler="em", steps=3, seed=2, n_atoms=(3, 3)
+    )
     model = generate.load_de_novo(request.model, "cpu")
     monkeypatch.setattr(generate, "load_de_novo", lambda *_: model)
     room = limit_memory(model, 2)
@@ -125,18 +167,34 @@ def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_
 
 
 def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_novo):
-    given = Structure(Lattice.hexagonal(5.0, 3.0), ["Li", "O", "O"], [[0.1, 0.2, 0.3], [0.4, 0.7, 0.6], [0.8, 0.1, 0.9]])
+    given = Structure(
+        Lattice.hexagonal(5.0, 3.0), ["Li", "O", "O"], [[0.1, 0.2, 0.3], [0.4, 0.7, 0.6], [0.8, 0.1, 0.9]]
+    )
     assert given.get_reduced_structure().lattice.a == pytest.approx(3.0)  # another setting
     asked = CrystalGenerationRequest(
-        n=2, model=tiny_de_novo(), sampler="em", steps=3, seed=2, fix=cell_json(given), fix_sites=(0, 1), fix_lattice=True,
-    )  # fmt: skip
+        n=2,
+        model=tiny_de_novo(),
+        sampler="em",
+        steps=3,
+        seed=2,
+        fix=cell_json(given),
+        fix_sites=(0, 1),
+        fix_lattice=True,
+    )
     *updates, last = generate.run(asked)
-    cells = [update.snapshot["cells"] for update in updates if update.snapshot][-1]  # as drawn when they have formed
-    assert len(cells) == 2 and all(np.allclose(Lattice(cell["lattice"]).parameters, given.lattice.parameters, atol=2e-3) for cell in cells)
+    cells = [update.snapshot["cells"] for update in updates if update.snapshot][
+        -1
+    ]  # as drawn when they have formed
+    assert len(cells) == 2 and all(
+        np.allclose(Lattice(cell["lattice"]).parameters, given.lattice.parameters, atol=2e-3)
+        for cell in cells
+    )
     forming = [np.array(cell["frac_coords"])[:2] - given.frac_coords[:2] for cell in cells]
     assert all(np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3 for apart in forming)
     for crystal in last.result["crystals"]:
         made = structure_from_record(crystal)
         assert np.allclose(made.lattice.parameters, given.lattice.parameters, atol=1e-3)
         apart = made.frac_coords[:2] - given.frac_coords[:2]
-        assert np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3  # up to a shift of the whole cell
+        assert (
+            np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3
+        )  # up to a shift of the whole cell

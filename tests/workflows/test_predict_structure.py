@@ -21,7 +21,11 @@ pytestmark = pytest.mark.weights
 def candidates(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRYSTAL_HOME", str(tmp_path_factory.mktemp("home")))
-        *_, last = run(StructurePredictionRequest(formula="SrTiO3", z=(1,), n_samples=2, model="kldm-csp-perov5", sampler="em", steps=10, seed=3))
+        *_, last = run(
+            StructurePredictionRequest(
+                formula="SrTiO3", z=(1,), n_samples=2, model="kldm-csp-perov5", sampler="em", steps=10, seed=3
+            )
+        )
     return crystals_of(json.loads(json.dumps(last.result)))
 
 
@@ -34,7 +38,9 @@ def test_candidates_from_prototypes_name_the_table_and_the_arrangement(candidate
             source = made["prototype"]
             assert source["table"] == "prototype, shipped table"
             assert source["table_sha256"] == sha256_of(card.folder / "prototypes.npz")
-            assert source["distance"] >= 0 and source["repeats"] == 1 and source["label"] and source["formula"]
+            assert (
+                source["distance"] >= 0 and source["repeats"] == 1 and source["label"] and source["formula"]
+            )
             assert f"# prototype_label: {source['label'][:20]}" in record["cif"]
         assert made["model"] == ("prototype" if origin == "prototype" else "kldm-csp-perov5")
         assert ("nothing was generated" in made["note"]) == (origin == "prototype")
@@ -44,58 +50,91 @@ def test_candidates_from_prototypes_name_the_table_and_the_arrangement(candidate
 
 
 def test_every_candidate_says_whether_it_is_known(candidates):
-    assert all({"known", "nearest_id", "rmsd", "reference"} <= set(record["novelty"]) for record in candidates)
+    assert all(
+        {"known", "nearest_id", "rmsd", "reference"} <= set(record["novelty"]) for record in candidates
+    )
     best = next(r for r in candidates if r["origin"] == "prototype")["novelty"]
     assert best["known"] and best["nearest_formula"] == "SrTiO3"
 
 
 def test_a_refined_prototype_names_the_one_it_started_from(candidates):
     def sources(origin):
-        return [r["provenance"]["prototype"]["prototype"] for r in sorted(candidates, key=lambda r: r["id"]) if r["origin"] == origin]
+        return [
+            r["provenance"]["prototype"]["prototype"]
+            for r in sorted(candidates, key=lambda r: r["id"])
+            if r["origin"] == origin
+        ]
 
     assert sources("prototype") and sources("prototype refined") == sources("prototype")
 
 
 @pytest.mark.parametrize(
     ("formula", "z", "n", "wanted"),
-    [("Al2O3", 2, 4, {"AFLOW A2B3_hR10_167_c_e"}), ("C", 2, 1, {"AFLOW A_cF8_227_a"}), ("C", 4, 1, {"AFLOW A_hP4_194_f"}),
-     ("TiO2", 2, 1, {"AFLOW A2B_tP6_136_f_a", "AFLOW A2B_tI12_141_e_a"})],
-)  # fmt: skip
-def test_all_known_crystals_of_the_formula_are_tried_however_few_samples_are_asked_for(monkeypatch, tmp_path, formula, z, n, wanted):
+    [
+        ("Al2O3", 2, 4, {"AFLOW A2B3_hR10_167_c_e"}),
+        ("C", 2, 1, {"AFLOW A_cF8_227_a"}),
+        ("C", 4, 1, {"AFLOW A_hP4_194_f"}),
+        ("TiO2", 2, 1, {"AFLOW A2B_tP6_136_f_a", "AFLOW A2B_tI12_141_e_a"}),
+    ],
+)
+def test_all_known_crystals_of_the_formula_are_tried_however_few_samples_are_asked_for(
+    monkeypatch, tmp_path, formula, z, n, wanted
+):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    *_, last = run(StructurePredictionRequest(formula=formula, z=(z,), n_samples=n, model="prototype", start="prototype", seed=0))
+    *_, last = run(
+        StructurePredictionRequest(
+            formula=formula, z=(z,), n_samples=n, model="prototype", start="prototype", seed=0
+        )
+    )
     sources = [record["provenance"]["prototype"] for record in crystals_of(last.result)]
     assert wanted <= {source["label"].split(", ")[-1] for source in sources}
-    assert n < len(sources) <= predict_structure.MOST_KNOWN and all(source["distance"] == 0 for source in sources)
+    assert n < len(sources) <= predict_structure.MOST_KNOWN and all(
+        source["distance"] == 0 for source in sources
+    )
 
 
 def test_beyond_known_crystals_as_many_prototypes_are_tried_as_samples_asked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     for n, made in ((3, 3), (9, predict_structure.MOST_PROTOTYPES)):
-        *_, last = run(StructurePredictionRequest(formula="SrTiO3", z=(1,), n_samples=n, model="prototype", start="prototype", seed=0))
+        *_, last = run(
+            StructurePredictionRequest(
+                formula="SrTiO3", z=(1,), n_samples=n, model="prototype", start="prototype", seed=0
+            )
+        )
         assert len(crystals_of(last.result)) == made
 
 
 def asked(**options):
-    return StructurePredictionRequest(model="kldm-csp-perov5", sampler="em", steps=3, seed=3, start="noise", **options)
+    return StructurePredictionRequest(
+        model="kldm-csp-perov5", sampler="em", steps=3, seed=3, start="noise", **options
+    )
 
 
 def test_many_samples_are_finished_in_batches_and_the_first_are_those_of_a_smaller_run(monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     monkeypatch.setitem(predict_structure.BATCH, "cpu", 2)
     updates = list(run(asked(formula="SrTiO3", z=(1,), n_samples=5)))
-    finished = [len(crystals_of(update.result)) + update.result["n_failed"] for update in updates if update.result]
+    finished = [
+        len(crystals_of(update.result)) + update.result["n_failed"] for update in updates if update.result
+    ]
     assert finished == [2, 4, 5, 5]  # a cancelled run keeps whole batches
     stages = list(dict.fromkeys(update.stage for update in updates))
-    assert stages == [f"Z = 1, from noise, samples {part} of 5" for part in ("1 to 2", "3 to 4", "5 to 5")] + ["done"]
+    assert stages == [
+        f"Z = 1, from noise, samples {part} of 5" for part in ("1 to 2", "3 to 4", "5 to 5")
+    ] + ["done"]
     steps = [update.step for update in updates]
     assert steps == sorted(steps) and steps[-1] == updates[-1].n_steps
     *_, few = run(asked(formula="SrTiO3", z=(1,), n_samples=2))
     cells = {record["id"]: record["lattice"] for record in crystals_of(updates[-1].result)}
-    assert all(record["lattice"] == cells[record["id"]] for record in crystals_of(few.result)) and len(cells) + updates[-1].result["n_failed"] == 5
+    assert (
+        all(record["lattice"] == cells[record["id"]] for record in crystals_of(few.result))
+        and len(cells) + updates[-1].result["n_failed"] == 5
+    )
 
 
-def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(monkeypatch, tmp_path, limit_memory):
+def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_said(
+    monkeypatch, tmp_path, limit_memory
+):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     request = replace(asked(formula="SrTiO3", z=(1,), n_samples=4), steps=20)
     model = predict_structure.load_structure_generator(request.model, "cpu")
@@ -103,8 +142,12 @@ def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_
     room = limit_memory(model, 2)
     *_, last = run(request)
     made = crystals_of(last.result)
-    assert len(made) + last.result["n_failed"] == 4 and any("smaller batches" in note for note in last.result["notes"])
-    assert len({tuple(record["frac_coords"][1]) for record in made}) == len(made) > 2  # the halves draw their own noise
+    assert len(made) + last.result["n_failed"] == 4 and any(
+        "smaller batches" in note for note in last.result["notes"]
+    )
+    assert (
+        len({tuple(record["frac_coords"][1]) for record in made}) == len(made) > 2
+    )  # the halves draw their own noise
     room[0] = 1
     with pytest.raises(MemoryFull, match="fewer atoms"):
         list(run(request))
@@ -117,9 +160,18 @@ def test_multiples_of_a_formula_and_cells_beyond_the_training_are_told():
     *_, last = run(asked(formula="Sr2Ti2O6", z=(1,), n_samples=1))
     (note,) = last.result["notes"]
     assert "Sr2Ti2O6 is a multiple of SrTiO3" in note
-    options = {"model": "kldm-csp-mp", "sampler": "em", "steps": 1, "seed": 0, "start": "noise", "n_samples": 1}
+    options = {
+        "model": "kldm-csp-mp",
+        "sampler": "em",
+        "steps": 1,
+        "seed": 0,
+        "start": "noise",
+        "n_samples": 1,
+    }
     *_, last = run(StructurePredictionRequest(formula="TiO2", z=(8,), **options))
-    assert last.result["notes"] == ["kldm-csp-mp was trained on cells of up to 20 atoms; cells of 24 atoms are a guess."]
+    assert last.result["notes"] == [
+        "kldm-csp-mp was trained on cells of up to 20 atoms; cells of 24 atoms are a guess."
+    ]
     *_, last = run(StructurePredictionRequest(formula="TiO2", z=(1,), **options))
     assert last.result["notes"] == []
 

@@ -20,9 +20,17 @@ from crystal_core.workflows import predict_structure
 pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 
 SETTINGS = {
-    "formula": "NaCl", "z": (1,), "model": "prototype", "start": "prototype", "n_samples": 3, "rank": "energy", "relax": True,
-    "device": "cpu", "seed": 1, "threads": 1,
-}  # fmt: skip
+    "formula": "NaCl",
+    "z": (1,),
+    "model": "prototype",
+    "start": "prototype",
+    "n_samples": 3,
+    "rank": "energy",
+    "relax": True,
+    "device": "cpu",
+    "seed": 1,
+    "threads": 1,
+}
 
 
 def updates(**changes):
@@ -42,15 +50,28 @@ def test_the_lowest_energy_comes_first(finished):
     found = candidates(finished[-1])
     energies = [record["score"]["value"] for record in found if record["validity"]["plausible"]]
     assert len(found) == 3 and energies == sorted(energies)
-    assert found[0]["score"]["name"] == "energy (CHGNet 0.3.0)" and found[0]["energies"]["energy_per_atom_ev"] == found[0]["score"]["value"]
-    assert found[0]["space_group"]["symbol"] == "Fm-3m" and found[0]["score"]["value"] == pytest.approx(-3.667, abs=0.003)
+    assert (
+        found[0]["score"]["name"] == "energy (CHGNet 0.3.0)"
+        and found[0]["energies"]["energy_per_atom_ev"] == found[0]["score"]["value"]
+    )
+    assert found[0]["space_group"]["symbol"] == "Fm-3m" and found[0]["score"]["value"] == pytest.approx(
+        -3.667, abs=0.003
+    )
     assert finished[-1].result["results"][0]["rank_by"] == "energy"
 
 
 def test_each_record_keeps_the_cell_as_sampled(finished):
     for record in candidates(finished[-1]):
         told = record["relaxation"]
-        assert {"potential", "converged", "status", "n_steps", "displacement_angstrom", "rmsd", "initial_energy_per_atom_ev"} <= set(told)
+        assert {
+            "potential",
+            "converged",
+            "status",
+            "n_steps",
+            "displacement_angstrom",
+            "rmsd",
+            "initial_energy_per_atom_ev",
+        } <= set(told)
         assert record["energies"]["energy_per_atom_ev"] <= told["initial_energy_per_atom_ev"] + 1e-4
         before, after = structure_from_record(record["original"]), structure_from_record(record)
         assert before.composition == after.composition and before.lattice != after.lattice
@@ -61,10 +82,14 @@ def test_each_record_keeps_the_cell_as_sampled(finished):
 
 
 def test_every_relaxed_candidate_is_reported_at_once_and_seen_on_its_way(finished):
-    told = [sum("energies" in record for record in candidates(update)) for update in finished if update.result]
+    told = [
+        sum("energies" in record for record in candidates(update)) for update in finished if update.result
+    ]
     assert told == [0, 1, 2, 3, 3]
     assert sum(update.snapshot is not None for update in finished) > 10
-    assert [update.step for update in finished] == sorted(update.step for update in finished) and finished[-1].step == finished[-1].n_steps
+    assert [update.step for update in finished] == sorted(update.step for update in finished) and finished[
+        -1
+    ].step == finished[-1].n_steps
     paths = [update.trajectory for update in finished if update.trajectory]
     assert paths and all(len(path["frames"]) > 1 for path in paths)
 
@@ -88,7 +113,10 @@ def test_a_cancel_keeps_the_energies_that_are_there(tmp_path):
     finally:
         del predict_structure.stopped
     ended = queue.get(job.id)
-    assert ended.state == "partial" and sum("energies" in r for r in ended.result["results"][0]["candidates"]) == 1
+    assert (
+        ended.state == "partial"
+        and sum("energies" in r for r in ended.result["results"][0]["candidates"]) == 1
+    )
     assert "predict-structure" in RUNNERS
 
 
@@ -103,13 +131,24 @@ def test_what_cannot_be_relaxed_stays_as_sampled_and_comes_last(monkeypatch):
 
     monkeypatch.setattr(relaxation, "relax_steps", steps)
     found = candidates(updates(n_samples=2)[-1])
-    assert found[-1]["relaxation"]["error"] == "An atom has no neighbour." and found[-1]["score"]["value"] is None
-    assert "energies" not in found[-1] and "original" not in found[-1] and found[0]["score"]["value"] is not None
+    assert (
+        found[-1]["relaxation"]["error"] == "An atom has no neighbour."
+        and found[-1]["score"]["value"] is None
+    )
+    assert (
+        "energies" not in found[-1] and "original" not in found[-1] and found[0]["score"]["value"] is not None
+    )
 
 
 @pytest.mark.weights
 def test_of_candidates_that_are_alike_one_is_relaxed_and_ranks_all():
-    asked = {"formula": "SrTiO3", "model": "kldm-csp-perov5", "n_samples": 1, "steps": 10, "start": "prototype"}
+    asked = {
+        "formula": "SrTiO3",
+        "model": "kldm-csp-perov5",
+        "n_samples": 1,
+        "steps": 10,
+        "start": "prototype",
+    }
     first, second = candidates(updates(**asked)[-1])
     assert "energies" in first and "energies" not in second and first["group"] == second["group"]
     assert f"like {first['id']}" in second["relaxation"]["error"]
@@ -118,7 +157,12 @@ def test_of_candidates_that_are_alike_one_is_relaxed_and_ranks_all():
 
 def test_energies_without_relaxing_move_nothing():
     found = candidates(updates(relax=False, n_samples=2)[-1])
-    assert all("original" not in record and "relaxation" not in record and record["energies"]["energy_per_atom_ev"] < 0 for record in found)
+    assert all(
+        "original" not in record
+        and "relaxation" not in record
+        and record["energies"]["energy_per_atom_ev"] < 0
+        for record in found
+    )
 
 
 def test_consensus_can_rank_relaxed_cells():
@@ -128,19 +172,42 @@ def test_consensus_can_rank_relaxed_cells():
 
 def test_ranking_puts_implausible_and_unknown_last():
     def record(energy, plausible=True):
-        return {"validity": {"structure": True, "plausible": plausible}, "score": {"value": energy, "unit": "eV/atom"}, "group": 0}
+        return {
+            "validity": {"structure": True, "plausible": plausible},
+            "score": {"value": energy, "unit": "eV/atom"},
+            "group": 0,
+        }
 
     ordered = sorted([record(None), record(-9.0, plausible=False), record(-3.0), record(-4.0)], key=rank_key)
     assert [entry["score"]["value"] for entry in ordered] == [-4.0, -3.0, None, -9.0]
 
 
 def test_the_command_line_relaxes_and_ranks(tmp_path):
-    words = ["predict-structure", "NaCl", "--model", "prototype", "--start", "prototype", "--z", "1", "--n", "1", "--relax", "--rank", "energy"]
+    words = [
+        "predict-structure",
+        "NaCl",
+        "--model",
+        "prototype",
+        "--start",
+        "prototype",
+        "--z",
+        "1",
+        "--n",
+        "1",
+        "--relax",
+        "--rank",
+        "energy",
+    ]
     result = CliRunner().invoke(build_app(), [*words, "--json", "--quiet", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.stderr
-    record, other = json.loads(result.stdout)["results"][0]["candidates"]  # sodium chloride is known in two arrangements
+    record, other = json.loads(result.stdout)["results"][0][
+        "candidates"
+    ]  # sodium chloride is known in two arrangements
     assert [r["provenance"]["prototype"]["distance"] for r in (record, other)] == [0, 0]
-    assert record["energies"]["e_above_hull_ev"] is not None and (tmp_path / "out" / "before-relaxing.extxyz").is_file()
+    assert (
+        record["energies"]["e_above_hull_ev"] is not None
+        and (tmp_path / "out" / "before-relaxing.extxyz").is_file()
+    )
     plain = CliRunner().invoke(build_app(), [*words, "--quiet"])
     assert "eV/atom" in plain.stdout and "ranked by energy (CHGNet" in plain.stdout
 
@@ -150,7 +217,12 @@ def test_beyond_the_most_promising_structures_energies_are_of_the_cells_as_sampl
     found = candidates(updates()[-1])
     left = [record for record in found if "error" in record.get("relaxation", {})]
     assert len(found) == 3 and len(left) == 2
-    assert all("energies" in record and "original" not in record and "Only the 1 most promising" in record["relaxation"]["error"] for record in left)
+    assert all(
+        "energies" in record
+        and "original" not in record
+        and "Only the 1 most promising" in record["relaxation"]["error"]
+        for record in left
+    )
 
 
 def test_what_most_candidates_agree_on_is_relaxed_and_of_equals_the_lowest_as_sampled(monkeypatch):

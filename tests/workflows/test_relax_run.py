@@ -9,7 +9,9 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RelaxationRequest, to_json
 from crystal_core.workflows.relax import run
 
-ROCK_SALT = Structure(Lattice.from_parameters(4.2, 4.2, 4.2, 60, 60, 60), ["Na", "Cl"], [[0.98, 0.0, 0.0], [0.48, 0.5, 0.52]])
+ROCK_SALT = Structure(
+    Lattice.from_parameters(4.2, 4.2, 4.2, 60, 60, 60), ["Na", "Cl"], [[0.98, 0.0, 0.0], [0.48, 0.5, 0.52]]
+)
 COLLAPSED = Structure(Lattice.cubic(1.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
 
@@ -25,11 +27,21 @@ def test_each_crystal_is_kept_as_soon_as_it_is_relaxed_and_says_where_it_comes_f
     first, second = updates[-1].result["crystals"]
     assert first["energies"]["e_above_hull_ev"] is not None and first["relaxation"]["converged"]
     assert structure_from_record(first["original"]).matches(ROCK_SALT)
-    assert first["provenance"]["model"] == "kldm" and first["provenance"]["relaxed"]["model"].startswith("CHGNet")
-    assert first["novelty"]["known"] and first["novelty"]["nearest_formula"] == "NaCl" and first["novelty"]["reference"]
+    assert first["provenance"]["model"] == "kldm" and first["provenance"]["relaxed"]["model"].startswith(
+        "CHGNet"
+    )
+    assert (
+        first["novelty"]["known"]
+        and first["novelty"]["nearest_formula"] == "NaCl"
+        and first["novelty"]["reference"]
+    )
     assert "error" in second["relaxation"] and "energies" not in second and "original" not in second
-    assert [u.step for u in updates] == sorted(u.step for u in updates) and updates[-1].step == updates[-1].n_steps
-    assert any(u.snapshot for u in updates) and [u.trajectory["label"] for u in updates if u.trajectory] == ["Relaxation of a"]
+    assert [u.step for u in updates] == sorted(u.step for u in updates) and updates[-1].step == updates[
+        -1
+    ].n_steps
+    assert any(u.snapshot for u in updates) and [u.trajectory["label"] for u in updates if u.trajectory] == [
+        "Relaxation of a"
+    ]
 
 
 def test_a_request_says_what_is_wrong_with_it():

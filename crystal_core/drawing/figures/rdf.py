@@ -20,8 +20,18 @@ def rdf_figure(distribution: RadialDistribution) -> Figure:
     for k, (name, values) in enumerate(distribution.curves.items()):
         hidden = name == "all" and len(distribution.curves) > 2
         figure.add_scatter(
-            x=distribution.r, y=values.round(4), name=name, mode="lines", line={"color": LINES[k % len(LINES)]}, visible="legendonly" if hidden else True,
+            x=distribution.r,
+            y=values.round(4),
+            name=name,
+            mode="lines",
+            line={"color": LINES[k % len(LINES)]},
+            visible="legendonly" if hidden else True,
             hovertemplate="%{x:.2f} Å<br>g %{y:.2f}<extra>" + name + "</extra>",
-        )  # fmt: skip
-    figure.update_layout(xaxis_title="distance (Å)", yaxis_title="g(r)", height=340, margin={"l": 10, "r": 10, "t": 20, "b": 10})
+        )
+    figure.update_layout(
+        xaxis_title="distance (Å)",
+        yaxis_title="g(r)",
+        height=340,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+    )
     return figure

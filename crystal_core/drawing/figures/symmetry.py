@@ -24,11 +24,16 @@ def symmetry_figure(curve: Sequence[dict[str, Any]]) -> Figure:
         last = row["space group"]
     figure = go.Figure(
         go.Scatter(
-            x=[row["tolerance (Å)"] for row in rows], y=[row["number"] for row in rows], text=names, mode="lines+markers+text",
-            line={"shape": "hv"}, textposition="top center", cliponaxis=False,
+            x=[row["tolerance (Å)"] for row in rows],
+            y=[row["number"] for row in rows],
+            text=names,
+            mode="lines+markers+text",
+            line={"shape": "hv"},
+            textposition="top center",
+            cliponaxis=False,
             hovertemplate="%{x} Å<br>number %{y}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_xaxes(type="log", title="tolerance (Å)", dtick=1)
     figure.update_yaxes(range=[0, 245], title="space-group number")
     figure.update_layout(height=300, margin={"l": 10, "r": 10, "t": 20, "b": 10})

@@ -17,16 +17,41 @@ def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
 
     figure = go.Figure()
     for name, label in (("loss_v", "velocity loss"), ("loss_l", "lattice loss")):
-        points = [(row["samples"], row["validation"][name]) for row in log if name in row.get("validation", {})]
-        figure.add_scatter(x=[x for x, _ in points], y=[y for _, y in points], name=label, mode="lines+markers")
-    matched = [(row["samples"], row["validation"]["match_rate"]) for row in log if "match_rate" in row.get("validation", {})]
+        points = [
+            (row["samples"], row["validation"][name]) for row in log if name in row.get("validation", {})
+        ]
+        figure.add_scatter(
+            x=[x for x, _ in points], y=[y for _, y in points], name=label, mode="lines+markers"
+        )
+    matched = [
+        (row["samples"], row["validation"]["match_rate"])
+        for row in log
+        if "match_rate" in row.get("validation", {})
+    ]
     if matched:
-        figure.add_scatter(x=[x for x, _ in matched], y=[y for _, y in matched], name="match rate", mode="lines+markers", yaxis="y2")
-        figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "title": "match rate", "rangemode": "tozero", "showgrid": False})
+        figure.add_scatter(
+            x=[x for x, _ in matched],
+            y=[y for _, y in matched],
+            name="match rate",
+            mode="lines+markers",
+            yaxis="y2",
+        )
+        figure.update_layout(
+            yaxis2={
+                "overlaying": "y",
+                "side": "right",
+                "title": "match rate",
+                "rangemode": "tozero",
+                "showgrid": False,
+            }
+        )
     figure.update_layout(
-        xaxis_title="crystals seen", yaxis_title="validation loss", height=320, margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        xaxis_title="crystals seen",
+        yaxis_title="validation loss",
+        height=320,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
         legend={"orientation": "h", "y": 1.12},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -42,11 +67,16 @@ def comparison_figure(table: Mapping[str, Sequence[Any]]) -> Figure:
     rows = list(zip(table["training"], table["samples"], table["loss_v"], strict=True))
     for training in dict.fromkeys(table["training"]):
         chosen = [row for row in rows if row[0] == training]
-        figure.add_scatter(x=[row[1] for row in chosen], y=[row[2] for row in chosen], name=training, mode="lines+markers")
+        figure.add_scatter(
+            x=[row[1] for row in chosen], y=[row[2] for row in chosen], name=training, mode="lines+markers"
+        )
     figure.update_layout(
-        xaxis_title="crystals seen", yaxis_title="validation loss (velocity)", height=320, margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        xaxis_title="crystals seen",
+        yaxis_title="validation loss (velocity)",
+        height=320,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
         legend={"orientation": "h", "y": 1.12},
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -59,16 +89,26 @@ def sampler_figure(table: Mapping[str, Sequence[Any]]) -> Figure:
     from plotly import graph_objects as go
 
     figure = go.Figure()
-    rows = list(zip(table["sampler"], table["network_calls"], table["match_rate"], table["rmse"], strict=True))
+    rows = list(
+        zip(table["sampler"], table["network_calls"], table["match_rate"], table["rmse"], strict=True)
+    )
     for sampler in dict.fromkeys(table["sampler"]):
         chosen = [row for row in rows if row[0] == sampler]
         figure.add_scatter(
-            x=[row[1] for row in chosen], y=[100 * row[2] for row in chosen], customdata=[row[3] for row in chosen], name=sampler,
-            mode="lines+markers", hovertemplate="%{x} calls<br>%{y:.1f} %<br>RMSE %{customdata}<extra>" + str(sampler) + "</extra>",
-        )  # fmt: skip
-    figure.update_xaxes(type="log", title="network calls per crystal", tickvals=TICKS, ticktext=[f"{n:,}" for n in TICKS])
+            x=[row[1] for row in chosen],
+            y=[100 * row[2] for row in chosen],
+            customdata=[row[3] for row in chosen],
+            name=sampler,
+            mode="lines+markers",
+            hovertemplate="%{x} calls<br>%{y:.1f} %<br>RMSE %{customdata}<extra>" + str(sampler) + "</extra>",
+        )
+    figure.update_xaxes(
+        type="log", title="network calls per crystal", tickvals=TICKS, ticktext=[f"{n:,}" for n in TICKS]
+    )
     figure.update_layout(
-        yaxis_title="match rate (%)", height=360, margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        yaxis_title="match rate (%)",
+        height=360,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+    )
     return figure

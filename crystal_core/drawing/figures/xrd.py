@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def xrd_figure(
-    pattern: Pattern, line: tuple[np.ndarray, np.ndarray] | None = None, two_theta: tuple[float, float] | None = None, *,
+    pattern: Pattern,
+    line: tuple[np.ndarray, np.ndarray] | None = None,
+    two_theta: tuple[float, float] | None = None,
+    *,
     strongest: float = 100.0,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Sticks at 2θ with Miller indices on hover; with ``line`` (2θ, intensity) also the profile through them.
 
     Args:
@@ -31,15 +34,25 @@ def xrd_figure(
 
     figure = go.Figure(
         go.Bar(
-            x=list(pattern.two_theta), y=[height * strongest / 100 for height in pattern.intensity], width=0.25,
+            x=list(pattern.two_theta),
+            y=[height * strongest / 100 for height in pattern.intensity],
+            width=0.25,
             marker={"color": LINES[0], "line": {"width": 0}},
-            customdata=[[height, _shortened(hkl)] for height, hkl in zip(pattern.intensity, pattern.hkl, strict=True)],
+            customdata=[
+                [height, _shortened(hkl)] for height, hkl in zip(pattern.intensity, pattern.hkl, strict=True)
+            ],
             hovertemplate="2θ %{x:.2f}°<br>%{customdata[0]:.1f} %<br>%{customdata[1]}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     if line is not None:
         figure.data[0].marker.color = BEHIND
-        figure.add_scatter(x=line[0].round(3), y=line[1].round(3), mode="lines", line={"color": LINES[0], "width": 1.8}, hoverinfo="skip")
+        figure.add_scatter(
+            x=line[0].round(3),
+            y=line[1].round(3),
+            mode="lines",
+            line={"color": LINES[0], "width": 1.8},
+            hoverinfo="skip",
+        )
     figure.update_layout(
         showlegend=False,
         xaxis_title=f"2θ (°), {radiation_text(pattern.radiation)}",
@@ -54,4 +67,6 @@ def xrd_figure(
 
 def _shortened(hkl: str) -> str:
     families = hkl.split(", ")
-    return ", ".join(families[:MOST_NAMED]) + (f" and {len(families) - MOST_NAMED} more" if len(families) > MOST_NAMED else "")
+    return ", ".join(families[:MOST_NAMED]) + (
+        f" and {len(families) - MOST_NAMED} more" if len(families) > MOST_NAMED else ""
+    )

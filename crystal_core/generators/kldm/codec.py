@@ -39,7 +39,9 @@ class LatticeCodec:
     fit: tuple[float, tuple[float, float, float], tuple[float, float, float]]
 
     @classmethod
-    def from_training(cls, lengths: Float[Tensor, "crystals 3"], n_atoms: Int[Tensor, "crystals"]) -> LatticeCodec:
+    def from_training(
+        cls, lengths: Float[Tensor, "crystals 3"], n_atoms: Int[Tensor, "crystals"]
+    ) -> LatticeCodec:
         """Statistics as published: per count and axis, trimmed by floor(0.025 M) values at each end.
 
         Where the trim removes nothing the published slice is empty (NaN); here it then keeps all values.
@@ -56,7 +58,11 @@ class LatticeCodec:
             scale[count] = tuple(values.std(0, unbiased=False).clamp(min=MIN_SCALE).tolist())
         centred = torch.log(n_atoms.double()) - torch.log(n_atoms.double()).mean()
         spread = float((centred**2).sum())
-        slope = float((centred.unsqueeze(-1) * (logs - logs.mean(0))).mean(-1).sum() / spread) if spread > 0 else 1 / 3
+        slope = (
+            float((centred.unsqueeze(-1) * (logs - logs.mean(0))).mean(-1).sum() / spread)
+            if spread > 0
+            else 1 / 3
+        )
         rest = logs - slope * torch.log(n_atoms.double()).unsqueeze(-1)
         scales = rest.std(0, unbiased=False).clamp(min=0.05)
         return cls(loc=loc, scale=scale, fit=(slope, tuple(rest.mean(0).tolist()), tuple(scales.tolist())))
@@ -64,7 +70,9 @@ class LatticeCodec:
     def statistics(self, n_atoms: Int[Tensor, "crystals"]) -> tuple[Tensor, Tensor]:
         """(crystals, 3) means and deviations; counts unseen in training take the fit of loc against ln N."""
         slope, intercepts, scales = self.fit
-        loc = [self.loc.get(n) or tuple(slope * math.log(n) + c for c in intercepts) for n in n_atoms.tolist()]
+        loc = [
+            self.loc.get(n) or tuple(slope * math.log(n) + c for c in intercepts) for n in n_atoms.tolist()
+        ]
         scale = [self.scale.get(n) or scales for n in n_atoms.tolist()]
         return torch.tensor(loc, device=n_atoms.device), torch.tensor(scale, device=n_atoms.device)
 
@@ -104,7 +112,9 @@ def encode(crystals: CrystalBatch, codec: LatticeCodec) -> tuple[Tensor, Tensor]
     return wrap(crystals.frac_coords), codec.encode(parameters, crystals.n_atoms)
 
 
-def decode(frac_coords: Tensor, latent: Tensor, atomic_numbers: Tensor, n_atoms: Tensor, codec: LatticeCodec) -> CrystalBatch:
+def decode(
+    frac_coords: Tensor, latent: Tensor, atomic_numbers: Tensor, n_atoms: Tensor, codec: LatticeCodec
+) -> CrystalBatch:
     """Latent → physical crystals; angle triples that are no lattice become flat cells, which validity refuses."""
     return CrystalBatch(
         atomic_numbers=atomic_numbers,

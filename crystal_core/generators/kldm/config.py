@@ -46,12 +46,18 @@ class ProcessConfig:
         check_choice("species process", self.species, ("fixed", "one-hot", "analog-bits", "masking"))
         check_choice("species target", self.species_target, ("x0", "eps"))
         check_choice("mask weight", self.mask_weight, ("elbo", "simple"))
-        if self.coordinates != "kinetic" and (self.parametrisation != "simplified" or self.initial_velocity_scale):
-            raise RequestError("Only kinetic coordinates have velocities: leave parametrisation and initial_velocity_scale as they are.")
+        if self.coordinates != "kinetic" and (
+            self.parametrisation != "simplified" or self.initial_velocity_scale
+        ):
+            raise RequestError(
+                "Only kinetic coordinates have velocities: leave parametrisation and initial_velocity_scale as they are."
+            )
         if self.initial_velocity_scale < 0:
             raise RequestError("The initial velocity scale cannot be negative.")
         if self.initial_velocity_scale > 0 and self.parametrisation == "simplified":
-            raise RequestError("The simplified parametrisation needs atoms at rest: set initial_velocity_scale to 0 or use 'full'.")
+            raise RequestError(
+                "The simplified parametrisation needs atoms at rest: set initial_velocity_scale to 0 or use 'full'."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the card."""

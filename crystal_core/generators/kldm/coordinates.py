@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.networks.packing import Packing
 
-MIN_SQUARED_SCORE = 1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
-EUCLIDEAN_SCALE = math.sqrt(12.0)  # coordinates uniform on [-½, ½] then have unit variance, as the process assumes
+MIN_SQUARED_SCORE = (
+    1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
+)
+EUCLIDEAN_SCALE = math.sqrt(
+    12.0
+)  # coordinates uniform on [-½, ½] then have unit variance, as the process assumes
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,9 @@ class CoordinateProcess(ABC):
         self.config = config
 
     @abstractmethod
-    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+    def noisy(
+        self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator
+    ) -> tuple[Coordinates, Tensor]:
         """The forward process at one time per crystal, and the network's target (atoms, 3)."""
 
     @abstractmethod
@@ -64,7 +70,9 @@ class CoordinateProcess(ABC):
         """The score, with the gradient of a wish at the clean coordinates added."""
 
     @abstractmethod
-    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+    def step(
+        self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None
+    ) -> Coordinates:
         """One reverse step of em, exp-em or (without noise) ode."""
 
     @abstractmethod
@@ -72,7 +80,9 @@ class CoordinateProcess(ABC):
         """The deterministic predictor."""
 
     @abstractmethod
-    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+    def correct(
+        self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float
+    ) -> Coordinates:
         """One corrector step of size ``delta`` (atoms, 1); ``transport`` is the time by which positions move along, or 0."""
 
     def noise(self, like: Tensor, packing: Packing, rng: torch.Generator) -> Tensor:
@@ -82,7 +92,9 @@ class CoordinateProcess(ABC):
 
     def corrector_size(self, score: Tensor, tau: float, packing: Packing) -> Tensor:
         """(atoms, 1) tau over the mean squared score of the crystal."""
-        square = mean_per_crystal((score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals)
+        square = mean_per_crystal(
+            (score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals
+        )
         return (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
 
     def centred(self, values: Tensor, packing: Packing) -> Tensor:
@@ -93,7 +105,9 @@ class CoordinateProcess(ABC):
 class KineticCoordinates(CoordinateProcess):
     """Kinetic Langevin diffusion: x = 2 pi f, v = 2 pi u, s = 2 t inside."""
 
-    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+    def noisy(
+        self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator
+    ) -> tuple[Coordinates, Tensor]:
         """Draw (f_t, u_t) given f_0.
 
         v_s = e^-s v_0 + sigma_v eps_v;  r = kappa (v_s + v_0) + sigma_r eps_r;  x_s = wrap(x_0 + wrap(r)). Target, with m
@@ -138,17 +152,28 @@ class KineticCoordinates(CoordinateProcess):
 
     def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
         """With d x_0 / d v = -kappa, and x = 2 pi f."""
-        return score - float(torus.kappa(torch.tensor(torus.HORIZON * t, dtype=torch.float64))) / TWO_PI * gradient
+        return (
+            score
+            - float(torus.kappa(torch.tensor(torus.HORIZON * t, dtype=torch.float64))) / TWO_PI * gradient
+        )
 
-    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+    def step(
+        self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None
+    ) -> Coordinates:
         del sampler  # em is the exponential integrator already
-        return _external(*torus.step_em(TWO_PI * now.frac_coords, TWO_PI * now.velocity, score, torus.HORIZON * (t - t_next), noise))
+        return _external(
+            *torus.step_em(
+                TWO_PI * now.frac_coords, TWO_PI * now.velocity, score, torus.HORIZON * (t - t_next), noise
+            )
+        )
 
     def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
         s, h = torus.HORIZON * t, torus.HORIZON * (t - t_next)
         return _external(*torus.step_predictor(TWO_PI * now.frac_coords, TWO_PI * now.velocity, score, s, h))
 
-    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+    def correct(
+        self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float
+    ) -> Coordinates:
         v = TWO_PI * now.velocity + delta * score + torch.sqrt(2.0 * delta) * noise
         x = TWO_PI * now.frac_coords
         return _external(wrap(x - torus.HORIZON * transport * v, TWO_PI) if transport else x, v)
@@ -157,7 +182,9 @@ class KineticCoordinates(CoordinateProcess):
 class BrownianCoordinates(CoordinateProcess):
     """Wrapped-normal noise on positions; the network's velocity input is zero."""
 
-    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+    def noisy(
+        self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator
+    ) -> tuple[Coordinates, Tensor]:
         """x_t = wrap(x_0 + r), r = sigma noise. Target: the wrapped-normal score of r over its root-mean-square."""
         time = t[packing.crystal_index].unsqueeze(-1)
         r = brownian.sigma(time) * self.noise(frac_coords, packing, rng)
@@ -181,16 +208,22 @@ class BrownianCoordinates(CoordinateProcess):
         del t  # d x_0 / d x = 1 at all times
         return score + gradient / TWO_PI
 
-    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+    def step(
+        self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None
+    ) -> Coordinates:
         del sampler  # em and exp-em are the same ancestral step
         return _at_rest(brownian.step_em(TWO_PI * now.frac_coords, score, t, t_next, noise) / TWO_PI)
 
     def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
         return _at_rest(brownian.step_predictor(TWO_PI * now.frac_coords, score, t, t_next) / TWO_PI)
 
-    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+    def correct(
+        self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float
+    ) -> Coordinates:
         del transport  # positions move by the score itself
-        return _at_rest(wrap(TWO_PI * now.frac_coords + delta * score + torch.sqrt(2.0 * delta) * noise, TWO_PI) / TWO_PI)
+        return _at_rest(
+            wrap(TWO_PI * now.frac_coords + delta * score + torch.sqrt(2.0 * delta) * noise, TWO_PI) / TWO_PI
+        )
 
 
 class EuclideanCoordinates(CoordinateProcess):
@@ -199,7 +232,9 @@ class EuclideanCoordinates(CoordinateProcess):
     z itself enters the network as its velocity input, because features of wrapped coordinates cannot tell images apart.
     """
 
-    def noisy(self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator) -> tuple[Coordinates, Tensor]:
+    def noisy(
+        self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator
+    ) -> tuple[Coordinates, Tensor]:
         clean = self.centred(EUCLIDEAN_SCALE * wrap(frac_coords), packing)
         noise = self.noise(frac_coords, packing, rng)
         return _flat(vp.add_noise(clean, t[packing.crystal_index], noise)), noise
@@ -222,7 +257,9 @@ class EuclideanCoordinates(CoordinateProcess):
         alpha, _ = vp.alpha_sigma(_time(t, score))
         return score + alpha * gradient / EUCLIDEAN_SCALE
 
-    def step(self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None) -> Coordinates:
+    def step(
+        self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None
+    ) -> Coordinates:
         here, there = _time(t, score), _time(t_next, score)
         if sampler == "exp-em" and noise is not None:
             return _flat(vp.step_exponential(now.velocity, score, here, there, noise))
@@ -231,7 +268,9 @@ class EuclideanCoordinates(CoordinateProcess):
     def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
         return _flat(vp.step_ddim(now.velocity, score, _time(t, score), _time(t_next, score)))
 
-    def correct(self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float) -> Coordinates:
+    def correct(
+        self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float
+    ) -> Coordinates:
         del transport  # positions move by the score itself
         return _flat(now.velocity + delta * score + torch.sqrt(2.0 * delta) * noise)
 

@@ -45,7 +45,15 @@ class _Kldm:
         network: with its weights. codec: lattice statistics of its training set.
     """
 
-    def __init__(self, network: PairNetwork, codec: LatticeCodec, *, card: ModelCard, process: ProcessConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: PairNetwork,
+        codec: LatticeCodec,
+        *,
+        card: ModelCard,
+        process: ProcessConfig,
+        device: torch.device,
+    ) -> None:
         self.card, self.codec, self.process, self.device = card, codec, process, device
         self.network = network.to(device).eval().requires_grad_(False)
         self.network_calls = 0
@@ -63,12 +71,22 @@ class _Kldm:
             from_noise = isinstance(request, DeNovoRequest) or request.start is None
             fast = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
             return SamplerSettings(**{**tuned, **fast, "steps": request.steps or fast["steps"]})
-        return SamplerSettings(name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], **tuned)
+        return SamplerSettings(
+            name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], **tuned
+        )
 
-    def _guidance(self, guide: Guide | None, n_atoms: Tensor, atomic_numbers: Tensor | None = None) -> Guidance | None:
+    def _guidance(
+        self, guide: Guide | None, n_atoms: Tensor, atomic_numbers: Tensor | None = None
+    ) -> Guidance | None:
         if guide is None:
             return None
-        return Guidance(predictor=guide.predictor, strength=guide.strength, n_atoms=n_atoms, codec=self.codec, atomic_numbers=atomic_numbers)
+        return Guidance(
+            predictor=guide.predictor,
+            strength=guide.strength,
+            n_atoms=n_atoms,
+            codec=self.codec,
+            atomic_numbers=atomic_numbers,
+        )
 
     def _frames(
         self,
@@ -92,9 +110,14 @@ class _Kldm:
             last = step == n_steps
             drawn = last or step % frame_every == 0
             yield Frame(
-                stage="denoise", step=step, n_steps=n_steps, time=t_next, crystals=crystals_of(state).to("cpu") if drawn else None,
-                sample_ids=ids if drawn else (), finished=last,
-            )  # fmt: skip
+                stage="denoise",
+                step=step,
+                n_steps=n_steps,
+                time=t_next,
+                crystals=crystals_of(state).to("cpu") if drawn else None,
+                sample_ids=ids if drawn else (),
+                finished=last,
+            )
 
 
 class KldmGenerator(_Kldm):
@@ -131,13 +154,23 @@ class KldmGenerator(_Kldm):
             state = sampler.initial(rng)
         else:
             start = request.start.to(self.device)
-            if start.n_atoms.tolist() != n_atoms.tolist() or start.atomic_numbers.tolist() != species.tolist():
-                raise RequestError("The start structures do not have the requested compositions, atom by atom.")
+            if (
+                start.n_atoms.tolist() != n_atoms.tolist()
+                or start.atomic_numbers.tolist() != species.tolist()
+            ):
+                raise RequestError(
+                    "The start structures do not have the requested compositions, atom by atom."
+                )
             state = sampler.start_from(*encode(start, self.codec), start_time, rng)
         yield from self._frames(
-            sampler, state, settings.times(start_time), rng, FastPairNetwork(self.network, species, n_atoms, getattr(torch, request.dtype)),
-            lambda now: decode(now.frac_coords, now.lattice, species, n_atoms, self.codec), request.frame_every,
-        )  # fmt: skip
+            sampler,
+            state,
+            settings.times(start_time),
+            rng,
+            FastPairNetwork(self.network, species, n_atoms, getattr(torch, request.dtype)),
+            lambda now: decode(now.frac_coords, now.lattice, species, n_atoms, self.codec),
+            request.frame_every,
+        )
 
 
 class KldmDeNovoGenerator(_Kldm):
@@ -151,7 +184,9 @@ class KldmDeNovoGenerator(_Kldm):
     @property
     def atom_count_frequencies(self) -> dict[int, float]:
         """Atom count → share of the training crystals."""
-        return {int(n): float(share) for n, share in self.card.sampling.get("atom_count_frequencies", {}).items()}
+        return {
+            int(n): float(share) for n, share in self.card.sampling.get("atom_count_frequencies", {}).items()
+        }
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
         """Frames from noise to crystals; the last one is finished. On the way, types are the network's likeliest.
@@ -163,20 +198,36 @@ class KldmDeNovoGenerator(_Kldm):
         """
         elements = self.elements if request.elements is None else request.elements
         given = (
-            [z for z, fixed in zip(request.known.crystals.atomic_numbers.tolist(), request.known.types, strict=True) if fixed]
+            [
+                z
+                for z, fixed in zip(
+                    request.known.crystals.atomic_numbers.tolist(), request.known.types, strict=True
+                )
+                if fixed
+            ]
             if request.known
             else []
         )
         unknown = sorted({*elements, *given} - set(self.elements))
         if unknown:
-            raise RequestError(f"{self.card.name} was not trained on atomic number(s) {', '.join(map(str, unknown))}; choose other elements.")
+            raise RequestError(
+                f"{self.card.name} was not trained on atomic number(s) {', '.join(map(str, unknown))}; choose other elements."
+            )
         settings = self.settings(request)
         n_atoms = torch.tensor(request.n_atoms, device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
-        symmetry = None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
+        symmetry = (
+            None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
+        )
         allowed = allowed_types(elements, self.device)
         sampler = KineticLangevinSampler(
-            settings, pack(n_atoms), self.process, allowed, self._known(request), symmetry, self._guidance(request.guide, n_atoms)
+            settings,
+            pack(n_atoms),
+            self.process,
+            allowed,
+            self._known(request),
+            symmetry,
+            self._guidance(request.guide, n_atoms),
         )
 
         if sampler.species is not None:
@@ -187,7 +238,9 @@ class KldmDeNovoGenerator(_Kldm):
             return decode(now.frac_coords, now.lattice, now.atomic_numbers, n_atoms, self.codec)
 
         fast = FastPairNetwork(self.network, None, n_atoms, getattr(torch, request.dtype))
-        yield from self._frames(sampler, sampler.initial(rng), settings.times(), rng, fast, crystals_of, request.frame_every)
+        yield from self._frames(
+            sampler, sampler.initial(rng), settings.times(), rng, fast, crystals_of, request.frame_every
+        )
 
     def _known(self, request: DeNovoRequest) -> Known | None:
         if request.known is None:

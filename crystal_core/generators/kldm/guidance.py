@@ -50,7 +50,12 @@ class Guidance:
     codec: LatticeCodec
     atomic_numbers: Int[Tensor, "atoms"] | None = None
 
-    def gradients(self, frac_coords: Float[Tensor, "atoms 3"], lattice: Float[Tensor, "crystals 6"], types: Tensor | None) -> Gradients:
+    def gradients(
+        self,
+        frac_coords: Float[Tensor, "atoms 3"],
+        lattice: Float[Tensor, "crystals 6"],
+        types: Tensor | None,
+    ) -> Gradients:
         """At an estimate of the clean crystals; ``types`` (atoms, width) are probabilities by atomic number - 1."""
         if types is None:
             assert self.atomic_numbers is not None
@@ -59,12 +64,19 @@ class Guidance:
             leaves = [part.detach().clone().requires_grad_() for part in (frac_coords, lattice, types)]
             rows = lattice_from_parameters(self.codec.decode(leaves[1], self.n_atoms))
             soft = functional.pad(leaves[2], (0, N_ELEMENTS - leaves[2].shape[-1]))
-            value = self.predictor.value(SoftCrystals(types=soft, frac_coords=leaves[0], lattice=rows, n_atoms=self.n_atoms))
+            value = self.predictor.value(
+                SoftCrystals(types=soft, frac_coords=leaves[0], lattice=rows, n_atoms=self.n_atoms)
+            )
             found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
         index = torch.repeat_interleave(torch.arange(len(self.n_atoms), device=lattice.device), self.n_atoms)
-        parts = [torch.zeros_like(leaf) if part is None else part.nan_to_num(0.0, 0.0, 0.0) for leaf, part in zip(leaves, found, strict=True)]
+        parts = [
+            torch.zeros_like(leaf) if part is None else part.nan_to_num(0.0, 0.0, 0.0)
+            for leaf, part in zip(leaves, found, strict=True)
+        ]
         owners = (index, torch.arange(len(self.n_atoms), device=lattice.device), index)
-        limited = [_limited(part, owner, len(self.n_atoms)) for part, owner in zip(parts, owners, strict=True)]
+        limited = [
+            _limited(part, owner, len(self.n_atoms)) for part, owner in zip(parts, owners, strict=True)
+        ]
         return Gradients(*(self.strength * part for part in limited))
 
 

@@ -33,7 +33,14 @@ AVERAGED, RAW = "ema_model.module.", "model."  # the averaged copy is what the p
 COUNTER = "ema_model.n_averaged"
 # what the diffusion processes store: constants that are known here, and tables that are computed anew
 SIGMA_TABLE = "diffusions.v._sigma_norms"
-STORED = {SIGMA_TABLE, *(f"diffusions.{x}.{y}" for x in "lh" for y in ("dim", "sde.schedule._beta_min", "sde.schedule._beta_max"))}
+STORED = {
+    SIGMA_TABLE,
+    *(
+        f"diffusions.{x}.{y}"
+        for x in "lh"
+        for y in ("dim", "sde.schedule._beta_min", "sde.schedule._beta_max")
+    ),
+}
 VOCABULARY = "diffusions.h.vocab_size"
 LISTED = 12  # names in an error
 MAX_COUNT = 10_000  # atoms per cell in the statistics
@@ -76,20 +83,32 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
     root.mkdir(parents=True, exist_ok=True)
     parameters = sum(value.numel() for key, value in weights.items() if key != "time_emb.weight")
     task = "structure prediction" if species == "fixed" else "de novo generation"
-    with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as unfinished:  # a folder appears whole or not at all
+    with tempfile.TemporaryDirectory(
+        dir=root, prefix=".import-"
+    ) as unfinished:  # a folder appears whole or not at all
         folder = Path(unfinished) / name
         folder.mkdir()
         files = [*write_shards(weights, folder), LATTICE]
         (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
-        write_card(folder, {
-            "name": name, "kind": "generator", "task": task, "method": "KLDM (ICML 2025)", "loader": "kldm", "parameters": parameters,
-            "trained_on": f"not stated in the file; lattice statistics for cells of {_counts(codec)} atoms",
-            "source": f"imported from {file.name}, SHA-256 {sha256_of(file)}",
-            "licence": "that of the imported file",
-            "limits": _limits(species), "files": {f: sha256_of(folder / f) for f in files}, "network": config.to_dict(),
-            "training": {"process": ProcessConfig(species=species).to_dict()},
-            "extra": {"source_sha256": sha256_of(file), "statistics_sha256": sha256_of(statistics)},
-        })  # fmt: skip
+        write_card(
+            folder,
+            {
+                "name": name,
+                "kind": "generator",
+                "task": task,
+                "method": "KLDM (ICML 2025)",
+                "loader": "kldm",
+                "parameters": parameters,
+                "trained_on": f"not stated in the file; lattice statistics for cells of {_counts(codec)} atoms",
+                "source": f"imported from {file.name}, SHA-256 {sha256_of(file)}",
+                "licence": "that of the imported file",
+                "limits": _limits(species),
+                "files": {f: sha256_of(folder / f) for f in files},
+                "network": config.to_dict(),
+                "training": {"process": ProcessConfig(species=species).to_dict()},
+                "extra": {"source_sha256": sha256_of(file), "statistics_sha256": sha256_of(statistics)},
+            },
+        )
         shutil.move(folder, root / name)
     return Imported(folder=root / name, task=task, parameters=parameters)
 
@@ -115,8 +134,14 @@ def read_statistics(path: Path) -> LatticeCodec:
     if any(n < 1 or [len(values) for values in pair] != [3, 3] for n, pair in rows.items()):
         raise RequestError(f"The statistics {path.name} have another form; {form}.")
     if max(rows, default=1) > MAX_COUNT:
-        raise RequestError(f"The statistics {path.name} name an atom count beyond {MAX_COUNT:,}; counts lie between 1 and that.")
-    whole = {n: pair for n, pair in rows.items() if all(map(math.isfinite, [*pair[0], *pair[1]])) and min(pair[1]) >= 0}
+        raise RequestError(
+            f"The statistics {path.name} name an atom count beyond {MAX_COUNT:,}; counts lie between 1 and that."
+        )
+    whole = {
+        n: pair
+        for n, pair in rows.items()
+        if all(map(math.isfinite, [*pair[0], *pair[1]])) and min(pair[1]) >= 0
+    }
     if not whole:
         raise RequestError(f"The statistics {path.name} hold no atom count with finite numbers; {form}.")
     loc = {n: _three(pair[0]) for n, pair in whole.items()}
@@ -135,7 +160,9 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise RequestError(f"{file.name} cannot be read: {error.strerror}.") from error
     if not start.startswith(MAGIC):
-        raise RequestError(f"{file.name} is no PyTorch checkpoint; give the Lightning checkpoint of a KLDM run.")
+        raise RequestError(
+            f"{file.name} is no PyTorch checkpoint; give the Lightning checkpoint of a KLDM run."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old pickles; they are read as plain values too
@@ -147,8 +174,12 @@ def _read_state(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises many types for files that are no checkpoint
         raise RequestError(f"{file.name} is no PyTorch checkpoint ({type(error).__name__}).") from error
     state = data.get("state_dict", data) if isinstance(data, dict) else None
-    if not isinstance(state, Mapping) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()):
-        raise RequestError(f"{file.name} has no 'state_dict' of tensors; give the Lightning checkpoint of a KLDM run.")
+    if not isinstance(state, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
+    ):
+        raise RequestError(
+            f"{file.name} has no 'state_dict' of tensors; give the Lightning checkpoint of a KLDM run."
+        )
     return dict(state)
 
 
@@ -161,7 +192,9 @@ def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
     prefix = AVERAGED if has_begun and any(key.startswith(AVERAGED) for key in state) else RAW
     foreign = [key for key in state if key != COUNTER and not key.startswith((AVERAGED, RAW))]
     chosen = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    weights = {key.removeprefix("net."): value.float() for key, value in chosen.items() if key.startswith("net.")}
+    weights = {
+        key.removeprefix("net."): value.float() for key, value in chosen.items() if key.startswith("net.")
+    }
     stored = {key: value for key, value in chosen.items() if not key.startswith("net.")}
     foreign += [prefix + key for key in stored if key not in STORED and key != VOCABULARY]
     if foreign:
@@ -183,9 +216,17 @@ def _network_of(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> 
         expected = {key: tuple(value.shape) for key, value in PairNetwork(config).state_dict().items()}
     missing, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
     if missing or unknown:
-        parts = [f"{word}: {_listed(['net.' + n for n in names])}" for word, names in (("missing", missing), ("unknown", unknown)) if names]
+        parts = [
+            f"{word}: {_listed(['net.' + n for n in names])}"
+            for word, names in (("missing", missing), ("unknown", unknown))
+            if names
+        ]
         raise CheckpointMismatch(f"The file's names do not fit a KLDM network; {'; '.join(parts)}.")
-    wrong = [f"net.{k} is {_shape(weights[k].shape)}, expected {_shape(shape)}" for k, shape in expected.items() if tuple(weights[k].shape) != shape]
+    wrong = [
+        f"net.{k} is {_shape(weights[k].shape)}, expected {_shape(shape)}"
+        for k, shape in expected.items()
+        if tuple(weights[k].shape) != shape
+    ]
     if wrong:
         raise CheckpointMismatch(f"The file's shapes do not fit a KLDM network: {'; '.join(wrong[:LISTED])}.")
     broken = [f"net.{k}" for k, value in weights.items() if not torch.isfinite(value).all()]
@@ -198,7 +239,13 @@ def _sizes(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> tuple
     """Sizes as a few of the tensors tell them; whether the others agree is checked afterwards."""
     from crystal_core.networks.pair_network import PairNetworkConfig
 
-    telling = {"node_embedding.weight": 2, "atom_latent_emb.weight": 2, "time_emb.weight": 2, "layers.0.v_proj.weight": 2, "out_l.weight": 2}
+    telling = {
+        "node_embedding.weight": 2,
+        "atom_latent_emb.weight": 2,
+        "time_emb.weight": 2,
+        "layers.0.v_proj.weight": 2,
+        "out_l.weight": 2,
+    }
     missing = [f"net.{key}" for key, n in telling.items() if key not in weights or weights[key].dim() != n]
     if missing:
         raise CheckpointMismatch(f"The file's names do not fit a KLDM network; missing: {_listed(missing)}.")
@@ -208,21 +255,34 @@ def _sizes(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> tuple
     continuous = species in ("one-hot", "analog-bits")
     layers = {int(key.split(".")[1]) for key in weights if re.match(r"layers\.\d+\.", key)}
     config = PairNetworkConfig(
-        hidden_dim=len(weights["atom_latent_emb.weight"]), n_layers=len(layers), n_frequencies=len(weights["layers.0.v_proj.weight"]) // 6,
-        time_dim=2 * len(weights["time_emb.weight"]), lattice_dim=len(weights["out_l.weight"]), n_type_outputs=outputs,
+        hidden_dim=len(weights["atom_latent_emb.weight"]),
+        n_layers=len(layers),
+        n_frequencies=len(weights["layers.0.v_proj.weight"]) // 6,
+        time_dim=2 * len(weights["time_emb.weight"]),
+        lattice_dim=len(weights["out_l.weight"]),
+        n_type_outputs=outputs,
         **({"n_type_inputs": embedding[1]} if continuous else {"n_types": embedding[0]}),
-    )  # fmt: skip
+    )
     if config.lattice_dim != 6:
-        raise CheckpointMismatch(f"net.out_l.weight has {config.lattice_dim} rows, expected 6: three lengths and three angles.")
+        raise CheckpointMismatch(
+            f"net.out_l.weight has {config.lattice_dim} rows, expected 6: three lengths and three angles."
+        )
     if species == "masking" and int(stored[VOCABULARY]) != outputs:
-        raise CheckpointMismatch(f"{VOCABULARY} is {int(stored[VOCABULARY])}, but net.out_h has {outputs} rows.")
+        raise CheckpointMismatch(
+            f"{VOCABULARY} is {int(stored[VOCABULARY])}, but net.out_h has {outputs} rows."
+        )
     return config, species
 
 
 def _species(outputs: int, *, tokens: bool) -> str:
     from crystal_core.generators.kldm.species import N_BITS, N_TYPES
 
-    options = {(0, False): "fixed", (N_TYPES, True): "masking", (N_TYPES, False): "one-hot", (N_BITS, False): "analog-bits"}
+    options = {
+        (0, False): "fixed",
+        (N_TYPES, True): "masking",
+        (N_TYPES, False): "one-hot",
+        (N_BITS, False): "analog-bits",
+    }
     if (outputs, tokens) not in options:
         raise CheckpointMismatch(
             f"net.out_h has {outputs} rows{' beside ' + VOCABULARY if tokens else ''}; expected none (structure prediction), "
@@ -237,10 +297,14 @@ def _check_schedule(stored: Mapping[str, Tensor]) -> None:
     for key, value in stored.items():
         expected = BETA_MIN if key.endswith("_beta_min") else BETA_MAX if key.endswith("_beta_max") else None
         if expected is not None and not math.isclose(float(value), expected, rel_tol=1e-4):
-            raise CheckpointMismatch(f"{key} is {float(value):g}; this version samples with {expected:g} only.")
+            raise CheckpointMismatch(
+                f"{key} is {float(value):g}; this version samples with {expected:g} only."
+            )
 
 
-def _fit(loc: Mapping[int, tuple[float, float, float]], scale: Mapping[int, tuple[float, float, float]]) -> tuple[float, Any, Any]:
+def _fit(
+    loc: Mapping[int, tuple[float, float, float]], scale: Mapping[int, tuple[float, float, float]]
+) -> tuple[float, Any, Any]:
     """Slope of ln length against ln N, intercepts and deviations: one line through the means of all counts."""
     import numpy as np
 
@@ -259,7 +323,11 @@ def _three(values: list[float]) -> tuple[float, float, float]:
 
 
 def _limits(species: str) -> str:
-    task = "its training elements and atom counts are not in the file: say how many atoms. " if species != "fixed" else ""
+    task = (
+        "its training elements and atom counts are not in the file: say how many atoms. "
+        if species != "fixed"
+        else ""
+    )
     return (
         f"Imported weights, rounded to bfloat16 and not measured here; {task}Lattice targets are taken as published (clean values), "
         "and score norms by quadrature where the official code draws them, with about 1 % noise."

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def match_rate(network: PairNetwork, rows: PreparedCrystals, codec: LatticeCodec, process: ProcessConfig, *, steps: int) -> dict[str, Any]:
+def match_rate(
+    network: PairNetwork, rows: PreparedCrystals, codec: LatticeCodec, process: ProcessConfig, *, steps: int
+) -> dict[str, Any]:
     """One sample per row with the predictor–corrector (two calls a step), always from the same noise.
 
     Returns an empty dictionary where pymatgen, which compares the crystals, is not installed.
     """
-    if find_spec("pymatgen") is None:  # the modules below load it only when it is needed, so importing them tells nothing
+    if (
+        find_spec("pymatgen") is None
+    ):  # the modules below load it only when it is needed, so importing them tells nothing
         log.info("no match rate: pymatgen is not installed")
         return {}
     from crystal_core.evaluation.matching import judge_all, summarise
@@ -38,16 +42,31 @@ def match_rate(network: PairNetwork, rows: PreparedCrystals, codec: LatticeCodec
     truth = rows.select(everything[torch.argsort(rows.n_atoms, stable=True)])
     sampled = _sample(network, truth.atomic_numbers, truth.n_atoms, codec, process, steps)
     references = to_structures(
-        decode(truth.frac_coords, codec.encode(truth.cell_parameters, truth.n_atoms), truth.atomic_numbers, truth.n_atoms, codec).to("cpu")
+        decode(
+            truth.frac_coords,
+            codec.encode(truth.cell_parameters, truth.n_atoms),
+            truth.atomic_numbers,
+            truth.n_atoms,
+            codec,
+        ).to("cpu")
     )
-    pairs = [(known, [found]) for known, found in zip(references, to_structures(sampled), strict=True) if known is not None]
+    pairs = [
+        (known, [found])
+        for known, found in zip(references, to_structures(sampled), strict=True)
+        if known is not None
+    ]
     report = summarise(judge_all([known for known, _ in pairs], [found for _, found in pairs], workers=1))
     return {"match_rate": report["match_rate"], "rmse": report["rmse"], "n": report["n"]}
 
 
 @torch.inference_mode()
 def _sample(
-    network: PairNetwork, species: torch.Tensor, n_atoms: torch.Tensor, codec: LatticeCodec, process: ProcessConfig, steps: int
+    network: PairNetwork,
+    species: torch.Tensor,
+    n_atoms: torch.Tensor,
+    codec: LatticeCodec,
+    process: ProcessConfig,
+    steps: int,
 ) -> CrystalBatch:
     rng = torch.Generator(n_atoms.device).manual_seed(0)
     fast = FastPairNetwork(network, species, n_atoms)
@@ -56,5 +75,7 @@ def _sample(
     state = sampler.initial(rng)
     times = settings.times()
     for t, t_next in pairwise(times):
-        state = sampler.step(lambda at, time: fast(time, at.frac_coords, at.velocity, at.lattice), state, t, t_next, rng)
+        state = sampler.step(
+            lambda at, time: fast(time, at.frac_coords, at.velocity, at.lattice), state, t, t_next, rng
+        )
     return decode(state.frac_coords, state.lattice, species, n_atoms, codec).to("cpu")

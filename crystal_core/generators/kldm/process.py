@@ -38,7 +38,14 @@ class NoisyState:
     lattice_target: Tensor
 
 
-def noisy_state(frac_coords: Tensor, lattice: Tensor, t: Tensor, packing: Packing, config: ProcessConfig, generator: torch.Generator) -> NoisyState:
+def noisy_state(
+    frac_coords: Tensor,
+    lattice: Tensor,
+    t: Tensor,
+    packing: Packing,
+    config: ProcessConfig,
+    generator: torch.Generator,
+) -> NoisyState:
     """Draw the forward process at one time per crystal, with the targets of the network."""
     coordinates, target = coordinate_process(config).noisy(frac_coords, t, packing, generator)
     noise = torch.randn(lattice.shape, generator=generator, device=lattice.device, dtype=lattice.dtype)

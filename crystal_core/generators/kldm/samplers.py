@@ -89,7 +89,9 @@ class SamplerSettings:
 
     def __post_init__(self) -> None:
         if self.name not in ("em", "exp-em", "pc", "pc-pf", "ode"):
-            raise IncompatibleSampler(f"KLDM has no sampler '{self.name}'; choose em, exp-em, pc, pc-pf or ode.")
+            raise IncompatibleSampler(
+                f"KLDM has no sampler '{self.name}'; choose em, exp-em, pc, pc-pf or ode."
+            )
 
     @property
     def calls_per_step(self) -> int:
@@ -123,19 +125,33 @@ class KineticLangevinSampler:
     """
 
     def __init__(
-        self, settings: SamplerSettings, packing: Packing, process: ProcessConfig, allowed: Tensor | None = None, known: Known | None = None,
-        symmetry: Symmetry | None = None, guidance: Guidance | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        settings: SamplerSettings,
+        packing: Packing,
+        process: ProcessConfig,
+        allowed: Tensor | None = None,
+        known: Known | None = None,
+        symmetry: Symmetry | None = None,
+        guidance: Guidance | None = None,
+    ) -> None:
         if known is not None and process.coordinates == "euclidean":
-            raise IncompatibleSampler("Euclidean coordinates are centred, so no site of a crystal can be held in place.")
+            raise IncompatibleSampler(
+                "Euclidean coordinates are centred, so no site of a crystal can be held in place."
+            )
         if symmetry is not None and process.coordinates == "euclidean":
-            raise IncompatibleSampler("Euclidean coordinates are unwrapped and centred, so no space group can be kept.")
+            raise IncompatibleSampler(
+                "Euclidean coordinates are unwrapped and centred, so no space group can be kept."
+            )
         self.settings, self.packing, self.process, self.known = settings, packing, process, known
         self.symmetry, self.guidance = symmetry, guidance
         self.coordinates = coordinate_process(process)
         self.species = species_process(process)
         if self.species is not None:
-            self.species.allowed, self.species.temperature, self.species.remasking = allowed, settings.type_temperature, settings.remasking
+            self.species.allowed, self.species.temperature, self.species.remasking = (
+                allowed,
+                settings.type_temperature,
+                settings.remasking,
+            )
 
     def initial(self, rng: torch.Generator) -> LatentState:
         """The prior: uniform positions, unit normal velocities (mean-free per crystal), unit normal lattice numbers."""
@@ -145,7 +161,10 @@ class KineticLangevinSampler:
         species = None if self.species is None else self.species.initial(n_atoms, rng)
         state = LatentState(start.frac_coords, start.velocity, lattice, species)
         if self.symmetry is not None:
-            places, velocity = self.symmetry.positions(state.frac_coords), self._symmetric_noise(state.velocity)
+            places, velocity = (
+                self.symmetry.positions(state.frac_coords),
+                self._symmetric_noise(state.velocity),
+            )
             state = self._symmetric(replace(state, frac_coords=places, velocity=velocity))
         return self._impose(state, 1.0, rng)
 
@@ -156,22 +175,34 @@ class KineticLangevinSampler:
         noise = torch.randn(lattice.shape, generator=rng, device=lattice.device)
         return LatentState(moved.frac_coords, moved.velocity, vp.add_noise(lattice, times, noise))
 
-    def step(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
+    def step(
+        self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator
+    ) -> LatentState:
         """One step from t to t_next < t."""
         return self._impose(self._step(predict, state, t, t_next, rng), t_next, rng)
 
-    def _step(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
+    def _step(
+        self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator
+    ) -> LatentState:
         match self.settings.name:
             case "pc":
-                return self._predictor(predict, self._corrector(predict, state, t, t - t_next, rng), t, t_next, rng)
+                return self._predictor(
+                    predict, self._corrector(predict, state, t, t - t_next, rng), t, t_next, rng
+                )
             case "pc-pf":
                 # the corrector at the last time would undo what the last predictor resolved: none at t_end
                 state = self._predictor(predict, state, t, t_next, rng)
-                return state if self._is_last(t_next) else self._corrector(predict, state, t_next, t - t_next, rng)
+                return (
+                    state
+                    if self._is_last(t_next)
+                    else self._corrector(predict, state, t_next, t - t_next, rng)
+                )
             case _:
                 return self._single(predict, state, t, t_next, rng)
 
-    def _single(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
+    def _single(
+        self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator
+    ) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
         name = self.settings.name
         noise = None if name == "ode" else self._noise(state, rng)
@@ -180,31 +211,54 @@ class KineticLangevinSampler:
         if name == "exp-em":
             lattice = vp.step_exponential(state.lattice, score_l, now, then, _normal(state.lattice, rng))
         else:
-            lattice = vp.step_euler(state.lattice, score_l, now, then, None if name == "ode" else _normal(state.lattice, rng))
-        return self._symmetric(LatentState(moved.frac_coords, moved.velocity, lattice, *self._step_types(name, state, types, t, t_next, rng)))
+            lattice = vp.step_euler(
+                state.lattice, score_l, now, then, None if name == "ode" else _normal(state.lattice, rng)
+            )
+        return self._symmetric(
+            LatentState(
+                moved.frac_coords,
+                moved.velocity,
+                lattice,
+                *self._step_types(name, state, types, t, t_next, rng),
+            )
+        )
 
-    def _corrector(self, predict: Predict, state: LatentState, t: float, dt: float, rng: torch.Generator) -> LatentState:
+    def _corrector(
+        self, predict: Predict, state: LatentState, t: float, dt: float, rng: torch.Generator
+    ) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
         tau, scale = self.settings.tau, self.settings.noise_scale
         delta = self.coordinates.corrector_size(score_v, tau, self.packing)
         noise = scale * self._noise(state, rng)
-        moved = self.coordinates.correct(_place(state), score_v, delta, noise, dt if self.settings.correct_positions else 0.0)
+        moved = self.coordinates.correct(
+            _place(state), score_v, delta, noise, dt if self.settings.correct_positions else 0.0
+        )
         delta_l = tau / (score_l**2).mean(-1, keepdim=True).clamp(min=MIN_SQUARED_SCORE)
-        lattice = state.lattice + delta_l * score_l + scale * torch.sqrt(2.0 * delta_l) * _normal(state.lattice, rng)
+        lattice = (
+            state.lattice
+            + delta_l * score_l
+            + scale * torch.sqrt(2.0 * delta_l) * _normal(state.lattice, rng)
+        )
         species = state.species
         if self.species is not None and self.species.has_score:
             assert species is not None
             species = self.species.correct(species, types, t, tau, self.packing, rng)
-        return self._symmetric(LatentState(moved.frac_coords, moved.velocity, lattice, species, state.atomic_numbers))
+        return self._symmetric(
+            LatentState(moved.frac_coords, moved.velocity, lattice, species, state.atomic_numbers)
+        )
 
-    def _predictor(self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator) -> LatentState:
+    def _predictor(
+        self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator
+    ) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
         moved = self.coordinates.predict(_place(state), score_v, t, t_next)
         lattice = vp.step_ddim(state.lattice, score_l, _time(t, state.lattice), _time(t_next, state.lattice))
         types_then = self._step_types("predictor", state, types, t, t_next, rng)
         return self._symmetric(LatentState(moved.frac_coords, moved.velocity, lattice, *types_then))
 
-    def _step_types(self, sampler: str, state: LatentState, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> tuple[Any, Any]:
+    def _step_types(
+        self, sampler: str, state: LatentState, output: Tensor, t: float, t_next: float, rng: torch.Generator
+    ) -> tuple[Any, Any]:
         """The types after a step, and the elements to show for them."""
         if self.species is None or state.species is None:
             return None, None
@@ -228,9 +282,11 @@ class KineticLangevinSampler:
             return state
         first = self.symmetry.first
         return replace(
-            state, lattice=self.symmetry.cell(state.lattice), species=None if state.species is None else state.species[first],
+            state,
+            lattice=self.symmetry.cell(state.lattice),
+            species=None if state.species is None else state.species[first],
             atomic_numbers=None if state.atomic_numbers is None else state.atomic_numbers[first],
-        )  # fmt: skip
+        )
 
     def _impose(self, state: LatentState, t: float, rng: torch.Generator) -> LatentState:
         """Put what is known, moved forward to time t, in the place of what was sampled."""
@@ -245,7 +301,11 @@ class KineticLangevinSampler:
         species, numbers = state.species, state.atomic_numbers
         if self.species is not None and species is not None:
             clean = self.species.encode(known.atomic_numbers)
-            value = clean if last else self.species.noisy(known.atomic_numbers, times[self.packing.crystal_index], rng).value
+            value = (
+                clean
+                if last
+                else self.species.noisy(known.atomic_numbers, times[self.packing.crystal_index], rng).value
+            )
             species = torch.where(known.types.view(-1, *[1] * (species.dim() - 1)), value, species)
             numbers = None if numbers is None else torch.where(known.types, known.atomic_numbers, numbers)
         return LatentState(
@@ -262,7 +322,10 @@ class KineticLangevinSampler:
     def _scores(self, predict: Predict, state: LatentState, t: float) -> tuple[Tensor, Tensor, Any]:
         velocity, lattice, *types = predict(state, t)
         if self.symmetry is not None:
-            velocity, types = self.symmetry.displacement(velocity), [self.symmetry.mean_of_orbit(output) for output in types]
+            velocity, types = (
+                self.symmetry.displacement(velocity),
+                [self.symmetry.mean_of_orbit(output) for output in types],
+            )
         score_v = self.coordinates.score(self.settings.score_scale * velocity, _place(state), t)
         score_l = vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target)
         if self.guidance is None or self.guidance.strength == 0:
@@ -270,7 +333,14 @@ class KineticLangevinSampler:
         return self._guided(self.guidance, state, velocity, score_v, score_l, types[0] if types else None, t)
 
     def _guided(
-        self, guidance: Guidance, state: LatentState, velocity: Tensor, score_v: Tensor, score_l: Tensor, output: Tensor | None, t: float
+        self,
+        guidance: Guidance,
+        state: LatentState,
+        velocity: Tensor,
+        score_v: Tensor,
+        score_l: Tensor,
+        output: Tensor | None,
+        t: float,
     ) -> tuple[Tensor, Tensor, Any]:
         """The scores and type output bent towards the wish, by its gradient at the clean estimate."""
         alpha, sigma = vp.alpha_sigma(_time(t, state.lattice))

@@ -70,7 +70,9 @@ class SpeciesProcess(ABC):
         """Clean types as the state holds them."""
 
     @abstractmethod
-    def noisy(self, atomic_numbers: Int[Tensor, "atoms"], t: Float[Tensor, "atoms"], rng: torch.Generator) -> NoisySpecies:
+    def noisy(
+        self, atomic_numbers: Int[Tensor, "atoms"], t: Float[Tensor, "atoms"], rng: torch.Generator
+    ) -> NoisySpecies:
         """Draw the forward process, one time per atom."""
 
     @abstractmethod
@@ -82,10 +84,14 @@ class SpeciesProcess(ABC):
         """The prior."""
 
     @abstractmethod
-    def step(self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> Tensor:
+    def step(
+        self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator
+    ) -> Tensor:
         """One reverse step; ``sampler`` is em, exp-em, ode or predictor."""
 
-    def correct(self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator) -> Tensor:
+    def correct(
+        self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator
+    ) -> Tensor:
         """One corrector step at time t; only for options that have a score."""
         raise NotImplementedError
 
@@ -98,7 +104,9 @@ class SpeciesProcess(ABC):
         """Of each type, as the network now sees it."""
 
     @abstractmethod
-    def reweighted(self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float) -> Tensor:
+    def reweighted(
+        self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float
+    ) -> Tensor:
         """The network's output under a wish with this gradient to the probabilities p: they become p exp(gradient), normalised."""
 
     @abstractmethod
@@ -125,7 +133,9 @@ class ContinuousSpecies(SpeciesProcess):
         self.network_sizes = {"n_type_inputs": self.width, "n_type_outputs": self.width}
 
     @abstractmethod
-    def shares(self, x0: Float[Tensor, "atoms width"], allowed: Bool[Tensor, "types"]) -> Float[Tensor, "atoms types"]:
+    def shares(
+        self, x0: Float[Tensor, "atoms width"], allowed: Bool[Tensor, "types"]
+    ) -> Float[Tensor, "atoms types"]:
         """The prediction (unit scale) as probabilities of the allowed types."""
 
     @abstractmethod
@@ -169,13 +179,19 @@ class ContinuousSpecies(SpeciesProcess):
         """The predicted clean vectors, projected onto the allowed types where some are excluded."""
         alpha, sigma = vp.alpha_sigma(_time(t, value))
         clean = output if self.target == "x0" else (value - sigma * output) / alpha
-        return clean if self.allowed is None or not self.constrained else self.scale * self.project(clean / self.scale, self.allowed)
+        return (
+            clean
+            if self.allowed is None or not self.constrained
+            else self.scale * self.project(clean / self.scale, self.allowed)
+        )
 
     def score(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         """Gradient of log p at the noisy vectors."""
         return vp.score(self.predicted(value, output, t), value, _time(t, value), "x0")
 
-    def step(self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> Tensor:
+    def step(
+        self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator
+    ) -> Tensor:
         score, now, then = self.score(value, output, t), _time(t, value), _time(t_next, value)
         match sampler:
             case "predictor":
@@ -187,9 +203,13 @@ class ContinuousSpecies(SpeciesProcess):
             case _:
                 return vp.step_euler(value, score, now, then, _normal(value, rng))
 
-    def correct(self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator) -> Tensor:
+    def correct(
+        self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator
+    ) -> Tensor:
         score = self.score(value, output, t)
-        square = mean_per_crystal((score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals)
+        square = mean_per_crystal(
+            (score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals
+        )
         # one strength per crystal, spread over its atoms: per-crystal numbers on per-atom arrays are a shape error
         delta = (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
         return value + delta * score + torch.sqrt(2.0 * delta) * _normal(value, rng)
@@ -286,21 +306,35 @@ class MaskedSpecies(SpeciesProcess):
 
     def noisy(self, atomic_numbers: Tensor, t: Tensor, rng: torch.Generator) -> NoisySpecies:
         clean = self.encode(atomic_numbers)
-        value = absorbing.hide(clean, t, N_TYPES, self.schedule, torch.rand(t.shape, generator=rng, device=t.device))
+        value = absorbing.hide(
+            clean, t, N_TYPES, self.schedule, torch.rand(t.shape, generator=rng, device=t.device)
+        )
         weight = torch.ones_like(t) if self.simple_weight else self.schedule.loss_weight(t)
         return NoisySpecies(value, clean, weight * absorbing.is_hidden(value, N_TYPES))
 
     def loss(self, output: Tensor, noisy: NoisySpecies) -> Tensor:
         """Weighted cross entropy of the hidden atoms, averaged over all atoms."""
         assert noisy.weight is not None
-        return (noisy.weight * functional.cross_entropy(output.float(), noisy.target, reduction="none")).mean()
+        return (
+            noisy.weight * functional.cross_entropy(output.float(), noisy.target, reduction="none")
+        ).mean()
 
     def initial(self, n_atoms: int, rng: torch.Generator) -> Tensor:
         return torch.full((n_atoms,), N_TYPES, device=rng.device)
 
-    def step(self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator) -> Tensor:
+    def step(
+        self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator
+    ) -> Tensor:
         del sampler  # there is one reverse step for all of them
-        return absorbing.reveal(value, self._logits(output) / self.temperature, t, t_next, self.schedule, rng, remasking=self.remasking)
+        return absorbing.reveal(
+            value,
+            self._logits(output) / self.temperature,
+            t,
+            t_next,
+            self.schedule,
+            rng,
+            remasking=self.remasking,
+        )
 
     def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         del t  # logits mean the same at all times
@@ -309,7 +343,11 @@ class MaskedSpecies(SpeciesProcess):
     def probabilities(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         del t  # logits mean the same at all times
         shown = functional.one_hot(value.clamp(max=N_TYPES - 1), N_TYPES).to(output.dtype)
-        return torch.where(absorbing.is_hidden(value, N_TYPES).unsqueeze(-1), torch.softmax(self._logits(output), dim=-1), shown)
+        return torch.where(
+            absorbing.is_hidden(value, N_TYPES).unsqueeze(-1),
+            torch.softmax(self._logits(output), dim=-1),
+            shown,
+        )
 
     def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
         """To first order, the wish for an atom of type k differs from that for the mean type by its gradient at k."""

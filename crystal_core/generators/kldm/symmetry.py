@@ -65,7 +65,9 @@ class Symmetry:
                 blocks[torch.arange(n), permutation] += inverse / len(rotations)
             displacements[crystal, : 3 * n, : 3 * n] = blocks.permute(0, 2, 1, 3).reshape(3 * n, 3 * n)
             # (Wᵀ G W)_ij = W_ki G_kl W_lj
-            metrics[crystal] = torch.einsum("mki,mlj->ijkl", rotations, rotations).reshape(9, 9) / len(rotations)
+            metrics[crystal] = torch.einsum("mki,mlj->ijkl", rotations, rotations).reshape(9, 9) / len(
+                rotations
+            )
             leaders, numbers = permutations.min(0).values.unique(return_inverse=True)
             orbit.append(numbers + orbits)
             first.append(leaders[numbers] + atoms)
@@ -75,15 +77,25 @@ class Symmetry:
             stabilisers = torch.einsum("ka,kij->aij", stays, rotations)
             here = leaders[numbers]
             order.append(stays.sum(0))
-            from_leader = (permutations[:, here] == torch.arange(n)).int().argmax(0)  # an operation that takes the leader to each atom
+            from_leader = (
+                (permutations[:, here] == torch.arange(n)).int().argmax(0)
+            )  # an operation that takes the leader to each atom
             freedom.append(rotations[from_leader] @ stabilisers[here])
             atoms, orbits = atoms + n, orbits + len(leaders)
         return cls(
-            displacements=displacements.float().to(device), metrics=metrics.to(device),
-            frac_coords=wrap(torch.cat([torch.as_tensor(cell.frac_coords) for cell in cells])).float().to(device),
-            place=torch.cat(place).to(device), freedom=torch.cat(freedom).to(device), order=torch.cat(order).to(device),
-            orbit=torch.cat(orbit).to(device), first=torch.cat(first).to(device), n_atoms=torch.tensor(counts, device=device), codec=codec,
-        )  # fmt: skip
+            displacements=displacements.float().to(device),
+            metrics=metrics.to(device),
+            frac_coords=wrap(torch.cat([torch.as_tensor(cell.frac_coords) for cell in cells]))
+            .float()
+            .to(device),
+            place=torch.cat(place).to(device),
+            freedom=torch.cat(freedom).to(device),
+            order=torch.cat(order).to(device),
+            orbit=torch.cat(orbit).to(device),
+            first=torch.cat(first).to(device),
+            n_atoms=torch.tensor(counts, device=device),
+            codec=codec,
+        )
 
     def displacement(self, values: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
         """The symmetric part of displacements, velocities or scores: v_i ↦ mean over operations of W⁻¹ v_(image of i)."""
@@ -97,7 +109,9 @@ class Symmetry:
 
         The mean over an orbit of m atoms, as of :meth:`displacement`, would be smaller by the root of m.
         """
-        return (torch.einsum("aij,aj->ai", self.freedom, normal[self.first].double()) / self.order.unsqueeze(-1)).to(normal.dtype)
+        return (
+            torch.einsum("aij,aj->ai", self.freedom, normal[self.first].double()) / self.order.unsqueeze(-1)
+        ).to(normal.dtype)
 
     def positions(self, uniform: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
         """Symmetric positions whose free parameters are uniform where displacements are, over [-½, ½]."""

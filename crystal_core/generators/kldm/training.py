@@ -80,7 +80,9 @@ class KldmTraining:
     def __post_init__(self) -> None:
         check_choice("task", self.task, ("csp", "dng"))
         if (self.task == "dng") != (self.process.species != "fixed"):
-            raise RequestError("Task 'dng' needs [process] species = one-hot, analog-bits or masking; task 'csp' needs it fixed.")
+            raise RequestError(
+                "Task 'dng' needs [process] species = one-hot, analog-bits or masking; task 'csp' needs it fixed."
+            )
         if self.task == "dng" and self.match_rows:
             raise RequestError("A match rate needs given compositions: leave out match_rows for task 'dng'.")
         if self.favoured_source and self.favoured_e_above_hull_ev:
@@ -120,13 +122,20 @@ def settings_from(text: str) -> KldmTraining:
         unknown = sorted(set(value if key in sections else [key]) - {f.name for f in fields(cls)})
         if unknown:
             section = f" in [{key}]" if key in sections else ""
-            raise RequestError(f"The training configuration has unknown key(s) {', '.join(unknown)}{section}.")
+            raise RequestError(
+                f"The training configuration has unknown key(s) {', '.join(unknown)}{section}."
+            )
         values[key] = cls(**value) if key in sections else value
     return KldmTraining(**values)
 
 
 def kldm_loss(
-    network: torch.nn.Module, batch: Batch, generator: torch.Generator, codec: LatticeCodec, process: ProcessConfig, type_weight: float = 1.0
+    network: torch.nn.Module,
+    batch: Batch,
+    generator: torch.Generator,
+    codec: LatticeCodec,
+    process: ProcessConfig,
+    type_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The mean of the terms present, one time per crystal in (0.001, 1].
 
@@ -134,7 +143,9 @@ def kldm_loss(
     ``type_weight`` (see :mod:`crystal_core.generators.kldm.species`).
     """
     packing = pack(batch.n_atoms)
-    t = T_MIN + (1 - T_MIN) * (1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device))
+    t = T_MIN + (1 - T_MIN) * (
+        1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device)
+    )
     lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
     # lengths and angles fit a crystal and its mirror image alike, and the network knows neither from the other: learn both
     hand = torch.randint(0, 2, (packing.n_crystals,), generator=generator, device=batch.n_atoms.device)
@@ -142,10 +153,14 @@ def kldm_loss(
     state = noisy_state(mirrored, lattice, t, packing, process, generator)
     species = species_process(process)
     if species is None:
-        velocity, cell = network(t, state.frac_coords, state.velocity, batch.atomic_numbers, state.lattice, packing)
+        velocity, cell = network(
+            t, state.frac_coords, state.velocity, batch.atomic_numbers, state.lattice, packing
+        )
     else:
         types = species.noisy(batch.atomic_numbers, t[packing.crystal_index], generator)
-        velocity, cell, output = network(t, state.frac_coords, state.velocity, types.value, state.lattice, packing)
+        velocity, cell, output = network(
+            t, state.frac_coords, state.velocity, types.value, state.lattice, packing
+        )
     loss_v = functional.mse_loss(velocity.float(), state.velocity_target)
     loss_l = functional.mse_loss(cell.float(), state.lattice_target)
     parts = {"loss_v": loss_v.detach(), "loss_l": loss_l.detach()}
@@ -157,7 +172,11 @@ def kldm_loss(
 
 @torch.no_grad()
 def validation_loss(
-    network: torch.nn.Module, data: PreparedCrystals, codec: LatticeCodec, process: ProcessConfig, batch_size: int
+    network: torch.nn.Module,
+    data: PreparedCrystals,
+    codec: LatticeCodec,
+    process: ProcessConfig,
+    batch_size: int,
 ) -> dict[str, float]:
     """The losses on fixed rows with fixed noise: the same draw at every epoch."""
     device = data.n_atoms.device
@@ -166,7 +185,11 @@ def validation_loss(
     for batch in epoch_batches(data, batch_size, torch.Generator().manual_seed(0)):
         _, parts = kldm_loss(network, batch, generator, codec, process)
         for name, value in parts.items():
-            share = len(batch.n_atoms) / len(data) if name == "loss_l" else len(batch.atomic_numbers) / len(data.atomic_numbers)
+            share = (
+                len(batch.n_atoms) / len(data)
+                if name == "loss_l"
+                else len(batch.atomic_numbers) / len(data.atomic_numbers)
+            )
             totals[name] = totals.get(name, 0.0) + share * float(value)
     return {name: round(total, 5) for name, total in totals.items()}
 
@@ -177,12 +200,20 @@ def draws_per_epoch(config: KldmTraining, rows: PreparedCrystals, data_file: Pat
     if (config.favoured_e_above_hull_ev or config.favoured_source) and config.favour != 1:
         if config.favoured_source:
             if config.favoured_source not in rows.sources:
-                raise RequestError(f"{data_file.name} holds no row of {config.favoured_source}; prepare it from that table.")
-            favoured = {name for name, source in zip(rows.ids, rows.sources, strict=True) if source == config.favoured_source}
+                raise RequestError(
+                    f"{data_file.name} holds no row of {config.favoured_source}; prepare it from that table."
+                )
+            favoured = {
+                name
+                for name, source in zip(rows.ids, rows.sources, strict=True)
+                if source == config.favoured_source
+            }
         else:
             below = {config.hull_label: config.favoured_e_above_hull_ev}
             favoured = set(load_prepared(data_file, train_below=below)["train"].ids)
-        factors = torch.tensor([config.favour if row in favoured else 1.0 for row in rows.ids]).to(rows.n_atoms.device)
+        factors = torch.tensor([config.favour if row in favoured else 1.0 for row in rows.ids]).to(
+            rows.n_atoms.device
+        )
         factors /= factors.mean()
         repeats = factors if repeats is None else repeats * factors
     return repeats
@@ -192,7 +223,10 @@ def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
     """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
     counts = torch.bincount(rows.n_atoms.cpu())
     frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
-    return {"atom_count_frequencies": frequencies, "elements": torch.unique(rows.atomic_numbers.cpu()).tolist()}
+    return {
+        "atom_count_frequencies": frequencies,
+        "elements": torch.unique(rows.atomic_numbers.cpu()).tolist(),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,13 +267,17 @@ def train(
         chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.match_rows]
         matched = held.subset(chosen.to(device))
     if held is not None and len(held) > config.validation_rows:
-        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.validation_rows]
+        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[
+            : config.validation_rows
+        ]
         held = held.subset(chosen.to(device))
     repeats = draws_per_epoch(config, rows, data_file)
     trainer = Trainer(
         network,
         config.fit,
-        loss=lambda net, batch, generator: kldm_loss(net, batch, generator, codec, config.process, config.type_weight),
+        loss=lambda net, batch, generator: kldm_loss(
+            net, batch, generator, codec, config.process, config.type_weight
+        ),
         batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
         batch_crystals=lambda batch: len(batch.n_atoms),
         folder=folder,
@@ -254,9 +292,13 @@ def train(
     def on_epoch(current: Trainer) -> dict[str, Any]:
         if held is None:
             return {}
-        line: dict[str, Any] = validation_loss(current.ema, held, codec, config.process, config.fit.batch_size)
+        line: dict[str, Any] = validation_loss(
+            current.ema, held, codec, config.process, config.fit.batch_size
+        )
         if matched is not None and (current.epoch % config.match_every_epochs == 0 or current.finished):
-            line |= match_rate(cast("PairNetwork", current.ema), matched, codec, config.process, steps=config.match_steps)
+            line |= match_rate(
+                cast("PairNetwork", current.ema), matched, codec, config.process, steps=config.match_steps
+            )
         if on_line:
             on_line({"step": current.step, "epoch": current.epoch, "validation": line})
         return line
@@ -281,8 +323,12 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
     if before and before != {file: sha256_of(folder / file) for file in files}:
         forget_measurements(folder)
     (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
-    curve = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
-    keep = [entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1]
+    curve = (
+        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    )
+    keep = [
+        entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1
+    ]
     (folder / CURVE).write_text(json.dumps(keep, indent=0), encoding="utf-8")
     files += [LATTICE, CURVE]
     fields: dict[str, Any] = {
@@ -299,7 +345,9 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
             "epochs": trainer.epoch,
             "samples": trainer.samples,
             "hours": round(trainer.seconds / 3600, 2),
-            "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else torch.cuda.get_device_name(),
+            "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads"
+            if trainer.device.type == "cpu"
+            else torch.cuda.get_device_name(),
             "precision": str(trainer.dtype).removeprefix("torch."),
             "process": settings.process.to_dict(),
             "validation": curve[-1].get("validation", {}) if curve else {},

@@ -38,7 +38,9 @@ def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
     expected = {k: v.shape for k, v in PairNetwork(PairNetworkConfig(**card.network)).state_dict().items()}
     wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
     if wrong:
-        raise CheckpointMismatch(f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}.")
+        raise CheckpointMismatch(
+            f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}."
+        )
     return state, LatticeCodec.from_json((card.folder / LATTICE).read_text(encoding="utf-8"))
 
 
@@ -53,7 +55,9 @@ def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: st
         CheckpointMismatch: the layers have other sizes, or the weights are of another option of the types.
     """
     fresh = network.state_dict()
-    if {name: value.shape for name, value in state.items()} == {name: value.shape for name, value in fresh.items()}:
+    if {name: value.shape for name, value in state.items()} == {
+        name: value.shape for name, value in fresh.items()
+    }:
         return state
     started = fresh | {name: value for name, value in state.items() if name in fresh and name != TABLE}
     elements = state[TABLE][1 : N_TYPES + 1]
@@ -63,7 +67,9 @@ def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: st
         started[TABLE] = elements.T.contiguous()
     other = [name for name, value in started.items() if value.shape != fresh[name].shape]
     if other or "out_h.weight" in state or species == "fixed":
-        raise CheckpointMismatch(f"Training cannot start from these weights: {other[0] if other else 'the option of the types'} differs.")
+        raise CheckpointMismatch(
+            f"Training cannot start from these weights: {other[0] if other else 'the option of the types'} differs."
+        )
     return started
 
 

@@ -29,17 +29,26 @@ def name_fits(name: str, form: SymmetryForm) -> bool:
     number = space_group_of_hall(form.hall_number)
     if pearson is None or parts[2] != str(number):
         return False
-    atoms = int(pearson[1]) * (3 if parts[1].startswith("hR") else 1)  # AFLOW counts those of the rhombohedral cell
+    atoms = int(pearson[1]) * (
+        3 if parts[1].startswith("hR") else 1
+    )  # AFLOW counts those of the rhombohedral cell
     if atoms != int(form.multiplicities.sum()):
         return False
     sites = [Counter[str]() for _ in range(int(form.roles.max()) + 1)]
     for role, letter in zip(form.roles.tolist(), form.letters, strict=True):
         sites[role][letter] += 1
-    named = [Counter({letter: int(n or 1) for n, letter in re.findall(r"(\d*)([a-zA-Z])", part)}) for part in parts[3:]]
+    named = [
+        Counter({letter: int(n or 1) for n, letter in re.findall(r"(\d*)([a-zA-Z])", part)})
+        for part in parts[3:]
+    ]
     if len(named) == 1:
         sites = [sum(sites, Counter())]
     return any(_sorted(sites, table) == _sorted(named) for table in WYCKOFF_POSITION_RELAB_DICT[str(number)])
 
 
-def _sorted(sites: list[Counter[str]], relabelled: Mapping[int, str] | None = None) -> list[list[tuple[str, int]]]:
-    return sorted(sorted((letter.translate(relabelled or {}), n) for letter, n in site.items()) for site in sites)
+def _sorted(
+    sites: list[Counter[str]], relabelled: Mapping[int, str] | None = None
+) -> list[list[tuple[str, int]]]:
+    return sorted(
+        sorted((letter.translate(relabelled or {}), n) for letter, n in site.items()) for site in sites
+    )

@@ -31,10 +31,15 @@ from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_f
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAME_ARRANGEMENT = 0.35  # between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
+SAME_ARRANGEMENT = (
+    0.35  # between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
+)
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
-ALIKE_CELL, ALIKE_POINT = 0.08, 0.05  # relative length or degrees/90, fractional: only then may two members be averaged
+ALIKE_CELL, ALIKE_POINT = (
+    0.08,
+    0.05,
+)  # relative length or degrees/90, fractional: only then may two members be averaged
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +80,9 @@ def usable_members(folder: Path, workers: int) -> list[Member]:
 
 def split_members(table: Path, workers: int) -> list[Member]:
     """The training split of one table."""
-    return _members((row for row in read_rows(table, "train") if reason_not_to_train(row, set()) is None), workers)
+    return _members(
+        (row for row in read_rows(table, "train") if reason_not_to_train(row, set()) is None), workers
+    )
 
 
 def aflow_members() -> list[Member]:
@@ -99,7 +106,9 @@ def group_members(members: Sequence[Member]) -> dict[tuple[int, ...], Groups]:
         by_pattern[member.pattern].append(i)
     groups, base = {}, 0
     for pattern, indices in by_pattern.items():
-        prototype, orders = _follow_leaders([members[i].fingerprint for i in indices], role_permutations(pattern))
+        prototype, orders = _follow_leaders(
+            [members[i].fingerprint for i in indices], role_permutations(pattern)
+        )
         groups[pattern] = Groups(indices, prototype + base, orders)
         base += int(prototype.max()) + 1
     return groups
@@ -114,11 +123,15 @@ def element_volumes(members: Sequence[Member]) -> NDArray[np.float64]:
         volumes[i] = abs(np.linalg.det(member.lattice)) / len(member.roles)
     mean = float(volumes.mean())
     # a pull towards the mean as strong as a tenth of one pure crystal: elements never met get the mean
-    fitted = mean + np.linalg.solve(shares.T @ shares + 0.1 * np.eye(119), shares.T @ (volumes - mean * shares.sum(1)))
+    fitted = mean + np.linalg.solve(
+        shares.T @ shares + 0.1 * np.eye(119), shares.T @ (volumes - mean * shares.sum(1))
+    )
     return np.clip(fitted, 3.0, None)
 
 
-def build(members: Sequence[Member], path: Path, *, full: bool, source: str, workers: int, singletons: bool = True) -> dict[str, int]:
+def build(
+    members: Sequence[Member], path: Path, *, full: bool, source: str, workers: int, singletons: bool = True
+) -> dict[str, int]:
     """Group, count and write the archive; returns how many members, prototypes and geometries it holds.
 
     Args:
@@ -127,9 +140,9 @@ def build(members: Sequence[Member], path: Path, *, full: bool, source: str, wor
     """
     groups = group_members(members)
     volumes = element_volumes(members)
-    packing = np.array([
-        abs(np.linalg.det(m.lattice)) / volumes[np.array(m.elements)[m.roles]].sum() for m in members
-    ])  # fmt: skip
+    packing = np.array(
+        [abs(np.linalg.det(m.lattice)) / volumes[np.array(m.elements)[m.roles]].sum() for m in members]
+    )
     triples = (
         (members[i].elements, pattern, int(number))
         for pattern, group in groups.items()
@@ -155,12 +168,20 @@ def build(members: Sequence[Member], path: Path, *, full: bool, source: str, wor
         kept = [k for k in range(len(group.members)) if full or int(group.prototype[k]) in number_of]
         if not kept:
             continue
-        geometry = [geometry_of[group.members[k]] if full else number_of[int(group.prototype[k])] for k in kept]
+        geometry = [
+            geometry_of[group.members[k]] if full else number_of[int(group.prototype[k])] for k in kept
+        ]
         pools[pattern] = Pool(
-            elements=np.array([[members[group.members[k]].elements[r] for r in group.orders[k]] for k in kept], dtype=np.uint8),
-            prototype=group.prototype[kept], geometry=np.array(geometry),
-        )  # fmt: skip
-    save_library(path, pools=pools, geometries=geometries, distance=distance, element_volumes=volumes, source=source)
+            elements=np.array(
+                [[members[group.members[k]].elements[r] for r in group.orders[k]] for k in kept],
+                dtype=np.uint8,
+            ),
+            prototype=group.prototype[kept],
+            geometry=np.array(geometry),
+        )
+    save_library(
+        path, pools=pools, geometries=geometries, distance=distance, element_volumes=volumes, source=source
+    )
     return {
         "members": sum(len(p.prototype) for p in pools.values()),
         "prototypes": len({int(n) for p in pools.values() for n in p.prototype}),
@@ -176,7 +197,9 @@ def _members(rows: Iterable, workers: int) -> list[Member]:
         return list(pool.map(member_of, *zip(*jobs, strict=True), chunksize=200))
 
 
-def _follow_leaders(features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
+def _follow_leaders(
+    features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]
+) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
     leaders = np.zeros((0, features[0].size), dtype=np.float32)
     number, taken = np.zeros(len(features), dtype=np.int64), []
     for i, raw in enumerate(features):
@@ -197,13 +220,20 @@ def _follow_leaders(features: Sequence[NDArray], orders: Sequence[tuple[int, ...
 def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
     scale = (len(member.roles) / abs(np.linalg.det(member.lattice))) ** (1 / 3)
     return Cell(
-        lattice=member.lattice * scale, frac_coords=member.frac_coords, roles=np.argsort(order)[member.roles],
-        packing=packing, label=member.id,
-    )  # fmt: skip
+        lattice=member.lattice * scale,
+        frac_coords=member.frac_coords,
+        roles=np.argsort(order)[member.roles],
+        packing=packing,
+        label=member.id,
+    )
 
 
 def _prototypes(
-    members: Sequence[Member], groups: dict[tuple[int, ...], Groups], packing: NDArray, workers: int, singletons: bool
+    members: Sequence[Member],
+    groups: dict[tuple[int, ...], Groups],
+    packing: NDArray,
+    workers: int,
+    singletons: bool,
 ) -> dict[int, Prototype]:
     jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
@@ -212,12 +242,19 @@ def _prototypes(
             own = np.flatnonzero(group.prototype == number)
             if len(own) < 2 and not singletons and not members[group.members[own[0]]].id.startswith("AFLOW"):
                 continue
-            turned = [members[group.members[k]].fingerprint[np.ix_(group.orders[k], group.orders[k])] for k in own]
+            turned = [
+                members[group.members[k]].fingerprint[np.ix_(group.orders[k], group.orders[k])] for k in own
+            ]
             stack = np.stack(turned).reshape(len(own), -1).astype(np.float32)
             near = own[np.argsort(-(stack @ stack.mean(0)), kind="stable")[:AVERAGED]]
             chosen = [members[group.members[k]] for k in near]
-            jobs[int(number)] = [(m.lattice, m.frac_coords, np.argsort(group.orders[k])[m.roles]) for m, k in zip(chosen, near, strict=True)]
-            names = [members[group.members[k]].id for k in own if members[group.members[k]].id.startswith("AFLOW")]
+            jobs[int(number)] = [
+                (m.lattice, m.frac_coords, np.argsort(group.orders[k])[m.roles])
+                for m, k in zip(chosen, near, strict=True)
+            ]
+            names = [
+                members[group.members[k]].id for k in own if members[group.members[k]].id.startswith("AFLOW")
+            ]
             extra[int(number)] = (float(np.median(packing[[group.members[k] for k in own]])), len(own), names)
     with ProcessPoolExecutor(workers) as pool:
         forms = pool.map(_averaged_form, jobs.values(), chunksize=50)
@@ -245,7 +282,11 @@ def _averaged_form(cells: Sequence[tuple[NDArray, NDArray, NDArray]]) -> Symmetr
             if cell is None or not np.array_equal(np.bincount(cell[2]), np.bincount(roles)):
                 continue
             first = form
-        if form.hall_number != first.hall_number or form.letters != first.letters or (form.roles != first.roles).any():
+        if (
+            form.hall_number != first.hall_number
+            or form.letters != first.letters
+            or (form.roles != first.roles).any()
+        ):
             continue
         shift = form.points - first.points
         shift -= np.round(shift)
@@ -256,12 +297,17 @@ def _averaged_form(cells: Sequence[tuple[NDArray, NDArray, NDArray]]) -> Symmetr
     if first is None:
         return None
     mean = SymmetryForm(
-        hall_number=first.hall_number, cell=np.mean([c for c, _ in parts], axis=0),
-        points=first.points + np.mean([s for _, s in parts], axis=0), roles=first.roles, letters=first.letters,
+        hall_number=first.hall_number,
+        cell=np.mean([c for c, _ in parts], axis=0),
+        points=first.points + np.mean([s for _, s in parts], axis=0),
+        roles=first.roles,
+        letters=first.letters,
         multiplicities=first.multiplicities,
-    )  # fmt: skip
+    )
     cell = from_form(mean)
-    return mean if cell is not None and np.array_equal(np.bincount(cell[2]), np.bincount(cells[0][2])) else first
+    return (
+        mean if cell is not None and np.array_equal(np.bincount(cell[2]), np.bincount(cells[0][2])) else first
+    )
 
 
 def _space_group(hall_number: int) -> str:
@@ -278,12 +324,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from crystal_core.generators.prototype.generator import TABLE, full_index_path
     from crystal_core.paths import checkpoints_dir, data_dir, home_dir
 
-    parser = argparse.ArgumentParser(prog="python -m crystal_core.generators.prototype.build", description=__doc__)
-    parser.add_argument("--data", type=Path, default=data_dir(), help="folder of the raw tables; default CRYSTAL_DATA")
-    parser.add_argument("--full", action="store_true", help="build this machine's full index instead of the shipped table")
+    parser = argparse.ArgumentParser(
+        prog="python -m crystal_core.generators.prototype.build", description=__doc__
+    )
+    parser.add_argument(
+        "--data", type=Path, default=data_dir(), help="folder of the raw tables; default CRYSTAL_DATA"
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="build this machine's full index instead of the shipped table"
+    )
     parser.add_argument("--table", type=Path, help="one table: use its training split alone")
     parser.add_argument("--name", default="prototype", help="name of the checkpoint to write")
-    parser.add_argument("--no-singletons", action="store_true", help="leave out prototypes with a single member")
+    parser.add_argument(
+        "--no-singletons", action="store_true", help="leave out prototypes with a single member"
+    )
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
@@ -293,17 +347,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         if asked.data is None:
             parser.error("give the folder of the raw tables with --data, or set CRYSTAL_DATA")
-        members, source = usable_members(asked.data, asked.workers) + aflow_members(), f"{MP_TABLE}, {MP20_TABLE} and AFLOW"
+        members, source = (
+            usable_members(asked.data, asked.workers) + aflow_members(),
+            f"{MP_TABLE}, {MP20_TABLE} and AFLOW",
+        )
         folder = checkpoints_dir() / asked.name
     path = full_index_path() if asked.full and asked.table is None else folder / TABLE
-    counts = build(members, path, full=asked.full, source=source, workers=asked.workers, singletons=not asked.no_singletons)
+    counts = build(
+        members,
+        path,
+        full=asked.full,
+        source=source,
+        workers=asked.workers,
+        singletons=not asked.no_singletons,
+    )
     logger.info("%s: %s", path, counts)
     if path.parent == folder:
-        write_card(folder, {
-            "name": asked.name, "kind": "generator", "task": "structure prediction", "loader": "prototype", "parameters": 0,
-            "method": "element substitution onto known prototypes, no network",
-            "files": {TABLE: sha256_of(path)}, "training": {"source": source, **counts},
-        })  # fmt: skip
+        write_card(
+            folder,
+            {
+                "name": asked.name,
+                "kind": "generator",
+                "task": "structure prediction",
+                "loader": "prototype",
+                "parameters": 0,
+                "method": "element substitution onto known prototypes, no network",
+                "files": {TABLE: sha256_of(path)},
+                "training": {"source": source, **counts},
+            },
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 TOLERANCE = 0.1  # Å: a translation that moves every atom this close to its like is a lattice translation
 
 
-def roles_of(atomic_numbers: Sequence[int] | NDArray) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
+def roles_of(
+    atomic_numbers: Sequence[int] | NDArray,
+) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
     """Role of each atom (0, 1, … by falling count, then by atomic number), element of each role, count of each role.
 
     >>> roles_of([8, 22, 8])
@@ -76,7 +78,9 @@ def to_primitive(lattice: NDArray, frac_coords: NDArray, roles: NDArray) -> tupl
     return basis, coords[kept], roles[kept]
 
 
-def supercell(lattice: NDArray, frac_coords: NDArray, roles: NDArray, copies: int) -> tuple[NDArray, NDArray, NDArray]:
+def supercell(
+    lattice: NDArray, frac_coords: NDArray, roles: NDArray, copies: int
+) -> tuple[NDArray, NDArray, NDArray]:
     """``copies`` cells in one, as near to a cube as doubling, tripling… the shortest edge allows."""
     while copies > 1:
         factor = next(p for p in (2, 3, 5, 7, 11, 13, 17, 19, copies) if copies % p == 0)

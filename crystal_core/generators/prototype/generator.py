@@ -52,7 +52,9 @@ class PrototypeGenerator:
         from crystal_core.crystal import CrystalBatch
 
         if request.start is not None:
-            raise IncompatibleSampler("The prototype baseline starts from nothing; leave the start structure out.")
+            raise IncompatibleSampler(
+                "The prototype baseline starts from nothing; leave the start structure out."
+            )
         wanted = Counter(tuple(sorted(c)) for c in request.compositions)
         found: dict[tuple[int, ...], list[Candidate]] = {}
         taken: Counter[tuple[int, ...]] = Counter()
@@ -83,20 +85,33 @@ class PrototypeGenerator:
             n_atoms=torch.tensor([len(c) for c in request.compositions]),
         )
         yield Frame(
-            stage=f"known prototypes ({self.index.kind})", step=1, n_steps=1, time=0.0, crystals=crystals,
-            sample_ids=tuple(range(len(request.compositions))), finished=True, templates=tuple(templates),
-        )  # fmt: skip
+            stage=f"known prototypes ({self.index.kind})",
+            step=1,
+            n_steps=1,
+            time=0.0,
+            crystals=crystals,
+            sample_ids=tuple(range(len(request.compositions))),
+            finished=True,
+            templates=tuple(templates),
+        )
 
     def _template(self, candidate: Candidate) -> Template:
         from pymatgen.core import Composition, Element
 
-        formula = formula_of(Composition({Element.from_Z(z).symbol: n for z, n in candidate.relative.items()}))
+        formula = formula_of(
+            Composition({Element.from_Z(z).symbol: n for z, n in candidate.relative.items()})
+        )
         penalty = self.index.ranking.supercell_penalty if candidate.repeats > 1 else 0.0
         return Template(
-            table=f"{self.card.name}, {self.index.kind}", table_sha256=self.table_sha256, prototype=candidate.prototype,
-            members=self.index.members[candidate.prototype], label=candidate.label, formula=formula,
-            distance=round(candidate.distance - penalty, 4), repeats=candidate.repeats,
-        )  # fmt: skip
+            table=f"{self.card.name}, {self.index.kind}",
+            table_sha256=self.table_sha256,
+            prototype=candidate.prototype,
+            members=self.index.members[candidate.prototype],
+            label=candidate.label,
+            formula=formula,
+            distance=round(candidate.distance - penalty, 4),
+            repeats=candidate.repeats,
+        )
 
 
 def niggli(lattice: NDArray, frac_coords: NDArray) -> tuple[NDArray, NDArray]:

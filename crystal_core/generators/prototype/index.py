@@ -95,9 +95,15 @@ class PrototypeIndex:
     """
 
     def __init__(
-        self, pools: Mapping[tuple[int, ...], Pool], *, distance: NDArray, element_volumes: NDArray,
-        geometry: Callable[[int], Geometry | None], kind: str, ranking: Ranking = Ranking(),
-    ) -> None:  # fmt: skip
+        self,
+        pools: Mapping[tuple[int, ...], Pool],
+        *,
+        distance: NDArray,
+        element_volumes: NDArray,
+        geometry: Callable[[int], Geometry | None],
+        kind: str,
+        ranking: Ranking = Ranking(),
+    ) -> None:
         self.pools, self.distance, self.element_volumes = pools, distance, element_volumes
         self.geometry, self.kind, self.ranking = geometry, kind, ranking
 
@@ -120,7 +126,9 @@ class PrototypeIndex:
     def reach_of_known(self, atomic_numbers: Sequence[int], most: int) -> int:
         """How many of the first ``most`` candidates hold all known crystals of exactly these atoms among them; 0 without any."""
         found = self.candidates(atomic_numbers, most)
-        return max((rank for rank, candidate in enumerate(found, start=1) if candidate.distance == 0.0), default=0)
+        return max(
+            (rank for rank, candidate in enumerate(found, start=1) if candidate.distance == 0.0), default=0
+        )
 
     def ranked(self, atomic_numbers: Sequence[int]) -> list[Match]:
         """Prototypes by the votes of the nearest relatives, most first; of equals the nearest, then those with the most members."""
@@ -136,13 +144,23 @@ class PrototypeIndex:
             weight = np.array(pattern, dtype=float) ** self.ranking.count_power
             weight /= weight.sum() / len(weight)
             orders = role_permutations(pattern)
-            per_order = np.stack([
-                (self.distance[asked[list(order)][None], pool.elements] * weight).sum(1) for order in orders
-            ])  # fmt: skip
+            per_order = np.stack(
+                [(self.distance[asked[list(order)][None], pool.elements] * weight).sum(1) for order in orders]
+            )
             best = per_order.argmin(0)
             distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
             nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
-            rows += [Match(float(distance[i]), copies, orders[best[i]], int(pool.prototype[i]), int(pool.geometry[i]), int(i)) for i in nearest]
+            rows += [
+                Match(
+                    float(distance[i]),
+                    copies,
+                    orders[best[i]],
+                    int(pool.prototype[i]),
+                    int(pool.geometry[i]),
+                    int(i),
+                )
+                for i in nearest
+            ]
         rows.sort(key=lambda row: row.distance)
         votes: dict[tuple[int, int], float] = {}
         first: dict[tuple[int, int], Match] = {}
@@ -154,7 +172,9 @@ class PrototypeIndex:
                 gap = (row.distance - rows[0].distance) / self.ranking.temperature
                 votes[key] = votes.get(key, 0.0) + math.exp(-gap)
         # polymorphs of the very composition tie in votes and distance
-        order = sorted(first, key=lambda key: (-votes.get(key, 0.0), first[key].distance, -self.members[key[0]]))
+        order = sorted(
+            first, key=lambda key: (-votes.get(key, 0.0), first[key].distance, -self.members[key[0]])
+        )
         return [first[key]._replace(votes=votes.get(key, 0.0)) for key in order]
 
     def _place(self, atomic_numbers: Sequence[int], match: Match) -> Candidate | None:
@@ -162,7 +182,9 @@ class PrototypeIndex:
         if geometry is None:
             return None
         roles, elements, counts = roles_of(atomic_numbers)
-        lattice, coords, template_roles = supercell(geometry.lattice, geometry.frac_coords, geometry.roles, match.copies)
+        lattice, coords, template_roles = supercell(
+            geometry.lattice, geometry.frac_coords, geometry.roles, match.copies
+        )
         frac_coords = np.empty((len(roles), 3))
         for role, asked in enumerate(match.order):  # role of the template → role of the request
             frac_coords[roles == asked] = coords[template_roles == role]
@@ -171,11 +193,19 @@ class PrototypeIndex:
         pattern = tuple(c // match.copies for c in counts)
         relative: dict[int, int] = {}
         for z, count in zip(self.pools[pattern].elements[match.member].tolist(), pattern, strict=True):
-            relative[z] = relative.get(z, 0) + count  # in a pool's own order of roles counts stay, whatever the permutation
+            relative[z] = (
+                relative.get(z, 0) + count
+            )  # in a pool's own order of roles counts stay, whatever the permutation
         return Candidate(
-            lattice=lattice, frac_coords=frac_coords % 1.0, distance=match.distance, votes=match.votes, label=geometry.label,
-            prototype=match.prototype, repeats=match.copies, relative=relative,
-        )  # fmt: skip
+            lattice=lattice,
+            frac_coords=frac_coords % 1.0,
+            distance=match.distance,
+            votes=match.votes,
+            label=geometry.label,
+            prototype=match.prototype,
+            repeats=match.copies,
+            relative=relative,
+        )
 
 
 class Match(NamedTuple):

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
-POINT_SCALE = 60_000  # coordinates are stored in steps of 1/60000, which holds thirds, quarters and eighths exactly
+POINT_SCALE = (
+    60_000  # coordinates are stored in steps of 1/60000, which holds thirds, quarters and eighths exactly
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +51,14 @@ class Cell:
 
 
 def save_library(
-    path: Path, *, pools: dict[tuple[int, ...], Pool], geometries: list[Prototype] | list[Cell], distance: NDArray,
-    element_volumes: NDArray, source: str,
-) -> None:  # fmt: skip
+    path: Path,
+    *,
+    pools: dict[tuple[int, ...], Pool],
+    geometries: list[Prototype] | list[Cell],
+    distance: NDArray,
+    element_volumes: NDArray,
+    source: str,
+) -> None:
     """Write the archive; ``pools`` refer to positions in ``geometries``."""
     patterns = sorted(pools)
     data: dict[str, NDArray] = {
@@ -74,7 +81,9 @@ def save_library(
             "hall_number": np.array([f.hall_number for f in forms], dtype=np.uint16),
             "cell": np.array([f.cell for f in forms], dtype=np.float32),
             "orbits": np.array([len(f.roles) for f in forms], dtype=np.uint16),
-            "points": np.round(np.concatenate([f.points for f in forms]) % 1.0 * POINT_SCALE).astype(np.uint16),
+            "points": np.round(np.concatenate([f.points for f in forms]) % 1.0 * POINT_SCALE).astype(
+                np.uint16
+            ),
             "roles": np.concatenate([f.roles for f in forms]).astype(np.uint8),
             "letters": np.array("".join(f.letters for f in forms)),
             "multiplicities": np.concatenate([f.multiplicities for f in forms]).astype(np.uint8),
@@ -103,15 +112,21 @@ def load_index(path: Path, ranking: Ranking | None = None) -> PrototypeIndex:
         with np.load(path, allow_pickle=False) as archive:
             data = {name: archive[name] for name in archive.files}
         if int(data["format"]) != FORMAT:
-            raise CheckpointMismatch(f"{path.name} has format {int(data['format'])}; this version reads format {FORMAT}.")
+            raise CheckpointMismatch(
+                f"{path.name} has format {int(data['format'])}; this version reads format {FORMAT}."
+            )
         pools = _pools(data)
         source = _Prototypes(data) if "hall_number" in data else _Cells(data)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointMismatch(f"The prototype table {path.name} cannot be read: {error}.") from error
     return PrototypeIndex(
-        pools, distance=data["distance"].astype(np.float64), element_volumes=data["element_volumes"].astype(np.float64),
-        geometry=source, kind="shipped table" if "hall_number" in data else "full index", ranking=ranking or Ranking(),
-    )  # fmt: skip
+        pools,
+        distance=data["distance"].astype(np.float64),
+        element_volumes=data["element_volumes"].astype(np.float64),
+        geometry=source,
+        kind="shipped table" if "hall_number" in data else "full index",
+        ranking=ranking or Ranking(),
+    )
 
 
 class ShippedTable(NamedTuple):
@@ -136,7 +151,9 @@ def load_shipped_table(path: Path) -> ShippedTable:
 def _pools(data: dict[str, NDArray]) -> dict[tuple[int, ...], Pool]:
     pools = {}
     count = element = member = 0
-    for n_roles, n_members in zip(data["pattern_roles"].tolist(), data["pattern_members"].tolist(), strict=True):
+    for n_roles, n_members in zip(
+        data["pattern_roles"].tolist(), data["pattern_members"].tolist(), strict=True
+    ):
         pattern = tuple(data["pattern_counts"][count : count + n_roles].tolist())
         pools[pattern] = Pool(
             elements=data["elements"][element : element + n_roles * n_members].reshape(n_members, n_roles),
@@ -157,10 +174,13 @@ class _Prototypes:
     def form(self, key: int) -> SymmetryForm:
         part = slice(int(self.start[key]), int(self.start[key + 1]))
         return SymmetryForm(
-            hall_number=int(self.data["hall_number"][key]), cell=self.data["cell"][key].astype(np.float64),
-            points=self.data["points"][part] / POINT_SCALE, roles=self.data["roles"][part].astype(np.int64),
-            letters=self.letters[part], multiplicities=self.data["multiplicities"][part].astype(np.int64),
-        )  # fmt: skip
+            hall_number=int(self.data["hall_number"][key]),
+            cell=self.data["cell"][key].astype(np.float64),
+            points=self.data["points"][part] / POINT_SCALE,
+            roles=self.data["roles"][part].astype(np.int64),
+            letters=self.letters[part],
+            multiplicities=self.data["multiplicities"][part].astype(np.int64),
+        )
 
     def space_group(self, key: int) -> int:
         """Its number, 1..230."""
@@ -182,9 +202,12 @@ class _Cells:
     def __call__(self, key: int) -> Geometry | None:
         part = slice(int(self.start[key]), int(self.start[key + 1]))
         return Geometry(
-            self.data["lattice"][key].astype(np.float64), self.data["frac_coords"][part].astype(np.float64),
-            self.data["roles"][part].astype(np.int64), float(self.data["packing"][key]), str(self.data["label"][key]),
-        )  # fmt: skip
+            self.data["lattice"][key].astype(np.float64),
+            self.data["frac_coords"][part].astype(np.float64),
+            self.data["roles"][part].astype(np.int64),
+            float(self.data["packing"][key]),
+            str(self.data["label"][key]),
+        )
 
 
 def reduced_formulas(index: PrototypeIndex) -> frozenset[str]:
@@ -197,7 +220,13 @@ def reduced_formulas(index: PrototypeIndex) -> frozenset[str]:
         divisor = int(np.gcd.reduce(pattern))
         for elements in np.unique(pool.elements, axis=0):
             # permuted roles keep their count, so the pattern still says how many of each
-            seen.add(tuple(sorted((symbols[z], c // divisor) for z, c in zip(elements.tolist(), pattern, strict=True))))
+            seen.add(
+                tuple(
+                    sorted(
+                        (symbols[z], c // divisor) for z, c in zip(elements.tolist(), pattern, strict=True)
+                    )
+                )
+            )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
         return frozenset(Composition(dict(pairs)).reduced_formula for pairs in seen)

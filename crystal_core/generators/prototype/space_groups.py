@@ -41,7 +41,13 @@ class SpaceGroupAssignments:
             if sum(pattern) in atom_counts:
                 self.keys[sum(pattern)].update(pool.geometry.tolist())
         for count, members in list(self.keys.items()):
-            right = Counter({key: n for key, n in members.items() if table.geometry.space_group(key) == number or (n >= COMMON and self._has(key))})
+            right = Counter(
+                {
+                    key: n
+                    for key, n in members.items()
+                    if table.geometry.space_group(key) == number or (n >= COMMON and self._has(key))
+                }
+            )
             if right:
                 self.keys[count] = right
             else:
@@ -73,7 +79,11 @@ class SpaceGroupAssignments:
 
     def _has(self, key: int) -> bool:
         geometry = self.geometry(key)
-        found = None if geometry is None else _dataset(geometry.lattice, geometry.frac_coords, geometry.roles, ALIKE)
+        found = (
+            None
+            if geometry is None
+            else _dataset(geometry.lattice, geometry.frac_coords, geometry.roles, ALIKE)
+        )
         return found is not None and found.number == self.number
 
     def _symmetry(self, key: int) -> CellSymmetry | None:
@@ -97,7 +107,9 @@ def assignments_of(card: ModelCard, number: int, atom_counts: Collection[int]) -
     return SpaceGroupAssignments(load_shipped_table(card.folder / TABLE), number, atom_counts)
 
 
-def cell_symmetry(geometry: Geometry, lattice: NDArray, frac_coords: NDArray, rotations: NDArray, translations: NDArray) -> CellSymmetry | None:
+def cell_symmetry(
+    geometry: Geometry, lattice: NDArray, frac_coords: NDArray, rotations: NDArray, translations: NDArray
+) -> CellSymmetry | None:
     """What the operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where they do not close.
 
     Args:
@@ -118,8 +130,12 @@ def cell_symmetry(geometry: Geometry, lattice: NDArray, frac_coords: NDArray, ro
     if np.abs(rest - np.round(rest)).max() > CLOSED:
         return None
     return CellSymmetry(
-        rotations=rotations.astype(np.int64), translations=translations, permutations=permutations, frac_coords=exact % 1.0, label=geometry.label,
-    )  # fmt: skip
+        rotations=rotations.astype(np.int64),
+        translations=translations,
+        permutations=permutations,
+        frac_coords=exact % 1.0,
+        label=geometry.label,
+    )
 
 
 def _dataset(lattice: NDArray, frac_coords: NDArray, roles: NDArray, tolerance: float) -> Any:

@@ -59,7 +59,9 @@ def space_group_of_hall(hall_number: int) -> int:
     return int(found.number)
 
 
-def to_form(lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: float = SYMPREC) -> SymmetryForm | None:
+def to_form(
+    lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: float = SYMPREC
+) -> SymmetryForm | None:
     """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
 
     Args:
@@ -84,19 +86,29 @@ def to_form(lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: flo
         difference = (rotations @ points[first] + translations)[:, None] - points[None]
         distance = np.linalg.norm((difference - np.round(difference)) @ found.std_lattice, axis=-1)
         members = np.unique(distance.argmin(1))
-        if distance.min(1).max() > 3 * symprec or not free[members].all() or (types[members] != types[first]).any():
+        if (
+            distance.min(1).max() > 3 * symprec
+            or not free[members].all()
+            or (types[members] != types[first]).any()
+        ):
             return None
         free[members] = False
         chosen.append(first)
         multiplicities.append(len(members))
     lengths, angles = cell_parameters(found.std_lattice)
     return SymmetryForm(
-        hall_number=int(found.hall_number), cell=np.concatenate([lengths / size, angles]), points=points[chosen],
-        roles=types[chosen].astype(np.int64), letters="".join(letters[i] for i in chosen), multiplicities=np.array(multiplicities),
-    )  # fmt: skip
+        hall_number=int(found.hall_number),
+        cell=np.concatenate([lengths / size, angles]),
+        points=points[chosen],
+        roles=types[chosen].astype(np.int64),
+        letters="".join(letters[i] for i in chosen),
+        multiplicities=np.array(multiplicities),
+    )
 
 
-def from_form(form: SymmetryForm) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
+def from_form(
+    form: SymmetryForm,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
     """Primitive cell of one Å3 per atom: lattice rows, fractional coordinates, roles. None if the orbits do not close."""
     import spglib
 
@@ -108,7 +120,11 @@ def from_form(form: SymmetryForm) -> tuple[NDArray[np.float64], NDArray[np.float
             return None
         points.append(orbit)
         roles += [int(role)] * len(orbit)
-    cell: Any = (conventional, np.concatenate(points), np.array(roles) + 1)  # arrays, where spglib's annotation has lists
+    cell: Any = (
+        conventional,
+        np.concatenate(points),
+        np.array(roles) + 1,
+    )  # arrays, where spglib's annotation has lists
     primitive = spglib.find_primitive(cell, symprec=SAME_POINT)
     if primitive is None:
         return None

@@ -59,7 +59,9 @@ def show_views(views: Mapping[str, CellView], *, key: str) -> None:
     way = ways[0]
     if len(ways) > 1:
         chosen = f"way-{key}-{len(ways)}"
-        way = st.segmented_control("Cell shown", ways, default=ways[0], required=True, key=chosen, label_visibility="collapsed")
+        way = st.segmented_control(
+            "Cell shown", ways, default=ways[0], required=True, key=chosen, label_visibility="collapsed"
+        )
     view = views[way]
     if view.what:
         st.caption(f"{view.what} Lines join the two places of an atom.")

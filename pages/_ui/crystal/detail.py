@@ -15,12 +15,26 @@ from crystal_core.chemistry.formula import formula_of
 from crystal_core.drawing.figures.rdf import rdf_figure
 from crystal_core.drawing.figures.symmetry import symmetry_figure
 from crystal_core.drawing.figures.xrd import xrd_figure
-from crystal_core.drawing.scene import CELL_KINDS, build_scene, cell_choice, coordination, describe, overlay_scene
+from crystal_core.drawing.scene import (
+    CELL_KINDS,
+    build_scene,
+    cell_choice,
+    coordination,
+    describe,
+    overlay_scene,
+)
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import MAX_ANALYSED, TOLERANCES, site_table, space_group_curve
 from crystal_core.evaluation.validity import check_structure
-from crystal_core.evaluation.xrd import WAVELENGTH_RANGE, WAVELENGTHS, pattern, profile, radiation_text, stick_height
+from crystal_core.evaluation.xrd import (
+    WAVELENGTH_RANGE,
+    WAVELENGTHS,
+    pattern,
+    profile,
+    radiation_text,
+    stick_height,
+)
 from crystal_core.files.dft_inputs import espresso_input, vasp_files
 from crystal_core.files.parse import parse_text, with_shares
 from crystal_core.files.records import space_group, zip_texts
@@ -36,8 +50,11 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 FILES = {
-    "CIF": ("cif", "cif"), "POSCAR": ("poscar", "vasp"), "extxyz": ("extxyz", "extxyz"), "JSON": ("json", "json"),
-}  # fmt: skip
+    "CIF": ("cif", "cif"),
+    "POSCAR": ("poscar", "vasp"),
+    "extxyz": ("extxyz", "extxyz"),
+    "JSON": ("json", "json"),
+}
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_TWO_THETA = 120  # degrees; beyond, large cells have too many reflections to wait for
 CUSTOM, CU_K_ALPHA_1 = "custom", 1.5406  # Å
@@ -47,9 +64,15 @@ MAX_COMPARED = 60  # sites; known crystals have up to 20 in the primitive cell
 
 @st.fragment
 def show_structure(
-    structure: Structure, *, key: str, provenance: Mapping[str, Any] | None = None, origin: str = "", pale: Structure | None = None,
-    occupancy: Mapping[str, Any] | None = None, compare: bool = False,
-) -> None:  # fmt: skip
+    structure: Structure,
+    *,
+    key: str,
+    provenance: Mapping[str, Any] | None = None,
+    origin: str = "",
+    pale: Structure | None = None,
+    occupancy: Mapping[str, Any] | None = None,
+    compare: bool = False,
+) -> None:
     """The detail view; what is clicked inside reruns only this part of the page.
 
     Args:
@@ -64,13 +87,25 @@ def show_structure(
 
 
 def _show(
-    structure: Structure, key: str, provenance: Mapping[str, Any] | None, origin: str, pale: Structure | None,
-    occupancy: Mapping[str, Any] | None, compare: bool,
-) -> None:  # fmt: skip
-    kind = st.segmented_control("Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed") or CELL_KINDS[0]
+    structure: Structure,
+    key: str,
+    provenance: Mapping[str, Any] | None,
+    origin: str,
+    pale: Structure | None,
+    occupancy: Mapping[str, Any] | None,
+    compare: bool,
+) -> None:
+    kind = (
+        st.segmented_control(
+            "Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed"
+        )
+        or CELL_KINDS[0]
+    )
     given = structure_to_text(structure, "json")
     structure = cell_choice(structure, kind)
-    text = given if kind == CELL_KINDS[0] else structure_to_text(structure, "json")  # names the structure for the caches below
+    text = (
+        given if kind == CELL_KINDS[0] else structure_to_text(structure, "json")
+    )  # names the structure for the caches below
     scene = _scene(text) | {"sentence": describe(structure, occupancy)}
     if pale is not None and kind == CELL_KINDS[0]:
         scene = overlay_scene(structure, pale)
@@ -79,9 +114,13 @@ def _show(
     picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows[0] if rows else None, report=True)
     if picked is not None and picked < len(structure):
         site = scene["sites"][picked]
-        st.caption(f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · {coordination(scene)[picked]}")
+        st.caption(
+            f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · {coordination(scene)[picked]}"
+        )
     if len(structure) > MAX_ANALYSED:
-        st.info(f"This cell has {len(structure)} sites; tables and patterns are made for up to {MAX_ANALYSED}.")
+        st.info(
+            f"This cell has {len(structure)} sites; tables and patterns are made for up to {MAX_ANALYSED}."
+        )
         return
     names = ["Summary", "Sites", "Symmetry", "Diffraction", "Distances", "Files", "Provenance"]
     summary, sites, symmetry, diffraction, distances, files, origin_tab = st.tabs(names)
@@ -90,9 +129,18 @@ def _show(
         known = st.container()
     with sites:
         st.caption("Select a row to mark its atom above; click an atom to see its row here.")
-        st.dataframe(_sites(text), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key=f"{key}-sites")
+        st.dataframe(
+            _sites(text),
+            hide_index=True,
+            width="stretch",
+            on_select="rerun",
+            selection_mode="single-row",
+            key=f"{key}-sites",
+        )
     with symmetry:
-        st.caption("The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1.")
+        st.caption(
+            "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."
+        )
         st.plotly_chart(symmetry_figure(_curve(text)), width="stretch", key=f"{key}-symmetry")
         st.dataframe(_curve(text), hide_index=True, width="stretch")
     with diffraction:
@@ -110,7 +158,9 @@ def _show(
             found = _pattern(given, cell, (occupancy or {}).get("shares"), radiation, window)
             line = profile(found, fwhm=width, two_theta=window) if width else None
             strongest = stick_height(found, line, fwhm=width) if line else 100.0
-            st.plotly_chart(xrd_figure(found, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd")
+            st.plotly_chart(
+                xrd_figure(found, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd"
+            )
         except CrystalCoreError as error:  # the tabs after this one are still to be shown
             st.info(plain(error))
     with distances:
@@ -121,7 +171,9 @@ def _show(
         _files(structure, text, key, provenance)
     with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
-    if compare:  # last, because the first comparison of an app reads the index of known crystals, which takes seconds
+    if (
+        compare
+    ):  # last, because the first comparison of an app reads the index of known crystals, which takes seconds
         with known:
             show_verdict(_newness(given))
 
@@ -129,11 +181,16 @@ def _show(
 def _radiation(place: DeltaGenerator, key: str) -> str | float:
     """A tabulated line, or a wavelength of the reader's own in Å."""
     chosen = place.selectbox(
-        "Radiation", [*WAVELENGTHS, CUSTOM], key=f"{key}-radiation", format_func=lambda x: x if x == CUSTOM else radiation_text(x)
+        "Radiation",
+        [*WAVELENGTHS, CUSTOM],
+        key=f"{key}-radiation",
+        format_func=lambda x: x if x == CUSTOM else radiation_text(x),
     )
     if chosen != CUSTOM:
         return chosen
-    return place.number_input("Wavelength (Å)", *WAVELENGTH_RANGE, CU_K_ALPHA_1, 0.0001, "%.4f", key=f"{key}-wavelength")
+    return place.number_input(
+        "Wavelength (Å)", *WAVELENGTH_RANGE, CU_K_ALPHA_1, 0.0001, "%.4f", key=f"{key}-wavelength"
+    )
 
 
 def _check_reflections(volume: float, wavelength: float, highest: float) -> None:
@@ -144,7 +201,9 @@ def _check_reflections(volume: float, wavelength: float, highest: float) -> None
     """
     reach = 2 * math.sin(math.radians(highest / 2)) / wavelength  # in reciprocal space, 1/Å
     if 4 / 3 * math.pi * reach**3 * volume > MAX_REFLECTIONS:
-        raise RequestError("No pattern: it has too many reflections to wait for. Take a longer wavelength, or end the range at a lower angle.")
+        raise RequestError(
+            "No pattern: it has too many reflections to wait for. Take a longer wavelength, or end the range at a lower angle."
+        )
 
 
 def _diffracting(given: str, kind: str, key: str) -> str:
@@ -152,11 +211,15 @@ def _diffracting(given: str, kind: str, key: str) -> str:
     if not any(row["number"] for row in _curve(given) if row["tolerance (Å)"] == 0.1):
         return CELL_KINDS[0]
     if st.toggle(
-        "Pattern of the cell as given", key=f"{key}-as-given",
+        "Pattern of the cell as given",
+        key=f"{key}-as-given",
         help="Models place atoms inexactly, which splits reflections that symmetry makes one. Off, the cell is idealised within 0.1 Å first.",
-    ):  # fmt: skip
+    ):
         return CELL_KINDS[0]
-    st.caption("Idealised within 0.1 Å." + (" Indices are those of the conventional cell." if kind == CELL_KINDS[0] else ""))
+    st.caption(
+        "Idealised within 0.1 Å."
+        + (" Indices are those of the conventional cell." if kind == CELL_KINDS[0] else "")
+    )
     return "conventional" if kind == CELL_KINDS[0] else kind
 
 
@@ -164,7 +227,11 @@ def _filled(structure: Structure, occupancy: Mapping[str, Any] | None) -> None:
     """What a tab says that shows the filled cell for a crystal with shared sites."""
     if occupancy:
         made = formula_text(formula_of(structure.composition))
-        st.caption(plain(f"Mixed occupancy: here each site holds its main element alone, which makes {made}. The file has {occupancy['sites']}."))
+        st.caption(
+            plain(
+                f"Mixed occupancy: here each site holds its main element alone, which makes {made}. The file has {occupancy['sites']}."
+            )
+        )
 
 
 def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[str, Any] | None) -> None:
@@ -177,20 +244,38 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.caption(plain(f"Mixed occupancy: {mixed['sites']}. {rest}"))
     group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    with st.container(horizontal=True, gap="medium"):  # side by side as far as they fit, two by two on a phone
-        st.metric("Formula", plain(formula_text(mixed.get("formula") or formula_of(structure.composition))), width="content")
+    with st.container(
+        horizontal=True, gap="medium"
+    ):  # side by side as far as they fit, two by two on a phone
+        st.metric(
+            "Formula",
+            plain(formula_text(mixed.get("formula") or formula_of(structure.composition))),
+            width="content",
+        )
         st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")
         st.metric("Density", f"{mixed.get('density') or structure.density:.2f} g/cm³", width="content")
         st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
     st.dataframe(
-        [{"a (Å)": round(a, 3), "b (Å)": round(b, 3), "c (Å)": round(c, 3), "α (°)": round(alpha, 2), "β (°)": round(beta, 2), "γ (°)": round(gamma, 2), "atoms": len(structure)}],
-        hide_index=True, width="stretch",
-    )  # fmt: skip
+        [
+            {
+                "a (Å)": round(a, 3),
+                "b (Å)": round(b, 3),
+                "c (Å)": round(c, 3),
+                "α (°)": round(alpha, 2),
+                "β (°)": round(beta, 2),
+                "γ (°)": round(gamma, 2),
+                "atoms": len(structure),
+            }
+        ],
+        hide_index=True,
+        width="stretch",
+    )
     charges = charge_balance({"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})
     tones: dict[str, Tone] = {
-        "structure valid": "good" if validity.structure else "bad", charges.word: charges.tone,
+        "structure valid": "good" if validity.structure else "bad",
+        charges.word: charges.tone,
         "distances plausible": "good" if validity.plausible else "bad",
-    }  # fmt: skip
+    }
     reasons = [*(validity.reasons if validity.composition else validity.reasons[:-1]), charges.reason]
     if mixed:  # the charges of the filled cell say nothing about the crystal of the file
         del tones[charges.word]
@@ -204,35 +289,67 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
 def _sentence(text: str, words: str, group: str) -> str:
     """The crystal in words, to copy: what the picture says to a screen reader, its space group, and who is bonded to whom."""
     scene = _scene(text)
-    around = dict.fromkeys(f"{site['e']} to {near}" for site, near in zip(scene["sites"], coordination(scene), strict=True) if near != "–")
+    around = dict.fromkeys(
+        f"{site['e']} to {near}"
+        for site, near in zip(scene["sites"], coordination(scene), strict=True)
+        if near != "–"
+    )
     bonds = f" Bonded: {'; '.join(around)}." if 0 < len(around) <= MAX_NAMED else ""
     return f"{words} Space group {group} within 0.1 Å.{bonds}"
 
 
 def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, Any] | None) -> None:
     name = formula_of(structure.composition)
-    st.caption("All files hold the cell chosen above, with the same numbers. The web page opens without internet.")
+    st.caption(
+        "All files hold the cell chosen above, with the same numbers. The web page opens without internet."
+    )
     with st.container(horizontal=True):
         for label, (fmt, ending) in FILES.items():
             content = structure_to_text(structure, fmt, provenance=provenance)  # type: ignore[arg-type]
             st.download_button(label, content, f"{name}.{ending}", key=f"{key}-{fmt}")
-        st.download_button("Web page", lambda: to_html(parse_text(text, purpose="view")), f"{name}.html", "text/html", key=f"{key}-html")
+        st.download_button(
+            "Web page",
+            lambda: to_html(parse_text(text, purpose="view")),
+            f"{name}.html",
+            "text/html",
+            key=f"{key}-html",
+        )
     symprec = st.select_slider(
-        "Tolerance of the symmetrised CIF (Å)", TOLERANCES, 0.1, key=f"{key}-symprec", help="The cell is idealised within it. A larger one finds more symmetry, and moves atoms farther."
-    )  # fmt: skip
+        "Tolerance of the symmetrised CIF (Å)",
+        TOLERANCES,
+        0.1,
+        key=f"{key}-symprec",
+        help="The cell is idealised within it. A larger one finds more symmetry, and moves atoms farther.",
+    )
     try:
         content = structure_to_text(structure, "cif-symmetrised", provenance=provenance, symprec=symprec)
         found = next((row["space group"] for row in _curve(text) if row["tolerance (Å)"] == symprec), "")
         st.download_button(
-            f"CIF, symmetrised: {group_text(found)}" if found else "CIF, symmetrised", content, f"{name}.sym.cif", key=f"{key}-cif-symmetrised"
+            f"CIF, symmetrised: {group_text(found)}" if found else "CIF, symmetrised",
+            content,
+            f"{name}.sym.cif",
+            key=f"{key}-cif-symmetrised",
         )
     except CrystalCoreError as error:
         st.caption(plain(error))
     with st.container(horizontal=True):
         vasp, refusal = _vasp(text)
         if vasp:
-            st.download_button("VASP input", vasp, f"{name}-vasp.zip", "application/zip", key=f"{key}-vasp", help="POSCAR, INCAR, KPOINTS")
-        st.download_button("Quantum ESPRESSO input", espresso_input(structure), f"{name}.pwi", key=f"{key}-espresso", help="For pw.x")
+            st.download_button(
+                "VASP input",
+                vasp,
+                f"{name}-vasp.zip",
+                "application/zip",
+                key=f"{key}-vasp",
+                help="POSCAR, INCAR, KPOINTS",
+            )
+        st.download_button(
+            "Quantum ESPRESSO input",
+            espresso_input(structure),
+            f"{name}.pwi",
+            key=f"{key}-espresso",
+            help="For pw.x",
+        )
     if refusal:
         st.caption(plain(refusal))
     st.caption(
@@ -251,8 +368,14 @@ def _newness(text: str) -> Verdict:
         with suppress(RequestError):
             structure = cell_choice(structure, "primitive")
     if len(structure) > MAX_COMPARED:
-        return Verdict(tone="open", word="not compared", reason=f"Known crystals are compared with cells of up to {MAX_COMPARED} sites.")
-    return newness_of_own({"novelty": novelty(structure), "space_group": space_group(structure), "provenance": {}}, structure)
+        return Verdict(
+            tone="open",
+            word="not compared",
+            reason=f"Known crystals are compared with cells of up to {MAX_COMPARED} sites.",
+        )
+    return newness_of_own(
+        {"novelty": novelty(structure), "space_group": space_group(structure), "provenance": {}}, structure
+    )
 
 
 def newness_of_own(record: Mapping[str, Any], structure: Structure) -> Verdict:
@@ -287,9 +410,17 @@ def _curve(text: str) -> list[dict[str, Any]]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _pattern(text: str, kind: str, shares: Sequence[Mapping[str, float]] | None, radiation: str | float, two_theta: tuple[float, float]) -> Any:
+def _pattern(
+    text: str,
+    kind: str,
+    shares: Sequence[Mapping[str, float]] | None,
+    radiation: str | float,
+    two_theta: tuple[float, float],
+) -> Any:
     structure = parse_text(text, purpose="view")
-    return pattern(cell_choice(with_shares(structure, shares) if shares else structure, kind), radiation, two_theta)
+    return pattern(
+        cell_choice(with_shares(structure, shares) if shares else structure, kind), radiation, two_theta
+    )
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

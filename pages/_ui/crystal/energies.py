@@ -33,13 +33,28 @@ def show_energies(record: dict[str, Any]) -> None:
     with st.container(horizontal=True, gap="medium"):
         if "above_lowest_mev" in record:
             words = "Against the candidate of lowest energy in this run; much of the potential's error cancels in the difference."
-            st.metric("Above the lowest (meV/atom, ML estimate)", f"{record['above_lowest_mev']:.0f}", help=words, width="content")
+            st.metric(
+                "Above the lowest (meV/atom, ML estimate)",
+                f"{record['above_lowest_mev']:.0f}",
+                help=words,
+                width="content",
+            )
         st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="content")
         if energies["e_above_hull_ev"] is not None:
-            products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
-            words = plain(f"Against {products} (shares of the atoms), the best known. The error of the potential stands whole in it.")
+            products = " + ".join(
+                f"{100 * share:.0f} % {formula_text(name)}"
+                for name, share in energies["decomposition"].items()
+            )
+            words = plain(
+                f"Against {products} (shares of the atoms), the best known. The error of the potential stands whole in it."
+            )
             as_sampled = " as sampled" if "error" in told else ""
-            st.metric(f"Above the hull{as_sampled} (eV/atom, ML estimate)", _above_hull(energies), help=words, width="content")
+            st.metric(
+                f"Above the hull{as_sampled} (eV/atom, ML estimate)",
+                _above_hull(energies),
+                help=words,
+                width="content",
+            )
         if told and "error" not in told:
             words = plain(f"{told['status']} {told['n_steps']} steps.")
             st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="content")

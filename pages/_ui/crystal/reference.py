@@ -21,8 +21,10 @@ def ask_reference(formula: str) -> Structure | None:
     """The structure to compare with, or None; what is wrong with it, was left out of it, or cannot match ``formula`` is said."""
     with st.expander("Compare with a known structure"):
         upload = st.file_uploader(
-            "Known structure to compare with", key="reference", help="CIF, POSCAR, extended XYZ or JSON. Nothing is run again."
-        )  # fmt: skip
+            "Known structure to compare with",
+            key="reference",
+            help="CIF, POSCAR, extended XYZ or JSON. Nothing is run again.",
+        )
         if upload is None:
             return None
         (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
@@ -34,21 +36,32 @@ def ask_reference(formula: str) -> Structure | None:
         theirs = first.structure.composition.reduced_composition
         if theirs != _reduced(formula):
             named = formula_text(formula_of(first.structure.composition))
-            st.warning(plain(f"The reference is {named}, the run is of {formula_text(formula)}: no candidate can match it."))
+            st.warning(
+                plain(
+                    f"The reference is {named}, the run is of {formula_text(formula)}: no candidate can match it."
+                )
+            )
         return first.structure
 
 
 def with_reference(records: list[dict[str, Any]], reference: Structure) -> list[dict[str, Any]]:
     """The records, each with ``reference``: whether it is that crystal, and how far its atoms are away."""
     known = json.dumps(cell_json(reference))
-    return [record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)} for record in records]
+    return [
+        record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)}
+        for record in records
+    ]
 
 
 def reference_words(match: dict[str, Any]) -> str:
     """What came out for one candidate, in a sentence."""
     if match["matches"] is None:
         return "Was not compared with the reference: it took too long."
-    return f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)." if match["matches"] else "Does not match the reference."
+    return (
+        f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)."
+        if match["matches"]
+        else "Does not match the reference."
+    )
 
 
 def _reduced(formula: str) -> Any:

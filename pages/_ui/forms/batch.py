@@ -25,9 +25,11 @@ POLL_SECONDS = 1.5
 def ask_formulas(*, exact: bool) -> list[BatchLine]:
     """The field for a list of formulas, each the ``exact`` cell or not; what is wrong with one is said beneath, and the others remain."""
     text = st.text_area(
-        "Formulas", key="formulas", height=140,
+        "Formulas",
+        key="formulas",
+        height=140,
         help=f"One a line, or between commas; up to {MAX_BATCH}. Each becomes a run of its own with the settings below.",
-    )  # fmt: skip
+    )
     lines = parse_formulas(text)
     wrong = [line for line in lines if line.error]
     for line in wrong:
@@ -83,8 +85,13 @@ def _table(batch: str) -> None:
     over = len(jobs) - len(live)
     st.progress(over / max(1, len(jobs)), text=f"{over} of {len(jobs)} runs are over")
     st.dataframe(
-        [_row(job) for job in jobs], hide_index=True, on_select="rerun", selection_mode="single-row", key=f"batch-{batch}", width="stretch",
-    )  # fmt: skip
+        [_row(job) for job in jobs],
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"batch-{batch}",
+        width="stretch",
+    )
     if has_changed(f"batch-{batch}-shown", (_rows(batch), not live)):
         st.rerun()  # what stands below the table is not part of this fragment
 
@@ -94,11 +101,22 @@ def _row(job: Job) -> dict[str, Any]:
     best = found[0] if found else None
     state = WORDS.get(job.state, job.state)
     done = f", {100 * job.step // job.n_steps} %" if job.state == "running" and job.n_steps else ""
-    line = {"formula": formula_text(job.request["formula"]), "state": state + done, "best candidate": "", "alike": "", "g/cm³": ""}
+    line = {
+        "formula": formula_text(job.request["formula"]),
+        "state": state + done,
+        "best candidate": "",
+        "alike": "",
+        "g/cm³": "",
+    }
     if best:
         mark = "" if best["validity"]["plausible"] else ", implausible"
-        line["best candidate"] = f"{group_text((best['space_group'] or {}).get('symbol', 'no symmetry'))}, Z = {best['z']}{mark}"
-        line |= {"alike": f"{best.get('n_alike', best['score']['value'])} of {len(found)}", "g/cm³": f"{best['density']:.2f}"}
+        line["best candidate"] = (
+            f"{group_text((best['space_group'] or {}).get('symbol', 'no symmetry'))}, Z = {best['z']}{mark}"
+        )
+        line |= {
+            "alike": f"{best.get('n_alike', best['score']['value'])} of {len(found)}",
+            "g/cm³": f"{best['density']:.2f}",
+        }
     return line | {"remark": job.error or ""}
 
 
@@ -120,7 +138,14 @@ def _actions(jobs: list[Job]) -> None:
             st.rerun()
         if any(job.result for job in jobs):
             name = timed_name("formulas", min(job.created for job in jobs))
-            st.download_button("Download all formulas", lambda: _zip(jobs), name, "application/zip", key="zip-batch", help="CIF, extxyz, JSON")
+            st.download_button(
+                "Download all formulas",
+                lambda: _zip(jobs),
+                name,
+                "application/zip",
+                key="zip-batch",
+                help="CIF, extxyz, JSON",
+            )
 
 
 def _zip(jobs: list[Job]) -> bytes:

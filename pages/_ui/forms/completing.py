@@ -16,7 +16,9 @@ TOLD = "Puts it into the form of Generate: say there what of it stays, and the r
 
 def keep_parts_button() -> bool:
     """The button that asks for it; whether it was pressed."""
-    return st.button("Keep parts of it", icon=":material/auto_fix_high:", type="tertiary", key="complete", help=TOLD)
+    return st.button(
+        "Keep parts of it", icon=":material/auto_fix_high:", type="tertiary", key="complete", help=TOLD
+    )
 
 
 def hand_over(cell: Mapping[str, Any]) -> str:

@@ -41,20 +41,32 @@ def ask_pattern() -> AskedPattern:
         RequestError: the file is no pattern.
     """
     carried = recall(CARRIED)
-    with st.expander("Powder pattern", key=OPEN, on_change="rerun"):  # a state of its own: it stays open while its fields change the form
+    with st.expander(
+        "Powder pattern", key=OPEN, on_change="rerun"
+    ):  # a state of its own: it stays open while its fields change the form
         upload = st.file_uploader(
-            "Powder pattern to rank by (optional)", key="pattern", help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
-        )  # fmt: skip
+            "Powder pattern to rank by (optional)",
+            key="pattern",
+            help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
+        )
         if upload is None and carried is not None:
             st.caption(plain(f"Pattern {pattern_words(carried)} of the run is taken along."))
             st.button("Without this pattern", key="forget-pattern", on_click=carry_pattern, args=(None,))
         none = upload is None and carried is None
-        wavelength = st.selectbox("Its wavelength", WAVELENGTHS, key="wavelength", format_func=radiation_text, disabled=upload is None)
+        wavelength = st.selectbox(
+            "Its wavelength",
+            WAVELENGTHS,
+            key="wavelength",
+            format_func=radiation_text,
+            disabled=upload is None,
+        )
         ranks = st.toggle("Rank by likeness to the pattern", key="rank-pattern", disabled=none)
         guides = st.toggle(
-            "Let the pattern guide sampling (experimental)", key="guide", disabled=none,
+            "Let the pattern guide sampling (experimental)",
+            key="guide",
+            disabled=none,
             help="Bends each step towards cells whose computed pattern is like the measured one. More likeness, at times less plausible cells.",
-        )  # fmt: skip
+        )
         pattern = carried
         if upload is not None:
             name = clean_name(upload.name)
@@ -66,4 +78,6 @@ def ask_pattern() -> AskedPattern:
 def pattern_words(pattern: Mapping[str, Any]) -> str:
     """Name, range and wavelength of a pattern."""
     angles, wavelength = pattern["two_theta"], pattern.get("wavelength", "CuKa")
-    return f"{pattern.get('name', '')} ({angles[0]:g}–{angles[-1]:g}° 2θ, {radiation_text(wavelength)})".strip()
+    return (
+        f"{pattern.get('name', '')} ({angles[0]:g}–{angles[-1]:g}° 2θ, {radiation_text(wavelength)})".strip()
+    )

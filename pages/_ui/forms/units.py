@@ -29,15 +29,23 @@ def ask_units(formula: Formula, model: str) -> list[int]:
     if recall(key) is None:
         remember(key, usual)
     chosen = st.pills(
-        "Formula units per cell (Z)", sorted({*offered, *recall(key)}), selection_mode="multi", key=key,
-        format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)", help="Chosen beforehand: the values most frequent in training.",
-    )  # fmt: skip
+        "Formula units per cell (Z)",
+        sorted({*offered, *recall(key)}),
+        selection_mode="multi",
+        key=key,
+        format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)",
+        help="Chosen beforehand: the values most frequent in training.",
+    )
     if not chosen and usual:
         st.caption(f"None chosen: Z = {', '.join(map(str, usual))} will run, the most frequent in training.")
     most = most_atoms(find_card(model))
     largest = most // formula.n_atoms if most else FREQUENT
     if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
-        st.caption(plain(f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."))
+        st.caption(
+            plain(
+                f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."
+            )
+        )
     return chosen
 
 
@@ -61,13 +69,20 @@ def multiple_words(formulas: Sequence[Formula]) -> str:
     sizes = [sum(n for _, n in formula.counts) for formula in multiples]
     units = [formula_text(formula.reduced_formula) for formula in multiples]
     each = [
-        f"{formula_text(formula.text)} is {size // formula.n_atoms} × {unit}" for formula, size, unit in zip(multiples, sizes, units, strict=True)
+        f"{formula_text(formula.text)} is {size // formula.n_atoms} × {unit}"
+        for formula, size, unit in zip(multiples, sizes, units, strict=True)
     ]
-    counted, atoms = (units[0], f"these {sizes[0]} atoms") if len(multiples) == 1 else ("the smaller unit", "the atoms typed")
+    counted, atoms = (
+        (units[0], f"these {sizes[0]} atoms")
+        if len(multiples) == 1
+        else ("the smaller unit", "the atoms typed")
+    )
     return f"{', '.join(each)}, and Z counts {counted}; for exactly {atoms} switch on “{EXACT}”."
 
 
-def within_reach(requests: Sequence[StructurePredictionRequest], model: str, models: Sequence[str]) -> list[StructurePredictionRequest]:
+def within_reach(
+    requests: Sequence[StructurePredictionRequest], model: str, models: Sequence[str]
+) -> list[StructurePredictionRequest]:
     """The requests that can run; which cannot, and which make larger cells than the model was trained on, is said here.
 
     Args:
@@ -79,12 +94,18 @@ def within_reach(requests: Sequence[StructurePredictionRequest], model: str, mod
         of = f"{request.formula}: " if len(requests) > 1 else ""
         try:
             _check_elements(request, card, models)
-            sizes = {z: len(atoms) for z, atoms in cells_of(request, card.sampling.get("atom_counts")).items()}
+            sizes = {
+                z: len(atoms) for z, atoms in cells_of(request, card.sampling.get("atom_counts")).items()
+            }
         except RequestError as error:
             st.warning(plain(f"{of}{error}"))
             continue
         possible.append(request)
-        beyond = [f"{n} atoms" + ("" if request.exact_cell else f" for Z = {z}") for z, n in sizes.items() if most and n > most]
+        beyond = [
+            f"{n} atoms" + ("" if request.exact_cell else f" for Z = {z}")
+            for z, n in sizes.items()
+            if most and n > most
+        ]
         if beyond:
             larger = f"Larger ones ({', '.join(beyond)}) run, but take longer and are a guess."
             st.warning(plain(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
@@ -97,7 +118,14 @@ def _check_elements(request: StructurePredictionRequest, card: ModelCard, models
     lacking = ", ".join(symbol_of(z) for z in sorted(numbers - set(card.elements)))
     if not lacking:
         return
-    able = next((name for name in models if numbers <= set(find_card(name).elements) and _fits(replace(request, model=name))), None)
+    able = next(
+        (
+            name
+            for name in models
+            if numbers <= set(find_card(name).elements) and _fits(replace(request, model=name))
+        ),
+        None,
+    )
     instead = f"choose {able}" if able else "no other model in the list can make this cell either"
     raise RequestError(f"{card.name} was not trained on {lacking}, so it cannot place it; {instead}.")
 

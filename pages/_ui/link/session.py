@@ -31,7 +31,9 @@ def adopt(link: str, values: Mapping[str, Any]) -> bool:
 
 def is_adopted(link: str) -> bool:
     """Whether :func:`adopt` would change nothing, so that what the link names need not be read again."""
-    return st.session_state.get("link") == link and all(key in st.session_state for key in st.session_state.get("adopted", ("no field",)))
+    return st.session_state.get("link") == link and all(
+        key in st.session_state for key in st.session_state.get("adopted", ("no field",))
+    )
 
 
 def settle(link: str) -> None:
@@ -61,14 +63,18 @@ def action_button(label: str, *, key: str, **options: Any) -> bool:
 
 def go_to(page: str, /, **link: str) -> None:
     """Give ``page``, which is shown, another link, which :func:`keep_link` defends."""
-    remember(f"gone-to-{page}", (time.monotonic(), link))  # first: the run may be cut short where the browser is told
+    remember(
+        f"gone-to-{page}", (time.monotonic(), link)
+    )  # first: the run may be cut short where the browser is told
     st.query_params.from_dict(link)
 
 
 def keep_link(page: str) -> None:
     """At the start of ``page``: what the browser asked for before it heard of the new link brings the old one; then the new one again."""
     when, link = recall(f"gone-to-{page}") or (0.0, {})
-    if time.monotonic() - when < ON_ITS_WAY and any(st.query_params.get(name) != value for name, value in link.items()):
+    if time.monotonic() - when < ON_ITS_WAY and any(
+        st.query_params.get(name) != value for name, value in link.items()
+    ):
         st.query_params.from_dict(link)
 
 

@@ -13,4 +13,6 @@ SIGNS = {"good": "✓", "bad": "✗", "open": "·"}
 
 def show_verdict(verdict: Verdict, more: str = "") -> None:
     """One line: the badge, its reason, and ``more``."""
-    st.markdown(f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {plain(verdict.word)}] :small[{plain(verdict.reason + more)}]")
+    st.markdown(
+        f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {plain(verdict.word)}] :small[{plain(verdict.reason + more)}]"
+    )

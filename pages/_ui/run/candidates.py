@@ -67,7 +67,13 @@ def show_results(job: Job) -> None:
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
     right.download_button(
-        "Download all", lambda: zip_of(job), zip_name(job), "application/zip", key="all", width="stretch", help="CIF, extxyz, JSON, paths"
+        "Download all",
+        lambda: zip_of(job),
+        zip_name(job),
+        "application/zip",
+        key="all",
+        width="stretch",
+        help="CIF, extxyz, JSON, paths",
     )
     st.caption(plain(ranking_words(candidates)))
     reference = ask_reference(job.request["formula"])
@@ -76,13 +82,16 @@ def show_results(job: Job) -> None:
     clusters: dict[int, list[dict[str, Any]]] = {}
     for record in candidates:
         clusters.setdefault(record["group"], []).append(record)
-    members = [ranked(cluster) for cluster in clusters.values()]  # equals of a cluster count from its own lowest
+    members = [
+        ranked(cluster) for cluster in clusters.values()
+    ]  # equals of a cluster count from its own lowest
     shown = FIRST_CARDS
     if len(members) > FIRST_CARDS:
         shown = (
             MAX_CARDS
             if st.toggle(
-                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures", key=f"more-{job.id}"
+                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures",
+                key=f"more-{job.id}",
             )
             else FIRST_CARDS
         )
@@ -107,14 +116,20 @@ def show_results(job: Job) -> None:
 
 def _views(record: dict[str, Any], reference: Structure | None) -> dict[str, CellView]:
     """The candidate as it is, as it was sampled, and beside the reader's reference and the nearest known crystal."""
-    shown = CellView(structure=structure_from_record(record), provenance=record["provenance"], origin=ORIGINS[record["origin"]])
+    shown = CellView(
+        structure=structure_from_record(record),
+        provenance=record["provenance"],
+        origin=ORIGINS[record["origin"]],
+    )
     views = {FOUND: shown}
     if record.get("original"):
         sampled = structure_from_record(record["original"])
         both = replace(shown, pale=sampled, what="Solid: relaxed. Pale, with the dashed cell: as sampled.")
         views = {RELAXED: shown, BOTH: both, SAMPLED: replace(shown, structure=sampled)}
     if reference is not None and record["reference"]["matches"]:
-        view = laid_over(shown, reference, "Solid: this candidate. Pale, with the dashed cell: the reference.")
+        view = laid_over(
+            shown, reference, "Solid: this candidate. Pale, with the dashed cell: the reference."
+        )
         views |= {OVER_REFERENCE: view} if view else {}
     return views | known_views(record, shown)
 
@@ -122,7 +137,11 @@ def _views(record: dict[str, Any], reference: Structure | None) -> dict[str, Cel
 def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dict[str, Any]:
     """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
     last = recall(f"chosen-{job.id}")
-    shown = [(place, group) for place, group in enumerate(clusters, start=1) if place <= n_shown or any(r["id"] == last for r in group)]
+    shown = [
+        (place, group)
+        for place, group in enumerate(clusters, start=1)
+        if place <= n_shown or any(r["id"] == last for r in group)
+    ]
     first = next((k for k, (_, group) in enumerate(shown) if any(r["id"] == last for r in group)), 0)
     order = "|".join(group[0]["id"] for _, group in shown)
     key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
@@ -131,9 +150,12 @@ def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dic
     if len(cluster) > 1:
         names = {r["id"]: _member(place, r) for place, r in enumerate(cluster, start=1)}
         picked = st.selectbox(
-            f"Member of this cluster ({len(cluster)} alike)", list(names), list(names).index(record["id"]), format_func=names.__getitem__,
+            f"Member of this cluster ({len(cluster)} alike)",
+            list(names),
+            list(names).index(record["id"]),
+            format_func=names.__getitem__,
             key=f"member-{job.id}-{cluster[0]['id']}",
-        )  # fmt: skip
+        )
         record = next(r for r in cluster if r["id"] == picked)
     if last is not None or record is not clusters[0][0]:
         remember(f"chosen-{job.id}", record["id"])
@@ -166,7 +188,11 @@ def arrangement_words(template: Mapping[str, Any]) -> str:
     name = f" ({ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')})" if told else ""
     n = template["members"]
     words = f"Known arrangement{name}, in {n:,} known crystal{'' if n == 1 else 's'}"
-    return f"{words}." if template["distance"] == 0 else f"{words}, here after {formula_text(template['formula'])}."
+    return (
+        f"{words}."
+        if template["distance"] == 0
+        else f"{words}, here after {formula_text(template['formula'])}."
+    )
 
 
 def with_lowest(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -177,7 +203,10 @@ def with_lowest(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
     known = {r["id"]: r["energies"]["energy_per_atom_ev"] for r in candidates if r.get("energies")}
     sound = [known[r["id"]] for r in candidates if r["id"] in known and r["validity"]["plausible"]]
     lowest = min(sound or known.values(), default=0.0)
-    return [r | {"above_lowest_mev": round(1000 * (known[r["id"]] - lowest), 1)} if r["id"] in known else r for r in candidates]
+    return [
+        r | {"above_lowest_mev": round(1000 * (known[r["id"]] - lowest), 1)} if r["id"] in known else r
+        for r in candidates
+    ]
 
 
 def _member(place: int, record: dict[str, Any]) -> str:
@@ -195,15 +224,20 @@ def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
     if energies:
         above = best["above_lowest_mev"]
         middle = f"{above:+.0f} meV/atom" if above else "lowest energy"
-        middle += f" · hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)" if energies["e_above_hull_ev"] is not None else " (ML)"
+        middle += (
+            f" · hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)"
+            if energies["e_above_hull_ev"] is not None
+            else " (ML)"
+        )
     novelty = best.get("novelty")
     mark += f" · {'known' if novelty['known'] else unmatched_word(best)}" if novelty else ""
     likeness = best.get("pattern", {}).get("similarity")
     middle += f" · pattern {likeness:.2f}" if likeness is not None else ""
     return {
-        "scene": build_scene(structure_from_record(best)), "title": f"{place}. {_group(best)}  ×{len(group)}",
+        "scene": build_scene(structure_from_record(best)),
+        "title": f"{place}. {_group(best)}  ×{len(group)}",
         "caption": f"Z = {best['z']} · {middle} · {origins}{mark}",
-    }  # fmt: skip
+    }
 
 
 def _group(record: dict[str, Any]) -> str:
@@ -213,16 +247,29 @@ def _group(record: dict[str, Any]) -> str:
 def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
     energies = record.get("energies") or {}
     row = {
-        "rank": place, "space group": _group(record), "Z": record["z"],
-        "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"), "energy (eV/atom)": energies.get("energy_per_atom_ev"),
-        "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"), "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
+        "rank": place,
+        "space group": _group(record),
+        "Z": record["z"],
+        "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"),
+        "energy (eV/atom)": energies.get("energy_per_atom_ev"),
+        "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
+        "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
         "likeness to the pattern": record.get("pattern", {}).get("similarity"),
-        "consensus (cluster size)": record.get("n_alike", record["score"]["value"]), "density (g/cm³)": round(record["density"], 2),
-        "origin": ORIGINS[record["origin"]], "plausible": "yes" if record["validity"]["plausible"] else "no: " + " ".join(record["validity"]["reasons"]),
-    }  # fmt: skip
+        "consensus (cluster size)": record.get("n_alike", record["score"]["value"]),
+        "density (g/cm³)": round(record["density"], 2),
+        "origin": ORIGINS[record["origin"]],
+        "plausible": "yes"
+        if record["validity"]["plausible"]
+        else "no: " + " ".join(record["validity"]["reasons"]),
+    }
     if novelty := record.get("novelty"):
         known = "yes, seen in training" if was_trained_on(record) else "yes"
-        row |= {"known": known if novelty["known"] else unmatched_word(record), "nearest": novelty["nearest_id"]}
+        row |= {
+            "known": known if novelty["known"] else unmatched_word(record),
+            "nearest": novelty["nearest_id"],
+        }
     if "reference" in record:
-        row["matches reference"] = {True: "yes", False: "no", None: "not compared"}[record["reference"]["matches"]]
+        row["matches reference"] = {True: "yes", False: "no", None: "not compared"}[
+            record["reference"]["matches"]
+        ]
     return row

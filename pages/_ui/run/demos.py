@@ -22,11 +22,19 @@ FIRST = "zinc-sulphide"  # what everybody knows: zinc blende lowest, wurtzite ne
 PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
 
 
-@st.cache_data(ttl=600, show_spinner=False)  # a card may change: the weights that made a run are looked up again
+@st.cache_data(
+    ttl=600, show_spinner=False
+)  # a card may change: the weights that made a run are looked up again
 def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, object]]]:
     """Page, query and picture of each; what the page leads with first, then what was made from nothing, then the smallest cells."""
     demos = [demo for demo in list_demos() if demo.kind in kinds]
-    demos.sort(key=lambda demo: (demo.name != FIRST, demo.request.get("start", "noise") != "noise", demo.best["n_atoms"]))
+    demos.sort(
+        key=lambda demo: (
+            demo.name != FIRST,
+            demo.request.get("start", "noise") != "noise",
+            demo.best["n_atoms"],
+        )
+    )
     runs = [as_job(demo) for demo in demos]
     return [(PAGES[demo.kind], {"job": run.id}, _card(demo)) for demo, run in zip(demos, runs, strict=True)]
 
@@ -44,7 +52,9 @@ def show_note(demo: Demo, button: str) -> None:
     """That a run is a recorded one, where it comes from, and how to make it again."""
     note = f" It was {demo.weights_note}: a new run will differ." if demo.weights_note else ""
     st.info(
-        plain(f"Recorded run, not one of yours: {provenance(demo)}.{note} The form holds its settings: {button} runs it on this machine."),
+        plain(
+            f"Recorded run, not one of yours: {provenance(demo)}.{note} The form holds its settings: {button} runs it on this machine."
+        ),
         icon=":material/inventory:",
     )
 
@@ -57,11 +67,17 @@ def provenance(demo: Demo) -> str:
 def _card(demo: Demo) -> dict[str, object]:
     best, note = demo.best, f" · {demo.weights_note}" if demo.weights_note else ""
     symbol = group_text((best["space_group"] or {}).get("symbol", "no symmetry"))
-    title = title_of(as_job(demo)) if demo.kind == "generate" else f"{formula_text(demo.request['formula'])} · {symbol}"
+    title = (
+        title_of(as_job(demo))
+        if demo.kind == "generate"
+        else f"{formula_text(demo.request['formula'])} · {symbol}"
+    )
     return {
-        "scene": build_scene(_standard(structure_from_record(best))), "title": title,
-        "caption": summary(as_job(demo)), "mark": f"Recorded: {provenance(demo)}{note}",
-    }  # fmt: skip
+        "scene": build_scene(_standard(structure_from_record(best))),
+        "title": title,
+        "caption": summary(as_job(demo)),
+        "mark": f"Recorded: {provenance(demo)}{note}",
+    }
 
 
 def _standard(structure: Structure) -> Structure:

@@ -44,9 +44,19 @@ def _live(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> None:
         st.progress(0.0, text=f"Waiting, place {job.place} in the queue")
     else:
         left = f" · about {job.eta_seconds:.0f} s left" if job.eta_seconds is not None else ""
-        st.progress(min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}"))
-    st.button("Cancel", key=f"cancel-{job_id}", disabled=job.state == "cancelling", on_click=JobQueue().cancel, args=(job_id,))
-    finished = [(r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(job.result or {})]
+        st.progress(
+            min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}")
+        )
+    st.button(
+        "Cancel",
+        key=f"cancel-{job_id}",
+        disabled=job.state == "cancelling",
+        on_click=JobQueue().cancel,
+        args=(job_id,),
+    )
+    finished = [
+        (r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(job.result or {})
+    ]
     if has_changed(f"finished-{job_id}", finished):
         st.rerun()  # what is finished stands below, outside of this fragment
     if job.snapshot:

@@ -46,7 +46,9 @@ def offer_relaxing(job: Job, records: Sequence[dict[str, Any]], label: str, *, k
         return
     words = "A relaxation of this run is going on." if busy else WHAT
     if action_button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
-        JobQueue().submit("relax", to_json(RelaxationRequest(crystals=tuple(map(for_relaxing, records)))), parent=job.id)
+        JobQueue().submit(
+            "relax", to_json(RelaxationRequest(crystals=tuple(map(for_relaxing, records)))), parent=job.id
+        )
         ensure_worker()
         st.rerun()
 
@@ -57,7 +59,9 @@ def offer_relaxing_own(structure: Structure, name: str) -> str | None:
     Args:
         name: of the file it came from; it is told as provenance.
     """
-    if not is_installed() or not action_button("Relax, energy above the hull", key="relax-own", icon=":material/bolt:", help=WHAT):
+    if not is_installed() or not action_button(
+        "Relax, energy above the hull", key="relax-own", icon=":material/bolt:", help=WHAT
+    ):
         return None
     short = NO_ID.sub("-", formula_of(structure.composition))[:60].strip("-")
     crystal = {"id": short, **cell_json(structure), "origin": None, "provenance": {"file": name}}

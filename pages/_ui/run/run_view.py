@@ -15,7 +15,14 @@ from pages._ui.run.runs import DEMO, find_job
 from pages._ui.theme import run_panel
 
 
-def show_run(job_id: str, kind: str, *, button: str, draw: Callable[[dict[str, Any]], None], show: Callable[[Job], None]) -> None:
+def show_run(
+    job_id: str,
+    kind: str,
+    *,
+    button: str,
+    draw: Callable[[dict[str, Any]], None],
+    show: Callable[[Job], None],
+) -> None:
     """A run of a page's own kind, live or recorded.
 
     Args:

@@ -10,20 +10,46 @@ from typing import Any
 
 from crystal_core.demos import Demo, find_demo
 from crystal_core.errors import RequestError
-from crystal_core.files.records import crystals_of, is_valid, ranked, run_files, structure_from_record, zip_texts
+from crystal_core.files.records import (
+    crystals_of,
+    is_valid,
+    ranked,
+    run_files,
+    structure_from_record,
+    zip_texts,
+)
 from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from pages._ui.run.verdicts import by_distances, objection
 
 # written only where they differ from the default
-USUAL = ("keep_trajectory", "device", "dtype", "rank", "relax", "potential", "relax_seconds", "guide", "require_all")
-ORIGINS = {"noise": "from noise", "prototype": "known prototype, not generated", "prototype refined": "prototype, refined by the model"}
+USUAL = (
+    "keep_trajectory",
+    "device",
+    "dtype",
+    "rank",
+    "relax",
+    "potential",
+    "relax_seconds",
+    "guide",
+    "require_all",
+)
+ORIGINS = {
+    "noise": "from noise",
+    "prototype": "known prototype, not generated",
+    "prototype refined": "prototype, refined by the model",
+}
 
 WORDS = {
-    "queued": "waiting", "running": "running", "cancelling": "stopping", "done": "done", "partial": "stopped, partly done",
-    "failed": "failed", "interrupted": "interrupted",
-}  # fmt: skip
+    "queued": "waiting",
+    "running": "running",
+    "cancelling": "stopping",
+    "done": "done",
+    "partial": "stopped, partly done",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
 
 
 PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "pages/viewer.py"
@@ -49,9 +75,22 @@ def as_job(demo: Demo) -> Job:
     """A recorded run as the queue would hand it out, so that the same view shows it."""
     when = datetime.fromisoformat(demo.recorded).replace(tzinfo=UTC).timestamp()
     return Job(
-        id=f"{DEMO}{demo.name}", kind=demo.kind, request=dict(demo.request), state="done", created=when, started=when, finished=when,
-        stage="done", step=1, n_steps=1, error=None, snapshot=None, result=dict(demo.result), trajectories=list(demo.trajectories), place=0,
-    )  # fmt: skip
+        id=f"{DEMO}{demo.name}",
+        kind=demo.kind,
+        request=dict(demo.request),
+        state="done",
+        created=when,
+        started=when,
+        finished=when,
+        stage="done",
+        step=1,
+        n_steps=1,
+        error=None,
+        snapshot=None,
+        result=dict(demo.result),
+        trajectories=list(demo.trajectories),
+        place=0,
+    )
 
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
@@ -69,7 +108,11 @@ def title_of(job: Job) -> str:
         words = [_count(asked.get("n", 0), "new crystal")]
         words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
         words += ["(all in each)"] if asked.get("require_all") else []
-        words += [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
+        words += (
+            [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"]
+            if asked.get("n_atoms")
+            else []
+        )
         words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
         words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
         words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
@@ -85,7 +128,9 @@ def _count(n: int, word: str) -> str:
 
 def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
     """The crystals of a run that were relaxed afterwards, by their id; one that failed hides none that went well."""
-    found = {record["id"]: record for record in (job.result or {}).get("relaxed", ())}  # recorded with the run
+    found = {
+        record["id"]: record for record in (job.result or {}).get("relaxed", ())
+    }  # recorded with the run
     for child in JobQueue().list_children(job.id):
         for record in crystals_of(child.result or {}):
             if "energies" in record or record["id"] not in found:
@@ -106,9 +151,11 @@ def generated_of(job: Job) -> list[dict[str, Any]]:
     """
     relaxed, made = relaxed_of(job), crystals_of(job.result or {})
     return [
-        record | {k: v for k, v in relaxed.get(record["id"], {}).items() if k not in ("score", "group", "validity")} | {"generated": record, "number": k}
+        record
+        | {k: v for k, v in relaxed.get(record["id"], {}).items() if k not in ("score", "group", "validity")}
+        | {"generated": record, "number": k}
         for k, record in enumerate(made, start=1)
-    ]  # fmt: skip
+    ]
 
 
 def candidates_of(job: Job) -> list[dict[str, Any]]:
@@ -129,7 +176,9 @@ def summary(job: Job) -> str:
         told = result["summary"]
         by = " by their distances alone" if any(by_distances(r) for r in found) else ""
         new = [f"{told['novel']} new{by}", _promising_words(job)] if told.get("novel") is not None else []
-        return " · ".join([_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new])
+        return " · ".join(
+            [_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new]
+        )
     distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
     return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"
 
@@ -139,7 +188,12 @@ def _promising_words(job: Job) -> str:
     several = len(job.request.get("elements") or ()) > 1
     against: dict[int, str] = {}  # of each distinct crystal; none where one of its like has none
     for record in crystals_of(job.result or {}):
-        if is_valid(record) and record.get("novelty") and not record["novelty"]["known"] and against.get(record["group"]) != "":
+        if (
+            is_valid(record)
+            and record.get("novelty")
+            and not record["novelty"]["known"]
+            and against.get(record["group"]) != ""
+        ):
             against[record["group"]] = objection(record, several=several)
     counts = Counter(against.values())
     good = counts.pop("", 0)
@@ -186,14 +240,34 @@ def as_command(job: Job) -> str:
         return shlex.join([*_generate_words(asked), "--out", "results"])
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
-        return shlex.join(["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"])
-    parts = ["crystal-core", "predict-structure", asked["formula"], "--model", asked["model"], "--n", str(asked["n_samples"])]
-    parts += ["--cell"] if asked.get("exact_cell") else ["--z", ",".join(map(str, asked["z"]))] if asked.get("z") else []
+        return shlex.join(
+            ["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"]
+        )
+    parts = [
+        "crystal-core",
+        "predict-structure",
+        asked["formula"],
+        "--model",
+        asked["model"],
+        "--n",
+        str(asked["n_samples"]),
+    ]
+    parts += (
+        ["--cell"]
+        if asked.get("exact_cell")
+        else ["--z", ",".join(map(str, asked["z"]))]
+        if asked.get("z")
+        else []
+    )
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
-    parts += ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])] if asked.get("pattern") else []
+    parts += (
+        ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
+        if asked.get("pattern")
+        else []
+    )
     parts += ["--guide"] if asked.get("guide") else []
     parts += _dtype_words(asked)
     parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
@@ -242,9 +316,16 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
     parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
     parts += ["--require-all"] if asked.get("require_all") else []
-    parts += ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+    parts += (
+        ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+    )
     parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
-    parts += [word for name in ("density", "guidance") if asked.get(name) is not None for word in (f"--{name}", str(asked[name]))]
+    parts += [
+        word
+        for name in ("density", "guidance")
+        if asked.get(name) is not None
+        for word in (f"--{name}", str(asked[name]))
+    ]
     parts += ["--fix", "structure.json"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]

@@ -46,7 +46,15 @@ def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdi
         record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it was relaxed.
         twins: numbers of the other crystals of its run that are the same structure.
     """
-    return [_sound(record), charge_balance(record), _distances(record), cohesion(record), _distinct(twins), newness(record), stability(record)]
+    return [
+        _sound(record),
+        charge_balance(record),
+        _distances(record),
+        cohesion(record),
+        _distinct(twins),
+        newness(record),
+        stability(record),
+    ]
 
 
 def newness(record: Mapping[str, Any]) -> Verdict:
@@ -63,19 +71,39 @@ def newness(record: Mapping[str, Any]) -> Verdict:
         told = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
         missing = f"It matches no crystal of the reference set ({among}); {told}.{by_distances_words(record)}"
         if (word := unmatched_word(record)) == NEW:
-            tone: Tone = "good" if is_credible(record) else "open"  # nothing is easier than a new crystal that is none
+            tone: Tone = (
+                "good" if is_credible(record) else "open"
+            )  # nothing is easier than a new crystal that is none
             return Verdict(tone=tone, word=word, reason=missing)
-        known = "It comes from a known arrangement of this formula (prototype table). " if _is_of_known(record) else ""
+        known = (
+            "It comes from a known arrangement of this formula (prototype table). "
+            if _is_of_known(record)
+            else ""
+        )
         more = "" if known else ", so it may be known all the same"
-        return Verdict(tone="open", word=word, reason=f"{known}{missing} The set is a part of the Materials Project{more}.")
-    rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
-    trained = " It was among the training crystals of this model or of the one it began from." if was_trained_on(record) else ""
+        return Verdict(
+            tone="open",
+            word=word,
+            reason=f"{known}{missing} The set is a part of the Materials Project{more}.",
+        )
+    rmsd = (
+        f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
+    )
+    trained = (
+        " It was among the training crystals of this model or of the one it began from."
+        if was_trained_on(record)
+        else ""
+    )
     theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
     told = f"It is {nearest}"
     if theirs and ours and theirs != ours["number"]:
         theirs, ours = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
         told = f"Same arrangement as {novelty['nearest_id']} ({theirs}); this cell is {ours}"
-    return Verdict(tone="bad", word="known", reason=f"{told}{rmsd}; compared with {among}.{by_distances_words(record)}{trained}")
+    return Verdict(
+        tone="bad",
+        word="known",
+        reason=f"{told}{rmsd}; compared with {among}.{by_distances_words(record)}{trained}",
+    )
 
 
 def by_distances(record: Mapping[str, Any]) -> bool:
@@ -120,16 +148,22 @@ def stability(record: Mapping[str, Any]) -> Verdict:
         if "error" in told:
             return Verdict(tone="bad", word="cannot be relaxed", reason=told["error"])
         return Verdict(
-            tone="open", word="stability unknown", reason="It was not relaxed yet; relaxing gives an estimate of its energy above the hull."
+            tone="open",
+            word="stability unknown",
+            reason="It was not relaxed yet; relaxing gives an estimate of its energy above the hull.",
         )
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
     measured = measured_error("chgnet") or {"bias_ev": 0.0, "spread_ev": 0.0}
-    margin = measured["spread_ev"] if error is None else error  # of a cell that is not at rest, at least that of one that is
+    margin = (
+        measured["spread_ev"] if error is None else error
+    )  # of a cell that is not at rest, at least that of one that is
     known = bool((record.get("novelty") or {}).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
     if above is None:
         return Verdict(tone="open", word="stability unknown", reason=energies["note"])
-    products = " + ".join(f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items())
+    products = " + ".join(
+        f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
+    )
     against, end = products, "it would rather fall apart into these"
     if _is_of_itself(record):
         against, end = "a known form of this formula", "that form lies lower by so much"
@@ -137,9 +171,17 @@ def stability(record: Mapping[str, Any]) -> Verdict:
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
     place = f"{above:+.3f}{told_error} eV/atom against {against} (ML estimate{usual})"
     if above - bias <= margin:
-        return Verdict(tone="good", word="may be stable", reason=f"{place}: on the hull of known compounds, within the error of the estimate.")
+        return Verdict(
+            tone="good",
+            word="may be stable",
+            reason=f"{place}: on the hull of known compounds, within the error of the estimate.",
+        )
     if above - bias <= NEAR_HULL + margin:
-        return Verdict(tone="open", word="near the hull", reason=f"{place}: compounds this far above the hull are sometimes made.")
+        return Verdict(
+            tone="open",
+            word="near the hull",
+            reason=f"{place}: compounds this far above the hull are sometimes made.",
+        )
     return Verdict(tone="bad", word="likely unstable", reason=f"{place}: {end}.")
 
 
@@ -160,22 +202,42 @@ def charge_balance(record: Mapping[str, Any]) -> Verdict:
     if not record["validity"]["composition"]:
         reason = charge_text(f"It {charge_failure(counts)}")
         if balance is not None:
-            return Verdict(tone="open", word="mixed valence" if "valence" in balance.how else "balances otherwise", reason=reason)
-        return Verdict(tone="open" if hint_of_metals(counts) else "bad", word="not charge-balanced", reason=reason)
+            return Verdict(
+                tone="open",
+                word="mixed valence" if "valence" in balance.how else "balances otherwise",
+                reason=reason,
+            )
+        return Verdict(
+            tone="open" if hint_of_metals(counts) else "bad", word="not charge-balanced", reason=reason
+        )
     if balance is not None:
-        return Verdict(tone="good", word="charge-balanced", reason=charge_text(f"It passes SMACT's test and balances {balance.words()}."))
+        return Verdict(
+            tone="good",
+            word="charge-balanced",
+            reason=charge_text(f"It passes SMACT's test and balances {balance.words()}."),
+        )
     if len(counts) == 1 or all_metals(symbol for symbol, _ in counts):
-        return Verdict(tone="good", word="charge-balanced", reason="An element or an alloy has no charges to balance.")
+        return Verdict(
+            tone="good", word="charge-balanced", reason="An element or an alloy has no charges to balance."
+        )
     if len(counts) > MAX_BALANCED:
-        return Verdict(tone="good", word="charge-balanced", reason="It passes SMACT's test: oxidation states of its list add up to zero.")
+        return Verdict(
+            tone="good",
+            word="charge-balanced",
+            reason="It passes SMACT's test: oxidation states of its list add up to zero.",
+        )
     return Verdict(
-        tone="open", word="uncommon charges", reason="It passes SMACT's test of charge balance, but balances only with uncommon oxidation states."
+        tone="open",
+        word="uncommon charges",
+        reason="It passes SMACT's test of charge balance, but balances only with uncommon oxidation states.",
     )
 
 
 def is_credible(record: Mapping[str, Any]) -> bool:
     """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing SMACT's test alone without being unbalanced."""
-    return bool(record["validity"]["structure"]) and (bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad")
+    return bool(record["validity"]["structure"]) and (
+        bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad"
+    )
 
 
 def objection(record: Mapping[str, Any], *, several: bool = False) -> str:
@@ -194,36 +256,53 @@ def objection(record: Mapping[str, Any], *, several: bool = False) -> str:
 def told_reasons(record: Mapping[str, Any]) -> list[str]:
     """The reasons of the checks as they are worded today: a run keeps those of its day."""
     reasons = list(record["validity"]["reasons"])
-    return reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]  # that of the charges comes last
+    return (
+        reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]
+    )  # that of the charges comes last
 
 
 def _sound(record: Mapping[str, Any]) -> Verdict:
     if record["validity"]["structure"]:
-        return Verdict(tone="good", word="sound cell", reason="No two atoms are closer than 0.5 Å, and the cell has a volume.")
+        return Verdict(
+            tone="good",
+            word="sound cell",
+            reason="No two atoms are closer than 0.5 Å, and the cell has a volume.",
+        )
     return Verdict(tone="bad", word="unsound cell", reason=_reasons(record)[0])
 
 
 def _distances(record: Mapping[str, Any]) -> Verdict:
     if record["validity"]["plausible"]:
-        return Verdict(tone="good", word="plausible distances", reason="No distance is below 0.7 × the sum of the covalent radii.")
+        return Verdict(
+            tone="good",
+            word="plausible distances",
+            reason="No distance is below 0.7 × the sum of the covalent radii.",
+        )
     return Verdict(tone="bad", word="implausible distances", reason=_reasons(record)[0])
 
 
 def cohesion(record: Mapping[str, Any]) -> Verdict:
     """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.loose_pieces`; no part of the validity, which stays the published one."""
     if not record["validity"]["structure"]:
-        return Verdict(tone="open", word="not in question", reason="Without a sound cell nobody can say what hangs together.")
+        return Verdict(
+            tone="open",
+            word="not in question",
+            reason="Without a sound cell nobody can say what hangs together.",
+        )
     pieces = _pieces(*(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords")))
     alone = [sites[0] for sites in pieces if len(sites) == 1]
     if alone:
         names = ", ".join(f"{symbol_of(record['atomic_numbers'][site])}{site + 1}" for site in alone)
         one = len(alone) == 1
         return Verdict(
-            tone="bad", word="isolated atom" if one else "isolated atoms",
+            tone="bad",
+            word="isolated atom" if one else "isolated atoms",
             reason=f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
-        )  # fmt: skip
+        )
     if pieces:
-        formulas = dict.fromkeys(_molecule([record["atomic_numbers"][site] for site in sites]) for sites in pieces)
+        formulas = dict.fromkeys(
+            _molecule([record["atomic_numbers"][site] for site in sites]) for sites in pieces
+        )
         reason = f"It holds separate molecules ({', '.join(formulas)}), farther apart than {LINK:g} × the sum of the covalent radii."
         return Verdict(tone="open", word="molecules", reason=reason)
     reason = f"Every atom belongs to a framework, layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
@@ -234,20 +313,30 @@ def cohesion(record: Mapping[str, Any]) -> Verdict:
 def _pieces(lattice: str, atomic_numbers: str, frac_coords: str) -> list[tuple[int, ...]]:
     """The loose pieces of a cell, given as JSON: a page asks for them at every click."""
     names = ("lattice", "atomic_numbers", "frac_coords")
-    return loose_pieces(structure_from_record(dict(zip(names, map(json.loads, (lattice, atomic_numbers, frac_coords)), strict=True))))
+    return loose_pieces(
+        structure_from_record(
+            dict(zip(names, map(json.loads, (lattice, atomic_numbers, frac_coords)), strict=True))
+        )
+    )
 
 
 def _molecule(numbers: Sequence[int]) -> str:
     """All atoms of a molecule, in the order of their numbers: O2, not O."""
-    return formula_text("".join(f"{symbol_of(z)}{n if n > 1 else ''}" for z, n in sorted(Counter(numbers).items())))
+    return formula_text(
+        "".join(f"{symbol_of(z)}{n if n > 1 else ''}" for z, n in sorted(Counter(numbers).items()))
+    )
 
 
 def _distinct(twins: Sequence[int]) -> Verdict:
     if not twins:
-        return Verdict(tone="good", word="distinct", reason="No other crystal of this run is the same structure.")
+        return Verdict(
+            tone="good", word="distinct", reason="No other crystal of this run is the same structure."
+        )
     names = ", ".join(map(str, twins))
     return Verdict(
-        tone="open", word=f"made {len(twins) + 1} times", reason=f"The same structure as crystal{'s' if len(twins) > 1 else ''} {names} of this run."
+        tone="open",
+        word=f"made {len(twins) + 1} times",
+        reason=f"The same structure as crystal{'s' if len(twins) > 1 else ''} {names} of this run.",
     )
 
 

@@ -22,14 +22,23 @@ _viewer = st.components.v2.component(
     js=_text("draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js"),
 )
 _gallery = st.components.v2.component(
-    "crystal_gallery", html='<div class="xg"></div>', css=_text("viewer.css"), js=_text("draw.js", "camera.js", "picture.js", "gallery.js")
+    "crystal_gallery",
+    html='<div class="xg"></div>',
+    css=_text("viewer.css"),
+    js=_text("draw.js", "camera.js", "picture.js", "gallery.js"),
 )
 
 
 def crystal_viewer(
-    scene: dict[str, Any], *, key: str, frames: list[dict[str, Any]] | None = None, height: int = 440, selected: int | None = None,
-    report: bool = False, live: bool = False,
-) -> int | None:  # fmt: skip
+    scene: dict[str, Any],
+    *,
+    key: str,
+    frames: list[dict[str, Any]] | None = None,
+    height: int = 440,
+    selected: int | None = None,
+    report: bool = False,
+    live: bool = False,
+) -> int | None:
     """Draw a scene (:mod:`crystal_core.drawing.scene`); with ``frames``, a player that starts at the last one.
 
     The camera and the chosen look are kept when new data come under the same ``key``.
@@ -42,7 +51,14 @@ def crystal_viewer(
     Returns:
         The site that was clicked just now, or None.
     """
-    data = {"scene": scene, "frames": frames, "height": height, "selected": selected, "report": report, "live": live}
+    data = {
+        "scene": scene,
+        "frames": frames,
+        "height": height,
+        "selected": selected,
+        "report": report,
+        "live": live,
+    }
     result = _viewer(key=key, data=data, on_picked_change=lambda: None)
     return getattr(result, "picked", None)
 
@@ -56,13 +72,22 @@ def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0) ->
     """
     chosen = st.session_state.get(key, {}).get("selected")
     chosen = chosen if chosen is not None and chosen < len(items) else first
-    result = _gallery(key=key, data={"items": items[:MAX_CARDS], "selected": chosen}, default={"selected": first}, on_selected_change=lambda: None)
+    result = _gallery(
+        key=key,
+        data={"items": items[:MAX_CARDS], "selected": chosen},
+        default={"selected": first},
+        on_selected_change=lambda: None,
+    )
     picked = getattr(result, "selected", first) or 0
     return picked if picked < len(items) else 0
 
 
 def crystal_links(items: list[dict[str, Any]], *, key: str) -> int | None:
     """Cards as in :func:`crystal_gallery` that open something: the index of the one that was clicked just now, else None."""
-    result = _gallery(key=key, data={"items": items[:MAX_CARDS], "selected": -1, "opens": True}, on_opened_change=lambda: None)
+    result = _gallery(
+        key=key,
+        data={"items": items[:MAX_CARDS], "selected": -1, "opens": True},
+        on_opened_change=lambda: None,
+    )
     opened = getattr(result, "opened", None)
     return opened if opened is not None and opened < len(items) else None

@@ -18,13 +18,18 @@ from pages._ui.plain import plain
 
 HERE = Path(__file__).parent
 _table = st.components.v2.component(
-    "periodic_table", html='<div class="pt"></div>', css=(HERE / "table.css").read_text("utf-8"), js=(HERE / "table.js").read_text("utf-8")
+    "periodic_table",
+    html='<div class="pt"></div>',
+    css=(HERE / "table.css").read_text("utf-8"),
+    js=(HERE / "table.js").read_text("utf-8"),
 )
 
 
 def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Allowed and excluded symbols; None where a field is wrong, with the reason beneath it."""
-    for key, text in (recall("picked") or {}).items():  # a click reruns the table alone, so it cannot reach the fields itself
+    for key, text in (
+        recall("picked") or {}
+    ).items():  # a click reruns the table alone, so it cannot reach the fields itself
         remember(key, text)
     remember("picked", None)
     left, right = st.columns(2)
@@ -35,11 +40,16 @@ def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | N
         help="For example Li-Fe-O. A crystal holds some of them, unless all are asked for below.",
     )
     without = right.text_input("Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
-    if action_button("Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"):
+    if action_button(
+        "Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"
+    ):
         _choose(card)
     try:
         allowed, excluded = parse_elements(only or ""), parse_elements(without or "")
-        allowed_elements(CrystalGenerationRequest(model=card.name, elements=allowed, exclude_elements=excluded), card.elements)
+        allowed_elements(
+            CrystalGenerationRequest(model=card.name, elements=allowed, exclude_elements=excluded),
+            card.elements,
+        )
     except CrystalCoreError as error:
         st.error(plain(error))
         return None
@@ -53,10 +63,15 @@ def _choose(card: ModelCard) -> None:
     def adopt() -> None:
         chosen = getattr(st.session_state["periodic-table"], "chosen", None)
         if chosen:
-            remember("picked", {"elements": "-".join(chosen["allowed"]), "exclude": ", ".join(chosen["excluded"])})
+            remember(
+                "picked", {"elements": "-".join(chosen["allowed"]), "exclude": ", ".join(chosen["excluded"])}
+            )
 
     known, counts = set(card.elements), element_counts() if "MP-20" in card.trained_on else {}
-    cells = [cell | {"known": cell["z"] in known, "n": counts.get(str(cell["z"]), 0) if counts else None} for cell in _cells()]
+    cells = [
+        cell | {"known": cell["z"] in known, "n": counts.get(str(cell["z"]), 0) if counts else None}
+        for cell in _cells()
+    ]
     typed = {key: recall(key) for key in ("elements", "exclude")} | (recall("picked") or {})
     data = {"cells": cells, "allowed": _symbols(typed["elements"]), "excluded": _symbols(typed["exclude"])}
     _table(key="periodic-table", data=data, on_chosen_change=adopt)
@@ -81,5 +96,7 @@ def _cells() -> list[dict[str, Any]]:
         apart = element.is_lanthanoid or element.is_actinoid
         row = element.row + 3 if apart else element.row
         column = (element.Z - 57) % 32 + 4 if apart else element.group
-        cells.append({"e": element.symbol, "z": element.Z, "name": element.long_name, "row": row, "column": column})
+        cells.append(
+            {"e": element.symbol, "z": element.Z, "name": element.long_name, "row": row, "column": column}
+        )
     return cells
