@@ -25,8 +25,8 @@ _ROOMS = {
     "StructurePredictionRequest": "requests",
     "list_cards": "registry.store",
     "load_generator": "registry.store",
-    "to_html": "notebook",
-    "view": "notebook",
+    "to_html": "drawing.notebook",
+    "view": "drawing.notebook",
 }
 
 

@@ -50,14 +50,14 @@ def test_the_smact_filter_closes_on_an_unbalanced_reference():
 def test_a_pair_that_takes_too_long_is_a_miss(monkeypatch):
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    from crystal_core.evaluation import csp
+    from crystal_core.evaluation import matching
 
     def endless(*_):
         while True:
             pass
 
     monkeypatch.setattr(StructureMatcher, "get_rms_dist", endless)
-    monkeypatch.setattr(csp, "PAIR_SECONDS", 0.2)
+    monkeypatch.setattr(matching, "PAIR_SECONDS", 0.2)
     assert judge(perovskite(), [perovskite()]).structural is None
 
 

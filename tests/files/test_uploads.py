@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_core import uploads
 from crystal_core.errors import StructureParseError
+from crystal_core.files import uploads
 from crystal_core.files.records import cell_json
 from crystal_core.files.uploads import ParserProcess, clean_name, parse_uploads
 from crystal_core.files.writers import structure_to_text

@@ -114,8 +114,8 @@ def test_waiting_jobs_know_their_place_and_can_be_deleted_when_over(tmp_path):
 def test_the_threads_of_one_job_are_not_those_of_the_next(tmp_path, monkeypatch):
     import torch
 
+    from crystal_core import device
     from crystal_core.jobs.worker import run_job
-    from crystal_core.sampling import device
 
     monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.setattr(device, "THREADS", torch.get_num_threads())

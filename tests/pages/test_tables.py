@@ -3,7 +3,7 @@
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.files.records import crystal_record
-from pages._ui import candidates, generated
+from pages._ui.run import candidates, generated
 from pages._ui.tables import filled
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.7), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
