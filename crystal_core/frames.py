@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.records import RunResult, Snapshot, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class RunUpdate:
     Attributes:
         stage: one short phrase for the progress line.
         step: work done in this run, 0..n_steps (over all stages).
-        snapshot: crystal to draw now, as ``CRYSTAL``-like JSON (see :mod:`crystal_core.files.records`).
+        snapshot: crystal to draw now, as JSON (see :mod:`crystal_core.records`).
         result: the complete JSON result as far as it is finished; the last update carries the final one.
         trajectory: frames of one finished sample, ``{"label": str, "frames": [snapshot, ...]}``.
     """
@@ -70,6 +71,6 @@ class RunUpdate:
     stage: str
     step: int
     n_steps: int
-    snapshot: dict[str, Any] | None = None
-    result: dict[str, Any] | None = None
-    trajectory: dict[str, Any] | None = None
+    snapshot: Snapshot | None = None
+    result: RunResult | None = None
+    trajectory: Trajectory | None = None

@@ -25,7 +25,6 @@ SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both"]
 RankName = Literal["consensus", "energy", "pattern"]
 PotentialName = Literal["chgnet"]
-Origin = Literal["noise", "prototype", "prototype refined"]
 
 MAX_SAMPLES = 200
 MAX_STEPS = 5000

@@ -10,8 +10,9 @@ import streamlit as st
 from crystal_core.chemistry.formula import formula_of
 from crystal_core.drawing.scene import build_scene, describe
 from crystal_core.files.parse import parse_text
-from crystal_core.files.records import cell_json, crystals_of, structure_from_record
+from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
+from crystal_core.records import crystals_of
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.detail import newness_of_own, show_structure
 from pages._ui.crystal.energies import error_words, show_energies

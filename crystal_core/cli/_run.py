@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -171,7 +171,7 @@ def set_threads(threads: int | None) -> None:
         use_threads(threads)
 
 
-def emit(data: dict[str, Any]) -> None:
+def emit(data: Mapping[str, Any]) -> None:
     """Print ``data`` as the one JSON object on stdout."""
     sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()

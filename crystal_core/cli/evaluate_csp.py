@@ -398,6 +398,8 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     parts = {
         f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()
     }
+    parts |= {f"elements_{key}": part["match_rate"] for key, part in report["by_n_elements"].items()}
+    parts |= {f"elements_{key}_n": part["n"] for key, part in report["by_n_elements"].items()}
     seen = report["by_seen_formula"] or {}
     parts |= {f"{key}_formulas": part["match_rate"] for key, part in seen.items()}
     parts |= {f"{key}_formulas_n": part["n"] for key, part in seen.items()}

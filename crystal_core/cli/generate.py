@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from crystal_core.cli._run import (
     progress,
     say,
 )
+
+if TYPE_CHECKING:
+    from crystal_core.records import Cell, RunResult, Trajectory
 
 
 @command
@@ -122,8 +125,8 @@ def generate(
     find_card(model)
     pick_device(device)
     work = partial(submitted, "generate") if queue else run
-    result: dict[str, Any] | None = None
-    paths: list[dict[str, Any]] = []
+    result: RunResult | None = None
+    paths: list[Trajectory] = []
     try:
         with progress(quiet=quiet) as show:
             for update in work(request):
@@ -169,7 +172,7 @@ def _sites(text: str | None) -> tuple[int, ...]:
         raise RequestError(f"--fix-sites takes whole numbers with commas, e.g. 0,1; not '{text}'.") from None
 
 
-def _structure(path: Path | None) -> dict[str, Any] | None:
+def _structure(path: Path | None) -> Cell | None:
     from crystal_core.files.parse import parse_text
     from crystal_core.files.records import cell_json
 
@@ -178,7 +181,7 @@ def _structure(path: Path | None) -> dict[str, Any] | None:
     return cell_json(parse_text(read_text(path), path.name))
 
 
-def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:
+def _finish(result: RunResult | None, out: Path | None, paths: list[Trajectory], json: bool) -> None:
     from crystal_core.files.records import write_run
 
     if result is None:
@@ -192,19 +195,16 @@ def _finish(result: dict[str, Any] | None, out: Path | None, paths: list[dict[st
         return
     for crystal in result["crystals"]:
         group = crystal["space_group"]["symbol"] if crystal["space_group"] else "–"
-        note = (
-            ""
-            if crystal["validity"]["plausible"]
-            else "  implausible: " + " ".join(crystal["validity"]["reasons"])
-        )
+        reasons = "" if crystal["validity"]["plausible"] else "  implausible: "
+        reasons += " ".join(crystal["validity"]["reasons"]) if reasons else ""
         typer.echo(
-            f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{note}"
+            f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{reasons}"
         )
     summary = result["summary"]
-    group = summary.get("space_group")
+    asked = summary.get("space_group")
     kept = (
-        f", {group['kept_within_0.1']} with {group['symbol']} or a supergroup of it (experimental)"
-        if group
+        f", {asked['kept_within_0.1']} with {asked['symbol']} or a supergroup of it (experimental)"
+        if asked
         else ""
     )
     typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")

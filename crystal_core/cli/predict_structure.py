@@ -6,7 +6,7 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,10 @@ from crystal_core.cli._run import (
     say,
     sentence_of,
 )
+from crystal_core.records import FORMAT
+
+if TYPE_CHECKING:
+    from crystal_core.records import RunResult, Trajectory
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 
@@ -129,6 +133,7 @@ def predict_structure(
     known = _read_reference(reference) if reference else None
     work = partial(submitted, "predict-structure") if queue else run
     total: dict[str, Any] = {
+        "format": FORMAT,
         "results": [],
         "n_failed": 0,
         "notes": [],
@@ -136,9 +141,9 @@ def predict_structure(
         "seconds": 0.0,
         "network_calls": 0,
     }
-    paths: list[dict[str, Any]] = []
+    paths: list[Trajectory] = []
 
-    def merge(result: dict[str, Any] | None) -> None:
+    def merge(result: RunResult | None) -> None:
         if result and known is not None:
             compare_with_reference(
                 [record for item in result["results"] for record in item["candidates"]], known
@@ -153,7 +158,7 @@ def predict_structure(
         _finish(total, out, paths, json, write_run)
 
     for formula in formulas:
-        result: dict[str, Any] | None = None
+        result: RunResult | None = None
         try:
             with progress(quiet=quiet) as show:
                 for update in work(StructurePredictionRequest(formula=formula, **common)):
@@ -205,14 +210,14 @@ def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] |
     ).to_json()
 
 
-def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
-    from crystal_core.files.records import unlike
+def _merge(total: dict[str, Any], result: RunResult | None) -> None:
+    from crystal_core.files.records import unique_name
 
     if result is None:
         return
     taken = {record["id"] for item in total["results"] for record in item.get("candidates", [])}
     for record in (record for item in result["results"] for record in item["candidates"]):
-        record["id"] = unlike(record["id"], taken)  # two spellings of a formula give the same ids
+        record["id"] = unique_name(record["id"], taken)  # two spellings of a formula give the same ids
         taken.add(record["id"])
     total["results"] += result["results"]
     total["n_failed"] += result["n_failed"]
@@ -223,7 +228,7 @@ def _merge(total: dict[str, Any], result: dict[str, Any] | None) -> None:
 
 
 def _finish(
-    total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool, write_run: Any
+    total: dict[str, Any], out: Path | None, paths: list[Trajectory], json: bool, write_run: Any
 ) -> None:
     records = [record for item in total["results"] for record in item.get("candidates", [])]
     if out:

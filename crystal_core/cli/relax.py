@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,9 @@ from crystal_core.cli._run import (
     set_threads,
 )
 from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.records import Trajectory
 
 
 @command
@@ -66,7 +69,7 @@ def relax(
     }
     loaded = load_potential(potential, device)
     total: dict[str, Any] = {"rows": [], "settings": settings | {"potential_label": loaded.label}}
-    paths: list[dict[str, Any]] = []
+    paths: list[Trajectory] = []
     try:
         with progress(quiet=quiet) as show:
             for k, (source, structure) in enumerate(items):
@@ -104,17 +107,17 @@ def relax(
 
 def _id(source: str, rows: list[dict[str, Any]]) -> str:
     """A file name from the source's name, unlike those taken."""
-    from crystal_core.files.records import unlike
+    from crystal_core.files.records import unique_name
 
     stem = "".join(
         c if c.isascii() and c.isalnum() else "-" for c in source.rsplit(".", 1)[0] + source.partition("#")[2]
     )
     first = f"{stem.strip('-')[:80] or 'crystal'}-relaxed"
     taken = {row["crystal"]["id"] for row in rows if "crystal" in row}
-    return unlike(first, taken)
+    return unique_name(first, taken)
 
 
-def _finish(total: dict[str, Any], out: Path | None, paths: list[dict[str, Any]], json: bool) -> None:
+def _finish(total: dict[str, Any], out: Path | None, paths: list[Trajectory], json: bool) -> None:
     from crystal_core.files.records import write_run
 
     if out:

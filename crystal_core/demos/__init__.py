@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.files.records import crystals_of, is_valid, ranked
+from crystal_core.files.records import is_valid, ranked
+from crystal_core.records import CrystalRecord, RunResult, Trajectory, crystals_of, upgrade_result
 
 FOLDER = Path(__file__).parent
 
@@ -25,15 +26,15 @@ class Demo:
 
     Attributes:
         name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure or generate.
-        request: what was asked for. result: what came out, as the command line's JSON; ``relaxed`` in it holds the crystals
-            of a generation that were relaxed afterwards. trajectories: thinned paths.
+        request: what was asked for. result: what came out, as the command line's JSON, with ``relaxed`` for a
+            generation. trajectories: thinned paths.
     """
 
     name: str
     recorded: str
     request: Mapping[str, Any]
-    result: Mapping[str, Any]
-    trajectories: tuple[Mapping[str, Any], ...]
+    result: RunResult
+    trajectories: tuple[Trajectory, ...]
     kind: str = "predict-structure"
 
     @property
@@ -42,14 +43,15 @@ class Demo:
         return self.result["settings"]["seed"]
 
     @property
-    def best(self) -> dict[str, Any]:
+    def best(self) -> CrystalRecord:
         """The candidate that comes first; of a generation the valid, plausible crystal of the least energy above the hull."""
         if self.kind == "predict-structure":
             return ranked(crystals_of(self.result))[0]
-        energies = {r["id"]: r.get("energies") or {} for r in self.result.get("relaxed", ())}
-        above = {
-            name: e["e_above_hull_ev"] for name, e in energies.items() if e.get("e_above_hull_ev") is not None
-        }
+        above: dict[str, float] = {}
+        for relaxed in self.result.get("relaxed", ()):
+            energy = relaxed["energies"]["e_above_hull_ev"] if "energies" in relaxed else None
+            if energy is not None:
+                above[relaxed["id"]] = energy
         return min(
             crystals_of(self.result),
             key=lambda r: (not is_valid(r), not r["validity"]["plausible"], above.get(r["id"], float("inf"))),
@@ -92,4 +94,5 @@ def find_demo(name: str) -> Demo:
 
 def _read(path: Path) -> Demo:
     data = json.loads(gzip.decompress(path.read_bytes()))
-    return Demo(**data | {"trajectories": tuple(data["trajectories"])})
+    result = upgrade_result(data["result"])
+    return Demo(**data | {"result": result, "trajectories": tuple(data["trajectories"])})

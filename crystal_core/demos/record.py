@@ -7,16 +7,20 @@ import gzip
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.demos import FOLDER
-from crystal_core.files.records import crystals_of, for_relaxing
+from crystal_core.files.records import for_relaxing
+from crystal_core.records import crystals_of
 from crystal_core.requests import (
     CrystalGenerationRequest,
     RelaxationRequest,
     StructurePredictionRequest,
     to_json,
 )
+
+if TYPE_CHECKING:
+    from crystal_core.records import CrystalRecord, RunResult, Trajectory
 
 log = logging.getLogger(__name__)
 FRAMES = 31  # of a path: enough to see the cell form
@@ -53,7 +57,9 @@ def record(name: str, request: StructurePredictionRequest | CrystalGenerationReq
     from crystal_core.workflows import generate, predict_structure, relax
 
     kind = "predict-structure" if isinstance(request, StructurePredictionRequest) else "generate"
-    result, paths = dict[str, Any](), []
+    result: RunResult = {}
+    paths: list[Trajectory] = []
+    relaxed: list[CrystalRecord] = []
     for update in (
         predict_structure.run(request)
         if isinstance(request, StructurePredictionRequest)
@@ -71,13 +77,13 @@ def record(name: str, request: StructurePredictionRequest | CrystalGenerationReq
         *_, last = relax.run(
             RelaxationRequest(crystals=tuple(map(for_relaxing, good)), keep_trajectory=False)
         )
-        result = result | {"relaxed": crystals_of(last.result or {})}
+        relaxed = crystals_of(last.result or {})
     return {
         "name": name,
         "kind": kind,
         "recorded": datetime.now(UTC).date().isoformat(),
         "request": to_json(request),
-        "result": result,
+        "result": {**result, "relaxed": relaxed} if relaxed else result,
         "trajectories": [path | {"frames": thinned(path["frames"])} for path in paths],
     }
 

@@ -32,6 +32,7 @@ class Outcome:
     """One reference: the best RMSE under each filter (None = no match), and how many candidates failed to decode."""
 
     n_atoms: int
+    n_elements: int
     formula: str
     structural: float | None
     smact: float | None
@@ -71,6 +72,7 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
                     best_smact = found[0] if best_smact is None else min(best_smact, found[0])
     return Outcome(
         n_atoms=len(reference),
+        n_elements=len(reference.composition),
         formula=reference.composition.reduced_formula,
         structural=best,
         smact=best_smact,
@@ -113,7 +115,7 @@ def judge_all(
 
 
 def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None = None) -> dict[str, Any]:
-    """The report of cli.md: rates with 95 % Wilson intervals, both filters, by atom count, by formula seen in training.
+    """The report of cli.md: rates with 95 % Wilson intervals, both filters, by atom count, by number of elements, by formula seen in training.
 
     Args:
         seen_formulas: reduced formulas of the training rows; None where they are not known, which the report then says.
@@ -128,6 +130,10 @@ def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None 
         f"{low}-{high}" if high < 1000 else f">{low - 1}": _rates(part)
         for low, high in BINS
         if (part := [o.structural for o in outcomes if low <= o.n_atoms <= high])
+    }
+    report["by_n_elements"] = {
+        str(n): _rates([o.structural for o in outcomes if o.n_elements == n])
+        for n in sorted({o.n_elements for o in outcomes})
     }
     report["by_seen_formula"] = None
     if seen_formulas is not None:

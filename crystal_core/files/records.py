@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.requests import Origin
+    from crystal_core.records import (
+        Cell,
+        CrystalRecord,
+        Novelty,
+        Origin,
+        Provenance,
+        Score,
+        Snapshot,
+        SpaceGroup,
+        Trajectory,
+    )
 
 SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
 EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: less is noise of a relaxation; the rest is for rounded decimals
@@ -38,12 +48,13 @@ def crystal_record(
     structure: Structure,
     *,
     id: str,
-    provenance: Mapping[str, Any],
-    score: Mapping[str, Any] | None = None,
+    provenance: Provenance,
+    score: Score | None = None,
     group: int | None = None,
     origin: Origin | None = None,
-    novelty: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    novelty: Novelty | None = None,
+    notes: Sequence[str] = (),
+) -> CrystalRecord:
     """Everything known about one crystal, as the ``CRYSTAL`` JSON of the command line.
 
     Args:
@@ -52,6 +63,7 @@ def crystal_record(
         group: number of the cluster of like candidates.
         novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where nobody asked.
         origin: whether the cell came from noise, from a prototype, or from a prototype refined.
+        notes: sentences on what a reader must know of the crystal, e.g. what of its file did not fit.
 
     Raises:
         RequestError: the id cannot be a file name. StructureParseError: a site is not one element.
@@ -59,14 +71,12 @@ def crystal_record(
     from crystal_core.evaluation.validity import check_structure
 
     validity = check_structure(structure)
-    judged = {} if novelty is None else {"novelty": dict(novelty)}
-    plain = dict(provenance)
-    return {
+    record: CrystalRecord = {
         "id": _checked_id(id),
         "formula": formula_of(structure.composition),
         "n_atoms": len(structure),
         **cell_json(structure),
-        "cif": structure_to_text(structure, "cif", provenance=plain),
+        "cif": structure_to_text(structure, "cif", provenance=provenance),
         "space_group": space_group(structure) if validity.structure else None,
         "density": float(structure.density),
         "validity": {
@@ -76,14 +86,17 @@ def crystal_record(
             "reasons": list(validity.reasons),
         },
         "origin": origin,
-        "score": None if score is None else dict(score),
+        "score": score,
         "group": group,
-        **judged,
-        "provenance": plain,
+        "notes": list(notes),
+        "provenance": provenance,
     }
+    if novelty is not None:
+        record["novelty"] = novelty
+    return record
 
 
-def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any] | None:
+def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup | None:
     """Symbol and number of the space group within ``symprec`` (Å); None where the search finds none."""
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -98,7 +111,7 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> dict[str, Any
         return None
 
 
-def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> dict[str, Any]:
+def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> Snapshot:
     """One crystal of a frame (or one structure), light enough to send twice a second: rounded to four decimals."""
     if not hasattr(crystals, "n_atoms"):
         return _rounded(cell_json(crystals))
@@ -112,7 +125,7 @@ def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> dict[str, An
     )
 
 
-def cell_json(structure: Structure) -> dict[str, Any]:
+def cell_json(structure: Structure) -> Cell:
     """Lattice, atomic numbers and wrapped coordinates in full precision."""
     return {
         "lattice": structure.lattice.matrix.tolist(),
@@ -140,9 +153,9 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
 
 
 def run_files(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[CrystalRecord],
     run_json: Mapping[str, Any],
-    trajectories: Sequence[Mapping[str, Any]] = (),
+    trajectories: Sequence[Trajectory] = (),
 ) -> dict[str, str]:
     """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, ``trajectory-1.extxyz`` on.
 
@@ -175,7 +188,7 @@ def run_files(
     return files
 
 
-def trajectory_extxyz(frames: Sequence[Mapping[str, Any]], label: str = "") -> str:
+def trajectory_extxyz(frames: Sequence[Cell], label: str = "") -> str:
     """The frames of a forming cell as extended XYZ, cell and all; also cells that are no crystal yet."""
     from pymatgen.core.periodic_table import Element
 
@@ -195,10 +208,10 @@ def trajectory_extxyz(frames: Sequence[Mapping[str, Any]], label: str = "") -> s
 
 
 def write_run(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[CrystalRecord],
     folder: Path,
     run_json: Mapping[str, Any],
-    trajectories: Sequence[Mapping[str, Any]] = (),
+    trajectories: Sequence[Trajectory] = (),
 ) -> None:
     """Write the files of a run into ``folder`` (made if absent); each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -214,9 +227,9 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def zip_run(
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[CrystalRecord],
     run_json: Mapping[str, Any],
-    trajectories: Sequence[Mapping[str, Any]] = (),
+    trajectories: Sequence[Trajectory] = (),
 ) -> bytes:
     """The files of a run as one zip archive."""
     return zip_texts(run_files(records, run_json, trajectories))
@@ -232,26 +245,31 @@ def zip_texts(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def rank_key(record: Mapping[str, Any]) -> tuple[bool, bool, float, bool, int]:
+def rank_key(record: CrystalRecord) -> tuple[bool, bool, float, bool, int]:
     """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group."""
-    score = record["score"] or {"value": None, "unit": ""}
-    low = score["unit"] == "eV/atom"  # the lower the better
-    value = score["value"]
+    energy, score = _energy(record), record["score"]
+    value = None if score is None else score["value"]
     return (
         not record["validity"]["structure"],
         not record["validity"]["plausible"],
-        float("inf") if value is None else value if low else -value,
+        float("inf") if value is None else -value if energy is None else energy,
         "error" in record.get("relaxation", {}),
-        record["group"],
+        -1 if record["group"] is None else record["group"],
     )
 
 
-def ranked(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _energy(record: CrystalRecord) -> float | None:
+    """The energy in eV/atom that a record is ranked by; None where it is ranked by something else, or has none."""
+    score = record["score"]
+    return None if score is None or score["unit"] != "eV/atom" else score["value"]
+
+
+def ranked(records: Iterable[CrystalRecord]) -> list[CrystalRecord]:
     """Candidates of one formula by :func:`rank_key`; of those within 2 meV/atom of the lowest the most symmetric first, then on from the next.
 
     A potential tells no smaller differences apart. A cell that was not relaxed has no energy of its own and comes after those that have.
     """
-    rest, found = sorted(records, key=rank_key), list[dict[str, Any]]()
+    rest, found = sorted(records, key=rank_key), list["CrystalRecord"]()
     while rest:
         n = sum(_equals(rest[0], record) for record in rest)
         found += sorted(
@@ -262,31 +280,29 @@ def ranked(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _equals(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _equals(first: CrystalRecord, other: CrystalRecord) -> bool:
     """Whether rank and energy do not tell ``other`` from ``first``, which ranks no worse."""
     if first is other:
         return True
-    scores = [record["score"] or {"value": None, "unit": ""} for record in (first, other)]
-    if (
-        any(score["value"] is None or score["unit"] != "eV/atom" for score in scores)
-        or rank_key(first)[:2] != rank_key(other)[:2]
-    ):
+    low, high = _energy(first), _energy(other)
+    if low is None or high is None or rank_key(first)[:2] != rank_key(other)[:2]:
         return False
-    return scores[1]["value"] - scores[0]["value"] <= EQUAL_ENERGY
+    return high - low <= EQUAL_ENERGY
 
 
-def _symmetry(record: Mapping[str, Any]) -> tuple[int, int]:
+def _symmetry(record: CrystalRecord) -> tuple[int, int]:
     """Order of the point group and number of the space group."""
-    number = (record.get("space_group") or {}).get("number", 1)
+    group = record["space_group"]
+    number = 1 if group is None else group["number"]
     return POINT_GROUP_ORDERS[bisect_left(LAST_OF_CLASS, number)], number
 
 
-def is_valid(record: Mapping[str, Any]) -> bool:
+def is_valid(record: CrystalRecord) -> bool:
     """By the published checks: distances and volume, and charge neutrality."""
     return bool(record["validity"]["structure"] and record["validity"]["composition"])
 
 
-def unlike(name: str, taken: Container[str]) -> str:
+def unique_name(name: str, taken: Container[str]) -> str:
     """``name``, or ``name-2``, ``name-3`` … where it is taken: an id becomes a file name."""
     found, k = name, 1
     while found in taken:
@@ -295,7 +311,7 @@ def unlike(name: str, taken: Container[str]) -> str:
     return found
 
 
-def for_relaxing(record: Mapping[str, Any]) -> dict[str, Any]:
+def for_relaxing(record: CrystalRecord) -> dict[str, Any]:
     """What of a record a ``RelaxationRequest`` takes: its cell, and what is handed on."""
     return {
         name: record[name]
@@ -303,20 +319,12 @@ def for_relaxing(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def crystals_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every crystal record in a run's result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
-    found = list(result.get("crystals") or [])
-    for item in result.get("results") or []:
-        found += item.get("candidates") or []
-    return found
-
-
 def _wrapped(coords: Sequence[Sequence[float]]) -> list[list[float]]:
     # x % 1.0 can round to exactly 1.0, which is the site at 0
     return [[0.0 if (w := x % 1.0) >= 1.0 else w for x in row] for row in coords]
 
 
-def _rounded(cell: Mapping[str, Any]) -> dict[str, Any]:
+def _rounded(cell: Cell) -> Snapshot:
     return {
         "lattice": [[round(x, 4) for x in row] for row in cell["lattice"]],
         "atomic_numbers": cell["atomic_numbers"],

@@ -29,6 +29,8 @@ from crystal_core.paths import REPOSITORY
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.records import Cell
+
 MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
@@ -209,7 +211,7 @@ class ParserProcess:
         """
         return self._answer({"text": text})
 
-    def superpose(self, crystal: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    def superpose(self, crystal: Cell, other: Cell) -> dict[str, Any]:
         """``other`` laid over ``crystal`` as ``{"superposed": ...}``, None where they are no match.
 
         Raises:

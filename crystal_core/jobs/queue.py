@@ -15,6 +15,7 @@ from typing import Any
 from crystal_core.errors import RequestError
 from crystal_core.jobs.store import BlobStore
 from crystal_core.paths import home_dir
+from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
 
 LIVE = ("queued", "running", "cancelling")
 MAX_QUEUED = 20
@@ -67,9 +68,9 @@ class Job:
     step: int
     n_steps: int
     error: str | None
-    snapshot: dict[str, Any] | None
-    result: dict[str, Any] | None
-    trajectories: Sequence[dict[str, Any]]
+    snapshot: Snapshot | None
+    result: RunResult | None
+    trajectories: Sequence[Trajectory]
     place: int
     starred: bool = False
     note: str = ""
@@ -339,7 +340,7 @@ class JobQueue:
             },
             request=json.loads(row["request"]),
             snapshot=json.loads(row["snapshot"]) if row["snapshot"] else None,
-            result=self.blobs.get(row["result"] if result else None),
+            result=upgrade_result(found) if result and (found := self.blobs.get(row["result"])) else None,
             trajectories=self.blobs.get_later(json.loads(row["trajectories"])),
             place=place,
             starred=bool(row["starred"]),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
+    from crystal_core.records import Novelty
+
 log = logging.getLogger(__name__)
 INDEX = Path(__file__).parent / "known.npz.xz"
 MAX_ATOMS = 500
@@ -64,7 +66,7 @@ class KnownNeighbour:
     method: Method
     reference: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Novelty:
         """All but the structure, as ``novelty`` of a record."""
         return {
             "known": self.known,
@@ -219,7 +221,7 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
     )
 
 
-def novelty(structure: Structure) -> dict[str, Any]:
+def novelty(structure: Structure) -> Novelty:
     """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
     found = find_known(structure, overlay=False)
     if found is None:

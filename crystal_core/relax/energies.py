@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crystal_core.errors import RelaxationFailed
 from crystal_core.reference.hull import load_hull, measured_error
@@ -11,6 +11,7 @@ from crystal_core.reference.hull import load_hull, measured_error
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
+    from crystal_core.records import EnergyRecord
     from crystal_core.requests import PotentialName
 
 IMPOSSIBLE = -1.0  # eV/atom below every known compound: a fault of the potential, not a discovery
@@ -42,16 +43,19 @@ class Energies:
         """The same, of a cell that did not come to rest: the error was measured on cells that did."""
         return replace(self, e_above_hull_error=None, e_above_hull_bias=None)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> EnergyRecord:
         """The keys of the command line."""
-        return {
+        record: EnergyRecord = {
             "energy_per_atom_ev": _rounded(self.energy),
             "formation_energy_per_atom_ev": _rounded(self.formation_energy),
             "e_above_hull_ev": _rounded(self.e_above_hull),
             "e_above_hull_error_ev": self.e_above_hull_error,
             "e_above_hull_bias_ev": self.e_above_hull_bias,
             "decomposition": self.decomposition,
-        } | ({"note": self.note} if self.note else {})
+        }
+        if self.note:
+            record["note"] = self.note
+        return record
 
 
 def energies_of(

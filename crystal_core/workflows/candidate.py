@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crystal_core.chemistry.formula import SUBSCRIPTS
-from crystal_core.workflows.relax import Settling
+from crystal_core.workflows.relax import RelaxationRun
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.evaluation.powder_pattern import MeasuredPattern
     from crystal_core.frames import Template
+    from crystal_core.records import (
+        CrystalRecord,
+        Origin,
+        PatternMatch,
+        Provenance,
+        RelaxationOutcome,
+        Snapshot,
+    )
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
 
@@ -32,16 +40,16 @@ class Candidate:
     """
 
     def __init__(
-        self, z: int, origin: str, index: int, structure: Structure, template: Template | None = None
+        self, z: int, origin: Origin, index: int, structure: Structure, template: Template | None = None
     ) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
         self.sampled = structure
         self.alike = self
         self.energy: float | None = None
-        self.frames: list[dict[str, Any]] = []
-        self._more: dict[str, Any] = {}
-        self._record: dict[str, Any] | None = None
-        self._pattern: tuple[Structure, dict[str, Any]] | None = None
+        self.frames: list[Snapshot] = []
+        self._outcome: RelaxationOutcome = {}
+        self._record: CrystalRecord | None = None
+        self._pattern: tuple[Structure, PatternMatch] | None = None
         self._compared: tuple[Structure, bool] | None = None
 
     def id(self, formula: str) -> str:
@@ -49,13 +57,13 @@ class Candidate:
 
     def settle(self, potential: Potential, *, seconds: float, relax: bool) -> Iterator[RelaxStep]:
         """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
-        cell = Settling(self.sampled)
+        cell = RelaxationRun(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax)
-        self.structure, self.energy, self.frames, self._more = (
+        self.structure, self.energy, self.frames, self._outcome = (
             cell.structure,
             cell.energy,
             cell.frames,
-            dict(cell.told),
+            cell.outcome,
         )
         self._record = None
 
@@ -76,12 +84,12 @@ class Candidate:
             self._compared = other, rmsd is not None and rmsd < STILL_ALIKE
         return self._compared[1]
 
-    def leave(self, reason: str) -> None:
+    def mark_not_relaxed(self, reason: str) -> None:
         """Say why this cell stays as sampled, unless it is told already."""
-        self._more = {"relaxation": {"converged": False, "error": reason}} | self._more
+        self._outcome = {"relaxation": {"converged": False, "error": reason}, **self._outcome}
         self._record = None
 
-    def pattern(self, measured: MeasuredPattern) -> dict[str, Any]:
+    def pattern(self, measured: MeasuredPattern) -> PatternMatch:
         """How alike the computed pattern of :attr:`structure` is to a measured one; no similarity where it has none."""
         from crystal_core.evaluation.powder_pattern import likeness
         from crystal_core.evaluation.validity import check_structure
@@ -90,23 +98,27 @@ class Candidate:
             found = likeness(self.structure, measured) if check_structure(self.structure).structure else None
             self._pattern = (
                 self.structure,
-                {"similarity": found and found.similarity, "scale": found and found.scale},
+                {
+                    "similarity": None if found is None else found.similarity,
+                    "scale": None if found is None else found.scale,
+                },
             )
         return self._pattern[1]
 
-    def record(self, formula: str, provenance: dict[str, Any]) -> dict[str, Any]:
+    def record(self, formula: str, provenance: Provenance) -> CrystalRecord:
         """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
         from crystal_core.files.records import crystal_record
         from crystal_core.reference.known import novelty
 
         if self._record is None:
-            provenance = provenance | self._from_prototype()
+            provenance = self._from_prototype(provenance)
             known = novelty(self.structure)  # of the relaxed cell once there is one
-            made = crystal_record(
+            self._record = crystal_record(
                 self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance
-            )  # type: ignore[arg-type]
-            self._record = made | {"z": self.z} | self._more
-        if self.alike is not self and (told := self.alike._more):
+            )
+            self._record["z"] = self.z
+            self._record.update(self._outcome)
+        if self.alike is not self and (told := self.alike._outcome):
             what = "which the potential cannot take"
             if "energies" in told and not self._is_still_alike():
                 what = "which was relaxed in its place and has become another cell; this one has no energy of its own"
@@ -116,19 +128,23 @@ class Candidate:
                     if "original" in told
                     else "whose energy as sampled ranks both"
                 )
-            return self._record | {
-                "relaxation": {"converged": False, "error": f"It is like {self.alike.id(formula)}, {what}."}
-            }
-        return dict(self._record)
+            error = f"It is like {self.alike.id(formula)}, {what}."
+            return {**self._record, "relaxation": {"converged": False, "error": error}}
+        return {**self._record}
 
-    def _from_prototype(self) -> dict[str, Any]:
+    def _from_prototype(self, provenance: Provenance) -> Provenance:
+        """The provenance of the run, with the known arrangement that this cell was laid out on, if any."""
         if self.template is None:
-            return {}
-        named = {"prototype": asdict(self.template)}
+            return provenance
+        named: Provenance = {**provenance, "prototype": asdict(self.template)}
         if self.origin != "prototype":
             return named
-        note = "A known arrangement with these elements on it; nothing was generated."
-        return named | {"model": "prototype", "note": note, "weights_sha256": self.template.table_sha256}
+        return {
+            **named,
+            "model": "prototype",
+            "note": "A known arrangement with these elements on it; nothing was generated.",
+            "weights_sha256": self.template.table_sha256,
+        }
 
 
 def _slug(text: str) -> str:

@@ -12,6 +12,7 @@ from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.frames import RunUpdate
 from crystal_core.guides.protocol import Guide
+from crystal_core.records import FORMAT
 from crystal_core.requests import (
     MAX_ATOMS,
     CrystalGenerationRequest,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
     from crystal_core.protocols import DeNovoGenerator
+    from crystal_core.records import Novelty, RunResult, Snapshot
     from crystal_core.requests import CellSymmetry
 
 WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
@@ -379,7 +381,7 @@ class _Run:
         self.reduction = None if asked.fix is None else reduction_of(structure_from_record(asked.fix))
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
-        self.novelties: list[dict[str, Any]] = []  # of the structures that are cells: each is looked up once
+        self.novelties: list[Novelty] = []  # of the structures that are cells: each is looked up once
         self.calls, self.total = 0, PART_STEPS * n_parts
 
     def part(
@@ -439,14 +441,18 @@ class _Run:
                 trajectory=path_for_player(f"crystal {k}", frames, keep=keep),
             )
 
-    def _drawn(self, cell: dict[str, Any]) -> dict[str, Any]:
+    def _drawn(self, cell: Snapshot) -> Snapshot:
         """A forming cell with the axes of the one that is completed."""
         if self.reduction is None:
             return cell
         lattice, frac_coords = _in_axes(cell["lattice"], cell["frac_coords"], self.reduction)
-        return cell | {"lattice": lattice.round(4).tolist(), "frac_coords": frac_coords.round(4).tolist()}
+        return {
+            **cell,
+            "lattice": lattice.round(4).tolist(),
+            "frac_coords": frac_coords.round(4).tolist(),
+        }
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> RunResult:
         """All finished crystals in the order drawn, as the JSON of the command line.
 
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique groups of
@@ -478,6 +484,8 @@ class _Run:
         ]
         valid = sum(map(is_valid, crystals))
         return {
+            "format": FORMAT,
+            "notes": list(self.notes),
             "crystals": crystals,
             "n_failed": len(self.structures) - len(whole),
             "settings": settings,

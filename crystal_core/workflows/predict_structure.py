@@ -15,6 +15,7 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.frames import RunUpdate
 from crystal_core.guides.protocol import Guide
+from crystal_core.records import FORMAT
 from crystal_core.requests import (
     MAX_ATOMS,
     GenerationRequest,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from crystal_core.frames import Template
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.protocols import Generator
+    from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score
     from crystal_core.relax.potential import Potential
 
 MOST_RELAXED = (
@@ -203,17 +205,18 @@ class _Part:
 
     place: int
     z: int
-    origin: str
+    origin: Origin
     first: int
     n: int
 
 
 def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int) -> list[_Part]:
-    origins = {
+    by_start: dict[str, list[Origin]] = {
         "noise": ["noise"],
         "prototype": ["prototype", "prototype refined"],
         "both": ["prototype", "noise", "prototype refined"],
-    }[asked.start]
+    }
+    origins = by_start[asked.start]
     if asked.model == "prototype":
         origins = ["prototype"]
     parts = []
@@ -376,7 +379,9 @@ class _Run:
             (r for item in self.result()["results"] for r in item["candidates"]), key=rank_key
         ):
             candidate = by_id[record["id"]]
-            candidate.alike = first.setdefault(record["group"], candidate) if self.asked.relax else candidate
+            candidate.alike = (
+                first.setdefault(record["group"] or 0, candidate) if self.asked.relax else candidate
+            )
             worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
         order = list(first.values()) if self.asked.relax else self.found
         n_relaxed = min(len(order), MOST_RELAXED) if self.asked.relax else 0
@@ -396,7 +401,7 @@ class _Run:
             )
             done += share
             if n_relaxed:
-                candidate.leave(
+                candidate.mark_not_relaxed(
                     f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
                 )
         if single_points:
@@ -437,16 +442,16 @@ class _Run:
             stage=stage, step=round(done + share), n_steps=self.total, result=self.result(), trajectory=path
         )
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> RunResult:
         """All finished candidates, ranked, as the JSON of cli.md."""
         from crystal_core.files.records import ranked
 
         made_by = self._provenance()
         groups = alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
         sizes = {g: groups.count(g) for g in groups}
-        by_z: dict[int, list[dict[str, Any]]] = {}
+        by_z: dict[int, list[CrystalRecord]] = {}
         for candidate, group in zip(self.found, groups, strict=True):
-            score: dict[str, Any] = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
+            score: Score = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
             if self.asked.rank == "energy" and self.potential_label:
                 score = {
                     "name": f"energy ({self.potential_label})",
@@ -455,17 +460,18 @@ class _Run:
                 }
             record = candidate.record(self.asked.formula, made_by)
             if self.measured is not None:
-                record |= {"pattern": candidate.pattern(self.measured)}
+                record["pattern"] = candidate.pattern(self.measured)
                 if self.asked.rank == "pattern":
                     score = {
                         "name": "likeness to the measured pattern",
                         "value": record["pattern"]["similarity"],
                         "unit": "similarity, 0 to 1",
                     }
-            record |= {"score": score, "group": group, "n_alike": sizes[group]}
+            record["score"], record["group"], record["n_alike"] = score, group, sizes[group]
             by_z.setdefault(candidate.z, []).append(record)
         by_z = {z: ranked(records) for z, records in by_z.items()}
         return {
+            "format": FORMAT,
             "results": [
                 {"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank}
                 for z, records in by_z.items()
@@ -477,7 +483,7 @@ class _Run:
             "network_calls": self.calls,
         }
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance(self) -> Provenance:
         settings = asdict(self.asked) | sampler_used(
             self.model,
             GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps),
@@ -497,7 +503,7 @@ class _Run:
         )
 
 
-def compare_with_reference(records: list[dict[str, Any]], reference: Structure) -> None:
+def compare_with_reference(records: list[CrystalRecord], reference: Structure) -> None:
     """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
     from crystal_core.files.records import structure_from_record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core import __version__
 from crystal_core.chemistry.formula import formula_of
@@ -12,12 +12,14 @@ from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.frames import RunUpdate
+from crystal_core.records import FORMAT
 from crystal_core.requests import RelaxationRequest, from_json
-from crystal_core.workflows.sampling_run import library_versions
+from crystal_core.workflows.sampling_run import library_versions, path_for_player
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.records import Provenance, RelaxationOutcome, RelaxationRecord, RunResult, Snapshot
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation, RelaxStep
 
@@ -43,14 +45,16 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     settings = {"potential": asked.potential, "relax_seconds": asked.relax_seconds, "device": asked.device}
     made_by = provenance(potential, settings)
     total, began = CRYSTAL_STEPS * len(structures), time.monotonic()
-    result: dict[str, Any] = {
+    result: RunResult = {
+        "format": FORMAT,
         "crystals": [],
+        "notes": [],
         "settings": settings | {"potential_used": potential.label},
         "seconds": 0.0,
     }
     for k, (given, structure) in enumerate(zip(asked.crystals, structures, strict=True)):
         stage = f"relaxing {formula_of(structure.composition)}, {k + 1} of {len(structures)}"
-        cell = Settling(structure)
+        cell = RelaxationRun(structure)
         for moment in cell.steps(potential, seconds=asked.relax_seconds):
             inner = moment.step / (
                 moment.step + 20
@@ -61,45 +65,40 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
                 n_steps=total,
                 snapshot=snapshot(moment.structure),
             )
-        told = dict(given.get("provenance") or {}) | {"relaxed": made_by}
+        told = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
         known = novelty(
             cell.structure
         )  # of the relaxed cell: it may have become another crystal than the one it was
-        record = (
-            crystal_record(
-                cell.structure, id=given["id"], provenance=told, origin=given.get("origin"), novelty=known
-            )
-            | cell.told
+        record = crystal_record(
+            cell.structure, id=given["id"], provenance=told, origin=given.get("origin"), novelty=known
         )
-        result = result | {
+        record.update(cell.outcome)
+        result = {
+            **result,
             "crystals": [*result["crystals"], record],
             "seconds": round(time.monotonic() - began, 2),
         }
-        path = (
-            {"label": f"Relaxation of {given['id']}", "frames": cell.frames}
-            if asked.keep_trajectory and len(cell.frames) > 1
-            else None
-        )
+        path = path_for_player(f"Relaxation of {given['id']}", cell.frames, keep=asked.keep_trajectory)
         yield RunUpdate(
             stage=stage, step=CRYSTAL_STEPS * (k + 1), n_steps=total, result=result, trajectory=path
         )
     yield RunUpdate(stage="done", step=total, n_steps=total, result=result)
 
 
-class Settling:
+class RelaxationRun:
     """A cell while it is relaxed, and what is told of it afterwards.
 
     Attributes:
         structure: what counts: the cell as given, then the relaxed one.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
-        frames: of the relaxation, for the player. told: the keys that its record gains.
+        frames: of the relaxation, for the player. outcome: the keys that its record gains.
     """
 
     def __init__(self, structure: Structure) -> None:
         self.structure = structure
         self.energy: float | None = None
-        self.frames: list[dict[str, Any]] = []
-        self.told: dict[str, Any] = {}
+        self.frames: list[Snapshot] = []
+        self.outcome: RelaxationOutcome = {}
 
     def steps(self, potential: Potential, *, seconds: float, relax: bool = True) -> Iterator[RelaxStep]:
         """Relax, or take the energy as it is; what the potential cannot take stays as given, with the reason."""
@@ -116,15 +115,18 @@ class Settling:
             energies = energies_of(done.structure.composition, done.energy, potential.name)
             energies = energies if done.converged else energies.of_unrelaxed
         except RelaxationFailed as error:
-            self.told = {
+            self.outcome = {
                 "relaxation": {"potential": potential.label, "converged": False, "error": str(error)}
             }
             return
         self.energy, self.frames = round(done.energy, 5), frames_of(done)
-        self.told = {"energies": energies.to_json()}
+        self.outcome = {"energies": energies.to_json()}
         if relax:
             self.structure = done.structure
-            self.told |= {"relaxation": relaxation_json(done, potential.label), "original": cell_json(given)}
+            self.outcome |= {
+                "relaxation": relaxation_json(done, potential.label),
+                "original": cell_json(given),
+            }
 
 
 def relaxed_row(
@@ -137,7 +139,7 @@ def relaxed_row(
     seconds: float,
     settings: Mapping[str, Any],
     on_step: Callable[[RelaxStep], None] | None = None,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+) -> tuple[dict[str, Any], list[Snapshot]]:
     """One row of ``crystal-core relax`` and the frames of its path.
 
     Args:
@@ -167,7 +169,7 @@ def relaxed_row(
     return row, frames_of(done)
 
 
-def relaxation_json(done: Relaxation, label: str) -> dict[str, Any]:
+def relaxation_json(done: Relaxation, label: str) -> RelaxationRecord:
     """What a candidate's record tells of its relaxation; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
     moved = rms_distance(done.initial, done.structure, MATCHER)
     return {
@@ -182,7 +184,7 @@ def relaxation_json(done: Relaxation, label: str) -> dict[str, Any]:
     }
 
 
-def frames_of(done: Relaxation) -> list[dict[str, Any]]:
+def frames_of(done: Relaxation) -> list[Snapshot]:
     """The path as snapshots, thinned, the last cell always among them."""
     from crystal_core.files.records import snapshot
 
@@ -191,7 +193,7 @@ def frames_of(done: Relaxation) -> list[dict[str, Any]]:
     return [snapshot(moment.structure) for moment in [*kept, done.path[-1]]]
 
 
-def provenance(potential: Potential, settings: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(potential: Potential, settings: Mapping[str, Any]) -> Provenance:
     """How a relaxed crystal came about."""
     return {
         "model": potential.label,

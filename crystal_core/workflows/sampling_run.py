@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crystal_core.frames import Frame
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.protocols import Generator as StructureGenerator
+    from crystal_core.records import Provenance, Snapshot, Trajectory
     from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
@@ -29,8 +30,8 @@ def sampled(
     part: int,
     n_steps: int,
     watched: int = 1,
-    drawn: Callable[[dict[str, Any]], dict[str, Any]] = dict,
-) -> Generator[RunUpdate, None, tuple[Frame | None, list[list[dict[str, Any]]]]]:
+    drawn: Callable[[Snapshot], Snapshot] = lambda cell: cell,
+) -> Generator[RunUpdate, None, tuple[Frame | None, list[list[Snapshot]]]]:
     """Sample one part of a run, an update per frame; returns the last frame and the paths of the first ``watched`` samples.
 
     The snapshot of an update is that of sample 1; where more are watched, its ``cells`` are those of all of them.
@@ -43,7 +44,7 @@ def sampled(
     """
     from crystal_core.files.records import snapshot
 
-    paths: list[list[dict[str, Any]]] = []
+    paths: list[list[Snapshot]] = []
     frame: Frame | None = None
     for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
@@ -57,7 +58,9 @@ def sampled(
             paths = paths or [[] for _ in cells]
             for path, cell in zip(paths, cells, strict=True):
                 path.append(cell)
-        shown = None if not cells else cells[0] if watched == 1 else cells[0] | {"cells": cells}
+        shown: Snapshot | None = cells[0] if cells else None
+        if shown is not None and watched > 1:
+            shown = {**shown, "cells": [*cells]}
         yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown)
     return frame, paths
 
@@ -92,7 +95,7 @@ def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
     )
 
 
-def path_for_player(label: str, frames: list[dict[str, Any]], *, keep: bool) -> dict[str, Any] | None:
+def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajectory | None:
     """The trajectory of an update: nothing where none is wanted, or nothing moves."""
     return {"label": label, "frames": frames} if keep and len(frames) > 1 else None
 
@@ -109,7 +112,7 @@ def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict
 
 def provenance(
     name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False
-) -> dict[str, Any]:
+) -> Provenance:
     """What a crystal must carry to be made again: model and weights, seed, settings, versions, device."""
     return {
         "model": name,

@@ -36,7 +36,7 @@ def test_predict_structure_answers_with_candidates_and_repeats(tmp_path):
     first = call("predict-structure", "SrTiO3", *PEROV, "--json", "--out", str(tmp_path / "out"))
     assert first.exit_code == 0, first.stderr
     data = json.loads(first.stdout)
-    assert set(data) == {"results", "n_failed", "notes", "settings", "seconds", "network_calls"}
+    assert set(data) == {"format", "results", "n_failed", "notes", "settings", "seconds", "network_calls"}
     (item,) = data["results"]
     assert (item["formula"], item["z"], item["rank_by"], len(item["candidates"])) == (
         "SrTiO3",

@@ -6,9 +6,10 @@ from crystal_core.cli._queue import submitted
 from crystal_core.errors import CrystalCoreError
 from crystal_core.jobs import worker
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.records import FORMAT
 from crystal_core.requests import CrystalGenerationRequest
 
-FINISHED = {"crystals": [1]}
+FINISHED = {"format": FORMAT, "crystals": [{"id": "a", "notes": []}]}
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from crystal_core.demos.record import FRAMES, REQUESTS, thinned
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.files.parse import parse_text
-from crystal_core.files.records import EQUAL_ENERGY, crystals_of, structure_from_record
+from crystal_core.files.records import EQUAL_ENERGY, structure_from_record
+from crystal_core.records import crystals_of
 from crystal_core.registry.store import find_card
 from crystal_core.requests import CrystalGenerationRequest, from_json
 

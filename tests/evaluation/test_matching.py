@@ -61,9 +61,11 @@ def test_a_pair_that_takes_too_long_is_a_miss(monkeypatch):
     assert judge(perovskite(), [perovskite()]).structural is None
 
 
-def test_report_counts_by_size_and_by_seen_formula():
+def test_report_counts_by_size_by_elements_and_by_seen_formula():
     def outcome(n, formula, rms):
-        return Outcome(n_atoms=n, formula=formula, structural=rms, smact=None, failed=0)
+        return Outcome(
+            n_atoms=n, n_elements=1 + n // 10, formula=formula, structural=rms, smact=None, failed=0
+        )
 
     report = summarise(
         [outcome(5, "A", 0.1), outcome(5, "B", None), outcome(12, "A", 0.3), outcome(30, "C", None)],
@@ -75,6 +77,11 @@ def test_report_counts_by_size_and_by_seen_formula():
         "1-5": 0.5,
         "11-20": 1.0,
         ">20": 0.0,
+    }
+    assert {k: (v["n"], v["match_rate"]) for k, v in report["by_n_elements"].items()} == {
+        "1": (2, 0.5),
+        "2": (1, 1.0),
+        "4": (1, 0.0),
     }
     assert {k: v["n"] for k, v in report["by_seen_formula"].items()} == {"seen": 2, "unseen": 2}
 

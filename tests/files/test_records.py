@@ -12,7 +12,6 @@ from crystal_core.files.parse import parse_all, parse_text
 from crystal_core.files.records import (
     _symmetry,
     crystal_record,
-    crystals_of,
     rank_key,
     ranked,
     snapshot,
@@ -20,6 +19,7 @@ from crystal_core.files.records import (
     write_run,
     zip_run,
 )
+from crystal_core.records import crystals_of
 from crystal_core.structures import from_structures
 
 PROVENANCE = {"model": "kldm-csp-mp", "seed": 3, "version": "0.1.0"}

@@ -4,6 +4,7 @@ import time
 
 from crystal_core.errors import RequestError
 from crystal_core.frames import RunUpdate
+from crystal_core.records import FORMAT
 
 MAPPING = {"count": "slow_runner:count"}
 
@@ -20,4 +21,4 @@ def count(request):
         if request.get("crash_at") == i:
             raise ZeroDivisionError("secret detail")
         time.sleep(request.get("pause", 0.01))
-        yield RunUpdate(stage="counting", step=i + 1, n_steps=n, result={"finished": i + 1})
+        yield RunUpdate(stage="counting", step=i + 1, n_steps=n, result={"format": FORMAT, "finished": i + 1})

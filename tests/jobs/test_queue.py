@@ -9,6 +9,7 @@ import pytest
 
 from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import MAX_NOTE, JobQueue, worker_of
+from crystal_core.records import FORMAT
 
 EARLIER = """
 create table jobs (
@@ -129,16 +130,18 @@ def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
 def test_files_that_no_run_refers_to_are_swept_when_old(tmp_path):
     queue = JobQueue(tmp_path)
     job, other = (queue.submit("predict", {"n": n}) for n in (1, 2))
-    queue.update(job, result={"crystals": 1})
-    queue.update(job, result={"crystals": 2}, trajectory={"path": 1})  # the first result is history
-    queue.update(other, result={"crystals": 3}, state="done")
+    queue.update(job, result={"format": FORMAT, "seconds": 1})
+    queue.update(
+        job, result={"format": FORMAT, "seconds": 2}, trajectory={"path": 1}
+    )  # the first result is history
+    queue.update(other, result={"format": FORMAT, "seconds": 3}, state="done")
     assert queue.sweep() == 0  # all are young
     assert queue.sweep(older_than=-1) == 1
     queue.delete(other)
     assert queue.sweep(older_than=-1) == 1
     kept = queue.get(job)
     assert kept is not None
-    assert kept.result == {"crystals": 2}
+    assert kept.result["seconds"] == 2
     assert list(kept.trajectories) == [{"path": 1}]
 
 

@@ -55,7 +55,7 @@ def test_jobs_run_in_order_and_keep_their_results(worker):
     queue, _ = worker
     first, second = (queue.submit("count", {"n": 3}) for _ in range(2))
     done = until(queue, second, lambda j: j.state == "done")
-    assert done.result == {"finished": 3} and queue.get(first).finished <= done.started
+    assert done.result["finished"] == 3 and queue.get(first).finished <= done.started
 
 
 def test_cancel_keeps_what_is_finished(worker):
@@ -89,7 +89,7 @@ def test_failures_are_sentences_and_crashes_hide_their_trace(worker):
         ended.state == "failed"
         and "secret" not in ended.error
         and ended.exit_code == 1
-        and ended.result == {"finished": 2}
+        and ended.result["finished"] == 2
     )
     assert until(queue, queue.submit("nonsense", {}), lambda j: not j.live).state == "failed"
 

@@ -17,9 +17,10 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.evaluation.validity import is_charge_balanced
 from crystal_core.files.parse import parse_text
-from crystal_core.files.records import cell_json, crystal_record, crystals_of, structure_from_record
+from crystal_core.files.records import cell_json, crystal_record, structure_from_record
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.records import crystals_of
 from crystal_core.reference import known, known_cells
 from crystal_core.reference.hull import measured_error
 from crystal_core.reference.known import load_known

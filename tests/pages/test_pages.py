@@ -16,9 +16,9 @@ from crystal_core.drawing.figures.xrd import xrd_figure
 from crystal_core.drawing.scene import CELL_KINDS
 from crystal_core.evaluation.xrd import pattern
 from crystal_core.files.parse import occupancy_of
-from crystal_core.files.records import crystals_of
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.crystal.typeset import formula_text

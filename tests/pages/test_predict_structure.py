@@ -10,8 +10,9 @@ from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
-from crystal_core.files.records import crystals_of, structure_from_record
+from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.records import crystals_of
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.run.candidates import arrangement_words, with_lowest

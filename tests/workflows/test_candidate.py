@@ -4,7 +4,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.workflows.candidate import Candidate
-from crystal_core.workflows.relax import Settling
+from crystal_core.workflows.relax import RelaxationRun
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -43,16 +43,16 @@ def test_the_name_of_a_candidate_keeps_the_counts_of_its_formula(formula, name):
 )
 def test_a_candidate_like_another_says_what_happened_to_that(told, relax, words, monkeypatch):
     def steps(self, *_, **__):
-        self.told, self.frames = told, [{}] if "energies" in told else []
+        self.outcome, self.frames = told, [{}] if "energies" in told else []
         yield from ()
 
-    monkeypatch.setattr(Settling, "steps", steps)
+    monkeypatch.setattr(RelaxationRun, "steps", steps)
     first, second = Candidate(1, "noise", 0, SALT), Candidate(1, "noise", 1, SALT)
     second.alike = first
     assert "relaxation" not in second.record("NaCl", {})
     list(first.settle(None, seconds=1, relax=relax))
     if not relax:
-        first.leave("Only the 8 most promising structures are relaxed.")
+        first.mark_not_relaxed("Only the 8 most promising structures are relaxed.")
     assert second.record("NaCl", {})["relaxation"] == {
         "converged": False,
         "error": f"It is like NaCl-z1-noise-1, {words}.",
@@ -66,10 +66,10 @@ def test_an_energy_is_borrowed_only_from_a_cell_that_is_still_the_same(stretch, 
     def steps(self, *_, **__):
         self.structure, self.energy = self.structure.copy(), -3.6
         self.structure.scale_lattice(self.structure.volume * stretch**3)
-        self.told = {"energies": {}, "relaxation": {"converged": True}, "original": {}}
+        self.outcome = {"energies": {}, "relaxation": {"converged": True}, "original": {}}
         yield from ()
 
-    monkeypatch.setattr(Settling, "steps", steps)
+    monkeypatch.setattr(RelaxationRun, "steps", steps)
     first, second = Candidate(1, "noise", 0, SALT), Candidate(1, "noise", 1, SALT)
     second.alike = first
     list(first.settle(None, seconds=1, relax=True))

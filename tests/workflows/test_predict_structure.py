@@ -7,7 +7,7 @@ import pytest
 
 from crystal_core.cards import sha256_of
 from crystal_core.errors import MemoryFull, RequestError
-from crystal_core.files.records import crystals_of
+from crystal_core.records import crystals_of
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows import predict_structure

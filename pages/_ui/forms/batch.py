@@ -7,9 +7,10 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.chemistry.formula import MAX_BATCH, BatchLine, parse_formulas
-from crystal_core.files.records import crystals_of, unlike, zip_run
+from crystal_core.files.records import unique_name, zip_run
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import crystals_of
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.forms.units import multiple_words
 from pages._ui.link.session import action_button, has_changed
@@ -153,6 +154,6 @@ def _zip(jobs: list[Job]) -> bytes:
     records = [record for result in results for record in crystals_of(result)]
     taken: set[str] = set()
     for record in records:
-        record["id"] = unlike(record["id"], taken)  # two spellings of a formula give the same ids
+        record["id"] = unique_name(record["id"], taken)  # two spellings of a formula give the same ids
         taken.add(record["id"])
     return zip_run(records, {"runs": results})

@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.files.records import crystals_of
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import crystals_of
 from pages._ui.link.session import has_changed
 from pages._ui.plain import plain
 

@@ -10,16 +10,10 @@ from typing import Any
 
 from crystal_core.demos import Demo, find_demo
 from crystal_core.errors import RequestError
-from crystal_core.files.records import (
-    crystals_of,
-    is_valid,
-    ranked,
-    run_files,
-    structure_from_record,
-    zip_texts,
-)
+from crystal_core.files.records import is_valid, ranked, run_files, structure_from_record, zip_texts
 from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
 from pages._ui.run.verdicts import by_distances, objection
 

@@ -1,0 +1,231 @@
+"""The JSON that crosses rooms and outlives a program: crystals, what was found out about them, and results of runs.
+
+Every type here is a plain dictionary at run time. A result carries the number of its form; :func:`upgrade_result` brings
+an older one to today's, so runs in a user's history open for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NotRequired, TypedDict, cast
+
+from crystal_core.errors import RequestError
+
+FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
+Origin = Literal["noise", "prototype", "prototype refined"]
+
+
+class Cell(TypedDict):
+    """A crystal's geometry: lattice vectors as rows in Å, one atomic number and three fractional coordinates in [0, 1) per atom."""
+
+    lattice: list[list[float]]
+    atomic_numbers: list[int]
+    frac_coords: list[list[float]]
+
+
+class Snapshot(Cell):
+    """A cell to draw while a run goes on; ``cells`` are all cells that are watched, the first among them."""
+
+    cells: NotRequired[list[Cell]]
+
+
+class SpaceGroup(TypedDict):
+    """Hermann–Mauguin symbol and number, found within ``symprec`` Å."""
+
+    symbol: str
+    number: int
+    symprec: float
+
+
+class Validity(TypedDict):
+    """The published checks of distances (``structure``) and charges (``composition``), our stricter one of distances, and why one fails."""
+
+    structure: bool
+    composition: bool
+    plausible: bool
+    reasons: list[str]
+
+
+class Score(TypedDict):
+    """What candidates are ranked by; a low value is better in eV/atom, a high one otherwise."""
+
+    name: str
+    value: float | None
+    unit: str
+
+
+class Novelty(TypedDict):
+    """Whether a crystal is one of the reference set, and the nearest one there; ``rmsd`` is in units of (V/N)^(1/3)."""
+
+    known: bool
+    nearest_id: str | None
+    rmsd: float | None
+    reference: str
+    nearest_formula: NotRequired[str]
+    nearest_space_group: NotRequired[int]
+    training: NotRequired[bool]
+    training_of: NotRequired[list[str]]
+    method: NotRequired[str]
+
+
+class EnergyRecord(TypedDict):
+    """Energies per atom in eV, 2020 correction scheme, with the measured error of the one above the hull; None where unknown."""
+
+    energy_per_atom_ev: float | None
+    formation_energy_per_atom_ev: float | None
+    e_above_hull_ev: float | None
+    e_above_hull_error_ev: float | None
+    e_above_hull_bias_ev: float | None
+    decomposition: dict[str, float]
+    note: NotRequired[str]
+
+
+class RelaxationRecord(TypedDict):
+    """How a relaxation ended; ``error`` says why there was none."""
+
+    converged: bool
+    potential: NotRequired[str]
+    status: NotRequired[str]
+    n_steps: NotRequired[int]
+    initial_energy_per_atom_ev: NotRequired[float]
+    displacement_angstrom: NotRequired[float]
+    rmsd: NotRequired[float | None]
+    seconds: NotRequired[float]
+    error: NotRequired[str]
+
+
+class PatternMatch(TypedDict):
+    """Likeness (0 to 1) of the computed powder pattern to a measured one, and the scale of the cell that fits best; None without a pattern."""
+
+    similarity: float | None
+    scale: float | None
+
+
+class ReferenceMatch(TypedDict):
+    """Whether a candidate matches the reader's own structure; ``rmsd`` in units of (V/N)^(1/3)."""
+
+    matches: bool
+    rmsd: float | None
+
+
+class Provenance(TypedDict):
+    """All that makes a crystal again."""
+
+    model: str
+    version: str
+    settings: dict[str, Any]
+    device: str
+    libraries: dict[str, str]
+    note: str
+    weights_sha256: NotRequired[str]
+    seed: NotRequired[int | None]
+    prototype: NotRequired[dict[str, Any]]
+    relaxed: NotRequired[Provenance]
+
+
+class CrystalRecord(Cell):
+    """One crystal and all that is known of it: the ``CRYSTAL`` of the command line. Density in g/cm3."""
+
+    id: str
+    formula: str
+    n_atoms: int
+    cif: str
+    space_group: SpaceGroup | None
+    density: float
+    validity: Validity
+    origin: Origin | None
+    score: Score | None
+    group: int | None
+    notes: list[str]
+    provenance: Provenance
+    novelty: NotRequired[Novelty]
+    z: NotRequired[int]
+    n_alike: NotRequired[int]
+    energies: NotRequired[EnergyRecord]
+    relaxation: NotRequired[RelaxationRecord]
+    original: NotRequired[Cell]
+    pattern: NotRequired[PatternMatch]
+    reference: NotRequired[ReferenceMatch]
+
+
+class RelaxationOutcome(TypedDict, total=False):
+    """The keys that a record gains when its crystal is relaxed."""
+
+    energies: EnergyRecord
+    relaxation: RelaxationRecord
+    original: Cell
+
+
+class Trajectory(TypedDict):
+    """The path on which a cell formed or relaxed."""
+
+    label: str
+    frames: list[Snapshot]
+
+
+class FormulaResult(TypedDict):
+    """The ranked candidates of one formula at one number of formula units."""
+
+    formula: str
+    z: int
+    candidates: list[CrystalRecord]
+    rank_by: str
+
+
+class RunResult(TypedDict, total=False):
+    """What a run has found so far: ``results`` of a structure prediction, ``crystals`` of a generation or relaxation.
+
+    ``relaxed``: in a recorded generation, its crystals after relaxing.
+    """
+
+    format: int
+    results: list[FormulaResult]
+    crystals: list[CrystalRecord]
+    relaxed: list[CrystalRecord]
+    summary: dict[str, Any]
+    n_failed: int
+    notes: list[str]
+    settings: dict[str, Any]
+    seconds: float
+    network_calls: int
+
+
+def crystals_of(result: RunResult) -> list[CrystalRecord]:
+    """Every crystal of a result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
+    found = list(result.get("crystals") or [])
+    for item in result.get("results") or []:
+        found += item.get("candidates") or []
+    return found
+
+
+def upgrade_result(data: Mapping[str, Any]) -> RunResult:
+    """A stored result in today's form; the given one stays as it is.
+
+    Raises:
+        RequestError: a newer version of this program wrote it.
+    """
+    form = data.get("format", 1)
+    if form == FORMAT:
+        return cast("RunResult", data)
+    if not isinstance(form, int) or form > FORMAT:
+        raise RequestError(
+            f"This result has format {form}, and this version reads up to {FORMAT}. Open it with the version that wrote it."
+        )
+    # format 1
+    result: dict[str, Any] = {"notes": [], **data, "format": FORMAT}
+    try:
+        for name in ("crystals", "relaxed"):
+            if name in data:
+                result[name] = [_with_notes(record) for record in data[name]]
+        if "results" in data:
+            result["results"] = [
+                {**item, "candidates": [_with_notes(record) for record in item["candidates"]]}
+                for item in data["results"]
+            ]
+    except (TypeError, KeyError):
+        raise RequestError("This result is damaged: what should be its crystals is something else.") from None
+    return cast("RunResult", result)
+
+
+def _with_notes(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"notes": [], **record}
