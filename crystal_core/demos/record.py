@@ -29,13 +29,7 @@ REQUESTS: dict[str, StructurePredictionRequest | CrystalGenerationRequest] = {
         n=8, model="kldm-dng-mp", elements=("Li", "Fe", "O"), seed=0
     ),
     "strontium-titanate": StructurePredictionRequest(
-        formula="SrTiO3",
-        n_samples=8,
-        model="kldm-csp-perov5",
-        start="noise",
-        seed=0,
-        rank="energy",
-        relax=True,
+        formula="SrTiO3", z=(1,), n_samples=4, seed=0, rank="energy", relax=True
     ),
     "titanium-dioxide": StructurePredictionRequest(
         formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="energy", relax=True

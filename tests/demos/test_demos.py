@@ -82,7 +82,7 @@ def test_numbers_agree_with_each_other(demo):
 
 
 def test_a_run_of_other_weights_is_marked():
-    demo = next(demo for demo in DEMOS if demo.request.get("start") == "noise")
+    demo = find_demo("zinc-sulphide")
     assert (
         dataclasses.replace(demo, result=with_hash(demo.result, "0" * 64)).weights_note
         == "made with earlier weights"
@@ -113,3 +113,11 @@ def test_they_stay_small_and_paths_keep_their_ends():
 def test_an_unknown_name_is_one_sentence():
     with pytest.raises(RequestError, match="no recorded run named 'x'"):
         find_demo("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "group"), [("strontium-titanate", 221), ("spinel", 227), ("zinc-sulphide", 216)]
+)
+def test_the_first_crystal_of_a_showcase_is_the_one_a_chemist_names(name, group):
+    demo = find_demo(name)
+    assert demo.best["space_group"]["number"] == group
