@@ -178,3 +178,31 @@ def test_contradicting_options_are_one_sentence(prepared, tmp_path, options, mes
     values = {k: Path(v) if k == "branch" else v for k, v in options.items()}
     with pytest.raises(RequestError, match=message):
         run_training(config, data=prepared, device="cpu", quiet=True, **values)
+
+
+def test_a_packed_snapshot_goes_on_where_the_run_was_within_bf16(prepared, tmp_path):
+    from crystal_core.training.packed import pack, unpack
+
+    config = tmp_path / "toy.toml"
+    config.write_text(
+        TINY.replace("[fit]", '[fit]\noptimiser = "muon"').replace("hidden_dim = 8", "hidden_dim = 128")
+    )
+    run = dict(data=prepared, device="cpu", quiet=True)
+    run_training(config, out=tmp_path / "run", samples=40, **run)
+    names = pack(tmp_path / "run", tmp_path / "packed")
+    assert names and all((tmp_path / "packed" / name).stat().st_size < 15_000_000 for name in names)
+    unpack(tmp_path / "packed", tmp_path / "again")
+    exact, packed = (torch.load(tmp_path / name / SNAPSHOT, weights_only=True) for name in ("run", "again"))
+    assert packed["counters"] == exact["counters"]
+    for key in ("network", "ema"):
+        for name, value in exact[key].items():
+            torch.testing.assert_close(packed[key][name], value, rtol=8e-3, atol=1e-6)
+    states = [s["optimisers"][1]["state"][0]["momentum"] for s in (exact, packed)]
+    assert states[0].abs().max() > 0
+    torch.testing.assert_close(states[1], states[0], rtol=8e-3, atol=1e-8)
+    last = run_training(config, resume=tmp_path / "again", samples=80, **run)
+    assert last["samples"] == 80
+    with pytest.raises(RequestError, match="holds a training already"):
+        unpack(tmp_path / "packed", tmp_path / "again")
+    with pytest.raises(RequestError, match="no snapshot"):
+        pack(tmp_path / "packed", tmp_path / "other")

@@ -1,0 +1,116 @@
+"""A snapshot of a training in half precision, small enough to travel with the code: ``python -m crystal_core.training.packed``.
+
+``pack RUN FOLDER`` writes it, ``unpack FOLDER RUN`` makes a run folder that ``--resume`` goes on with. Weights, averages
+and the optimisers' moments lose bits beyond bfloat16; the log, the slices and all counters stay exact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from crystal_core.errors import RequestError
+from crystal_core.training.fit import LOG, SLICES, SNAPSHOT
+
+SHARD_BYTES = 14_000_000
+STATE = "state.json"
+BESIDE = (LOG, SLICES, "lattice.json", "statistics.json")  # files of a run that go along where it has them
+
+
+def pack(run: Path, folder: Path) -> list[str]:
+    """Write the last snapshot of a run into ``folder``, as bfloat16 shards of at most 14 MB; returns their names.
+
+    Raises:
+        RequestError: the run holds no snapshot.
+    """
+    if not (run / SNAPSHOT).is_file():
+        raise RequestError(f"There is no snapshot in {run.name} to pack.")
+    tensors: dict[str, torch.Tensor] = {}
+    state = _without_tensors(torch.load(run / SNAPSHOT, map_location="cpu", weights_only=True), "", tensors)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("state-*.safetensors"):
+        old.unlink()
+    shards: list[dict[str, torch.Tensor]] = [{}]
+    size = 0
+    for name, value in tensors.items():
+        # steps and frequencies of time features are small and exact
+        exact = value.numel() < 1000 or not value.is_floating_point()
+        stored = value.contiguous() if exact else value.to(torch.bfloat16).contiguous()
+        if size + stored.nbytes > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            size = 0
+        shards[-1][name] = stored
+        size += stored.nbytes
+    names = [f"state-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
+    for name, shard in zip(names, shards, strict=True):
+        save_file(shard, folder / name)
+    (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+    for name in BESIDE:
+        if (run / name).is_file():
+            shutil.copyfile(run / name, folder / name)
+    return names
+
+
+def unpack(folder: Path, run: Path) -> None:
+    """Make a run folder of a packed snapshot.
+
+    Raises:
+        RequestError: the folder holds none, or the run folder holds a snapshot already.
+    """
+    if not (folder / STATE).is_file():
+        raise RequestError(f"{folder.name} holds no packed snapshot.")
+    if (run / SNAPSHOT).is_file():
+        raise RequestError(f"{run} holds a training already; name another folder.")
+    tensors = {
+        name: value
+        for shard in sorted(folder.glob("state-*.safetensors"))
+        for name, value in load_file(shard).items()
+    }
+    state = _with_tensors(json.loads((folder / STATE).read_text(encoding="utf-8")), tensors)
+    run.mkdir(parents=True, exist_ok=True)
+    torch.save(state, run / SNAPSHOT)
+    for name in BESIDE:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, run / name)
+
+
+def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """Plain JSON, with every tensor replaced by its name; keys of optimisers are numbers, so dictionaries become pairs."""
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value
+        return {"tensor": name, "dtype": str(value.dtype).removeprefix("torch.")}
+    if isinstance(value, dict):
+        return {"pairs": [[k, _without_tensors(v, f"{name}/{k}", tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_without_tensors(v, f"{name}/{i}", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def _with_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, dict) and "tensor" in value:
+        return tensors[value["tensor"]].to(getattr(torch, value["dtype"]))
+    if isinstance(value, dict):
+        return {k: _with_tensors(v, tensors) for k, v in value["pairs"]}
+    if isinstance(value, list):
+        return [_with_tensors(v, tensors) for v in value]
+    return value
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m crystal_core.training.packed", description=__doc__)
+    parser.add_argument("action", choices=("pack", "unpack"))
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    options = parser.parse_args()
+    (pack if options.action == "pack" else unpack)(options.source, options.target)
+
+
+if __name__ == "__main__":
+    main()
