@@ -22,6 +22,7 @@ from crystal_core.datasets.rows import (
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import MATCHER, PAIR_SECONDS
 from crystal_core.evaluation.parallel import in_parallel, time_limit
+from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,7 @@ def niggli_reduce(lattice: np.ndarray, frac_coords: np.ndarray) -> tuple[np.ndar
         raise ValueError("the cell has no volume")
     reduced = cell.get_niggli_reduced_lattice()
     coords = frac_coords @ lattice @ np.linalg.inv(reduced.matrix)
-    return np.array(reduced.parameters), coords % 1.0
+    return np.array(reduced.parameters), in_cell(coords)
 
 
 def primitive_cell(

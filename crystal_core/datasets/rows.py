@@ -275,7 +275,7 @@ def _from_cif(text: str) -> dict[str, Any]:
     import numpy as np
     from pymatgen.core import Structure
 
-    from crystal_core.structures import atomic_numbers
+    from crystal_core.structures import atomic_numbers, in_cell
 
     structure = Structure.from_str(text, fmt="cif")
     return {
@@ -283,5 +283,5 @@ def _from_cif(text: str) -> dict[str, Any]:
         "n_atoms": len(structure),
         "lattice": structure.lattice.matrix.ravel(),
         "species": np.array(atomic_numbers(structure)),
-        "frac_coords": (structure.frac_coords % 1.0).ravel(),
+        "frac_coords": in_cell(structure.frac_coords).ravel(),
     }

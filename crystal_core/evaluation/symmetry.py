@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import RequestError
+from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
             "Wyckoff": letter,
             **{
                 name: round(float(v), 4)
-                for name, v in zip(("x", "y", "z"), site.frac_coords % 1.0, strict=True)
+                for name, v in zip(("x", "y", "z"), in_cell(site.frac_coords), strict=True)
             },
             **{f"{name} (Å)": round(float(v), 3) for name, v in zip("xyz", site.coords, strict=True)},
         }

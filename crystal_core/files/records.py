@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from crystal_core.chemistry.formula import formula_of
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.writers import structure_to_text
-from crystal_core.structures import atomic_numbers
+from crystal_core.structures import atomic_numbers, in_cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -130,7 +130,7 @@ def cell_json(structure: Structure) -> Cell:
     return {
         "lattice": structure.lattice.matrix.tolist(),
         "atomic_numbers": atomic_numbers(structure),
-        "frac_coords": _wrapped(structure.frac_coords.tolist()),
+        "frac_coords": in_cell(structure.frac_coords).tolist(),
     }
 
 
@@ -317,11 +317,6 @@ def for_relaxing(record: CrystalRecord) -> dict[str, Any]:
         name: record[name]
         for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")
     }
-
-
-def _wrapped(coords: Sequence[Sequence[float]]) -> list[list[float]]:
-    # x % 1.0 can round to exactly 1.0, which is the site at 0
-    return [[0.0 if (w := x % 1.0) >= 1.0 else w for x in row] for row in coords]
 
 
 def _rounded(cell: Cell) -> Snapshot:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.structures import in_cell
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -34,7 +36,7 @@ def pair_histogram(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_rol
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     cell = np.ascontiguousarray(lattice * (len(roles) / abs(np.linalg.det(lattice))) ** (1 / 3), dtype=float)
-    cart = np.ascontiguousarray((frac_coords % 1.0) @ cell)
+    cart = np.ascontiguousarray(in_cell(frac_coords) @ cell)
     periodic = np.ones(3, dtype=np.int64)
     first, second, _, distance = find_points_in_spheres(
         cart, cart, r=REACH, pbc=periodic, lattice=cell, tol=1e-8

@@ -347,7 +347,9 @@ def in_given_setting(made: Structure, reduction: NDArray) -> Structure:
 def _in_axes(lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray) -> tuple[NDArray, NDArray]:
     import numpy as np
 
-    return np.linalg.solve(reduction, np.asarray(lattice)), np.asarray(frac_coords) @ reduction % 1.0
+    from crystal_core.structures import in_cell
+
+    return np.linalg.solve(reduction, np.asarray(lattice)), in_cell(np.asarray(frac_coords) @ reduction)
 
 
 def _guide(asked: CrystalGenerationRequest) -> Guide | None:

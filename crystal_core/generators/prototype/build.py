@@ -27,6 +27,7 @@ from crystal_core.generators.prototype.index import Pool
 from crystal_core.generators.prototype.library import Cell, Prototype, save_library
 from crystal_core.generators.prototype.similarity import count_replacements, distances
 from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, to_form
+from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +96,7 @@ def aflow_members() -> list[Member]:
         if len(structure) <= MAX_AFLOW_ATOMS and structure.is_ordered:
             numbers = [site.specie.Z for site in structure]
             name = f"AFLOW {entry['tags']['aflow']}"
-            found.append(member_of(name, structure.lattice.matrix, structure.frac_coords % 1.0, numbers))
+            found.append(member_of(name, structure.lattice.matrix, in_cell(structure.frac_coords), numbers))
     return found
 
 

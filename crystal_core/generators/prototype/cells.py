@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.structures import in_cell
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,7 +67,7 @@ def to_primitive(lattice: NDArray, frac_coords: NDArray, roles: NDArray) -> tupl
             break
     else:
         return lattice, frac_coords, roles
-    coords = (frac_coords @ lattice @ np.linalg.inv(basis)) % 1.0
+    coords = in_cell(frac_coords @ lattice @ np.linalg.inv(basis))
     kept: list[int] = []
     for i in range(len(roles)):
         difference = coords[i] - coords[kept]

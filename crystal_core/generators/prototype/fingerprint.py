@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.structures import in_cell
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,7 +29,7 @@ def fingerprint(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_roles:
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     cell = np.ascontiguousarray(lattice * (len(roles) / abs(np.linalg.det(lattice))) ** (1 / 3), dtype=float)
-    cart = np.ascontiguousarray((frac_coords % 1.0) @ cell)
+    cart = np.ascontiguousarray(in_cell(frac_coords) @ cell)
     first, second, _, distance = find_points_in_spheres(
         cart, cart, r=REACH + 2 * WIDTH, pbc=np.array([1, 1, 1], dtype=np.int64), lattice=cell, tol=1e-8
     )

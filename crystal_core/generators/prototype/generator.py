@@ -16,6 +16,7 @@ from crystal_core.frames import Frame, Template
 from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
 from crystal_core.paths import home_dir
 from crystal_core.requests import GenerationRequest
+from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +127,7 @@ def niggli(lattice: NDArray, frac_coords: NDArray) -> tuple[NDArray, NDArray]:
         reduced = given.get_niggli_reduced_lattice()
     except ValueError:
         return lattice, frac_coords
-    return reduced.matrix, reduced.get_fractional_coords(given.get_cartesian_coords(frac_coords)) % 1.0
+    return reduced.matrix, in_cell(reduced.get_fractional_coords(given.get_cartesian_coords(frac_coords)))
 
 
 def full_index_path() -> Path:

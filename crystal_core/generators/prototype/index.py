@@ -17,6 +17,7 @@ import numpy as np
 
 from crystal_core.generators.prototype.cells import roles_of, supercell
 from crystal_core.generators.prototype.fingerprint import role_permutations
+from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -198,7 +199,7 @@ class PrototypeIndex:
             )  # in a pool's own order of roles counts stay, whatever the permutation
         return Candidate(
             lattice=lattice,
-            frac_coords=frac_coords % 1.0,
+            frac_coords=in_cell(frac_coords),
             distance=match.distance,
             votes=match.votes,
             label=geometry.label,

@@ -18,6 +18,7 @@ from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.prototype.cells import roles_of
 from crystal_core.generators.prototype.index import Geometry, Pool, PrototypeIndex, Ranking
 from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, space_group_of_hall
+from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +82,7 @@ def save_library(
             "hall_number": np.array([f.hall_number for f in forms], dtype=np.uint16),
             "cell": np.array([f.cell for f in forms], dtype=np.float32),
             "orbits": np.array([len(f.roles) for f in forms], dtype=np.uint16),
-            "points": np.round(np.concatenate([f.points for f in forms]) % 1.0 * POINT_SCALE).astype(
+            "points": np.round(in_cell(np.concatenate([f.points for f in forms])) * POINT_SCALE).astype(
                 np.uint16
             ),
             "roles": np.concatenate([f.roles for f in forms]).astype(np.uint8),

@@ -11,6 +11,7 @@ import numpy as np
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.prototype.generator import TABLE, niggli
 from crystal_core.requests import CellSymmetry
+from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
     import random
@@ -133,7 +134,7 @@ def cell_symmetry(
         rotations=rotations.astype(np.int64),
         translations=translations,
         permutations=permutations,
-        frac_coords=exact % 1.0,
+        frac_coords=in_cell(exact),
         label=geometry.label,
     )
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.structures import in_cell
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -73,7 +75,7 @@ def to_form(
     found = spglib.get_symmetry_dataset(cell, symprec=symprec)
     if found is None:
         return None
-    points, types = found.std_positions % 1.0, found.std_types - 1
+    points, types = in_cell(found.std_positions), found.std_types - 1
     size = (abs(np.linalg.det(found.std_lattice)) / len(points)) ** (1 / 3)
     letter_of_primitive = dict(zip(found.mapping_to_primitive.tolist(), found.wyckoffs, strict=True))
     letters = [letter_of_primitive[p] for p in found.std_mapping_to_primitive.tolist()]
@@ -130,7 +132,7 @@ def from_form(
         return None
     lattice, coords, types = map(np.asarray, primitive)
     scale = (len(types) / abs(np.linalg.det(lattice))) ** (1 / 3)
-    return lattice * scale, coords % 1.0, types - 1
+    return lattice * scale, in_cell(coords), types - 1
 
 
 def cell_parameters(lattice: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -153,7 +155,7 @@ def matrix_of(lengths: NDArray, angles: NDArray) -> NDArray[np.float64]:
 def _orbit(point: NDArray, hall_number: int, lattice: NDArray, tolerance: float) -> NDArray[np.float64]:
     """Distinct images of a point, each the mean of the images that coincide within ``tolerance``."""
     rotations, translations = operations(hall_number)
-    images = (rotations @ point + translations) % 1.0
+    images = in_cell(rotations @ point + translations)
     difference = images[:, None] - images[None]
     difference -= np.round(difference)
     close = np.linalg.norm(difference @ lattice, axis=-1) < tolerance
@@ -165,4 +167,4 @@ def _orbit(point: NDArray, hall_number: int, lattice: NDArray, tolerance: float)
             # the mean over coinciding images puts a point rounded to four digits back onto its symmetry element
             kept.append(images[i] - difference[i, group].mean(0))
             open_ &= ~group
-    return np.array(kept) % 1.0
+    return in_cell(np.array(kept))
