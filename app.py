@@ -1,11 +1,15 @@
-"""Crystal Studio: the page table, and nothing else."""
+"""Crystal Studio: the page table, and what every page needs."""
 
 import streamlit as st
 
+from crystal_core.jobs.worker import resume_jobs
+from pages._ui.errors import guard
 from pages._ui.theme import compact
 
 st.set_page_config(page_title="Crystal Studio", page_icon="static/icon.png", layout="wide")
 compact()
+with guard():
+    resume_jobs()  # on every page: a run whose worker has died must not be shown as running
 st.navigation(
     [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),

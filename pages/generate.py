@@ -67,6 +67,7 @@ def models() -> dict[str, ModelCard]:
 
 
 @st.fragment
+@guard()
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue.
 

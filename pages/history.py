@@ -17,11 +17,11 @@ from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.runs import (
     PREDICT,
-    WORDS,
     as_command,
     as_python,
     link_of,
     settings_of,
+    state_words,
     summary,
     title_of,
     zip_of,
@@ -45,8 +45,9 @@ def row(job: Job) -> dict[str, Any]:
     return {
         "★": "★" if job.starred else "",
         "request": title_of(job),
-        "when": datetime.fromtimestamp(job.created).astimezone(),
-        "state": WORDS.get(job.state, job.state),
+        # a damaged entry may have lost its time
+        "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
+        "state": state_words(job),
         "result": summary(job),
         "note": job.note,
         "model": job.request.get("model", "–"),
@@ -67,7 +68,7 @@ def keep_note(job: str, key: str) -> None:
 def actions(job: Job) -> None:
     """What can be done with one run."""
     page, query = link_of(job)
-    st.markdown(f"**{plain(title_of(job))}** · {plain(WORDS.get(job.state, job.state))}")
+    st.markdown(f"**{plain(title_of(job))}** · {plain(state_words(job))}")
     st.text_input(
         "Note",
         job.note,
@@ -86,13 +87,17 @@ def actions(job: Job) -> None:
             st.page_link(
                 PREDICT, label="Open its list", icon=":material/list:", query_params={"batch": job.batch}
             )
-        if action_button("Run again", key="again", help="The same request with the same seed."):
+        if job.request and action_button(
+            "Run again", key="again", help="The same request with the same seed."
+        ):
             ensure_worker()
             request = settings_of(job)
             again = JobQueue().submit(job.kind, request, parent=job.parent)
             st.switch_page(page, query_params={"job": job.parent or again})
-        if job.kind != "relax" and st.button(
-            "Change and run", key="fork", help="Opens the form with these settings."
+        if (
+            job.request
+            and job.kind != "relax"
+            and st.button("Change and run", key="fork", help="Opens the form with these settings.")
         ):
             named = {"formula": job.request["formula"]} if "formula" in job.request else {}
             st.switch_page(page, query_params={"fork": job.id} | named)
@@ -100,7 +105,7 @@ def actions(job: Job) -> None:
             st.download_button(
                 "Download all (zip)", lambda: zip_of(job), zip_name(job), "application/zip", key="zip"
             )
-        if job.live:
+        if job.live and not is_stuck(job):
             if st.button("Cancel", key="cancel"):
                 JobQueue().cancel(job.id)
                 st.rerun()
@@ -108,9 +113,26 @@ def actions(job: Job) -> None:
             confirm_delete(job)
     if job.error:
         st.error(plain(job.error))
+    show_calls(job)
+
+
+def is_stuck(job: Job) -> bool:
+    """Whether a run waits although its damaged entry can never run."""
+    return job.state == "queued" and not job.request
+
+
+def show_calls(job: Job) -> None:
+    """The calls that make the run again; nothing where its settings are damaged or incomplete."""
+    if not job.request:
+        return
     with st.expander("The same call from the command line or Python"):
-        st.code(as_command(job), language="bash")
-        st.code(as_python(job), language="python")
+        try:
+            calls = as_command(job), as_python(job)
+        except KeyError as missing:
+            st.caption(plain(f"This run does not record its setting {missing}, so the call cannot be shown."))
+            return
+        st.code(calls[0], language="bash")
+        st.code(calls[1], language="python")
 
 
 @st.dialog("Delete this run?")
@@ -121,6 +143,8 @@ def confirm_delete(job: Job) -> None:
     st.write(f"{plain(title_of(job))}: its entry and its link will be gone{more}.")
     if st.button("Delete", type="primary", key="really"):
         try:
+            if is_stuck(job):
+                JobQueue().cancel(job.id)  # only a run that is over can be deleted
             JobQueue().delete(job.id)
         except RequestError as error:
             st.error(plain(error))

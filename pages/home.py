@@ -8,7 +8,7 @@ from crystal_core.jobs.queue import JobQueue
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
-from pages._ui.run.runs import GENERATE, PREDICT, WORDS, link_of, summary, title_of
+from pages._ui.run.runs import GENERATE, PREDICT, link_of, state_words, summary, title_of
 
 RECENT = 5
 CARDS = (
@@ -82,7 +82,7 @@ def recent() -> None:
     with st.container(gap="xxsmall"):
         for job in jobs:
             page, query = link_of(job)
-            words = [title_of(job), WORDS.get(job.state, job.state), *([summary(job)] if job.result else [])]
+            words = [title_of(job), state_words(job), *([summary(job)] if job.result else [])]
             icon = ":material/star:" if job.starred else ":material/open_in_new:"
             st.page_link(page, label=plain(" · ".join(words)), query_params=query, icon=icon)
 

@@ -40,6 +40,7 @@ MOST = 50  # of them, that the form asks for
 
 
 @st.fragment
+@guard()
 def ask() -> None:
     """The form; what is typed reruns only this part, and the button puts the requests into the queue.
 
@@ -280,6 +281,9 @@ def main() -> None:
         ask()
     with right:
         if "batch" in st.query_params and "job" not in st.query_params:
+            if n := JobQueue().unreadable_in_batch(st.query_params["batch"]):
+                several = "1 run of this list is" if n == 1 else f"{n} runs of this list are"
+                st.warning(f"{several} damaged and left out here; the history lists what can be deleted.")
             show_batch(st.query_params["batch"])
         elif job := st.query_params.get("job"):
             show_run(

@@ -74,7 +74,9 @@ def show_job(job_id: str) -> bool:
         return True
     record = latest_of(job).get(st.query_params["crystal"])
     if record is None:
-        return False
+        if job.damaged:
+            st.error(plain(job.error))
+        return job.damaged
     of_run(job, record)
     return True
 
@@ -84,7 +86,9 @@ def of_relaxation(job: Job) -> None:
     st.page_link(VIEWER, label="Back to the crystals", icon=":material/arrow_back:")
     job = job_panel(job.id, draw_relaxing) or job
     records = {record["id"]: record for record in crystals_of(job.result or {})}
-    names = [crystal["id"] for crystal in job.request["crystals"]]
+    names = [crystal["id"] for crystal in job.request.get("crystals", ())]
+    if not names:
+        return
     name = st.selectbox("Crystal", names, key="relaxed") if len(names) > 1 else names[0]
     if name in records:
         _relaxed(records[name])

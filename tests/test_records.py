@@ -56,9 +56,19 @@ def test_results_recorded_by_any_version_rank_and_write(path):
 
 def test_a_result_put_by_an_earlier_version_opens_from_the_queue(tmp_path):
     queue = JobQueue(tmp_path)
-    name = queue.submit("predict-structure", {"formula": "NaCl"})
-    queue.update(name, result=OLD)
-    assert queue.get(name).result == upgrade_result(OLD)
+    old = recorded("zinc-sulphide")
+    assert "format" not in old
+    name = queue.submit("predict-structure", {"formula": "ZnS"})
+    queue.update(name, result=old)
+    assert queue.get(name).result == upgrade_result(old)
+
+
+def test_a_result_of_a_newer_version_is_said_and_costs_no_other_run(tmp_path):
+    queue = JobQueue(tmp_path)
+    name = queue.submit("predict-structure", {"formula": "ZnS"})
+    queue.update(name, result=recorded("zinc-sulphide") | {"format": FORMAT + 1})
+    job = queue.get(name)
+    assert job.result is None and job.damaged and f"format {FORMAT + 1}" in job.error
 
 
 def test_a_record_keeps_the_notes_it_is_given():

@@ -33,6 +33,8 @@ def submitted(kind: str, request: Any) -> Iterator[Any]:
         raise
     if job is None:
         raise CrystalCoreError("The run was deleted while it was waited for.")
+    if job.damaged and job.state != "failed":
+        raise CrystalCoreError(job.error)
     for path in job.trajectories:
         yield RunUpdate(stage=job.stage, step=job.step, n_steps=max(1, job.n_steps), trajectory=path)
     yield RunUpdate(stage=job.state, step=job.step, n_steps=max(1, job.n_steps), result=job.result)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli._run import Quiet, command, say
 
 SECONDS_TO_START = 120.0
+SECONDS_TO_END = 10.0
+# of a terminal that closes, of Ctrl+C, and of kill, a service manager or a container
+ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 @command
@@ -28,8 +35,9 @@ def serve(
     ] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Start the app; the worker starts with the first run. Ctrl+C stops the app, and a run in progress goes on to its end."""
+    """Start the app; the worker starts with the first run. Ctrl+C or SIGTERM stops both, and a run keeps what is finished."""
     from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
+    from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY
 
     script = REPOSITORY / "app.py"
@@ -40,29 +48,70 @@ def serve(
     if _is_taken(host, port):
         raise RequestError(f"Port {port} of {host} is in use or not allowed; choose another with --port.")
     options = ["--server.address", host, "--server.port", str(port)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(script), *options],
-        cwd=REPOSITORY,
-        env=os.environ,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        answers = _wait(process, {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host), port)
-        if process.poll() is None and not answers:
-            say(
-                f"The app has not answered for {SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it)."
-            )
-        elif answers and not quiet:
-            say(f"Crystal Studio answers at {_address(host, port)} (Ctrl+C stops it).")
-            if api:
-                say("The HTTP twin is not part of this version; --no-api leaves this line out.")
-        code = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(15)
-        raise
+    reader, writer = os.pipe()  # the worker reads its end when this process has ended, in whatever way
+    with _signals() as signals:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", str(script), *options],
+            cwd=REPOSITORY,
+            env=os.environ | {OWNER: str(reader)},
+            stdout=subprocess.DEVNULL,
+            pass_fds=(reader,),
+        )
+        try:
+            local = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+            answers = _wait(process, local, port, lambda: bool(signals))
+            if process.poll() is None and not answers and not signals:
+                say(
+                    f"The app has not answered for {SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it)."
+                )
+            elif answers and not quiet:
+                say(f"Crystal Studio answers at {_address(host, port)} (Ctrl+C stops it).")
+                if api:
+                    say("The HTTP twin is not part of this version; --no-api leaves this line out.")
+            while process.poll() is None and not signals:
+                time.sleep(0.1)
+        finally:
+            code = _end(process)
+            os.close(writer)
+            os.close(reader)
+    if signal.SIGINT in signals:
+        raise KeyboardInterrupt
+    if signals:
+        raise typer.Exit(128 + signals[0])
     if code:
         raise CrystalCoreError(f"The app ended with code {code}; the lines above say why.")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that ask this process to end, as they arrive; an ignored one stays ignored.
+
+    They are collected and not raised: an exception between the start of the app and the first look at it would leave
+    the app behind on its port.
+    """
+    arrived: list[int] = []
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+        wanted = [number for number in ENDS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {
+            number: signal.signal(number, lambda number, _frame: arrived.append(number)) for number in wanted
+        }
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """End the app, by force where it does not end within :data:`SECONDS_TO_END`; returns its exit code."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait()
 
 
 def _is_taken(host: str, port: int) -> bool:
@@ -84,10 +133,10 @@ def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _wait(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
-    """Whether the app answers, before it ends and within :data:`SECONDS_TO_START`."""
+def _wait(process: subprocess.Popen[bytes], host: str, port: int, is_over: Callable[[], bool]) -> bool:
+    """Whether the app answers, before it ends or ``is_over`` and within :data:`SECONDS_TO_START`."""
     stop = time.monotonic() + SECONDS_TO_START
-    while process.poll() is None and time.monotonic() < stop:
+    while process.poll() is None and not is_over() and time.monotonic() < stop:
         try:
             urllib.request.urlopen(f"{_address(host, port)}/_stcore/health", timeout=1)
             return True

@@ -1,7 +1,8 @@
 """The process behind :mod:`crystal_core.files.uploads`: reads a JSON line with a text or two crystals, answers one with crystals or how far they are apart.
 
-``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It cannot write files, cannot outgrow its memory and ends
-itself when one text takes too long, so it never outlives the app that asked.
+``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its libraries are imported, so the time of a text
+holds no import. It cannot write files, cannot outgrow its memory and ends itself when one text takes too long, so it never
+outlives the app that asked.
 """
 
 from __future__ import annotations
@@ -12,10 +13,46 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+
+# one text of each format and one pair of crystals
+_CELL = {
+    "lattice": [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]],
+    "atomic_numbers": [55, 17],
+    "frac_coords": [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]],
+}
+_CIF = """data_a
+_cell_length_a 4.1
+_cell_length_b 4.1
+_cell_length_c 4.1
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P m -3 m'
+_symmetry_Int_Tables_number 221
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Cs1 Cs 0 0 0 1
+Cl1 Cl 0.5 0.5 0.5 0.5
+Br1 Br 0.5 0.5 0.5 0.5
+"""
+_POSCAR = "CsCl\n4.1\n1 0 0\n0 1 0\n0 0 1\nCs Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
+_XYZ = '2\nLattice="4.1 0 0 0 4.1 0 0 0 4.1" Properties=species:S:1:pos:R:3\nCs 0 0 0\nCl 2.05 2.05 2.05\n'
+PRACTICE: tuple[dict[str, Any], ...] = (
+    *({"text": text} for text in (_CIF, _POSCAR, _XYZ, json.dumps(_CELL))),
+    {"match": [_CELL, _CELL]},
+    {"superpose": [_CELL, _CELL]},
+)
 
 
 def main(memory: int, seconds: float) -> None:
@@ -28,11 +65,6 @@ def main(memory: int, seconds: float) -> None:
     from crystal_core.errors import StructureParseError
     from crystal_core.files.parse import parse_each
     from crystal_core.structures import atomic_numbers
-
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
     def plain(structure: Structure) -> dict[str, Any]:
         return {
@@ -68,6 +100,15 @@ def main(memory: int, seconds: float) -> None:
         found = superposed(structure, other, seconds=limit)
         return {"superposed": None if found is None else plain(found)}
 
+    for question in PRACTICE:
+        # every library that a later answer needs is imported here, so that no file pays for an import with its time
+        with suppress(StructureParseError):
+            answer_to(question)
+    # after the imports, so that the limits hold for files alone
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _say(answers, {"ready": True})
     for line in sys.stdin:
         # the default action ends the process even inside compiled code; the parent kills first if it is alive

@@ -191,12 +191,27 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
 
 
 class ParserProcess:
-    """The child that parses, compares and superposes, one thing at a time; safe to call from several threads."""
+    """The child that parses, compares and superposes, one thing at a time; safe to call from several threads.
 
-    def __init__(self, *, seconds: float = SECONDS_PER_FILE, memory: int = MEMORY_BYTES) -> None:
+    Args:
+        seconds: time of one file or pair. memory: bytes that the child may use.
+        seconds_to_start: how long a call waits for a child that is still importing its libraries.
+        command: program and arguments of the child, which gets ``memory`` and ``seconds`` as two more.
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds: float = SECONDS_PER_FILE,
+        memory: int = MEMORY_BYTES,
+        seconds_to_start: float = SECONDS_TO_START,
+        command: Sequence[str] = (sys.executable, "-m", "crystal_core.files.upload_child"),
+    ) -> None:
         self._seconds, self._memory = seconds, memory
+        self._seconds_to_start, self._command = seconds_to_start, tuple(command)
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._ready = False
 
     @property
     def pid(self) -> int | None:
@@ -252,9 +267,27 @@ class ParserProcess:
             self._kill()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        if self._child is not None and self._child.poll() is None:
+        if self._child is None or self._child.poll() is not None:
+            self._kill()
+            self._child = self._launched()
+        if self._ready:
             return self._child
-        self._kill()
+        try:
+            self._exchange(self._child, None, self._seconds_to_start)
+        except TimeoutError:
+            # the child goes on importing: a new one would begin again, and on a busy machine none would ever be ready
+            raise StructureParseError(
+                "The reader of files is still starting because this machine is busy. Try again in a minute."
+            ) from None
+        except (OSError, EOFError, ValueError):
+            self._kill()
+            raise StructureParseError(
+                "The reader of files did not start. Try again; if it stays so, restart the app."
+            ) from None
+        self._ready = True
+        return self._child
+
+    def _launched(self) -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -263,22 +296,13 @@ class ParserProcess:
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")])
         )
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "crystal_core.files.upload_child", str(self._memory), str(self._seconds)],
+        return subprocess.Popen(
+            [*self._command, str(self._memory), str(self._seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
         )
-        try:
-            # the first import of the parsers is slow on a busy machine and must not be charged to the file
-            self._exchange(self._child, None, SECONDS_TO_START)
-        except (TimeoutError, OSError, EOFError, ValueError):
-            self._kill()
-            raise StructureParseError(
-                "The reader of files did not start. Try again; if it stays so, restart the app."
-            ) from None
-        return self._child
 
     def _exchange(
         self, child: subprocess.Popen[bytes], message: dict[str, Any] | None, seconds: float
@@ -314,7 +338,7 @@ class ParserProcess:
         return json.loads(received)
 
     def _kill(self) -> None:
-        child, self._child = self._child, None
+        child, self._child, self._ready = self._child, None, False
         if child is None:
             return
         child.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import sqlite3
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import RequestError
-from crystal_core.jobs.store import BlobStore
+from crystal_core.jobs import shapes
+from crystal_core.jobs.store import NAME, BlobStore
 from crystal_core.paths import home_dir
 from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
 
@@ -38,7 +40,12 @@ ADDED = {
     "exit_code": "integer not null default 1",
     "worker": "text not null default 'cpu'",
 }
-GPU = Path("/dev/nvidiactl")  # there where an NVIDIA driver is
+GPU = Path("/dev/nvidiactl")  # exists only with an NVIDIA driver
+# a row that names no known device belongs to the worker of the CPU: otherwise no worker would ever take it
+DEVICE = "case when worker in ('cpu', 'cuda') then worker else 'cpu' end"
+LATEST = 4e9  # seconds since 1970; later moments are damage and no calendar shows them
+ENTRY_DAMAGED = "The entry of this run in the database is damaged, so its settings cannot be read. Delete this run and start it again."
+RESULT_DAMAGED = "The result of this run cannot be read because its file is damaged or missing. Run it again with the same seed, or delete it."
 MAX_NOTE = 500  # characters
 SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to it
 
@@ -55,6 +62,7 @@ class Job:
         starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with, or "".
         parent: id of the run whose crystals it works on, or "".
         exit_code: of a command that failed as this run did; 1 where it did not fail.
+        damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says so.
     """
 
     id: str
@@ -77,6 +85,7 @@ class Job:
     batch: str = ""
     parent: str = ""
     exit_code: int = 1
+    damaged: bool = False
 
     @property
     def live(self) -> bool:
@@ -174,12 +183,19 @@ class JobQueue:
             return [self._job(db, row, result=results) for row in rows]
 
     def list_batch(self, batch: str) -> list[Job]:
-        """The jobs of a batch as they were asked for."""
+        """The jobs of a batch as they were asked for, but for those whose request cannot be read."""
+        return [job for job in self._members(batch) if job.request]
+
+    def unreadable_in_batch(self, batch: str) -> int:
+        """How many jobs of a batch :meth:`list_batch` leaves out because their request cannot be read."""
+        return sum(not job.request for job in self._members(batch, results=False))
+
+    def _members(self, batch: str, *, results: bool = True) -> list[Job]:
         with self._connect() as db:
             rows = db.execute(
                 "select * from jobs where batch = ? and batch <> '' order by created, rowid", (batch,)
             )
-            return [self._job(db, row) for row in rows]
+            return [self._job(db, row, result=results) for row in rows]
 
     def list_children(self, job: str) -> list[Job]:
         """The runs that work on the crystals of ``job``, as they were asked for."""
@@ -225,7 +241,7 @@ class JobQueue:
         with self._connect() as db:
             rows = db.execute("select result, trajectories from jobs").fetchall()
         wanted = {row["result"] for row in rows} | {
-            name for row in rows for name in json.loads(row["trajectories"])
+            name for row in rows for name in _names(row["trajectories"])
         }
         return self.blobs.sweep(wanted, older_than)
 
@@ -249,25 +265,31 @@ class JobQueue:
         """The devices whose workers have something to do."""
         with self._connect() as db:
             rows = db.execute(
-                f"select distinct worker from jobs where state in ({','.join('?' * len(LIVE))}) order by worker",
+                f"select distinct {DEVICE} as device from jobs where state in ({','.join('?' * len(LIVE))}) order by device",
                 LIVE,
             )
-            return [row["worker"] for row in rows]
+            return [row["device"] for row in rows]
 
     def take(self, worker: str | None = None) -> Job | None:
-        """The oldest job that waits for the worker of a device (None: of any), now running."""
+        """The oldest job that waits for the worker of a device (None: of any), now running.
+
+        A job whose entry is damaged cannot run: it is marked failed, and the next one is taken.
+        """
+        waiting = f"select * from jobs where state = 'queued' and {DEVICE} = coalesce(?, {DEVICE}) order by created, rowid limit 1"
         with self._connect() as db:
             db.execute("begin immediate")
-            row = db.execute(
-                "select * from jobs where state = 'queued' and worker = coalesce(?, worker) order by created, rowid limit 1",
-                (worker,),
-            ).fetchone()
-            if row is None:
-                return None
-            db.execute(
-                "update jobs set state = 'running', started = ? where id = ?", (time.time(), row["id"])
-            )
-            return self._job(db, row)
+            while (row := db.execute(waiting, (worker,)).fetchone()) is not None:
+                job, now = self._job(db, row), time.time()
+                if not job.damaged:
+                    db.execute(
+                        "update jobs set state = 'running', started = ? where id = ?", (now, row["id"])
+                    )
+                    return job
+                db.execute(
+                    "update jobs set state = 'failed', error = ?, finished = ? where id = ?",
+                    (job.error, now, row["id"]),
+                )
+            return None
 
     def update(self, job: str, **columns: Any) -> None:
         """Write columns of a job; ``snapshot`` inline, ``result`` as a blob, ``trajectory`` appended as a blob."""
@@ -284,9 +306,7 @@ class JobQueue:
                     (*columns.values(), job),
                 )
             if trajectory is not None:
-                names = json.loads(
-                    db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()[0]
-                )
+                names = _names(db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()[0])
                 db.execute(
                     "update jobs set trajectories = ? where id = ?",
                     (json.dumps([*names, self.blobs.put(trajectory)]), job),
@@ -302,7 +322,7 @@ class JobQueue:
         """Jobs that a dead worker of a device left running become interrupted, with what they had finished."""
         with self._connect() as db:
             return db.execute(
-                "update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling') and worker = ?",
+                f"update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling') and {DEVICE} = ?",
                 (time.time(), worker),
             ).rowcount
 
@@ -318,42 +338,53 @@ class JobQueue:
             return row["seen"] if row else 0.0
 
     def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, result: bool = True) -> Job:
+        """The job of a row; whatever cannot be read of it is left out and said in ``error``."""
         place = 0
         if row["state"] == "queued":
-            before = "select count(*) from jobs where state = 'queued' and worker = ? and created < ?"
-            place = 1 + db.execute(before, (row["worker"], row["created"])).fetchone()[0]
+            before = f"select count(*) from jobs where state = 'queued' and {DEVICE} = (select {DEVICE} from jobs where id = ?) and created < ?"
+            place = 1 + db.execute(before, (row["id"], row["created"])).fetchone()[0]
+        kind, created = _text(row["kind"]), _moment(row["created"])
+        request, snapshot = _json(row["request"]), _json(row["snapshot"])
+        value = self.blobs.get(row["result"] if result else None)
+        fault = ""
+        if created is None or not kind or not shapes.is_request(kind, request):
+            request, fault = {}, ENTRY_DAMAGED
+        if result and row["result"]:
+            try:
+                value = upgrade_result(value) if shapes.is_result(kind, value) else None
+            except RequestError as error:  # damaged beyond its shape, or of a newer version
+                value, fault = None, fault or str(error)
+            fault = fault or ("" if value is not None else RESULT_DAMAGED)
         return Job(
-            **{
-                k: row[k]
-                for k in (
-                    "id",
-                    "kind",
-                    "state",
-                    "created",
-                    "started",
-                    "finished",
-                    "stage",
-                    "step",
-                    "n_steps",
-                    "error",
-                )
-            },
-            request=json.loads(row["request"]),
-            snapshot=json.loads(row["snapshot"]) if row["snapshot"] else None,
-            result=upgrade_result(found) if result and (found := self.blobs.get(row["result"])) else None,
-            trajectories=self.blobs.get_later(json.loads(row["trajectories"])),
+            id=row["id"],
+            kind=kind,
+            request=request,
+            state=_text(row["state"]),
+            created=created or 0.0,
+            started=_moment(row["started"]),
+            finished=_moment(row["finished"]),
+            stage=_text(row["stage"]),
+            step=_whole(row["step"], 0),
+            n_steps=_whole(row["n_steps"], 0),
+            error=_text(row["error"]) or fault or None,
+            snapshot=snapshot if shapes.is_snapshot(kind, snapshot) else None,
+            result=value,
+            trajectories=self.blobs.get_later(_names(row["trajectories"])),
             place=place,
             starred=bool(row["starred"]),
-            note=row["note"],
-            batch=row["batch"],
-            parent=row["parent"],
-            exit_code=row["exit_code"],
+            note=_text(row["note"]),
+            batch=_text(row["batch"]),
+            parent=_text(row["parent"]),
+            exit_code=_whole(row["exit_code"], 1),
+            damaged=bool(fault),
         )
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         db = sqlite3.connect(self.home / "jobs.sqlite3", timeout=20, isolation_level=None)
         db.row_factory = sqlite3.Row
+        # the default raises on a text that is not UTF-8, and one such row would hide all others
+        db.text_factory = lambda content: content.decode("utf-8", "replace")
         db.execute("pragma journal_mode = wal")
         try:
             yield db
@@ -361,3 +392,34 @@ class JobQueue:
                 db.execute("commit")
         finally:
             db.close()
+
+
+def _json(text: Any) -> Any:
+    """What a column says; None where it is empty or no JSON."""
+    try:
+        return json.loads(text) if text else None
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _names(text: Any) -> list[str]:
+    """The names of stored values in a column; of a damaged list those that can still be made out."""
+    names = _json(text)
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return names
+    return NAME.findall(text) if isinstance(text, str) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _whole(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
+
+
+def _moment(value: Any) -> float | None:
+    """Seconds since 1970, or None where a column holds no such moment."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < LATEST:
+        return None
+    return float(value)

@@ -1,4 +1,4 @@
-"""Content-addressed JSON files: the name is the SHA-256 of the content, so nothing is written twice or half."""
+"""Content-addressed JSON files: the name is the SHA-256 of the content, so a damaged file is always recognised."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
+import zlib
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class BlobStore:
@@ -22,31 +26,36 @@ class BlobStore:
         self.folder = folder
 
     def put(self, value: Any) -> str:
-        """Store a value; returns its name (64 hex digits)."""
+        """Store a value and return its name (64 hex digits); a damaged file of the same name is written again."""
         text = json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
         name = hashlib.sha256(text).hexdigest()
         path = self._path(name)
+        if self._text(name) is not None:
+            with suppress(FileNotFoundError):  # a sweep removes it at this moment: it is written again
+                os.utime(path)  # a new time stamp keeps a sweep away until a run refers to the file
+                return name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent)
         try:
-            os.utime(path)  # young again, so that no sweep takes it before somebody refers to it
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(dir=path.parent)
             with os.fdopen(handle, "wb") as file:
                 file.write(gzip.compress(text, 5, mtime=0))
+                file.flush()
+                # before the rename: after a power cut the name would otherwise stand for an empty file
+                os.fsync(file.fileno())
             os.replace(part, path)
+        except BaseException:
+            Path(part).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
         return name
 
     def get(self, name: str | None) -> Any:
-        """The value of that name, or None if there is none."""
-        if not name:
-            return None
-        try:
-            return json.loads(gzip.decompress(self._path(name).read_bytes()))
-        except FileNotFoundError:
-            return None
+        """The value of that name; None where there is none, or where its file is damaged."""
+        text = self._text(name) if name else None
+        return None if text is None else json.loads(text)
 
     def get_later(self, names: Sequence[str]) -> StoredValues:
-        """The values of these names, read when first looked at; missing ones are left out."""
+        """The values of these names, read when first looked at; missing and damaged ones are left out."""
         return StoredValues(self, names)
 
     def sweep(self, wanted: Collection[str], older_than: float) -> int:
@@ -59,6 +68,16 @@ class BlobStore:
                     removed += 1
         return removed
 
+    def _text(self, name: str) -> bytes | None:
+        """The JSON text of a value; None where its file is missing, unreadable or holds anything else."""
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            return None
+        try:
+            text = gzip.decompress(self._path(name).read_bytes())
+        except (OSError, EOFError, zlib.error):
+            return None
+        return text if hashlib.sha256(text).hexdigest() == name else None
+
     def _path(self, name: str) -> Path:
         return self.folder / name[:2] / f"{name}.json.gz"
 
@@ -69,6 +88,11 @@ class StoredValues(Sequence[Any]):
     def __init__(self, store: BlobStore, names: Sequence[str]) -> None:
         self.store, self.names = store, tuple(names)
 
+    @property
+    def n_lost(self) -> int:
+        """How many values are left out because their files are missing or damaged."""
+        return len(self.names) - len(self)
+
     @cached_property
     def _values(self) -> list[Any]:
         return [value for name in self.names if (value := self.store.get(name)) is not None]
@@ -78,3 +102,12 @@ class StoredValues(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` outlast a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

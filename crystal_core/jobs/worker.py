@@ -1,6 +1,7 @@
-"""The worker: one process per device that takes jobs in order, writes what they tell, and survives nothing but itself.
+"""The worker runs the queued jobs of one device in order and records their progress; a crashing job does not stop it.
 
-``python -m crystal_core.jobs.worker --device cpu``; pages start it through :func:`ensure_worker`.
+``python -m crystal_core.jobs.worker --device cpu``; pages start it through :func:`ensure_worker`. A worker that
+``crystal-core serve`` has started through its pages ends with it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import importlib
 import logging
 import os
 import secrets
+import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from crystal_core.errors import CrystalCoreError
 from crystal_core.frames import RunUpdate
@@ -29,29 +32,43 @@ RUNNERS = {
     "generate": "crystal_core.workflows.generate:run",
     "relax": "crystal_core.workflows.relax:run",
 }
+OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 120.0
+LOCK_SECONDS = 1.0  # a page may hold the lock for a moment while it looks for a worker
 Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
 
 def ensure_worker(home: Path | None = None, runners: str | None = None) -> None:
-    """Start a worker for every device that has something to do, unless one holds its lock; says that a client is there."""
+    """Start a worker for every device that has something to do, unless one holds its lock; says that a client is there.
+
+    Runs that a dead worker has left running become interrupted.
+    """
     folder = home or home_dir()
     queue = JobQueue(folder)
     queue.client_seen()
     for device in queue.workers_wanted() or ["cpu"]:
-        _start(device, folder, runners)
+        _start(device, queue, runners)
 
 
-def _start(device: str, folder: Path, runners: str | None) -> None:
+def resume_jobs(home: Path | None = None) -> None:
+    """Start the workers that waiting jobs need and mark what dead ones left running; nothing where no job is live."""
+    if JobQueue(home).workers_wanted():
+        ensure_worker(home)
+
+
+def _start(device: str, queue: JobQueue, runners: str | None) -> None:
+    folder = queue.home
     with (folder / f"worker-{device}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
+        queue.interrupt_orphans(device)  # under the lock: no worker of this device can be at work on them
     command = [sys.executable, "-m", "crystal_core.jobs.worker", "--device", device]
     if runners:
         command += ["--runners", runners]
+    owner = _owner()
     with (folder / "worker.log").open("ab") as output:
         subprocess.Popen(
             command,
@@ -60,7 +77,26 @@ def _start(device: str, folder: Path, runners: str | None) -> None:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=() if owner is None else (owner,),
         )
+
+
+def _owner() -> int | None:
+    """The reading end of the owner's pipe, or None for a process without an owner."""
+    text = os.environ.get(OWNER, "")
+    try:
+        return int(text) if text and stat.S_ISFIFO(os.fstat(int(text)).st_mode) else None
+    except (ValueError, OSError):  # inherited from a process that did not hand the pipe on
+        return None
+
+
+def _end_with(owner: int, queue: JobQueue, device: str) -> None:
+    """Wait until the owner has ended, then end this worker at once; its run becomes interrupted and keeps what is finished."""
+    os.read(owner, 1)  # the owner never writes: this returns when its end of the pipe is closed
+    try:
+        queue.interrupt_orphans(device)
+    finally:
+        os._exit(0)
 
 
 def work(
@@ -138,6 +174,20 @@ def _runner(kind: str, runners: Mapping[str, str]) -> Runner:
     return getattr(importlib.import_module(module), function)
 
 
+def _locked(lock: IO[str]) -> bool:
+    """Whether this process gets the lock of its device within :data:`LOCK_SECONDS`."""
+    stop = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > stop:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
 def main() -> None:
     """Hold the device's lock and work."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -154,13 +204,13 @@ def main() -> None:
         runners = getattr(importlib.import_module(module), name)
     queue = JobQueue()
     with (queue.home / f"worker-{options.device}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             return
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        if (owner := _owner()) is not None:
+            threading.Thread(target=_end_with, args=(owner, queue, options.device), daemon=True).start()
         queue.interrupt_orphans(options.device)
         queue.sweep()
         work(queue, runners, device=options.device)

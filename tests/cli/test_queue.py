@@ -27,7 +27,7 @@ def ends_as(tmp_path, monkeypatch):
                 JobQueue().update(job.id, **moves.pop(0))
 
         monkeypatch.setattr(worker, "ensure_worker", ensure_worker)
-        return submitted("generate", CrystalGenerationRequest())
+        return submitted("count", CrystalGenerationRequest())
 
     return install
 

@@ -1,6 +1,7 @@
 """The app in one command: it answers, it stops, it explains a port that is taken."""
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -26,7 +27,9 @@ def listen_to_interrupts():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_the_app_answers_and_stops_on_interrupt(tmp_path):
+@pytest.fixture
+def served(tmp_path):
+    """A served app that answers, and its port."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "crystal_core", "serve", "--port", str(port), "--no-api"],
@@ -39,19 +42,101 @@ def test_the_app_answers_and_stops_on_interrupt(tmp_path):
     try:
         lines = iter(process.stderr.readline, "")  # the server's own lines come first
         assert any(f"http://127.0.0.1:{port} " in line for line in lines)
-        assert urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).status == 200
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        yield process, port
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the server too, where this test failed half-way
-    for _ in range(50):  # the server behind it is gone too
+        process.wait()
+        process.stderr.close()
+
+
+def until(condition, seconds=30):
+    stop = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < stop, f"waited {seconds} s"
+        time.sleep(0.05)
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-            time.sleep(0.1)
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            return
-    raise AssertionError("the server still answers")
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_the_app_and_frees_its_port(served, number, code):
+    process, port = served
+    assert urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5).status == 200
+    assert not is_free(port)
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert is_free(port)  # at once: the app has ended before this process
+
+
+# all of an app that matters here: it starts the worker and tells its process id
+APP = """
+import os, pathlib, time
+from crystal_core.jobs.worker import ensure_worker
+ensure_worker()
+pathlib.Path(os.environ["CRYSTAL_HOME"], "app.pid").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def working(tmp_path):
+    """A served app of a few lines whose worker is at work, and their home."""
+    home, fake = tmp_path / "home", tmp_path / "fake"
+    fake.mkdir()
+    (fake / "streamlit.py").write_text(APP)
+    paths = os.pathsep.join(filter(None, [str(fake), os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crystal_core", "serve", "--port", str(free_port())],
+        env={**os.environ, "CRYSTAL_HOME": str(home), "PYTHONPATH": paths},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        until((home / "app.pid").exists, 60)
+        until(lambda: works(home), 60)
+        yield process, home
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+def works(home):
+    """Whether a worker holds its lock, which the system takes away from a process that has ended."""
+    with (home / "worker-cpu.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_worker_that_the_app_started_ends_with_the_command(working, number):
+    process, home = working
+    process.send_signal(number)
+    process.wait(30)
+    until(lambda: not works(home))
+
+
+def test_the_command_and_the_worker_end_where_the_app_dies(working):
+    process, home = working
+    os.kill(int((home / "app.pid").read_text()), signal.SIGKILL)
+    assert process.wait(30) == 1 and "The app ended with code -9" in process.stderr.read()
+    until(lambda: not works(home))
 
 
 def test_a_taken_port_is_one_sentence():

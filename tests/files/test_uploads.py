@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -127,6 +128,53 @@ def test_a_child_that_dies_is_replaced(parser):
         except StructureParseError as error:
             assert "broke off" in str(error)
     assert found["crystals"]
+
+
+@pytest.fixture
+def late(tmp_path):
+    """A gate, and a reader whose imports wait until that file exists."""
+    command = (sys.executable, str(Path(__file__).parent / "late_reader.py"), str(tmp_path / "gate"))
+    process = ParserProcess(seconds=30.0, seconds_to_start=0.3, command=command)
+    yield tmp_path / "gate", process
+    process.close()
+
+
+def once_ready(ask, *arguments):
+    """The answer of a reader that is asked again as long as it is still starting."""
+    stop = time.monotonic() + 100
+    while True:
+        try:
+            return ask(*arguments)
+        except StructureParseError as error:
+            if "still starting" not in str(error) or time.monotonic() > stop:
+                raise
+
+
+def test_a_reader_that_starts_slowly_is_waited_for_and_never_begins_again(late):
+    gate, process = late
+    children = set()
+    for _ in range(3):
+        with pytest.raises(StructureParseError, match="still starting because this machine is busy"):
+            process.ask(GOOD)
+        children.add(process.pid)
+    gate.touch()
+    assert once_ready(process.ask, GOOD)["crystals"][0]["atomic_numbers"] == [11, 17]
+    assert {process.pid} == children
+
+
+def test_a_reader_that_is_ready_has_imported_all_that_any_answer_needs(late):
+    gate, process = late
+    gate.touch()
+    salt = Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    for kind in ("cif", "poscar", "extxyz", "json"):
+        (crystal,) = once_ready(process.ask, structure_to_text(salt, kind))["crystals"]
+        assert crystal["atomic_numbers"] == [11, 17]
+    partial = GOOD.replace("  1.0\n", "  0.5\n").replace("  1\n", "  0.5\n")
+    assert partial != GOOD and process.ask(partial)["crystals"][0]["occupancy"]
+    with pytest.raises(StructureParseError, match="none of"):
+        process.ask("no crystal")
+    assert process.match(cell_json(salt), cell_json(salt)) == {"rmsd": 0.0}
+    assert process.superpose(cell_json(salt), cell_json(salt))["superposed"]["atomic_numbers"] == [11, 17]
 
 
 def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):

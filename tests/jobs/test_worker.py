@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from crystal_core.jobs import worker as jobs_worker
 from crystal_core.jobs.queue import JobQueue
 
 HERE = Path(__file__).parent
 
 
-def start(home):
+def start(home, owner=None):
     environment = {**os.environ, "CRYSTAL_HOME": str(home), "PYTHONPATH": str(HERE)}
+    if owner is not None:
+        environment[jobs_worker.OWNER] = str(owner)
     return subprocess.Popen(
         [
             sys.executable,
@@ -27,6 +30,7 @@ def start(home):
             "slow_runner:MAPPING",
         ],
         env=environment,
+        pass_fds=() if owner is None else (owner,),
     )
 
 
@@ -77,6 +81,45 @@ def test_kill_9_leaves_an_interrupted_job_and_the_next_one_runs(worker, tmp_path
     assert until(queue, waiting, lambda j: not j.live).state == "done"
     ended = queue.get(lost)
     assert ended.state == "interrupted" and ended.result["finished"] >= 1
+
+
+def test_a_run_whose_worker_died_is_marked_before_another_worker_is_up(worker, tmp_path, monkeypatch):
+    queue, processes = worker
+    lost = queue.submit("count", {"n": 2000, "pause": 0.02})
+    until(queue, lost, lambda j: j.result)
+    started = []
+    monkeypatch.setattr(jobs_worker.subprocess, "Popen", lambda command, **_: started.append(command))
+    jobs_worker.resume_jobs(tmp_path)
+    assert queue.get(lost).state == "running" and not started  # its worker lives
+    processes[0].send_signal(signal.SIGKILL)
+    processes[0].wait()
+    jobs_worker.resume_jobs(tmp_path)
+    assert queue.get(lost).state == "interrupted" and queue.get(lost).result
+    waiting = len(started)
+    jobs_worker.resume_jobs(tmp_path)
+    assert len(started) == waiting  # nothing is left to do
+    queue.submit("count", {})
+    jobs_worker.resume_jobs(tmp_path)
+    assert len(started) == waiting + 1
+
+
+def test_a_worker_ends_with_its_owner_and_marks_its_run(tmp_path):
+    queue = JobQueue(tmp_path)
+    queue.client_seen()
+    reader, writer = os.pipe()
+    process = start(tmp_path, owner=reader)
+    os.close(reader)
+    try:
+        job = queue.submit("count", {"n": 20000, "pause": 0.02})
+        until(queue, job, lambda j: j.result)
+        assert process.poll() is None
+        os.close(writer)
+        assert process.wait(30) == 0
+        ended = queue.get(job)
+        assert ended.state == "interrupted" and ended.result["finished"] >= 1
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_failures_are_sentences_and_crashes_hide_their_trace(worker):

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
 
 
 def page(name):
@@ -279,8 +280,13 @@ def test_new_energies_of_a_running_job_are_seen(monkeypatch):
     monkeypatch.setattr("pages._ui.run.progress.has_changed", lambda _, value: seen.append(str(value)))
     queue = JobQueue()
     job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="ZnS")))
+    result = json.loads(json.dumps(find_demo("zinc-sulphide").result))
+    record = crystals_of(result)[0]
+    record.pop("energies", None)
     for more in ({}, {"relaxation": {"error": "Too dense."}}, {"energies": {}, "relaxation": {}}):
-        queue.update(job, state="running", result={"crystals": [{"id": "a"} | more]})
+        record.pop("relaxation", None)
+        record.update(more)
+        queue.update(job, state="running", result=result)
         _live.__wrapped__(job, lambda _: None)
     assert len(set(seen)) == 3
 

@@ -21,7 +21,7 @@ from pages._ui.link.session import recall, remember
 from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
-from pages._ui.run.runs import ORIGINS, candidates_of, summary, zip_of
+from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary, zip_of
 from pages._ui.run.verdicts import newness, unmatched_word, was_trained_on
 from pages._ui.tables import show_table
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
@@ -106,8 +106,9 @@ def show_results(job: Job) -> None:
     show_views(_views(record, reference), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
         show_table([_row(place, r) for place, r in enumerate(candidates, start=1)])
-    paths = {t["label"]: t["frames"] for t in job.trajectories}
-    if paths:
+    if lost := lost_paths_words(job):
+        st.caption(lost)
+    if paths := paths_of(job):
         with st.expander("Watch a cell form"):
             label = st.selectbox("Path", list(paths), key="path")
             frames = [frame_scene(frame) for frame in paths[label]]

@@ -22,7 +22,15 @@ from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
-from pages._ui.run.runs import GENERATE, PREDICT, generated_of, summary, zip_of
+from pages._ui.run.runs import (
+    GENERATE,
+    PREDICT,
+    generated_of,
+    lost_paths_words,
+    paths_of,
+    summary,
+    zip_of,
+)
 from pages._ui.run.verdicts import (
     LOOSE,
     charge_balance,
@@ -280,8 +288,9 @@ def _show_crystal(
         if keep_parts_button():
             st.switch_page(GENERATE, query_params={"fork": job.id, "crystal": record["id"]})
     _cell(record)
-    paths = {t["label"]: t["frames"] for t in job.trajectories}
-    if frames := paths.get(f"crystal {record['number']}"):
+    if lost := lost_paths_words(job):
+        st.caption(lost)
+    if frames := paths_of(job).get(f"crystal {record['number']}"):
         with st.expander("Watch it form"):
             scenes = [frame_scene(frame) for frame in frames]
             crystal_viewer(scenes[-1], key=f"path-{record['id']}", frames=scenes, height=420)

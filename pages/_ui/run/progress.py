@@ -10,6 +10,7 @@ import streamlit as st
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
+from pages._ui.errors import guard
 from pages._ui.link.session import has_changed
 from pages._ui.plain import plain
 
@@ -28,12 +29,15 @@ def job_panel(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> J
         _live(job_id, draw_snapshot)
     elif job.state == "failed":
         st.error(plain(job.error or "The run failed."))
+    elif job.damaged:
+        st.error(plain(job.error))
     elif job.state in ENDINGS:
         st.warning(ENDINGS[job.state])
     return job
 
 
 @st.fragment(run_every=0.7)
+@guard()
 def _live(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> None:
     ensure_worker()  # starts one if the last one died; tells it that somebody is looking
     job = JobQueue().get(job_id)

@@ -31,6 +31,11 @@ def show_relaxing(job: Job) -> bool:
     children = JobQueue().list_children(job.id)
     if not children:
         return False
+    if n := sum(child.damaged for child in children[:-1]):
+        several = (
+            "1 earlier relaxation of this run is" if n == 1 else f"{n} earlier relaxations of this run are"
+        )
+        st.warning(f"{several} damaged and left out here; the history lists what can be deleted.")
     job_panel(children[-1].id, draw_relaxing)
     return children[-1].live
 

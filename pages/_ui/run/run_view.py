@@ -9,6 +9,7 @@ import streamlit as st
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import Job
+from pages._ui.plain import plain
 from pages._ui.run.demos import show_note
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import DEMO, find_job
@@ -30,6 +31,9 @@ def show_run(
     """
     job = find_job(job_id)
     with run_panel(live=job is not None and job.live):
+        if job is not None and job.kind != kind and job.damaged:
+            st.error(plain(job.error))
+            return
         if job is None or job.kind != kind:
             st.warning("This run was deleted or belongs to another computer.")
             return

@@ -62,7 +62,9 @@ def find_job(job_id: str) -> Job | None:
 
 def first_run(kind: str, *job_ids: str) -> Job | None:
     """The first of these runs that exists and is of this kind: the one whose settings a form shows."""
-    return next((job for name in job_ids if name and (job := find_job(name)) and job.kind == kind), None)
+    jobs = (find_job(name) for name in job_ids if name)
+    # a damaged entry has no settings that a form could show
+    return next((job for job in jobs if job and job.kind == kind and job.request), None)
 
 
 def as_job(demo: Demo) -> Job:
@@ -95,9 +97,16 @@ def link_of(job: Job) -> tuple[str, dict[str, str]]:
     return page, {"job": job.parent or job.id}
 
 
+def state_words(job: Job) -> str:
+    """The state of a run in a word or two."""
+    return "damaged" if job.damaged else WORDS.get(job.state, job.state)
+
+
 def title_of(job: Job) -> str:
     """What was asked for, in a few words."""
     asked = job.request
+    if not asked:
+        return "a run whose settings cannot be read"
     if job.kind == "generate":
         words = [_count(asked.get("n", 0), "new crystal")]
         words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
@@ -193,6 +202,20 @@ def _promising_words(job: Job) -> str:
     good = counts.pop("", 0)
     more = ", ".join(f"{n} {words}" for words, n in counts.items())
     return f"{good} valid, distinct and new" + (f", not counting {more}" if more else "")
+
+
+def paths_of(job: Job) -> dict[str, list[dict[str, Any]]]:
+    """Label → frames of the paths kept of a run."""
+    return {path["label"]: path["frames"] for path in job.trajectories}
+
+
+def lost_paths_words(job: Job) -> str:
+    """A sentence on the paths whose files are damaged or missing; empty where all are there."""
+    n = getattr(job.trajectories, "n_lost", 0)  # those of a recorded run are a plain list
+    if not n:
+        return ""
+    files = "1 recorded path of this run cannot" if n == 1 else f"{n} recorded paths of this run cannot"
+    return f"{files} be shown because {'its file is' if n == 1 else 'their files are'} damaged or missing."
 
 
 def zip_of(job: Job) -> bytes:

@@ -1,0 +1,95 @@
+"""The shape that requests, results and snapshots must have so that pages can show them.
+
+Results are checked when a row is read, because one damaged row must not make a list of all rows fail. The check covers
+what every view of a run reads without a default, and nothing that an earlier version did not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """A value that may be absent or None."""
+
+    shape: Any
+
+
+NUMBER = (int, float)
+CELL = {"lattice": [[NUMBER]], "atomic_numbers": [int], "frac_coords": [[NUMBER]]}
+RECORD = CELL | {
+    "id": str,
+    "formula": str,
+    "n_atoms": int,
+    "density": NUMBER,
+    "validity": {"structure": bool, "composition": bool, "plausible": bool, "reasons": [str]},
+    "space_group": Maybe({"symbol": str, "number": int}),
+    "origin": Maybe(str),
+    "group": Maybe(int),
+    "score": Maybe({"value": Maybe(NUMBER), "unit": str}),
+    "provenance": dict,
+    "energies": Maybe(dict),
+    "novelty": Maybe({"known": bool}),
+    "relaxation": Maybe(dict),
+    "original": Maybe(CELL),
+}
+GENERATED = RECORD | {"group": int}
+CANDIDATE = GENERATED | {"z": int, "origin": str, "score": {"value": Maybe(NUMBER), "unit": str}}
+MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}
+REQUESTS: dict[str, Any] = {
+    "predict-structure": {"formula": str, "z": Maybe([int]), "pattern": Maybe(dict)},
+    "generate": {
+        "n": Maybe(int),
+        "elements": Maybe([str]),
+        "exclude_elements": Maybe([str]),
+        "n_atoms": Maybe([int]),
+        "density": Maybe(NUMBER),
+        "guidance": Maybe(NUMBER),
+        "space_group": Maybe(str),
+        "fix": Maybe(CELL),
+        "fix_sites": Maybe([int]),
+    },
+    "relax": {"crystals": [CELL | {"id": str}]},
+}
+RESULTS: dict[str, Any] = {
+    "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
+    "generate": MADE_WITH | {"crystals": [GENERATED], "summary": {"n": int, "valid": int, "unique": int}},
+    "relax": {"crystals": [RECORD]},
+}
+
+
+def is_request(kind: str, value: Any) -> bool:
+    """Whether ``value`` can be the request of a run of this kind; of an unknown kind any object can."""
+    return fits(value, REQUESTS.get(kind, dict))
+
+
+def is_result(kind: str, value: Any) -> bool:
+    """Whether ``value`` can be the result of a run of this kind; of an unknown kind any object can."""
+    return fits(value, RESULTS.get(kind, dict))
+
+
+def is_snapshot(kind: str, value: Any) -> bool:
+    """Whether ``value`` can be drawn while a run of this kind is going on; of an unknown kind any object can."""
+    if kind not in RESULTS:
+        return isinstance(value, dict)
+    return fits(value, {"cells": [CELL]}) or fits(value, CELL)
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Whether a JSON value has a shape: a type, ``[shape]`` of all items, or a mapping of the keys that must be there.
+
+    >>> fits({"n": 3, "more": None}, {"n": int, "elements": Maybe([str])}), fits({"n": [3]}, {"n": int})
+    (True, False)
+    """
+    if isinstance(shape, Maybe):
+        return value is None or fits(value, shape.shape)
+    if isinstance(shape, Mapping):
+        return isinstance(value, Mapping) and all(
+            fits(value[key], part) if key in value else isinstance(part, Maybe) for key, part in shape.items()
+        )
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
+    return isinstance(value, shape)

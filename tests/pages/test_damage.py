@@ -1,0 +1,170 @@
+"""Pages over a damaged store: one sentence for the run concerned, and everything else as ever."""
+
+import json
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.demos import find_demo
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.requests import (
+    CrystalGenerationRequest,
+    RelaxationRequest,
+    StructurePredictionRequest,
+    to_json,
+)
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("no_worker")
+BAD_REQUESTS = ["{", "[]", '{"formula": 7, "elements": 7, "crystals": 7}']
+
+
+def page(name, **query):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.switch_page(f"pages/{name}.py").run() if name != "home" else app
+
+
+def words(elements):
+    return " ".join(element.value.replace("\\", "") for element in elements)
+
+
+def links(at):
+    return [link.proto.label.replace("\\", "") for link in at.get("page_link")]
+
+
+def finished(demo, kind, request):
+    """A finished run with the result of a recorded one."""
+    queue = JobQueue()
+    job = queue.submit(kind, to_json(request))
+    queue.update(job, state="done", result=json.loads(json.dumps(find_demo(demo).result)))
+    return job
+
+
+@pytest.fixture
+def runs():
+    """A finished prediction and a finished generation."""
+    return {
+        "predict_structure": finished(
+            "zinc-sulphide", "predict-structure", StructurePredictionRequest(formula="ZnS")
+        ),
+        "generate": finished("lithium-iron-oxides", "generate", CrystalGenerationRequest(n=8)),
+    }
+
+
+def sql(command, *values):
+    with sqlite3.connect(JobQueue().home / "jobs.sqlite3") as db:
+        found = db.execute(command, values).fetchall()
+    db.close()
+    return found
+
+
+def break_result(job, content=b""):
+    ((name,),) = sql("select result from jobs where id = ?", job)
+    path = JobQueue().blobs.folder / name[:2] / f"{name}.json.gz"
+    path.write_bytes(content or path.read_bytes()[:-100])
+
+
+def table(at):
+    return dict(zip(at.dataframe[0].value["request"], at.dataframe[0].value["state"], strict=True))
+
+
+def test_home_and_history_show_the_others_beside_a_damaged_result(runs):
+    break_result(runs["generate"])
+    at = page("home")
+    assert not at.exception and not at.error
+    assert "8 new crystals · damaged" in links(at) and any("ZnS · done · " in label for label in links(at))
+    at = page("history")
+    assert not at.exception and not at.error
+    assert table(at) == {"8 new crystals": "damaged", "ZnS": "done"}
+
+
+@pytest.mark.parametrize("name", ["generate", "predict_structure"])
+@pytest.mark.parametrize("content", [b"", b"junk"])
+def test_a_page_whose_run_is_damaged_says_so_in_one_sentence(runs, name, content, request):
+    if name == "generate":
+        request.getfixturevalue("tiny_de_novo")()
+    break_result(runs[name], content)
+    for query in ({"job": runs[name]}, {"fork": runs[name], "job": runs[name]}):
+        at = page(name, **query)
+        assert not at.exception and len(at.error) == 1, words(at.error)
+        assert "damaged or missing" in words(at.error) and "log" not in words(at.error)
+
+
+@pytest.mark.parametrize("request_text", BAD_REQUESTS)
+@pytest.mark.parametrize("state", ["queued", "done"])
+def test_a_damaged_entry_breaks_no_page_and_can_be_deleted(
+    runs, request_text, state, tiny_de_novo, monkeypatch
+):
+    tiny_de_novo()
+    job = runs["generate"]
+    child = JobQueue().submit("relax", to_json(RelaxationRequest(crystals=(CELL,))), parent="")
+    sql("update jobs set request = ?, state = ? where id in (?, ?)", request_text, state, job, child)
+    assert not page("home").exception
+    for name, query in (("generate", {"job": job}), ("generate", {"fork": job}), ("viewer", {"job": child})):
+        at = page(name, **query)
+        assert not at.exception and "log" not in words(at.error)
+    assert sorted(table(page("history")).values()) == [
+        "damaged",
+        "done",
+    ]  # the two damaged ones share a title
+    for name in (job, child):
+        at = selected(monkeypatch, name)
+        assert "damaged" in words(at.error) and not at.exception
+        at.button(key="delete").click().run()
+        really = at.button(key="really")
+        at.button(key="delete").click()  # AppTest runs the whole page again, never a dialog alone
+        really.click().run()
+        assert not at.exception
+    assert [left.id for left in JobQueue().list_jobs()] == [runs["predict_structure"]]
+
+
+CELL = {
+    "id": "a",
+    "lattice": [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 0.0, 3.0]],
+    "atomic_numbers": [26],
+    "frac_coords": [[0.0, 0.0, 0.0]],
+    "origin": None,
+    "provenance": {},
+}
+
+
+def selected(monkeypatch, job):
+    """The history with a run selected, which AppTest itself cannot do."""
+    row = [other.id for other in JobQueue().list_jobs()].index(job)
+    chosen = SimpleNamespace(selection=SimpleNamespace(rows=[row]))
+    monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
+    return page("history")
+
+
+def test_a_damaged_relaxation_costs_neither_its_run_nor_the_other_relaxations(runs):
+    queue = JobQueue()
+    for k in range(2):
+        child = queue.submit(
+            "relax", to_json(RelaxationRequest(crystals=(CELL | {"id": f"a{k}"},))), parent=runs["generate"]
+        )
+        queue.update(child, state="done", result={"crystals": [], "seconds": float(k)})
+        if k == 0:
+            break_result(child, b"junk")
+    at = page("generate", job=runs["generate"])
+    assert "1 earlier relaxation of this run is damaged" in words(at.warning)
+    assert at.success and not at.exception and not at.error
+
+
+def test_a_list_of_runs_says_which_part_of_it_is_damaged():
+    queue = JobQueue()
+    asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgO")]
+    batch = queue.submit_batch("predict-structure", asked)
+    sql("update jobs set request = '{' where id = ?", queue.list_batch(batch)[1].id)
+    at = page("predict_structure", batch=batch)
+    assert "1 run of this list is damaged" in words(at.warning)
+    assert at.dataframe[0].value["state"].tolist() == ["waiting"] and not at.exception and not at.error
+
+
+def test_a_run_that_does_not_record_all_its_settings_still_opens_in_the_history(monkeypatch):
+    at = selected(monkeypatch, JobQueue().submit("predict-structure", {"formula": "MgO"}))
+    assert "does not record its setting 'model'" in words(at.caption) and not at.exception and not at.error
