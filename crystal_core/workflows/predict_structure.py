@@ -188,7 +188,7 @@ def _notes(
         notes.append(
             f"{asked.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
         )
-    most = getattr(model, "most_atoms", None)  # the prototypes have no limit
+    most = model.card.most_atoms
     beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
     if beyond:
         notes.append(

@@ -129,11 +129,6 @@ class KldmGenerator(_Kldm):
         return tuple(self.card.sampling.get("elements") or range(1, self.network.config.n_types))
 
     @property
-    def most_atoms(self) -> int | None:
-        """The largest atom count with enough training crystals for statistics of its own; None where no count has."""
-        return max(self.codec.loc, default=None)
-
-    @property
     def start_time(self) -> float:
         """Where the refinement of a known crystal starts, as chosen on validation rows."""
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))

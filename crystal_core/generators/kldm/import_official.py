@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cards import LATTICE, checkpoint_folders, sha256_of, write_card
+from crystal_core.cards import checkpoint_folders, sha256_of, write_card
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.paths import home_dir
 
@@ -68,6 +68,7 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
     Raises:
         RequestError: a file cannot be read, or the name is taken. CheckpointMismatch: unknown or missing names, wrong shapes.
     """
+    from crystal_core.generators.kldm.codec import LATTICE
     from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.generators.kldm.weights import write_shards
 
@@ -105,6 +106,7 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
                 "limits": _limits(species),
                 "files": {f: sha256_of(folder / f) for f in files},
                 "network": config.to_dict(),
+                "sampling": {"most_atoms": codec.most_atoms},
                 "training": {"process": ProcessConfig(species=species).to_dict()},
                 "extra": {"source_sha256": sha256_of(file), "statistics_sha256": sha256_of(statistics)},
             },

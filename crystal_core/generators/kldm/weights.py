@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 
-from crystal_core.cards import LATTICE, ModelCard
+from crystal_core.cards import ModelCard
 from crystal_core.errors import CheckpointMismatch
-from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
 from crystal_core.generators.kldm.species import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 
