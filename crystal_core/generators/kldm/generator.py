@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -61,18 +61,39 @@ class _Kldm:
             keep_freed_memory()
 
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
-        """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal.
+        """The sampler, step count and tuning this request means for this model.
 
-        What the card names of ``TUNED`` was chosen on validation rows; the rest is as published.
+        "fast" depends on whether the request starts from a crystal. What the card names of ``TUNED`` was chosen on
+        validation rows; with the tuning "published", and where the card names nothing, the published values hold.
+
+        Raises:
+            RequestError: a value of the tuning would change nothing.
         """
-        tuned = {name: self.card.sampling[name] for name in TUNED if name in self.card.sampling}
+        for name, reason in self.idle_tuning(request).items():
+            raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
+        return self._chosen(request)
+
+    def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
+        """The values of the tuning that would change nothing: their names, with the reason as the start of a sentence."""
+        chosen, idle = self._chosen(request), {}
+        for name in request.tuning_values:
+            if name == "remasking" and self.process.species != "masking":
+                idle[name] = f"{self.card.name} hides no types while it samples"
+            if name != "remasking" and chosen.calls_per_step == 1:
+                idle[name] = f"{self.card.name} samples with {chosen.name} here, which has no corrector"
+        return idle
+
+    def _chosen(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
+        chosen: dict[str, Any] = {"name": request.sampler, "steps": DEFAULT_STEPS.get(request.sampler)}
         if request.sampler == "fast":
             refine = {k: v for k, v in self.card.sampling.get("refine", {}).items() if k != "start_time"}
             from_noise = isinstance(request, DeNovoRequest) or request.start is None
-            fast = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
-            return SamplerSettings(**{**tuned, **fast, "steps": request.steps or fast["steps"]})
+            chosen = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
+        chosen = {name: self.card.sampling[name] for name in TUNED if name in self.card.sampling} | chosen
+        if request.tuning == "published":  # the defaults of the settings are the published values
+            chosen = {name: value for name, value in chosen.items() if name not in TUNED}
         return SamplerSettings(
-            name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], **tuned
+            **{**chosen, **request.tuning_values, "steps": request.steps or chosen["steps"]}
         )
 
     def _guidance(
