@@ -285,7 +285,7 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
     protocol = (
         f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
-        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5)"
+        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5); {report['ci95_means']}"
         + (f"; relaxed with {used['potential']}{_bias_words(report['relaxation'])}" if relaxed else "")
     )
     options = f" --limit {used['limit']}" if used["limit"] else ""

@@ -200,6 +200,7 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
     keys = (*KEYS, "plausible", "stable", "metastable", "sun", "msun")
     report = dict.fromkeys(keys, 0.5) | {
         "ci95": dict.fromkeys(keys, (0.4, 0.6)),
+        "ci95_means": "95 % intervals: by bootstrap",
         "n": 3,
         "n_failed": 0,
         "n_known": 2,
@@ -216,6 +217,7 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
     assert "--sampler pc --steps 2 --tau 0.5" in commands["valid"]
     assert {commands[key] for key in ("stable", "metastable", "sun", "msun")} == {commands["valid"]}
     assert "2 steps, corrector strength 0.5, 4 network calls" in kept["sun_val"]["protocol"]
+    assert "95 % intervals: by bootstrap; relaxed with CHGNet" in kept["cov_recall_val"]["protocol"]
     assert (
         "CHGNet, whose energy above the hull is 0.037 eV/atom too low on average"
         in kept["sun_val"]["protocol"]
