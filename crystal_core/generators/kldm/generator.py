@@ -13,11 +13,12 @@ from crystal_core.errors import RequestError
 from crystal_core.frames import Frame
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.config import ProcessConfig
+from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.guidance import Guidance
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, Known, LatentState, SamplerSettings
 from crystal_core.generators.kldm.species import N_TYPES, allowed_types
 from crystal_core.generators.kldm.symmetry import Symmetry
-from crystal_core.generators.kldm.weights import load_weights
+from crystal_core.generators.kldm.weights import load_score_norms, load_weights
 from crystal_core.guides.protocol import Guide
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
@@ -43,6 +44,7 @@ class _Kldm:
 
     Args:
         network: with its weights. codec: lattice statistics of its training set.
+        score_norms: those that an imported checkpoint was trained with; None for those by quadrature.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class _Kldm:
         card: ModelCard,
         process: ProcessConfig,
         device: torch.device,
+        score_norms: ScoreNorms | None = None,
     ) -> None:
         self.card, self.codec, self.process, self.device = card, codec, process, device
+        self.score_norms = score_norms
         self.network = network.to(device).eval().requires_grad_(False)
         self.network_calls = 0
         if device.type == "cpu":
@@ -164,7 +168,9 @@ class KldmGenerator(_Kldm):
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
         guidance = self._guidance(request.guide, n_atoms, species)
-        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, guidance=guidance)
+        sampler = KineticLangevinSampler(
+            settings, pack(n_atoms), self.process, guidance=guidance, score_norms=self.score_norms
+        )
         start_time = request.start_time or 1.0
         if request.start is None:
             state = sampler.initial(rng)
@@ -244,6 +250,7 @@ class KldmDeNovoGenerator(_Kldm):
             self._known(request),
             symmetry,
             self._guidance(request.guide, n_atoms),
+            self.score_norms,
         )
 
         if sampler.species is not None:
@@ -280,4 +287,11 @@ def load_kldm(card: ModelCard, device: str = "auto") -> KldmGenerator | KldmDeNo
     network.load_state_dict(state)
     process = ProcessConfig(**card.training.get("process", {}))
     task = KldmGenerator if process.species == "fixed" else KldmDeNovoGenerator
-    return task(network, codec, card=card, process=process, device=pick_device(device))
+    return task(
+        network,
+        codec,
+        card=card,
+        process=process,
+        device=pick_device(device),
+        score_norms=load_score_norms(card),
+    )
