@@ -13,8 +13,10 @@ from typing import Any
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.paths import checkpoints_dir, home_dir
 
+FORMAT = 2  # of the cards written here; a card that states none has format 1
 KNOWN_KEYS = frozenset(
     {
+        "format",
         "name",
         "kind",
         "task",
@@ -34,10 +36,10 @@ KNOWN_KEYS = frozenset(
         "extra",
     }
 )
+TABLES = ("files", "network", "sampling", "training", "metrics", "extra")
 CURVE = "training.json"  # losses over the training of the weights
 DEFAULTS = {"trained_on": "", "source": "trained here", "licence": "MIT", "limits": "", "good_for": ""}
 NOT_MEASURED = "These weights are new and not measured yet; what stands here of data and source was written of earlier ones."
-LATTICE = "lattice.json"  # statistics of the training cells, by number of atoms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class ModelCard:
         files: file name → sha256 of every weight file.
         network: the network's sizes. sampling: its default sampler and limits. training: data, steps, hours, curve.
         metrics: name → {value, ci95, n, protocol, data, command}: each printed by a command of this repository.
+        format: of the fields; :func:`upgrade` brings an older card to today's.
     """
 
     name: str
@@ -71,6 +74,7 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    format: int = FORMAT
 
     @property
     def size_mb(self) -> float:
@@ -83,6 +87,11 @@ class ModelCard:
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers a generator was trained on; all where the card names none."""
         return tuple(self.sampling.get("elements") or range(1, 119))
+
+    @property
+    def most_atoms(self) -> int | None:
+        """Atoms of the largest cell that the model has statistics of; None where it has no such limit."""
+        return self.sampling.get("most_atoms")
 
     @property
     def weights_sha256(self) -> str:
@@ -116,10 +125,10 @@ def sha256_of(path: Path) -> str:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a checkpoint folder.
+    """The card of a checkpoint folder, in today's format whatever format its file has; the file stays as it is.
 
     Raises:
-        CheckpointMismatch: the card is unreadable, lacks a field or has an unknown one.
+        CheckpointMismatch: the card is unreadable or newer than this version, lacks a field or has an unknown one.
     """
     path = folder / "card.toml"
     try:
@@ -128,6 +137,7 @@ def read_card(folder: Path) -> ModelCard:
         raise CheckpointMismatch(
             f"The card of checkpoint '{folder.name}' cannot be read: {error}."
         ) from error
+    data = upgrade(data, folder)
     unknown = sorted(set(data) - KNOWN_KEYS)
     if unknown:
         raise CheckpointMismatch(f"The card of '{folder.name}' has unknown field(s): {', '.join(unknown)}.")
@@ -137,11 +147,63 @@ def read_card(folder: Path) -> ModelCard:
         raise CheckpointMismatch(f"The card of '{folder.name}' is incomplete: {error}.") from error
 
 
+def upgrade(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The content of a card of any format up to today's, in today's form; nothing on disk changes.
+
+    Args:
+        data: the parsed ``card.toml``. folder: where it lies, for fields that older formats kept in other files.
+
+    Raises:
+        CheckpointMismatch: the card has a newer format than this version knows, a format that is no whole number, or a
+            single value where a table belongs.
+    """
+    known, written = dict(data), data.get("format", 1)
+    if isinstance(written, bool) or not isinstance(written, int) or written < 1:
+        raise CheckpointMismatch(
+            f"The card of '{folder.name}' has format {written!r}; a format is a whole number from 1 to {FORMAT}."
+        )
+    if written > FORMAT:
+        raise CheckpointMismatch(
+            f"The card of '{folder.name}' has format {written}, but this version of Crystal Studio reads formats up to {FORMAT}; "
+            "install a newer version to use this checkpoint."
+        )
+    values = [name for name in TABLES if not isinstance(data.get(name, {}), Mapping)]
+    if values:
+        raise CheckpointMismatch(
+            f"The card of '{folder.name}' has a single value where a table belongs: {', '.join(values)}."
+        )
+    for step in UPGRADES[written - 1 :]:
+        known = step(known, folder)
+    return {**known, "format": FORMAT}
+
+
+def _upgrade_1(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Format 2 states the largest cell; format 1 left it to be counted in the lattice statistics beside the card."""
+    path = folder / "lattice.json"
+    if path.name not in data.get("files", {}):
+        return data
+    try:
+        counts = [int(count) for count in json.loads(path.read_text(encoding="utf-8"))["loc"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return data  # the card stays readable, and problem() names the missing or damaged file
+    return data | {"sampling": data.get("sampling", {}) | ({"most_atoms": max(counts)} if counts else {})}
+
+
+UPGRADES = (_upgrade_1,)  # the step at index i leads from format i + 1 to the next
+
+
 def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
-    """Merge ``fields`` into the folder's card (top level and one table deep for metrics) and write it; returns the folder."""
+    """Merge ``fields`` into the folder's card (top level and one table deep for metrics) and write it in today's format.
+
+    Returns:
+        the folder.
+
+    Raises:
+        CheckpointMismatch: the folder's card has a newer format.
+    """
     path = folder / "card.toml"
-    old = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    merged = {**DEFAULTS, **old, **fields}
+    old = _read_upgraded(path)
+    merged = {**DEFAULTS, **old, **fields, "format": FORMAT}
     for table in ("metrics", "sampling", "extra"):
         if table in old and table in fields:
             merged[table] = {**old[table], **fields[table]}
@@ -157,7 +219,7 @@ def forget_measurements(folder: Path) -> None:
     path = folder / "card.toml"
     if not path.is_file():
         return
-    card = tomllib.loads(path.read_text(encoding="utf-8"))
+    card = _read_upgraded(path)
     chosen = {
         key: value
         for key, value in card.get("sampling", {}).items()
@@ -168,6 +230,11 @@ def forget_measurements(folder: Path) -> None:
         "limits": NOT_MEASURED,
     }
     path.write_text(to_toml(card), encoding="utf-8")
+
+
+def _read_upgraded(path: Path) -> dict[str, Any]:
+    """Today's form of a card that is about to be written again; empty where there is none yet."""
+    return upgrade(tomllib.loads(path.read_text(encoding="utf-8")), path.parent) if path.is_file() else {}
 
 
 def to_toml(data: Mapping[str, Any]) -> str:

@@ -27,6 +27,14 @@ def check_density(value: object) -> None:
         raise RequestError(f"A density lies between {low} and {high} g/cm³, not {value:g}.")
 
 
+def check_number(name: str, value: object, low: float, high: float, *, optional: bool = False) -> None:
+    """Raise RequestError unless ``value`` is a number between ``low`` and ``high``, or None where that is a choice."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise RequestError(f"{name} must be a number between {low:g} and {high:g}, not {value!r}.")
+
+
 def check_strength(value: float) -> None:
     """Raise RequestError unless ``value`` is a strength of guidance."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GUIDANCE:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from crystal_core.checks import check_choice, check_density, check_strength, check_whole
+from crystal_core.checks import check_choice, check_density, check_number, check_strength, check_whole
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both"]
+TuningName = Literal["card", "published"]
 RankName = Literal["consensus", "energy", "pattern"]
 PotentialName = Literal["chgnet"]
 
@@ -34,10 +35,74 @@ MAX_FORMULA_UNITS = 30
 MAX_RELAX_SECONDS = 3600
 MAX_SEED = 2**31 - 1
 MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
+WITHOUT_CORRECTOR = ("em", "exp-em", "ode")  # samplers on which the corrector's values have no effect
+MIN_TAU, MAX_TAU = 0.001, 10.0
+MAX_NOISE_SCALE = 2.0
+MAX_REMASKING = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationRequest:
+class SamplerTuning:
+    """How a sampler is tuned, besides its name and number of steps; the requests below inherit these fields.
+
+    Attributes:
+        tuning: where the values come from that are None here: "card" takes those that the model card chose on validation
+            rows, "published" those of the method's publication.
+        tau: strength of the corrector (pc, pc-pf).
+        noise_scale: factor on the corrector's noise in velocities and lattice; 1 is the published process.
+        remasking: how often a drawn type is hidden and drawn again in unit time; 0 is the published process. Only for
+            de novo models that hide types.
+    """
+
+    tuning: TuningName = "card"
+    tau: float | None = None
+    noise_scale: float | None = None
+    remasking: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("tuning", self.tuning, get_args(TuningName))
+        check_number("tau", self.tau, MIN_TAU, MAX_TAU, optional=True)
+        check_number("noise_scale", self.noise_scale, 0, MAX_NOISE_SCALE, optional=True)
+        check_number("remasking", self.remasking, 0, MAX_REMASKING, optional=True)
+
+    @property
+    def tuning_values(self) -> dict[str, float]:
+        """The values that are set here, by name."""
+        values = {"tau": self.tau, "noise_scale": self.noise_scale, "remasking": self.remasking}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def tuning_fields(self) -> dict[str, Any]:
+        """All fields of this class, to build another request with the same tuning."""
+        return {field.name: getattr(self, field.name) for field in fields(SamplerTuning)}
+
+    def _check_tuning(self, sampler: str, *, draws_types: bool) -> None:
+        SamplerTuning.__post_init__(self)
+        if sampler in WITHOUT_CORRECTOR and (idle := set(self.tuning_values) & {"tau", "noise_scale"}):
+            raise RequestError(
+                f"The sampler {sampler} has no corrector, so {' and '.join(sorted(idle))} would change nothing; "
+                "choose pc or pc-pf, or leave it out."
+            )
+        if self.remasking is not None and not draws_types:
+            raise RequestError(
+                "Structure prediction is given the types of all atoms, so remasking would change nothing; leave it out."
+            )
+
+
+CARD_TUNING = SamplerTuning()
+
+
+def tuning_words(asked: Mapping[str, Any]) -> list[str]:
+    """The options of the command line that ask for the tuning of a request in JSON; none for requests from before there was one."""
+    tuning = asked.get("tuning", "card")
+    words = [] if tuning == "card" else ["--tuning", tuning]
+    for name, option in (("tau", "--tau"), ("noise_scale", "--noise-scale"), ("remasking", "--remasking")):
+        words += [] if asked.get(name) is None else [option, str(asked[name])]
+    return words
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRequest(SamplerTuning):
     """Cells to fill with a structure-prediction model.
 
     Attributes:
@@ -67,6 +132,7 @@ class GenerationRequest:
         if any(not 1 <= z <= 118 for c in self.compositions for z in c):
             raise RequestError("Atomic numbers must be between 1 (H) and 118 (Og).")
         check_choice("sampler", self.sampler, get_args(SamplerName))
+        self._check_tuning(self.sampler, draws_types=False)
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
         check_whole("seed", self.seed, 0, MAX_PART_SEED, optional=True)
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
@@ -120,7 +186,7 @@ class CellSymmetry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeNovoRequest:
+class DeNovoRequest(SamplerTuning):
     """Cells to fill with a de novo model, which also chooses the elements.
 
     Attributes:
@@ -159,6 +225,7 @@ class DeNovoRequest:
         ):
             raise RequestError("The operations belong to cells of other atom counts than those asked for.")
         check_choice("sampler", self.sampler, get_args(SamplerName))
+        self._check_tuning(self.sampler, draws_types=True)
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
         check_whole("seed", self.seed, 0, MAX_PART_SEED, optional=True)
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
@@ -166,7 +233,7 @@ class DeNovoRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrystalGenerationRequest:
+class CrystalGenerationRequest(SamplerTuning):
     """New crystals to invent.
 
     Attributes:
@@ -208,6 +275,7 @@ class CrystalGenerationRequest:
         check_whole("n (crystals)", self.n, 1, MAX_SAMPLES)
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("sampler", self.sampler, get_args(SamplerName))
+        self._check_tuning(self.sampler, draws_types=True)
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
         check_whole("seed", self.seed, 0, MAX_SEED, optional=True)
         check_whole("threads", self.threads, 1, 512, optional=True)
@@ -279,7 +347,7 @@ class CrystalGenerationRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StructurePredictionRequest:
+class StructurePredictionRequest(SamplerTuning):
     """A formula to turn into ranked candidate cells.
 
     Attributes:
@@ -332,6 +400,7 @@ class StructurePredictionRequest:
                 "The formula is longer than 200 characters; write element symbols and counts, e.g. TiO2."
             )
         check_choice("sampler", self.sampler, get_args(SamplerName))
+        self._check_tuning(self.sampler, draws_types=False)
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))

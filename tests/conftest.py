@@ -74,7 +74,11 @@ def tiny_de_novo(tmp_path, monkeypatch):
             "files": {file: sha256_of(folder / file) for file in files},
             "network": config.to_dict(),
             "training": {"process": process.to_dict()},
-            "sampling": {"atom_count_frequencies": {"2": 0.25, "5": 0.75}, "elements": list(elements)},
+            "sampling": {
+                "atom_count_frequencies": {"2": 0.25, "5": 0.75},
+                "elements": list(elements),
+                "most_atoms": codec.most_atoms,
+            },
         }
         write_card(folder, fields)
         return folder.name

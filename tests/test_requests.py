@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crystal_core.errors import RequestError
-from crystal_core.requests import MAX_SEED, GenerationRequest, StructurePredictionRequest, from_json, to_json
+from crystal_core.requests import (
+    MAX_SEED,
+    CrystalGenerationRequest,
+    DeNovoRequest,
+    GenerationRequest,
+    SamplerTuning,
+    StructurePredictionRequest,
+    from_json,
+    to_json,
+    tuning_words,
+)
 
 
 def test_a_request_survives_json():
@@ -49,6 +59,55 @@ def test_missing_and_unknown_fields_are_named():
         from_json(StructurePredictionRequest, {})
     with pytest.raises(RequestError, match="formulla"):
         from_json(StructurePredictionRequest, {"formulla": "TiO2"})
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"tau": 0}, "tau must be a number between 0.001 and 10"),
+        ({"tau": float("nan")}, "tau must be a number"),
+        ({"noise_scale": -0.1}, "noise_scale must be a number between 0 and 2"),
+        ({"noise_scale": True}, "noise_scale must be a number"),
+        ({"remasking": "often"}, "remasking must be a number between 0 and 1000"),
+        ({"tuning": "best"}, "Unknown tuning 'best'; choose one of card, published"),
+        ({"tau": 0.3, "sampler": "em"}, "The sampler em has no corrector, so tau would change nothing"),
+        ({"noise_scale": 1, "sampler": "ode"}, "no corrector, so noise_scale would change nothing"),
+    ],
+)
+def test_a_tuning_that_is_out_of_range_or_changes_nothing_is_refused(options, sentence):
+    for cls, needed in (
+        (GenerationRequest, {"compositions": ((1,),)}),
+        (DeNovoRequest, {"n_atoms": (1,)}),
+        (CrystalGenerationRequest, {}),
+        (StructurePredictionRequest, {"formula": "TiO2"}),
+    ):
+        with pytest.raises(RequestError, match=sentence):
+            cls(**needed, **options)
+
+
+def test_types_that_are_given_are_not_remasked():
+    for cls, needed in (
+        (GenerationRequest, {"compositions": ((1,),)}),
+        (StructurePredictionRequest, {"formula": "TiO2"}),
+    ):
+        with pytest.raises(RequestError, match="remasking would change nothing"):
+            cls(**needed, remasking=3.0)
+
+
+def test_a_request_from_before_there_was_a_tuning_opens_as_that_of_the_card():
+    new = to_json(CrystalGenerationRequest(n=2, seed=1))
+    old = {name: value for name, value in new.items() if name not in to_json(SamplerTuning())}
+    assert from_json(CrystalGenerationRequest, old) == CrystalGenerationRequest(n=2, seed=1)
+    assert tuning_words(old) == tuning_words(new) == []
+
+
+def test_a_tuning_is_written_as_the_options_that_ask_for_it():
+    asked = CrystalGenerationRequest(tuning="published", tau=0.123456789, noise_scale=1, remasking=0.0)
+    assert tuning_words(to_json(asked)) == [
+        *("--tuning", "published", "--tau", "0.123456789"),
+        *("--noise-scale", "1", "--remasking", "0.0"),
+    ]
+    assert SamplerTuning(**asked.tuning_fields).tuning_values == asked.tuning_values
 
 
 def test_an_exact_cell_has_no_formula_units():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
+    from crystal_core.requests import SamplerTuning
 
 Data = Annotated[
     Path,
@@ -38,6 +40,17 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that j
 def shown(path: Path) -> str:
     """A file as a command on a card names it: relative paths as they were given, others by name."""
     return path.name if path.is_absolute() else path.as_posix()
+
+
+def refuse_tuning(tuned: SamplerTuning, option: str) -> None:
+    """Raise RequestError where a tuning is asked for beside an option that scores crystals without sampling them."""
+    from crystal_core.errors import RequestError
+    from crystal_core.requests import tuning_words
+
+    if words := tuning_words(asdict(tuned)):
+        raise RequestError(
+            f"{words[0]} tunes a sampler, and {option} samples nothing; leave one of them out."
+        )
 
 
 def loaded_potential(device: str) -> Potential:

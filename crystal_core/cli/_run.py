@@ -37,6 +37,31 @@ Dtype = Annotated[
     ),
 ]
 Sampler = Annotated[str, typer.Option("--sampler")]
+Tuning = Annotated[
+    str,
+    typer.Option(
+        "--tuning",
+        help="card: the values that the model card chose on validation rows; published: those of the method's publication.",
+    ),
+]
+Tau = Annotated[
+    float | None,
+    typer.Option("--tau", help="Strength of the corrector of pc and pc-pf; that of --tuning when absent."),
+]
+NoiseScale = Annotated[
+    float | None,
+    typer.Option(
+        "--noise-scale",
+        help="Factor on the corrector's noise; below 1 draws likelier, less diverse crystals.",
+    ),
+]
+Remasking = Annotated[
+    float | None,
+    typer.Option(
+        "--remasking",
+        help="How often a drawn type is drawn again in unit time; only for models that hide types.",
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
 Queue = Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")]
 

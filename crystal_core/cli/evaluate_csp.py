@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,10 +18,29 @@ from crystal_core.cli._evaluation import (
     Workers,
     WriteCard,
     loaded_potential,
+    refuse_tuning,
     shown,
 )
 from crystal_core.cli._files import make_output_folder
-from crystal_core.cli._run import Device, Json, Quiet, Sampler, Seed, Threads, command, emit, say, set_threads
+from crystal_core.cli._run import (
+    Device,
+    Json,
+    NoiseScale,
+    Quiet,
+    Remasking,
+    Sampler,
+    Seed,
+    Tau,
+    Threads,
+    Tuning,
+    command,
+    emit,
+    say,
+    set_threads,
+)
+
+if TYPE_CHECKING:
+    from crystal_core.requests import SamplerTuning
 
 START_TIME = typer.Option(
     "--start-time",
@@ -41,6 +60,10 @@ def csp(
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
+    tuning: Tuning = "card",
+    tau: Tau = None,
+    noise_scale: NoiseScale = None,
+    remasking: Remasking = None,
     start: Annotated[
         str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
@@ -78,20 +101,14 @@ def csp(
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
     from crystal_core.checks import check_choice
     from crystal_core.datasets.rows import split_named
-    from crystal_core.errors import RequestError
     from crystal_core.evaluation.matching import judge_all, summarise
+    from crystal_core.requests import SamplerTuning
     from crystal_core.workflows import evaluate_csp
 
     began = time.monotonic()
     check_choice("start", start, ("noise", "prototype"))
-    if structures is not None and out is not None:
-        raise RequestError(
-            "--out keeps what is sampled, and --structures samples nothing; leave one of them out."
-        )
-    if structures is not None and write_card:
-        raise RequestError(
-            "--write-card writes on the card of a model, and the crystals of --structures have none; leave it out."
-        )
+    tuned = SamplerTuning(tuning=tuning, tau=tau, noise_scale=noise_scale, remasking=remasking)  # type: ignore[arg-type]
+    _check_source(structures, out, tuned, write_card=write_card)
     make_output_folder(out, trajectory=False)
     seed = _seed(seed, out)
     potential = loaded_potential(device) if relax else None
@@ -116,7 +133,7 @@ def csp(
     else:
         generator = _load(model, device, threads)
         time_of_start = _start_time(model, generator, start_time) if start == "prototype" else None
-        used = _used(generator, references[0], sampler, steps, time_of_start) | (
+        used = _used(model, generator, references[0], sampler, steps, tuned, time_of_start) | (
             {"start_time": time_of_start} if time_of_start else {}
         )
         if out is not None:
@@ -134,6 +151,7 @@ def csp(
             samples=samples,
             sampler=sampler,
             steps=steps,
+            tuning=tuned,
             seed=seed,
             start_time=time_of_start,
             say=None if quiet else say,
@@ -141,7 +159,8 @@ def csp(
         )
         candidates, sampled = drawn.candidates, drawn.seconds
         formulas = formulas or getattr(generator, "seen_formulas", None)
-        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample} | used
+        settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample}
+        settings |= {"tuning": tuning} | used
         # where some are from an earlier call, the seconds are those of the rest
         settings |= {"n_sampled_before": drawn.n_from_before} if drawn.n_from_before else {}
     known = [r.structure for r in references]
@@ -170,7 +189,7 @@ def csp(
     if kept is not None:
         kept.keep_report(report)
     if write_card:
-        _keep_report(model, report)
+        _keep_report(model, report, tuned)
     if json:
         emit(report)
     else:
@@ -264,6 +283,25 @@ def csp_samplers(
             )
 
 
+def _check_source(
+    structures: Path | None, out: Path | None, tuned: SamplerTuning, *, write_card: bool
+) -> None:
+    """Raise RequestError where an option is about sampling, but the crystals are read from files."""
+    from crystal_core.errors import RequestError
+
+    if structures is None:
+        return
+    refuse_tuning(tuned, "--structures")
+    if out is not None:
+        raise RequestError(
+            "--out keeps what is sampled, and --structures samples nothing; leave one of them out."
+        )
+    if write_card:
+        raise RequestError(
+            "--write-card writes on the card of a model, and the crystals of --structures have none; leave it out."
+        )
+
+
 def _rates(report: dict[str, Any]) -> str:
     return f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}"
 
@@ -330,29 +368,37 @@ def _start_time(model: str, generator: Any, asked: float | None) -> float:
 
 
 def _used(
-    generator: Any, reference: Any, sampler: str, steps: int | None, start_time: float | None
+    model: str,
+    generator: Any,
+    reference: Any,
+    sampler: str,
+    steps: int | None,
+    tuned: SamplerTuning,
+    start_time: float | None,
 ) -> dict[str, Any]:
-    """The sampler and steps that the words "fast" and "default" stood for."""
+    """The sampler, steps and tuning that the words "fast" and "default" stood for.
+
+    Raises:
+        RequestError: a value of the tuning changes nothing.
+    """
     from crystal_core.requests import GenerationRequest
     from crystal_core.structures import from_structures
+    from crystal_core.workflows.sampling_run import check_tuning
 
+    options: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
+    start = None if start_time is None else from_structures([reference.structure])
+    request = GenerationRequest(compositions=((1,),), start=start, start_time=start_time, **options)
+    check_tuning(model, generator, tuned, [request])
     if not hasattr(generator, "settings"):
         return {"sampler": "none"}
-    start = None if start_time is None else from_structures([reference.structure])
-    request: Any = {
-        "compositions": ((1,),),
-        "sampler": sampler,
-        "steps": steps,
-        "start": start,
-        "start_time": start_time,
-    }
-    settings = generator.settings(GenerationRequest(**request))
+    settings = generator.settings(request)
     return {"sampler": settings.name, "steps": settings.steps} | settings.tuning
 
 
-def _keep_report(model: str, report: dict[str, Any]) -> None:
+def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> None:
     from crystal_core.cards import write_card
     from crystal_core.registry.store import find_card
+    from crystal_core.requests import tuning_words
 
     card, used = find_card(model), report["settings"]
     if card.folder is None:
@@ -378,7 +424,11 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
     origin = "from noise" if start == "noise" else f"from the nearest prototypes at t = {used['start_time']}"
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
-    options += f" --sampler {used['sampler']} --steps {used['steps']}" if used.get("steps") else ""
+    if used.get("steps"):
+        options += "".join(
+            f" {word}" for word in ("--sampler", used["sampler"], "--steps", str(used["steps"]))
+        )
+        options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
     options += " --relax" if moved else ""
     options += (
         f" --relax-seconds {used['relax_seconds']:g}"

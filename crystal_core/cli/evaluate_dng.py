@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,22 +19,30 @@ from crystal_core.cli._evaluation import (
     Workers,
     WriteCard,
     loaded_potential,
+    refuse_tuning,
     shown,
 )
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import (
     Device,
     Json,
+    NoiseScale,
     Quiet,
+    Remasking,
     Sampler,
     Seed,
+    Tau,
     Threads,
+    Tuning,
     command,
     emit,
     progress,
     set_threads,
 )
 from crystal_core.paths import data_file
+
+if TYPE_CHECKING:
+    from crystal_core.requests import SamplerTuning
 
 SHARES = (
     "structure_valid",
@@ -69,6 +78,10 @@ def dng(
     ] = 1000,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
+    tuning: Tuning = "card",
+    tau: Tau = None,
+    noise_scale: NoiseScale = None,
+    remasking: Remasking = None,
     structures: Annotated[
         Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")
     ] = None,
@@ -111,13 +124,17 @@ def dng(
     """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
-    from crystal_core.requests import DeNovoRequest, seed_or_drawn
+    from crystal_core.requests import DeNovoRequest, SamplerTuning, seed_or_drawn
     from crystal_core.workflows import evaluate_dng
     from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.sampling_run import check_tuning
 
     began = time.monotonic()
     seed = seed_or_drawn(seed)
+    tuned = SamplerTuning(tuning=tuning, tau=tau, noise_scale=noise_scale, remasking=remasking)  # type: ignore[arg-type]
     _check_source(structures, baseline, out, write_card=write_card)
+    if structures is not None or baseline is not None:
+        refuse_tuning(tuned, "--baseline" if structures is None else "--structures")
     make_output_folder(out, trajectory=False)
     published, split = evaluate_dng.cutoffs_named(cutoffs, data), split_named(split, data)
     set_threads(threads)
@@ -135,8 +152,8 @@ def dng(
     # whatever the request gets wrong ends it before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
     if structures is None and baseline is None:
-        load_de_novo(model, device)
-        DeNovoRequest(n_atoms=(1,), sampler=sampler, steps=steps)  # type: ignore[arg-type]
+        options: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
+        check_tuning(model, load_de_novo(model, device), tuned, [DeNovoRequest(n_atoms=(1,), **options)])
     with progress(quiet=quiet) as show:
         known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
         sampling = time.monotonic()
@@ -153,10 +170,20 @@ def dng(
         else:
             keep = None if out is None else partial(evaluate_dng.write_folder, out, f"{model}-{seed}")
             drawn = evaluate_dng.draw_crystals(
-                model, n, sampler=sampler, steps=steps, seed=seed, device=device, on_progress=show, keep=keep
+                model,
+                n,
+                sampler=sampler,
+                steps=steps,
+                tuning=tuned,
+                seed=seed,
+                device=device,
+                on_progress=show,
+                keep=keep,
             )
             crystals = drawn.structures
-            settings |= drawn.settings | {"network_calls_per_sample": drawn.network_calls}
+            settings |= (
+                {"tuning": tuning} | drawn.settings | {"network_calls_per_sample": drawn.network_calls}
+            )
         sampled = time.monotonic() - sampling
         report = evaluate_dng.evaluate(
             crystals,
@@ -176,7 +203,7 @@ def dng(
         "settings": settings,
     }
     if write_card:
-        _keep_report(model, report)
+        _keep_report(model, report, tuned)
     if json:
         emit(report)
     else:
@@ -231,13 +258,14 @@ def _bias_words(relaxation: dict[str, Any]) -> str:
     )
 
 
-def _keep_report(model: str, report: dict[str, Any]) -> None:
+def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> None:
     """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``.
 
     What only relaxing tells has the command, too: a later report without relaxing takes the place of ``valid``.
     """
     from crystal_core.cards import write_card
     from crystal_core.registry.store import find_card
+    from crystal_core.requests import tuning_words
     from crystal_core.workflows.evaluate_dng import cutoffs_named
 
     card, used = find_card(model), report["settings"]
@@ -248,20 +276,21 @@ def _keep_report(model: str, report: dict[str, Any]) -> None:
         " (fixed random subset, seed 0)" if used["limit"] else " (the whole split)"
     )
     corrects = used["sampler_used"].startswith("pc")
-    tuned = {
+    values = {
         words: used[key]
         for key, words in TUNING.items()
         if key in used and (corrects or key not in CORRECTOR)
     }
-    strength = "".join(f", {words} {value:g}" for words, value in tuned.items())
+    strength = "".join(f", {words} {value:g}" for words, value in values.items())
     protocol = (
         f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
-        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5)"
+        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5); {report['ci95_means']}"
         + (f"; relaxed with {used['potential']}{_bias_words(report['relaxation'])}" if relaxed else "")
     )
     options = f" --limit {used['limit']}" if used["limit"] else ""
     options += f" --sampler {used['sampler_used']} --steps {used['steps_used']}"
+    options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
     options += (
         f" --cutoffs {cutoffs['of']}" if cutoffs["of"] != cutoffs_named(None, Path(used["data"])) else ""

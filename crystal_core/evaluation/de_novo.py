@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.evaluation.composition_features import composition_features
-from crystal_core.evaluation.coverage import Cutoffs, Fingerprints, coverage
+from crystal_core.evaluation.coverage import INTERVALS, Cutoffs, Fingerprints, coverage, intervals
 from crystal_core.evaluation.matching import wilson
 from crystal_core.evaluation.parallel import time_limit
 from crystal_core.evaluation.site_fingerprints import N_FEATURES, structure_fingerprint
@@ -176,7 +176,7 @@ def summarise(
     likeness: Mapping[str, Likeness],
     relaxed: AfterRelaxing | None = None,
 ) -> dict[str, Any]:
-    """The report of cli.md, with 95 % Wilson intervals of the shares under ``ci95``.
+    """The report of cli.md, with 95 % intervals of the shares under ``ci95`` and their kinds in words under ``ci95_means``.
 
     Args:
         likeness: by name of the tolerances; ``strict`` gives the top level, every other one a part of its own.
@@ -202,11 +202,15 @@ def summarise(
     report: dict[str, Any] = _shares(counts) | {
         "wdist_density": _distance([v.density for v in valid], known.density),
         "wdist_n_elements": _distance([v.n_elements for v in valid], known.n_elements),
+        "ci95_means": INTERVALS,
         "n": n,
         "n_failed": sum(v.n_elements == 0 for v in verdicts),
         "n_without_fingerprint": sum(v.structure is None for v in verdicts),
         "n_known": len(known.density),
     }
+    spread = intervals(met)
+    for name, bounds in (("cov_recall", spread.recall), ("cov_precision", spread.precision)):
+        report["ci95"][name] = [round(bound, 4) for bound in bounds]
     for name, found in likeness.items():
         if name != "strict":
             report[name] = _shares({"unique": (found.unique(), n), "novel": (found.novel(), n)})

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cards import CURVE, LATTICE, ModelCard, checkpoint_folders, read_card
+from crystal_core.cards import CURVE, ModelCard, checkpoint_folders, read_card
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.registry.methods import LOADERS, find
 
@@ -48,14 +48,6 @@ def training_log(card: ModelCard) -> list[dict[str, Any]]:
     if card.folder is None or CURVE not in card.files or not path.is_file():
         return []
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def most_atoms(card: ModelCard) -> int | None:
-    """The largest cell that a structure-prediction model has statistics of, read without its weights; None where it has no such limit."""
-    path = (card.folder or Path()) / LATTICE
-    if card.folder is None or LATTICE not in card.files or not path.is_file():
-        return None
-    return max(map(int, json.loads(path.read_text(encoding="utf-8")).get("loc", {})), default=None)
 
 
 def load_generator(name: str, device: str = "auto") -> Generator | DeNovoGenerator:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.errors import RequestError, StructureParseError
-from crystal_core.requests import GenerationRequest
+from crystal_core.requests import CARD_TUNING, GenerationRequest, SamplerTuning
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -107,6 +107,7 @@ def draw_candidates(
     samples: int = 1,
     sampler: str = "fast",
     steps: int | None = None,
+    tuning: SamplerTuning = CARD_TUNING,
     seed: int = 0,
     start_time: float | None = None,
     say: Say | None = None,
@@ -143,6 +144,7 @@ def draw_candidates(
             "steps": steps,
             "seed": seed + first,
             "frame_every": 5000,
+            **tuning.tuning_fields,
         }
         if prototypes is None:
             crystals, calls = _run(generator, GenerationRequest(compositions=compositions, **options))

@@ -37,6 +37,7 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
 from crystal_core.paths import home_dir
+from crystal_core.requests import CARD_TUNING, SamplerTuning
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -97,6 +98,7 @@ def draw_crystals(
     *,
     sampler: str = "fast",
     steps: int | None = None,
+    tuning: SamplerTuning = CARD_TUNING,
     seed: int = 0,
     device: str = "auto",
     on_progress: Progress | None = None,
@@ -124,6 +126,7 @@ def draw_crystals(
     calls, settings = 0, dict[str, Any]()
     for first in range(0, n, CHUNK):
         options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
+        options |= tuning.tuning_fields
         request = DeNovoRequest(n_atoms=tuple(counts[first : first + CHUNK]), **options)
         frame = last_frame(generator, request)
         assert frame.crystals is not None

@@ -542,4 +542,5 @@ class _Run:
             seed=seed,
             frame_every=1,
             dtype=self.asked.dtype,
+            **self.asked.tuning_fields,
         )

@@ -28,10 +28,12 @@ from crystal_core.workflows.sampling_run import (
     BATCH,
     HALVED,
     PART_STEPS,
+    check_tuning,
     path_for_player,
     provenance,
     sampled,
     sampler_used,
+    with_tuning_in_use,
 )
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         raise RequestError(
             f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
         )
+    _check_tuning(asked, model)
     _check_elements(asked, formula, model)
     cells = cells_of(asked, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
@@ -161,6 +164,26 @@ def cells_of(
     return cells
 
 
+def _check_tuning(asked: StructurePredictionRequest, model: Generator) -> None:
+    """Raise RequestError where a value of the tuning changes nothing, neither from noise nor in refining."""
+    import torch
+
+    from crystal_core.crystal import CrystalBatch
+
+    cell = CrystalBatch(
+        atomic_numbers=torch.tensor([1]),
+        frac_coords=torch.zeros(1, 3),
+        lattice=torch.eye(3)[None],
+        n_atoms=torch.tensor([1]),
+    )
+    noise = GenerationRequest(
+        compositions=((1,),), sampler=asked.sampler, steps=asked.steps, **asked.tuning_fields
+    )
+    refined = replace(noise, start=cell, start_time=1.0)
+    kinds = {"noise": [noise], "prototype": [refined], "both": [noise, refined]}[asked.start]
+    check_tuning(asked.model, model, asked, kinds)
+
+
 def _check_elements(asked: StructurePredictionRequest, formula: Any, model: Generator) -> None:
     """Before the prototypes: they know every element, so a run would go well until the model's own part.
 
@@ -190,7 +213,7 @@ def _notes(
         notes.append(
             f"{asked.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
         )
-    most = getattr(model, "most_atoms", None)  # the prototypes have no limit
+    most = model.card.most_atoms
     beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
     if beyond:
         notes.append(
@@ -305,7 +328,9 @@ class _Run:
             start_time=getattr(self.model, "start_time", None) if start is not None else None,
             guide=self.guide,
             dtype=self.asked.dtype,
+            **self.asked.tuning_fields,
         )
+        request = with_tuning_in_use(generator, request)
         name = (
             f"Z = {z}, "
             + {
@@ -484,10 +509,13 @@ class _Run:
         }
 
     def _provenance(self) -> Provenance:
-        settings = asdict(self.asked) | sampler_used(
-            self.model,
-            GenerationRequest(compositions=((1,),), sampler=self.asked.sampler, steps=self.asked.steps),
+        request = GenerationRequest(
+            compositions=((1,),),
+            sampler=self.asked.sampler,
+            steps=self.asked.steps,
+            **self.asked.tuning_fields,
         )
+        settings = asdict(self.asked) | sampler_used(self.model, with_tuning_in_use(self.model, request))
         if self.measured is not None:
             settings |= {
                 "pattern": self.measured.summary()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crystal_core import __version__
-from crystal_core.errors import MemoryFull
+from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.frames import RunUpdate
+from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest, SamplerTuning, tuning_words
 
 if TYPE_CHECKING:
     from crystal_core.frames import Frame
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.records import Provenance, Snapshot, Trajectory
-    from crystal_core.requests import DeNovoRequest, GenerationRequest
 
+AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
 PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
@@ -108,6 +110,38 @@ def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict
     return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {
         f"{name}_used": value for name, value in chosen.tuning.items()
     }
+
+
+def with_tuning_in_use(model: Any, request: AnyRequest) -> AnyRequest:
+    """The request without the values of the tuning that change nothing in this part of a run, because other parts use them."""
+    if hasattr(model, "idle_tuning"):
+        idle: dict[str, Any] = dict.fromkeys(model.idle_tuning(request))
+        return replace(request, **idle)
+    return replace(request, **CARD_TUNING.tuning_fields)
+
+
+def check_tuning(
+    name: str, model: Any, asked: SamplerTuning, requests: Sequence[GenerationRequest | DeNovoRequest]
+) -> None:
+    """Check the tuning of a run before any of its parts is sampled.
+
+    Args:
+        asked: the tuning of the whole run. requests: one of each kind that the run hands to the model.
+
+    Raises:
+        RequestError: a value changes nothing in any of them, or the model has no sampler.
+    """
+    if not hasattr(model, "idle_tuning"):
+        words = tuning_words(asdict(asked))
+        if words:
+            raise RequestError(
+                f"{name} has no sampler to tune, so {words[0]} would change nothing; leave it out or choose another model."
+            )
+        return
+    idle = [model.idle_tuning(request) for request in requests]
+    for value in asked.tuning_values:
+        if idle and all(value in reasons for reasons in idle):
+            raise RequestError(f"{idle[0][value]}, so {value} would change nothing; leave it out.")
 
 
 def provenance(

@@ -52,6 +52,17 @@ def test_generate_answers_with_crystals_and_repeats(tiny_de_novo, tmp_path):
     assert [c["frac_coords"] for c in again["crystals"]] == [c["frac_coords"] for c in data["crystals"]]
 
 
+def test_a_tuning_is_sampled_with_and_told_with_every_crystal(tiny_de_novo):
+    options = ["--model", tiny_de_novo(), "--n", 2, "--steps", 3, "--seed", 5, "--json", "--sampler", "pc"]
+    plain, tuned = (
+        json.loads(call(*options, *words).stdout) for words in ((), ("--tau", 0.9, "--noise-scale", 0.5))
+    )
+    assert plain["crystals"][0]["frac_coords"] != tuned["crystals"][0]["frac_coords"]
+    settings = tuned["crystals"][0]["provenance"]["settings"]
+    assert (settings["tau"], settings["tau_used"], settings["noise_scale_used"]) == (0.9, 0.9, 0.5)
+    assert (settings["tuning"], settings["remasking"], plain["settings"]["tau"]) == ("card", None, None)
+
+
 def test_elements_and_atom_counts_are_kept(tiny_de_novo):
     options = [
         *small(tiny_de_novo("analog-bits")),

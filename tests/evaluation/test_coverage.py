@@ -5,7 +5,16 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.evaluation.composition_features import _magpie
-from crystal_core.evaluation.coverage import CUTOFFS, Cutoffs, Fingerprints, coverage
+from crystal_core.evaluation.coverage import (
+    CUTOFFS,
+    Coverage,
+    Cutoffs,
+    Fingerprints,
+    coverage,
+    intervals,
+    resample,
+)
+from crystal_core.evaluation.matching import wilson
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 
 
@@ -48,6 +57,80 @@ def test_blocks_change_nothing(monkeypatch):
     parts = coverage(generated, known, CUTOFFS["perov-5"])
     assert (whole.precise == parts.precise).all() and (whole.recalled == parts.recalled).all()
     assert 0 < whole.precise.mean() < 1
+
+
+def brute_force(found, draws):
+    """Recall and precision of each resample, one crystal after the other."""
+    recalls, precisions = [], []
+    for draw in draws:
+        chosen = [(found.near_structure[i], found.near_composition[i]) for i in draw]
+        recalls.append(
+            np.mean(
+                [
+                    any(s[j] for s, _ in chosen) and any(c[j] for _, c in chosen)
+                    for j in range(found.near_structure.shape[1])
+                ]
+            )
+        )
+        precisions.append(np.mean([any(s) and any(c) for s, c in chosen]))
+    return recalls, precisions
+
+
+def random_coverage(n=13, n_known=9):
+    rng = np.random.default_rng(4)
+    near = [rng.random((n, n_known)) < share for share in (0.15, 0.3)]
+    return Coverage(near_structure=near[0], near_composition=near[1])
+
+
+def test_resamples_are_those_of_a_brute_force(monkeypatch):
+    found = random_coverage()
+    whole = resample(found, resamples=40, seed=7)
+    recalls, precisions = brute_force(found, np.random.default_rng(7).integers(0, 13, (40, 13)))
+    assert whole[0] == pytest.approx(recalls) and whole[1] == pytest.approx(precisions)
+    assert whole[0].std() > 0 < whole[1].std()
+    monkeypatch.setattr("crystal_core.evaluation.coverage.BLOCK", 4)
+    assert [part.tolist() for part in resample(found, resamples=40, seed=7)] == [p.tolist() for p in whole]
+
+
+def test_intervals_of_a_case_that_is_counted_by_hand():
+    """Two crystals, each near one of two known: a resample has both with probability 1/2, and recalls 1 or 1/2."""
+    found = Coverage(near_structure=np.eye(2, dtype=bool), near_composition=np.ones((2, 2), dtype=bool))
+    recalls, precisions = resample(found, resamples=4000, seed=0)
+    assert set(recalls) == {0.5, 1.0} and recalls.mean() == pytest.approx(0.75, abs=0.03)
+    assert set(precisions) == {1.0}
+    # without either crystal one half is lost, so leaving one out has the spread 0
+    both = intervals(found, resamples=4000)
+    assert both.recall == pytest.approx((0.75, 1.0), abs=0.03)
+    assert both.precision == wilson(2, 2)  # no resample differs
+
+
+def test_the_spread_of_recall_is_at_least_that_of_leaving_one_out():
+    """Of 40 crystals, each with probability 1/4 near 4 known ones of its own, 10 are: recall has the spread of their number."""
+    mine = np.repeat(np.eye(40, dtype=bool)[:10], 4, axis=1)
+    near = np.zeros((40, 160), dtype=bool)
+    near[:10] = mine
+    found = intervals(Coverage(near_structure=near, near_composition=np.ones_like(near)))
+    recall, spread = 0.25, np.sqrt(40 * 0.25 * 0.75) / 40  # each of the ten is a known four out of 160
+    assert found.recall[0] < recall < found.recall[1]
+    assert found.recall[1] - found.recall[0] == pytest.approx(2 * 1.96 * spread, rel=0.15)
+    assert found.precision == pytest.approx((recall - 1.96 * spread, recall + 1.96 * spread), abs=0.03)
+
+
+def test_intervals_repeat_hold_the_observed_shares_and_know_their_ends():
+    found = random_coverage()
+    first = intervals(found, seed=1)
+    assert first == intervals(found, seed=1)
+    for (low, high), share in (
+        (first.recall, found.recalled.mean()),
+        (first.precision, found.precise.mean()),
+    ):
+        assert 0 <= low <= share <= high <= 1
+    nothing = np.zeros((5, 4), dtype=bool)
+    none = intervals(Coverage(near_structure=nothing, near_composition=nothing))
+    assert none.recall == wilson(0, 4) and none.precision == wilson(0, 5)
+    empty = intervals(Coverage(near_structure=nothing[:0], near_composition=nothing[:0]))
+    assert empty.recall == wilson(0, 4)
+    intervals(Coverage(near_structure=nothing[:, :0], near_composition=nothing[:, :0]))
 
 
 def test_nothing_generated_covers_nothing():

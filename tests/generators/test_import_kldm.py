@@ -1,18 +1,28 @@
 """Official KLDM files, built from their published layout with random weights: read whole, or refused by name."""
 
 import json
+import math
 import os
 import pickle
+import tomllib
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from crystal_core.cards import sha256_of, to_toml
 from crystal_core.cli import build_app
 from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.generators.kldm.coordinates import Coordinates, ScoreNorms
 from crystal_core.generators.kldm.import_official import import_kldm, read_statistics
+from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
+from crystal_core.generators.kldm.weights import write_shards
+from crystal_core.networks.packing import pack
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
+from crystal_core.sampling.torus_langevin import score_norm_squared, sigma_displacement
 
 H, LAYERS, K, TIME = 16, 2, 4, 8  # hidden, layers, frequencies, rows of the time buffer
 STATISTICS = {
@@ -74,7 +84,23 @@ def official_state(task="csp"):
             state |= {f"{prefix}diffusions.{letter}.{key}": value for key, value in constants.items()}
         if task == "D":
             state[f"{prefix}diffusions.h.vocab_size"] = torch.tensor(100)
+        s = torch.linspace(0, 2, 2000, dtype=torch.float64)
+        drawn = 1 + 0.05 * torch.randn(2000, generator=rng, dtype=torch.float64).clamp(-1, 1)
+        exact = torch.from_numpy(score_norm_squared(sigma_displacement(s).numpy()))
+        state[f"{prefix}diffusions.v._sigma_norms"] = (drawn * exact).float()
     return state | {"ema_model.n_averaged": torch.tensor(7)}
+
+
+def load_state(state):
+    """The averaged weights under our names."""
+    prefix = "ema_model.module.net."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def sampler_of(model, score_norms):
+    return KineticLangevinSampler(
+        SamplerSettings(), pack(torch.tensor([2])), model.process, score_norms=score_norms
+    )
 
 
 @pytest.fixture
@@ -107,15 +133,77 @@ def test_every_variant_becomes_a_checkpoint_that_samples(files, task, species):
     model = load_generator("official", "cpu")
     assert model.process.species == species
     for key, value in model.network.state_dict().items():
-        averaged = state[f"ema_model.module.net.{key}"]
-        # eight significant bits; the time row is kept exactly
-        assert torch.allclose(value, averaged, rtol=0 if key == "time_emb.weight" else 2**-8, atol=0), key
+        assert torch.equal(value, state[f"ema_model.module.net.{key}"]), key
     if species == "fixed":
         *_, last = model.sample(GenerationRequest(compositions=((11, 17),), sampler="em", steps=3, seed=0))
         assert last.crystals.atomic_numbers.tolist() == [11, 17]
     else:
         *_, last = model.sample(DeNovoRequest(n_atoms=(3,), sampler="em", steps=3, seed=0))
         assert len(last.crystals.atomic_numbers) == 3
+
+
+@pytest.mark.parametrize("t", [0.001, 0.0017, 0.004, 0.0049, 0.3, 0.99975, 1.0])
+def test_the_score_takes_the_norms_of_the_file_as_the_official_code_does(files, t):
+    """Specification, section 4: entry round(2000 t) - 1 of n², no interpolation, score = -v / sigma_v² + kappa n y."""
+    state = official_state()
+    import_kldm(*files(state), "official")
+    model = load_generator("official", "cpu")
+    sampler = sampler_of(model, model.score_norms)
+    squared = state["ema_model.module.diffusions.v._sigma_norms"]
+    y, u = torch.randn(2, 3), torch.randn(2, 3)
+    sigma_v = 1 - math.exp(-4 * t) + 1e-6  # squared, with the floor of the published code
+    n = math.sqrt(float(squared[int(np.round(np.float32(t) * 2000)) - 1]))
+    expected = -2 * math.pi * u / sigma_v + math.tanh(t) * n * y
+    place = Coordinates(torch.zeros(2, 3), u)
+    torch.testing.assert_close(sampler.coordinates.score(y, place, t), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_norms_change_what_is_sampled_and_times_beyond_the_table_take_its_ends(files):
+    state = official_state()
+    import_kldm(*files(state), "official")
+    request = GenerationRequest(compositions=((11, 17),), sampler="pc", steps=3, seed=0)
+    model = load_generator("official", "cpu")
+    *_, own = model.sample(request)
+    model.score_norms = None
+    *_, quadrature = model.sample(request)
+    assert not torch.equal(own.crystals.frac_coords, quadrature.crystals.frac_coords)
+    norms = ScoreNorms(torch.arange(1.0, 2001.0) ** 2)
+    assert [norms.at(t) for t in (1e-5, 0.0005, 0.001, 1.0)] == [1, 1, 2, 2000]
+
+
+def test_a_checkpoint_imported_by_an_older_version_samples_with_calculated_norms(files, tmp_path):
+    """Format 1: bfloat16 weights, no table of norms."""
+    import_kldm(*files(official_state()), "official")
+    folder = find_card("official").folder
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    weights = load_state(official_state())
+    names = [*write_shards(weights, folder), "lattice.json"]
+    fields = tomllib.loads((folder / "card.toml").read_text(encoding="utf-8"))
+    del fields["format"], fields["sampling"]
+    fields["files"] = {name: sha256_of(folder / name) for name in names}
+    (folder / "card.toml").write_text(to_toml(fields), encoding="utf-8")
+    model = load_generator("official", "cpu")
+    assert model.score_norms is None and model.card.most_atoms == 10
+    *_, last = model.sample(GenerationRequest(compositions=((11, 17),), sampler="em", steps=3, seed=0))
+    assert last.crystals.atomic_numbers.tolist() == [11, 17]
+
+
+def test_a_file_without_norms_is_imported_and_says_that_they_are_calculated(files):
+    state = {key: value for key, value in official_state().items() if "_sigma_norms" not in key}
+    import_kldm(*files(state), "official")
+    card = find_card("official")
+    assert "score norms, so they are calculated" in card.limits and "score_norms" not in card.sampling
+    assert load_generator("official", "cpu").score_norms is None
+
+
+def test_large_float32_weights_are_split_into_files_below_14_mb(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    state = {f"layer.{i}": torch.randn((1000, 1000), generator=rng) for i in range(8)}
+    names = write_shards(state, tmp_path, torch.float32)
+    assert len(names) == 3 and all((tmp_path / name).stat().st_size <= 14_000_000 for name in names)
+    read = {key: value for name in names for key, value in load_file(tmp_path / name).items()}
+    assert all(torch.equal(read[key], value) for key, value in state.items()) and len(read) == 8
 
 
 def test_raw_weights_are_taken_where_there_is_no_average(files):
@@ -173,6 +261,9 @@ def test_names_that_are_missing_or_unknown_are_listed(files):
         ("net.out_v.0.bias", torch.full((H,), torch.nan), "not finite"),
         ("diffusions.l.sde.schedule._beta_max", torch.tensor(30.0), "samples with 20 only"),
         ("diffusions.l.dim", torch.zeros(2), "more than one number"),
+        ("diffusions.v._sigma_norms", torch.ones(1999), "_sigma_norms is 1999, expected 2000 numbers"),
+        ("diffusions.v._sigma_norms", torch.zeros(2000), "not finite and positive"),
+        ("diffusions.v._sigma_norms", torch.full((2000,), torch.inf), "not finite and positive"),
         ("net.out_h.weight", torch.zeros(42, H), "expected none"),
     ],
 )

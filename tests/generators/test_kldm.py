@@ -186,6 +186,29 @@ def test_full_parametrisation_is_required_for_moving_starts():
     assert torch.isfinite(state.velocity_target).all()
 
 
+def test_a_request_tunes_the_sampler_over_the_card_and_the_publication(tiny):
+    fast = {"name": "pc", "steps": 50, "tau": 0.6}
+    tiny.card = replace(tiny.card, sampling={"tau": 0.5, "noise_scale": 0.7, "fast": fast})
+
+    def tuned(**options):
+        settings = tiny.settings(GenerationRequest(compositions=((22, 8, 8),), **options))
+        return settings.steps, settings.tau, settings.noise_scale
+
+    assert tuned() == (50, 0.6, 0.7) and tuned(tau=0.1) == (50, 0.1, 0.7)
+    assert tuned(sampler="pc", tau=0.1, noise_scale=0.9) == (1000, 0.1, 0.9)
+    assert tuned(tuning="published") == (50, 0.25, 1.0)  # the card still says what "fast" is
+    assert tuned(tuning="published", noise_scale=0.4, sampler="pc-pf", steps=5) == (5, 0.25, 0.4)
+
+
+def test_a_tuning_without_effect_is_refused_also_where_only_the_card_names_the_sampler(tiny):
+    tiny.card = replace(tiny.card, sampling={"fast": {"name": "em", "steps": 3}})
+    request = GenerationRequest(compositions=((22, 8, 8),), tau=0.3)
+    with pytest.raises(RequestError, match="tiny samples with em here, which has no corrector, so tau"):
+        next(tiny.sample(request))
+    assert set(tiny.idle_tuning(request)) == {"tau"}
+    assert not tiny.idle_tuning(replace(request, sampler="pc"))
+
+
 def test_the_corrector_is_that_of_the_card(tiny):
     request = GenerationRequest(compositions=((22, 8, 8),), sampler="pc", steps=5)
     assert (tiny.settings(request).tau, tiny.settings(request).noise_scale) == (0.25, 1.0)

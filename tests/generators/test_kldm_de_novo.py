@@ -1,5 +1,7 @@
 """De novo sampling on the true classes, very small: every option, every sampler, elements, seeds, cancelling."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -71,3 +73,16 @@ def test_elements_it_never_saw_are_refused(tiny_de_novo):
         DeNovoRequest(n_atoms=(2,), elements=())
     with pytest.raises(RequestError, match="atoms per cell"):
         DeNovoRequest(n_atoms=(0,))
+
+
+@pytest.mark.parametrize("species", OPTIONS)
+def test_only_types_that_are_hidden_can_be_remasked(tiny_de_novo, species):
+    generator = load_generator(tiny_de_novo(species), "cpu")
+    request = DeNovoRequest(n_atoms=(5,) * 8, sampler="em", steps=5, seed=3, remasking=100.0)
+    if species != "masking":
+        with pytest.raises(RequestError, match="hides no types while it samples, so remasking"):
+            next(generator.sample(request))
+        return
+    drawn = [last(generator.sample(asked)).crystals for asked in (request, replace(request, remasking=None))]
+    assert generator.settings(request).tuning == {"remasking": 100.0}
+    assert not torch.equal(drawn[0].atomic_numbers, drawn[1].atomic_numbers)

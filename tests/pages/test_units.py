@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.registry.store import find_card, list_cards, most_atoms
+from crystal_core.registry.store import find_card, list_cards
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.predict_structure import load_structure_generator, run
 
@@ -154,7 +154,8 @@ def test_of_several_formulas_those_that_can_run_do():
 
 @pytest.mark.weights
 def test_the_page_knows_the_size_that_the_loaded_model_knows():
-    assert most_atoms(find_card(MODEL)) == load_structure_generator(MODEL, "cpu").most_atoms == 20
-    assert most_atoms(find_card("kldm-csp-perov5")) == 5 and most_atoms(find_card("prototype")) is None
+    model = load_structure_generator(MODEL, "cpu")
+    assert find_card(MODEL).most_atoms == model.card.most_atoms == model.codec.most_atoms == 20
+    assert find_card("kldm-csp-perov5").most_atoms == 5 and find_card("prototype").most_atoms is None
     with pytest.raises(Exception, match="Z = 8 makes a cell of 64 atoms"):
         next(run(StructurePredictionRequest(formula="Cu2ZnSnS4", z=(8,), model=MODEL)))

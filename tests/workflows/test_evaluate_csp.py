@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from crystal_core.cli import build_app
 from crystal_core.cli import evaluate_csp as commands
 from crystal_core.errors import RequestError
-from crystal_core.paths import checkpoints_dir
+from crystal_core.paths import REPOSITORY, checkpoints_dir
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.workflows import evaluate_csp
 
@@ -218,6 +218,43 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
     ]
     assert confirmed["command"].endswith("--limit 1 --confirm --seed 4") and len(table["sampler"]) == 4
     assert find_card("kldm-csp-perov5").sampling["fast"]  # what people set stays
+
+
+def test_a_tuning_is_sampled_with_and_kept_with_the_command(table, tmp_path, monkeypatch):
+    shutil.copytree(checkpoints_dir() / "kldm-csp-perov5", tmp_path / "checkpoints" / "kldm-csp-perov5")
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    options = (
+        "--data",
+        table,
+        "--model",
+        "kldm-csp-perov5",
+        "--quiet",
+        "--json",
+        "--steps",
+        "2",
+        "--seed",
+        "0",
+    )
+    words = ("--tuning", "published", "--noise-scale", "0.6")
+    code, result = evaluate("csp", *options, *words, "--sampler", "pc", "--write-card")
+    used = json.loads(result.stdout)["settings"]
+    assert code == 0 and (used["tuning"], used["tau"], used["noise_scale"]) == ("published", 0.25, 0.6)
+    kept = find_card("kldm-csp-perov5").metrics["match_rate_val"]
+    assert "--sampler pc --steps 2 --tuning published --noise-scale 0.6 --seed 0" in kept["command"]
+    for words, sentence in (
+        (("--remasking", "3"), "remasking would change nothing"),
+        (("--start", "prototype", "--tau", "0.3"), "samples with ode here, which has no corrector"),
+        (("--structures", tmp_path, "--tau", "0.3"), "--tau tunes a sampler, and --structures"),
+    ):
+        shutil.copytree(
+            REPOSITORY / "checkpoints" / "prototype",
+            tmp_path / "checkpoints" / "prototype",
+            dirs_exist_ok=True,
+        )
+        code, result = evaluate("csp", *options, *words)
+        assert code == 2 and sentence in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    code, result = evaluate("csp", "--data", table, "--model", "prototype", "--tau", "0.3")
+    assert code == 2 and "prototype has no sampler to tune, so --tau would change nothing" in result.stderr
 
 
 def test_a_table_that_was_interrupted_goes_on_with_what_it_lacks(table, tmp_path, monkeypatch):

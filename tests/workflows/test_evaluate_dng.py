@@ -13,6 +13,7 @@ from crystal_core.cli.evaluate_dng import _keep_report
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card
+from crystal_core.requests import SamplerTuning
 from crystal_core.workflows import evaluate_dng, naive_baselines
 
 KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements unique novel".split()
@@ -199,6 +200,7 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
     keys = (*KEYS, "plausible", "stable", "metastable", "sun", "msun")
     report = dict.fromkeys(keys, 0.5) | {
         "ci95": dict.fromkeys(keys, (0.4, 0.6)),
+        "ci95_means": "95 % intervals: by bootstrap",
         "n": 3,
         "n_failed": 0,
         "n_known": 2,
@@ -208,12 +210,14 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
         "novel_means": {"name": "rows", "rows": 2},
         "relaxation": {"e_above_hull_bias_ev": -0.037},
     }
-    _keep_report(name, report)
+    _keep_report(name, report, SamplerTuning(tau=0.5))
     kept = find_card(name).metrics
     commands = {key: kept[f"{key}_val"].get("command") for key in keys if not key.startswith("wdist")}
     assert "--cutoffs perov-5 --relax --relax-seconds 9" in commands["valid"] and commands["unique"] is None
+    assert "--sampler pc --steps 2 --tau 0.5" in commands["valid"]
     assert {commands[key] for key in ("stable", "metastable", "sun", "msun")} == {commands["valid"]}
     assert "2 steps, corrector strength 0.5, 4 network calls" in kept["sun_val"]["protocol"]
+    assert "95 % intervals: by bootstrap; relaxed with CHGNet" in kept["cov_recall_val"]["protocol"]
     assert (
         "CHGNet, whose energy above the hull is 0.037 eV/atom too low on average"
         in kept["sun_val"]["protocol"]
@@ -226,12 +230,29 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
             "cutoffs": report["cutoffs"] | {"of": "mp-20"},
             "settings": used | {"sampler_used": "em", "relax": False},
         },
+        SamplerTuning(),
     )
     kept = find_card(name).metrics
     assert kept["sun_val"]["command"] == commands["valid"]  # the report without relaxing leaves it
     assert (
         "--cutoffs" not in kept["valid_val"]["command"] and "corrector" not in kept["valid_val"]["protocol"]
     )
+
+
+def test_a_tuning_is_sampled_with_and_reported_and_refused_where_nothing_is_sampled(
+    table, tiny_de_novo, folder
+):
+    options = ("--data", table, "--model", tiny_de_novo(), "--n", 2, "--steps", 2, "--seed", 1, "--json")
+    code, result = evaluate(*options, "--sampler", "pc", "--tau", 0.3, "--remasking", 7, "--quiet")
+    used = json.loads(result.stdout)["settings"]
+    assert code == 0 and (used["tuning"], used["tau_used"], used["remasking_used"]) == ("card", 0.3, 7)
+    for words, sentence in (
+        (("--sampler", "em", "--tau", 0.3), "has no corrector"),
+        (("--structures", folder, "--tuning", "published"), "--tuning tunes a sampler, and --structures"),
+        (("--baseline", "random", "--noise-scale", 0.5), "--noise-scale tunes a sampler, and --baseline"),
+    ):
+        code, result = evaluate(*options, *words)
+        assert code == 2 and sentence in result.stderr and len(result.stderr.strip().splitlines()) == 1
 
 
 def test_what_is_sampled_is_kept_batch_by_batch_and_scored_later(table, tiny_de_novo, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+LATTICE = "lattice.json"  # a checkpoint keeps its statistics in this file
 ANGLE_SCALE = 0.35
 MIN_SCALE = 1e-3
 MIN_MEMBERS = 10  # fewer crystals of a count: the fit over all counts is the better estimate
@@ -66,6 +67,11 @@ class LatticeCodec:
         rest = logs - slope * torch.log(n_atoms.double()).unsqueeze(-1)
         scales = rest.std(0, unbiased=False).clamp(min=0.05)
         return cls(loc=loc, scale=scale, fit=(slope, tuple(rest.mean(0).tolist()), tuple(scales.tolist())))
+
+    @property
+    def most_atoms(self) -> int | None:
+        """The largest atom count with enough training crystals for statistics of its own; None where no count has."""
+        return max(self.loc, default=None)
 
     def statistics(self, n_atoms: Int[Tensor, "crystals"]) -> tuple[Tensor, Tensor]:
         """(crystals, 3) means and deviations; counts unseen in training take the fit of loc against ln N."""

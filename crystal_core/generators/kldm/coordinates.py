@@ -41,11 +41,35 @@ class Coordinates:
     velocity: Tensor
 
 
-class CoordinateProcess(ABC):
-    """Forward process, score and reverse steps of one kind of coordinates."""
+@dataclass(frozen=True)
+class ScoreNorms:
+    """n(s) as a table that belongs to a checkpoint of the official code, which was trained with it.
 
-    def __init__(self, config: ProcessConfig) -> None:
-        self.config = config
+    The official code draws the table at random (about 1 % of noise) instead of integrating, and takes the entry
+    ``round(2000 t) - 1`` without interpolation. Below t = 0.00025 that index is -1, the last entry; here it is the first.
+
+    Attributes:
+        squared: (2000,) n² at s = 2 j / 1999, float32.
+    """
+
+    squared: Tensor
+
+    def at(self, t: float) -> float:
+        """N at a time t in (0, 1]."""
+        entries = len(self.squared)
+        index = int(torch.round(torch.tensor(t, dtype=torch.float32) * entries)) - 1
+        return math.sqrt(float(self.squared[min(max(index, 0), entries - 1)]))
+
+
+class CoordinateProcess(ABC):
+    """Forward process, score and reverse steps of one kind of coordinates.
+
+    Args:
+        score_norms: for sampling with kinetic coordinates, in place of n(s) by quadrature.
+    """
+
+    def __init__(self, config: ProcessConfig, score_norms: ScoreNorms | None = None) -> None:
+        self.config, self.score_norms = config, score_norms
 
     @abstractmethod
     def noisy(
@@ -137,7 +161,7 @@ class KineticCoordinates(CoordinateProcess):
         if self.config.parametrisation == "full":
             return prediction
         s = torch.tensor(torus.HORIZON * t, dtype=torch.float64)
-        gain = float(torus.kappa(s) * torus.score_norm(s))
+        gain = float(torus.kappa(s)) * self._score_norm(t)
         return -TWO_PI * now.velocity / float(torus.sigma_velocity(s)) ** 2 + gain * prediction
 
     def clean(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
@@ -147,8 +171,13 @@ class KineticCoordinates(CoordinateProcess):
         if self.config.parametrisation == "full":
             m = (prediction + v / float(torus.sigma_velocity(s)) ** 2) / kappa
         else:
-            m = float(torus.score_norm(s)) * prediction
+            m = self._score_norm(t) * prediction
         return wrap(now.frac_coords - (kappa * v + float(torus.sigma_displacement(s)) ** 2 * m) / TWO_PI)
+
+    def _score_norm(self, t: float) -> float:
+        if self.score_norms is not None:
+            return self.score_norms.at(t)
+        return float(torus.score_norm(torch.tensor(torus.HORIZON * t, dtype=torch.float64)))
 
     def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
         """With d x_0 / d v = -kappa, and x = 2 pi f."""
@@ -282,9 +311,9 @@ PROCESSES: dict[str, type[CoordinateProcess]] = {
 }
 
 
-def coordinate_process(config: ProcessConfig) -> CoordinateProcess:
-    """The process a configuration names."""
-    return PROCESSES[config.coordinates](config)
+def coordinate_process(config: ProcessConfig, score_norms: ScoreNorms | None = None) -> CoordinateProcess:
+    """The process a configuration names, with the score norms of an imported checkpoint where it has its own."""
+    return PROCESSES[config.coordinates](config, score_norms)
 
 
 def _uniform(packing: Packing, rng: torch.Generator) -> Tensor:

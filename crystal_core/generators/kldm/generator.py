@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,11 +13,12 @@ from crystal_core.errors import RequestError
 from crystal_core.frames import Frame
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.config import ProcessConfig
+from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.guidance import Guidance
 from crystal_core.generators.kldm.samplers import KineticLangevinSampler, Known, LatentState, SamplerSettings
 from crystal_core.generators.kldm.species import N_TYPES, allowed_types
 from crystal_core.generators.kldm.symmetry import Symmetry
-from crystal_core.generators.kldm.weights import load_weights
+from crystal_core.generators.kldm.weights import load_score_norms, load_weights
 from crystal_core.guides.protocol import Guide
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.networks.inference import FastPairNetwork
@@ -43,6 +44,7 @@ class _Kldm:
 
     Args:
         network: with its weights. codec: lattice statistics of its training set.
+        score_norms: those that an imported checkpoint was trained with; None for those by quadrature.
     """
 
     def __init__(
@@ -53,26 +55,49 @@ class _Kldm:
         card: ModelCard,
         process: ProcessConfig,
         device: torch.device,
+        score_norms: ScoreNorms | None = None,
     ) -> None:
         self.card, self.codec, self.process, self.device = card, codec, process, device
+        self.score_norms = score_norms
         self.network = network.to(device).eval().requires_grad_(False)
         self.network_calls = 0
         if device.type == "cpu":
             keep_freed_memory()
 
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
-        """The sampler and step count this request means for this model; "fast" depends on whether it starts from a crystal.
+        """The sampler, step count and tuning this request means for this model.
 
-        What the card names of ``TUNED`` was chosen on validation rows; the rest is as published.
+        "fast" depends on whether the request starts from a crystal. What the card names of ``TUNED`` was chosen on
+        validation rows; with the tuning "published", and where the card names nothing, the published values hold.
+
+        Raises:
+            RequestError: a value of the tuning would change nothing.
         """
-        tuned = {name: self.card.sampling[name] for name in TUNED if name in self.card.sampling}
+        for name, reason in self.idle_tuning(request).items():
+            raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
+        return self._chosen(request)
+
+    def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
+        """The values of the tuning that would change nothing: their names, with the reason as the start of a sentence."""
+        chosen, idle = self._chosen(request), {}
+        for name in request.tuning_values:
+            if name == "remasking" and self.process.species != "masking":
+                idle[name] = f"{self.card.name} hides no types while it samples"
+            if name != "remasking" and chosen.calls_per_step == 1:
+                idle[name] = f"{self.card.name} samples with {chosen.name} here, which has no corrector"
+        return idle
+
+    def _chosen(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
+        chosen: dict[str, Any] = {"name": request.sampler, "steps": DEFAULT_STEPS.get(request.sampler)}
         if request.sampler == "fast":
             refine = {k: v for k, v in self.card.sampling.get("refine", {}).items() if k != "start_time"}
             from_noise = isinstance(request, DeNovoRequest) or request.start is None
-            fast = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
-            return SamplerSettings(**{**tuned, **fast, "steps": request.steps or fast["steps"]})
+            chosen = {**FAST, **self.card.sampling.get("fast", {})} if from_noise else {**REFINE, **refine}
+        chosen = {name: self.card.sampling[name] for name in TUNED if name in self.card.sampling} | chosen
+        if request.tuning == "published":  # the defaults of the settings are the published values
+            chosen = {name: value for name, value in chosen.items() if name not in TUNED}
         return SamplerSettings(
-            name=request.sampler, steps=request.steps or DEFAULT_STEPS[request.sampler], **tuned
+            **{**chosen, **request.tuning_values, "steps": request.steps or chosen["steps"]}
         )
 
     def _guidance(
@@ -129,11 +154,6 @@ class KldmGenerator(_Kldm):
         return tuple(self.card.sampling.get("elements") or range(1, self.network.config.n_types))
 
     @property
-    def most_atoms(self) -> int | None:
-        """The largest atom count with enough training crystals for statistics of its own; None where no count has."""
-        return max(self.codec.loc, default=None)
-
-    @property
     def start_time(self) -> float:
         """Where the refinement of a known crystal starts, as chosen on validation rows."""
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
@@ -148,7 +168,9 @@ class KldmGenerator(_Kldm):
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
         guidance = self._guidance(request.guide, n_atoms, species)
-        sampler = KineticLangevinSampler(settings, pack(n_atoms), self.process, guidance=guidance)
+        sampler = KineticLangevinSampler(
+            settings, pack(n_atoms), self.process, guidance=guidance, score_norms=self.score_norms
+        )
         start_time = request.start_time or 1.0
         if request.start is None:
             state = sampler.initial(rng)
@@ -228,6 +250,7 @@ class KldmDeNovoGenerator(_Kldm):
             self._known(request),
             symmetry,
             self._guidance(request.guide, n_atoms),
+            self.score_norms,
         )
 
         if sampler.species is not None:
@@ -264,4 +287,11 @@ def load_kldm(card: ModelCard, device: str = "auto") -> KldmGenerator | KldmDeNo
     network.load_state_dict(state)
     process = ProcessConfig(**card.training.get("process", {}))
     task = KldmGenerator if process.species == "fixed" else KldmDeNovoGenerator
-    return task(network, codec, card=card, process=process, device=pick_device(device))
+    return task(
+        network,
+        codec,
+        card=card,
+        process=process,
+        device=pick_device(device),
+        score_norms=load_score_norms(card),
+    )

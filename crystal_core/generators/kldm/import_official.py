@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cards import LATTICE, checkpoint_folders, sha256_of, write_card
+from crystal_core.cards import checkpoint_folders, sha256_of, write_card
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.paths import home_dir
 
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.generators.kldm.codec import LatticeCodec
+    from crystal_core.generators.kldm.coordinates import ScoreNorms
     from crystal_core.networks.pair_network import PairNetworkConfig
 
 AVERAGED, RAW = "ema_model.module.", "model."  # the averaged copy is what the published numbers are of
 COUNTER = "ema_model.n_averaged"
-# what the diffusion processes store: constants that are known here, and tables that are computed anew
+# what the diffusion processes store: constants that are known here, and the table of score norms, which is kept
 SIGMA_TABLE = "diffusions.v._sigma_norms"
+TABLE_ENTRIES = 2000
 STORED = {
     SIGMA_TABLE,
     *(
@@ -68,8 +70,11 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
     Raises:
         RequestError: a file cannot be read, or the name is taken. CheckpointMismatch: unknown or missing names, wrong shapes.
     """
+    import torch
+
+    from crystal_core.generators.kldm.codec import LATTICE
     from crystal_core.generators.kldm.config import ProcessConfig
-    from crystal_core.generators.kldm.weights import write_shards
+    from crystal_core.generators.kldm.weights import write_score_norms, write_shards
 
     if not _NAME.fullmatch(name):
         raise RequestError(f"'{name}' cannot name a checkpoint; use letters, digits, '.', '_' and '-'.")
@@ -79,6 +84,7 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
     weights, stored = _split(_read_state(file))
     config, species = _network_of(weights, stored)
     _check_schedule(stored)
+    norms = _score_norms(stored)
     root = home_dir() / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
     parameters = sum(value.numel() for key, value in weights.items() if key != "time_emb.weight")
@@ -88,7 +94,11 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
     ) as unfinished:  # a folder appears whole or not at all
         folder = Path(unfinished) / name
         folder.mkdir()
-        files = [*write_shards(weights, folder), LATTICE]
+        files = [*write_shards(weights, folder, torch.float32), LATTICE]
+        sampling: dict[str, Any] = {"most_atoms": codec.most_atoms}
+        if norms is not None:
+            files.append(write_score_norms(norms, folder))
+            sampling["score_norms"] = files[-1]
         (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
         write_card(
             folder,
@@ -102,9 +112,10 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
                 "trained_on": f"not stated in the file; lattice statistics for cells of {_counts(codec)} atoms",
                 "source": f"imported from {file.name}, SHA-256 {sha256_of(file)}",
                 "licence": "that of the imported file",
-                "limits": _limits(species),
+                "limits": _limits(species, has_norms=norms is not None),
                 "files": {f: sha256_of(folder / f) for f in files},
                 "network": config.to_dict(),
+                "sampling": sampling,
                 "training": {"process": ProcessConfig(species=species).to_dict()},
                 "extra": {"source_sha256": sha256_of(file), "statistics_sha256": sha256_of(statistics)},
             },
@@ -302,6 +313,28 @@ def _check_schedule(stored: Mapping[str, Tensor]) -> None:
             )
 
 
+def _score_norms(stored: Mapping[str, Tensor]) -> ScoreNorms | None:
+    """The table that the velocities were trained with; None where the file has none.
+
+    Raises:
+        CheckpointMismatch: it has another length, or a number that no mean square can be.
+    """
+    import torch
+
+    from crystal_core.generators.kldm.coordinates import ScoreNorms
+
+    table = stored.get(SIGMA_TABLE)
+    if table is None:
+        return None
+    if tuple(table.shape) != (TABLE_ENTRIES,):
+        raise CheckpointMismatch(f"{SIGMA_TABLE} is {_shape(table.shape)}, expected {TABLE_ENTRIES} numbers.")
+    if not (torch.isfinite(table).all() and (table > 0).all()):
+        raise CheckpointMismatch(
+            f"{SIGMA_TABLE} holds numbers that are not finite and positive, as mean squares are."
+        )
+    return ScoreNorms(table.float())
+
+
 def _fit(
     loc: Mapping[int, tuple[float, float, float]], scale: Mapping[int, tuple[float, float, float]]
 ) -> tuple[float, Any, Any]:
@@ -322,16 +355,18 @@ def _three(values: list[float]) -> tuple[float, float, float]:
     return first, second, third
 
 
-def _limits(species: str) -> str:
+def _limits(species: str, *, has_norms: bool) -> str:
     task = (
         "its training elements and atom counts are not in the file: say how many atoms. "
         if species != "fixed"
         else ""
     )
-    return (
-        f"Imported weights, rounded to bfloat16 and not measured here; {task}Lattice targets are taken as published (clean values), "
-        "and score norms by quadrature where the official code draws them, with about 1 % noise."
+    norms = (
+        "the score norms are those of the file."
+        if has_norms
+        else "the file has no score norms, so they are calculated, up to 5 % off from those of its training at the smallest times."
     )
+    return f"Imported weights, not measured here; {task}Lattice targets are taken as published (clean values); {norms}"
 
 
 def _counts(codec: LatticeCodec) -> str:

@@ -13,7 +13,12 @@ import torch
 
 from crystal_core.errors import IncompatibleSampler
 from crystal_core.generators.kldm.config import ProcessConfig
-from crystal_core.generators.kldm.coordinates import MIN_SQUARED_SCORE, Coordinates, coordinate_process
+from crystal_core.generators.kldm.coordinates import (
+    MIN_SQUARED_SCORE,
+    Coordinates,
+    ScoreNorms,
+    coordinate_process,
+)
 from crystal_core.generators.kldm.species import species_process
 from crystal_core.networks.packing import Packing
 from crystal_core.sampling import variance_preserving as vp
@@ -119,6 +124,7 @@ class KineticLangevinSampler:
         known: what is given; after every step it is replaced by a draw from its forward marginal, and at the end by itself
             (Lugmayr et al. 2022, RePaint, without resampling).
         symmetry: operations that every state has, from the first on. guidance: a wish that bends the scores.
+        score_norms: those of an imported checkpoint; None for those by quadrature.
 
     Raises:
         IncompatibleSampler: known places or symmetry with coordinates that have no place of their own (Euclidean, centred).
@@ -133,6 +139,7 @@ class KineticLangevinSampler:
         known: Known | None = None,
         symmetry: Symmetry | None = None,
         guidance: Guidance | None = None,
+        score_norms: ScoreNorms | None = None,
     ) -> None:
         if known is not None and process.coordinates == "euclidean":
             raise IncompatibleSampler(
@@ -144,7 +151,7 @@ class KineticLangevinSampler:
             )
         self.settings, self.packing, self.process, self.known = settings, packing, process, known
         self.symmetry, self.guidance = symmetry, guidance
-        self.coordinates = coordinate_process(process)
+        self.coordinates = coordinate_process(process, score_norms)
         self.species = species_process(process)
         if self.species is not None:
             self.species.allowed, self.species.temperature, self.species.remasking = (

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.nn import functional
 
-from crystal_core.cards import CURVE, LATTICE, forget_measurements, sha256_of, write_card
+from crystal_core.cards import CURVE, forget_measurements, sha256_of, write_card
 from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError
-from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.match_rate import match_rate
 from crystal_core.generators.kldm.process import noisy_state
@@ -284,7 +284,7 @@ def train(
         device=device,
         about=about,
     )
-    (folder / "lattice.json").write_text(codec.to_json(), encoding="utf-8")
+    (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
     (folder / "statistics.json").write_text(json.dumps(data_statistics(rows)), encoding="utf-8")
     if resume and not trainer.resume():
         raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
@@ -309,8 +309,9 @@ def train(
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:
     """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
 
-    They also state the elements of their training crystals and their atom counts, as the run's folder holds them: de novo
-    models how often each occurs, the others only where there is but one.
+    The card also states the elements of the training crystals, the atoms of the largest cell with statistics of its own,
+    and the atom counts as the run's folder holds them: for de novo models how often each occurs, for the others only where
+    there is a single one.
     Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
     """
     trainer, codec = trained.trainer, trained.codec
@@ -357,5 +358,5 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
     if settings.task == "csp":
         counts = [int(n) for n in seen.pop("atom_count_frequencies")]
         seen |= {"atom_counts": counts} if len(counts) == 1 else {}
-    fields["sampling"] = seen
+    fields["sampling"] = seen | {"most_atoms": codec.most_atoms}
     return write_card(folder, fields)

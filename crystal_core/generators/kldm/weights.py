@@ -1,4 +1,4 @@
-"""KLDM checkpoints on disk: half-precision safetensors shards, lattice statistics and card, written and read."""
+"""KLDM checkpoints on disk: safetensors shards (half precision, imported ones float32), lattice statistics and card, written and read."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from crystal_core.cards import LATTICE, ModelCard
+from crystal_core.cards import ModelCard
 from crystal_core.errors import CheckpointMismatch
-from crystal_core.generators.kldm.codec import LatticeCodec
+from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
+from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.species import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHARD_BYTES = 14_000_000
+SHARD_BYTES = 13_900_000  # of tensors: with its header a file stays below 14 MB
+SCORE_NORMS = (
+    "score-norms.safetensors"  # of an imported checkpoint; its card names the file in its sampling table
+)
 TABLE = "node_embedding.weight"
 EXACT = ("time_emb.weight",)  # multiplied by 2 pi t before a cosine: half precision would shift its phases
 
@@ -33,7 +38,7 @@ def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
         raise CheckpointMismatch(f"The checkpoint '{card.name}' cannot be used. {problem}")
     state: dict[str, Tensor] = {}
     for name in card.files:
-        if name.endswith(".safetensors"):
+        if name.endswith(".safetensors") and name != card.sampling.get("score_norms"):
             state.update({key: value.float() for key, value in load_file(card.folder / name).items()})
     expected = {k: v.shape for k, v in PairNetwork(PairNetworkConfig(**card.network)).state_dict().items()}
     wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
@@ -42,6 +47,33 @@ def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
             f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}."
         )
     return state, LatticeCodec.from_json((card.folder / LATTICE).read_text(encoding="utf-8"))
+
+
+def load_score_norms(card: ModelCard) -> ScoreNorms | None:
+    """The table of score norms that the card of an imported checkpoint names; None where it names none.
+
+    Raises:
+        CheckpointMismatch: the card names no file of its own, or the file is no such table.
+    """
+    name = card.sampling.get("score_norms")
+    if name is None:
+        return None
+    if card.folder is None or name not in card.files:
+        raise CheckpointMismatch(
+            f"The card of '{card.name}' names score norms in {name!r}, which is none of its files."
+        )
+    try:
+        return ScoreNorms(load_file(card.folder / name)["squared"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise CheckpointMismatch(
+            f"The score norms of '{card.name}' in {name} cannot be read: {error}."
+        ) from error
+
+
+def write_score_norms(norms: ScoreNorms, folder: Path) -> str:
+    """Write a table of score norms beside the weights; returns the name of its file."""
+    save_file({"squared": norms.squared.detach().cpu().float().contiguous()}, folder / SCORE_NORMS)
+    return SCORE_NORMS
 
 
 def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: str) -> dict[str, Tensor]:
@@ -73,12 +105,18 @@ def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: st
     return started
 
 
-def write_shards(state: dict[str, Tensor], folder: Path) -> list[str]:
-    """Write tensors as bf16 safetensors files of at most 14 MB; returns their names."""
+def write_shards(state: dict[str, Tensor], folder: Path, dtype: torch.dtype = torch.bfloat16) -> list[str]:
+    """Write tensors as safetensors files; returns their names.
+
+    A file has at most 14 MB, unless a single tensor is larger, which then has a file of its own.
+
+    Args:
+        dtype: bfloat16, or float32 to keep all digits; names of ``EXACT`` are float32 always.
+    """
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, value in state.items():
-        stored = value.detach().cpu().contiguous().to(torch.float32 if name in EXACT else torch.bfloat16)
+        stored = value.detach().cpu().contiguous().to(torch.float32 if name in EXACT else dtype)
         if size + stored.nbytes > SHARD_BYTES and shards[-1]:
             shards.append({})
             size = 0

@@ -12,7 +12,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.chemistry.formula import Formula, default_z, parse_formula
 from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
-from crystal_core.registry.store import find_card, most_atoms
+from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.predict_structure import cells_of
 from pages._ui.crystal.typeset import formula_text
@@ -38,7 +38,7 @@ def ask_units(formula: Formula, model: str) -> list[int]:
     )
     if not chosen and usual:
         st.caption(f"None chosen: Z = {', '.join(map(str, usual))} will run, the most frequent in training.")
-    most = most_atoms(find_card(model))
+    most = find_card(model).most_atoms
     largest = most // formula.n_atoms if most else FREQUENT
     if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
         st.caption(
@@ -89,7 +89,7 @@ def within_reach(
         models: those that the form offers, to name one that knows what ``model`` does not.
     """
     card = find_card(model)
-    most, possible = most_atoms(card), []
+    most, possible = card.most_atoms, []
     for request in requests:
         of = f"{request.formula}: " if len(requests) > 1 else ""
         try:

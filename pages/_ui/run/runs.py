@@ -14,7 +14,7 @@ from crystal_core.files.records import is_valid, ranked, run_files, structure_fr
 from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of
-from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest
+from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
 from pages._ui.run.verdicts import by_distances, objection
 
 # written only where they differ from the default
@@ -28,6 +28,7 @@ USUAL = (
     "relax_seconds",
     "guide",
     "require_all",
+    "tuning",
 )
 ORIGINS = {
     "noise": "from noise",
@@ -278,6 +279,7 @@ def as_command(job: Job) -> str:
     )
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    parts += tuning_words(asked)
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += (
@@ -348,5 +350,6 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    parts += tuning_words(asked)
     parts += _dtype_words(asked)
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
