@@ -15,6 +15,7 @@ from pages._ui.errors import guard
 from pages._ui.link.session import action_button
 from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
+from pages._ui.run.overview import overview
 from pages._ui.run.runs import (
     PREDICT,
     as_command,
@@ -22,7 +23,6 @@ from pages._ui.run.runs import (
     link_of,
     settings_of,
     state_words,
-    summary,
     title_of,
     zip_of,
 )
@@ -42,13 +42,14 @@ WIDTHS = {
 
 def row(job: Job) -> dict[str, Any]:
     """One line of the table."""
+    state, result = overview(job)
     return {
         "★": "★" if job.starred else "",
         "request": title_of(job),
         # a damaged entry may have lost its time
         "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
-        "state": state_words(job),
-        "result": summary(job),
+        "state": state,
+        "result": result,
         "note": job.note,
         "model": job.request.get("model", "–"),
         "duration (s)": round(job.seconds) if job.seconds and job.seconds > 0 else None,
@@ -154,7 +155,7 @@ def confirm_delete(job: Job) -> None:
 
 def main() -> None:
     st.title("History")
-    jobs = JobQueue().list_jobs()
+    jobs = JobQueue().list_jobs(results=False)
     if not jobs:
         st.info("Nothing here yet. Try TiO2.")
         st.page_link(PREDICT, label="Predict a structure", icon=":material/science:")

@@ -8,7 +8,8 @@ from crystal_core.jobs.queue import JobQueue
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
-from pages._ui.run.runs import GENERATE, PREDICT, link_of, state_words, summary, title_of
+from pages._ui.run.overview import overview
+from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, link_of, title_of
 
 RECENT = 5
 CARDS = (
@@ -73,7 +74,7 @@ def main() -> None:
 def recent() -> None:
     """The latest runs of this machine, each a link."""
     st.subheader("Your recent runs")
-    jobs = JobQueue().list_jobs(limit=RECENT)
+    jobs = JobQueue().list_jobs(limit=RECENT, results=False)
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")
         st.page_link(
@@ -82,7 +83,8 @@ def recent() -> None:
     with st.container(gap="xxsmall"):
         for job in jobs:
             page, query = link_of(job)
-            words = [title_of(job), state_words(job), *([summary(job)] if job.result else [])]
+            state, result = overview(job)
+            words = [title_of(job), state, *([result] if result != NO_SUMMARY else [])]
             icon = ":material/star:" if job.starred else ":material/open_in_new:"
             st.page_link(page, label=plain(" · ".join(words)), query_params=query, icon=icon)
 

@@ -63,6 +63,7 @@ class Job:
         parent: id of the run whose crystals it works on, or "".
         exit_code: of a command that failed as this run did; 1 where it did not fail.
         damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says so.
+        result_stamp: changes whenever the stored result does, and tells so without reading it; "" without a result.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Job:
     parent: str = ""
     exit_code: int = 1
     damaged: bool = False
+    result_stamp: str = ""
 
     @property
     def live(self) -> bool:
@@ -177,7 +179,7 @@ class JobQueue:
             return self._job(db, row) if row else None
 
     def list_jobs(self, limit: int = 200, *, results: bool = True) -> list[Job]:
-        """Newest first; without ``results``, which are large, those are None."""
+        """Newest first; without ``results``, which are large, those are None and nobody looks whether they are damaged."""
         with self._connect() as db:
             rows = db.execute("select * from jobs order by created desc, rowid desc limit ?", (limit,))
             return [self._job(db, row, result=results) for row in rows]
@@ -377,6 +379,7 @@ class JobQueue:
             parent=_text(row["parent"]),
             exit_code=_whole(row["exit_code"], 1),
             damaged=bool(fault),
+            result_stamp=self.blobs.stamp(row["result"]),
         )
 
     @contextmanager

@@ -54,6 +54,16 @@ class BlobStore:
         text = self._text(name) if name else None
         return None if text is None else json.loads(text)
 
+    def stamp(self, name: str | None) -> str:
+        """A word that changes whenever the file of that name does; empty without a name. The file is not read."""
+        if not name:
+            return ""
+        try:
+            about = self._path(str(name)).stat()
+        except (OSError, ValueError):
+            return f"{name} missing"
+        return f"{name} {about.st_size} {about.st_mtime_ns}"
+
     def get_later(self, names: Sequence[str]) -> StoredValues:
         """The values of these names, read when first looked at; missing and damaged ones are left out."""
         return StoredValues(self, names)

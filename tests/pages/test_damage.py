@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.store import BlobStore
 from crystal_core.requests import (
     CrystalGenerationRequest,
     RelaxationRequest,
@@ -81,6 +82,28 @@ def test_home_and_history_show_the_others_beside_a_damaged_result(runs):
     at = page("history")
     assert not at.exception and not at.error
     assert table(at) == {"8 new crystals": "damaged", "ZnS": "done"}
+
+
+@pytest.mark.parametrize("name", ["home", "history"])
+def test_lists_of_runs_read_a_result_once_and_see_when_its_file_changes(runs, name, monkeypatch):
+    read, get = [], BlobStore.get
+    monkeypatch.setattr(BlobStore, "get", lambda store, key: read.append(key) or get(store, key))
+    page("home"), page("history")
+    assert len([key for key in read if key]) == 2
+    read.clear()
+    assert "damaged" not in listed(name) and not [key for key in read if key]
+    result = JobQueue().get(runs["generate"]).result
+    break_result(runs["generate"])
+    assert listed(name).count("damaged") == 1
+    JobQueue().update(runs["generate"], result=result)  # put again, the file is whole again
+    assert "damaged" not in listed(name) and "8 crystals" in listed(name)
+
+
+def listed(name):
+    """What a page says of the runs in its list."""
+    at = page(name)
+    assert not at.exception and not at.error
+    return " ".join(links(at)) if name == "home" else at.dataframe[0].value.to_string()
 
 
 @pytest.mark.parametrize("name", ["generate", "predict_structure"])

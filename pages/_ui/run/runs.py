@@ -49,6 +49,7 @@ WORDS = {
 
 PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "pages/viewer.py"
 DEMO = "demo-"  # begins the id of a recorded run
+NO_SUMMARY = "–"  # of a run without a result
 
 
 def find_job(job_id: str) -> Job | None:
@@ -172,7 +173,7 @@ def summary(job: Job) -> str:
     result = job.result or {}
     found = crystals_of(result)
     if not found:
-        return "–"
+        return NO_SUMMARY
     if job.kind == "relax":
         done = sum("energies" in r for r in found)
         return f"{done} of {len(job.request.get('crystals', found))} relaxed"
