@@ -30,6 +30,8 @@ from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.session import (
     action_button,
     adopt,
+    field,
+    fill,
     go_to,
     is_adopted,
     keep_link,
@@ -76,25 +78,26 @@ def ask(cards: dict[str, ModelCard]) -> None:
     adopt_link(
         cards
     )  # here, because the first run of the page may end before this part, whose next run is then its own
-    card = cards[st.selectbox("Model", list(cards), key="make-model")]
+    card = cards[field(st.selectbox, "Model", list(cards), key="make-model")]
     if words := " ".join(filter(None, (card.good_for, card.limits))):
         st.caption(plain(words))
-    n = st.number_input(CRYSTALS, step=1, key="make-n")
+    n = field(st.number_input, CRYSTALS, step=1, key="make-n")
     counts = _ask_counts(card)
     elements = ask_elements(card)
-    every = bool(elements and elements[0]) and st.toggle(
+    every = bool(elements and elements[0]) and field(
+        st.toggle,
         "Each crystal holds all of them",
         key="require-all",
         help="Off: a crystal holds some of them; those with the most are shown first.",
     )
-    with st.expander(
-        "Advanced", key="make-advanced", on_change="rerun"
+    with field(
+        st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        sampler = st.selectbox(
-            "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler"
+        sampler = field(
+            st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler"
         )
-        steps = st.number_input("Steps (0 = the sampler's default)", step=1, key="make-steps")
-        seed = st.text_input("Seed (blank = drawn and shown)", key="make-seed")
+        steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="make-steps")
+        seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
         wishes = _ask_wishes()
         fix = _ask_fix()
     try:
@@ -155,15 +158,19 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     if len(trained) == 1:
         st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
         return None
-    how = st.segmented_control(
-        "Atoms per cell", [USUAL, FIXED, RANGE] if trained else [FIXED, RANGE], key="counts", required=True
+    how = field(
+        st.segmented_control,
+        "Atoms per cell",
+        [USUAL, FIXED, RANGE] if trained else [FIXED, RANGE],
+        key="counts",
+        required=True,
     )
     counts = None
     if how == FIXED:
-        count = int(st.number_input("Number of atoms", step=1, key="atoms"))
+        count = int(field(st.number_input, "Number of atoms", step=1, key="atoms"))
         counts = (count, count)
     elif how == RANGE:
-        counts = st.slider("From … to", 1, MAX_ATOMS, key="atoms-range")
+        counts = field(st.slider, "From … to", 1, MAX_ATOMS, key="atoms-range")
     return counts
 
 
@@ -175,7 +182,8 @@ def _counts_of(card: ModelCard) -> dict[int, float]:
 def _ask_wishes() -> dict[str, Any]:
     """A density to aim at and a space group to keep: the fields of the request, None where nothing is wished for."""
     left, right = st.columns(2)
-    density = left.number_input(
+    density = field(
+        left.number_input,
         "Density (g/cm³)",
         value=None,
         step=0.5,
@@ -183,14 +191,16 @@ def _ask_wishes() -> dict[str, Any]:
         placeholder="any",
         help="Guides the crystals towards this density.",
     )
-    strength = right.number_input(
+    strength = field(
+        right.number_input,
         "Strength",
         step=1.0,
         key="make-guidance",
         disabled=density is None,
         help="Of the wish for a density: 1 bends gently, 5 firmly.",
     )
-    group = st.text_input(
+    group = field(
+        st.text_input,
         "Space group to keep (experimental)",
         key="make-group",
         placeholder="any",
@@ -233,15 +243,16 @@ def _ask_fix() -> dict[str, Any] | None:
             f"{formula_text(formula_of(structure.composition))}, {len(structure)} atoms. Crystals get as many, unless a number is chosen above."
         )
     )
-    sites = st.multiselect(
+    sites = field(
+        st.multiselect,
         "Sites that stay",
         range(len(names)),
         format_func=names.__getitem__,
         key="fix-sites",
         placeholder="none",
     )
-    elements = st.toggle("All its elements stay", key="fix-elements")
-    lattice = st.toggle("Its cell stays", key="fix-lattice")
+    elements = field(st.toggle, "All its elements stay", key="fix-elements")
+    lattice = field(st.toggle, "Its cell stays", key="fix-lattice")
     if upload is None and st.button("Complete nothing", key="forget"):
         remember("given", None)
         st.rerun()  # beside the form, the page speaks of it too
@@ -287,7 +298,6 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "make-seed": seed_made_with(job)
         if job and (job.id == link["job"] or job.id.startswith(DEMO))
         else "",
-        "make-density": density,
         "make-guidance": 1.0
         if asked.get("guidance") is None
         else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
@@ -297,9 +307,9 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
         "make-advanced": True if basis else None,  # where it stands
     }
-    if adopt(_link(), values):
-        remember("given", basis or asked.get("fix"))
-        remember("make-density", density)
+    remember("given", basis or asked.get("fix"))
+    fill("make-density", density)
+    adopt(_link(), values)
 
 
 def _within(value: float, low: float, high: float) -> float:

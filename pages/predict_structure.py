@@ -24,7 +24,17 @@ from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
-from pages._ui.link.session import action_button, adopt, go_to, keep_link, recall, remember, settle
+from pages._ui.link.session import (
+    action_button,
+    adopt,
+    field,
+    go_to,
+    is_adopted,
+    is_held,
+    keep_link,
+    settle,
+    value_of,
+)
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
@@ -59,34 +69,42 @@ def ask() -> None:
         return
     starts = list(STARTS) if has_prototypes() else ["noise"]
     _adopt_link(models, starts)
-    several = st.toggle(
-        "Several formulas", key="several", help="A list: each formula becomes a run of its own."
+    several = field(
+        st.toggle, "Several formulas", key="several", help="A list: each formula becomes a run of its own."
     )
     formulas = _ask_formulas(several=several)
-    model = st.selectbox(
-        "Model", models, key="model", help="The page Models tells what each is for, and how good it is."
+    model = field(
+        st.selectbox,
+        "Model",
+        models,
+        key="model",
+        help="The page Models tells what each is for, and how good it is.",
     )
-    exact = st.toggle(EXACT, key="exact", help="Ti2O4 then means these six atoms.")
+    exact = field(st.toggle, EXACT, key="exact", help="Ti2O4 then means these six atoms.")
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
-    n = st.number_input(
+    n = field(
+        st.number_input,
         SAMPLES,
         step=1,
         key="n",
         help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most; known crystals of the formula always are.",
     )
-    relax = is_installed() and st.toggle(
+    relax = is_installed() and field(
+        st.toggle,
         "Relax and rank by energy (recommended)",
         key="relax",
         help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
         "are kept. Off: ranked by how many are alike.",
     )
-    with st.expander(
-        "Advanced", key="advanced", on_change="rerun"
+    with field(
+        st.expander, "Advanced", key="advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        sampler = st.selectbox("Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
-        steps = st.number_input("Steps (0 = the sampler's default)", step=1, key="steps")
-        start = st.selectbox("Start from", starts, format_func=STARTS.__getitem__, key="start")
-        seed = st.text_input("Seed (blank = drawn and shown)", key="seed")
+        sampler = field(
+            st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler"
+        )
+        steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="steps")
+        start = field(st.selectbox, "Start from", starts, format_func=STARTS.__getitem__, key="start")
+        seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
     requests: list[StructurePredictionRequest] = []
     try:
         measured = ask_pattern()
@@ -138,8 +156,9 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
     """What is to be predicted; what is wrong with it is said beneath, and the rest of the form stays."""
     try:
         if several:
-            return [line.formula for line in ask_formulas(exact=bool(recall("exact"))) if line.formula]
-        text = st.text_input(
+            return [line.formula for line in ask_formulas(exact=bool(value_of("exact"))) if line.formula]
+        text = field(
+            st.text_input,
             "Formula",
             key="formula",
             help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below.",
@@ -153,7 +172,7 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
             f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"
         )
     )
-    if not recall("exact") and (told := multiple_words([formula])):
+    if not value_of("exact") and (told := multiple_words([formula])):
         st.info(plain(told))
     _domain(formula)
     return [formula]
@@ -168,14 +187,16 @@ def _link() -> str:
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
+    if is_adopted(_link()):
+        return
     asked = _settings_of_link()
-    several = asked.get("formulas") or ([] if "formulas" in st.session_state else SEVERAL)
+    several = asked.get("formulas") or ([] if is_held("formulas") else SEVERAL)
     values: dict[str, Any] = {
         "formula": asked.get("formula") or st.query_params.get("formula", "TiO2"),
         "formulas": "\n".join(several) or None,
         "seed": asked.get("seed"),
     }
-    if asked or "n" not in st.session_state:
+    if asked or not is_held("n"):
         first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
         values |= {
             "model": asked.get("model") if asked.get("model") in models else first,
@@ -193,37 +214,22 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
         if asked:
             key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
             values[key] = list(asked.get("z") or usual)
-    if adopt(_link(), values):
-        carry_pattern(asked.get("pattern"))
+    carry_pattern(asked.get("pattern"))
+    adopt(_link(), values)
 
 
 def _settings_of_link() -> dict[str, Any]:
-    """The request of the run that the link names, its seed as text; of a list of runs the first, with all ``formulas``; empty without one.
-
-    Read once per link: results are large.
-    """
-    link, shown = _link(), st.query_params.get("job", "")
-    last = recall("settings-of-link")
-    if last is None or last[0] != link:
-        job = first_run("predict-structure", shown, st.query_params.get("fork", ""))
-        same = job is not None and (
-            job.id == shown or job.id.startswith(DEMO)
-        )  # a run that is to be changed shall differ
-        batch = (
-            JobQueue().list_batch(st.query_params["batch"])
-            if job is None and "batch" in st.query_params
-            else []
-        )
-        if batch:  # one form made them all
-            asked = dict(batch[0].request) | {
-                "formulas": [one.request["formula"] for one in batch],
-                "seed": "",
-            }
-        else:
-            asked = dict(job.request) | {"seed": seed_made_with(job) if same else ""} if job else {}
-        last = link, asked
-        remember("settings-of-link", last)
-    return last[1]
+    """The request of the run that the link names, its seed as text; of a list of runs the first, with all ``formulas``; empty without one."""
+    shown = st.query_params.get("job", "")
+    job = first_run("predict-structure", shown, st.query_params.get("fork", ""))
+    if job is not None:
+        same = job.id == shown or job.id.startswith(DEMO)  # a run that is to be changed shall differ
+        return dict(job.request) | {"seed": seed_made_with(job) if same else ""}
+    batch = JobQueue().list_batch(st.query_params["batch"]) if "batch" in st.query_params else []
+    if not batch:
+        return {}
+    formulas = [one.request["formula"] for one in batch]  # one form made them all
+    return dict(batch[0].request) | {"formulas": formulas, "seed": ""}
 
 
 def _domain(formula: Formula) -> None:

@@ -19,7 +19,7 @@ from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import hand_over, keep_parts_button
-from pages._ui.link.session import go_to, keep_link, recall, remember
+from pages._ui.link.session import field, go_to, keep_link, recall, remember
 from pages._ui.plain import plain
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.progress import job_panel
@@ -146,7 +146,8 @@ def send_on(structure: Structure, name: str) -> None:
 
 def ask() -> list[tuple[str, bytes]] | None:
     """Name and content of what is to be shown; None for one of the examples."""
-    how = st.segmented_control(
+    how = field(
+        st.segmented_control,
         "Crystal",
         ["Example", "Upload", "Paste"],
         default="Example",
@@ -157,8 +158,12 @@ def ask() -> list[tuple[str, bytes]] | None:
     if how == "Upload":
         return _uploaded()
     if how == "Paste":
-        text = st.text_area(
-            "Structure text; the format is detected", key="text", height=200, persist_state="session"
+        text = field(
+            st.text_area,
+            "Structure text; the format is detected",
+            key="text",
+            height=200,
+            persist_state="session",
         )
         return [("pasted text", text.encode())] if text.strip() else []
     return None
@@ -202,8 +207,13 @@ def read(files: list[tuple[str, bytes]]) -> list[ParsedUpload]:
 
 def example() -> list[ParsedUpload]:
     """One of our own crystals: read here, as no stranger wrote it."""
-    name = st.selectbox(
-        "Example", list(EXAMPLES), key="example", label_visibility="collapsed", persist_state="session"
+    name = field(
+        st.selectbox,
+        "Example",
+        list(EXAMPLES),
+        key="example",
+        label_visibility="collapsed",
+        persist_state="session",
     )
     return [ParsedUpload(name=name, structure=parse_text(EXAMPLES[name]))]
 

@@ -1,8 +1,24 @@
-"""How the tests are spread over processes: one server and one browser for all browser tests, everything else anywhere."""
+"""How the tests are spread over processes, how long each may take, and which get a second try."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+BROWSER_SECONDS = 600  # several waits of a page, each with a limit of its own, may add up on a slow machine
+
+
+def pytest_collection_modifyitems(items):
+    """Give browser tests their time limit and, under CI, one second try, which the summary lists.
+
+    A shared machine may starve a browser for minutes. Nothing else depends on time, so nothing else is repeated.
+    """
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.timeout(BROWSER_SECONDS))
+            if os.environ.get("CI"):
+                item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_xdist_make_scheduler(config, log):

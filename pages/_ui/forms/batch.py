@@ -13,7 +13,7 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.forms.units import multiple_words
-from pages._ui.link.session import action_button, has_changed
+from pages._ui.link.session import action_button, field, has_changed
 from pages._ui.plain import plain
 from pages._ui.run.archive import timed_name
 from pages._ui.run.candidates import show_results
@@ -25,7 +25,8 @@ POLL_SECONDS = 1.5
 
 def ask_formulas(*, exact: bool) -> list[BatchLine]:
     """The field for a list of formulas, each the ``exact`` cell or not; what is wrong with one is said beneath, and the others remain."""
-    text = st.text_area(
+    text = field(
+        st.text_area,
         "Formulas",
         key="formulas",
         height=140,

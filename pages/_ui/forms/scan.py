@@ -11,7 +11,7 @@ import streamlit as st
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.evaluation.xrd import WAVELENGTHS, radiation_text
 from crystal_core.files.uploads import clean_name
-from pages._ui.link.session import recall, remember
+from pages._ui.link.session import field, fill, recall, remember
 from pages._ui.plain import plain
 
 CARRIED = "pattern-of-the-run"
@@ -31,7 +31,7 @@ def carry_pattern(pattern: Mapping[str, Any] | None) -> None:
     """Keep the pattern of a run that is to be changed, in sight; None forgets the one before."""
     remember(CARRIED, pattern)
     if pattern is not None:
-        remember(OPEN, True)
+        fill(OPEN, True)
 
 
 def ask_pattern() -> AskedPattern:
@@ -41,8 +41,8 @@ def ask_pattern() -> AskedPattern:
         RequestError: the file is no pattern.
     """
     carried = recall(CARRIED)
-    with st.expander(
-        "Powder pattern", key=OPEN, on_change="rerun"
+    with field(
+        st.expander, "Powder pattern", key=OPEN, on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
         upload = st.file_uploader(
             "Powder pattern to rank by (optional)",
@@ -53,15 +53,17 @@ def ask_pattern() -> AskedPattern:
             st.caption(plain(f"Pattern {pattern_words(carried)} of the run is taken along."))
             st.button("Without this pattern", key="forget-pattern", on_click=carry_pattern, args=(None,))
         none = upload is None and carried is None
-        wavelength = st.selectbox(
+        wavelength = field(
+            st.selectbox,
             "Its wavelength",
             WAVELENGTHS,
             key="wavelength",
             format_func=radiation_text,
             disabled=upload is None,
         )
-        ranks = st.toggle("Rank by likeness to the pattern", key="rank-pattern", disabled=none)
-        guides = st.toggle(
+        ranks = field(st.toggle, "Rank by likeness to the pattern", key="rank-pattern", disabled=none)
+        guides = field(
+            st.toggle,
             "Let the pattern guide sampling (experimental)",
             key="guide",
             disabled=none,

@@ -16,7 +16,7 @@ from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.predict_structure import cells_of
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.link.session import recall, remember
+from pages._ui.link.session import field, value_of
 from pages._ui.plain import plain
 
 FREQUENT = 4  # as many formula units as crystals often have in their cell
@@ -26,12 +26,12 @@ EXACT = "The formula is the exact cell"  # the label of its toggle
 def ask_units(formula: Formula, model: str) -> list[int]:
     """The numbers of formula units chosen; empty where those most frequent in training are to run, which is said beneath."""
     key, usual, offered = units_of(formula, model)
-    if recall(key) is None:
-        remember(key, usual)
-    chosen = st.pills(
+    chosen: list[int] = field(
+        st.pills,
         "Formula units per cell (Z)",
-        sorted({*offered, *recall(key)}),
+        sorted({*offered, *value_of(key, usual)}),
         selection_mode="multi",
+        default=usual,
         key=key,
         format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)",
         help="Chosen beforehand: the values most frequent in training.",

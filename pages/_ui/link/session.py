@@ -1,44 +1,125 @@
-"""The one owner of session state: values that links hand to widgets."""
+"""The one owner of session state: the fields of forms, and the values with which links fill them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
 
 ON_ITS_WAY = 3.0  # seconds that a request of the browser may take
+DEFAULTS = {  # widget → its argument for the value that it begins with
+    "text_input": "value",
+    "text_area": "value",
+    "number_input": "value",
+    "toggle": "value",
+    "slider": "value",
+    "selectbox": "index",
+    "multiselect": "default",
+    "pills": "default",
+    "segmented_control": "default",
+    "expander": "expanded",
+}
 
 
-def adopt(link: str, values: Mapping[str, Any]) -> bool:
-    """Give widgets (by key) the values that a link carries: once per link, so that typing afterwards is not undone; whether it was this time.
+def adopt(link: str, values: Mapping[str, Any]) -> None:
+    """Fill fields (by key) with the values that a link carries: once per link, so that typing afterwards is not undone.
 
-    Streamlit forgets a widget while another page is shown: what was forgotten gets the link's value again.
+    Streamlit forgets a field while another page is shown: it gets the link's value again.
 
     Args:
-        link: what tells this link from the last one. values: widget key → value; None leaves a widget alone.
+        link: what tells this link from the last one. values: key → value; None leaves a field alone.
     """
-    fresh = st.session_state.get("link") != link
-    st.session_state["link"] = link
+    if is_adopted(link):
+        return
     given = {key: value for key, value in values.items() if value is not None}
     for key, value in given.items():
-        if fresh or key not in st.session_state:
-            st.session_state[key] = value
+        fill(key, value)
     st.session_state["adopted"] = tuple(given)
-    return fresh
+    st.session_state["link"] = link  # last: a run that is cut short before leaves the link to the next one
 
 
 def is_adopted(link: str) -> bool:
     """Whether :func:`adopt` would change nothing, so that what the link names need not be read again."""
-    return st.session_state.get("link") == link and all(
-        key in st.session_state for key in st.session_state.get("adopted", ("no field",))
-    )
+    return st.session_state.get("link") == link and any(map(is_held, st.session_state.get("adopted", ())))
 
 
 def settle(link: str) -> None:
     """Take a link as adopted: the form itself made it, so it holds what the form shows already."""
     st.session_state["link"] = link
+
+
+def field(widget: Callable[..., Any], label: str, *options: Any, key: str, **settings: Any) -> Any:
+    """Draw a field of a form, such as ``field(st.text_input, "Seed", key="seed")``, and return its value.
+
+    Every run tells the browser the value that the server holds, as the field's default. A value that is handed over
+    once, through ``st.session_state``, is lost where its run is cut short: Streamlit drops messages that it has not sent
+    when the next run begins. The browser then mounts the field with "" or 0 and sends these back with the next press.
+
+    Args:
+        widget: ``st.number_input`` and the like, also of a column. options: what may be chosen. settings: for the widget;
+            a default among them holds until :func:`fill` gives another value; a selectbox begins with its first option.
+    """
+    argument, name = DEFAULTS[widget.__name__], _name_of(key)
+    value = value_of(key, settings.get(argument))
+    if argument in settings and settings[argument] is None:
+        # A field that may be empty keeps None as its default: another one would come back when it is emptied.
+        # Streamlit itself hands over the value of a field that persists until the browser has answered.
+        if name not in st.session_state and value is not None:
+            st.session_state[name] = value
+        settings["persist_state"] = "page"
+    elif widget.__name__ == "expander":  # its message holds the state; its default belongs to its identity
+        settings[argument] = bool(_filled().get(key, (0, settings.get(argument)))[1])
+    elif value is not None or argument in settings:
+        settings[argument] = _as_argument(argument, value, options)
+    return widget(label, *options, key=name, **settings)
+
+
+def fill(key: str, value: Any) -> None:
+    """Give a field another value than the reader did.
+
+    The field gets a new identity, so that a browser that has not heard of the value yet cannot send the old one back.
+    """
+    turn = _filled().get(key, (0, None))[0]
+    known = key in _filled() or is_held(key)
+    _filled()[key] = turn + (known and value_of(key) != value), value
+
+
+def value_of(key: str, default: Any = None) -> Any:
+    """The value of a field: the reader's, else the one it was filled with, else ``default``."""
+    filled = _filled().get(key, (0, default))[1]
+    return st.session_state.get(_name_of(key), filled)
+
+
+def is_held(key: str) -> bool:
+    """Whether the field is shown, or was in the last run of this page."""
+    return _name_of(key) in st.session_state
+
+
+def _filled() -> dict[str, tuple[int, Any]]:
+    """Key of a field → how often its value was replaced, and the value it was filled with last."""
+    filled: dict[str, tuple[int, Any]] = st.session_state.setdefault("filled", {})
+    return filled
+
+
+def _name_of(key: str) -> str:
+    """The key under which Streamlit knows a field now."""
+    turn = _filled().get(key, (0, None))[0]
+    return f"{key}~{turn}" if turn else key
+
+
+def _as_argument(argument: str, value: Any, options: tuple[Any, ...]) -> Any:
+    """A value as the widget takes it; what is no longer on offer is left out."""
+    if argument == "index":
+        offered = list(options[0])
+        return offered.index(value) if value in offered else 0
+    if argument == "default":
+        several = isinstance(value, list)
+        return (
+            [one for one in value if one in options[0]] if several else value if value in options[0] else None
+        )
+    return value
 
 
 def remember(key: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from crystal_core.chemistry.formula import element_counts, parse_elements
 from crystal_core.errors import CrystalCoreError
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.generate import allowed_elements
-from pages._ui.link.session import action_button, recall, remember
+from pages._ui.link.session import action_button, field, fill, recall, remember, value_of
 from pages._ui.plain import plain
 
 HERE = Path(__file__).parent
@@ -30,16 +30,19 @@ def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | N
     for key, text in (
         recall("picked") or {}
     ).items():  # a click reruns the table alone, so it cannot reach the fields itself
-        remember(key, text)
+        fill(key, text)
     remember("picked", None)
     left, right = st.columns(2)
-    only = left.text_input(
+    only = field(
+        left.text_input,
         "Only these elements",
         key="elements",
         placeholder="any",
         help="For example Li-Fe-O. A crystal holds some of them, unless all are asked for below.",
     )
-    without = right.text_input("Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
+    without = field(
+        right.text_input, "Without", key="exclude", placeholder="none", help="For example Pb, Hg."
+    )
     if action_button(
         "Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"
     ):
@@ -72,7 +75,7 @@ def _choose(card: ModelCard) -> None:
         cell | {"known": cell["z"] in known, "n": counts.get(str(cell["z"]), 0) if counts else None}
         for cell in _cells()
     ]
-    typed = {key: recall(key) for key in ("elements", "exclude")} | (recall("picked") or {})
+    typed = {key: value_of(key) for key in ("elements", "exclude")} | (recall("picked") or {})
     data = {"cells": cells, "allowed": _symbols(typed["elements"]), "excluded": _symbols(typed["exclude"])}
     _table(key="periodic-table", data=data, on_chosen_change=adopt)
 
