@@ -230,6 +230,8 @@ def _ask_fix() -> dict[str, Any] | None:
         if first.limitation:
             st.error(plain(first.limitation.removesuffix(MAIN_ELEMENTS)))  # nothing is shown here
             return None
+        for note in first.notes:
+            st.warning(plain(note))
         given = cell_json(first.structure)
     if given is None:
         return {}

@@ -253,6 +253,8 @@ def main() -> None:
     chosen = good[index]
     if chosen.limitation:
         st.warning(chosen.limitation)
+    for note in chosen.notes:
+        st.warning(plain(note))
     if chosen.structure is not None:
         if not chosen.limitation:
             send_on(chosen.structure, chosen.name)

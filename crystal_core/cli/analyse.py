@@ -102,6 +102,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
         limitation = f"{limitation} {large}" if limitation else large
     if limitation:
         row["limitation"] = limitation
+    row["notes"] = list(structure.properties.get("notes", []))
     return row
 
 
@@ -141,6 +142,7 @@ def _sentence(row: dict[str, Any]) -> str:
     strongest = max(row["peaks"], key=lambda p: p["intensity"], default=None)
     peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
     known = _known_sentence(row["nearest_known"]) + (f". {row['limitation']}" if "limitation" in row else "")
+    known += "".join(f"{'' if known.endswith('.') else '.'} Note: {note}" for note in row["notes"])
     return f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {group}, {row['density']:.2f} g/cm3{peak}. {verdict}{known}"
 
 

@@ -11,8 +11,14 @@ import numpy as np
 
 from crystal_core.chemistry.formula import formula_of
 from crystal_core.errors import StructureParseError
-from crystal_core.files import readers
-from crystal_core.files.readers import MAX_ATOMS, MAX_VOLUME_PER_ATOM, MIN_VOLUME_PER_ATOM
+from crystal_core.files import cif, readers
+from crystal_core.files.limits import (
+    MAX_ATOMS,
+    MAX_VOLUME_PER_ATOM,
+    MIN_VOLUME_PER_ATOM,
+    check_atom_count,
+    check_thickness,
+)
 from crystal_core.structures import (
     NO_ELEMENT,
     heights,
@@ -39,7 +45,7 @@ MAIN_ELEMENTS = (
 __all__ = ["MAX_ATOMS", "MAX_MODEL_ATOMS", "model_limitation", "parse_all", "parse_each", "parse_text"]
 
 _READERS = {
-    "cif": readers.read_cif,
+    "cif": cif.read_cif,
     "poscar": readers.read_poscar,
     "extxyz": readers.read_extxyz,
     "json": readers.read_json,
@@ -55,6 +61,9 @@ def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Stru
         purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate sites);
             "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible, and with
             ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
+
+    Returns:
+        The crystal; ``structure.properties["notes"]`` lists, as sentences, what in the file does not fit what was read.
 
     Raises:
         StructureParseError: what is wrong, why, and what to do.
@@ -79,6 +88,7 @@ def parse_each(
     Raises:
         StructureParseError: the text as a whole cannot be read.
     """
+    text = text.removeprefix("\ufeff")  # the byte order mark that some editors write
     name = printable(name)
     prefix = f"{name}: " if name else ""
     if "\0" in text:
@@ -128,13 +138,13 @@ def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
 
 def _checked(structure: Structure, purpose: Purpose) -> Structure:
     n = len(structure)
-    readers.check_atom_count(n)
+    check_atom_count(n)
     matrix = np.array(structure.lattice.matrix)
     if not np.isfinite(matrix).all() or not np.isfinite(structure.frac_coords).all():
         raise StructureParseError(
             "The file holds a number that is not finite. Check its lattice and positions."
         )
-    readers.check_thickness(heights(matrix).tolist())
+    check_thickness(heights(matrix).tolist())
     per_atom = abs(float(np.linalg.det(matrix))) / n
     if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
         raise StructureParseError(
@@ -147,10 +157,13 @@ def _checked(structure: Structure, purpose: Purpose) -> Structure:
     if limitation and purpose == "model":
         raise StructureParseError(limitation)
     occupancy = None if structure.is_ordered else occupancy_of(structure)
+    notes = [*structure.properties.get("notes", ())]
     if occupancy:
         structure = _main_elements(structure)
         limitation = f"{limitation}{MAIN_ELEMENTS}"
     clean = plain_structure(structure)
+    if notes:
+        clean.properties["notes"] = notes
     if occupancy:
         clean.properties["occupancy"] = occupancy
     if limitation:

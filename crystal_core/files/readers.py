@@ -1,7 +1,9 @@
-"""Readers of one text format each: CIF, POSCAR, extended XYZ and JSON become lists of what gives a pymatgen structure when called.
+"""Readers of POSCAR, extended XYZ and JSON: each gives a list of calls, and each call gives one pymatgen structure.
 
-So one bad crystal of a file loses no other; a reader itself raises only where the whole file makes no sense. Formats are told apart by content, because names lie. Nothing here runs code found in a file: JSON is rebuilt key by key
-and never through a decoder that imports classes. Callers use :func:`crystal_core.structures.parse_text`.
+One bad crystal of a file therefore loses no other; a reader itself raises only where the whole file makes no sense.
+:mod:`crystal_core.files.cif` is the reader of CIF. Formats are told apart by content, because names lie. Nothing here
+runs code found in a file: JSON is rebuilt key by key and never through a decoder that imports classes. Callers use
+:func:`crystal_core.files.parse.parse_text`.
 """
 
 from __future__ import annotations
@@ -15,27 +17,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.diagnosis import trouble_of
+from crystal_core.files.limits import check_atom_count
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Format = Literal["cif", "poscar", "extxyz", "json"]
 
-MAX_ATOMS = 5000
-MIN_VOLUME_PER_ATOM, MAX_VOLUME_PER_ATOM = 2.0, 500.0
-MIN_THICKNESS = 1.0
-
-_CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell_length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)
-_CIF_BLOCK = re.compile(r"^(?=[ \t]*data_)", re.MULTILINE)
-_CIF_POSITIONS = re.compile(r"^\s*_atom_site_(?:fract|cartn)_x\b", re.IGNORECASE | re.MULTILINE)
-_CIF_CELL = re.compile(
-    r"^\s*_cell_(length_[abc]|angle_(?:alpha|beta|gamma))\s+([-+.\deE]+)(?:\(\d*\))?",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CIF_NO_SYMMETRY = re.compile(
-    r"^\s*_(?:symmetry_Int_Tables|space_group_IT)_number\s+1\s*$", re.IGNORECASE | re.MULTILINE
-)
+_CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell[._]length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)
 _POSCAR_UNNAMED = "Elements in POSCAR cannot be determined"  # begins pymatgen's warning
 _XYZ_ITEM = re.compile(r"""([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""")
 
@@ -63,36 +52,6 @@ def detect_format(text: str) -> Format:
     raise StructureParseError(
         "This is none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats."
     )
-
-
-def read_cif(text: str) -> list[Callable[[], Structure]]:
-    """Every data block that holds positions."""
-    blocks = [block for block in _CIF_BLOCK.split(text) if _CIF_POSITIONS.search(block)]
-    return [partial(_cif_structure, block) for block in (blocks if len(blocks) > 1 else [text])]
-
-
-def _cif_structure(text: str) -> Structure:
-    from pymatgen.io.cif import CifParser
-
-    cell = {key.lower(): _number(value) for key, value in _CIF_CELL.findall(text)}
-    if len(cell) == 6 and text.lower().count("_cell_length_a") == 1:
-        # before the parser multiplies symmetry operations into a cell that is no cell
-        _check_cell(
-            [cell[f"length_{x}"] for x in "abc"], [cell[f"angle_{x}"] for x in ("alpha", "beta", "gamma")]
-        )
-    # 0.33339 is not a third: coordinates are snapped to special positions only where operations must meet there
-    tolerance = 0.0 if _CIF_NO_SYMMETRY.search(text) else 1e-4
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            parser = CifParser.from_str(
-                text, frac_tolerance=tolerance, occupancy_tolerance=1.0, check_cif=False
-            )
-            return parser.parse_structures(primitive=False, on_error="raise")[0]
-        except MemoryError:
-            raise
-        except Exception as error:  # the parser raises many types, and its words are no help to a chemist
-            raise StructureParseError(trouble_of(text)) from error
 
 
 def read_poscar(text: str) -> list[Callable[[], Structure]]:
@@ -169,7 +128,13 @@ def _xyz_frame(comment: str, rows: Sequence[str]) -> Structure:
     coords = [[_number(x) for x in row[place["pos"] : place["pos"] + 3]] for row in cells]
     _check_finite([matrix, coords])
     lattice = [matrix[0:3], matrix[3:6], matrix[6:9]]
-    return Structure(Lattice(lattice), species, coords, coords_are_cartesian=True, to_unit_cell=True)
+    structure = Structure(Lattice(lattice), species, coords, coords_are_cartesian=True, to_unit_cell=True)
+    periodic = info.get("pbc", "").upper().split()
+    if any(axis.startswith("F") or axis == "0" for axis in periodic):
+        structure.properties["notes"] = [
+            f"The file is not periodic along every axis (pbc {' '.join(periodic)[:20]}); it is read as a crystal that is."
+        ]
+    return structure
 
 
 def read_json(text: str) -> list[Callable[[], Structure]]:
@@ -235,42 +200,6 @@ def _clean_site(site: Mapping[str, Any]) -> dict[str, Any]:
     return {"species": species, "abc": [float(x) for x in site["abc"]]}
 
 
-def check_atom_count(n: int) -> None:
-    """Raise StructureParseError unless there are 1 to 5,000 atoms."""
-    if n < 1:
-        raise StructureParseError("The file holds no atoms.")
-    if n > MAX_ATOMS:
-        raise StructureParseError(
-            f"The cell has {n:,} atoms; at most {MAX_ATOMS:,} can be opened. Use a smaller cell."
-        )
-
-
-def _check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
-    a, b, g = (math.cos(math.radians(x)) for x in angles)
-    squared = 1 - a * a - b * b - g * g + 2 * a * b * g
-    in_range = all(0 < x < 180 for x in angles) and all(0 < x < math.inf for x in lengths)
-    if not in_range or not squared > 1e-8:
-        raise StructureParseError(
-            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. Check the cell of the file."
-        )
-    volume = math.prod(lengths) * math.sqrt(squared)
-    check_thickness(
-        [volume / (lengths[i - 2] * lengths[i - 1] * math.sin(math.radians(angles[i]))) for i in range(3)]
-    )
-    if volume < MIN_VOLUME_PER_ATOM:
-        raise StructureParseError(f"The cell has a volume of {volume:.3g} Å³, too little for one atom.")
-
-
-def check_thickness(heights: Sequence[float]) -> None:
-    """Raise StructureParseError for a sliver: opposite faces of the cell closer than 1 Å."""
-    thinnest = min(heights)
-    if not thinnest >= MIN_THICKNESS:
-        raise StructureParseError(
-            f"The cell is a sliver: two opposite faces are {thinnest:.3g} Å apart, at least {MIN_THICKNESS} Å is needed. "
-            "Check the lattice, or give the reduced (Niggli) cell."
-        )
-
-
 def _check_finite(values: Any) -> None:
     if isinstance(values, list | tuple):
         for value in values:
@@ -304,7 +233,3 @@ def _numbers(line: str, count: int) -> bool:
 def _short(text: str) -> str:
     cleaned = "".join(ch if ch.isprintable() else "?" for ch in text.strip())
     return cleaned if len(cleaned) <= 40 else cleaned[:40] + "…"
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{x:g}" for x in values)

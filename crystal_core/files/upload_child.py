@@ -73,6 +73,7 @@ def main(memory: int, seconds: float) -> None:
             "frac_coords": structure.frac_coords.tolist(),
             "limitation": structure.properties.get("limitation"),
             "occupancy": structure.properties.get("occupancy"),
+            "notes": structure.properties.get("notes", []),
         }
 
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:

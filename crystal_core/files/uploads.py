@@ -47,6 +47,7 @@ class ParsedUpload:
         name: file name as shown to people; ``#2`` marks the second crystal of one file.
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
         occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
+        notes: what in the file does not fit what was read, as sentences.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ParsedUpload:
     error: str | None = None
     limitation: str | None = None
     occupancy: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def parse_uploads(files: Sequence[tuple[str, bytes]]) -> list[ParsedUpload]:
@@ -176,6 +178,7 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
             structure=_rebuilt(crystal),
             limitation=crystal.get("limitation"),
             occupancy=crystal.get("occupancy"),
+            notes=tuple(crystal.get("notes") or ()),
         )
         for label, crystal in zip(names, crystals, strict=True)
     ]
@@ -187,6 +190,8 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
     structure = Structure(Lattice(crystal["lattice"]), crystal["atomic_numbers"], crystal["frac_coords"])
     if crystal.get("limitation"):
         structure.properties["limitation"] = crystal["limitation"]
+    if crystal.get("notes"):
+        structure.properties["notes"] = list(crystal["notes"])
     return structure
 
 

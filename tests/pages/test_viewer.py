@@ -146,6 +146,15 @@ def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(
     )
 
 
+def test_what_in_a_file_does_not_fit_its_crystal_is_said_beside_it():
+    text = str(CifWriter(MGO)).replace("_chemical_formula_sum", "_chemical_formula_sum 'Mg O H2'\n_ignored")
+    at = page()
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(text).run()
+    assert "Mg O H2, has hydrogen, but the list of atoms has none" in words(at.warning)
+    assert formula(at) == "MgO" and not at.exception
+
+
 def test_what_models_cannot_take_is_not_sent_on():
     at = uploaded(
         Structure.from_spacegroup(

@@ -33,6 +33,8 @@ def ask_reference(formula: str) -> Structure | None:
             return None
         if first.limitation:
             st.warning(plain(first.limitation))
+        for note in first.notes:
+            st.warning(plain(note))
         theirs = first.structure.composition.reduced_composition
         if theirs != _reduced(formula):
             named = formula_text(formula_of(first.structure.composition))

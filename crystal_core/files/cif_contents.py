@@ -1,0 +1,165 @@
+"""What a CIF says of its crystal besides the atoms: formula, formula units, multiplicities, density; and whether atoms agree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from crystal_core.files.cif_atoms import Atom, number_of
+from crystal_core.files.cif_text import Block
+from crystal_core.files.operations import SAME_SITE, Operations
+
+MOST_COMPARED = 1000  # atoms whose distances are looked at while a setting is chosen
+MAIN_SHARE = 0.5  # sites that are filled less may lie close together: they are not filled at once
+FORMULA_TOLERANCE = 0.03  # relative, of each element's count
+DENSITY_TOLERANCE = 0.05
+HYDROGEN = ("H", "D")
+_FORMULA = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
+
+
+class Contents:
+    """The list of atoms beside what the block says of the whole crystal."""
+
+    def __init__(self, block: Block, atoms: Sequence[Atom], matrix: np.ndarray) -> None:
+        self._block, self._atoms, self._matrix = block, atoms, matrix
+        self._places = list(dict.fromkeys(atom.place for atom in atoms))
+
+    @cached_property
+    def formula(self) -> Mapping[str, float]:
+        """Element → count of the file's formula; empty where it gives none."""
+        return formula_in(self._block)
+
+    @cached_property
+    def units(self) -> float | None:
+        """Formula units per cell that the file gives."""
+        return number_of(self._block.value("_cell_formula_units_z")) or None
+
+    def n_sites(self, operations: Operations) -> int:
+        """About how many sites the cell has, counted quickly: images on one grid point of 0.001 are one."""
+        return len(np.unique(np.round(self._all_images(operations) % 1.0, 3) % 1.0, axis=0))
+
+    def adds_nothing(self, operations: Operations, to: Operations) -> bool:
+        """Whether the operations move every site that ``to`` makes onto one of these sites."""
+        from scipy.spatial import cKDTree
+
+        sites = cKDTree(self._all_images(to) % 1.0 % 1.0, boxsize=1.0)
+        gaps, _ = sites.query(self._all_images(operations) % 1.0 % 1.0, p=np.inf)
+        return bool((gaps < SAME_SITE).all())
+
+    def _all_images(self, operations: Operations) -> np.ndarray:
+        images = np.einsum("nij,aj->ani", operations.rotations, np.array(self._places))
+        return (images + operations.translations).reshape(-1, 3)
+
+    def agree(self, operations: Operations) -> bool:
+        """Whether the crystal that these operations make fits what the file says and has no atoms too close."""
+        images = {place: operations.images(place) for place in self._places}
+        counts: dict[str, float] = {}
+        for atom in self._atoms:
+            counts[atom.element] = counts.get(atom.element, 0.0) + atom.share * len(images[atom.place])
+        return (
+            not misfits(counts, self.formula, self.units)
+            and self._multiplicities_agree(images)
+            and self._density_agrees(counts)
+            and self._is_plausible(images)
+        )
+
+    def _multiplicities_agree(self, images: Mapping[tuple[float, float, float], np.ndarray]) -> bool:
+        column = self._block.column(
+            "_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity"
+        )
+        given = [(atom, number_of(column[atom.row])) for atom in self._atoms if column]
+        return all(count is None or count == len(images[atom.place]) for atom, count in given)
+
+    def _density_agrees(self, counts: Mapping[str, float]) -> bool:
+        from pymatgen.core import Composition
+
+        given = number_of(self._block.value("_exptl_crystal_density_diffrn"))
+        if not given:
+            return True
+        mass = Composition(dict(counts)).weight / abs(float(np.linalg.det(self._matrix))) * 1.66054
+        return abs(mass / given - 1) < DENSITY_TOLERANCE
+
+    def _is_plausible(self, images: Mapping[tuple[float, float, float], np.ndarray]) -> bool:
+        from pymatgen.core import Lattice, Structure
+
+        from crystal_core.evaluation.validity import check_structure
+
+        sites = [
+            (atom.element, point)
+            for atom in self._atoms
+            if atom.share > MAIN_SHARE
+            for point in images[atom.place]
+        ]
+        if not sites or len(sites) > MOST_COMPARED:
+            return True
+        elements, points = zip(*sites, strict=True)
+        return check_structure(Structure(Lattice(self._matrix), elements, points)).plausible
+
+
+def formula_in(block: Block) -> dict[str, float]:
+    """Element → count of ``_chemical_formula_sum``; empty where there is none, or one that is no formula."""
+    text = block.value("_chemical_formula_sum").replace(",", " ")
+    counts: dict[str, float] = {}
+    if re.sub(_FORMULA, "", text).strip():
+        return {}
+    for symbol, count in _FORMULA.findall(text):
+        counts[symbol] = counts.get(symbol, 0.0) + float(count or 1)
+    return {symbol: count for symbol, count in counts.items() if count > 0}
+
+
+def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: float | None) -> list[str]:
+    """How the atoms of a cell differ from the formula and the number of its units, as sentences; empty if they agree.
+
+    Args:
+        counts: element → atoms in the cell, shares added up.
+        formula: element → count; empty where the file gives none.
+        units: formula units per cell; None where the file gives none.
+    """
+    if not formula:
+        return []
+    cell, given = _as_hydrogen(counts), _as_hydrogen(formula)
+    heavy = [symbol for symbol in given if symbol not in HYDROGEN] or list(given)
+    sizes = [cell.get(symbol, 0.0) / given[symbol] for symbol in heavy]
+    size = sorted(sizes)[len(sizes) // 2] or max(sizes)
+    notes = []
+    differing = [
+        symbol
+        for symbol in {**given, **cell}
+        if abs(cell.get(symbol, 0.0) - size * given.get(symbol, 0.0))
+        > max(FORMULA_TOLERANCE * size * given.get(symbol, 0.0), 0.02 * size)
+    ]
+    name = _text(formula)
+    if differing == ["H"] and "H" not in cell:
+        notes.append(
+            f"The formula of the file, {name}, has hydrogen, but the list of atoms has none: it is not in the crystal."
+        )
+    elif differing:
+        per = {symbol: count / size for symbol, count in counts.items()} if size else dict(counts)
+        notes.append(f"The formula of the file is {name}, but the atoms that were read make {_text(per)}.")
+    # some programs write the contents of the whole cell as the formula and Z beside it
+    parts = [round(count) for count in given.values()]
+    whole = all(abs(count - part) < 1e-6 for count, part in zip(given.values(), parts, strict=True))
+    divisor = int(np.gcd.reduce(parts)) if whole else 1
+    if units and not differing and all(abs(size * k / units - 1) > FORMULA_TOLERANCE for k in {1, divisor}):
+        notes.append(
+            f"The file gives Z = {units:g}, but the cell that was read holds {size:g} units of {name}."
+        )
+    return notes
+
+
+def _as_hydrogen(counts: Mapping[str, float]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for symbol, count in counts.items():
+        key = "H" if symbol in HYDROGEN else symbol
+        found[key] = found.get(key, 0.0) + count
+    return found
+
+
+def _text(counts: Mapping[str, float]) -> str:
+    parts = [f"{symbol}{round(count, 2):g}" for symbol, count in counts.items()]
+    return " ".join(
+        part.removesuffix("1") if re.fullmatch(r"[A-Z][a-z]?1", part) else part for part in parts
+    )[:80]

@@ -1,0 +1,185 @@
+"""Which symmetry operations hold in a CIF: those it lists, or those of the space group it names, or neither for certain.
+
+A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the distances
+between the atoms decide among them; where they do not, the file is refused. It is never read as P1 in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files import space_groups
+from crystal_core.files.cif_contents import Contents
+from crystal_core.files.cif_text import Block
+from crystal_core.files.operations import Operations
+from crystal_core.files.space_groups import LAST_MONOCLINIC, Setting
+
+OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_SYMBOLS = ("_space_group_name_h-m_full", "_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m")
+_HALL_SYMBOLS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
+_NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_GIVE = "give the symmetry operations (_space_group_symop_operation_xyz), or export the file again with them."
+_IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a file calls its space group.
+
+    Attributes:
+        words: the names as written, for a sentence; empty where there is none.
+        settings: every setting that all names allow and that the cell allows.
+        problem: why there is no such setting, the beginning of a sentence; empty otherwise.
+        assumed: only a number names the group, and the cell would allow other settings than the standard one.
+    """
+
+    words: str
+    settings: tuple[Setting, ...]
+    problem: str = ""
+    assumed: bool = False
+
+
+def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple[Operations, list[str]]:
+    """The operations that make the crystal from the atoms of the block, and notes on what does not fit.
+
+    Args:
+        matrix: cell, rows a, b, c in Å.
+        contents: what the block lists and says of the crystal.
+
+    Raises:
+        StructureParseError: no operations are listed and the named group is not known for certain, or those that are
+            listed are no operations.
+    """
+    texts = [text for tag in OPERATIONS for text in (block.column(tag) or block.column(f"{tag}_")) if text]
+    # an unread list must not pass for no list
+    if block.torn.intersection(OPERATIONS):
+        raise StructureParseError(f"The list of symmetry operations in this CIF breaks off: {_GIVE}")
+    named = named_group(block, matrix)
+    if not texts:
+        return _from_name(named, contents)
+    listed = Operations.from_xyz(list(dict.fromkeys(texts)))
+    whole = listed.closed()
+    notes = []
+    if not listed.fit(matrix):
+        notes.append("The listed symmetry operations do not fit the cell of the file.")
+    if len(whole) > len(listed):
+        notes.append(
+            f"The file lists {len(listed)} symmetry operations, which generate {len(whole)}; all of them are used."
+        )
+    if not named.settings or any(setting.operations().is_same(whole) for setting in named.settings):
+        return whole, notes + _doubt(named)
+    chosen, more = _from_conflict(whole, named, contents)
+    return chosen, notes + more
+
+
+def named_group(block: Block, matrix: np.ndarray) -> Named:
+    """The settings that fit every name of the space group in the block, and its cell."""
+    symbols = list(dict.fromkeys(text for tag in _SYMBOLS for text in [_symbol(block, tag)] if text))
+    hall, number = block.value(*_HALL_SYMBOLS), block.value(*_NUMBERS)
+    words = ", ".join(
+        [*symbols, *([f"Hall symbol {hall}"] if hall else []), *([f"number {number}"] if number else [])]
+    )
+    words = "".join(ch if ch.isprintable() else "?" for ch in words)[:120]
+    sets = [space_groups.of_symbol(symbol) for symbol in symbols]
+    by_hall = space_groups.of_hall_symbol(hall) if hall else ()
+    unknown = [symbol for symbol, found in zip(symbols, sets, strict=True) if not found]
+    if by_hall:
+        sets = [found for found in sets if found] + [by_hall]
+    elif unknown or (hall and not symbols):
+        name = unknown[0] if unknown else hall
+        return Named(words, (), f"is not known ({name})" if name != words else "is not known")
+    if number:
+        value = int(number) if number.isdecimal() and len(number) < 4 else 0
+        sets.append(space_groups.of_number(value) if sets else space_groups.standard_of(value))
+    if not sets:
+        return Named(words, ())
+    if not all(sets):
+        return Named(words, (), "is not known")
+    fitting = [setting for setting in sets[0] if all(setting in found for found in sets)]
+    if not fitting:
+        return Named(words, (), "contradicts itself")
+    code = block.value("_space_group_it_coordinate_system_code").lower()
+    if code:
+        fitting = [setting for setting in fitting if setting.choice == code] or fitting
+    in_cell = [setting for setting in fitting if setting.operations().fit(matrix)]
+    if not in_cell:
+        return Named(words, (), "does not fit the cell")
+    allowed = [s for s in space_groups.of_number(in_cell[0].number) if s.operations().fit(matrix)]
+    assumed = len(sets) == 1 and bool(number) and len(_different(allowed)) > len(_different(in_cell))
+    return Named(words, _conventional(in_cell), assumed=assumed)
+
+
+def _symbol(block: Block, tag: str) -> str:
+    return block.value(tag, tag.replace("h-m", "h_m"), f"{tag}_", f"{tag.replace('h-m', 'h_m')}_")
+
+
+def _conventional(found: Sequence[Setting]) -> tuple[Setting, ...]:
+    """Without doubles, and with unique axis b where a short monoclinic symbol leaves the axis open."""
+    different = _different(found)
+    if all(2 < setting.number <= LAST_MONOCLINIC for setting in different):
+        different = [setting for setting in different if "b" in setting.choice] or different
+    return tuple(different)
+
+
+def _different(found: Sequence[Setting]) -> list[Setting]:
+    return [
+        setting
+        for k, setting in enumerate(found)
+        if not any(setting.operations().is_same(other.operations()) for other in found[:k])
+    ]
+
+
+def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]:
+    if named.problem:
+        raise StructureParseError(f"The space group of this CIF ({named.words}) {named.problem}: {_GIVE}")
+    if not named.settings:
+        if not contents.agree(_IDENTITY):
+            raise StructureParseError(
+                f"This CIF names no space group, and its atoms alone do not make a crystal of its formula: {_GIVE}"
+            )
+        note = "The file states no space group; its atoms are read as the whole cell (P 1)."
+        return _IDENTITY, [note]
+    if len(named.settings) == 1:
+        setting = named.settings[0]
+        note = f"The file gives only {named.words} as its space group; the standard setting, {setting.symbol}, is used."
+        return setting.operations(), [note] if named.assumed else []
+    fitting = [setting for setting in named.settings if contents.agree(setting.operations())]
+    if len(fitting) != 1:
+        names = " or ".join(setting.symbol for setting in named.settings[:4])
+        raise StructureParseError(
+            f"The space group of this CIF ({named.words}) may be set as {names}, and the file does not say which: {_GIVE}"
+        )
+    return fitting[0].operations(), [
+        f"The space group {named.words} is read as {fitting[0].symbol}, the only setting that fits the rest of the file."
+    ]
+
+
+def _doubt(named: Named) -> list[str]:
+    if named.problem in ("", "is not known") or named.problem.startswith("is not known ("):
+        return []  # the listed operations say all that matters
+    return [f"The space group of the file ({named.words}) {named.problem}; the listed operations are used."]
+
+
+def _from_conflict(listed: Operations, named: Named, contents: Contents) -> tuple[Operations, list[str]]:
+    """The listed operations, unless they are the identity alone or do not agree, and one named setting does."""
+    n = len(listed.keys())
+    orders = sorted({len(setting.operations()) for setting in named.settings})
+    if orders == [n]:
+        same = len(named.settings) > 1  # the name leaves the origin open
+        note = (
+            f"The listed operations are not those of {named.words} in the tables; the listed ones are used."
+        )
+        return listed, [] if same else [note]
+    others = [setting.operations() for setting in named.settings]
+    if any(contents.adds_nothing(other, to=listed) for other in others):
+        return listed, []  # the list holds the whole cell, and the named group adds no atom
+    has = f"which has {orders[0]} operation{'' if orders == [1] else 's'}"
+    says = f"The file names {named.words}, {has}, but lists {n}; "
+    fitting = [other for other in others if contents.agree(other)]
+    if len(fitting) == 1 and (n == 1 or not contents.agree(listed)):
+        return fitting[0], [f"{says}those of the space group are used."]
+    return listed, [f"{says}the listed ones are used."]

@@ -1,0 +1,53 @@
+"""What a file may hold at most, and cells that are none: each check raises one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from crystal_core.errors import StructureParseError
+
+MAX_ATOMS = 5000
+MIN_VOLUME_PER_ATOM, MAX_VOLUME_PER_ATOM = 2.0, 500.0
+MIN_THICKNESS = 1.0
+
+
+def check_atom_count(n: int) -> None:
+    """Raise StructureParseError unless there are 1 to 5,000 atoms."""
+    if n < 1:
+        raise StructureParseError("The file holds no atoms.")
+    if n > MAX_ATOMS:
+        raise StructureParseError(
+            f"The cell has {n:,} atoms; at most {MAX_ATOMS:,} can be opened. Use a smaller cell."
+        )
+
+
+def check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
+    """Raise StructureParseError for lengths (Å) and angles (degrees) that span no cell, a sliver, or less than an atom."""
+    a, b, g = (math.cos(math.radians(x)) for x in angles)
+    squared = 1 - a * a - b * b - g * g + 2 * a * b * g
+    in_range = all(0 < x < 180 for x in angles) and all(0 < x < math.inf for x in lengths)
+    if not in_range or not squared > 1e-8:
+        raise StructureParseError(
+            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. Check the cell of the file."
+        )
+    volume = math.prod(lengths) * math.sqrt(squared)
+    check_thickness(
+        [volume / (lengths[i - 2] * lengths[i - 1] * math.sin(math.radians(angles[i]))) for i in range(3)]
+    )
+    if volume < MIN_VOLUME_PER_ATOM:
+        raise StructureParseError(f"The cell has a volume of {volume:.3g} Å³, too little for one atom.")
+
+
+def check_thickness(heights: Sequence[float]) -> None:
+    """Raise StructureParseError for a sliver: opposite faces of the cell closer than 1 Å."""
+    thinnest = min(heights)
+    if not thinnest >= MIN_THICKNESS:
+        raise StructureParseError(
+            f"The cell is a sliver: two opposite faces are {thinnest:.3g} Å apart, at least {MIN_THICKNESS} Å is needed. "
+            "Check the lattice, or give the reduced (Niggli) cell."
+        )
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{x:g}" for x in values)

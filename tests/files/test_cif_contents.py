@@ -1,0 +1,166 @@
+"""Rows, occupancies, elements and formula of a CIF: what does not fit the crystal that is read is refused or noted."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.errors import StructureParseError
+from crystal_core.files.parse import parse_text
+from crystal_core.files.uploads import parse_uploads
+
+HEAD = (
+    "data_x\n_cell_length_a 5.1\n_cell_length_b 5.2\n_cell_length_c 5.3\n"
+    "_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\n_space_group_IT_number 1\n"
+)
+
+
+def cif(rows, columns=("type_symbol", "occupancy"), head=HEAD, **entries):
+    """A P 1 cell; each row holds the values of ``columns`` and stands at a place of its own unless it names one."""
+    lines = [f"{tag} '{value}'" for tag, value in entries.items()] + ["loop_"]
+    lines += [f"_atom_site_{name}" for name in (*columns, "fract_x", "fract_y", "fract_z")]
+    places = ("0 0 0", "0.5 0.5 0.5", "0.5 0.5 0", "0 0.5 0.5")
+    for row, place in zip(rows, places, strict=False):
+        lines.append(" ".join(row) if len(row) > len(columns) else " ".join([*row, place]))
+    return head + "\n".join(lines) + "\n"
+
+
+def read(*args, **entries):
+    return parse_text(cif(*args, **entries), purpose="view")
+
+
+def notes(structure):
+    return " ".join(structure.properties.get("notes", []))
+
+
+@pytest.mark.parametrize("unknown", [".", "?", "1", "1.0(2)"])
+def test_an_occupancy_that_is_not_given_is_one(unknown):
+    found = parse_text(cif([("K", unknown), ("F", "1")]))
+    assert found.composition.formula == "K1 F1" and not notes(found)
+
+
+@pytest.mark.parametrize(
+    ("occupancy", "says"),
+    [
+        ("0,5", "is 0,5, which is no number"),
+        ("-1", "lies between 0 and 1"),
+        ("nan", "is nan, which is no number"),
+        ("1.4", "lies between"),
+    ],
+)
+def test_an_occupancy_that_is_none_is_refused(occupancy, says):
+    with pytest.raises(StructureParseError, match=says):
+        read([("K", occupancy), ("F", "1")])
+
+
+def test_an_empty_row_and_an_occupancy_above_one_within_its_uncertainty_are_noted():
+    found = read([("K", "1.003(2)"), ("F", "1"), ("Cl", "0")])
+    assert found.composition.formula == "K1 F1"
+    assert "occupancy of 1.003(2) is read as 1" in notes(found) and "occupancy 0 is left out" in notes(found)
+
+
+def test_shares_that_add_up_to_more_than_one_are_scaled_aloud_or_refused():
+    site = "0 0 0"
+    found = read([("K", "0.505", site), ("Rb", "0.505", site), ("F", "1")])
+    assert "add up to 1.01" in notes(found)
+    with pytest.raises(StructureParseError, match="lie on one site, and their occupancies add up to 2"):
+        read([("K", "1", site), ("Rb", "1", site), ("F", "1")])
+
+
+def test_hydrogen_that_shares_a_site_with_oxygen_is_kept():
+    found = read([("O", "0.25", "0 0 0"), ("H", "0.75", "0 0 0"), ("Y", "1")])
+    assert found.properties["occupancy"]["shares"] == [{"Y": 1.0}, {"H": 0.75, "O": 0.25}]
+    assert "H:0.75" in found.properties["limitation"]
+
+
+@pytest.mark.parametrize("kind", ["Zz", "26", "Du", "T", "Cnt", "Fe,Ni"])
+def test_a_row_that_names_no_element_is_refused_and_not_dropped(kind):
+    if kind == "Fe,Ni":
+        assert read([(kind,), ("F",)], ("type_symbol",)).composition.formula == "Fe1 F1"
+        return
+    for column in ("type_symbol", "label"):
+        with pytest.raises(StructureParseError, match="names no element"):
+            read([(kind,), ("F",)], (column,))
+
+
+@pytest.mark.parametrize(
+    ("label", "element", "note"),
+    [
+        ("K1", "K", ""),
+        ("CA1", "Ca", ""),
+        ("Ow", "O", ""),
+        ("OH2", "O", "hydrogen has no position"),
+        ("Wat", "O", "hydrogen has no position"),
+    ],
+)
+def test_a_label_names_its_element(label, element, note):
+    found = read([(label,), ("F",)], ("label",))
+    assert {site.specie.symbol for site in found} == {element, "F"} and note in notes(found)
+    assert bool(notes(found)) == bool(note)
+
+
+def test_a_label_with_two_readings_is_decided_by_the_formula_or_refused():
+    rows = [("NO1",), ("K1",)]
+    with pytest.raises(StructureParseError, match="'NO1' may mean No or N"):
+        read(rows, ("label",))
+    assert read(rows, ("label",), _chemical_formula_sum="K N").composition.formula == "K1 N1"
+
+
+def test_two_elements_written_as_one_type_share_the_site():
+    found = read([("'0.4Fe + 0.6Ni'",), ("O",)], ("type_symbol",))
+    assert found.properties["occupancy"]["formula"] == "Fe0.4Ni0.6O"
+
+
+def test_heavy_hydrogen_is_read_as_hydrogen_aloud():
+    assert "Deuterium is read as hydrogen" in notes(read([("D",), ("Li",)], ("type_symbol",)))
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ({"_chemical_formula_sum": "K F"}, ""),
+        ({"_chemical_formula_sum": "F K", "_cell_formula_units_Z": 1}, ""),
+        ({"_chemical_formula_sum": "K2 F2", "_cell_formula_units_Z": 2}, "holds 0.5 units"),
+        (
+            {"_chemical_formula_sum": "K F H2 O"},
+            "The formula of the file is K F H2 O, but the atoms that were read make K F",
+        ),
+        ({"_chemical_formula_sum": "K F H"}, "has hydrogen, but the list of atoms has none"),
+        (
+            {"_chemical_formula_sum": "K F", "_cell_formula_units_Z": 4},
+            "gives Z = 4, but the cell that was read holds 1 units",
+        ),
+        ({"_chemical_formula_sum": "?"}, ""),
+    ],
+)
+def test_formula_and_z_of_the_file_are_compared_with_the_atoms(entries, says):
+    found = read([("K",), ("F",)], ("type_symbol",), **entries)
+    assert says in notes(found) and bool(notes(found)) == bool(says)
+
+
+def test_a_text_field_and_an_unquoted_symbol_are_read_for_what_they_are():
+    text = cif([("K",), ("F",)], ("type_symbol",)).replace(
+        "_space_group_IT_number 1",
+        "_refine_details\n;\ndata_no block\nloop_\n;\n_symmetry_space_group_name_H-M P m -3 m",
+    )
+    text = text.replace("5.2", "5.1").replace("5.3", "5.1")
+    assert parse_text("\ufeff" + text.replace("\n", "\r\n")).composition.formula == "K1 F1"
+
+
+def test_an_xyz_file_that_is_no_crystal_along_an_axis_is_noted():
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 9" pbc="{}" Properties=species:S:1:pos:R:3\nK 0 0 0\n'
+    assert "pbc T T F" in notes(parse_text(frame.format("T T F")))
+    assert not notes(parse_text(frame.format("T T T")))
+
+
+def test_notes_reach_uploads_and_the_command_line(tmp_path):
+    text = cif([("K",), ("F",)], ("type_symbol",), _chemical_formula_sum="K F H")
+    (found,) = parse_uploads([("a.cif", text.encode())])
+    assert found.notes and list(found.notes) == found.structure.properties["notes"]
+    for name, content in (("a.cif", text), ("b.cif", cif([("K",), ("F",)], ("type_symbol",)))):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    words = ["analyse", str(tmp_path / "a.cif"), str(tmp_path / "b.cif")]
+    rows = json.loads(CliRunner().invoke(build_app(), [*words, "--json"]).stdout)["rows"]
+    assert [row["notes"] for row in rows] == [list(found.notes), []]
+    assert "Note: The formula of the file" in CliRunner().invoke(build_app(), words).stdout

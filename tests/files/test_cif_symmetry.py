@@ -1,0 +1,247 @@
+"""A CIF that lists no operations gives the crystal of the group it names, or a sentence; never the bare list of atoms."""
+
+import numpy as np
+import pytest
+import spglib
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.operations import Operations
+from crystal_core.files.parse import parse_text
+from crystal_core.files.space_groups import of_hall_symbol, of_symbol, settings, standard_of
+
+PLACE = (0.1137, 0.2291, 0.3713)
+SYMBOL = "_symmetry_space_group_name_H-M"
+HALL = "_space_group_name_Hall"
+NUMBER = "_symmetry_Int_Tables_number"
+CUBIC = (5.5, 5.5, 5.5, 90, 90, 90)
+
+
+def cif(cell=CUBIC, atoms=(("Cs", 0, 0, 0), ("I", 0.5, 0.5, 0.5)), operations=(), **entries):
+    names = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
+    lines = ["data_x", *(f"_cell_{name} {value}" for name, value in zip(names, cell, strict=True))]
+    lines += [f"{tag} '{value}'" for tag, value in entries.items()]
+    if operations:
+        lines += ["loop_", "_symmetry_equiv_pos_as_xyz", *(f"'{text}'" for text in operations)]
+    lines += ["loop_", "_atom_site_type_symbol", *(f"_atom_site_fract_{x}" for x in "xyz")]
+    return "\n".join([*lines, *(" ".join(map(str, atom)) for atom in atoms)]) + "\n"
+
+
+def read(*args, **entries):
+    return parse_text(cif(*args, **entries), purpose="view")
+
+
+def notes(structure):
+    return " ".join(structure.properties.get("notes", []))
+
+
+def cell_of(setting):
+    """A cell that the rotations of the setting leave as it is, so large that hydrogen is nowhere too close."""
+    if setting.number <= 2:
+        cell = (6.1, 7.3, 8.2, 81, 95, 103)
+    elif setting.number <= 15:
+        angles = {"a": (103, 90, 90), "b": (90, 103, 90), "c": (90, 90, 103)}
+        cell = (6.1, 7.3, 8.2, *next(angles[axis] for axis in setting.choice if axis in angles))
+    elif setting.number <= 74:
+        cell = (6.1, 7.3, 8.2, 90, 90, 90)
+    elif setting.number <= 142:
+        cell = (6.1, 6.1, 8.2, 90, 90, 90)
+    elif setting.number <= 194:
+        cell = (6.1, 6.1, 6.1, 75, 75, 75) if setting.choice == "r" else (6.1, 6.1, 9.2, 90, 90, 120)
+    else:
+        cell = (9.1, 9.1, 9.1, 90, 90, 90)
+    n = len(setting.operations())
+    larger = max(1.0, (400 * n / np.prod(cell[:3])) ** (1 / 3))
+    return (*(round(larger * x, 4) for x in cell[:3]), *cell[3:])
+
+
+def is_right(structure, hall_number):
+    """Whether the sites are those of spglib's operations."""
+    table = spglib.get_symmetry_from_database(hall_number)
+    expected = table["rotations"] @ np.array(PLACE) + table["translations"]
+    gaps = structure.frac_coords[:, None] - expected[None]
+    near = (np.abs(gaps - np.round(gaps)) < 1e-4).all(-1)
+    return len(structure) == len(expected) and near.any(0).all() and near.any(1).all()
+
+
+def table_row(setting):
+    return spglib.get_spacegroup_type(setting.hall_number)
+
+
+def with_extension(setting):
+    symbol, choice = table_row(setting).international_full, table_row(setting).choice
+    return {SYMBOL: f"{symbol} :{choice}" if choice else symbol}
+
+
+@pytest.mark.parametrize(
+    ("entries", "least"),
+    [
+        (with_extension, 529),
+        (lambda s: {HALL: table_row(s).hall_symbol}, 530),
+        (lambda s: {SYMBOL: table_row(s).international_full.replace("_", "").replace(" ", "")}, 450),
+    ],
+    ids=["symbol with extension", "Hall symbol", "symbol without extension or spaces"],
+)
+def test_every_setting_of_the_table_is_read_right_or_refused(entries, least):
+    right, wrong = 0, []
+    for setting in settings():
+        try:
+            found = read(cell_of(setting), (("H", *PLACE),), **entries(setting))
+        except StructureParseError as refused:
+            assert "may be set as" in str(refused) and "give the symmetry operations" in str(refused)
+            continue
+        right += is_right(found, setting.hall_number)
+        wrong += [] if is_right(found, setting.hall_number) else [setting]
+    assert not wrong and right >= least  # C m m e alone names two settings
+
+
+@pytest.mark.parametrize(
+    ("written", "hall_number"),
+    [
+        ("P 21/n", None),
+        ("P21/n", None),
+        ("P 2_1/n", None),
+        ("P 2(1)/n", None),
+        ("p 21/N", None),
+        ("P 1 21/n 1", 82),
+        ("F m 3 m", 523),
+        ("Fm3m", 523),
+        ("F 4/m -3 2/m", 523),
+        ("P m 3 m", 517),
+        ("F d -3 m :2", 526),
+        ("F d -3 m Z", 526),
+        ("Fd-3mS", 525),
+        ("R -3 c :R", 461),
+        ("R -3 c H", 460),
+        ("C m c a", 304),
+        ("C m m b", 317),
+        ("A b a 2", 203),
+        ("P 4/n 21/m 2/m :1", 408),
+        ("C c c a :2", 323),
+    ],
+)
+def test_a_symbol_may_be_written_in_several_ways(written, hall_number):
+    found = [setting.hall_number for setting in of_symbol(written)]
+    assert found == ([82, 85, 88] if hall_number is None else [hall_number])
+
+
+@pytest.mark.parametrize("written", ["", "F", "P 3 2", "P 21/q", "H -3 m", "Fm-3m:3", "P 2 1/c 3 4"])
+def test_an_unknown_symbol_names_no_setting(written):
+    assert of_symbol(written) == ()
+
+
+def test_a_hall_symbol_with_the_letters_of_another_is_told_apart_by_its_spaces():
+    assert [s.number for s in of_hall_symbol("P 32")] == [145]
+    assert [s.number for s in of_hall_symbol("P 3 2")] == [149]
+    assert standard_of(231) == () and [s.choice for s in standard_of(227)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ({SYMBOL: "P 21/q"}, "The space group of this CIF (P 21/q) is not known"),
+        ({SYMBOL: "F m -3 m", NUMBER: 227}, "(F m -3 m, number 227) contradicts itself"),
+        ({SYMBOL: "R -3 c"}, "(R -3 c) does not fit the cell"),
+        ({NUMBER: 231}, "(number 231) is not known"),
+        ({HALL: "F 9 9 9"}, "(Hall symbol F 9 9 9) is not known"),
+        ({SYMBOL: "F d -3 m"}, "may be set as F 41/d -3 2/m :1 or F 41/d -3 2/m :2"),
+        ({"_chemical_formula_sum": "Cs I", "_cell_formula_units_Z": 4}, "names no space group"),
+    ],
+)
+def test_what_names_no_group_for_certain_is_refused_and_never_read_as_p1(entries, says):
+    cell = (9, 10, 11, 90, 90, 90) if entries.get(SYMBOL) == "R -3 c" else (14, 14, 14, 90, 90, 90)
+    for purpose in ("view", "model"):
+        with pytest.raises(StructureParseError) as refused:
+            parse_text(cif(cell, **entries), "a.cif", purpose=purpose)
+        assert says in str(refused.value) and "give the symmetry operations" in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_the_setting_of_the_symbol_counts_and_not_the_standard_one_of_the_number():
+    cell = (5.6, 7.1, 6.3, 90, 108, 90)
+    entries = {SYMBOL: "P 21/n", NUMBER: 14}
+    assert is_right(read(cell, (("Na", *PLACE),), **entries), 82)
+    assert is_right(read(cell, (("Na", *PLACE),), **{NUMBER: 14}), 81)
+    assert "only number 14" in notes(read(cell, (("Na", *PLACE),), **{NUMBER: 14}))
+
+
+def test_the_cell_tells_unique_axis_and_rhombohedral_axes():
+    assert is_right(read((5.6, 7.1, 6.3, 90, 90, 108), (("Na", *PLACE),), **{SYMBOL: "P 21/n"}), 85)
+    assert is_right(read((7.3, 7.3, 7.3, 72, 72, 72), (("Na", *PLACE),), **{SYMBOL: "R -3"}), 437)
+    assert is_right(read((7.3, 7.3, 9.3, 90, 90, 120), (("Na", *PLACE),), **{SYMBOL: "R -3"}), 436)
+
+
+def test_the_formula_tells_the_origin_of_silicon():
+    cell, atoms = (5.431, 5.431, 5.431, 90, 90, 90), (("Si", 0, 0, 0),)
+    said = {"_chemical_formula_sum": "Si", "_cell_formula_units_Z": 8}
+    found = read(cell, atoms, **{SYMBOL: "F d -3 m"}, **said)
+    assert len(found) == 8 and ":1, the only setting that fits" in notes(found)
+
+
+def test_a_file_without_any_symmetry_is_the_whole_cell_and_says_so():
+    found = read()
+    assert len(found) == 2 and "states no space group" in notes(found)
+
+
+def test_a_group_beside_the_identity_alone_makes_the_crystal_of_the_group():
+    found = read(
+        (6.1, 6.1, 6.1, 90, 90, 90), (("K", 0, 0, 0), ("F", 0.5, 0.5, 0.5)), ["x,y,z"], **{SYMBOL: "F m -3 m"}
+    )
+    assert found.composition.formula == "K4 F4" and "192 operations, but lists 1" in notes(found)
+
+
+def test_a_whole_cell_listed_under_its_group_stays_as_it_is():
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(6.1), ["K", "F"], [[0] * 3, [0.5] * 3])
+    atoms = [(site.specie.symbol, *map(float, site.frac_coords)) for site in salt]
+    found = read((6.1, 6.1, 6.1, 90, 90, 90), atoms, ["x,y,z"], **{SYMBOL: "F m -3 m"})
+    assert len(found) == 8 and not notes(found)
+
+
+def test_missing_products_of_the_listed_operations_are_added_aloud():
+    cell = (5.6, 7.1, 6.3, 90, 108, 90)
+    found = read(cell, (("Na", *PLACE),), ["-x,y+1/2,-z+1/2", "-x,-y,-z"])
+    assert is_right(found, 81) and "lists 2 symmetry operations, which generate 4" in notes(found)
+
+
+def test_listed_operations_win_over_a_name_that_differs_and_a_note_says_so():
+    cell = (5.6, 7.1, 6.3, 90, 108, 90)
+    listed = Operations(*settings()[80].operations().__dict__.values()).to_xyz()
+    found = read(cell, (("Na", *PLACE),), listed, **{SYMBOL: "P 1 21/n 1"})
+    assert is_right(found, 81) and "not those of P 1 21/n 1" in notes(found)
+    assert not notes(read(cell, (("Na", *PLACE),), listed, **{SYMBOL: "an unknown name"}))
+
+
+@pytest.mark.parametrize(
+    "texts", [["x,y,z", "foo,bar,baz"], ["x,y"], ["x,x,z"], ["2*x,y,z"], ["x,y,z", "x+1e9,y,z"]]
+)
+def test_what_is_no_operation_is_refused_by_name(texts):
+    with pytest.raises(StructureParseError, match="is no symmetry operation: write it like"):
+        read(operations=texts)
+
+
+def test_operations_are_understood_with_factors_capitals_and_decimals():
+    found = Operations.from_xyz(["-1*Y, 1*X-1*y, Z+0.333", "1/2-x,+y,.5+z"])
+    assert found.to_xyz() == ["-y,x-y,z+1/3", "-x+1/2,y,z+1/2"]
+    assert Operations.from_xyz(found.to_xyz()).is_same(found)
+
+
+def test_operations_that_generate_no_space_group_are_refused():
+    with pytest.raises(StructureParseError, match="generate no space group"):
+        Operations.from_xyz(["x+1/24,y,z", "x,y+1/23,z", "x,y,z+1/19"]).closed()
+
+
+@pytest.mark.parametrize("tag", ["_space_group_symop.operation_xyz", "_SYMMETRY_EQUIV_POS_AS_XYZ"])
+def test_dotted_tags_and_capitals_are_read(tag):
+    listed = settings()[81].operations().to_xyz()
+    text = cif((5.6, 7.1, 6.3, 90, 108, 90), (("Na", *PLACE),), listed)
+    text = (
+        text.replace("_symmetry_equiv_pos_as_xyz", tag).replace("_cell_", "_CELL_").replace("data_", "DATA_")
+    )
+    assert is_right(parse_text(text), 82)
+    assert is_right(parse_text(text.replace("_atom_site_", "_atom_site.").replace("loop_", "LOOP_")), 82)
+
+
+def test_a_cell_that_symmetry_makes_too_large_is_refused_before_it_is_built():
+    atoms = [("C", *row) for row in np.random.default_rng(0).random((60, 3)).round(4)]
+    with pytest.raises(StructureParseError, match="more than 5,000 atoms"):
+        read((40, 40, 40, 90, 90, 90), atoms, **{SYMBOL: "F m -3 m"})
