@@ -82,7 +82,9 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
     page.reload()  # the run is in the queue, not in the page
     page.locator(".xg[data-pictures]").wait_for()
     cards = page.locator(".xg button")
-    assert 1 <= cards.count() <= 3 and all("valid" in text for text in cards.all_inner_texts())
+    assert 1 <= cards.count() <= 3
+    verdict = re.compile("valid|balance|valence|charges")  # the seed is drawn: any of them may come
+    assert all(verdict.search(text) for text in cards.all_inner_texts())
     page.get_by_text("charge-balanced").first.wait_for()
     page.get_by_text("stability unknown").wait_for()
     page.locator(".xv[data-rendered]").first.wait_for()
