@@ -6,7 +6,8 @@ import torch
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.generators.kldm.config import ProcessConfig
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, Known, SamplerSettings
+from crystal_core.generators.kldm.samplers import Known, LatentSampler, SamplerSettings
+from crystal_core.generators.kldm.species import species_process
 from crystal_core.geometry import lattice_from_parameters, wrap
 from crystal_core.networks.packing import pack
 from crystal_core.registry.store import load_generator
@@ -92,8 +93,9 @@ def test_on_the_way_known_parts_have_their_forward_marginals():
         cells=torch.ones(n, dtype=torch.bool),
         lattice=lattice,
     )
-    walk = KineticLangevinSampler(
-        SamplerSettings(name="em", steps=10), packing, ProcessConfig(species="masking"), None, known
+    process = ProcessConfig(species="masking")
+    walk = LatentSampler(
+        SamplerSettings(name="em", steps=10), packing, process, species=species_process(process), known=known
     )
     rng = torch.Generator().manual_seed(0)
     state = walk.initial(rng)
@@ -103,7 +105,7 @@ def test_on_the_way_known_parts_have_their_forward_marginals():
     assert float(state.lattice.mean()) == pytest.approx(1.5 * float(alpha), abs=0.03) and float(
         state.lattice.std()
     ) == pytest.approx(float(sigma), rel=0.03)
-    free = KineticLangevinSampler(SamplerSettings(), packing, ProcessConfig()).start_from(
+    free = LatentSampler(SamplerSettings(), packing, ProcessConfig()).start_from(
         known.frac_coords, lattice, t, rng
     )
     assert float(state.frac_coords.std()) == pytest.approx(float(free.frac_coords.std()), rel=0.03)
@@ -126,6 +128,6 @@ def test_what_cannot_be_completed_is_refused(tiny_de_novo):
         )
     known = Known(*[torch.zeros(1)] * 6)
     with pytest.raises(IncompatibleSampler, match="centred"):
-        KineticLangevinSampler(
-            SamplerSettings(), pack(torch.tensor([2])), ProcessConfig(coordinates="euclidean"), None, known
+        LatentSampler(
+            SamplerSettings(), pack(torch.tensor([2])), ProcessConfig(coordinates="euclidean"), known=known
         )

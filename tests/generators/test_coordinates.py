@@ -6,7 +6,7 @@ import torch
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import EUCLIDEAN_SCALE, coordinate_process
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
+from crystal_core.generators.kldm.samplers import LatentSampler, SamplerSettings
 from crystal_core.geometry import TWO_PI, wrap
 from crystal_core.networks.packing import pack
 from crystal_core.sampling import torus_brownian as brownian
@@ -79,9 +79,7 @@ def test_exact_scores_lead_back_to_the_data(kind, sampler):
     n = 100
     home = torch.tensor([0.3, -0.45, 0.1]).expand(n, 3)
     process = ProcessConfig(coordinates=kind, mean_free=False)
-    walk = KineticLangevinSampler(
-        SamplerSettings(name=sampler, steps=100), pack(torch.full((n,), 1)), process
-    )
+    walk = LatentSampler(SamplerSettings(name=sampler, steps=100), pack(torch.full((n,), 1)), process)
     rng = torch.Generator().manual_seed(0)
     state, times = walk.initial(rng), walk.settings.times()
     for t, t_next in zip(times[:-1], times[1:], strict=True):
@@ -94,9 +92,7 @@ def test_exact_scores_lead_back_to_the_data(kind, sampler):
 @pytest.mark.parametrize("kind", ["kinetic", *BASELINES])
 def test_lone_atoms_and_mixed_sizes_stay_finite(kind, sampler):
     packing = pack(torch.tensor([1, 4, 2]))
-    walk = KineticLangevinSampler(
-        SamplerSettings(name=sampler, steps=6), packing, ProcessConfig(coordinates=kind)
-    )
+    walk = LatentSampler(SamplerSettings(name=sampler, steps=6), packing, ProcessConfig(coordinates=kind))
     rng = torch.Generator().manual_seed(0)
     state = walk.initial(rng)
     for t, t_next in zip(walk.settings.times()[:-1], walk.settings.times()[1:], strict=True):

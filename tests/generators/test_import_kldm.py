@@ -17,7 +17,7 @@ from crystal_core.cli import build_app
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.kldm.coordinates import Coordinates, ScoreNorms
 from crystal_core.generators.kldm.import_official import import_kldm, read_statistics
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
+from crystal_core.generators.kldm.samplers import LatentSampler, SamplerSettings
 from crystal_core.generators.kldm.weights import write_shards
 from crystal_core.networks.packing import pack
 from crystal_core.registry.store import find_card, load_generator
@@ -98,9 +98,7 @@ def load_state(state):
 
 
 def sampler_of(model, score_norms):
-    return KineticLangevinSampler(
-        SamplerSettings(), pack(torch.tensor([2])), model.process, score_norms=score_norms
-    )
+    return LatentSampler(SamplerSettings(), pack(torch.tensor([2])), model.process, score_norms=score_norms)
 
 
 @pytest.fixture

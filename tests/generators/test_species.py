@@ -8,10 +8,12 @@ import torch
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.species import (
+    FREE_CHOICE,
     N_TYPES,
     AnalogBitsSpecies,
     MaskedSpecies,
     OneHotSpecies,
+    TypeChoice,
     allowed_types,
     species_process,
 )
@@ -23,8 +25,8 @@ OPTIONS = ["one-hot", "analog-bits", "masking"]
 EVERY = torch.arange(1, N_TYPES + 1)
 
 
-def option(name, **settings):
-    return species_process(ProcessConfig(species=name, **settings))
+def option(name, choice=FREE_CHOICE, **settings):
+    return species_process(ProcessConfig(species=name, **settings), choice)
 
 
 def exact_output(name, atomic_numbers):
@@ -122,9 +124,9 @@ def test_exact_predictions_lead_to_the_types_and_leave_no_mask(name, sampler):
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_excluded_elements_never_appear_however_much_the_network_wants_them(name):
-    process, rng = option(name), torch.Generator().manual_seed(0)
+    process = option(name, TypeChoice(allowed=allowed_types((3, 8, 25), "cpu")))
+    rng = torch.Generator().manual_seed(0)
     numbers = torch.full((40,), 26)  # the network is sure of iron
-    process.allowed = allowed_types((3, 8, 25), "cpu")
     value, output = process.initial(40, rng), exact_output(name, numbers)
     times = torch.linspace(1.0, 1e-3, 51).tolist()
     for t, t_next in zip(times[:-1], times[1:], strict=True):
@@ -135,12 +137,12 @@ def test_excluded_elements_never_appear_however_much_the_network_wants_them(name
 
 
 def test_cold_types_are_the_likeliest():
-    process = option("masking")
     output = torch.zeros(2000, 100)
     output[:, 7] = 1.0
-    hidden = process.initial(2000, torch.Generator().manual_seed(0))
     shares = []
-    for process.temperature in (1.0, 0.1):
+    for temperature in (1.0, 0.1):
+        process = option("masking", TypeChoice(temperature=temperature))
+        hidden = process.initial(2000, torch.Generator().manual_seed(0))
         drawn = process.step("em", hidden, output, 1.0, 0.0, torch.Generator().manual_seed(0))
         shares.append(float((drawn == 7).double().mean()))
     assert shares[0] < 0.1 and shares[1] > 0.99
@@ -148,8 +150,7 @@ def test_cold_types_are_the_likeliest():
 
 @pytest.mark.parametrize("name", ["one-hot", "analog-bits"])
 def test_without_a_wish_the_prediction_is_taken_as_it_is_and_only_decoding_keeps_to_known_types(name):
-    process = option(name)
-    process.allowed, process.constrained = allowed_types((3, 8, 25), "cpu"), False
+    process = option(name, TypeChoice(allowed=allowed_types((3, 8, 25), "cpu"), constrained=False))
     output = exact_output(name, torch.tensor([26, 3]))
     assert torch.equal(process.predicted(torch.randn(2, process.width), output, 0.5), output)
     assert int(process.decode(output)[0]) in (3, 8, 25) and int(process.decode(output)[1]) == 3

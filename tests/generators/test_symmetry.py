@@ -11,7 +11,7 @@ from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.config import ProcessConfig
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
+from crystal_core.generators.kldm.samplers import LatentSampler, SamplerSettings
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.prototype.space_groups import assignments_of
 from crystal_core.geometry import centre, lattice_from_parameters
@@ -233,7 +233,7 @@ def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tin
     with pytest.raises(RequestError, match="other atom counts"):
         DeNovoRequest(n_atoms=(4,), symmetry=(free,))
     with pytest.raises(IncompatibleSampler, match="space group"):
-        KineticLangevinSampler(
+        LatentSampler(
             SamplerSettings(),
             pack(symmetry.n_atoms),
             ProcessConfig(coordinates="euclidean", species="masking"),

@@ -13,7 +13,7 @@ import torch
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.process import noisy_state
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, LatentState, SamplerSettings
+from crystal_core.generators.kldm.samplers import LatentSampler, LatentState, SamplerSettings
 from crystal_core.networks.packing import pack
 from crystal_core.sampling import torus_langevin as torus
 
@@ -185,7 +185,7 @@ def state():
 @pytest.mark.parametrize(("t", "t_next"), [(0.62, 0.55), (0.02, 0.013)])
 def test_one_step_is_the_published_one(state, sampler, options, t, t_next):
     process = ProcessConfig(**options)
-    stepper = KineticLangevinSampler(SamplerSettings(name=sampler), pack(torch.tensor(COUNTS)), process)
+    stepper = LatentSampler(SamplerSettings(name=sampler), pack(torch.tensor(COUNTS)), process)
     got = stepper.step(
         predict, LatentState(*map(torch.from_numpy, state)), t, t_next, torch.Generator().manual_seed(7)
     )
@@ -200,7 +200,7 @@ def test_one_step_is_the_published_one(state, sampler, options, t, t_next):
 
 def test_the_corrector_can_leave_positions_and_take_another_strength_scale_and_noise(state):
     settings = SamplerSettings(name="pc", tau=0.4, score_scale=1.7, correct_positions=False, noise_scale=0.6)
-    stepper = KineticLangevinSampler(settings, pack(torch.tensor(COUNTS)), ProcessConfig())
+    stepper = LatentSampler(settings, pack(torch.tensor(COUNTS)), ProcessConfig())
     got = stepper.step(
         predict, LatentState(*map(torch.from_numpy, state)), 0.4, 0.35, torch.Generator().manual_seed(1)
     )
@@ -223,7 +223,7 @@ def test_time_runs_evenly_from_one_to_a_thousandth():
 
 def test_the_prior_is_uniform_and_normal_with_no_net_velocity():
     counts = torch.full((2000,), 5)
-    state = KineticLangevinSampler(SamplerSettings(), pack(counts), ProcessConfig()).initial(
+    state = LatentSampler(SamplerSettings(), pack(counts), ProcessConfig()).initial(
         torch.Generator().manual_seed(0)
     )
     share = torch.histc(state.frac_coords, 10, -0.5, 0.5) / state.frac_coords.numel()
@@ -288,7 +288,7 @@ def test_the_lattice_target_is_the_clean_lattice_or_its_noise(forward, target):
 def test_a_given_crystal_enters_at_the_forward_marginals_of_its_time():
     counts, t, s, kept = torch.full((300,), 100), 0.3, 0.6, 1 - 1 / 100
     frac = torch.rand((30_000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
-    stepper = KineticLangevinSampler(SamplerSettings(), pack(counts), ProcessConfig())
+    stepper = LatentSampler(SamplerSettings(), pack(counts), ProcessConfig())
     state = stepper.start_from(frac, torch.full((300, 6), 1.5), t, torch.Generator().manual_seed(1))
     r = wrap(2 * np.pi * (state.frac_coords - frac).numpy())
     assert r.var() == pytest.approx(kept * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
@@ -374,7 +374,7 @@ def test_the_exact_score_leads_every_sampler_back_to_the_crystal(sampler, parame
         return torch.from_numpy(y), torch.from_numpy(cell)
 
     settings = SamplerSettings(name=sampler, steps=100)
-    stepper, generator = KineticLangevinSampler(settings, packing, process), torch.Generator().manual_seed(5)
+    stepper, generator = LatentSampler(settings, packing, process), torch.Generator().manual_seed(5)
     state = stepper.start_from(torch.from_numpy(home), torch.from_numpy(cell), 1.0, generator)
     assert np.abs(wrap(2 * np.pi * (state.frac_coords.numpy() - home))).mean() > 0.5  # it did leave
     for t, t_next in zip(settings.times()[:-1], settings.times()[1:], strict=True):

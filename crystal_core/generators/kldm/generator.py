@@ -15,8 +15,8 @@ from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.guidance import Guidance
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, Known, LatentState, SamplerSettings
-from crystal_core.generators.kldm.species import N_TYPES, allowed_types
+from crystal_core.generators.kldm.samplers import Known, LatentSampler, LatentState, SamplerSettings
+from crystal_core.generators.kldm.species import N_TYPES, TypeChoice, allowed_types, species_process
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.kldm.weights import load_score_norms, load_weights
 from crystal_core.guides.protocol import Guide
@@ -115,7 +115,7 @@ class _Kldm:
 
     def _frames(
         self,
-        sampler: KineticLangevinSampler,
+        sampler: LatentSampler,
         state: LatentState,
         times: list[float],
         rng: torch.Generator,
@@ -168,7 +168,7 @@ class KldmGenerator(_Kldm):
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
         guidance = self._guidance(request.guide, n_atoms, species)
-        sampler = KineticLangevinSampler(
+        sampler = LatentSampler(
             settings, pack(n_atoms), self.process, guidance=guidance, score_norms=self.score_norms
         )
         start_time = request.start_time or 1.0
@@ -241,20 +241,22 @@ class KldmDeNovoGenerator(_Kldm):
         symmetry = (
             None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
         )
-        allowed = allowed_types(elements, self.device)
-        sampler = KineticLangevinSampler(
+        choice = TypeChoice(
+            allowed=allowed_types(elements, self.device),
+            constrained=request.elements is not None,
+            temperature=settings.type_temperature,
+            remasking=settings.remasking,
+        )
+        sampler = LatentSampler(
             settings,
             pack(n_atoms),
             self.process,
-            allowed,
-            self._known(request),
-            symmetry,
-            self._guidance(request.guide, n_atoms),
-            self.score_norms,
+            species=species_process(self.process, choice),
+            known=self._known(request),
+            symmetry=symmetry,
+            guidance=self._guidance(request.guide, n_atoms),
+            score_norms=self.score_norms,
         )
-
-        if sampler.species is not None:
-            sampler.species.constrained = request.elements is not None
 
         def crystals_of(now: LatentState) -> CrystalBatch:
             assert now.atomic_numbers is not None

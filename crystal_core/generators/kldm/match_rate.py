@@ -11,7 +11,7 @@ import torch
 
 from crystal_core.generators.kldm.codec import LatticeCodec, decode
 from crystal_core.generators.kldm.config import ProcessConfig
-from crystal_core.generators.kldm.samplers import KineticLangevinSampler, SamplerSettings
+from crystal_core.generators.kldm.samplers import LatentSampler, SamplerSettings
 from crystal_core.networks.inference import FastPairNetwork
 from crystal_core.networks.packing import pack
 
@@ -71,7 +71,7 @@ def _sample(
     rng = torch.Generator(n_atoms.device).manual_seed(0)
     fast = FastPairNetwork(network, species, n_atoms)
     settings = SamplerSettings(name="pc", steps=steps)
-    sampler = KineticLangevinSampler(settings, pack(n_atoms), process)
+    sampler = LatentSampler(settings, pack(n_atoms), process)
     state = sampler.initial(rng)
     times = settings.times()
     for t, t_next in pairwise(times):

@@ -19,7 +19,6 @@ from crystal_core.generators.kldm.coordinates import (
     ScoreNorms,
     coordinate_process,
 )
-from crystal_core.generators.kldm.species import species_process
 from crystal_core.networks.packing import Packing
 from crystal_core.sampling import variance_preserving as vp
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.generators.kldm.guidance import Guidance
+    from crystal_core.generators.kldm.species import SpeciesProcess
     from crystal_core.generators.kldm.symmetry import Symmetry
 
 TAU = 0.25  # corrector strength of the published code
@@ -116,11 +116,11 @@ class SamplerSettings:
         return [start + (self.t_end - start) * i / self.steps for i in range(self.steps + 1)]
 
 
-class KineticLangevinSampler:
-    """Steps of the reverse process for given crystals; holds only what is fixed during a run.
+class LatentSampler:
+    """Steps of the reverse process for given crystals, whatever its coordinates are; holds only what is fixed during a run.
 
     Args:
-        allowed: (types,) True at the types that may appear; None for all. Only where types diffuse.
+        species: the process of the types, with how they are chosen; None where they are given.
         known: what is given; after every step it is replaced by a draw from its forward marginal, and at the end by itself
             (Lugmayr et al. 2022, RePaint, without resampling).
         symmetry: operations that every state has, from the first on. guidance: a wish that bends the scores.
@@ -135,7 +135,8 @@ class KineticLangevinSampler:
         settings: SamplerSettings,
         packing: Packing,
         process: ProcessConfig,
-        allowed: Tensor | None = None,
+        *,
+        species: SpeciesProcess | None = None,
         known: Known | None = None,
         symmetry: Symmetry | None = None,
         guidance: Guidance | None = None,
@@ -149,16 +150,10 @@ class KineticLangevinSampler:
             raise IncompatibleSampler(
                 "Euclidean coordinates are unwrapped and centred, so no space group can be kept."
             )
+        assert (species is None) == (process.species == "fixed"), "the types and the process disagree"
         self.settings, self.packing, self.process, self.known = settings, packing, process, known
-        self.symmetry, self.guidance = symmetry, guidance
+        self.species, self.symmetry, self.guidance = species, symmetry, guidance
         self.coordinates = coordinate_process(process, score_norms)
-        self.species = species_process(process)
-        if self.species is not None:
-            self.species.allowed, self.species.temperature, self.species.remasking = (
-                allowed,
-                settings.type_temperature,
-                settings.remasking,
-            )
 
     def initial(self, rng: torch.Generator) -> LatentState:
         """The prior: uniform positions, unit normal velocities (mean-free per crystal), unit normal lattice numbers."""

@@ -45,12 +45,11 @@ class NoisySpecies:
     weight: Tensor | None = None
 
 
-class SpeciesProcess(ABC):
-    """One option: encode, forward process, loss, reverse steps, decode.
+@dataclass(frozen=True, kw_only=True)
+class TypeChoice:
+    """How types are chosen while sampling; training needs none of it.
 
     Attributes:
-        network_sizes: PairNetworkConfig fields this option asks for.
-        has_score: whether a corrector can move the types.
         allowed: (100,) True where a type may appear when sampling; None where all may.
         constrained: the allowed types are a wish, so every step's prediction is projected onto them; otherwise they are all
             the model has seen, its predictions know that already, and only decoding keeps to them.
@@ -58,12 +57,31 @@ class SpeciesProcess(ABC):
             types are hidden and revealed.
     """
 
-    network_sizes: dict[str, int]
-    has_score: bool
     allowed: Bool[Tensor, "types"] | None = None
     constrained: bool = True
     temperature: float = 1.0
     remasking: float = 0.0
+
+
+FREE_CHOICE = TypeChoice()
+
+
+class SpeciesProcess(ABC):
+    """One option: encode, forward process, loss, reverse steps, decode.
+
+    Attributes:
+        network_sizes: PairNetworkConfig fields this option asks for.
+        has_score: whether a corrector can move the types.
+
+    Args:
+        choice: how types are chosen while sampling.
+    """
+
+    network_sizes: dict[str, int]
+    has_score: bool
+
+    def __init__(self, choice: TypeChoice = FREE_CHOICE) -> None:
+        self.choice = choice
 
     @abstractmethod
     def encode(self, atomic_numbers: Int[Tensor, "atoms"]) -> Tensor:
@@ -128,7 +146,8 @@ class ContinuousSpecies(SpeciesProcess):
     width: int
     has_score = True
 
-    def __init__(self, target: str = "x0", scale: float = 1.0) -> None:
+    def __init__(self, target: str = "x0", scale: float = 1.0, *, choice: TypeChoice = FREE_CHOICE) -> None:
+        super().__init__(choice)
         self.target, self.scale = target, scale
         self.network_sizes = {"n_type_inputs": self.width, "n_type_outputs": self.width}
 
@@ -162,7 +181,9 @@ class ContinuousSpecies(SpeciesProcess):
 
     def _shares_of(self, clean: Tensor) -> Tensor:
         everything = torch.ones(N_TYPES, dtype=torch.bool, device=clean.device)
-        return self.shares(clean / self.scale, everything if self.allowed is None else self.allowed)
+        return self.shares(
+            clean / self.scale, everything if self.choice.allowed is None else self.choice.allowed
+        )
 
     def noisy(self, atomic_numbers: Tensor, t: Tensor, rng: torch.Generator) -> NoisySpecies:
         clean = self.encode(atomic_numbers)
@@ -181,8 +202,8 @@ class ContinuousSpecies(SpeciesProcess):
         clean = output if self.target == "x0" else (value - sigma * output) / alpha
         return (
             clean
-            if self.allowed is None or not self.constrained
-            else self.scale * self.project(clean / self.scale, self.allowed)
+            if self.choice.allowed is None or not self.choice.constrained
+            else self.scale * self.project(clean / self.scale, self.choice.allowed)
         )
 
     def score(self, value: Tensor, output: Tensor, t: float) -> Tensor:
@@ -245,8 +266,8 @@ class OneHotSpecies(ContinuousSpecies):
         return shares
 
     def decode(self, value: Tensor) -> Tensor:
-        if self.allowed is not None:
-            value = value.masked_fill(~self.allowed, -torch.inf)
+        if self.choice.allowed is not None:
+            value = value.masked_fill(~self.choice.allowed, -torch.inf)
         return value.argmax(-1) + 1
 
 
@@ -259,8 +280,8 @@ class AnalogBitsSpecies(ContinuousSpecies):
 
     width = N_BITS
 
-    def __init__(self, scale: float = 1.0, *, clamp: bool = False) -> None:
-        super().__init__("x0", scale)
+    def __init__(self, scale: float = 1.0, *, clamp: bool = False, choice: TypeChoice = FREE_CHOICE) -> None:
+        super().__init__("x0", scale, choice=choice)
         self.clamp = clamp
 
     def encode(self, atomic_numbers: Tensor) -> Tensor:
@@ -283,8 +304,8 @@ class AnalogBitsSpecies(ContinuousSpecies):
     def decode(self, value: Tensor) -> Tensor:
         # 28 of the 128 codes are no type: the nearest code that is one, which for valid codes is the threshold at 0
         likeness = value @ _codes(value.device).T
-        if self.allowed is not None:
-            likeness = likeness.masked_fill(~self.allowed, -torch.inf)
+        if self.choice.allowed is not None:
+            likeness = likeness.masked_fill(~self.choice.allowed, -torch.inf)
         return likeness.argmax(-1) + 1
 
 
@@ -297,7 +318,14 @@ class MaskedSpecies(SpeciesProcess):
 
     has_score = False
 
-    def __init__(self, schedule: absorbing.MaskSchedule, *, simple_weight: bool = False) -> None:
+    def __init__(
+        self,
+        schedule: absorbing.MaskSchedule,
+        *,
+        simple_weight: bool = False,
+        choice: TypeChoice = FREE_CHOICE,
+    ) -> None:
+        super().__init__(choice)
         self.schedule, self.simple_weight = schedule, simple_weight
         self.network_sizes = {"n_types": N_TYPES + 1, "n_type_outputs": N_TYPES}
 
@@ -328,12 +356,12 @@ class MaskedSpecies(SpeciesProcess):
         del sampler  # there is one reverse step for all of them
         return absorbing.reveal(
             value,
-            self._logits(output) / self.temperature,
+            self._logits(output) / self.choice.temperature,
             t,
             t_next,
             self.schedule,
             rng,
-            remasking=self.remasking,
+            remasking=self.choice.remasking,
         )
 
     def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
@@ -361,19 +389,23 @@ class MaskedSpecies(SpeciesProcess):
         return value + 1
 
     def _logits(self, output: Tensor) -> Tensor:
-        return output if self.allowed is None else output.masked_fill(~self.allowed, -torch.inf)
+        return output if self.choice.allowed is None else output.masked_fill(~self.choice.allowed, -torch.inf)
 
 
-def species_process(config: ProcessConfig) -> SpeciesProcess | None:
-    """The option a process configuration names; None where the types are given."""
+def species_process(config: ProcessConfig, choice: TypeChoice = FREE_CHOICE) -> SpeciesProcess | None:
+    """The option a process configuration names; None where the types are given.
+
+    Args:
+        choice: how types are chosen while sampling.
+    """
     match config.species:
         case "one-hot":
-            return OneHotSpecies(config.species_target, config.species_scale)
+            return OneHotSpecies(config.species_target, config.species_scale, choice=choice)
         case "analog-bits":
-            return AnalogBitsSpecies(config.species_scale, clamp=config.clamp_bits)
+            return AnalogBitsSpecies(config.species_scale, clamp=config.clamp_bits, choice=choice)
         case "masking":
             schedule = absorbing.MaskSchedule(name=config.mask_schedule, power=config.mask_power)
-            return MaskedSpecies(schedule, simple_weight=config.mask_weight == "simple")
+            return MaskedSpecies(schedule, simple_weight=config.mask_weight == "simple", choice=choice)
         case _:
             return None
 
