@@ -96,7 +96,8 @@ def relax(
                         raise
                     row = {"error": sentence_of(error)}
                     frames = []
-                total["rows"].append({"source": source} | row)
+                notes = list(structure.properties.get("notes", []))
+                total["rows"].append({"source": source} | row | ({"notes": notes} if notes else {}))
                 if trajectory and frames:
                     paths.append({"label": f"Relaxation of {source}", "frames": frames})
     except KeyboardInterrupt:

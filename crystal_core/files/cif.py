@@ -25,7 +25,7 @@ from crystal_core.files.cif_atoms import (
     crowded,
     number_of,
 )
-from crystal_core.files.cif_contents import Contents, formula_in, misfits
+from crystal_core.files.cif_contents import TOO_MANY, Contents, formula_in, misfits
 from crystal_core.files.cif_symmetry import operations_of
 from crystal_core.files.cif_text import Block, blocks_of, written
 from crystal_core.files.diagnosis import AGAIN, trouble_of
@@ -41,7 +41,6 @@ CELL = tuple(
     for name in ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 )
 SYSTEM = ("_symmetry_cell_setting", "_space_group_crystal_system")
-MANY = 1.1  # the quick count of sites may be a little too high
 _MAGNETIC = ("_space_group_symop_magn", "_space_group_magn", "_magnetic_space_group")
 
 
@@ -80,7 +79,7 @@ def _ordinary(block: Block) -> tuple[Structure, list[str]]:
     contents = Contents(block, atoms, matrix)
     operations, remarks = operations_of(block, matrix, contents)
     # before the parser spends minutes on a cell that is refused afterwards
-    if len(operations) > 1 and contents.n_sites(operations) > MANY * MAX_ATOMS:
+    if len(operations) > 1 and contents.n_sites(operations) > TOO_MANY:
         raise StructureParseError(
             f"The cell has more than {MAX_ATOMS:,} atoms, the most that can be opened. Use a smaller cell."
         )

@@ -10,9 +10,11 @@ import numpy as np
 
 from crystal_core.files.cif_atoms import Atom, number_of
 from crystal_core.files.cif_text import Block
+from crystal_core.files.limits import MAX_ATOMS
 from crystal_core.files.operations import SAME_SITE, Operations
 
 MOST_COMPARED = 1000  # atoms whose distances are looked at while a setting is chosen
+TOO_MANY = 1.1 * MAX_ATOMS  # of a count that may be a little too high
 MAIN_SHARE = 0.5  # sites that are filled less may lie close together: they are not filled at once
 FORMULA_TOLERANCE = 0.03  # relative, of each element's count
 DENSITY_TOLERANCE = 0.05
@@ -55,6 +57,8 @@ class Contents:
 
     def agree(self, operations: Operations) -> bool:
         """Whether the crystal that these operations make fits what the file says and has no atoms too close."""
+        if self.n_sites(operations) > TOO_MANY:
+            return False
         images = {place: operations.images(place) for place in self._places}
         counts: dict[str, float] = {}
         for atom in self._atoms:

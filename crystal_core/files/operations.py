@@ -62,6 +62,11 @@ class Operations:
         """
         group, seen = self, self.keys()
         while True:
+            if len(seen) > MAX_OPERATIONS:
+                raise StructureParseError(
+                    f"The {len(self)} symmetry operations of this CIF generate no space group: "
+                    "correct them, or export the file again."
+                )
             w = np.einsum("aij,bjk->abik", group.rotations, self.rotations).reshape(-1, 3, 3)
             t = np.einsum("aij,bj->abi", group.rotations, self.translations) + group.translations[:, None]
             # ten decimals: rounding errors do not grow from product to product
@@ -73,11 +78,6 @@ class Operations:
                     fresh.append(k)
             if not fresh:
                 return group
-            if len(seen) > MAX_OPERATIONS:
-                raise StructureParseError(
-                    f"The {len(self)} symmetry operations of this CIF generate no space group: "
-                    "correct them, or export the file again."
-                )
             group = Operations(
                 np.concatenate([group.rotations, products.rotations[fresh]]),
                 np.concatenate([group.translations, products.translations[fresh]]),

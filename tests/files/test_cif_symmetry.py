@@ -230,6 +230,11 @@ def test_operations_that_generate_no_space_group_are_refused():
         Operations.from_xyz(["x+1/24,y,z", "x,y+1/23,z", "x,y,z+1/19"]).closed()
 
 
+def test_a_list_longer_than_any_group_is_refused_at_once():
+    with pytest.raises(StructureParseError, match="The 3000 symmetry operations"):
+        read(operations=[f"x+0.{k:04d},y,z" for k in range(3000)])
+
+
 @pytest.mark.parametrize("tag", ["_space_group_symop.operation_xyz", "_SYMMETRY_EQUIV_POS_AS_XYZ"])
 def test_dotted_tags_and_capitals_are_read(tag):
     listed = settings()[81].operations().to_xyz()
