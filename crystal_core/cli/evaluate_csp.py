@@ -421,7 +421,9 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
         if used.get("steps")
         else "no network"
     )
-    origin = "from noise" if start == "noise" else f"from the nearest prototypes at t = {used['start_time']}"
+    origin = f"from the nearest prototypes at t = {used['start_time']}"
+    if start == "noise":
+        origin = "from noise" if used.get("steps") else "placed on the nearest prototypes"
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
     if used.get("steps"):
