@@ -421,9 +421,10 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
         if used.get("steps")
         else "no network"
     )
-    origin = f"from the nearest prototypes at t = {used['start_time']}"
     if start == "noise":
         origin = "from noise" if used.get("steps") else "placed on the nearest prototypes"
+    else:
+        origin = f"from the nearest prototypes at t = {used['start_time']}"
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
     if used.get("steps"):

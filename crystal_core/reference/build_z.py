@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from math import gcd
 
 from crystal_core.chemistry.formula import COUNTS
-from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, held_out_ids, read_rows, reason_not_to_train
+from crystal_core.datasets.prepare import training_rows
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_dir
 
@@ -20,16 +20,16 @@ def main() -> None:
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
-    tables = [folder / MP_TABLE, folder / MP20_TABLE]
-    held_out = held_out_ids(tables)
     counts: dict[str, Counter[int]] = defaultdict(Counter)
     elements: Counter[int] = Counter()
-    for row in read_rows(tables[0]):
-        if reason_not_to_train(row, held_out) is None:
-            elements.update(set(row.atomic_numbers.tolist()))
-            amounts = sorted(Counter(row.atomic_numbers.tolist()).values())
-            z = gcd(*amounts)
-            counts["-".join(str(n // z) for n in amounts)][z] += 1
+    for row in training_rows(folder):
+        elements.update(set(row.atomic_numbers.tolist()))
+        amounts = sorted(Counter(row.atomic_numbers.tolist()).values())
+        cells = (
+            len(row.atomic_numbers) // row.n_primitive if row.n_primitive else 1
+        )  # primitive cells in this one
+        z = max(1, gcd(*amounts) // cells)
+        counts["-".join(str(n // gcd(*amounts)) for n in amounts)][z] += 1
     kept = {
         k: {str(z): n for z, n in sorted(c.items())}
         for k, c in sorted(counts.items())

@@ -24,7 +24,8 @@ def say_then_refuse(answers, answer, say=upload_child._say):
     say(answers, answer)
 
 
-while not Path(sys.argv[1]).exists():
-    time.sleep(0.02)
-upload_child._say = say_then_refuse
-upload_child.main(int(sys.argv[2]), float(sys.argv[3]))
+if __name__ == "__main__":
+    while not Path(sys.argv[1]).exists():
+        time.sleep(0.02)
+    upload_child._say = say_then_refuse
+    upload_child.main(int(sys.argv[2]), float(sys.argv[3]))
