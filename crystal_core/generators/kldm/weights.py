@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from crystal_core.cards import LATTICE, ModelCard
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.species import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+from crystal_core.training import checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHARD_BYTES = 14_000_000
 TABLE = "node_embedding.weight"
 EXACT = ("time_emb.weight",)  # multiplied by 2 pi t before a cosine: half precision would shift its phases
 
@@ -28,20 +27,15 @@ def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
     Raises:
         CheckpointMismatch: a file is missing or changed, or names do not fit the network of the card.
     """
-    problem = card.problem()
-    if problem or card.folder is None:
-        raise CheckpointMismatch(f"The checkpoint '{card.name}' cannot be used. {problem}")
-    state: dict[str, Tensor] = {}
-    for name in card.files:
-        if name.endswith(".safetensors"):
-            state.update({key: value.float() for key, value in load_file(card.folder / name).items()})
+    state = checkpoint.read_shards(card)
     expected = {k: v.shape for k, v in PairNetwork(PairNetworkConfig(**card.network)).state_dict().items()}
     wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
     if wrong:
         raise CheckpointMismatch(
             f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}."
         )
-    return state, LatticeCodec.from_json((card.folder / LATTICE).read_text(encoding="utf-8"))
+    folder = card.folder or Path()
+    return state, LatticeCodec.from_json((folder / LATTICE).read_text(encoding="utf-8"))
 
 
 def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: str) -> dict[str, Tensor]:
@@ -75,17 +69,4 @@ def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: st
 
 def write_shards(state: dict[str, Tensor], folder: Path) -> list[str]:
     """Write tensors as bf16 safetensors files of at most 14 MB; returns their names."""
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, value in state.items():
-        stored = value.detach().cpu().contiguous().to(torch.float32 if name in EXACT else torch.bfloat16)
-        if size + stored.nbytes > SHARD_BYTES and shards[-1]:
-            shards.append({})
-            size = 0
-        shards[-1][name] = stored
-        size += stored.nbytes
-    names = []
-    for i, shard in enumerate(shards):
-        names.append(f"weights-{i + 1}-of-{len(shards)}.safetensors")
-        save_file(shard, folder / names[-1])
-    return names
+    return checkpoint.write_shards(state, folder, exact=EXACT)
