@@ -14,6 +14,7 @@ LOADERS = {
 }
 # module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
 TRAINERS = {
+    "crysllmgen": "crystal_core.generators.crysllmgen.training",
     "kldm": "crystal_core.generators.kldm.training",
 }
 # "module:function" of what turns official files into a checkpoint, by the name after 'models import'

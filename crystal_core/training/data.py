@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -132,6 +132,16 @@ def fixed_sample(rows: PreparedCrystals, count: int) -> PreparedCrystals:
         return rows
     chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]
     return rows.subset(chosen.to(rows.n_atoms.device))
+
+
+def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
+    """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
+    counts = torch.bincount(rows.n_atoms.cpu())
+    frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
+    return {
+        "atom_count_frequencies": frequencies,
+        "elements": torch.unique(rows.atomic_numbers.cpu()).tolist(),
+    }
 
 
 def draws_per_epoch(settings: RowSettings, rows: PreparedCrystals) -> Tensor | None:

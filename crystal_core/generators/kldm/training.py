@@ -28,6 +28,7 @@ from crystal_core.training.data import (
     Batch,
     PreparedCrystals,
     RowSettings,
+    data_statistics,
     draws_per_epoch,
     epoch_batches,
     fixed_sample,
@@ -167,16 +168,6 @@ def validation_loss(
             )
             totals[name] = totals.get(name, 0.0) + share * float(value)
     return {name: round(total, 5) for name, total in totals.items()}
-
-
-def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
-    """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
-    counts = torch.bincount(rows.n_atoms.cpu())
-    frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
-    return {
-        "atom_count_frequencies": frequencies,
-        "elements": torch.unique(rows.atomic_numbers.cpu()).tolist(),
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
