@@ -96,7 +96,7 @@ def prepare(
     The file holds ``atomic_numbers`` (atoms) uint8, ``frac_coords`` (atoms, 3) float32 in [0, 1), ``cell_parameters``
     (crystals, 6) float32 in Å and degrees, ``n_atoms`` (crystals) int16, ``split`` (crystals) uint8 indexing
     ``("train", "val", "test")``, ``source`` (crystals) uint8 indexing the metadata's ``sources``, one float32 column
-    ``label.<name>`` per property (NaN = unknown), and in its metadata the ids and reduced formulas.
+    ``label.<name>`` per property (NaN = unknown) and one of the space group's number, and in its metadata the ids and reduced formulas.
     """
     import numpy as np
     from safetensors.numpy import save_file
@@ -131,6 +131,9 @@ def prepare(
         tensors[f"label.{name}"] = np.array(
             [row.labels.get(name, math.nan) for row in rows_good], dtype=np.float32
         )
+    tensors["label.spacegroup_number"] = np.array(
+        [row.space_group or math.nan for row in rows_good], dtype=np.float32
+    )
     metadata = {
         "ids": json.dumps([row.id for row in rows_good]),
         "formulas": json.dumps([row.formula for row in rows_good]),

@@ -12,8 +12,9 @@ LOADERS = {
     "kldm": "crystal_core.generators.kldm.generator:load_kldm",
     "prototype": "crystal_core.generators.prototype.generator:load_prototype",
 }
-# module with read_config, train and export_checkpoint, by the method that a training configuration names
+# module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
 TRAINERS = {
+    "crysllmgen": "crystal_core.generators.crysllmgen.training",
     "kldm": "crystal_core.generators.kldm.training",
 }
 # "module:function" of what turns official files into a checkpoint, by the name after 'models import'

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +27,7 @@ class PreparedCrystals:
         atomic_numbers: (atoms,). frac_coords: (atoms, 3) in [0, 1). cell_parameters: (crystals, 6) in Å and degrees.
         n_atoms: (crystals,). first_atom: (crystals,) where each crystal begins.
         sources: name of the table that each crystal came from; empty for files made before this was recorded.
+        labels: name → (crystals,) values, NaN where unknown.
     """
 
     atomic_numbers: Tensor
@@ -37,6 +38,7 @@ class PreparedCrystals:
     ids: tuple[str, ...]
     formulas: tuple[str, ...]
     sources: tuple[str, ...] = ()
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.n_atoms.shape[0])
@@ -65,6 +67,7 @@ class PreparedCrystals:
             ids=tuple(self.ids[i] for i in order),
             formulas=tuple(self.formulas[i] for i in order),
             sources=tuple(self.sources[i] for i in order) if self.sources else (),
+            labels={name: values[crystals] for name, values in self.labels.items()},
         )
 
 
@@ -76,6 +79,97 @@ class Batch:
     frac_coords: Tensor
     cell_parameters: Tensor
     n_atoms: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowSettings:
+    """Which rows of a prepared file train and how often each is drawn: keys that every training configuration has.
+
+    Attributes:
+        data: prepared file; ``--data`` overrides it.
+        hull_label: column of the data with energies above the hull: "e_above_hull_ev", what is known, or
+            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills by a potential where nothing is known.
+        max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
+        favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
+            times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
+        favoured_source: table whose rows are drawn ``favour`` times as often as the others; "" for none.
+        size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same work (see ``size_repeats``).
+        validation_rows: fixed random rows of the validation split for the loss.
+    """
+
+    data: str = ""
+    hull_label: str = "e_above_hull_ev"
+    max_e_above_hull_ev: float = 0.0
+    favoured_e_above_hull_ev: float = 0.0
+    favoured_source: str = ""
+    favour: float = 1.0
+    size_power: float = 0.0
+    validation_rows: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.favoured_source and self.favoured_e_above_hull_ev:
+            raise RequestError("Favour rows by their table or by their energy, not by both.")
+
+
+def load_rows(
+    settings: RowSettings, data_file: Path, device: torch.device | str
+) -> tuple[PreparedCrystals, PreparedCrystals | None]:
+    """The rows that train, and those of the validation split, or None where there are none.
+
+    Raises:
+        RequestError: no row trains, or as :func:`load_prepared`.
+    """
+    limit = settings.max_e_above_hull_ev
+    splits = load_prepared(data_file, device, train_below={settings.hull_label: limit} if limit else None)
+    if "train" not in splits:
+        raise RequestError(f"{data_file.name} has no training rows.")
+    return splits["train"], splits.get("val")
+
+
+def fixed_sample(rows: PreparedCrystals, count: int) -> PreparedCrystals:
+    """``count`` random rows, the same at every call; all where there are no more."""
+    if len(rows) <= count:
+        return rows
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]
+    return rows.subset(chosen.to(rows.n_atoms.device))
+
+
+def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
+    """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
+    counts = torch.bincount(rows.n_atoms.cpu())
+    frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
+    return {
+        "atom_count_frequencies": frequencies,
+        "elements": torch.unique(rows.atomic_numbers.cpu()).tolist(),
+    }
+
+
+def draws_per_epoch(settings: RowSettings, rows: PreparedCrystals) -> Tensor | None:
+    """How often each training row is drawn per epoch on average, (rows,); None for once each.
+
+    Raises:
+        RequestError: the data hold no row of the favoured table, or no such label.
+    """
+    repeats = size_repeats(rows.n_atoms, settings.size_power) if settings.size_power else None
+    if settings.favour == 1:
+        return repeats
+    device = rows.n_atoms.device
+    if settings.favoured_source:
+        if settings.favoured_source not in rows.sources:
+            raise RequestError(
+                f"The prepared file holds no row of {settings.favoured_source}; prepare it from that table."
+            )
+        favoured = torch.tensor(
+            [source == settings.favoured_source for source in rows.sources], device=device
+        )
+    elif settings.favoured_e_above_hull_ev:
+        _check_label(settings.hull_label, rows.labels)
+        favoured = rows.labels[settings.hull_label] <= settings.favoured_e_above_hull_ev  # NaN is not
+    else:
+        return repeats
+    factors = torch.where(favoured, settings.favour, 1.0)
+    factors /= factors.mean()
+    return factors if repeats is None else repeats * factors
 
 
 def load_prepared(
@@ -113,15 +207,16 @@ def load_prepared(
         ids=tuple(ids),
         formulas=tuple(formulas),
         sources=tuple(tables[i] for i in tensors["source"].tolist()) if "source" in tensors else (),
+        labels={
+            name.removeprefix("label."): values.to(device)
+            for name, values in tensors.items()
+            if name.startswith("label.")
+        },
     )
     split = tensors["split"]
     usable = split >= 0
     for label, limit in (train_below or {}).items():
-        if f"label.{label}" not in tensors:
-            raise RequestError(
-                f"{Path(path).name} has no label {label}; prepare it from a table that has this column, or, "
-                "for estimated energies above the hull, add it with 'crystal-core data estimate-hull'."
-            )
+        _check_label(label, whole.labels)
         usable &= (tensors[f"label.{label}"] <= limit) | (
             split != SPLITS.index("train")
         )  # a comparison with NaN is False
@@ -144,16 +239,30 @@ def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, mo
     return (reference / pairs.clamp(min=1.0)).pow(power).clamp(max=most)
 
 
+def epoch_order(count: int, generator: torch.Generator, repeats: Tensor | None = None) -> Tensor:
+    """Indices of all crystals once, shuffled, or ``repeats`` (crystals,) times each on average."""
+    order = torch.randperm(count, generator=generator)
+    if repeats is not None:
+        drawn = (repeats.cpu() + torch.rand(count, generator=generator)).floor().long()
+        order = torch.repeat_interleave(torch.arange(count), drawn)
+        order = order[torch.randperm(len(order), generator=generator)]
+    return order
+
+
 def epoch_batches(
     data: PreparedCrystals, batch_size: int, generator: torch.Generator, repeats: Tensor | None = None
 ) -> Iterator[Batch]:
-    """All crystals once, shuffled, or ``repeats`` (crystals,) times each on average; the last, smaller batch is kept."""
-    order = torch.randperm(len(data), generator=generator)
-    if repeats is not None:
-        drawn = (repeats.cpu() + torch.rand(len(data), generator=generator)).floor().long()
-        order = torch.repeat_interleave(torch.arange(len(data)), drawn)
-        order = order[torch.randperm(len(order), generator=generator)]
+    """The crystals of :func:`epoch_order` in batches; the last, smaller batch is kept."""
+    order = epoch_order(len(data), generator, repeats)
     for i in range(0, len(order), batch_size):
         # sorted by size: crystals of equal count stand together, so their pair indices are built in one go
         chosen = order[i : i + batch_size].to(data.n_atoms.device)
         yield data.select(chosen[torch.argsort(data.n_atoms[chosen], stable=True)])
+
+
+def _check_label(label: str, labels: Mapping[str, Tensor]) -> None:
+    if label not in labels:
+        raise RequestError(
+            f"The prepared file has no label {label}; prepare it from a table that has this column, or, "
+            "for estimated energies above the hull, add it with 'crystal-core data estimate-hull'."
+        )

@@ -25,9 +25,17 @@ RMS_OF_ADAMW = 0.2
 
 
 def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of linear maps with at least 128 inputs and outputs; embeddings, heads and vectors are left to AdamW."""
+    """The weights of linear maps with at least 128 inputs and outputs; embeddings, heads and vectors are left to AdamW.
+
+    A head that shares its weights with an embedding is one, whatever its size.
+    """
+    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     maps = (module for module in network.modules() if isinstance(module, nn.Linear))
-    return [cast("nn.Parameter", m.weight) for m in maps if min(m.weight.shape) >= MIN_SIDE]
+    return [
+        cast("nn.Parameter", m.weight)
+        for m in maps
+        if min(m.weight.shape) >= MIN_SIDE and id(m.weight) not in tables
+    ]
 
 
 def orthogonal(matrices: Tensor, *, dtype: torch.dtype = torch.bfloat16, steps: int = 5) -> Tensor:

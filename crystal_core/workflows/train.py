@@ -98,7 +98,6 @@ def _slice(
     samples: int | None = None,
     export: str | None = None,
 ) -> dict[str, Any]:
-    from crystal_core.generators.kldm.weights import load_weights
     from crystal_core.registry.methods import TRAINERS, find
     from crystal_core.registry.store import find_card
     from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of, pick_dtype
@@ -121,7 +120,7 @@ def _slice(
     if branch:
         records = json.loads((folder / SLICES).read_text(encoding="utf-8"))
         settings = replace(settings, fit=branch_of(settings.fit, records[-1]["samples"]))
-    initial = load_weights(find_card(settings.init_from))[0] if settings.init_from else None
+    initial = trainer_of.initial_weights(find_card(settings.init_from)) if settings.init_from else None
     about = {
         "method": method,
         "configuration": text,

@@ -193,9 +193,23 @@ def test_core_never_imports_streamlit_or_pages(path):
 
 
 def test_light_commands_do_not_import_torch():
-    code = "import sys; from crystal_core.cli import build_app; build_app(); print(int('torch' in sys.modules), int('pymatgen' in sys.modules))"
+    code = (
+        "import sys; from crystal_core.cli import build_app; build_app()\n"
+        "print([name for name in ('torch', 'pymatgen', 'transformers', 'peft') if name in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert out.stdout.split() == ["0", "0"]
+    assert out.stdout.strip() == "[]"
+
+
+def test_no_page_and_no_method_loads_language_models_at_import():
+    code = (
+        "import sys, importlib\n"
+        "import crystal_core.generators.crysllmgen.training\n"
+        "import crystal_core.workflows.generate, crystal_core.workflows.train, pages._ui.forms.batch\n"
+        "print([name for name in ('transformers', 'peft', 'tokenizers') if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert out.stdout.strip() == "[]"
 
 
 def test_the_core_and_its_rooms_import_no_potential():
@@ -215,6 +229,6 @@ def test_training_needs_only_torch_numpy_safetensors():
         "    def find_spec(self, name, *a):\n"
         "        if name.split('.')[0] in ('pymatgen','pandas','pyarrow','typer','pydantic','streamlit','scipy'): raise ImportError(name)\n"
         "sys.meta_path.insert(0, Block())\n"
-        "import crystal_core.training.__main__, crystal_core.generators.kldm.training, crystal_core.generators.kldm.weights, crystal_core.generators.kldm.generator"
+        "import crystal_core.training.__main__, crystal_core.generators.kldm.training, crystal_core.generators.kldm.weights, crystal_core.generators.kldm.generator, crystal_core.generators.crysllmgen.training"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,9 +1,17 @@
-"""The configurations for a GPU draw and measure rows as those for a CPU have learnt to."""
+"""Every shipped configuration reads; those for a GPU draw and measure rows as those for a CPU have learnt to."""
 
 import pytest
 
 from crystal_core.generators.kldm.training import read_config
-from crystal_core.workflows.train import configurations
+from crystal_core.registry.methods import TRAINERS, find
+from crystal_core.workflows.train import configurations, method_of
+
+
+@pytest.mark.parametrize("path", configurations().values(), ids=lambda p: p.stem)
+def test_the_method_of_a_configuration_reads_it(path):
+    text = path.read_text(encoding="utf-8")
+    settings = find(TRAINERS, method_of(text), "training").settings_from(text)
+    assert path.stem.startswith(method_of(text)) and path.stem.startswith(settings.name)
 
 
 @pytest.mark.parametrize("name", ["kldm-csp-mp", "kldm-dng-mp"])

@@ -17,7 +17,6 @@ from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.species import N_TYPES, species_process
 from crystal_core.generators.kldm.training import (
     KldmTraining,
-    draws_per_epoch,
     export_checkpoint,
     kldm_loss,
     read_config,
@@ -27,7 +26,7 @@ from crystal_core.generators.kldm.weights import load_weights, starting_weights
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.registry.store import find_card, list_cards
-from crystal_core.training.data import epoch_batches, load_prepared, size_repeats
+from crystal_core.training.data import draws_per_epoch, epoch_batches, load_prepared, size_repeats
 from crystal_core.training.fit import FitConfig
 from crystal_core.workflows.train import configurations
 
@@ -153,7 +152,9 @@ def test_a_task_and_its_process_must_agree():
         replace(settings(20), task="dng", process=ProcessConfig(species="masking"), match_rows=10)
 
 
-@pytest.mark.parametrize("path", configurations().values(), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in configurations().values() if p.stem.startswith("kldm-")], ids=lambda p: p.stem
+)
 def test_every_shipped_configuration_is_readable(path):
     config = read_config(path)
     assert config.name.startswith("kldm-") and (config.task == "dng") == ("dng" in config.name)
@@ -253,12 +254,12 @@ def test_a_table_may_be_drawn_more_often(prepared, tmp_path):
         )
     rows = load_prepared(tmp_path / "two.safetensors")["train"]
     favouring = replace(settings(20), favoured_source="b.parquet", favour=4.0)
-    draws = draws_per_epoch(favouring, rows, tmp_path / "two.safetensors")
+    draws = draws_per_epoch(favouring, rows)
     assert float(draws.mean()) == pytest.approx(1) and (draws / draws[0]).tolist() == pytest.approx(
         [1, 4] * 10
     )
     with pytest.raises(RequestError, match=r"no row of c\.parquet"):
-        draws_per_epoch(replace(favouring, favoured_source="c.parquet"), rows, tmp_path / "two.safetensors")
+        draws_per_epoch(replace(favouring, favoured_source="c.parquet"), rows)
 
 
 @pytest.mark.parametrize("species", ["masking", "one-hot"])
@@ -302,14 +303,14 @@ def labelled(prepared, tmp_path):
 
 def test_rows_known_to_be_stable_are_drawn_more_often(labelled):
     rows = load_prepared(labelled)["train"]
-    assert draws_per_epoch(settings(20), rows, labelled) is None
+    assert draws_per_epoch(settings(20), rows) is None
     favouring = replace(settings(20), favoured_e_above_hull_ev=0.15, favour=4.0)
-    draws = draws_per_epoch(favouring, rows, labelled)
+    draws = draws_per_epoch(favouring, rows)
     assert float(draws.mean()) == pytest.approx(1)
     assert (draws / draws[2]).tolist() == pytest.approx(
         [4, 4, 1, 1] * 5
     )  # an unknown energy counts as not low
-    both = draws_per_epoch(replace(favouring, size_power=1.0), rows, labelled)
+    both = draws_per_epoch(replace(favouring, size_power=1.0), rows)
     torch.testing.assert_close(both, draws * size_repeats(rows.n_atoms, 1.0))
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn import functional
 
-from crystal_core.cards import CURVE, forget_measurements, sha256_of, write_card
+from crystal_core.cards import ModelCard
 from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
@@ -21,12 +20,22 @@ from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.match_rate import match_rate
 from crystal_core.generators.kldm.process import noisy_state
 from crystal_core.generators.kldm.species import species_process
-from crystal_core.generators.kldm.weights import starting_weights, write_shards
+from crystal_core.generators.kldm.weights import EXACT, load_weights, starting_weights
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.paths import checkpoints_dir
-from crystal_core.training.data import Batch, PreparedCrystals, epoch_batches, load_prepared, size_repeats
+from crystal_core.training.checkpoint import write_checkpoint
+from crystal_core.training.data import (
+    Batch,
+    PreparedCrystals,
+    RowSettings,
+    data_statistics,
+    draws_per_epoch,
+    epoch_batches,
+    fixed_sample,
+    load_rows,
+)
 from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,24 +45,15 @@ T_MIN = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
-class KldmTraining:
+class KldmTraining(RowSettings):
     """A training configuration file: which data, which sizes, which process, how to optimise.
 
     Attributes:
         task: "csp" (structure prediction: the types are given) or "dng" (de novo generation: ``process.species`` says how
             they diffuse, and sets the network's type input and output).
         type_weight: factor on the loss of the types; the mean of the terms is what falls.
-        data: prepared file; ``--data`` overrides it.
-        hull_label: column of the data with energies above the hull: "e_above_hull_ev", what is known, or
-            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills by a potential where nothing is known.
-        max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
-        favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
-            times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
-        favoured_source: table whose rows are drawn ``favour`` times as often as the others; "" for none.
         init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of structure
             prediction with the same layers (see ``starting_weights``).
-        validation_rows: fixed random rows of the validation split for the loss.
-        size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same work (see ``size_repeats``).
         match_rows: fixed random rows of the validation split whose match rate is measured every ``match_every_epochs``
             with ``match_steps`` predictor–corrector steps; 0 for none. Needs pymatgen, and is left out without it.
     """
@@ -61,15 +61,7 @@ class KldmTraining:
     name: str
     task: str = "csp"
     type_weight: float = 1.0
-    data: str = ""
-    hull_label: str = "e_above_hull_ev"
-    max_e_above_hull_ev: float = 0.0
-    favoured_e_above_hull_ev: float = 0.0
-    favoured_source: str = ""
-    favour: float = 1.0
     init_from: str = ""
-    validation_rows: int = 2048
-    size_power: float = 0.0
     match_rows: int = 0
     match_every_epochs: int = 5
     match_steps: int = 50
@@ -78,6 +70,7 @@ class KldmTraining:
     fit: FitConfig = field(default_factory=FitConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("task", self.task, ("csp", "dng"))
         if (self.task == "dng") != (self.process.species != "fixed"):
             raise RequestError(
@@ -85,8 +78,6 @@ class KldmTraining:
             )
         if self.task == "dng" and self.match_rows:
             raise RequestError("A match rate needs given compositions: leave out match_rows for task 'dng'.")
-        if self.favoured_source and self.favoured_e_above_hull_ev:
-            raise RequestError("Favour rows by their table or by their energy, not by both.")
         species = species_process(self.process)
         if species is not None:
             object.__setattr__(self, "network", replace(self.network, **species.network_sizes))
@@ -110,23 +101,8 @@ def settings_from(text: str) -> KldmTraining:
     Raises:
         RequestError: no TOML, unknown key.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"The training configuration is not TOML: {error}.") from error
-    data.pop("method", None)
-    sections: dict[str, type] = {"network": PairNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        cls = sections.get(key, KldmTraining)
-        unknown = sorted(set(value if key in sections else [key]) - {f.name for f in fields(cls)})
-        if unknown:
-            section = f" in [{key}]" if key in sections else ""
-            raise RequestError(
-                f"The training configuration has unknown key(s) {', '.join(unknown)}{section}."
-            )
-        values[key] = cls(**value) if key in sections else value
-    return KldmTraining(**values)
+    sections = {"network": PairNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
+    return parse_settings(text, KldmTraining, sections)
 
 
 def kldm_loss(
@@ -194,41 +170,6 @@ def validation_loss(
     return {name: round(total, 5) for name, total in totals.items()}
 
 
-def draws_per_epoch(config: KldmTraining, rows: PreparedCrystals, data_file: Path) -> Tensor | None:
-    """How often each training row is drawn per epoch on average, (rows,); None for once each."""
-    repeats = size_repeats(rows.n_atoms, config.size_power) if config.size_power else None
-    if (config.favoured_e_above_hull_ev or config.favoured_source) and config.favour != 1:
-        if config.favoured_source:
-            if config.favoured_source not in rows.sources:
-                raise RequestError(
-                    f"{data_file.name} holds no row of {config.favoured_source}; prepare it from that table."
-                )
-            favoured = {
-                name
-                for name, source in zip(rows.ids, rows.sources, strict=True)
-                if source == config.favoured_source
-            }
-        else:
-            below = {config.hull_label: config.favoured_e_above_hull_ev}
-            favoured = set(load_prepared(data_file, train_below=below)["train"].ids)
-        factors = torch.tensor([config.favour if row in favoured else 1.0 for row in rows.ids]).to(
-            rows.n_atoms.device
-        )
-        factors /= factors.mean()
-        repeats = factors if repeats is None else repeats * factors
-    return repeats
-
-
-def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
-    """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
-    counts = torch.bincount(rows.n_atoms.cpu())
-    frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
-    return {
-        "atom_count_frequencies": frequencies,
-        "elements": torch.unique(rows.atomic_numbers.cpu()).tolist(),
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a slice ends with: the trainer with its EMA weights, the lattice statistics and the last log line."""
@@ -252,26 +193,15 @@ def train(
 ) -> Trained:
     """Run one slice."""
     torch.manual_seed(config.fit.seed)
-    below = {config.hull_label: config.max_e_above_hull_ev} if config.max_e_above_hull_ev else None
-    splits = load_prepared(data_file, device, train_below=below)
-    if "train" not in splits:
-        raise RequestError(f"{data_file.name} has no training rows.")
-    rows = splits["train"]
+    rows, held = load_rows(config, data_file, device)
     codec = LatticeCodec.from_training(rows.cell_parameters[:, :3].cpu(), rows.n_atoms.cpu())
     network = PairNetwork(config.network)
     if initial is not None:
         network.load_state_dict(starting_weights(initial, network, config.process.species))
-    held = splits.get("val")
-    matched = None
-    if held is not None and config.match_rows:
-        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[: config.match_rows]
-        matched = held.subset(chosen.to(device))
-    if held is not None and len(held) > config.validation_rows:
-        chosen = torch.randperm(len(held), generator=torch.Generator().manual_seed(0))[
-            : config.validation_rows
-        ]
-        held = held.subset(chosen.to(device))
-    repeats = draws_per_epoch(config, rows, data_file)
+    matched = fixed_sample(held, config.match_rows) if held is not None and config.match_rows else None
+    if held is not None:
+        held = fixed_sample(held, config.validation_rows)
+    repeats = draws_per_epoch(config, rows)
     trainer = Trainer(
         network,
         config.fit,
@@ -314,49 +244,27 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
     there is a single one.
     Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
     """
-    trainer, codec = trained.trainer, trained.codec
-    folder = checkpoints_dir() / name
-    folder.mkdir(parents=True, exist_ok=True)
-    before = {file.name: sha256_of(file) for file in folder.glob("weights-*.safetensors")}
-    for old in before:
-        (folder / old).unlink()
-    files = write_shards(trainer.ema.state_dict(), folder)
-    if before and before != {file: sha256_of(folder / file) for file in files}:
-        forget_measurements(folder)
-    (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
-    curve = (
-        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
-    )
-    keep = [
-        entry for i, entry in enumerate(curve) if i % max(1, len(curve) // 40) == 0 or i == len(curve) - 1
-    ]
-    (folder / CURVE).write_text(json.dumps(keep, indent=0), encoding="utf-8")
-    files += [LATTICE, CURVE]
-    fields: dict[str, Any] = {
-        "name": name,
-        "kind": "generator",
-        "task": "structure prediction" if settings.task == "csp" else "de novo generation",
-        "method": "KLDM (ICML 2025)",
-        "loader": "kldm",
-        "parameters": sum(p.numel() for p in trainer.network.parameters()),
-        "files": {file: sha256_of(folder / file) for file in files},
-        "network": settings.network.to_dict(),
-        "training": {
-            "steps": trainer.step,
-            "epochs": trainer.epoch,
-            "samples": trainer.samples,
-            "hours": round(trainer.seconds / 3600, 2),
-            "hardware": f"{trainer.device.type}, {torch.get_num_threads()} threads"
-            if trainer.device.type == "cpu"
-            else torch.cuda.get_device_name(),
-            "precision": str(trainer.dtype).removeprefix("torch."),
-            "process": settings.process.to_dict(),
-            "validation": curve[-1].get("validation", {}) if curve else {},
-        },
-    }
     seen = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))
     if settings.task == "csp":
         counts = [int(n) for n in seen.pop("atom_count_frequencies")]
         seen |= {"atom_counts": counts} if len(counts) == 1 else {}
-    fields["sampling"] = seen | {"most_atoms": codec.most_atoms}
-    return write_card(folder, fields)
+    return write_checkpoint(
+        name,
+        trainer=trained.trainer,
+        log=log,
+        fields={
+            "task": "structure prediction" if settings.task == "csp" else "de novo generation",
+            "method": "KLDM (ICML 2025)",
+            "loader": "kldm",
+            "network": settings.network.to_dict(),
+            "sampling": seen | {"most_atoms": trained.codec.most_atoms},
+        },
+        about_training={"process": settings.process.to_dict()},
+        files={LATTICE: trained.codec.to_json()},
+        exact=EXACT,
+    )
+
+
+def initial_weights(card: ModelCard) -> dict[str, Tensor]:
+    """The weights of a checkpoint, as the start of another run; raises as ``load_weights``."""
+    return load_weights(card)[0]

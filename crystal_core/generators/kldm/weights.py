@@ -15,11 +15,11 @@ from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
 from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.species import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+from crystal_core.training import checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SHARD_BYTES = 13_900_000  # of tensors: with its header a file stays below 14 MB
 SCORE_NORMS = (
     "score-norms.safetensors"  # of an imported checkpoint; its card names the file in its sampling table
 )
@@ -33,20 +33,15 @@ def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
     Raises:
         CheckpointMismatch: a file is missing or changed, or names do not fit the network of the card.
     """
-    problem = card.problem()
-    if problem or card.folder is None:
-        raise CheckpointMismatch(f"The checkpoint '{card.name}' cannot be used. {problem}")
-    state: dict[str, Tensor] = {}
-    for name in card.files:
-        if name.endswith(".safetensors") and name != card.sampling.get("score_norms"):
-            state.update({key: value.float() for key, value in load_file(card.folder / name).items()})
+    state = checkpoint.read_shards(card)
     expected = {k: v.shape for k, v in PairNetwork(PairNetworkConfig(**card.network)).state_dict().items()}
     wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
     if wrong:
         raise CheckpointMismatch(
             f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}."
         )
-    return state, LatticeCodec.from_json((card.folder / LATTICE).read_text(encoding="utf-8"))
+    folder = card.folder or Path()
+    return state, LatticeCodec.from_json((folder / LATTICE).read_text(encoding="utf-8"))
 
 
 def load_score_norms(card: ModelCard) -> ScoreNorms | None:
@@ -106,24 +101,5 @@ def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: st
 
 
 def write_shards(state: dict[str, Tensor], folder: Path, dtype: torch.dtype = torch.bfloat16) -> list[str]:
-    """Write tensors as safetensors files; returns their names.
-
-    A file has at most 14 MB, unless a single tensor is larger, which then has a file of its own.
-
-    Args:
-        dtype: bfloat16, or float32 to keep all digits; names of ``EXACT`` are float32 always.
-    """
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, value in state.items():
-        stored = value.detach().cpu().contiguous().to(torch.float32 if name in EXACT else dtype)
-        if size + stored.nbytes > SHARD_BYTES and shards[-1]:
-            shards.append({})
-            size = 0
-        shards[-1][name] = stored
-        size += stored.nbytes
-    names = []
-    for i, shard in enumerate(shards):
-        names.append(f"weights-{i + 1}-of-{len(shards)}.safetensors")
-        save_file(shard, folder / names[-1])
-    return names
+    """The weights as safetensors files; see :func:`crystal_core.training.checkpoint.write_shards`."""
+    return checkpoint.write_shards(state, folder, dtype=dtype, exact=EXACT)

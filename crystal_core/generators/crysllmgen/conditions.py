@@ -1,0 +1,144 @@
+"""What a crystal can be asked to have, and the prompt that says so: as tokens of the compact form, or in the words of a template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from crystal_core.errors import RequestError
+from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.crystal_text import masked
+
+# property → (its word in the vocabulary, label column of a prepared file), in the order of a prompt
+PROPERTIES = {
+    "space_group": ("<sg>", "spacegroup_number"),
+    "formation_energy": ("<ef>", "formation_energy_per_atom_ev"),
+    "band_gap": ("<gap>", "band_gap_ev"),
+    "e_above_hull": ("<ehull>", "e_above_hull_ev"),
+}
+WORDING = Path(__file__).with_name("wording.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Conditions of one crystal; empty or None leaves one open.
+
+    Attributes:
+        composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in place of a composition.
+        space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
+    """
+
+    composition: Mapping[int, int] = field(default_factory=dict)
+    elements: tuple[int, ...] = ()
+    space_group: int | None = None
+    formation_energy: float | None = None
+    band_gap: float | None = None
+    e_above_hull: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.composition and self.elements:
+            raise RequestError("Give a composition or a set of elements, not both.")
+        if not all(1 <= z <= vocabulary.MAX_Z for z in (*self.composition, *self.elements)):
+            raise RequestError("A composition holds an element beyond plutonium, which has no word.")
+        if not all(n >= 1 for n in self.composition.values()):
+            raise RequestError("A composition counts at least one atom of each of its elements.")
+
+
+def prompt_tokens(conditions: Conditions) -> list[int]:
+    """Ids of the prompt of the compact form, from the beginning to the word before the cell.
+
+    It names the atoms of the whole cell, not the reduced formula: the cell's size is written before its atoms, so the
+    number of formula units must be known first. Elements stand by atomic number.
+    """
+    ids = [vocabulary.BOS, vocabulary.GEN]
+    if conditions.composition:
+        ids.append(vocabulary.FORMULA)
+        for z, n in sorted(conditions.composition.items()):
+            ids += (vocabulary.ELEMENT + z, *_digits(str(n)))
+    if conditions.elements:
+        ids += (vocabulary.ELEMENTS, *(vocabulary.ELEMENT + z for z in sorted(conditions.elements)))
+    for name, (word, _) in PROPERTIES.items():
+        value = getattr(conditions, name)
+        if value is not None:
+            ids += (
+                vocabulary.IDS[word],
+                *_digits(str(value) if name == "space_group" else _decimal(value, 3)),
+            )
+    return [*ids, vocabulary.SEP]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wording:
+    """The sentences of a prompt for a language model that knows words; an adapter needs those it was trained with.
+
+    Attributes:
+        opener, request: around the clauses of a generation prompt. clauses: condition → sentence with ``{value}``.
+        infill_opener, infill_request: around a text with a hidden element.
+    """
+
+    opener: str
+    clauses: Mapping[str, str]
+    request: str
+    infill_opener: str
+    infill_request: str
+
+
+def read_wording(path: Path = WORDING) -> Wording:
+    """The wording beside an adapter, or ours.
+
+    Raises:
+        RequestError: no JSON, or its fields are not those of :class:`Wording`.
+    """
+    names = {f.name for f in fields(Wording)}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"The wording {path.name} cannot be read: {error}.") from error
+    if not isinstance(content, dict) or set(content) != names:
+        raise RequestError(f"The wording {path.name} must have the fields {', '.join(sorted(names))} alone.")
+    return Wording(**content)
+
+
+def prompt_text(conditions: Conditions, wording: Wording) -> str:
+    """The prompt in words: opener, one sentence per condition (the reduced formula first), request.
+
+    Raises:
+        RequestError: the wording has no sentence for a condition.
+    """
+    values: dict[str, str] = {}
+    if conditions.composition:
+        values["formula"] = _reduced_formula(conditions.composition)
+    if conditions.elements:
+        values["elements"] = ", ".join(vocabulary.SYMBOLS[z - 1] for z in sorted(conditions.elements))
+    for name in PROPERTIES:
+        value = getattr(conditions, name)
+        if value is not None:
+            values[name] = str(value) if name == "space_group" else _decimal(value, 4)
+    missing = [name for name in values if name not in wording.clauses]
+    if missing:
+        raise RequestError(f"This model was trained without a sentence for: {', '.join(missing)}.")
+    clauses = (wording.clauses[name].format(value=value) for name, value in values.items())
+    return "".join([wording.opener, *clauses, wording.request])
+
+
+def infill_prompt(text: str, symbol: str, wording: Wording) -> str:
+    """The prompt that asks which element fits where ``symbol`` was; raises as :func:`masked`."""
+    return f"{wording.infill_opener}{masked(text, symbol)}{wording.infill_request}"
+
+
+def _digits(number: str) -> list[int]:
+    return [vocabulary.IDS[character] for character in number]
+
+
+def _decimal(value: float, places: int) -> str:
+    return f"{round(value, places) + 0.0:.{places}f}"  # + 0.0: the text of -0.0004 is 0.000, without a minus sign
+
+
+def _reduced_formula(composition: Mapping[int, int]) -> str:
+    from pymatgen.core import Composition
+
+    from crystal_core.chemistry.formula import formula_of
+
+    return formula_of(Composition({vocabulary.SYMBOLS[z - 1]: n for z, n in composition.items()}))
