@@ -204,7 +204,7 @@ def test_light_commands_do_not_import_torch():
 def test_no_page_and_no_method_loads_language_models_at_import():
     code = (
         "import sys, importlib\n"
-        "import crystal_core.generators.crysllmgen.training\n"
+        "import crystal_core.generators.crysllmgen.training, crystal_core.generators.crysllmgen.decoding\n"
         "import crystal_core.workflows.generate, crystal_core.workflows.train, pages._ui.forms.batch\n"
         "print([name for name in ('transformers', 'peft', 'tokenizers') if name in sys.modules])"
     )

@@ -1,0 +1,292 @@
+"""Drafts from the small language model: batched sampling under a grammar that lets only crystals through.
+
+Every token's kind follows from its place, so one mask per step serves a whole batch. Beyond the syntax the grammar keeps
+cells that exist, the atoms or elements that the conditions name, and atoms apart. It repairs no chemistry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from crystal_core.errors import RequestError
+from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.conditions import Conditions, prompt_tokens
+from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, MAX_TENTHS
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+    from transformers import LlamaForCausalLM
+
+MIN_TENTHS = 15  # 1.5 Å: no lattice vector of a solid is shorter
+MIN_ANGLE, MAX_ANGLE = 30, 150
+MIN_FLATNESS = 0.1  # volume / abc; flatter cells have more near images than the distances look at
+MIN_DISTANCE = 0.5  # Å, what the structural validity of the benchmarks demands
+ALL_ELEMENTS = range(1, vocabulary.MAX_Z + 1)
+DIGITS = slice(vocabulary.DIGIT, vocabulary.DIGIT + 10)
+ELEMENTS = slice(vocabulary.ELEMENT + 1, vocabulary.ELEMENT + vocabulary.MAX_Z + 1)
+
+
+class CrystalGrammar:
+    """A logits processor of transformers: tokens that lead to no crystal get the probability zero.
+
+    A number is kept between bounds digit by digit. A coordinate triple that puts an atom within ``min_distance`` of an
+    earlier one is excluded at its last two digits; where no third coordinate is free, the farthest one is taken.
+
+    Args:
+        prompt_length: tokens before the cell, padding included, the same for the whole batch.
+        conditions: of each crystal; a composition is kept to the atom, elements all occur and no others do.
+        max_atoms: of a crystal without a composition. elements: those of a crystal without a composition or elements.
+        min_distance: in Å; 0 leaves the distances alone.
+
+    Raises:
+        RequestError: a condition names more elements than ``max_atoms``.
+    """
+
+    def __init__(
+        self,
+        prompt_length: int,
+        conditions: Sequence[Conditions],
+        *,
+        max_atoms: int = 20,
+        elements: Collection[int] = ALL_ELEMENTS,
+        min_distance: float = MIN_DISTANCE,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        n, width = len(conditions), vocabulary.MAX_Z
+        self.prompt_length, self.min_distance = prompt_length, min_distance
+        self.removed_mass = self.tokens = 0.0
+        # (crystals, elements) by atomic number - 1: most atoms, and whether an element must occur
+        self._most = torch.zeros(n, width, dtype=torch.long)
+        self._required = torch.zeros(n, width, dtype=torch.bool)
+        self._sizes = torch.full((n,), max_atoms)
+        for i, condition in enumerate(conditions):
+            if len(condition.elements) > max_atoms:
+                raise RequestError(
+                    f"A crystal of at most {max_atoms} atoms cannot hold {len(condition.elements)} elements; raise the number of atoms."
+                )
+            for z, count in condition.composition.items():
+                self._most[i, z - 1] = count
+            if condition.composition:
+                self._sizes[i] = sum(condition.composition.values())
+                self._required[i] = self._most[i] > 0
+            else:
+                for z in condition.elements or elements:
+                    self._most[i, z - 1] = max_atoms
+                for z in condition.elements:
+                    self._required[i, z - 1] = True
+        self._exact = torch.tensor([bool(condition.composition) for condition in conditions])
+        for name in ("_most", "_required", "_sizes", "_exact"):
+            setattr(self, name, getattr(self, name).to(device))
+
+    def __call__(
+        self, input_ids: Int[Tensor, "crystals length"], scores: Float[Tensor, "crystals words"]
+    ) -> Tensor:
+        """The scores, with minus infinity wherever the grammar forbids; sums up the probability that this removes."""
+        body = input_ids[:, self.prompt_length :]
+        allowed = self.allowed(body)
+        running = ~(body == vocabulary.EOS).any(1)
+        removed = torch.where(allowed, 0.0, torch.softmax(scores.float(), -1)).sum(-1)
+        self.removed_mass += float(removed[running].sum())
+        self.tokens += float(running.sum())
+        return scores.masked_fill(~allowed, -torch.inf)
+
+    @property
+    def mean_removed_mass(self) -> float:
+        """Probability that the grammar took from a token, on average."""
+        return self.removed_mass / max(1.0, self.tokens)
+
+    def allowed(self, body: Int[Tensor, "crystals length"]) -> Bool[Tensor, "crystals words"]:
+        """Which tokens may follow what each crystal holds so far; padding alone after its end."""
+        mask = torch.zeros(len(body), vocabulary.SIZE, dtype=torch.bool, device=body.device)
+        place = (body.shape[1] - CELL) % ATOM
+        if body.shape[1] < CELL:
+            mask[:, DIGITS] = _cell_digits(body)
+        elif place == 0:
+            mask[:, ELEMENTS], mask[:, vocabulary.EOS] = self._elements(body)
+        else:
+            mask[:, DIGITS] = self._coordinate_digits(body, place - 1)
+        ended = (body == vocabulary.EOS).any(1)
+        mask[ended] = False
+        mask[ended, vocabulary.PAD] = True
+        return mask
+
+    def _elements(self, body: Tensor) -> tuple[Tensor, Tensor]:
+        """Which elements may begin an atom, and whether the crystal may end."""
+        index = (body[:, CELL::ATOM] - vocabulary.ELEMENT - 1).clamp(0, vocabulary.MAX_Z - 1)
+        counts = torch.zeros_like(self._most).scatter_add_(1, index, torch.ones_like(index))
+        n_atoms = index.shape[1]
+        missing = self._required & (counts == 0)
+        urgent = (
+            missing.sum(1) >= self._sizes - n_atoms
+        )  # the places left are just enough for what is missing
+        open_ = torch.where(urgent[:, None], missing, True) & (counts < self._most)
+        open_ &= (n_atoms < self._sizes)[:, None]
+        complete = torch.where(self._exact, n_atoms >= self._sizes, ~missing.any(1))
+        return open_, complete & (n_atoms > 0)
+
+    def _coordinate_digits(self, body: Tensor, digit: int) -> Tensor:
+        """Which of ten digits may come as the one numbered ``digit`` of an atom's six."""
+        free = torch.ones(len(body), 10, dtype=torch.bool, device=body.device)
+        n_before = (body.shape[1] - CELL) // ATOM
+        if digit < 4 or not n_before or not self.min_distance:
+            return free
+        distances = _squared_distances(body, n_before)
+        if digit == 4:
+            distances = distances.view(-1, 10, 10).amax(-1)
+        else:
+            tens = (body[:, -1] - vocabulary.DIGIT).clamp(0, 9)
+            distances = distances.view(-1, 10, 10)[torch.arange(len(body), device=body.device), tens]
+        free = distances >= self.min_distance**2
+        farthest = distances == distances.amax(1, keepdim=True)
+        return torch.where(free.any(1, keepdim=True), free, farthest)
+
+
+class ElementWhitelist:
+    """A logits processor for infilling: the answer is one of the given elements, then the end."""
+
+    def __init__(self, prompt_length: int, elements: Collection[int]) -> None:
+        self.prompt_length = prompt_length
+        self.ids = [vocabulary.ELEMENT + z for z in elements]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores, with minus infinity for all but the elements, and afterwards for all but the end."""
+        chosen = self.ids if input_ids.shape[1] == self.prompt_length else [vocabulary.EOS]
+        allowed = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
+        allowed[chosen] = True
+        return scores.masked_fill(~allowed, -torch.inf)
+
+
+def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...]:
+    """Atomic numbers of elements with an oxidation state in common with ``symbol``, whose ionic radii there differ by less than ``tolerance`` Å."""
+    from pymatgen.core import Element
+
+    own = Element(symbol).ionic_radii
+    found = []
+    for z, other in enumerate(vocabulary.SYMBOLS, start=1):
+        radii = Element(other).ionic_radii
+        if other != symbol and any(abs(radii[q] - own[q]) < tolerance for q in own.keys() & radii.keys()):
+            found.append(z)
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafts:
+    """What a language model wrote: ids after the prompt, one list per crystal, and the mean probability that the grammar removed."""
+
+    bodies: list[list[int]]
+    removed_mass: float
+
+
+@torch.no_grad()
+def write_drafts(
+    network: LlamaForCausalLM,
+    conditions: Sequence[Conditions],
+    *,
+    generator: torch.Generator,
+    max_atoms: int = 20,
+    elements: Collection[int] = ALL_ELEMENTS,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    constrained: bool = True,
+) -> Drafts:
+    """One draft per condition, sampled as one batch with cached keys and values.
+
+    Args:
+        generator: of the seed of this batch; equal seeds on the same device give equal drafts.
+        constrained: by :class:`CrystalGrammar`; without it drafts may hold anything.
+    """
+    device = next(network.parameters()).device
+    prompts = [prompt_tokens(condition) for condition in conditions]
+    longest = max(map(len, prompts))
+    padded = [[vocabulary.PAD] * (longest - len(prompt)) + prompt for prompt in prompts]
+    ids = torch.tensor(padded, device=device)
+    largest = max([max_atoms, *(sum(condition.composition.values()) for condition in conditions)])
+    grammar = CrystalGrammar(longest, conditions, max_atoms=max_atoms, elements=elements, device=device)
+    seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
+    generate = cast("Any", network).generate
+    # generate draws from the global generator: it is seeded here, and left as it was
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        written = generate(
+            ids,
+            attention_mask=(ids != vocabulary.PAD).long(),
+            logits_processor=[grammar] if constrained else [],
+            max_new_tokens=CELL + ATOM * largest + 1,
+            do_sample=True,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=0,
+            pad_token_id=vocabulary.PAD,
+            eos_token_id=vocabulary.EOS,
+        )
+    return Drafts(bodies=written[:, longest:].tolist(), removed_mass=grammar.mean_removed_mass)
+
+
+def _cell_digits(body: Tensor) -> Tensor:
+    """Which of ten digits may come next in a cell, so that every number stays between its bounds."""
+    number, digit = divmod(body.shape[1], 3)
+    digits = (body - vocabulary.DIGIT).clamp(0, 9)
+    if number < 3:
+        low, high = digits.new_tensor(MIN_TENTHS), digits.new_tensor(MAX_TENTHS)
+    elif number < 5:
+        low, high = digits.new_tensor(MIN_ANGLE), digits.new_tensor(MAX_ANGLE)
+    else:
+        alpha, beta = _number(digits[:, 9:12]), _number(digits[:, 12:15])
+        low, high = gamma_bounds().to(body.device)[alpha, beta].unbind(-1)
+    begun = _number(digits[:, 3 * number :])
+    unit = 10 ** (2 - digit)
+    least = (10 * begun[:, None] + torch.arange(10, device=body.device)) * unit
+    return (least <= high.view(-1, 1)) & (least + unit - 1 >= low.view(-1, 1))
+
+
+def _number(digits: Tensor) -> Tensor:
+    """The whole number that (crystals, width) digits write; 0 for no digit."""
+    powers = 10 ** torch.arange(digits.shape[1] - 1, -1, -1, device=digits.device)
+    return (digits * powers).sum(1)
+
+
+@lru_cache(maxsize=1)
+def gamma_bounds() -> Int[Tensor, "200 200 2"]:
+    """Smallest and largest whole gamma that alpha and beta leave for a cell that is not flat, by alpha and beta in degrees."""
+    angles = torch.arange(MIN_ANGLE, MAX_ANGLE + 1)
+    a, b, c = torch.meshgrid(*[torch.cos(torch.deg2rad(angles.double()))] * 3, indexing="ij")
+    open_ = (1 + 2 * a * b * c - a**2 - b**2 - c**2) >= MIN_FLATNESS**2
+    bounds = torch.zeros(200, 200, 2, dtype=torch.long)
+    inside = bounds[MIN_ANGLE : MAX_ANGLE + 1, MIN_ANGLE : MAX_ANGLE + 1]
+    inside[..., 0] = torch.where(open_, angles, MAX_ANGLE + 1).amin(-1)
+    inside[..., 1] = torch.where(open_, angles, 0).amax(-1)
+    return bounds
+
+
+def _squared_distances(body: Tensor, n_before: int) -> Float[Tensor, "crystals 100"]:
+    """Squared distance in Å² from the atom being written, for each third coordinate, to the nearest earlier atom or image."""
+    digits = (body - vocabulary.DIGIT).clamp(0, 9).float()
+    lengths, angles = (digits[:, :CELL].view(-1, 6, 3) @ digits.new_tensor([100.0, 10.0, 1.0])).split(
+        3, dim=1
+    )
+    lengths = lengths / 10
+    cosines = torch.cos(torch.deg2rad(angles))
+    atoms = digits[:, CELL : CELL + ATOM * n_before].view(-1, n_before, ATOM)[..., 1:]
+    earlier = atoms.view(-1, n_before, 3, 2) @ digits.new_tensor([0.1, 0.01])
+    begun = digits[:, CELL + ATOM * n_before + 1 :][:, :4].view(-1, 2, 2) @ digits.new_tensor([0.1, 0.01])
+    images = digits.new_tensor(list(product((-1, 0, 1), repeat=2)))
+    plane = begun[:, None] - earlier[..., :2]
+    plane = plane - torch.round(plane)
+    x, y = ((plane[:, :, None] + images) * lengths[:, None, None, :2]).unbind(
+        -1
+    )  # (crystals, earlier, 9) in Å
+    z = torch.arange(100, device=body.device) / 100 - earlier[..., 2:]
+    z = z - torch.round(z)
+    z = (z[..., None] + digits.new_tensor([-1, 0, 1])).flatten(2) * lengths[:, 2, None, None]  # (…, 300)
+    cos_alpha, cos_beta, cos_gamma = (cosine[:, None, None] for cosine in cosines.unbind(1))
+    in_plane = x**2 + y**2 + 2 * x * y * cos_gamma
+    along = 2 * (x * cos_beta + y * cos_alpha)
+    squared = in_plane[..., None] + (along[..., None] + z[:, :, None]) * z[:, :, None]
+    return squared.amin((1, 2)).view(-1, 100, 3).amin(-1)

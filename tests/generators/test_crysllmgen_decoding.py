@@ -1,0 +1,212 @@
+"""The grammar: whatever the logits, what comes out is a crystal with the atoms, elements and distances that were demanded."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from crystal_core.errors import RequestError
+from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.conditions import Conditions, prompt_tokens
+from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
+from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, spans_cell
+from crystal_core.generators.crysllmgen.decoding import (
+    MAX_ANGLE,
+    MIN_ANGLE,
+    CrystalGrammar,
+    ElementWhitelist,
+    _squared_distances,
+    exchangeable_elements,
+    gamma_bounds,
+    write_drafts,
+)
+from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, assemble, parse_tokens
+from crystal_core.structures import to_structures
+
+
+def random_drafts(conditions, seed=0, steps=200, longest=99, **options):
+    """Bodies that random logits write under the grammar, with cells of at most ``longest`` Å and an end that none misses."""
+    rng = torch.Generator().manual_seed(seed)
+    ids = torch.zeros(len(conditions), 4, dtype=torch.long)
+    grammar = CrystalGrammar(4, conditions, **options)
+    for step in range(steps):
+        scores = 3 * torch.randn(len(conditions), vocabulary.SIZE, generator=rng)
+        scores[:, vocabulary.EOS] += 3
+        if step in (0, 3, 6) and longest < 10:
+            scores[:, vocabulary.DIGIT] += 100
+        chances = torch.softmax(grammar(ids, scores), -1)
+        ids = torch.cat([ids, torch.multinomial(chances, 1, generator=rng)], 1)
+        if bool((ids == vocabulary.EOS).any(1).all()):
+            break
+    return ids[:, 4:].tolist(), grammar
+
+
+def test_random_logits_always_write_crystals():
+    bodies, grammar = random_drafts([Conditions()] * 200)
+    crystals = [parse_tokens(body) for body in bodies]
+    assert {1, 2, 5} <= {len(crystal.coords) for crystal in crystals}
+    assert max(len(crystal.coords) for crystal in crystals) <= 20
+    for crystal in crystals:
+        assert crystal.lengths.min() >= 15
+        assert crystal.angles.min() >= MIN_ANGLE and crystal.angles.max() <= MAX_ANGLE
+        assert spans_cell(crystal.angles).all()
+    assert 0.5 < grammar.mean_removed_mass < 1  # random logits know no grammar
+
+
+def shortest_distance(body):
+    distances = torch.tensor(to_structures(parse_tokens(body).to_crystals())[0].distance_matrix)
+    return float((distances + 9 * torch.eye(len(distances))).min())
+
+
+def test_atoms_stay_apart():
+    wanted = [Conditions(composition={8: 8})] * 60
+    bodies, _ = random_drafts(wanted, longest=9)
+    assert (
+        sum(shortest_distance(body) < 0.5 - 1e-3 for body in bodies) <= 1
+    )  # a line of a tiny cell may be full
+    bodies, _ = random_drafts(wanted, longest=9, min_distance=0.0)
+    assert sum(shortest_distance(body) < 0.5 for body in bodies) > 5
+
+
+def test_squared_distances_are_those_of_the_nearest_image():
+    rng = torch.Generator().manual_seed(0)
+    bodies, _ = random_drafts([Conditions(composition={8: 5})] * 12, min_distance=0.0, seed=3)
+    for body in bodies:
+        begun = torch.tensor(
+            [body[: CELL + ATOM * 4 + 5]]
+        )  # element and first two coordinates of the fifth atom
+        found = _squared_distances(begun, 4)[0]
+        crystal = parse_tokens(body)
+        lattice = crystal.to_crystals().lattice[0].double()
+        for z in torch.randint(0, 100, (5,), generator=rng).tolist():
+            site = torch.tensor([*crystal.coords[4, :2].tolist(), z]) / 100
+            offsets = site - crystal.coords[:4] / 100
+            images = torch.cartesian_prod(*[torch.arange(-3.0, 4.0)] * 3)
+            exact = ((offsets[:, None] + images).double() @ lattice).square().sum(-1).min()
+            if exact < 1:  # beyond what the grammar forbids, a farther image may be nearer in a skewed cell
+                assert float(found[z]) == pytest.approx(float(exact), abs=1e-3)
+            else:
+                assert float(found[z]) > 0.25
+
+
+def test_compositions_and_elements_are_kept_exactly():
+    wanted = [
+        Conditions(composition={11: 4, 17: 4}),
+        Conditions(composition={1: 1}),
+        Conditions(composition={26: 2, 8: 21}),
+        Conditions(elements=(3, 26, 15, 8)),
+        Conditions(),
+    ] * 8
+    bodies, _ = random_drafts(wanted, max_atoms=6, elements=(6, 14))
+    for body, condition in zip(bodies, wanted, strict=True):
+        counts = Counter(parse_tokens(body).atomic_numbers.tolist())
+        if condition.composition:
+            assert counts == condition.composition
+        elif condition.elements:
+            assert set(counts) == set(condition.elements) and counts.total() <= 6
+        else:
+            assert set(counts) <= {6, 14} and counts.total() <= 6
+    with pytest.raises(RequestError, match="cannot hold 3 elements"):
+        CrystalGrammar(0, [Conditions(elements=(1, 2, 3))], max_atoms=2)
+
+
+def test_every_pair_of_angles_leaves_a_third():
+    bounds = gamma_bounds()[MIN_ANGLE : MAX_ANGLE + 1, MIN_ANGLE : MAX_ANGLE + 1]
+    assert (bounds[..., 0] <= bounds[..., 1]).all()
+    assert bounds[60, 60].tolist() == [30, 150] and bounds[30, 30].tolist() == [30, 119]
+
+
+def test_every_real_crystal_is_allowed():
+    crystals = GridCrystals.from_parameters(
+        torch.tensor([[2.5, 2.5, 2.5, 60.0, 60.0, 60.0], [3.0, 4.0, 46.7, 70.0, 80.0, 119.0]]),
+        torch.tensor([[0.0, 0.0, 0.0], [0.995, 0.5, 0.2], [0.5, 0.5, 0.7], [0.25, 0.0, 0.0]]),
+        torch.tensor([29, 94, 1, 1]),
+        torch.tensor([1, 3]),
+    )
+    conditions = [Conditions(), Conditions(composition={94: 1, 1: 2})]
+    for batch, condition in zip((assemble([[]], one) for one in singles(crystals)), conditions, strict=True):
+        grammar = CrystalGrammar(0, [condition])
+        ids = batch.ids
+        for i in range(ids.shape[1]):
+            assert grammar.allowed(ids[:, :i])[0, ids[0, i]], i
+        after = grammar.allowed(ids)[0]
+        assert after[vocabulary.PAD] and after.sum() == 1
+
+
+def singles(crystals):
+    first = 0
+    for i, n in enumerate(crystals.n_atoms.tolist()):
+        yield GridCrystals(
+            lengths=crystals.lengths[i : i + 1],
+            angles=crystals.angles[i : i + 1],
+            coords=crystals.coords[first : first + n],
+            atomic_numbers=crystals.atomic_numbers[first : first + n],
+            n_atoms=crystals.n_atoms[i : i + 1],
+        )
+        first += n
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return build_network(TinyConfig(hidden_dim=32, n_layers=2, n_heads=2, ffn_dim=64)).eval()
+
+
+def test_an_untrained_network_writes_crystals_and_repeats_them_with_its_seed(network):
+    wanted = [Conditions(composition={11: 1, 17: 1}), Conditions(elements=(8, 22)), Conditions()] * 4
+    state = torch.get_rng_state()
+    drafts = write_drafts(network, wanted, generator=torch.Generator().manual_seed(5), max_atoms=4)
+    assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
+    for body, condition in zip(drafts.bodies, wanted, strict=True):
+        numbers = parse_tokens(body).atomic_numbers.tolist()
+        assert sorted(numbers) == [11, 17] or not condition.composition
+    again = write_drafts(network, wanted, generator=torch.Generator().manual_seed(5), max_atoms=4)
+    other = write_drafts(network, wanted, generator=torch.Generator().manual_seed(6), max_atoms=4)
+    assert again == drafts and other.bodies != drafts.bodies
+    assert 0.5 < drafts.removed_mass < 1
+    free = write_drafts(
+        network, wanted, generator=torch.Generator().manual_seed(5), max_atoms=2, constrained=False
+    )
+    assert free.removed_mass == 0.0 and len(free.bodies) == len(wanted)
+
+
+def test_prompts_of_other_lengths_in_the_batch_change_no_draft(network):
+    wanted = [Conditions(), Conditions(composition={11: 1, 17: 1, 8: 3}, band_gap=1.0)]
+    padded = [prompt_tokens(condition) for condition in wanted]
+    longest = max(map(len, padded))
+    ids = torch.tensor([[vocabulary.PAD] * (longest - len(prompt)) + prompt for prompt in padded])
+    options = dict(
+        max_new_tokens=26, do_sample=False, pad_token_id=vocabulary.PAD, eos_token_id=vocabulary.EOS
+    )
+    together = network.generate(
+        ids,
+        attention_mask=(ids != vocabulary.PAD).long(),
+        logits_processor=[CrystalGrammar(longest, wanted, max_atoms=1)],
+        **options,
+    )
+    for i, prompt in enumerate(padded):
+        alone = network.generate(
+            torch.tensor([prompt]),
+            logits_processor=[CrystalGrammar(len(prompt), wanted[i : i + 1], max_atoms=1)],
+            **options,
+        )
+        n = alone.shape[1] - len(prompt)
+        assert torch.equal(together[i, longest : longest + n], alone[0, len(prompt) :])
+
+
+def test_infilling_answers_with_an_element_of_the_whitelist(network):
+    ids = torch.tensor([[vocabulary.BOS, vocabulary.INFILL, vocabulary.SEP]] * 8)
+    answer = network.generate(
+        ids,
+        logits_processor=[ElementWhitelist(3, (6, 14))],
+        max_new_tokens=5,
+        do_sample=True,
+        top_k=0,
+        pad_token_id=vocabulary.PAD,
+        eos_token_id=vocabulary.EOS,
+    )
+    carbon, silicon = vocabulary.IDS["C"], vocabulary.IDS["Si"]
+    assert set(answer[:, 3].tolist()) <= {carbon, silicon} and (answer[:, 4] == vocabulary.EOS).all()
+    # Na+ and Ca2+ are nearly of one size, but share no charge
+    similar = exchangeable_elements("Ca")
+    assert {63, 70} & set(similar) and 11 not in similar and 20 not in similar
