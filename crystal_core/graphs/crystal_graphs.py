@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -134,19 +136,21 @@ class CrystalGraphs:
         )
 
     @cached_property
-    def _first_atom(self) -> Int[Tensor, "crystals"]:
+    def first_atom(self) -> Int[Tensor, "crystals"]:
+        """Where each crystal's atoms begin."""
         return torch.cumsum(self.n_atoms, 0) - self.n_atoms
 
     @cached_property
-    def _first_contact(self) -> Int[Tensor, "crystals"]:
+    def first_contact(self) -> Int[Tensor, "crystals"]:
+        """Where each crystal's contacts begin."""
         return torch.cumsum(self.n_contacts, 0) - self.n_contacts
 
     def select(self, crystals: Int[Tensor, "selected"]) -> CrystalGraphs:
         """The crystals with these indices as one batch, in that order."""
         n_atoms, n_contacts = self.n_atoms[crystals], self.n_contacts[crystals]
-        atoms = _ranges(self._first_atom[crystals], n_atoms)
-        contacts = _ranges(self._first_contact[crystals], n_contacts)
-        moved = (torch.cumsum(n_atoms, 0) - n_atoms) - self._first_atom[crystals]
+        atoms = _ranges(self.first_atom[crystals], n_atoms)
+        contacts = _ranges(self.first_contact[crystals], n_contacts)
+        moved = (torch.cumsum(n_atoms, 0) - n_atoms) - self.first_atom[crystals]
         shift = torch.repeat_interleave(moved, n_contacts)
         return CrystalGraphs(
             atomic_numbers=self.atomic_numbers[atoms],
@@ -157,6 +161,17 @@ class CrystalGraphs:
             distance=self.distance[contacts],
             nearest=self.nearest[atoms],
         )
+
+    @classmethod
+    def concat(cls, parts: Sequence[CrystalGraphs]) -> CrystalGraphs:
+        """All crystals of several batches, in order."""
+        starts = list(accumulate((part.atomic_numbers.shape[0] for part in parts), initial=0))
+        shifted = {
+            name: torch.cat([getattr(part, name) + start for part, start in zip(parts, starts, strict=False)])
+            for name in ("pair_i", "pair_j")
+        }
+        plain = [name for name in cls.__dataclass_fields__ if name not in shifted]
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in plain}, **shifted)
 
     def to(self, device: torch.device | str) -> CrystalGraphs:
         """The same graphs on another device."""
