@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -175,17 +175,25 @@ def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> flo
 
 def median_seconds(function: Callable[[], object], repeats: int, place: torch.device) -> float:
     """Median seconds of ``repeats`` calls, after two that are not counted."""
-    times = []
+    return medians_in_turn((function,), repeats, place)[0]
+
+
+def medians_in_turn(
+    functions: Sequence[Callable[[], object]], repeats: int, place: torch.device
+) -> list[float]:
+    """Median seconds of each function, called in turn, so that whatever else runs slows all of them alike."""
+    times: list[list[float]] = [[] for _ in functions]
     for i in range(repeats + 2):
-        if place.type == "cuda":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        function()
-        if place.type == "cuda":
-            torch.cuda.synchronize()
-        if i >= 2:  # the first two calls warm caches and allocators
-            times.append(time.perf_counter() - began)
-    return statistics.median(times)
+        for function, measured in zip(functions, times, strict=True):
+            if place.type == "cuda":
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+            function()
+            if place.type == "cuda":
+                torch.cuda.synchronize()
+            if i >= 2:  # the first two calls warm caches and allocators
+                measured.append(time.perf_counter() - began)
+    return [statistics.median(measured) for measured in times]
 
 
 def _report(seconds: float, batch: int, steps: int, place: torch.device) -> dict[str, Any]:
