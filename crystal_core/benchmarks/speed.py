@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ def benchmark_sampling(
         for _ in range(steps):
             fast(0.5, frac, velocity, lattice)
 
-    seconds = _median(crystals, repeats, place) / steps
+    seconds = median_seconds(crystals, repeats, place) / steps
     report = _report(seconds, batch, steps, place) | {
         "product": "oneDNN" if use_onednn() else "default",
         "dtype": dtype,
@@ -69,7 +69,7 @@ def benchmark_sampling(
     if reference:
         packing, t = pack(n), torch.full((batch,), 0.5, device=place)
         with torch.inference_mode():
-            plain = _median(
+            plain = median_seconds(
                 lambda: reference_forward(network, t, frac, velocity, species, lattice, packing),
                 max(1, repeats // 2),
                 place,
@@ -107,7 +107,7 @@ def benchmark_training(
         loss.backward()
         optimiser.step()
 
-    seconds = _median(step, repeats, place)
+    seconds = median_seconds(step, repeats, place)
     report = _report(seconds, batch, 1, place)
     return report | {"seconds_per_step": report["seconds_per_network_call"], "dtype": dtype}
 
@@ -170,21 +170,30 @@ def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> flo
         onednn=place.type == "cpu" and use_onednn(),
     )
     with torch.inference_mode():
-        return 2e-9 * MAX_EDGES * hidden * hidden / _median(lambda: product(x), 9, place)
+        return 2e-9 * MAX_EDGES * hidden * hidden / median_seconds(lambda: product(x), 9, place)
 
 
-def _median(function: Callable[[], object], repeats: int, place: torch.device) -> float:
-    times = []
+def median_seconds(function: Callable[[], object], repeats: int, place: torch.device) -> float:
+    """Median seconds of ``repeats`` calls, after two that are not counted."""
+    return medians_in_turn((function,), repeats, place)[0]
+
+
+def medians_in_turn(
+    functions: Sequence[Callable[[], object]], repeats: int, place: torch.device
+) -> list[float]:
+    """Median seconds of each function, called in turn, so that whatever else runs slows all of them alike."""
+    times: list[list[float]] = [[] for _ in functions]
     for i in range(repeats + 2):
-        if place.type == "cuda":
-            torch.cuda.synchronize()
-        began = time.perf_counter()
-        function()
-        if place.type == "cuda":
-            torch.cuda.synchronize()
-        if i >= 2:  # the first two calls warm caches and allocators
-            times.append(time.perf_counter() - began)
-    return statistics.median(times)
+        for function, measured in zip(functions, times, strict=True):
+            if place.type == "cuda":
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+            function()
+            if place.type == "cuda":
+                torch.cuda.synchronize()
+            if i >= 2:  # the first two calls warm caches and allocators
+                measured.append(time.perf_counter() - began)
+    return [statistics.median(measured) for measured in times]
 
 
 def _report(seconds: float, batch: int, steps: int, place: torch.device) -> dict[str, Any]:
@@ -192,6 +201,13 @@ def _report(seconds: float, batch: int, steps: int, place: torch.device) -> dict
         "seconds_per_network_call": round(seconds, 6),
         "crystals_per_second": round(batch / seconds / steps, 2),
         "steps": steps,
+        **describe_device(place),
+    }
+
+
+def describe_device(place: torch.device) -> dict[str, Any]:
+    """What the times were measured on, and the memory they took at most."""
+    return {
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": torch.cuda.get_device_name()
         if place.type == "cuda"

@@ -81,6 +81,38 @@ def train(
     )
 
 
+@command
+def graph(
+    batch: Batch = 64,
+    n_atoms: Atoms = 10,
+    repeats: Repeats = 9,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Milliseconds of building one crystal's graph, beside the plain form."""
+    from crystal_core.benchmarks.graphs import benchmark_graph
+
+    _show(benchmark_graph(batch, n_atoms, repeats, threads=threads), json=json)
+
+
+@command
+def encoder(
+    name: Annotated[
+        str, typer.Option("--encoder", help="crysldnet (published size), small (ours) or matformer.")
+    ] = "crysldnet",
+    batch: Batch = 64,
+    n_atoms: Atoms = 10,
+    repeats: Repeats = 5,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Seconds of a property encoder's forward pass and training step, beside the plain form."""
+    from crystal_core.benchmarks.graphs import benchmark_encoder
+
+    _show(benchmark_encoder(name, batch, n_atoms, repeats, device=device, threads=threads), json=json)
+
+
 def _size(size: str | None, model: str | None, default: str) -> str | None:
     return default if size is None and model is None else size
 

@@ -76,7 +76,18 @@ OPTIONS = {
         "--threads",
         "--json",
     },
+    "benchmark graph": {"--batch", "--n-atoms", "--repeats", "--threads", "--json"},
+    "benchmark encoder": {
+        "--encoder",
+        "--batch",
+        "--n-atoms",
+        "--repeats",
+        "--device",
+        "--threads",
+        "--json",
+    },
     "data prepare": {"--input", "--output", "--quiet", "--json"},
+    "data graphs": {"--input", "--output", "--neighbours", "--nearest", "--published", "--quiet", "--json"},
     "data download": {"--output", "--quiet", "--json"},
     "data describe": {"--json"},
     "train": {
@@ -336,6 +347,24 @@ def test_speed_has_every_key(which):
     both = call("benchmark", which, *small, "--size", "cpu")
     assert both.exit_code == 2 and "not both" in both.stderr
     assert call("benchmark", which, "--model", "prototype").exit_code == 2
+
+
+def test_speed_of_graphs_and_encoders_has_every_key():
+    small = ["--batch", 2, "--n-atoms", 3, "--repeats", 1]
+    report = answer("benchmark", "graph", *small)
+    assert report["milliseconds_per_crystal"] > 0 and report["milliseconds_plain_form"] > 0
+    report = answer("benchmark", "encoder", "--encoder", "small", "--device", "cpu", *small)
+    assert report["seconds_forward"] > 0 and report["seconds_training_step"] > 0
+    assert call("benchmark", "encoder", "--encoder", "nothing").exit_code == 2
+
+
+def test_graphs_of_a_prepared_file(table, tmp_path):
+    prepared, output = tmp_path / "x.safetensors", tmp_path / "graphs.safetensors"
+    answer("data", "prepare", "--input", table, "--output", prepared, "--quiet")
+    report = answer("data", "graphs", "--input", prepared, "--output", output, "--neighbours", 8, "--quiet")
+    assert report["crystals"] == 3 and report["bytes"] == output.stat().st_size
+    assert report["edges_per_atom"] >= 8
+    assert call("data", "graphs", "--input", prepared, "--output", output, "--neighbours", 0).exit_code == 2
 
 
 def test_data_rows(table, tmp_path):

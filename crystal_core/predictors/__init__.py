@@ -1,0 +1,1 @@
+"""Methods that predict a property of a crystal; one folder per paper."""

@@ -1,0 +1,172 @@
+"""Stage 1 of CrysLDNet: an encoder pretrained as a variational autoencoder that guesses hidden elements and the geometry.
+
+The published targets, fractional coordinates and the cell matrix, depend on the origin and on the orientation, and the
+latents do not, so they can be learnt only as far as a data set keeps to conventions. Our default asks for what the
+latents can hold: the distances to an atom's nearest neighbours, and the lengths and angles of the reduced cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from crystal_core.checks import check_choice, check_whole
+from crystal_core.errors import RequestError
+from crystal_core.geometry import lattice_from_parameters, mean_per_crystal
+from crystal_core.predictors.crysldnet.encoders.pddformer import N_TYPES
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from crystal_core.graphs.crystal_graphs import CrystalGraphs
+    from crystal_core.predictors.crysldnet.encoders.protocol import Encoder
+
+HIDDEN = 0  # the atomic number of an atom whose element is to be guessed
+LOG_VARIANCE_RANGE = (-30.0, 20.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeConfig:
+    """What stage 1 reconstructs, and the weights of its losses.
+
+    Attributes:
+        targets: "invariant" is ours; "published" asks for fractional coordinates and the transposed cell matrix in Å, and
+            samples the latents in evaluation mode as well.
+        mask_fraction: share of the atoms of each crystal whose element is hidden, rounded up.
+        n_distances: nearest distances that an atom's latent has to give back; invariant targets only.
+
+    Raises:
+        RequestError: a value is out of range.
+    """
+
+    targets: Literal["invariant", "published"] = "invariant"
+    mask_fraction: float = 0.3
+    n_distances: int = 12
+    kl_weight: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_choice("targets", self.targets, ("invariant", "published"))
+        check_whole("n_distances", self.n_distances, 1, 200)
+        if not 0 < self.mask_fraction <= 1:
+            raise RequestError(f"mask_fraction lies above 0 and at most at 1, not {self.mask_fraction!r}.")
+        if not self.kl_weight >= 0:
+            raise RequestError(f"kl_weight is at least 0, not {self.kl_weight!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the card."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeLosses:
+    """The terms of one batch. ``total`` weighs them; ``latents`` (atoms, width) are the means, for their statistics."""
+
+    types: Float[Tensor, ""]
+    positions: Float[Tensor, ""]
+    lattice: Float[Tensor, ""]
+    kl: Float[Tensor, ""]
+    total: Float[Tensor, ""]
+    latents: Float[Tensor, "atoms width"]
+
+
+class CrystalVae(nn.Module):
+    """An encoder, a Gaussian latent per atom, and linear decoders of types, positions and lattice, as released.
+
+    Raises:
+        RequestError: the encoder's graphs have fewer distances per atom than the decoder gives back.
+    """
+
+    def __init__(self, encoder: Encoder, config: VaeConfig | None = None) -> None:
+        super().__init__()
+        self.encoder, self.config = encoder, config or VaeConfig()
+        width, invariant = encoder.width, self.config.targets == "invariant"
+        if invariant and encoder.graph.n_nearest < self.config.n_distances:
+            raise RequestError(
+                f"The graphs hold {encoder.graph.n_nearest} distances per atom, and the decoder gives back "
+                f"{self.config.n_distances}. Raise n_nearest or lower n_distances."
+            )
+        self.quant_conv = nn.Linear(width, 2 * width, bias=False)
+        self.mlm_pred = nn.Linear(width, N_TYPES)
+        self.position_mlp = nn.Linear(width, self.config.n_distances if invariant else 3)
+        self.lattice_mlp = nn.Linear(width, 6 if invariant else 9)
+
+    def forward(
+        self,
+        graphs: CrystalGraphs,
+        frac_coords: Float[Tensor, "atoms 3"],
+        cell_parameters: Float[Tensor, "crystals 6"],
+        hidden: Bool[Tensor, "atoms"],
+        rng: torch.Generator,
+    ) -> VaeLosses:
+        """The losses of a batch.
+
+        Args:
+            graphs: with all elements; those of ``hidden`` atoms are taken out here.
+            cell_parameters: lengths in Å and angles in degrees.
+        """
+        mean, log_variance = self.moments(hide(graphs, hidden))
+        z = mean
+        if self.training or self.config.targets == "published":
+            noise = torch.randn(mean.shape, generator=rng, device=rng.device).to(mean)
+            z = mean + torch.exp(0.5 * log_variance) * noise
+        types = functional.cross_entropy(self.mlm_pred(z[hidden]), graphs.atomic_numbers[hidden])
+        positions, lattice = self._geometry(graphs, frac_coords, cell_parameters)
+        position_loss = functional.l1_loss(self.position_mlp(z), positions)
+        pooled = mean_per_crystal(z, graphs.crystal_index, len(graphs))
+        lattice_loss = functional.l1_loss(self.lattice_mlp(pooled), lattice)
+        # the sum over dimensions, then the mean over atoms: the weight is small because the sum is large
+        kl = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).sum(dim=-1).mean()
+        return VaeLosses(
+            types=types,
+            positions=position_loss,
+            lattice=lattice_loss,
+            kl=kl,
+            total=types + position_loss + lattice_loss + self.config.kl_weight * kl,
+            latents=mean.detach(),
+        )
+
+    def moments(self, graphs: CrystalGraphs) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of each atom's latent, both (atoms, width)."""
+        mean, log_variance = self.quant_conv(self.encoder(graphs)).chunk(2, dim=-1)
+        return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+    def _geometry(
+        self, graphs: CrystalGraphs, frac_coords: Tensor, cell_parameters: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Targets of the two geometric decoders."""
+        if self.config.targets == "published":
+            # the release stacks column vectors: its target is the transposed matrix
+            return frac_coords, lattice_from_parameters(cell_parameters).transpose(1, 2).flatten(1)
+        # logarithms: an error of 2 % weighs the same for a bond and for a long axis
+        lattice = torch.cat([cell_parameters[:, :3].log(), torch.deg2rad(cell_parameters[:, 3:])], dim=-1)
+        return graphs.nearest[:, : self.config.n_distances].log(), lattice
+
+
+def hide(graphs: CrystalGraphs, hidden: Bool[Tensor, "atoms"]) -> CrystalGraphs:
+    """The same graphs with the elements of these atoms taken out; their weights in the rows of distances become 0 as well."""
+    return replace(graphs, atomic_numbers=graphs.atomic_numbers.masked_fill(hidden, HIDDEN))
+
+
+def draw_hidden(
+    n_atoms: Int[Tensor, "crystals"], fraction: float, rng: torch.Generator
+) -> Bool[Tensor, "atoms"]:
+    """Which atoms hide their element: ceil(fraction N) of every crystal, at random.
+
+    The release draws once for the whole training; drawing anew for every batch shows every atom both ways.
+    """
+    n_atoms = n_atoms.to(rng.device)
+    atoms = int(n_atoms.sum())
+    crystal = torch.repeat_interleave(torch.arange(len(n_atoms), device=rng.device), n_atoms)
+    shuffled = torch.randperm(atoms, generator=rng, device=rng.device)
+    order = shuffled[torch.argsort(crystal[shuffled], stable=True)]  # by crystal, at random inside
+    rank = torch.arange(atoms, device=rng.device) - (torch.cumsum(n_atoms, 0) - n_atoms)[crystal]
+    # 0.3 * 10 is a little above 3 in binary: ceil would hide a fourth atom
+    chosen = rank < torch.ceil(fraction * n_atoms - 1e-6)[crystal]
+    hidden = torch.zeros(atoms, dtype=torch.bool, device=rng.device)
+    hidden[order[chosen]] = True
+    return hidden
