@@ -98,13 +98,15 @@ def test_rows_that_are_no_crystal_are_listed_and_lose_no_other(tmp_path):
 
 def test_the_file_holds_what_training_reads(tmp_path):
     prepare(
-        [parquet(tmp_path / "a.parquet", row("m-1"), row("m-2", band_gap_ev=None))],
+        [parquet(tmp_path / "a.parquet", row("m-1", spacegroup_number=225.0), row("m-2", band_gap_ev=None))],
         tmp_path / "out.safetensors",
         workers=1,
     )
     with safe_open(tmp_path / "out.safetensors", framework="np") as handle:
         gaps, coords = handle.get_tensor("label.band_gap_ev"), handle.get_tensor("frac_coords")
+        groups = handle.get_tensor("label.spacegroup_number")
         assert json.loads(handle.metadata()["ids"]) == ["m-1", "m-2"]
+    assert groups[0] == 225.0 and math.isnan(groups[1])
     assert gaps[0] == 5.0 and math.isnan(gaps[1])
     assert coords.dtype == np.float32 and (coords >= 0).all() and (coords < 1).all()
 
