@@ -229,6 +229,10 @@ def test_training_needs_only_torch_numpy_safetensors():
         "    def find_spec(self, name, *a):\n"
         "        if name.split('.')[0] in ('pymatgen','pandas','pyarrow','typer','pydantic','streamlit','scipy'): raise ImportError(name)\n"
         "sys.meta_path.insert(0, Block())\n"
-        "import crystal_core.training.__main__, crystal_core.generators.kldm.training, crystal_core.generators.kldm.weights, crystal_core.generators.kldm.generator, crystal_core.generators.crysllmgen.training"
+        "import crystal_core.training.__main__, crystal_core.training.packed, crystal_core.workflows.train\n"
+        "import crystal_core.generators.kldm.training, crystal_core.generators.kldm.generator\n"
+        "import crystal_core.generators.crysllmgen.training\n"
+        "import crystal_core.graphs.graph_file, crystal_core.predictors.crysldnet.vae\n"
+        "import crystal_core.predictors.crysldnet.encoders.matformer"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
