@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -45,6 +45,9 @@ from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of, seed_made_with
 from pages._ui.viewer import crystal_viewer
+
+if TYPE_CHECKING:
+    from crystal_core.records import Snapshot
 
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"
 CRYSTALS = "Crystals"
@@ -323,7 +326,7 @@ def _whole(text: str) -> int | None:
     return min(MAX_ATOMS, max(1, int(text))) if text.isascii() and text.isdigit() else None
 
 
-def draw_snapshot(snapshot: dict[str, Any]) -> None:
+def draw_snapshot(snapshot: Snapshot) -> None:
     """The cells as they stand now: one of them, of the reader's choice."""
     cells = snapshot.get("cells") or [snapshot]
     chosen = 0

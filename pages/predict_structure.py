@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -40,6 +40,9 @@ from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run, seed_made_with
 from pages._ui.viewer import crystal_viewer
+
+if TYPE_CHECKING:
+    from crystal_core.records import Snapshot
 
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
 SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
@@ -242,7 +245,7 @@ def _domain(formula: Formula) -> None:
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
 
 
-def draw_snapshot(snapshot: dict[str, Any]) -> None:
+def draw_snapshot(snapshot: Snapshot) -> None:
     """The cell as it stands now."""
     crystal_viewer(frame_scene(snapshot), key="live", height=380, live=True)
 

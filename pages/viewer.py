@@ -29,11 +29,10 @@ from pages._ui.run.verdicts import stability
 from pages._ui.viewer import MAX_CARDS, crystal_gallery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pymatgen.core import Structure
 
     from crystal_core.jobs.queue import Job
+    from crystal_core.records import CrystalRecord
 
 VIEWER = "pages/viewer.py"
 GONE = "This crystal was deleted with its run or belongs to another computer."
@@ -45,7 +44,7 @@ EXAMPLES = {
 }
 
 
-def of_run(job: Job, record: Mapping[str, Any]) -> None:
+def of_run(job: Job, record: CrystalRecord) -> None:
     """A crystal of a run, as the link names it."""
     page, query = link_of(job)
     st.page_link(
@@ -101,7 +100,7 @@ def of_relaxation(job: Job) -> None:
         )
 
 
-def _relaxed(record: dict[str, Any]) -> None:
+def _relaxed(record: CrystalRecord) -> None:
     structure, provenance = structure_from_record(record), record["provenance"]
     symbol = group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
     of = f" · {provenance['file']}" if "file" in provenance else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -15,6 +15,8 @@ from pages._ui.crystal.detail import show_structure
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from crystal_core.records import CrystalRecord, Provenance
 
 OVER, NEAREST = "Over the known crystal", "Nearest known crystal"
 
@@ -30,12 +32,12 @@ class CellView:
 
     structure: Structure
     origin: str
-    provenance: Mapping[str, Any] | None = None
+    provenance: Provenance | None = None
     pale: Structure | None = None
     what: str = ""
 
 
-def known_views(record: Mapping[str, Any], shown: CellView) -> dict[str, CellView]:
+def known_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
     """The nearest known crystal: pale over the one shown where both match, else by itself; nothing where its cell is not at hand."""
     from crystal_core.reference.known_cells import known_cell
 

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
     from streamlit.delta_generator import DeltaGenerator
 
+    from crystal_core.records import CrystalRecord, Provenance
+
 FILES = {
     "CIF": ("cif", "cif"),
     "POSCAR": ("poscar", "vasp"),
@@ -67,7 +69,7 @@ def show_structure(
     structure: Structure,
     *,
     key: str,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Provenance | None = None,
     origin: str = "",
     pale: Structure | None = None,
     occupancy: Mapping[str, Any] | None = None,
@@ -89,7 +91,7 @@ def show_structure(
 def _show(
     structure: Structure,
     key: str,
-    provenance: Mapping[str, Any] | None,
+    provenance: Provenance | None,
     origin: str,
     pale: Structure | None,
     occupancy: Mapping[str, Any] | None,
@@ -298,7 +300,7 @@ def _sentence(text: str, words: str, group: str) -> str:
     return f"{words} Space group {group} within 0.1 Å.{bonds}"
 
 
-def _files(structure: Structure, text: str, key: str, provenance: Mapping[str, Any] | None) -> None:
+def _files(structure: Structure, text: str, key: str, provenance: Provenance | None) -> None:
     name = formula_of(structure.composition)
     st.caption(
         "All files hold the cell chosen above, with the same numbers. The web page opens without internet."
@@ -378,7 +380,7 @@ def _newness(text: str) -> Verdict:
     )
 
 
-def newness_of_own(record: Mapping[str, Any], structure: Structure) -> Verdict:
+def newness_of_own(record: CrystalRecord, structure: Structure) -> Verdict:
     """:func:`pages._ui.run.verdicts.newness` of a crystal of the reader's own: no fault if it is known, and never called new."""
     _, z = structure.composition.get_reduced_composition_and_factor()
     return replace(newness({**record, "z": int(z)}), tone="open")

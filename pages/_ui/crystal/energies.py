@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.plain import plain
+
+if TYPE_CHECKING:
+    from crystal_core.records import CrystalRecord, EnergyRecord
 
 
 def error_words() -> str:
@@ -22,7 +25,7 @@ def error_words() -> str:
     )
 
 
-def show_energies(record: dict[str, Any]) -> None:
+def show_energies(record: CrystalRecord) -> None:
     """Energy of one crystal, above the lowest of its run where that is told, its hull and products, and what relaxing did to it."""
     told = record.get("relaxation", {})
     if "error" in told:
@@ -64,6 +67,6 @@ def show_energies(record: dict[str, Any]) -> None:
         st.caption(plain(told["status"]))
 
 
-def _above_hull(energies: dict[str, Any]) -> str:
+def _above_hull(energies: EnergyRecord) -> str:
     error = energies["e_above_hull_error_ev"]
     return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.2f}" if error is not None else "")

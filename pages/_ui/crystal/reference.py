@@ -16,6 +16,8 @@ from pages._ui.plain import plain
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.records import CrystalRecord, ReferenceMatch
+
 
 def ask_reference(formula: str) -> Structure | None:
     """The structure to compare with, or None; what is wrong with it, was left out of it, or cannot match ``formula`` is said."""
@@ -46,7 +48,7 @@ def ask_reference(formula: str) -> Structure | None:
         return first.structure
 
 
-def with_reference(records: list[dict[str, Any]], reference: Structure) -> list[dict[str, Any]]:
+def with_reference(records: list[CrystalRecord], reference: Structure) -> list[CrystalRecord]:
     """The records, each with ``reference``: whether it is that crystal, and how far its atoms are away."""
     known = json.dumps(cell_json(reference))
     return [
@@ -55,7 +57,7 @@ def with_reference(records: list[dict[str, Any]], reference: Structure) -> list[
     ]
 
 
-def reference_words(match: dict[str, Any]) -> str:
+def reference_words(match: ReferenceMatch) -> str:
     """What came out for one candidate, in a sentence."""
     if match["matches"] is None:
         return "Was not compared with the reference: it took too long."

@@ -29,6 +29,8 @@ from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.records import CrystalRecord
+
 FIRST_CARDS = 8
 FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 OVER_REFERENCE = "Over the reference"
@@ -79,7 +81,7 @@ def show_results(job: Job) -> None:
     reference = ask_reference(job.request["formula"])
     if reference is not None:
         candidates = with_reference(candidates, reference)
-    clusters: dict[int, list[dict[str, Any]]] = {}
+    clusters: dict[int, list[CrystalRecord]] = {}
     for record in candidates:
         clusters.setdefault(record["group"], []).append(record)
     members = [
@@ -115,7 +117,7 @@ def show_results(job: Job) -> None:
             crystal_viewer(frames[-1], key=f"path-{label}", frames=frames, height=420)
 
 
-def _views(record: dict[str, Any], reference: Structure | None) -> dict[str, CellView]:
+def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, CellView]:
     """The candidate as it is, as it was sampled, and beside the reader's reference and the nearest known crystal."""
     shown = CellView(
         structure=structure_from_record(record),
@@ -135,7 +137,7 @@ def _views(record: dict[str, Any], reference: Structure | None) -> dict[str, Cel
     return views | known_views(record, shown)
 
 
-def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dict[str, Any]:
+def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> CrystalRecord:
     """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
     last = recall(f"chosen-{job.id}")
     shown = [
@@ -163,7 +165,7 @@ def _choose(job: Job, clusters: list[list[dict[str, Any]]], n_shown: int) -> dic
     return record
 
 
-def ranking_words(candidates: list[dict[str, Any]]) -> str:
+def ranking_words(candidates: list[CrystalRecord]) -> str:
     """By what the candidates are ranked, and how far that can be trusted."""
     score = candidates[0]["score"]
     if "pattern" in score["name"]:
@@ -196,7 +198,7 @@ def arrangement_words(template: Mapping[str, Any]) -> str:
     )
 
 
-def with_lowest(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
     """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
 
     The lowest is taken among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.
@@ -210,12 +212,12 @@ def with_lowest(candidates: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _member(place: int, record: dict[str, Any]) -> str:
+def _member(place: int, record: CrystalRecord) -> str:
     energy = f", {record['energies']['energy_per_atom_ev']:.3f} eV/atom" if "energies" in record else ""
     return f"{place}: {ORIGINS[record['origin']]}, {record['density']:.3f} g/cm³{energy}"
 
 
-def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
+def _card(place: int, group: list[CrystalRecord]) -> dict[str, Any]:
     best = group[0]
     origins = ", ".join(dict.fromkeys(SHORT[r["origin"]] for r in group))
     mark = "" if best["validity"]["plausible"] else " · implausible"
@@ -241,11 +243,11 @@ def _card(place: int, group: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _group(record: dict[str, Any]) -> str:
+def _group(record: CrystalRecord) -> str:
     return group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
 
 
-def _row(place: int, record: dict[str, Any]) -> dict[str, Any]:
+def _row(place: int, record: CrystalRecord) -> dict[str, Any]:
     energies = record.get("energies") or {}
     row = {
         "rank": place,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -14,13 +14,16 @@ from pages._ui.errors import guard
 from pages._ui.link.session import has_changed
 from pages._ui.plain import plain
 
+if TYPE_CHECKING:
+    from crystal_core.records import Snapshot
+
 ENDINGS = {
     "partial": "Stopped by you; what was finished is kept.",
     "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; run it again to get the rest.",
 }
 
 
-def job_panel(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> Job | None:
+def job_panel(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> Job | None:
     """Show a job until it ends; returns it as it is now."""
     job = JobQueue().get(job_id)
     if job is None:
@@ -38,7 +41,7 @@ def job_panel(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> J
 
 @st.fragment(run_every=0.7)
 @guard()
-def _live(job_id: str, draw_snapshot: Callable[[dict[str, Any]], None]) -> None:
+def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
     ensure_worker()  # starts one if the last one died; tells it that somebody is looking
     job = JobQueue().get(job_id)
     if job is None or not job.live:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -21,6 +21,8 @@ from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from crystal_core.records import CrystalRecord, Snapshot
 
 NO_ID = re.compile(r"[^A-Za-z0-9]+")
 WHAT = "Moves atoms and cell to rest with CHGNet, and estimates the energy above the hull."
@@ -40,12 +42,12 @@ def show_relaxing(job: Job) -> bool:
     return children[-1].live
 
 
-def draw_relaxing(snapshot: dict[str, Any]) -> None:
+def draw_relaxing(snapshot: Snapshot) -> None:
     """The cell as it stands now."""
     crystal_viewer(frame_scene(snapshot), key="relaxing", height=260, live=True)
 
 
-def offer_relaxing(job: Job, records: Sequence[dict[str, Any]], label: str, *, key: str, busy: bool) -> None:
+def offer_relaxing(job: Job, records: Sequence[CrystalRecord], label: str, *, key: str, busy: bool) -> None:
     """A button that puts the relaxation of ``records`` into the queue; nothing where there is no potential or nothing to do."""
     if not records or not is_installed():
         return

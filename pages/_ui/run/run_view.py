@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -15,13 +15,16 @@ from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import DEMO, find_job
 from pages._ui.theme import run_panel
 
+if TYPE_CHECKING:
+    from crystal_core.records import Snapshot
+
 
 def show_run(
     job_id: str,
     kind: str,
     *,
     button: str,
-    draw: Callable[[dict[str, Any]], None],
+    draw: Callable[[Snapshot], None],
     show: Callable[[Job], None],
 ) -> None:
     """A run of a page's own kind, live or recorded.

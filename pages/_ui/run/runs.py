@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.demos import Demo, find_demo
 from crystal_core.errors import RequestError
@@ -16,6 +16,9 @@ from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
 from pages._ui.run.verdicts import by_distances, objection
+
+if TYPE_CHECKING:
+    from crystal_core.records import CrystalRecord, Snapshot
 
 # written only where they differ from the default
 USUAL = (
@@ -131,7 +134,7 @@ def _count(n: int, word: str) -> str:
     return f"{n} {word}{'' if n == 1 else 's'}"
 
 
-def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
+def relaxed_of(job: Job) -> dict[str, CrystalRecord]:
     """The crystals of a run that were relaxed afterwards, by their id; one that failed hides none that went well."""
     found = {
         record["id"]: record for record in (job.result or {}).get("relaxed", ())
@@ -143,12 +146,12 @@ def relaxed_of(job: Job) -> dict[str, dict[str, Any]]:
     return found
 
 
-def latest_of(job: Job) -> dict[str, dict[str, Any]]:
+def latest_of(job: Job) -> dict[str, CrystalRecord]:
     """All crystals of a run by their id, relaxed where that was done."""
     return {record["id"]: record for record in crystals_of(job.result or {})} | relaxed_of(job)
 
 
-def generated_of(job: Job) -> list[dict[str, Any]]:
+def generated_of(job: Job) -> list[CrystalRecord]:
     """The crystals of a generation in the order made, relaxed where that was done.
 
     ``number`` counts them from 1, ``generated`` is the record as made, and the verdicts on validity stay those of that;
@@ -163,7 +166,7 @@ def generated_of(job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def candidates_of(job: Job) -> list[dict[str, Any]]:
+def candidates_of(job: Job) -> list[CrystalRecord]:
     """All candidates, best first."""
     return ranked(crystals_of(job.result or {}))
 
@@ -206,7 +209,7 @@ def _promising_words(job: Job) -> str:
     return f"{good} valid, distinct and new" + (f", not counting {more}" if more else "")
 
 
-def paths_of(job: Job) -> dict[str, list[dict[str, Any]]]:
+def paths_of(job: Job) -> dict[str, list[Snapshot]]:
     """Label → frames of the paths kept of a run."""
     return {path["label"]: path["frames"] for path in job.trajectories}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from crystal_core.chemistry.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.chemistry.metals import all_metals
@@ -19,6 +19,9 @@ from crystal_core.files.records import structure_from_record
 from crystal_core.reference.hull import measured_error
 from crystal_core.reference.known import load_known
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
+
+if TYPE_CHECKING:
+    from crystal_core.records import CrystalRecord, Novelty
 
 Tone = Literal["good", "bad", "open"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
@@ -39,7 +42,7 @@ class Verdict:
     reason: str
 
 
-def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdict]:
+def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
     """Valid, charge-balanced, plausible, no loose atoms, distinct, new, stable: in this order.
 
     Args:
@@ -57,7 +60,7 @@ def verdicts(record: Mapping[str, Any], twins: Sequence[int] = ()) -> list[Verdi
     ]
 
 
-def newness(record: Mapping[str, Any]) -> Verdict:
+def newness(record: CrystalRecord) -> Verdict:
     """Whether it is a known crystal, which one is nearest, and whether the model was trained on that; open where nobody compared it.
 
     A candidate for a formula (it has a ``z``) is never called new: the set holds a part of what is known.
@@ -106,12 +109,12 @@ def newness(record: Mapping[str, Any]) -> Verdict:
     )
 
 
-def by_distances(record: Mapping[str, Any]) -> bool:
+def by_distances(record: CrystalRecord) -> bool:
     """Whether only the distances of its atoms were compared, because the cells of known crystals are not at hand."""
     return (record.get("novelty") or {}).get("method") == "distances"
 
 
-def by_distances_words(record: Mapping[str, Any]) -> str:
+def by_distances_words(record: CrystalRecord) -> str:
     """A sentence on how far that can be trusted, as it was measured; empty where the cells were compared."""
     if not by_distances(record):
         return ""
@@ -122,26 +125,26 @@ def by_distances_words(record: Mapping[str, Any]) -> str:
     )
 
 
-def unmatched_word(record: Mapping[str, Any]) -> str:
+def unmatched_word(record: CrystalRecord) -> str:
     """The badge of a crystal that matches nothing in the reference set; a refined prototype may have become another arrangement."""
     if record.get("origin") == "prototype" and _is_of_known(record):
         return "known arrangement"
     return "not in the reference set" if "z" in record else NEW
 
 
-def _is_of_known(record: Mapping[str, Any]) -> bool:
+def _is_of_known(record: CrystalRecord) -> bool:
     """Whether it comes from a prototype of its own composition."""
     return record["provenance"].get("prototype", {}).get("distance") == 0
 
 
-def was_trained_on(record: Mapping[str, Any]) -> bool:
+def was_trained_on(record: CrystalRecord) -> bool:
     """Whether the known crystal that it is was seen in training by the model that made it, or by the one that model began from."""
     novelty = record.get("novelty") or {}
     model = str(record.get("provenance", {}).get("model", ""))
     return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
 
 
-def stability(record: Mapping[str, Any]) -> Verdict:
+def stability(record: CrystalRecord) -> Verdict:
     """Where the energy lies against the known compounds, less the measured bias of the potential; open before it is known."""
     energies, told = record.get("energies"), record.get("relaxation", {})
     if not energies:
@@ -185,7 +188,7 @@ def stability(record: Mapping[str, Any]) -> Verdict:
     return Verdict(tone="bad", word="likely unstable", reason=f"{place}: {end}.")
 
 
-def _is_of_itself(record: Mapping[str, Any]) -> bool:
+def _is_of_itself(record: CrystalRecord) -> bool:
     """Whether all that it would decompose into is a form of its own formula."""
     from pymatgen.core import Composition
 
@@ -195,7 +198,7 @@ def _is_of_itself(record: Mapping[str, Any]) -> bool:
     return all(Composition(name).reduced_composition == own for name in record["energies"]["decomposition"])
 
 
-def charge_balance(record: Mapping[str, Any]) -> Verdict:
+def charge_balance(record: CrystalRecord) -> Verdict:
     """SMACT's published test of a record's ``atomic_numbers``, and what is known beyond it; open where the two differ."""
     counts = tuple(sorted((symbol_of(z), n) for z, n in Counter(record["atomic_numbers"]).items()))
     balance = balance_of(counts)
@@ -233,14 +236,14 @@ def charge_balance(record: Mapping[str, Any]) -> Verdict:
     )
 
 
-def is_credible(record: Mapping[str, Any]) -> bool:
+def is_credible(record: CrystalRecord) -> bool:
     """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing SMACT's test alone without being unbalanced."""
     return bool(record["validity"]["structure"]) and (
         bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad"
     )
 
 
-def objection(record: Mapping[str, Any], *, several: bool = False) -> str:
+def objection(record: CrystalRecord, *, several: bool = False) -> str:
     """Why nobody would take it for a compound, however valid: two or three words; empty where nothing speaks against it.
 
     Args:
@@ -253,7 +256,7 @@ def objection(record: Mapping[str, Any], *, several: bool = False) -> str:
     return "of one element only" if several and len(set(record["atomic_numbers"])) == 1 else ""
 
 
-def told_reasons(record: Mapping[str, Any]) -> list[str]:
+def told_reasons(record: CrystalRecord) -> list[str]:
     """The reasons of the checks as they are worded today: a run keeps those of its day."""
     reasons = list(record["validity"]["reasons"])
     return (
@@ -261,7 +264,7 @@ def told_reasons(record: Mapping[str, Any]) -> list[str]:
     )  # that of the charges comes last
 
 
-def _sound(record: Mapping[str, Any]) -> Verdict:
+def _sound(record: CrystalRecord) -> Verdict:
     if record["validity"]["structure"]:
         return Verdict(
             tone="good",
@@ -271,7 +274,7 @@ def _sound(record: Mapping[str, Any]) -> Verdict:
     return Verdict(tone="bad", word="unsound cell", reason=_reasons(record)[0])
 
 
-def _distances(record: Mapping[str, Any]) -> Verdict:
+def _distances(record: CrystalRecord) -> Verdict:
     if record["validity"]["plausible"]:
         return Verdict(
             tone="good",
@@ -281,7 +284,7 @@ def _distances(record: Mapping[str, Any]) -> Verdict:
     return Verdict(tone="bad", word="implausible distances", reason=_reasons(record)[0])
 
 
-def cohesion(record: Mapping[str, Any]) -> Verdict:
+def cohesion(record: CrystalRecord) -> Verdict:
     """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.loose_pieces`; no part of the validity, which stays the published one."""
     if not record["validity"]["structure"]:
         return Verdict(
@@ -340,7 +343,7 @@ def _distinct(twins: Sequence[int]) -> Verdict:
     )
 
 
-def _is_of_others(record: Mapping[str, Any]) -> bool:
+def _is_of_others(record: CrystalRecord) -> bool:
     """Whether the nearest known crystal has fewer than two elements in common with it, or none with an element."""
     from pymatgen.core import Composition
 
@@ -351,7 +354,7 @@ def _is_of_others(record: Mapping[str, Any]) -> bool:
     return len(own & set(Composition(nearest))) < min(2, len(own))
 
 
-def _nearest_words(novelty: Mapping[str, Any]) -> str:
+def _nearest_words(novelty: Novelty) -> str:
     """Id, formula and space group of the nearest known crystal; empty where there is none."""
     if not novelty.get("nearest_id"):
         return ""
@@ -360,5 +363,5 @@ def _nearest_words(novelty: Mapping[str, Any]) -> str:
     return str(novelty["nearest_id"]) + (f" ({', '.join(words)})" if words else "")
 
 
-def _reasons(record: Mapping[str, Any]) -> Sequence[str]:
+def _reasons(record: CrystalRecord) -> Sequence[str]:
     return record["validity"]["reasons"] or ["The check gave no reason."]
