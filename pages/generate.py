@@ -29,15 +29,15 @@ from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.session import (
     action_button,
-    adopt,
+    apply_link,
     field,
     fill,
-    go_to,
-    is_adopted,
-    keep_link,
+    is_link_applied,
+    mark_link_applied,
     recall,
     remember,
-    settle,
+    restore_link,
+    set_link,
 )
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
@@ -144,8 +144,8 @@ def ask(cards: dict[str, ModelCard]) -> None:
         return
     if pressed:
         ensure_worker()
-        go_to("generate", job=JobQueue().submit("generate", to_json(request)))
-        settle(_link())  # the form fits it already
+        set_link("generate", job=JobQueue().submit("generate", to_json(request)))
+        mark_link_applied(_link())  # the form fits it already
         st.rerun()
     seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
     st.caption(
@@ -271,7 +271,7 @@ def _link() -> str:
 
 def adopt_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the link: the run that it shows or that is to be changed, a crystal to complete, or what a first run is asked for."""
-    if is_adopted(_link()):
+    if is_link_applied(_link()):
         return
     link = {name: st.query_params.get(name, "") for name in LINK}
     job = first_run("generate", link["job"], link["fork"])
@@ -314,7 +314,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     }
     remember("given", basis or asked.get("fix"))
     fill("make-density", density)
-    adopt(_link(), values)
+    apply_link(_link(), values)
 
 
 def _within(value: float, low: float, high: float) -> float:
@@ -401,7 +401,7 @@ def no_model() -> None:
 
 def main() -> None:
     st.title("Generate")
-    keep_link("generate")
+    restore_link("generate")
     cards = models()
     left, right = st.columns([1, 2], gap="large")
     with left:

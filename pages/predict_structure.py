@@ -26,13 +26,13 @@ from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
 from pages._ui.link.session import (
     action_button,
-    adopt,
+    apply_link,
     field,
-    go_to,
-    is_adopted,
     is_held,
-    keep_link,
-    settle,
+    is_link_applied,
+    mark_link_applied,
+    restore_link,
+    set_link,
     value_of,
 )
 from pages._ui.plain import plain
@@ -190,7 +190,7 @@ def _link() -> str:
 
 def _adopt_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
-    if is_adopted(_link()):
+    if is_link_applied(_link()):
         return
     asked = _settings_of_link()
     several = asked.get("formulas") or ([] if is_held("formulas") else SEVERAL)
@@ -218,7 +218,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
             values[key] = list(asked.get("z") or usual)
     carry_pattern(asked.get("pattern"))
-    adopt(_link(), values)
+    apply_link(_link(), values)
 
 
 def _settings_of_link() -> dict[str, Any]:
@@ -273,18 +273,18 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
     """Into the queue, and their id into the link, which the form fits already."""
     ensure_worker()
     if several:
-        go_to(
+        set_link(
             "predict",
             batch=JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests]),
         )
     else:
-        go_to("predict", job=JobQueue().submit("predict-structure", to_json(requests[0])))
-    settle(_link())
+        set_link("predict", job=JobQueue().submit("predict-structure", to_json(requests[0])))
+    mark_link_applied(_link())
 
 
 def main() -> None:
     st.title("Predict structure")
-    keep_link("predict")
+    restore_link("predict")
     left, right = st.columns([1, 2], gap="large")
     with left:
         ask()

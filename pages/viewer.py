@@ -19,7 +19,7 @@ from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import hand_over, keep_parts_button
-from pages._ui.link.session import field, go_to, keep_link, recall, remember
+from pages._ui.link.session import field, recall, remember, restore_link, set_link
 from pages._ui.plain import plain
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.progress import job_panel
@@ -130,7 +130,7 @@ def send_on(structure: Structure, name: str) -> None:
     """Where a crystal can go from here."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if job := offer_relaxing_own(structure, name):
-            go_to("viewer", job=job)
+            set_link("viewer", job=job)
             st.rerun()
         formula = formula_of(structure.composition)
         st.page_link(
@@ -225,7 +225,7 @@ def _card(item: ParsedUpload, structure: Structure) -> dict[str, Any]:
 
 def main() -> None:
     st.title("Viewer")
-    keep_link("viewer")
+    restore_link("viewer")
     if "job" in st.query_params:
         if show_job(st.query_params["job"]):
             return

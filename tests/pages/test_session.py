@@ -28,11 +28,11 @@ def test_a_press_outlives_a_run_that_is_cut_short():
 def gone_to():
     import streamlit as st
 
-    from pages._ui.link.session import action_button, go_to, keep_link
+    from pages._ui.link.session import action_button, restore_link, set_link
 
-    keep_link("here")
+    restore_link("here")
     if action_button("Go", key="go"):
-        go_to("here", job="a")
+        set_link("here", job="a")
         st.rerun()
     st.text(st.query_params.get("job", "none"))
 
@@ -51,12 +51,12 @@ def test_a_request_from_before_the_new_link_does_not_bring_the_old_one_back(monk
 def adopting():
     import streamlit as st
 
-    from pages._ui.link.session import adopt, field, is_adopted
+    from pages._ui.link.session import apply_link, field, is_link_applied
 
     st.session_state.setdefault("reads", 0)
-    if not is_adopted(st.query_params.get("link", "")):
+    if not is_link_applied(st.query_params.get("link", "")):
         st.session_state["reads"] += 1
-        adopt(st.query_params.get("link", ""), {"a": int(st.query_params.get("a", "1")), "b": None})
+        apply_link(st.query_params.get("link", ""), {"a": int(st.query_params.get("a", "1")), "b": None})
     if "away" not in st.query_params:
         st.text(field(st.number_input, "A", step=1, key="a"))
 
@@ -88,9 +88,9 @@ def test_a_link_gives_a_field_a_new_identity_only_where_it_changes_its_value():
 def emptied():
     import streamlit as st
 
-    from pages._ui.link.session import adopt, field
+    from pages._ui.link.session import apply_link, field
 
-    adopt("link", {"a": 4.5})
+    apply_link("link", {"a": 4.5})
     st.text(field(st.number_input, "A", value=None, step=0.5, key="a"))
 
 

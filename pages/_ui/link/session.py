@@ -23,7 +23,7 @@ DEFAULTS = {  # widget → its argument for the value that it begins with
 }
 
 
-def adopt(link: str, values: Mapping[str, Any]) -> None:
+def apply_link(link: str, values: Mapping[str, Any]) -> None:
     """Fill fields (by key) with the values that a link carries: once per link, so that typing afterwards is not undone.
 
     Streamlit forgets a field while another page is shown: it gets the link's value again.
@@ -31,7 +31,7 @@ def adopt(link: str, values: Mapping[str, Any]) -> None:
     Args:
         link: what tells this link from the last one. values: key → value; None leaves a field alone.
     """
-    if is_adopted(link):
+    if is_link_applied(link):
         return
     given = {key: value for key, value in values.items() if value is not None}
     for key, value in given.items():
@@ -40,12 +40,12 @@ def adopt(link: str, values: Mapping[str, Any]) -> None:
     st.session_state["link"] = link  # last: a run that is cut short before leaves the link to the next one
 
 
-def is_adopted(link: str) -> bool:
-    """Whether :func:`adopt` would change nothing, so that what the link names need not be read again."""
+def is_link_applied(link: str) -> bool:
+    """Whether :func:`apply_link` would change nothing, so that what the link names need not be read again."""
     return st.session_state.get("link") == link and any(map(is_held, st.session_state.get("adopted", ())))
 
 
-def settle(link: str) -> None:
+def mark_link_applied(link: str) -> None:
     """Take a link as adopted: the form itself made it, so it holds what the form shows already."""
     st.session_state["link"] = link
 
@@ -142,16 +142,16 @@ def action_button(label: str, *, key: str, **options: Any) -> bool:
     return bool(st.session_state.pop(f"pressed-{key}", False))
 
 
-def go_to(page: str, /, **link: str) -> None:
-    """Give ``page``, which is shown, another link, which :func:`keep_link` defends."""
+def set_link(page: str, /, **link: str) -> None:
+    """Give ``page``, which is shown, another link, which :func:`restore_link` defends."""
     remember(
         f"gone-to-{page}", (time.monotonic(), link)
     )  # first: the run may be cut short where the browser is told
     st.query_params.from_dict(link)
 
 
-def keep_link(page: str) -> None:
-    """At the start of ``page``: what the browser asked for before it heard of the new link brings the old one; then the new one again."""
+def restore_link(page: str) -> None:
+    """Restore the new query of ``page`` when a late request brings back the old one; call it first."""
     when, link = recall(f"gone-to-{page}") or (0.0, {})
     if time.monotonic() - when < ON_ITS_WAY and any(
         st.query_params.get(name) != value for name, value in link.items()

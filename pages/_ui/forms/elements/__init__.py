@@ -63,7 +63,7 @@ def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | N
 def _choose(card: ModelCard) -> None:
     """The table over the page, with room on a phone too; what was clicked goes into the two fields when it is closed."""
 
-    def adopt() -> None:
+    def apply_choice() -> None:
         chosen = getattr(st.session_state["periodic-table"], "chosen", None)
         if chosen:
             remember(
@@ -77,7 +77,7 @@ def _choose(card: ModelCard) -> None:
     ]
     typed = {key: value_of(key) for key in ("elements", "exclude")} | (recall("picked") or {})
     data = {"cells": cells, "allowed": _symbols(typed["elements"]), "excluded": _symbols(typed["exclude"])}
-    _table(key="periodic-table", data=data, on_chosen_change=adopt)
+    _table(key="periodic-table", data=data, on_chosen_change=apply_choice)
 
 
 def _symbols(text: str | None) -> list[str]:
