@@ -38,18 +38,26 @@ def write_shards(
     Args:
         dtype: bfloat16, or float32 to keep all digits. exact: names of tensors that are float32 always.
     """
+    stored = {
+        name: value.detach().cpu().contiguous().to(torch.float32 if name in exact else dtype)
+        for name, value in state.items()
+    }
+    return save_shards(stored, folder, WEIGHTS)
+
+
+def save_shards(tensors: Mapping[str, Tensor], folder: Path, begin: str) -> list[str]:
+    """Write tensors as they are into files ``<begin>1-of-2.safetensors`` … of at most 14 MB each; returns their names."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
-    for name, value in state.items():
-        stored = value.detach().cpu().contiguous().to(torch.float32 if name in exact else dtype)
-        if size + stored.nbytes > SHARD_BYTES and shards[-1]:
+    for name, value in tensors.items():
+        if size + value.nbytes > SHARD_BYTES and shards[-1]:
             shards.append({})
             size = 0
-        shards[-1][name] = stored
-        size += stored.nbytes
+        shards[-1][name] = value
+        size += value.nbytes
     names = []
     for i, shard in enumerate(shards):
-        names.append(f"{WEIGHTS}{i + 1}-of-{len(shards)}.safetensors")
+        names.append(f"{begin}{i + 1}-of-{len(shards)}.safetensors")
         save_file(shard, folder / names[-1])
     return names
 

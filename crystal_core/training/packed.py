@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from crystal_core.errors import RequestError
+from crystal_core.training.checkpoint import save_shards
 from crystal_core.training.fit import LOG, SLICES, SNAPSHOT
 
-SHARD_BYTES = 14_000_000
-STATE = "state.json"
+STATE, BEGIN = "state.json", "state-"
 BESIDE = (LOG, SLICES, "lattice.json", "statistics.json")  # files of a run that go along where it has them
 
 
@@ -34,22 +34,16 @@ def pack(run: Path, folder: Path) -> list[str]:
     tensors: dict[str, torch.Tensor] = {}
     state = _without_tensors(torch.load(run / SNAPSHOT, map_location="cpu", weights_only=True), "", tensors)
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("state-*.safetensors"):
+    for old in folder.glob(f"{BEGIN}*.safetensors"):
         old.unlink()
-    shards: list[dict[str, torch.Tensor]] = [{}]
-    size = 0
-    for name, value in tensors.items():
-        # steps and frequencies of time features are small and exact
-        exact = value.numel() < 1000 or not value.is_floating_point()
-        stored = value.contiguous() if exact else value.to(torch.bfloat16).contiguous()
-        if size + stored.nbytes > SHARD_BYTES and shards[-1]:
-            shards.append({})
-            size = 0
-        shards[-1][name] = stored
-        size += stored.nbytes
-    names = [f"state-{i + 1}-of-{len(shards)}.safetensors" for i in range(len(shards))]
-    for name, shard in zip(names, shards, strict=True):
-        save_file(shard, folder / name)
+    # steps and frequencies of time features are small and exact
+    stored = {
+        name: (
+            value if value.numel() < 1000 or not value.is_floating_point() else value.to(torch.bfloat16)
+        ).contiguous()
+        for name, value in tensors.items()
+    }
+    names = save_shards(stored, folder, BEGIN)
     (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
     for name in BESIDE:
         if (run / name).is_file():
@@ -69,7 +63,7 @@ def unpack(folder: Path, run: Path) -> None:
         raise RequestError(f"{run} holds a training already; name another folder.")
     tensors = {
         name: value
-        for shard in sorted(folder.glob("state-*.safetensors"))
+        for shard in sorted(folder.glob(f"{BEGIN}*.safetensors"))
         for name, value in load_file(shard).items()
     }
     state = _with_tensors(json.loads((folder / STATE).read_text(encoding="utf-8")), tensors)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.cards import sha256_of
 from crystal_core.errors import RequestError
 from crystal_core.paths import REPOSITORY
 
@@ -112,6 +112,10 @@ def _slice(
     data_file = data or (Path(settings.data) if settings.data else None)
     if data_file is None:
         raise RequestError("Name the prepared file with --data (made by 'crystal-core data prepare').")
+    if not data_file.is_file():
+        raise RequestError(
+            f"There is no prepared file {data_file.name}. Make it with 'crystal-core data prepare'."
+        )
     folder = folder or Path("runs") / settings.name
     if not resume and (folder / SNAPSHOT).is_file():
         raise RequestError(
@@ -129,7 +133,7 @@ def _slice(
         "seed": settings.fit.seed,
         "commit": current_commit(),
         "data": data_file.name,
-        "data_sha256": _sha256(data_file),
+        "data_sha256": sha256_of(data_file),
         "processor": processor(device),
         "precision": str(pick_dtype(settings.fit.precision, device)).removeprefix("torch."),
     }
@@ -235,15 +239,6 @@ def processor(device: torch.device) -> str:
         platform.processor() or "CPU",
     )
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise RequestError(
-            f"There is no prepared file {path.name}. Make it with 'crystal-core data prepare'."
-        )
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _print_line(line: dict[str, Any]) -> None:
