@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
+    from crystal_core.crystal import CrystalBatch
     from crystal_core.frames import Frame
+    from crystal_core.properties import CrystalPredictions, PropertySpec
     from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 
@@ -41,4 +43,32 @@ class DeNovoGenerator(Protocol):
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
         """As :meth:`Generator.sample`, one crystal per atom count, in order."""
+        ...
+
+
+class PropertyPredictor(Protocol):
+    """Predicts properties of crystals, many at a time."""
+
+    card: ModelCard
+
+    @property
+    def properties(self) -> tuple[PropertySpec, ...]:
+        """What it predicts, in the order in which it is shown."""
+        ...
+
+    def predict(
+        self,
+        crystals: CrystalBatch,
+        properties: tuple[str, ...] = (),
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[CrystalPredictions]:
+        """One result per crystal, in order; the same for every orientation, origin, order of atoms and choice of cell.
+
+        Args:
+            properties: names; all that it has where none is named.
+            on_progress: gets the number of crystals that are done, every few dozen.
+
+        Raises:
+            RequestError: it has no such property.
+        """
         ...

@@ -7,10 +7,14 @@ from typing import Any
 
 from crystal_core.errors import RequestError
 
-# "module:function" of what turns a card and a device into a generator or predictor, by the card's loader
+# "module:function" of what turns a card and a device into a generator, by the card's loader
 LOADERS = {
     "kldm": "crystal_core.generators.kldm.generator:load_kldm",
     "prototype": "crystal_core.generators.prototype.generator:load_prototype",
+}
+# the same for property predictors
+PREDICTORS = {
+    "crysldnet": "crystal_core.predictors.crysldnet.predictor:load_crysldnet",
 }
 # module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
 TRAINERS = {

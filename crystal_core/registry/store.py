@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.cards import CURVE, ModelCard, checkpoint_folders, read_card
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
-from crystal_core.registry.methods import LOADERS, find
+from crystal_core.registry.methods import LOADERS, PREDICTORS, find
 
 if TYPE_CHECKING:
-    from crystal_core.protocols import DeNovoGenerator, Generator
+    from crystal_core.protocols import DeNovoGenerator, Generator, PropertyPredictor
 
 
 log = logging.getLogger(__name__)
@@ -62,3 +62,17 @@ def load_generator(name: str, device: str = "auto") -> Generator | DeNovoGenerat
             f"'{name}' is not a generator this version can load (its loader is '{card.loader}')."
         )
     return find(LOADERS, card.loader, "loader")(card, device)
+
+
+def load_predictor(name: str, device: str = "auto") -> PropertyPredictor:
+    """A property predictor with its weights, on the given device ("auto", "cpu", "cuda").
+
+    Raises:
+        CheckpointMissing: no checkpoint of that name. CheckpointMismatch: the weights do not fit the card.
+    """
+    card = find_card(name)
+    if card.kind != "predictor" or card.loader not in PREDICTORS:
+        raise CheckpointMissing(
+            f"'{name}' is not a predictor this version can load (its loader is '{card.loader}')."
+        )
+    return find(PREDICTORS, card.loader, "predictor")(card, device)

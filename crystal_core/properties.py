@@ -1,0 +1,181 @@
+"""The properties that crystals are asked for, and what a prediction of them is. Plain values: no torch, no pymatgen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from crystal_core.errors import RequestError
+
+Domain = Literal["inside", "edge", "outside"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertySpec:
+    """One property of a crystal.
+
+    Attributes:
+        name: the data column's name, which is the key everywhere; it carries the unit.
+        title: as a page shows it. unit: "" for a pure number.
+        method: how the values were computed that the predictor learns, such as "PBE".
+        logarithmic: whether the predictor learns the base-10 logarithm; then all values are positive.
+        decimals: digits that are shown behind the point.
+    """
+
+    name: str
+    title: str
+    unit: str
+    method: str
+    logarithmic: bool = False
+    decimals: int = 2
+
+    def to_learned(self, value: float) -> float:
+        """The number that a predictor learns; NaN where the value has no logarithm."""
+        if not self.logarithmic:
+            return value
+        return math.log10(value) if value > 0 else math.nan
+
+    def from_learned(self, value: float) -> float:
+        """The physical value of a learned number."""
+        return 10.0**value if self.logarithmic else value
+
+
+PROPERTIES: dict[str, PropertySpec] = {
+    spec.name: spec
+    for spec in (
+        PropertySpec(
+            name="formation_energy_per_atom_ev",
+            title="Formation energy",
+            unit="eV/atom",
+            method="PBE, MP 2018",
+            decimals=3,
+        ),
+        PropertySpec(
+            name="e_above_hull_ev",
+            title="Energy above hull",
+            unit="eV/atom",
+            method="PBE, MP 2018",
+            decimals=3,
+        ),
+        PropertySpec(name="band_gap_ev", title="Band gap", unit="eV", method="PBE, MP 2018"),
+        PropertySpec(name="band_gap_hse_ev", title="Band gap (HSE)", unit="eV", method="HSE"),
+        PropertySpec(name="band_gap_gllbsc_ev", title="Band gap (GLLB-SC)", unit="eV", method="GLLB-SC"),
+        PropertySpec(name="band_gap_scan_ev", title="Band gap (SCAN)", unit="eV", method="SCAN"),
+        PropertySpec(
+            name="is_metal", title="Probability of a metal", unit="", method="PBE gap of 0, MP 2018"
+        ),
+        PropertySpec(
+            name="bulk_modulus_gpa",
+            title="Bulk modulus",
+            unit="GPa",
+            method="PBE, VRH",
+            logarithmic=True,
+            decimals=0,
+        ),
+        PropertySpec(
+            name="shear_modulus_gpa",
+            title="Shear modulus",
+            unit="GPa",
+            method="PBE, VRH",
+            logarithmic=True,
+            decimals=0,
+        ),
+        PropertySpec(
+            name="debye_temperature_k",
+            title="Debye temperature",
+            unit="K",
+            method="PBE, AGL",
+            logarithmic=True,
+            decimals=0,
+        ),
+        PropertySpec(
+            name="thermal_conductivity_w_per_mk",
+            title="Thermal conductivity (300 K)",
+            unit="W/(m K)",
+            method="PBE, AGL",
+            logarithmic=True,
+            decimals=1,
+        ),
+        PropertySpec(
+            name="thermal_expansion_per_k",
+            title="Thermal expansion (300 K)",
+            unit="1/K",
+            method="PBE, AGL",
+            logarithmic=True,
+            decimals=7,
+        ),
+        PropertySpec(
+            name="refractive_index_n", title="Refractive index", unit="", method="PBE, DFPT", logarithmic=True
+        ),
+        PropertySpec(
+            name="last_phdos_peak_per_cm",
+            title="Last phonon peak",
+            unit="1/cm",
+            method="PBEsol, DFPT",
+            logarithmic=True,
+            decimals=0,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One property of one crystal.
+
+    Attributes:
+        value: in the unit of the property. low, high: ends of the calibrated 90 % interval; None where there is none.
+        std: half of what the 68 % interval spans; None where there is none.
+    """
+
+    value: float
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownExample:
+    """The training crystal closest to a crystal in the predictor's latent space.
+
+    Attributes:
+        distance: between the two, in units of the median distance between a held-out crystal and its closest one.
+        values: property name → the example's true value, where it is known.
+    """
+
+    id: str
+    formula: str
+    distance: float
+    values: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrystalPredictions:
+    """All that is predicted of one crystal.
+
+    Attributes:
+        predictions: by property name.
+        domain: "inside" as far from training crystals as nine of ten held-out crystals are; "edge" up to the farthest in a
+            hundred; "outside" beyond.
+        nearest: closest training crystals, closest first.
+    """
+
+    predictions: dict[str, Prediction]
+    domain: Domain
+    nearest: tuple[KnownExample, ...] = ()
+
+
+def chosen_properties(names: tuple[str, ...], known: tuple[PropertySpec, ...]) -> tuple[PropertySpec, ...]:
+    """The named ones of a predictor's properties, in its order; all where none is named.
+
+    Raises:
+        RequestError: a name is none of them.
+    """
+    by_name = {spec.name: spec for spec in known}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise RequestError(
+            f"There is no property {', '.join(unknown)} in this predictor. It has: {', '.join(by_name)}."
+        )
+    return tuple(spec for spec in known if not names or spec.name in names)
