@@ -27,6 +27,7 @@ COMMANDS = {
     "data graphs": ("data", "graphs"),
     "data describe": ("data", "describe"),
     "data estimate-hull": ("data", "estimate_hull"),
+    "data prepare-properties": ("data", "prepare_properties"),
     "train": ("train", "train"),
     "serve": ("serve", "serve"),
 }

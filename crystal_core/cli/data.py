@@ -52,6 +52,38 @@ def prepare(
 
 
 @command
+def prepare_properties(
+    output: Annotated[Path, typer.Option("--output")],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="With the tables; default: CRYSTAL_DATA.")
+    ] = None,
+    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="Of a training crystal.")] = 40,
+    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Merge the tables with property labels into one tensor file; rows that a benchmark tests on do not train."""
+    from crystal_core.datasets.property_data import TABLES, label_counts
+    from crystal_core.datasets.property_data import prepare_properties as run
+
+    where = folder or data_file(Path(TABLES[0].file)).parent
+    check_output(output)
+    with progress(quiet=quiet) as show:
+        report = run(
+            where,
+            output,
+            workers=workers,
+            max_atoms=max_atoms,
+            on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total),
+        )
+    labels = label_counts(output)
+    if json:
+        emit({"rows": report.rows, "splits": report.splits, "labels": labels, "skipped": report.skipped})
+    else:
+        typer.echo(f"{report.rows} rows {report.splits}, {len(report.skipped)} skipped, labels {labels}")
+
+
+@command
 def graphs(
     source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
     output: Annotated[Path, typer.Option("--output")],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,19 +98,38 @@ def prepare(
     ``("train", "val", "test")``, ``source`` (crystals) uint8 indexing the metadata's ``sources``, one float32 column
     ``label.<name>`` per property (NaN = unknown) and one of the space group's number, and in its metadata the ids and reduced formulas.
     """
-    import numpy as np
-    from safetensors.numpy import save_file
-
     table_of, kept, skipped = gather(
         inputs, held_out_from=held_out_from, without_matches_of_test=without_matches_of_test, workers=workers
     )
-    reduced = _reduce_all(kept, workers, on_progress)
-    skipped += [
+    reduced = reduce_rows(kept, workers, on_progress)
+    return write_prepared(kept, reduced, output, [path.name for path in inputs], table_of, skipped)
+
+
+def write_prepared(
+    rows: Sequence[CrystalRow],
+    reduced: Sequence[Reduced | str],
+    output: Path,
+    sources: Sequence[str],
+    table_of: Mapping[str, int],
+    skipped: list[dict[str, str]],
+) -> PrepareReport:
+    """Write reduced rows in the form that :func:`prepare` tells of.
+
+    Args:
+        reduced: of every row, or the reason why it has none. sources: names of the tables. table_of: id → number of its table.
+
+    Raises:
+        RequestError: no row is usable.
+    """
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    skipped = skipped + [
         {"id": row.id, "reason": item}
-        for row, item in zip(kept, reduced, strict=True)
+        for row, item in zip(rows, reduced, strict=True)
         if isinstance(item, str)
     ]
-    good = [(row, item) for row, item in zip(kept, reduced, strict=True) if not isinstance(item, str)]
+    good = [(row, item) for row, item in zip(rows, reduced, strict=True) if not isinstance(item, str)]
     if not good:
         raise RequestError("No usable rows were found in the input tables.")
     rows_good = [row for row, _ in good]
@@ -137,7 +156,7 @@ def prepare(
     metadata = {
         "ids": json.dumps([row.id for row in rows_good]),
         "formulas": json.dumps([row.formula for row in rows_good]),
-        "sources": json.dumps([path.name for path in inputs]),
+        "sources": json.dumps(list(sources)),
         "skipped": json.dumps(skipped),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +228,11 @@ def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, s
         if row.split not in ("val", "test")
         for known in tests[row.formula, row.space_group]
     ]
+    return equal_pairs(pairs, workers)
+
+
+def equal_pairs(pairs: Sequence[tuple[CrystalRow, CrystalRow]], workers: int = 2) -> dict[str, str]:
+    """Id of each first row that StructureMatcher, with the tolerances of the match rate, finds equal to its second → that one's id."""
     equal = in_parallel(_match, [row for row, _ in pairs], [known for _, known in pairs], workers=workers)
     return {row.id: known.id for (row, known), same in zip(pairs, equal, strict=True) if same}
 
@@ -225,9 +249,10 @@ def _match(row: CrystalRow, known: CrystalRow) -> bool:
         return True
 
 
-def _reduce_all(
+def reduce_rows(
     rows: Sequence[CrystalRow], workers: int, on_progress: Callable[[int, int], None] | None
 ) -> list[Reduced | str]:
+    """The Niggli cell of every row, or the reason why it has none."""
     chunks = [rows[i : i + 500] for i in range(0, len(rows), 500)]
     out: list[Reduced | str] = []
     if workers <= 1 or len(chunks) == 1:

@@ -106,14 +106,25 @@ def read_rows(
     Args:
         unreadable: gets (id, reason) of every row that holds no crystal. Such rows are left out, with or without this list.
     """
-    import pandas as pd
-
     table, bad = read_table(path)
     if "split" not in table.columns:
         table["split"] = ""
     table["split"] = table["split"].fillna("").astype(str)
     if split is not None:
         table = table[table["split"] == split]
+    yield from rows_of(table, bad)
+    if unreadable is not None:
+        unreadable += bad
+
+
+def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[CrystalRow]:
+    """The rows of a table of the data schema with a column ``split`` of text.
+
+    Args:
+        bad: gets (id, reason) of every row that holds no crystal.
+    """
+    import pandas as pd
+
     known = {*SCHEMA, *ABOUT_ROWS}
     numeric = [c for c in table.columns if c not in known and pd.api.types.is_float_dtype(table[c])]
     columns = [*SCHEMA, *(c for c in ABOUT_ROWS if c in table.columns), *numeric]
@@ -123,8 +134,6 @@ def read_rows(
             yield _row(row, numeric)
         except (TypeError, ValueError) as error:
             bad.append((str(row["material_id"]), f"not a crystal: {error}"))
-    if unreadable is not None:
-        unreadable += bad
 
 
 def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
