@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,7 @@ def write_checkpoint(
     fields: Mapping[str, Any],
     about_training: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
+    save_files: Mapping[str, Callable[[Path], None]] | None = None,
     exact: Collection[str] = (),
     without: Collection[str] = (),
 ) -> Path:
@@ -95,7 +96,7 @@ def write_checkpoint(
 
     Args:
         log: the run's log of JSON lines. fields: of the card, what the method knows. about_training: of its table ``training``.
-        files: further file → text. exact: names of weights kept in float32. without: names of weights left out.
+        files: further file → text. save_files: further file → what writes it. exact: names of weights kept in float32. without: names of weights left out.
     """
     folder = checkpoints_dir() / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,6 +115,8 @@ def write_checkpoint(
     texts = {**(files or {}), CURVE: json.dumps(points, indent=0)}
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
+    for file, save in (save_files or {}).items():
+        save(folder / file)
     on_cpu = trainer.device.type == "cpu"
     return write_card(
         folder,
@@ -121,7 +124,7 @@ def write_checkpoint(
             "name": name,
             "kind": "generator",
             "parameters": sum(p.numel() for p in trainer.network.parameters()),
-            "files": {file: sha256_of(folder / file) for file in [*written, *texts]},
+            "files": {file: sha256_of(folder / file) for file in [*written, *texts, *(save_files or {})]},
             **fields,
             "training": {
                 "steps": trainer.step,

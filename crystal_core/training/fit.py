@@ -202,6 +202,12 @@ class Trainer:
             torch._foreach_lerp_(
                 list(self.ema.parameters()), [p.detach() for p in self.network.parameters()], 1 - decay
             )
+            for mean, value in zip(self.ema.buffers(), self.network.buffers(), strict=True):
+                # the running statistics of a batch norm belong to the weights: they are averaged alike
+                if mean.is_floating_point():
+                    mean.lerp_(value, 1 - decay)
+                else:
+                    mean.copy_(value)
         return {"loss": loss.detach(), **parts}
 
     def save(self) -> None:

@@ -99,7 +99,6 @@ def _slice(
     export: str | None = None,
 ) -> dict[str, Any]:
     from crystal_core.registry.methods import TRAINERS, find
-    from crystal_core.registry.store import find_card
     from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of, pick_dtype
 
     method = method_of(text)
@@ -124,7 +123,7 @@ def _slice(
     if branch:
         records = json.loads((folder / SLICES).read_text(encoding="utf-8"))
         settings = replace(settings, fit=branch_of(settings.fit, records[-1]["samples"]))
-    initial = trainer_of.initial_weights(find_card(settings.init_from)) if settings.init_from else None
+    initial = _initial(settings.init_from, trainer_of) if settings.init_from else None
     about = {
         "method": method,
         "configuration": text,
@@ -152,6 +151,19 @@ def _slice(
         target = trainer_of.export_checkpoint(export, trained=trained, settings=settings, log=folder / LOG)
         shutil.copyfile(folder / SLICES, target / RECIPE)
     return trained.last
+
+
+def _initial(name: str, trainer_of: Any) -> dict[str, torch.Tensor]:
+    """The weights that a run starts from: EMA weights of a run's folder, or those of a checkpoint."""
+    import torch
+
+    from crystal_core.registry.store import find_card
+    from crystal_core.training.fit import SNAPSHOT
+
+    snapshot = Path(name) / SNAPSHOT
+    if snapshot.is_file():
+        return torch.load(snapshot, map_location="cpu", weights_only=True)["ema"]
+    return trainer_of.initial_weights(find_card(name))
 
 
 def _repeat(
