@@ -64,7 +64,7 @@ class VaeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VaeLosses:
-    """The terms of one batch. ``total`` weighs them; ``latents`` (atoms, width) are the means, for their statistics."""
+    """The terms of one batch. ``total`` weighs them; ``latents`` (atoms, width) are the means."""
 
     types: Float[Tensor, ""]
     positions: Float[Tensor, ""]
@@ -102,19 +102,24 @@ class CrystalVae(nn.Module):
         cell_parameters: Float[Tensor, "crystals 6"],
         hidden: Bool[Tensor, "atoms"],
         rng: torch.Generator,
+        shown_weight: float = 0.0,
     ) -> VaeLosses:
         """The losses of a batch.
 
         Args:
             graphs: with all elements; those of ``hidden`` atoms are taken out here.
             cell_parameters: lengths in Å and angles in degrees.
+            shown_weight: of the elements of atoms that are not hidden, in the loss of types; 0 is published. A decoder
+                that has never met a shown element cannot name it.
         """
         mean, log_variance = self.moments(hide(graphs, hidden))
         z = mean
         if self.training or self.config.targets == "published":
             noise = torch.randn(mean.shape, generator=rng, device=rng.device).to(mean)
             z = mean + torch.exp(0.5 * log_variance) * noise
-        types = functional.cross_entropy(self.mlm_pred(z[hidden]), graphs.atomic_numbers[hidden])
+        types = self._type_loss(z, graphs, hidden)
+        if shown_weight:
+            types = types + shown_weight * self._type_loss(z, graphs, ~hidden)
         positions, lattice = self._geometry(graphs, frac_coords, cell_parameters)
         position_loss = functional.l1_loss(self.position_mlp(z), positions)
         pooled = mean_per_crystal(z, graphs.crystal_index, len(graphs))
@@ -127,13 +132,26 @@ class CrystalVae(nn.Module):
             lattice=lattice_loss,
             kl=kl,
             total=types + position_loss + lattice_loss + self.config.kl_weight * kl,
-            latents=mean.detach(),
+            latents=mean,
         )
+
+    def _type_loss(self, z: Tensor, graphs: CrystalGraphs, chosen: Tensor) -> Tensor:
+        """Cross entropy of the elements of the chosen atoms; 0 for none."""
+        if not bool(chosen.any()):
+            return z.sum() * 0.0
+        return functional.cross_entropy(self.mlm_pred(z[chosen]).float(), graphs.atomic_numbers[chosen])
 
     def moments(self, graphs: CrystalGraphs) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance of each atom's latent, both (atoms, width)."""
         mean, log_variance = self.quant_conv(self.encoder(graphs)).chunk(2, dim=-1)
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+    def name_hidden(
+        self, graphs: CrystalGraphs, hidden: Bool[Tensor, "atoms"]
+    ) -> Int[Tensor, "hidden_atoms"]:
+        """The most likely atomic number of every hidden atom."""
+        mean, _ = self.moments(hide(graphs, hidden))
+        return self.mlm_pred(mean[hidden])[:, 1:].argmax(dim=-1) + 1
 
     def _geometry(
         self, graphs: CrystalGraphs, frac_coords: Tensor, cell_parameters: Tensor
