@@ -20,6 +20,7 @@ class PropertySpec:
         title: as a page shows it. unit: "" for a pure number.
         method: how the values were computed that the predictor learns, such as "PBE".
         logarithmic: whether the predictor learns the base-10 logarithm; then all values are positive.
+        lowest: smallest possible value, or None; predictions below it become it.
         decimals: digits that are shown behind the point.
     """
 
@@ -28,6 +29,7 @@ class PropertySpec:
     unit: str
     method: str
     logarithmic: bool = False
+    lowest: float | None = None
     decimals: int = 2
 
     def to_learned(self, value: float) -> float:
@@ -37,8 +39,9 @@ class PropertySpec:
         return math.log10(value) if value > 0 else math.nan
 
     def from_learned(self, value: float) -> float:
-        """The physical value of a learned number."""
-        return 10.0**value if self.logarithmic else value
+        """The physical value of a learned number, not below the lowest possible one."""
+        physical = 10.0**value if self.logarithmic else value
+        return physical if self.lowest is None else max(self.lowest, physical)
 
 
 PROPERTIES: dict[str, PropertySpec] = {
@@ -53,17 +56,24 @@ PROPERTIES: dict[str, PropertySpec] = {
         ),
         PropertySpec(
             name="e_above_hull_ev",
+            lowest=0.0,
             title="Energy above hull",
             unit="eV/atom",
             method="PBE, MP 2018",
             decimals=3,
         ),
-        PropertySpec(name="band_gap_ev", title="Band gap", unit="eV", method="PBE, MP 2018"),
-        PropertySpec(name="band_gap_hse_ev", title="Band gap (HSE)", unit="eV", method="HSE"),
-        PropertySpec(name="band_gap_gllbsc_ev", title="Band gap (GLLB-SC)", unit="eV", method="GLLB-SC"),
-        PropertySpec(name="band_gap_scan_ev", title="Band gap (SCAN)", unit="eV", method="SCAN"),
+        PropertySpec(name="band_gap_ev", lowest=0.0, title="Band gap", unit="eV", method="PBE, MP 2018"),
+        PropertySpec(name="band_gap_hse_ev", lowest=0.0, title="Band gap (HSE)", unit="eV", method="HSE"),
         PropertySpec(
-            name="is_metal", title="Probability of a metal", unit="", method="PBE gap of 0, MP 2018"
+            name="band_gap_gllbsc_ev", lowest=0.0, title="Band gap (GLLB-SC)", unit="eV", method="GLLB-SC"
+        ),
+        PropertySpec(name="band_gap_scan_ev", lowest=0.0, title="Band gap (SCAN)", unit="eV", method="SCAN"),
+        PropertySpec(
+            name="is_metal",
+            lowest=0.0,
+            title="Probability of a metal",
+            unit="",
+            method="PBE gap of 0, MP 2018",
         ),
         PropertySpec(
             name="bulk_modulus_gpa",
@@ -106,7 +116,12 @@ PROPERTIES: dict[str, PropertySpec] = {
             decimals=7,
         ),
         PropertySpec(
-            name="refractive_index_n", title="Refractive index", unit="", method="PBE, DFPT", logarithmic=True
+            name="refractive_index_n",
+            lowest=1.0,
+            title="Refractive index",
+            unit="",
+            method="PBE, DFPT",
+            logarithmic=True,
         ),
         PropertySpec(
             name="last_phdos_peak_per_cm",

@@ -1,0 +1,99 @@
+"""Prepared crystals as graphs, with their labels in the form that is learned, and the batches drawn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from crystal_core.graphs.graph_file import graphs_of
+from crystal_core.properties import PROPERTIES
+from crystal_core.training.data import epoch_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from crystal_core.graphs.crystal_graphs import CrystalGraphs, GraphConfig
+    from crystal_core.training.data import PreparedCrystals
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphBatch:
+    """Crystals drawn for one step.
+
+    Attributes:
+        rows: (crystals,) their places in the data set. cell_parameters: lengths in Å, angles in degrees.
+        labels: in the form that is learned; NaN where unknown.
+    """
+
+    rows: Int[Tensor, "crystals"]
+    graphs: CrystalGraphs
+    frac_coords: Float[Tensor, "atoms 3"]
+    cell_parameters: Float[Tensor, "crystals 6"]
+    labels: Float[Tensor, "crystals properties"]
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+
+class GraphRows:
+    """A data set as graphs on one device.
+
+    Args:
+        names: labels to keep, in order; a name that ends in that of a logarithmic property is learned as a logarithm.
+    """
+
+    def __init__(
+        self,
+        crystals: PreparedCrystals,
+        config: GraphConfig,
+        names: tuple[str, ...],
+        device: torch.device | str,
+    ) -> None:
+        self.crystals, self.names = crystals, names
+        self.graphs = graphs_of(crystals, config).to(device)
+        self.labels = (
+            torch.stack([learned(name, crystals.labels[name]) for name in names], dim=1).to(device)
+            if names
+            else torch.zeros(len(crystals), 0, device=device)
+        )
+
+    def __len__(self) -> int:
+        return len(self.graphs)
+
+    def select(self, rows: Int[Tensor, "selected"]) -> GraphBatch:
+        """The crystals at these places, in that order."""
+        batch = self.crystals.select(rows)
+        return GraphBatch(
+            rows=rows,
+            graphs=self.graphs.select(rows),
+            frac_coords=batch.frac_coords,
+            cell_parameters=batch.cell_parameters,
+            labels=self.labels[rows],
+        )
+
+    def batches(
+        self, size: int, generator: torch.Generator, repeats: Tensor | None = None
+    ) -> Iterator[GraphBatch]:
+        """An epoch in random order; a last batch of one crystal is left out, because a batch norm needs two atoms."""
+        order = epoch_order(len(self), generator, repeats).to(self.graphs.n_atoms.device)
+        for rows in order.split(size):
+            if len(rows) > 1:
+                yield self.select(rows)
+
+    def in_order(self, size: int) -> Iterator[GraphBatch]:
+        """All crystals, those of similar size together."""
+        order = torch.argsort(self.graphs.n_atoms, stable=True)
+        yield from map(self.select, order.split(size))
+
+
+def learned(name: str, values: Tensor) -> Tensor:
+    """Label values in the form that is learned: logarithms to base 10 of what has none below 0."""
+    spec = next((s for key, s in PROPERTIES.items() if name == key or name.endswith(f"_{key}")), None)
+    if spec is None or not spec.logarithmic:
+        return values
+    return torch.where(values > 0, values, torch.nan).log10()

@@ -1,0 +1,174 @@
+"""The training crystals in latent space: which of them is like a crystal, and how far a crystal is from all of them.
+
+A crystal's vector is the mean of its atoms' features, turned to its principal axes and cut to the first of them.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_core.errors import CheckpointMismatch
+from crystal_core.properties import Domain, KnownExample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+INDEX = "index.npz.xz"
+AXES = 32
+STEP = 0.05  # of the stored coordinates, in root mean square spreads of the first axis; a byte reaches 6.4 of them
+EDGE, OUTSIDE = 0.90, 0.99  # shares of held-out crystals that are nearer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentIndex:
+    """Training crystals and held-out distances.
+
+    Attributes:
+        centre, axes, spread: vector → coordinates: ((v - centre) @ axes) / spread, (width,), (width, AXES), a number.
+        coordinates: (crystals, AXES) of the training crystals.
+        ids, formulas: of them. values: property → (crystals,) true values in physical units, NaN where unknown.
+        held_out: sorted distances of held-out crystals to their nearest training crystal.
+    """
+
+    centre: NDArray[np.float32]
+    axes: NDArray[np.float32]
+    spread: float
+    coordinates: NDArray[np.float32]
+    ids: tuple[str, ...]
+    formulas: tuple[str, ...]
+    values: Mapping[str, NDArray[np.float32]]
+    held_out: NDArray[np.float32]
+
+    @classmethod
+    def build(
+        cls,
+        vectors: NDArray[np.float32],
+        held_out: NDArray[np.float32],
+        *,
+        ids: Sequence[str],
+        formulas: Sequence[str],
+        values: Mapping[str, NDArray[np.float32]],
+    ) -> LatentIndex:
+        """From the vectors (crystals, width) of the training crystals and of held-out ones."""
+        centre = vectors.mean(axis=0)
+        _, sizes, turned = np.linalg.svd((vectors - centre).astype(np.float64), full_matrices=False)
+        axes = turned[:AXES].T.astype(np.float32)
+        spread = float(sizes[0] / np.sqrt(len(vectors)))
+        stored = _rounded((vectors - centre) @ axes / spread)
+        index = cls(
+            centre=centre,
+            axes=axes,
+            spread=spread,
+            coordinates=stored,
+            ids=tuple(ids),
+            formulas=tuple(formulas),
+            values=dict(values),
+            held_out=np.zeros(0, np.float32),
+        )
+        _, distances = index._search(held_out, 1)
+        return cls(**{**index.__dict__, "held_out": np.sort(distances[:, 0])})
+
+    def nearest(
+        self, vectors: NDArray[np.float32], count: int = 1
+    ) -> tuple[list[tuple[KnownExample, ...]], list[Domain]]:
+        """The closest training crystals of each vector (crystals, width), and whether it is among them at all."""
+        rows, distances = self._search(vectors, count)
+        unit = max(float(np.median(self.held_out)), 1e-9)
+        examples = [
+            tuple(self._example(row, distance / unit) for row, distance in zip(some, far, strict=True))
+            for some, far in zip(rows.tolist(), distances.tolist(), strict=True)
+        ]
+        edge, outside = np.quantile(self.held_out, [EDGE, OUTSIDE])
+        domains: list[Domain] = [
+            "inside" if d <= edge else "edge" if d <= outside else "outside" for d in distances[:, 0].tolist()
+        ]
+        return examples, domains
+
+    def _example(self, row: int, distance: float) -> KnownExample:
+        known = {name: float(values[row]) for name, values in self.values.items()}
+        return KnownExample(
+            id=self.ids[row],
+            formula=self.formulas[row],
+            distance=round(distance, 3),
+            values={name: value for name, value in known.items() if not math.isnan(value)},
+        )
+
+    def _search(
+        self, vectors: NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Places and distances of the closest, (crystals, count) each, closest first."""
+        points = (vectors - self.centre) @ self.axes / self.spread
+        own = np.square(self.coordinates).sum(axis=1)
+        rows, found = [], []
+        for block in np.array_split(points, max(1, len(points) // 256)):
+            square = own - 2 * block @ self.coordinates.T + np.square(block).sum(axis=1, keepdims=True)
+            near = np.argpartition(square, min(count, square.shape[1] - 1), axis=1)[:, :count]
+            far = np.take_along_axis(square, near, axis=1)
+            order = np.argsort(far, axis=1, kind="stable")
+            rows.append(np.take_along_axis(near, order, axis=1))
+            found.append(np.sqrt(np.maximum(np.take_along_axis(far, order, axis=1), 0.0)))
+        return np.concatenate(rows), np.concatenate(found).astype(np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write one compressed file; coordinates take a byte each, true values four digits."""
+        buffer = BytesIO()
+        values = {f"value.{name}": array.astype(np.float32) for name, array in self.values.items()}
+        known = {
+            key: np.stack([np.flatnonzero(np.isfinite(array)).astype(np.float32), array[np.isfinite(array)]])
+            for key, array in values.items()
+        }
+        np.savez(
+            buffer,
+            centre=self.centre,
+            axes=self.axes,
+            spread=np.float32(self.spread),
+            coordinates=np.round(self.coordinates / STEP).astype(np.int8),
+            names=np.frombuffer(json.dumps([self.ids, self.formulas]).encode(), np.uint8),
+            held_out=self.held_out,
+            allow_pickle=False,
+            **known,
+        )
+        path.write_bytes(lzma.compress(buffer.getvalue()))
+
+    @classmethod
+    def load(cls, path: Path) -> LatentIndex:
+        """An index from its file.
+
+        Raises:
+            CheckpointMismatch: the file is none.
+        """
+        try:
+            with np.load(BytesIO(lzma.decompress(path.read_bytes()))) as data:
+                ids, formulas = json.loads(data["names"].tobytes())
+                values = {}
+                for key in data.files:
+                    if key.startswith("value."):
+                        rows, known = data[key]
+                        values[key.removeprefix("value.")] = np.full(len(ids), np.nan, np.float32)
+                        values[key.removeprefix("value.")][rows.astype(int)] = known
+                return cls(
+                    centre=data["centre"],
+                    axes=data["axes"],
+                    spread=float(data["spread"]),
+                    coordinates=data["coordinates"].astype(np.float32) * STEP,
+                    ids=tuple(ids),
+                    formulas=tuple(formulas),
+                    values=values,
+                    held_out=data["held_out"],
+                )
+        except (OSError, lzma.LZMAError, KeyError, ValueError) as error:
+            raise CheckpointMismatch(f"{path.name} is no index of training crystals ({error}).") from error
+
+
+def _rounded(coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.clip(np.round(coordinates / STEP), -127, 127).astype(np.float32) * np.float32(STEP)
