@@ -18,6 +18,7 @@ PREDICTORS = {
 }
 # module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
 TRAINERS = {
+    "crysldnet": "crystal_core.predictors.crysldnet.training",
     "crysllmgen": "crystal_core.generators.crysllmgen.training",
     "kldm": "crystal_core.generators.kldm.training",
 }

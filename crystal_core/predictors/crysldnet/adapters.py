@@ -1,0 +1,138 @@
+"""One property on the shared encoder: heads of its own, and low-rank changes of the encoder's maps (LoRA, by peft).
+
+The encoder itself stays as it is, with the statistics of its batch norms, so an adapter is a few hundred kB. To predict,
+the low-rank products are added to a copy of the maps: that needs no peft and costs what the encoder costs.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from crystal_core.checks import check_whole
+from crystal_core.errors import CheckpointMismatch
+from crystal_core.geometry import mean_per_crystal
+from crystal_core.predictors.crysldnet.heads import HeadsConfig, PropertyHeads
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
+    from crystal_core.predictors.crysldnet.graph_rows import GraphBatch
+
+# the maps that are called as modules; those whose weights are split by hand would not notice a change
+TARGETS = (
+    "lin_query",
+    "lin_key",
+    "lin_value",
+    "lin_concate",
+    "key_update.2",
+    "lin_msg_update.2",
+    "lin1",
+    "lin2",
+    "lin3",
+)
+LORA = "lora."  # begins the names of the low-rank factors in a file of weights
+NAME = "property"  # of the adapter, for peft
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """Sizes of an adapter.
+
+    Attributes:
+        rank: of the changes; 0 leaves the encoder as it is and trains heads alone. alpha: their factor is alpha / rank.
+
+    Raises:
+        RequestError: a value is out of range.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+
+    def __post_init__(self) -> None:
+        check_whole("rank", self.rank, 0, 256)
+        check_whole("alpha", self.alpha, 1, 1024)
+
+    @property
+    def scaling(self) -> float:
+        """The factor on the products of the low-rank factors."""
+        return self.alpha / max(1, self.rank)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the card."""
+        return asdict(self)
+
+
+class AdapterNetwork(nn.Module):
+    """The frozen encoder with its low-rank changes, the mean over a crystal's atoms, and the heads of one property."""
+
+    def __init__(self, encoder: Pddformer, name: str, config: AdapterConfig) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder).requires_grad_(False)
+        if config.rank:
+            _add_lora(self.encoder, config)
+        self.heads = PropertyHeads((name,), encoder.width, config.heads)
+        self.train()
+
+    def train(self, mode: bool = True) -> AdapterNetwork:
+        """As of any module, but the encoder stays in evaluation mode: its batch norms keep what they know."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def pooled(self, batch: GraphBatch) -> Float[Tensor, "crystals width"]:
+        """One vector per crystal."""
+        graphs = batch.graphs
+        return mean_per_crystal(self.encoder(graphs), graphs.crystal_index, len(graphs))
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """The tensors that a file of weights keeps: low-rank factors, and the heads of the property without their first axis."""
+        state = {
+            f"{LORA}{name}.{side}": factors[NAME].weight.detach()
+            for name, module in self.encoder.named_modules()
+            for side in ("lora_A", "lora_B")
+            if (factors := getattr(module, side, None))
+        }
+        return state | {f"heads.{key}": value[0] for key, value in self.heads.state_dict().items()}
+
+
+def _add_lora(encoder: Pddformer, config: AdapterConfig) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    inject_adapter_in_model(
+        LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(TARGETS)),
+        encoder,
+        adapter_name=NAME,
+    )
+
+
+def adapted_encoder(encoder: Pddformer, state: Mapping[str, Tensor], scaling: float) -> Pddformer:
+    """A copy of the encoder with the changes of an adapter added to its maps; the encoder itself where there are none.
+
+    Raises:
+        CheckpointMismatch: the changes are of another encoder.
+    """
+    names = sorted({key.rpartition(".")[0] for key in state if key.startswith(LORA)})
+    if not names:
+        return encoder
+    changed = copy.deepcopy(encoder)
+    modules = dict(changed.named_modules())
+    for name in names:
+        module = modules.get(name.removeprefix(LORA))
+        inner, outer = state[f"{name}.lora_A"], state[f"{name}.lora_B"]
+        if not isinstance(module, nn.Linear) or module.weight.shape != (outer.shape[0], inner.shape[1]):
+            raise CheckpointMismatch(
+                f"The adapter changes {name.removeprefix(LORA)}, and the encoder has no such map."
+            )
+        with torch.no_grad():
+            module.weight += scaling * (outer @ inner).to(module.weight)
+    return changed

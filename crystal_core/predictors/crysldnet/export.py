@@ -1,0 +1,259 @@
+"""From a finished run of the last stage to checkpoints: the encoder with its index, one folder per property, and the bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from crystal_core.cards import ModelCard, read_card, sha256_of, write_card
+from crystal_core.errors import RequestError
+from crystal_core.paths import checkpoints_dir
+from crystal_core.predictors.crysldnet.calibration import calibrate
+from crystal_core.predictors.crysldnet.heads import IS_METAL
+from crystal_core.predictors.crysldnet.latent_index import INDEX, LatentIndex
+from crystal_core.properties import PROPERTIES
+from crystal_core.training.checkpoint import WEIGHTS, write_checkpoint, write_shards
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from crystal_core.predictors.crysldnet.adapters import AdapterNetwork
+    from crystal_core.predictors.crysldnet.graph_rows import GraphRows
+    from crystal_core.predictors.crysldnet.heads import HeadOutputs
+    from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
+    from crystal_core.properties import PropertySpec
+    from crystal_core.training.fit import Trainer
+
+ADAPTER = "crysldnet-adapter"  # loader of the folder of one property
+METHOD = "CrysLDNet (ICML 2026)"
+BINS = 40
+MAX_DEGREE = 200  # crystals of one forward pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What a network says of a data set, in its order.
+
+    Attributes:
+        vectors: (crystals, width) means over atoms. members: (crystals, properties, members). log_scale: (crystals, properties).
+    """
+
+    vectors: Tensor
+    members: Tensor
+    log_scale: Tensor
+
+
+@torch.no_grad()
+def outputs_of(network: PropertyNetwork | AdapterNetwork, rows: GraphRows) -> Outputs:
+    """The outputs for every crystal, in evaluation mode."""
+    parts: list[tuple[Tensor, Tensor, HeadOutputs]] = []
+    for batch in rows.in_order(MAX_DEGREE):
+        vectors = network.pooled(batch)
+        parts.append((batch.rows, vectors, network.heads(vectors)))
+    back = torch.argsort(torch.cat([places for places, _, _ in parts]))
+    return Outputs(
+        vectors=torch.cat([vectors for _, vectors, _ in parts]).float()[back].cpu(),
+        members=torch.cat([heads.members for _, _, heads in parts])[back].cpu(),
+        log_scale=torch.cat([heads.log_scale for _, _, heads in parts])[back].cpu(),
+    )
+
+
+def expected_errors(members: Tensor, log_scale: Tensor) -> Tensor:
+    """Size of the error that the heads expect, in their own units: what the last head says, and the spread of the members."""
+    spread = members.std(dim=-1, correction=0)
+    return (torch.exp(2 * log_scale) + spread.square()).sqrt().clamp(min=1e-4)
+
+
+def export_bundle(
+    name: str,
+    *,
+    network: PropertyNetwork,
+    trainer: Trainer,
+    train: GraphRows,
+    validation: GraphRows,
+    configuration: dict[str, Any],
+    log: Path,
+) -> Path:
+    """Write ``<name>-encoder``, ``<name>-<property>`` for every property of :mod:`crystal_core.properties`, and ``<name>``.
+
+    Args:
+        configuration: tables of the card that say how the network is built.
+
+    Returns:
+        the folder of the bundle.
+    """
+    known, held = outputs_of(network, train), outputs_of(network, validation)
+    encoder = _export_encoder(f"{name}-encoder", network, trainer, train, (known, held), configuration, log)
+    for i, target in enumerate(network.heads.names):
+        if target in PROPERTIES:
+            head = {key: value[i].clone() for key, value in network.heads.state_dict().items()}
+            export_adapter(
+                checkpoints_dir() / f"{name}-{target}",
+                spec=PROPERTIES[target],
+                state={f"heads.{key}": value for key, value in head.items()},
+                outputs=(held.members[:, i], held.log_scale[:, i]),
+                labels=(train.labels[:, i].cpu(), validation.labels[:, i].cpu()),
+                scale=(float(network.heads.mean[i]), float(network.heads.std[i])),
+                encoder=encoder,
+                trained_on=f"{int(train.labels[:, i].isfinite().sum()):,} crystals",
+            )
+    folder = checkpoints_dir() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_card(
+        folder,
+        {
+            "name": name,
+            "kind": "predictor",
+            "task": "property prediction",
+            "method": METHOD,
+            "loader": "crysldnet",
+            "parameters": 0,
+            "network": {"encoder": encoder.name},
+        },
+    )
+
+
+def _export_encoder(
+    name: str,
+    network: PropertyNetwork,
+    trainer: Trainer,
+    train: GraphRows,
+    outputs: tuple[Outputs, Outputs],
+    configuration: dict[str, Any],
+    log: Path,
+) -> ModelCard:
+    known, held = outputs
+    values = {
+        target: physical(PROPERTIES[target], train.labels[:, i].cpu().double()).float().numpy()
+        for i, target in enumerate(network.heads.names)
+        if target in PROPERTIES
+    }
+    index = LatentIndex.build(
+        known.vectors.numpy(),
+        held.vectors.numpy(),
+        ids=train.crystals.ids,
+        formulas=train.crystals.formulas,
+        values=values,
+    )
+    statistics = tuple(key for key in network.state_dict() if "running_" in key)
+    heads = tuple(key for key in network.state_dict() if not key.startswith("encoder."))
+    folder = write_checkpoint(
+        name,
+        trainer=trainer,
+        log=log,
+        fields={
+            "kind": "predictor",
+            "task": "features of crystals",
+            "method": METHOD,
+            "loader": "crysldnet-encoder",
+            "parameters": sum(p.numel() for p in network.encoder.parameters()),
+            "network": configuration,
+        },
+        about_training={},
+        exact=statistics,
+        without=heads,
+        save_files={INDEX: index.save},
+    )
+    return read_card(folder)
+
+
+def export_adapter(
+    folder: Path,
+    *,
+    spec: PropertySpec,
+    state: dict[str, Tensor],
+    outputs: tuple[Tensor, Tensor],
+    labels: tuple[Tensor, Tensor],
+    scale: tuple[float, float],
+    encoder: ModelCard,
+    trained_on: str,
+    network: dict[str, Any] | None = None,
+) -> Path:
+    """Write the folder of one property: its heads, their calibration on held-out crystals, the histogram of its labels.
+
+    Args:
+        outputs: members (crystals, members) and log scales (crystals,) of the held-out crystals.
+        labels: of training and held-out crystals, (crystals,) each, as they are learned, NaN where unknown.
+        scale: mean and standard deviation of the training labels, as they are learned.
+
+    Raises:
+        RequestError: fewer than ten held-out crystals have the property.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{WEIGHTS}*.safetensors"):
+        old.unlink()
+    written = write_shards(state, folder)
+    train_labels, held_labels = labels
+    known = held_labels.isfinite()
+    if int(known.sum()) < 10:
+        raise RequestError(
+            f"Only {int(known.sum())} held-out crystals have {spec.name}; an interval needs at least 10."
+        )
+    extra: dict[str, Any] = {"histogram": histogram(spec, train_labels[train_labels.isfinite()])}
+    if spec.name != IS_METAL:
+        mean, std = scale
+        members, log_scale = (values[known].double() for values in outputs)
+        errors = (members.mean(dim=-1) * std + mean - held_labels[known].double()).abs()
+        expected = expected_errors(members, log_scale) * std
+        found = calibrate(errors.numpy(), expected.numpy())
+        extra["calibration"] = {
+            "interval": round(found.interval, 5),
+            "std": round(found.std, 5),
+            "n": found.n,
+            "validation_mae": round(float(errors.mean()), 5),
+        }
+    return write_card(
+        folder,
+        {
+            "name": folder.name,
+            "kind": "predictor",
+            "task": spec.title.lower(),
+            "method": METHOD,
+            "loader": ADAPTER,
+            "parameters": sum(value.numel() for value in state.values()),
+            "trained_on": trained_on,
+            "files": {file: sha256_of(folder / file) for file in written},
+            "network": {
+                "encoder": encoder.name,
+                "encoder_sha256": encoder_hash(encoder),
+                "property": spec.name,
+                "title": spec.title,
+                "unit": spec.unit,
+                "logarithmic": spec.logarithmic,
+                **(network or {}),
+            },
+            "extra": extra,
+        },
+    )
+
+
+def encoder_hash(card: ModelCard) -> str:
+    """What an adapter remembers of the weights it was trained on."""
+    joined = "".join(card.files[file] for file in sorted(card.files) if file.startswith(WEIGHTS))
+    return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def histogram(spec: PropertySpec, labels: Tensor) -> dict[str, list[float]]:
+    """How the training labels spread, in physical units: edges and counts of 40 bins between the 0.5 % and 99.5 % quantiles."""
+    values = labels.double().numpy()
+    low, high = np.quantile(values, [0.005, 0.995])
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, BINS + 1)
+    counts, _ = np.histogram(np.clip(values, low, high), edges)
+    shown = physical(spec, torch.from_numpy(edges)).tolist()
+    return {"edges": [float(f"{edge:.6g}") for edge in shown], "counts": counts.tolist()}
+
+
+def physical(spec: PropertySpec, learned: Sequence[float] | Tensor) -> Tensor:
+    """Physical values of learned numbers; NaN stays NaN."""
+    values = torch.as_tensor(learned)
+    values = 10.0**values if spec.logarithmic else values
+    return values if spec.lowest is None else values.clamp(min=spec.lowest)

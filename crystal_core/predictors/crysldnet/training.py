@@ -1,0 +1,362 @@
+"""Train CrysLDNet on a prepared file, stage by stage: the autoencoder, the latent flow, and the properties."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from crystal_core.checks import check_choice
+from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.graphs.crystal_graphs import GraphConfig
+from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer, PddformerConfig
+from crystal_core.predictors.crysldnet.export import METHOD, export_bundle
+from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
+from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadsConfig, PropertyHeads
+from crystal_core.predictors.crysldnet.latent_flow import FlowConfig, LatentFlow
+from crystal_core.predictors.crysldnet.latents import latent_statistics
+from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
+from crystal_core.predictors.crysldnet.vae import CrystalVae, VaeConfig, draw_hidden
+from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.training.data import PreparedCrystals, RowSettings, draws_per_epoch, fixed_sample, load_rows
+from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.settings import parse_settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crystal_core.cards import ModelCard
+
+Stage = Literal["vae", "latent", "properties"]
+TARGETS = "targets.json"  # in a run's folder: names of the properties, in the order of the heads
+ENCODER = "encoder."
+NO_TARGETS = ("spacegroup_number",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrysldnetTraining(RowSettings):
+    """A training configuration file: which stage, which rows, which sizes, how to optimise.
+
+    Attributes:
+        stage: "vae" and "latent" pretrain without labels; "properties" trains all properties at once.
+        init_from: checkpoint, or folder of a run, whose EMA weights start this one, or "".
+        targets: labels that the last stage learns; all of the file where none is named.
+        encoder, graph: of the PDDFormer. vae: also of stage 2. flow: stage 2. heads: last stage.
+    """
+
+    name: str
+    stage: Stage = "properties"
+    init_from: str = ""
+    targets: tuple[str, ...] = ()
+    encoder: PddformerConfig = field(default_factory=PddformerConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+    vae: VaeConfig = field(default_factory=VaeConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("stage", self.stage, ("vae", "latent", "properties"))
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+
+def settings_from(text: str) -> CrysldnetTraining:
+    """A typed configuration from TOML text.
+
+    Raises:
+        RequestError: no TOML, unknown key.
+    """
+    sections = {
+        "encoder": PddformerConfig,
+        "graph": GraphConfig,
+        "vae": VaeConfig,
+        "flow": FlowConfig,
+        "heads": HeadsConfig,
+        "fit": FitConfig,
+    }
+    return parse_settings(text, CrysldnetTraining, sections)
+
+
+def build_network(settings: CrysldnetTraining, names: tuple[str, ...] = ()) -> nn.Module:
+    """The untrained network of a stage; ``names`` are the properties of the last one."""
+    encoder = Pddformer(settings.encoder, settings.graph)
+    if settings.stage == "properties":
+        return PropertyNetwork(encoder, PropertyHeads(names, encoder.width, settings.heads))
+    vae = CrystalVae(encoder, settings.vae)
+    return vae if settings.stage == "vae" else LatentFlow(vae, settings.flow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a slice ends with: the trainer with its EMA weights, the data it read and the last log line."""
+
+    trainer: Trainer
+    train: GraphRows
+    validation: GraphRows | None
+    last: dict[str, Any]
+
+
+def train(
+    config: CrysldnetTraining,
+    *,
+    data_file: Path,
+    folder: Path,
+    device: torch.device,
+    minutes: float | None = None,
+    resume: bool = False,
+    initial: dict[str, Tensor] | None = None,
+    on_line: Callable[[dict[str, Any]], None] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Trained:
+    """Run one slice."""
+    torch.manual_seed(config.fit.seed)
+    rows, validation = load_rows(config, data_file, device)
+    names = _targets(config, rows) if config.stage == "properties" else ()
+    if names:
+        rows = _labelled(rows, names)
+    train_set = GraphRows(rows, config.graph, names, device)
+    held = (
+        GraphRows(fixed_sample(validation, config.validation_rows), config.graph, names, device)
+        if validation
+        else None
+    )
+    network = build_network(config, names)
+    if initial is not None:
+        load_into(network, initial)
+    if isinstance(network, PropertyNetwork):
+        standardise(network.heads, train_set.labels)
+    repeats = draws_per_epoch(config, rows)
+    trainer = Trainer(
+        network,
+        config.fit,
+        loss=loss_of(config, train_set),
+        batches=lambda generator: train_set.batches(config.fit.batch_size, generator, repeats),
+        batch_crystals=len,
+        folder=folder,
+        device=device,
+        about=about,
+    )
+    (folder / TARGETS).write_text(json.dumps(names), encoding="utf-8")
+    if resume and not trainer.resume():
+        raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
+
+    def on_epoch(current: Trainer) -> dict[str, Any]:
+        if held is None:
+            return {}
+        line = validate(current.ema, config, held)
+        if on_line:
+            on_line({"step": current.step, "epoch": current.epoch, "validation": line})
+        return line
+
+    last = trainer.run(minutes, on_epoch)
+    return Trained(trainer=trainer, train=train_set, validation=held, last=last)
+
+
+Loss = Callable[[nn.Module, GraphBatch, torch.Generator], tuple["Tensor", dict[str, "Tensor"]]]
+
+
+def loss_of(config: CrysldnetTraining, rows: GraphRows) -> Loss:
+    """The loss of a stage as the trainer calls it."""
+    if config.stage == "vae":
+        fraction = config.vae.mask_fraction
+
+        def vae_loss(
+            network: nn.Module, batch: GraphBatch, rng: torch.Generator
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            hidden = draw_hidden(batch.graphs.n_atoms, fraction, rng)
+            losses = network(batch.graphs, batch.frac_coords, batch.cell_parameters, hidden, rng)
+            names = ("types", "positions", "lattice", "kl")
+            return losses.total, {name: getattr(losses, name).detach() for name in names}
+
+        return vae_loss
+    if config.stage == "latent":
+
+        def flow_loss(
+            network: nn.Module, batch: GraphBatch, rng: torch.Generator
+        ) -> tuple[Tensor, dict[str, Tensor]]:
+            losses = network(batch.graphs, batch.frac_coords, batch.cell_parameters, rng)
+            return losses.total, {"flow": losses.flow.detach(), "vae": losses.vae.detach()}
+
+        return flow_loss
+    return _property_loss(config, rows)
+
+
+def _property_loss(config: CrysldnetTraining, rows: GraphRows) -> Loss:
+    """Every label counts by one over the root of its property's share: between equal labels and equal properties."""
+    share = rows.labels.isfinite().float().mean(dim=0)
+    weight = share.clamp(min=1e-4).rsqrt()
+    seed = torch.Generator().manual_seed(config.fit.seed)
+    shape = (len(rows), len(rows.names), config.heads.n_members)
+    # how often each member's bootstrap sample holds each label; one member alone sees all labels
+    bootstrap = torch.poisson(torch.ones(shape), generator=seed) if shape[-1] > 1 else torch.ones(shape)
+    bootstrap = bootstrap.to(torch.uint8).to(rows.labels.device)
+
+    def loss(network: nn.Module, batch: GraphBatch, _: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        if not isinstance(network, PropertyNetwork):
+            raise TypeError("the last stage trains encoder and heads")
+        outputs = network.heads(network.pooled(batch))
+        values, scales = network.heads.losses(outputs, batch.labels, bootstrap[batch.rows].float())
+        per_label = (values * weight).sum() / len(batch)
+        return per_label + (scales * weight).sum() / len(batch), {"values": per_label.detach()}
+
+    return loss
+
+
+@torch.no_grad()
+def validate(network: nn.Module, config: CrysldnetTraining, held: GraphRows) -> dict[str, Any]:
+    """Losses or errors on validation rows, by the EMA weights in evaluation mode; the same draw at every epoch."""
+    if isinstance(network, PropertyNetwork):
+        return mean_errors(network, held)
+    rng = torch.Generator(held.labels.device).manual_seed(0)
+    totals: dict[str, float] = {}
+    latents: list[Tensor] = []
+    right = hidden_atoms = crystals = 0
+    for batch in held.in_order(config.fit.batch_size):
+        graphs = batch.graphs
+        hidden = draw_hidden(graphs.n_atoms, config.vae.mask_fraction, rng)
+        if isinstance(network, LatentFlow):
+            losses = network(graphs, batch.frac_coords, batch.cell_parameters, rng)
+            terms = {"flow": losses.flow, "vae": losses.vae}
+            latents.append(losses.latents)
+        else:
+            losses = network(graphs, batch.frac_coords, batch.cell_parameters, hidden, rng)
+            terms = {name: getattr(losses, name) for name in ("types", "positions", "lattice", "kl")}
+            latents.append(losses.latents)
+        vae = network.vae if isinstance(network, LatentFlow) else network
+        if isinstance(vae, CrystalVae):
+            named = vae.name_hidden(graphs, hidden)
+            right += int((named == graphs.atomic_numbers[hidden]).sum())
+        hidden_atoms, crystals = hidden_atoms + int(hidden.sum()), crystals + len(batch)
+        for name, value in terms.items():
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
+    spread = latent_statistics(torch.cat(latents).float())
+    return {
+        **{name: round(total / crystals, 5) for name, total in totals.items()},
+        "hidden_elements_right": round(right / max(1, hidden_atoms), 4),
+        "latent_std": round(spread.std, 4),
+        "effective_rank": round(spread.effective_rank, 1),
+    }
+
+
+@torch.no_grad()
+def mean_errors(network: PropertyNetwork, held: GraphRows, size: int = 256) -> dict[str, float]:
+    """Mean absolute error of each property in the form that is learned; of "is_metal", the share that is wrong."""
+    heads = network.heads
+    predicted, labels = [], []
+    for batch in held.in_order(size):
+        predicted.append(heads(network.pooled(batch)).value * heads.std + heads.mean)
+        labels.append(batch.labels)
+    values, aim = torch.cat(predicted), torch.cat(labels)
+    errors = {}
+    for i, name in enumerate(heads.names):
+        known = aim[:, i].isfinite()
+        if not bool(known.any()):
+            continue
+        if name == IS_METAL:
+            miss = ((values[known, i] > 0) != (aim[known, i] > 0)).float()  # the heads' own units are odds
+        else:
+            miss = (values[known, i] - aim[known, i]).abs()
+        errors[name] = round(float(miss.mean()), 5)
+    return errors
+
+
+def standardise(heads: PropertyHeads, labels: Tensor) -> None:
+    """Give the heads mean and standard deviation of the training labels; a probability keeps its own units."""
+    for i, name in enumerate(heads.names):
+        known = labels[:, i][labels[:, i].isfinite()]
+        if name == IS_METAL or len(known) < 2:
+            continue
+        heads.mean[i], heads.std[i] = known.mean(), known.std(correction=0).clamp(min=1e-6)
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Start a stage from the weights of an earlier one: all that both have, the encoder at least.
+
+    Raises:
+        CheckpointMismatch: the weights hold no encoder of this configuration.
+    """
+    given = {key.removeprefix("vae."): value for key, value in state.items()}
+    aim: nn.Module = network.vae if isinstance(network, LatentFlow) else network
+    expected = aim.state_dict()
+    wrong = [
+        key
+        for key, value in expected.items()
+        if key.startswith(ENCODER) and (key not in given or given[key].shape != value.shape)
+    ]
+    if wrong:
+        raise CheckpointMismatch(
+            f"The weights do not fit the encoder of this configuration; names that differ: {', '.join(wrong[:8])}."
+        )
+    aim.load_state_dict(
+        {
+            key: given[key]
+            for key, value in expected.items()
+            if key in given and given[key].shape == value.shape
+        },
+        strict=False,
+    )
+
+
+def _targets(config: CrysldnetTraining, rows: PreparedCrystals) -> tuple[str, ...]:
+    known = tuple(name for name in rows.labels if name not in NO_TARGETS)
+    missing = [name for name in config.targets if name not in known]
+    if missing:
+        raise RequestError(f"The prepared file has no label {', '.join(missing)}; it has {', '.join(known)}.")
+    return config.targets or known
+
+
+def _labelled(rows: PreparedCrystals, names: tuple[str, ...]) -> PreparedCrystals:
+    known = torch.stack([rows.labels[name].isfinite() for name in names]).any(dim=0)
+    return rows.subset(torch.nonzero(known).squeeze(-1))
+
+
+def export_checkpoint(name: str, *, trained: Trained, settings: CrysldnetTraining, log: Path) -> Path:
+    """Write checkpoints of a finished stage; the last one becomes the bundle of :mod:`.export`.
+
+    Raises:
+        RequestError: no validation rows, on which intervals are calibrated.
+    """
+    network = trained.trainer.ema
+    configuration = {"encoder": settings.encoder.to_dict(), "graph": settings.graph.to_dict()}
+    if isinstance(network, PropertyNetwork):
+        if trained.validation is None:
+            raise RequestError("Intervals are calibrated on validation rows, and the prepared file has none.")
+        return export_bundle(
+            name,
+            network=network,
+            trainer=trained.trainer,
+            train=trained.train,
+            validation=trained.validation,
+            configuration={**configuration, "heads": settings.heads.to_dict()},
+            log=log,
+        )
+    flow = {"flow": settings.flow.to_dict()} if settings.stage == "latent" else {}
+    return write_checkpoint(
+        name,
+        trainer=trained.trainer,
+        log=log,
+        fields={
+            "kind": "predictor",
+            "task": "pretraining",
+            "method": METHOD,
+            "loader": f"crysldnet-{settings.stage}",
+            "network": {**configuration, "vae": settings.vae.to_dict(), **flow},
+        },
+        about_training={},
+        exact=tuple(key for key in network.state_dict() if "running_" in key),
+    )
+
+
+def initial_weights(card: ModelCard) -> dict[str, Tensor]:
+    """The weights of a checkpoint, as the start of another run.
+
+    Raises:
+        CheckpointMismatch: a file is missing or changed.
+    """
+    return read_shards(card)
