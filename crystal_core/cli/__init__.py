@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate dng": ("evaluate_dng", "dng"),
     "benchmark sampling": ("benchmark", "sampling"),
     "benchmark train": ("benchmark", "train"),
+    "benchmark predict": ("benchmark", "predict"),
     "benchmark graph": ("benchmark", "graph"),
     "benchmark encoder": ("benchmark", "encoder"),
     "data prepare": ("data", "prepare"),

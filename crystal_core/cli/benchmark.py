@@ -113,6 +113,22 @@ def encoder(
     _show(benchmark_encoder(name, batch, n_atoms, repeats, device=device, threads=threads), json=json)
 
 
+@command
+def predict(
+    model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Crystals of one request.")] = 1000,
+    n_atoms: Atoms = 10,
+    repeats: Repeats = 3,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Crystals per second of a property predictor, graphs and nearest training crystals included."""
+    from crystal_core.benchmarks.properties import benchmark_predict
+
+    _show(benchmark_predict(model, batch, n_atoms, repeats, device=device, threads=threads), json=json)
+
+
 def _size(size: str | None, model: str | None, default: str) -> str | None:
     return default if size is None and model is None else size
 

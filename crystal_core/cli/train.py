@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, say
+from crystal_core.errors import RequestError
+from crystal_core.paths import data_file
 
 
 @command
 def train(
     config: Annotated[
-        Path | None, typer.Argument(help="TOML file, or the name of a shipped configuration.")
+        Path | None,
+        typer.Argument(
+            help="TOML file, the name of a shipped configuration, or 'adapter' for a property of your own."
+        ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option("--recipe", help="Repeat the recorded slices of this checkpoint instead.")
@@ -38,8 +44,21 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Prepared file; overrides the configuration's.")
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Prepared file; overrides the configuration's. For 'adapter': Parquet of the data schema, or CSV with a column cif.",
+        ),
     ] = None,
+    target: Annotated[str | None, typer.Option("--target", help="adapter: the column to learn.")] = None,
+    unit: Annotated[str, typer.Option("--unit", help="adapter: of the column.")] = "",
+    title: Annotated[str, typer.Option("--title", help="adapter: name for display.")] = "",
+    logarithmic: Annotated[
+        bool, typer.Option("--log", help="adapter: learn the logarithm of a positive column.")
+    ] = False,
+    rank: Annotated[
+        int, typer.Option("--rank", min=0, help="adapter: of its changes to the encoder; 0 for heads alone.")
+    ] = 8,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")
     ] = None,
@@ -59,6 +78,25 @@ def train(
     from crystal_core.workflows.train import run_training
 
     del json  # it is JSON always
+    if config is not None and str(config) == "adapter":
+        _adapter(
+            data,
+            target,
+            unit=unit,
+            title=title,
+            logarithmic=logarithmic,
+            rank=rank,
+            minutes=minutes,
+            samples=samples,
+            name=export,
+            device=device,
+            threads=threads,
+            seed=seed,
+            quiet=quiet,
+        )
+        return
+    if target is not None:
+        raise RequestError("--target belongs to 'crystal-core train adapter'.")
     if not quiet:
         say(f"training {recipe or (config.name if config else '')}")
     emit(
@@ -78,3 +116,40 @@ def train(
             quiet=quiet,
         )
     )
+
+
+def _adapter(
+    data: Path | None,
+    target: str | None,
+    *,
+    unit: str,
+    title: str,
+    logarithmic: bool,
+    rank: int,
+    minutes: float | None,
+    samples: int | None,
+    name: str | None,
+    device: str,
+    threads: int | None,
+    seed: int | None,
+    quiet: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
+
+    if data is None or target is None:
+        raise RequestError("Name the table with --data and its column with --target.")
+    report = train_adapter(
+        data_file(data),
+        OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic),
+        name=name or "",
+        rank=rank,
+        minutes=minutes,
+        samples=samples,
+        device=device,
+        threads=threads,
+        seed=seed or 0,
+        on_line=None if quiet else lambda line: say(dumps(line)),
+    )
+    emit(asdict(report))
