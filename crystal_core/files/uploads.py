@@ -58,14 +58,14 @@ class ParsedUpload:
     notes: tuple[str, ...] = ()
 
 
-def parse_uploads(files: Sequence[tuple[str, bytes]]) -> list[ParsedUpload]:
+def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) -> list[ParsedUpload]:
     """Every crystal in the uploaded files (zip archives are opened), in order; a bad file never loses the others.
 
     Args:
-        files: name and content of each file.
+        files: name and content of each file. most: files that are read.
     """
     found: list[ParsedUpload] = []
-    for name, content in _unpacked(files):
+    for name, content in _unpacked(files, most):
         shown = clean_name(name)
         if isinstance(content, str):
             found.append(ParsedUpload(name=shown, error=content))
@@ -102,7 +102,7 @@ def clean_name(name: str) -> str:
     return "".join(ch for ch in last if ch.isprintable())[:80] or "unnamed"
 
 
-def _unpacked(files: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | str]]:
+def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[str, bytes | str]]:
     """Name and content of each text file, or name and the sentence why it is left out."""
     count, budget = 0, MAX_UNZIPPED_BYTES
     for name, content in files:
@@ -111,8 +111,8 @@ def _unpacked(files: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes |
         )
         for inner, inner_content in members:
             count += 1
-            if count > MAX_FILES:
-                yield inner, f"Only the first {MAX_FILES} files are read. Upload the rest separately."
+            if count > most:
+                yield inner, f"Only the first {most} files are read. Upload the rest separately."
                 return
             if isinstance(inner_content, bytes):
                 budget -= len(inner_content) if inner != name else 0
