@@ -38,9 +38,14 @@ FAR, FARTHER = 0.6, 1.2  # distances at which the domain ends
 
 def properties_of(composition, volume):
     """Values by property, from electronegativities, bulk moduli and atomic volumes of the elements; volume in Å3 per atom."""
-    shares = {
-        Element(symbol): share for symbol, share in composition.fractional_composition.as_dict().items()
-    }
+    parts = composition.fractional_composition.as_dict()
+    shares = {Element(symbol): share for symbol, share in parts.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an element without a bulk modulus gets a usual one
+        return _mixed(shares, volume)
+
+
+def _mixed(shares, volume):
     if any(element.Z > 94 for element in shares):
         raise RequestError("The table has no element beyond plutonium.")
     if Element("Po") in shares:
