@@ -214,6 +214,7 @@ class PropertyRow(TypedDict):
     domain: NotRequired[Domain]
     predictions: NotRequired[dict[str, PropertyValue]]
     nearest: NotRequired[list[NearExample]]
+    notes: NotRequired[list[str]]
     error: NotRequired[str]
 
 

@@ -477,7 +477,8 @@ class PropertyPredictionRequest:
 
     Attributes:
         crystals: one item per row of the result: ``source`` (what it is called) with lattice (Å), atomic_numbers and
-            frac_coords, or with ``error``, the sentence why there is no crystal; ``id`` where it belongs to a run.
+            frac_coords, or with ``error``, the sentence why there is no crystal; ``id`` where it belongs to a run;
+            ``notes``, sentences on what its file says otherwise.
         properties: names; all that the model has where none is named.
         model: a property predictor.
     """

@@ -70,7 +70,9 @@ def predict_property(
 def _item(source: str, found: Structure | str) -> dict[str, Any]:
     from crystal_core.files.records import cell_json
 
-    return {"source": source} | ({"error": found} if isinstance(found, str) else {**cell_json(found)})
+    if isinstance(found, str):
+        return {"source": source, "error": found}
+    return {"source": source, **cell_json(found), "notes": list(found.properties.get("notes", ()))}
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -106,7 +108,8 @@ def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
         f", closest known {near['formula']} ({near['id']}, distance {near['distance']:.2f})" if near else ""
     )
     first = f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {row['domain']} the training range{known}"
-    return [first, *(_line(row, column) for column in properties if column["name"] in row["predictions"])]
+    notes = [f"  Note: {note}" for note in row.get("notes", ())]
+    return [first, *notes, *(_line(row, column) for column in properties if column["name"] in row["predictions"])]
 
 
 def _line(row: PropertyRow, column: PropertyColumn) -> str:

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crystal_core.records import NearExample, PropertyColumn, PropertyRow
 
+LAST = ("notes", "error")
 FORMULA_SIGNS = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins with one
 
 
 def property_csv(rows: Sequence[PropertyRow], properties: Sequence[PropertyColumn]) -> str:
-    """Source, formula, atoms and domain, then per property value, interval, and the nearest known value; last the error.
+    """Source, formula, atoms and domain, then per property value, interval, and the nearest known value; last notes and error.
 
     A property's columns are ``<name>``, ``<name>_low``, ``<name>_high``, ``<name>_std``, and, of the closest training
     crystal whose value is known, ``<name>_known`` and ``<name>_known_id``; the names carry the unit.
     """
     table = [_cells(row, properties) for row in rows]
     columns = dict.fromkeys(column for cells in table for column in cells)
-    ends = ("error",) if "error" in columns else ()
-    names = [column for column in columns if column != "error"]
+    ends = [column for column in LAST if column in columns]
+    names = [column for column in columns if column not in LAST]
     text = io.StringIO()
     writer = csv.DictWriter(text, [*names, *ends], restval="", lineterminator="\n")
     writer.writeheader()
@@ -54,6 +55,8 @@ def _cells(row: PropertyRow, properties: Sequence[PropertyColumn]) -> dict[str, 
                 cells[f"{name}_{part}"] = predicted[part]
         if near := known_example(row, name):
             cells |= {f"{name}_known": near["values"][name], f"{name}_known_id": _text(near["id"])}
+    if notes := row.get("notes"):
+        cells["notes"] = _text(" ".join(notes))
     return cells | ({"error": _text(row["error"])} if "error" in row else {})
 
 

@@ -47,6 +47,7 @@ PREDICTED = {
     "n_atoms": Maybe(int),
     "domain": Maybe(str),
     "predictions": Maybe(dict),
+    "notes": Maybe([str]),
     "nearest": Maybe([{"id": str, "formula": str, "distance": NUMBER, "values": dict}]),
 }
 MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.cards import checkpoint_folders
 from crystal_core.properties import PROPERTIES, PropertySpec
 from crystal_core.registry.methods import PREDICTORS
 from crystal_core.registry.store import list_cards
@@ -40,6 +41,11 @@ class Histogram:
         k = bisect_right(self.edges, value) - 1
         inside = (value - self.edges[k]) / (self.edges[k + 1] - self.edges[k])
         return (sum(self.counts[:k]) + inside * self.counts[k]) / sum(self.counts)
+
+
+def is_installed(model: str) -> bool:
+    """Whether there is a checkpoint of that name; no card is read, so a page may ask at every click."""
+    return any(folder.name == model for folder in checkpoint_folders())
 
 
 def predictor_cards() -> dict[str, ModelCard]:

@@ -104,8 +104,7 @@ def property_rows(
     readable: list[tuple[PropertyRow, Structure]] = []
     for item in items:
         row: PropertyRow = {"source": item["source"]}
-        if "id" in item:
-            row["id"] = item["id"]
+        row |= cast("PropertyRow", {name: item[name] for name in ("id", "notes") if item.get(name)})
         rows.append(row)
         try:
             structure = _structure(item)
