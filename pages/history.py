@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -94,7 +95,8 @@ def actions(job: Job) -> None:
             ensure_worker()
             request = settings_of(job)
             again = JobQueue().submit(job.kind, request, parent=job.parent)
-            st.switch_page(page, query_params={"job": job.parent or again})
+            shown = again if job.kind == "predict-property" else job.parent or again
+            st.switch_page(page, query_params={"job": shown})
         if (
             job.request
             and job.kind != "relax"
@@ -139,8 +141,13 @@ def show_calls(job: Job) -> None:
 @st.dialog("Delete this run?")
 def confirm_delete(job: Job) -> None:
     """Ask before anything is lost."""
-    n = len(JobQueue().list_children(job.id))
-    more = f", and its {'relaxation' if n == 1 else f'{n} relaxations'} with it" if n else ""
+    kinds = Counter(child.kind for child in JobQueue().list_children(job.id))
+    words = [
+        word if n == 1 else f"{n} {word}s"
+        for kind, word in (("relax", "relaxation"), ("predict-property", "property prediction"))
+        if (n := kinds[kind])
+    ]
+    more = f", and its {' and '.join(words)} with it" if words else ""
     st.write(f"{plain(title_of(job))}: its entry and its link will be gone{more}.")
     if st.button("Delete", type="primary", key="really"):
         try:

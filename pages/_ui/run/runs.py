@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.demos import Demo, find_demo
-from crystal_core.errors import RequestError
-from crystal_core.files.records import is_valid, ranked, run_files, structure_from_record, zip_texts
+from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.property_table import property_csv
+from crystal_core.files.records import (
+    is_valid,
+    ranked,
+    run_files,
+    structure_from_record,
+    unique_name,
+    zip_texts,
+)
 from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of
@@ -51,6 +63,7 @@ WORDS = {
 
 
 PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "pages/viewer.py"
+PROPERTIES = "pages/property_predictor.py"
 DEMO = "demo-"  # begins the id of a recorded run
 NO_SUMMARY = "–"  # of a run without a result
 
@@ -96,6 +109,8 @@ def as_job(demo: Demo) -> Job:
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
     """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
+    if job.kind == "predict-property":
+        return PROPERTIES, {"job": job.id}
     if job.kind == "relax" and not job.parent:
         return VIEWER, {"job": job.id}
     page = PREDICT if job.kind == "predict-structure" else GENERATE
@@ -127,6 +142,8 @@ def title_of(job: Job) -> str:
         return " ".join(words) + (", completed" if asked.get("fix") else "")
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
+    if job.kind == "predict-property":
+        return f"properties of {_count(len(asked.get('crystals', [])), 'crystal')}"
     return str(asked.get("formula", job.kind))
 
 
@@ -139,7 +156,7 @@ def relaxed_of(job: Job) -> dict[str, CrystalRecord]:
     found = {
         record["id"]: record for record in (job.result or {}).get("relaxed", ())
     }  # recorded with the run
-    for child in JobQueue().list_children(job.id):
+    for child in JobQueue().list_children(job.id, "relax"):
         for record in crystals_of(child.result or {}):
             if "energies" in record or record["id"] not in found:
                 found[record["id"]] = record
@@ -174,6 +191,9 @@ def candidates_of(job: Job) -> list[CrystalRecord]:
 def summary(job: Job) -> str:
     """One short sentence on what came out."""
     result = job.result or {}
+    if rows := result.get("rows"):
+        done = sum("predictions" in row for row in rows)
+        return f"{done} of {len(job.request.get('crystals', rows))} predicted"
     found = crystals_of(result)
     if not found:
         return NO_SUMMARY
@@ -225,10 +245,34 @@ def lost_paths_words(job: Job) -> str:
 
 def zip_of(job: Job) -> bytes:
     """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, the paths kept, and the files of the call."""
+    if job.kind == "predict-property":
+        return zip_texts(_property_files(job))
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
     return zip_texts(run_files(records, told, job.trajectories) | _files_of_call(job))
+
+
+def _property_files(job: Job) -> dict[str, str]:
+    """The table of predictions, the run as JSON, and the crystals as CIF by the names that :func:`as_command` has for them."""
+    result = job.result or {}
+    files = {
+        "properties.csv": property_csv(result["rows"], result["properties"]),
+        "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+    }
+    for name, item in zip(_cif_names(job.request), job.request["crystals"], strict=True):
+        with suppress(StructureParseError):  # the table says why
+            files[name] = structure_to_text(structure_from_record(item), "cif")
+    return files
+
+
+def _cif_names(asked: Mapping[str, Any]) -> list[str]:
+    """A file name for each crystal of a prediction, after what it is called."""
+    names: list[str] = []
+    for item in asked["crystals"]:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", item["source"].removesuffix(".cif")).strip("-.")[:80]
+        names.append(unique_name(stem or "crystal", names))
+    return [f"{name}.cif" for name in names]
 
 
 def _files_of_call(job: Job) -> dict[str, str]:
@@ -260,6 +304,10 @@ def as_command(job: Job) -> str:
     asked = settings_of(job)
     if job.kind == "generate":
         return shlex.join([*_generate_words(asked), "--out", "results"])
+    if job.kind == "predict-property":
+        chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
+        words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
+        return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -299,6 +347,16 @@ def as_command(job: Job) -> str:
 
 def as_python(job: Job) -> str:
     """The call in Python."""
+    if job.kind == "predict-property":
+        return (
+            "from pathlib import Path\n"
+            "from pymatgen.core import Structure\n"
+            "from crystal_core.registry.store import load_predictor\n"
+            "from crystal_core.structures import from_structures\n\n"
+            'crystals = from_structures([Structure.from_file(path) for path in sorted(Path().glob("*.cif"))])\n'
+            f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
+            "print(found[0].predictions, found[0].domain)\n"
+        )
     if job.kind == "relax":
         return (
             "from pymatgen.core import Structure\n"
