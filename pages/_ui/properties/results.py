@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 10  # that are seen at once
 ROW_HEIGHT = 35  # pixels
 THIS, CLOSEST = "This crystal", "Closest known"
-WHAT = "Estimates by a model, with calibrated 90 % intervals: nine of ten true values lie inside."
+WHAT = "With calibrated 90 % intervals: of crystals held out of the training, nine of ten true values lie inside."
 
 
 def show_predictions(job: Job, parent: Job | None) -> None:
@@ -53,11 +53,13 @@ def show_predictions(job: Job, parent: Job | None) -> None:
 def result_words(rows: list[PropertyRow]) -> str:
     """How many crystals were predicted, and how many of them the model knows the like of."""
     done = [row for row in rows if "predictions" in row]
+    if len(rows) == 1:
+        return "ML estimates"
     of = f"{len(done)} of {len(rows)}" if len(done) < len(rows) else f"{len(rows)}"
     counts = Counter(row["domain"] for row in done)
     places = [f"{counts[domain]} {RANGES[domain].short}" for domain in RANGES if counts[domain]]
-    ranges = f" · training range: {', '.join(places)}" if places else ""
-    return f"{of} crystal{'' if len(rows) == 1 else 's'}{ranges}"
+    ranges = f"training range: {', '.join(places)}" if places else ""
+    return " · ".join(filter(None, (f"{of} crystals", ranges, "ML estimates")))
 
 
 def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn]) -> None:

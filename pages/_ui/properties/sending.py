@@ -116,12 +116,12 @@ def show_card(
         st.error(plain(row["error"]))
         return
     told = RANGES[row["domain"]]
-    st.markdown(f":{COLOURS[told.tone]}-badge[{told.sign} {told.word}]", help=told.meaning)
-    if near := row.get("nearest"):
-        st.markdown(
-            f"Closest known: {plain(example_words(near[0]))}, distance {near[0]['distance']:.2f}",
-            help=DISTANCE,
-        )
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        badge = f":{COLOURS[told.tone]}-badge[{told.sign} {told.word}]"
+        st.markdown(badge, help=told.meaning, width="content")
+        if near := row.get("nearest"):
+            words = f"closest known: {example_words(near[0])}, distance {near[0]['distance']:.2f}"
+            st.markdown(plain(words), help=DISTANCE, width="content")
     for note in row.get("notes", ()):
         st.warning(plain(note))
     property_card(card_rows(row, columns, histograms), key=key)

@@ -124,7 +124,7 @@ def show_results(job: Job) -> None:
     with st.expander(f"All {len(candidates)} candidates"):
         show_table(
             [
-                _row(place, r) | run_cells(predicted.get(r["id"]), columns)
+                _row(place, r, run_cells(predicted.get(r["id"]), columns))
                 for place, r in enumerate(candidates, start=1)
             ]
         )
@@ -267,7 +267,7 @@ def _group(record: CrystalRecord) -> str:
     return group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
 
 
-def _row(place: int, record: CrystalRecord) -> dict[str, Any]:
+def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None = None) -> dict[str, Any]:
     energies = record.get("energies") or {}
     row = {
         "rank": place,
@@ -276,6 +276,7 @@ def _row(place: int, record: CrystalRecord) -> dict[str, Any]:
         "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"),
         "energy (eV/atom)": energies.get("energy_per_atom_ev"),
         "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
+        **(predicted or {}),
         "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
         "likeness to the pattern": record.get("pattern", {}).get("similarity"),
         "consensus (cluster size)": record.get("n_alike", record["score"]["value"]),

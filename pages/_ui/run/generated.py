@@ -109,7 +109,7 @@ def show_generated(job: Job) -> None:
         )
         offer_relaxing(job, waiting, several, key="relax-all", busy=busy)
         offer_properties(job, records, predicted, busy=predicting)
-    rows = [_row(r, groups) | run_cells(predicted.get(r["id"]), columns) for r in shown]
+    rows = [_row(r, groups, run_cells(predicted.get(r["id"]), columns)) for r in shown]
     chosen = _choose(job, shown, groups, rows if how == "Table" else None)
     if chosen is not None:
         _show_crystal(job, chosen, groups, busy=busy)
@@ -262,7 +262,11 @@ def _card(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict
     }
 
 
-def _row(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict[str, Any]:
+def _row(
+    record: CrystalRecord,
+    groups: dict[int, list[CrystalRecord]],
+    predicted: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     energies, novelty, pieces = record.get("energies") or {}, record.get("novelty") or {}, cohesion(record)
     return {
         "no.": record["number"],
@@ -274,6 +278,7 @@ def _row(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict[
         "alike": len(groups[record["group"]]),
         "above hull (eV/atom, ML)": energies.get("e_above_hull_ev"),
         "±": energies.get("e_above_hull_error_ev"),
+        **(predicted or {}),
         "known": ("yes" if novelty["known"] else "no") if novelty else None,
         "nearest": novelty.get("nearest_id"),
         "RMSD": novelty.get("rmsd"),
