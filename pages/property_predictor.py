@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -91,7 +92,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
         set_link("properties", job=job)
         st.rerun()
     if how in (UPLOAD, PASTE) and items:
-        show_table([_preview(item) for item in items])
+        show_table(_previews(items))
 
 
 def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
@@ -120,7 +121,7 @@ def _ask_run() -> tuple[list[dict[str, Any]], str]:
     if not jobs:
         st.caption("No run has crystals yet.")
         return [], ""
-    titles = {job.id: title_of(job) for job in jobs}
+    titles = {job.id: f"{title_of(job)} · {_when(job)}" for job in jobs}
     name = field(
         st.selectbox,
         "Run",
@@ -133,14 +134,23 @@ def _ask_run() -> tuple[list[dict[str, Any]], str]:
     return _crystals_of(job) if job is not None else ([], "")
 
 
+def _when(job: Job) -> str:
+    return f"{datetime.fromtimestamp(job.created).astimezone():%d %b %H:%M}"
+
+
 def _crystals_of(job: Job) -> tuple[list[dict[str, Any]], str]:
     if job.kind == KIND:
         return list(job.request["crystals"]), job.parent
     return [item_of(record) for record in latest_of(job).values()], job.id
 
 
+@st.cache_data(max_entries=16, show_spinner=False)
+def _previews(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The table before anything is predicted."""
+    return [_preview(item) for item in items]
+
+
 def _preview(item: dict[str, Any]) -> dict[str, Any]:
-    """A line of the table before anything is predicted."""
     if "error" in item:
         return {"crystal": item["source"], "formula": "", "atoms": None, "problem": item["error"]}
     structure = structure_from_record(item)

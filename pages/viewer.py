@@ -190,9 +190,6 @@ def main() -> None:
     for item in found:
         if item.error:
             st.error(plain(f"{item.name}: {item.error}"))
-            read_files.clear(
-                files
-            )  # a reader that was too slow on a busy machine may be quicker the next time
     good = [item for item in found if item.structure is not None]
     if not good:
         return

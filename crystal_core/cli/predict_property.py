@@ -109,7 +109,11 @@ def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
     )
     first = f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {row['domain']} the training range{known}"
     notes = [f"  Note: {note}" for note in row.get("notes", ())]
-    return [first, *notes, *(_line(row, column) for column in properties if column["name"] in row["predictions"])]
+    return [
+        first,
+        *notes,
+        *(_line(row, column) for column in properties if column["name"] in row["predictions"]),
+    ]
 
 
 def _line(row: PropertyRow, column: PropertyColumn) -> str:

@@ -39,6 +39,10 @@ SECONDS_TO_START = 120.0
 MEMORY_BYTES = 2_000_000_000
 
 
+class ReaderFailed(StructureParseError):
+    """The child was too slow, too large or gone: the same file may be read the next time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ParsedUpload:
     """One crystal found in an upload, or the sentence why there is none.
@@ -48,6 +52,7 @@ class ParsedUpload:
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
         occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
         notes: what in the file does not fit what was read, as sentences.
+        unsettled: the error is none of the file, which may be read the next time.
     """
 
     name: str
@@ -56,6 +61,7 @@ class ParsedUpload:
     limitation: str | None = None
     occupancy: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    unsettled: bool = False
 
 
 def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) -> list[ParsedUpload]:
@@ -167,7 +173,7 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     try:
         answer = _PARSER.ask(text)
     except StructureParseError as error:
-        return [ParsedUpload(name=name, error=str(error))]
+        return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))]
     crystals = answer["crystals"]
     names = [name] if len(crystals) == 1 else [f"{name} #{i + 1}" for i in range(len(crystals))]
     return [
@@ -254,12 +260,12 @@ class ParserProcess:
                 answer = self._exchange(child, question, self._seconds)
             except TimeoutError:
                 self._kill()
-                raise StructureParseError(
+                raise ReaderFailed(
                     f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell."
                 ) from None
             except (OSError, EOFError, ValueError):
                 self._kill()
-                raise StructureParseError(
+                raise ReaderFailed(
                     "Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell."
                 ) from None
         if "error" in answer:
@@ -281,12 +287,12 @@ class ParserProcess:
             self._exchange(self._child, None, self._seconds_to_start)
         except TimeoutError:
             # the child goes on importing: a new one would begin again, and on a busy machine none would ever be ready
-            raise StructureParseError(
+            raise ReaderFailed(
                 "The reader of files is still starting because this machine is busy. Try again in a minute."
             ) from None
         except (OSError, EOFError, ValueError):
             self._kill()
-            raise StructureParseError(
+            raise ReaderFailed(
                 "The reader of files did not start. Try again; if it stays so, restart the app."
             ) from None
         self._ready = True

@@ -81,7 +81,7 @@ def test_the_viewer_sends_its_crystal_and_the_card_fits(open_page, look):
     assert card.evaluate("node => node.scrollWidth <= node.clientWidth + 1")
     note = card.locator(".info").first
     note.focus()
-    assert "Learnt from" in note.get_attribute("aria-label")
+    assert "Labels: PBE" in note.get_attribute("aria-label")
     clean(page)
 
 

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
 from crystal_core.files.records import cell_json, structure_from_record
+from crystal_core.files.uploads import ParsedUpload
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
@@ -258,3 +259,16 @@ def test_text_of_a_file_name_stays_text():
     work()
     at = page(job=job)
     assert r"\!\[x\]" in at.subheader[0].value and r"\<script\>" in at.subheader[0].value
+
+
+def test_what_the_reader_was_too_slow_for_is_read_again_and_nothing_else(monkeypatch):
+    from pages._ui.forms import own_files
+
+    answers = [
+        [ParsedUpload(name="a", error="Too slow.", unsettled=True)],
+        [ParsedUpload(name="a", error="No crystal.")],
+    ]
+    monkeypatch.setattr(own_files, "parse_uploads", lambda *_, **__: answers.pop(0))
+    files = [("a", b"only here")]
+    found = [own_files.read_files(files)[0].error for _ in range(3)]
+    assert found == ["Too slow.", "No crystal.", "No crystal."]

@@ -47,8 +47,8 @@ def test_a_line_has_value_unit_interval_and_the_closest_example_whose_value_is_k
 
 
 def test_the_note_tells_that_labels_are_older_than_the_geometry_where_they_are():
-    assert words.note_of(GAP) == "Learnt from PBE, MP 2018. Labels of MP 2018, geometry of MP 2025."
-    assert words.note_of(GAP | {"name": "band_gap_hse_ev", "method": "HSE"}) == "Learnt from HSE."
+    assert words.note_of(GAP) == "Labels: PBE, of MP 2018. Geometry: MP 2025."
+    assert words.note_of(GAP | {"name": "band_gap_hse_ev", "method": "HSE"}) == "Labels: HSE."
     assert set(words.OLDER_LABELS) <= set(PROPERTIES)
 
 

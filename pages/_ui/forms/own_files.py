@@ -57,7 +57,14 @@ def _keep_files(begin: str) -> None:
     remember(f"{begin}uploaded", [(file.name, file.getvalue()) for file in chosen])
 
 
-@st.cache_data(max_entries=16, show_spinner="Reading …")
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
-    """What the files hold, parsed in a child process."""
+    """What the files hold, parsed in a child process; the next call tries again what the child was too slow for."""
+    found = _read(files, most)
+    if any(item.unsettled for item in found):
+        _read.clear(files, most)
+    return found
+
+
+@st.cache_data(max_entries=16, show_spinner="Reading …")
+def _read(files: list[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
     return parse_uploads(files, most=most)

@@ -96,9 +96,13 @@ def _extra_columns(job: Job) -> list[str]:
 def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], more: Sequence[str]) -> int:
     """The table, and the index of the crystal that is chosen in it; the first that was predicted until then."""
     number = st.column_config.NumberColumn
-    formats: dict[str, Any] = {"problem": st.column_config.TextColumn(width=170)}
+    formats: dict[str, Any] = {
+        "crystal": st.column_config.TextColumn(pinned=True),
+        "problem": st.column_config.TextColumn(width=170),
+    }
     for column in columns:
         shape = f"%.{column['decimals']}f"
+        formats[f"{column['title']}, 90 %"] = st.column_config.TextColumn(alignment="right")
         formats[label_of(column)] = number(format=shape, help=note_of(column))
         formats[f"{column['title']}, known"] = number(
             format=shape, help="True value of the closest training crystal whose value is known."

@@ -71,9 +71,10 @@ def label_of(column: PropertyColumn) -> str:
 
 
 def note_of(column: PropertyColumn) -> str:
-    """What the model learnt from."""
-    note = f"Learnt from {column['method']}."
-    return f"{note} Labels of MP 2018, geometry of MP 2025." if column["name"] in OLDER_LABELS else note
+    """What the values are that the model learnt."""
+    if column["name"] not in OLDER_LABELS:
+        return f"Labels: {column['method']}."
+    return f"Labels: {column['method'].removesuffix(', MP 2018')}, of MP 2018. Geometry: MP 2025."
 
 
 def fixed(value: float, decimals: int) -> str:
