@@ -16,17 +16,9 @@ from pages._ui.errors import guard
 from pages._ui.link.session import action_button
 from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
+from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import (
-    PREDICT,
-    as_command,
-    as_python,
-    link_of,
-    settings_of,
-    state_words,
-    title_of,
-    zip_of,
-)
+from pages._ui.run.runs import PREDICT, link_of, state_words, title_of
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {

@@ -21,7 +21,8 @@ from crystal_core.requests import (
     to_json,
 )
 from pages._ui.properties.sending import predicted_of
-from pages._ui.run.runs import as_command, as_python, link_of, summary, title_of, zip_of
+from pages._ui.run.calls import as_command, as_python, zip_of
+from pages._ui.run.runs import link_of, summary, title_of
 from tests.composition_predictor import NAMES
 
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,8 @@ from pages._ui.properties.sending import (
 from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
-from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary, zip_of
+from pages._ui.run.calls import zip_of
+from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import newness, unmatched_word, was_trained_on
 from pages._ui.tables import show_table
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer

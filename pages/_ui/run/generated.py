@@ -30,16 +30,9 @@ from pages._ui.properties.sending import (
 from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
+from pages._ui.run.calls import zip_of
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
-from pages._ui.run.runs import (
-    GENERATE,
-    PREDICT,
-    generated_of,
-    lost_paths_words,
-    paths_of,
-    summary,
-    zip_of,
-)
+from pages._ui.run.runs import GENERATE, PREDICT, generated_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import (
     LOOSE,
     charge_balance,
