@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from crystal_core.errors import RequestError
+from crystal_core.properties import Domain
 
 FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
 Origin = Literal["noise", "prototype", "prototype refined"]
@@ -172,16 +173,65 @@ class FormulaResult(TypedDict):
     rank_by: str
 
 
-class RunResult(TypedDict, total=False):
-    """What a run has found so far: ``results`` of a structure prediction, ``crystals`` of a generation or relaxation.
+class PropertyColumn(TypedDict):
+    """A predicted property as it was described when it was predicted, see :class:`crystal_core.properties.PropertySpec`."""
 
-    ``relaxed``: in a recorded generation, its crystals after relaxing.
+    name: str
+    title: str
+    unit: str
+    method: str
+    logarithmic: bool
+    decimals: int
+
+
+class PropertyValue(TypedDict):
+    """A predicted value; ``low`` and ``high`` end the calibrated 90 % interval, ``std`` is half of the 68 % one; absent where unknown."""
+
+    value: float
+    unit: str
+    domain: Domain
+    std: NotRequired[float]
+    low: NotRequired[float]
+    high: NotRequired[float]
+
+
+class NearExample(TypedDict):
+    """A training crystal near a predicted one, see :class:`crystal_core.properties.KnownExample`."""
+
+    id: str
+    formula: str
+    distance: float
+    values: dict[str, float]
+
+
+class PropertyRow(TypedDict):
+    """What is predicted of one crystal, or the ``error`` why nothing is; ``id`` names a crystal of a run, ``nearest`` is closest first."""
+
+    source: str
+    id: NotRequired[str]
+    formula: NotRequired[str]
+    n_atoms: NotRequired[int]
+    domain: NotRequired[Domain]
+    predictions: NotRequired[dict[str, PropertyValue]]
+    nearest: NotRequired[list[NearExample]]
+    notes: NotRequired[list[str]]
+    error: NotRequired[str]
+
+
+class RunResult(TypedDict, total=False):
+    """What a run has found so far: ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction.
+
+    ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
+    ``rows`` are in the order of the request's crystals, as many as are finished.
     """
 
     format: int
     results: list[FormulaResult]
     crystals: list[CrystalRecord]
     relaxed: list[CrystalRecord]
+    rows: list[PropertyRow]
+    properties: list[PropertyColumn]
+    provenance: Provenance
     summary: dict[str, Any]
     n_failed: int
     notes: list[str]

@@ -28,6 +28,7 @@ RankName = Literal["consensus", "energy", "pattern"]
 PotentialName = Literal["chgnet"]
 
 MAX_SAMPLES = 200
+MAX_PREDICTED = 5000  # crystals of one property prediction: they are stored with the request
 MAX_STEPS = 5000
 DTYPES = ("float32", "bfloat16")
 MAX_ATOMS = 60
@@ -467,6 +468,44 @@ class RelaxationRequest:
             raise RequestError("Each crystal to relax needs id, lattice, atomic_numbers and frac_coords.")
         check_choice("potential", self.potential, get_args(PotentialName))
         check_whole("relax_seconds", self.relax_seconds, 1, MAX_RELAX_SECONDS)
+        check_whole("threads", self.threads, 1, 512, optional=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertyPredictionRequest:
+    """Crystals whose properties are predicted.
+
+    Attributes:
+        crystals: one item per row of the result: ``source`` (what it is called) with lattice (Å), atomic_numbers and
+            frac_coords, or with ``error``, the sentence why there is no crystal; ``id`` where it belongs to a run;
+            ``notes``, sentences on what its file says otherwise.
+        properties: names; all that the model has where none is named.
+        model: a property predictor.
+    """
+
+    crystals: tuple[Mapping[str, Any], ...]
+    properties: tuple[str, ...] = ()
+    model: str = "crysldnet"
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.crystals, tuple) or not self.crystals:
+            raise RequestError("Nothing to predict: give at least one crystal.")
+        if len(self.crystals) > MAX_PREDICTED:
+            raise RequestError(
+                f"{len(self.crystals):,} crystals are too many for one run; predict at most {MAX_PREDICTED:,} together."
+            )
+        cell = {"lattice", "atomic_numbers", "frac_coords"}
+        if not all(
+            isinstance(item, Mapping) and "source" in item and ("error" in item or cell <= set(item))
+            for item in self.crystals
+        ):
+            raise RequestError(
+                "Each crystal needs its source, and lattice, atomic_numbers and frac_coords or an error."
+            )
+        if not isinstance(self.properties, tuple) or not all(isinstance(p, str) for p in self.properties):
+            raise RequestError("Properties are names such as band_gap_ev.")
         check_whole("threads", self.threads, 1, 512, optional=True)
 
 

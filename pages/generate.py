@@ -40,10 +40,11 @@ from pages._ui.link.session import (
     set_link,
 )
 from pages._ui.plain import plain
+from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
-from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of, seed_made_with
+from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -15,17 +16,9 @@ from pages._ui.errors import guard
 from pages._ui.link.session import action_button
 from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
+from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import (
-    PREDICT,
-    as_command,
-    as_python,
-    link_of,
-    settings_of,
-    state_words,
-    title_of,
-    zip_of,
-)
+from pages._ui.run.runs import PREDICT, link_of, state_words, title_of
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {
@@ -94,7 +87,8 @@ def actions(job: Job) -> None:
             ensure_worker()
             request = settings_of(job)
             again = JobQueue().submit(job.kind, request, parent=job.parent)
-            st.switch_page(page, query_params={"job": job.parent or again})
+            shown = again if job.kind == "predict-property" else job.parent or again
+            st.switch_page(page, query_params={"job": shown})
         if (
             job.request
             and job.kind != "relax"
@@ -139,8 +133,13 @@ def show_calls(job: Job) -> None:
 @st.dialog("Delete this run?")
 def confirm_delete(job: Job) -> None:
     """Ask before anything is lost."""
-    n = len(JobQueue().list_children(job.id))
-    more = f", and its {'relaxation' if n == 1 else f'{n} relaxations'} with it" if n else ""
+    kinds = Counter(child.kind for child in JobQueue().list_children(job.id))
+    words = [
+        word if n == 1 else f"{n} {word}s"
+        for kind, word in (("relax", "relaxation"), ("predict-property", "property prediction"))
+        if (n := kinds[kind])
+    ]
+    more = f", and its {' and '.join(words)} with it" if words else ""
     st.write(f"{plain(title_of(job))}: its entry and its link will be gone{more}.")
     if st.button("Delete", type="primary", key="really"):
         try:

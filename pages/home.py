@@ -9,9 +9,10 @@ from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, link_of, title_of
+from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, PROPERTIES, link_of, title_of
 
 RECENT = 5
+CARDS_IN_A_ROW = 3
 CARDS = (
     (
         "Generate crystals",
@@ -26,6 +27,13 @@ CARDS = (
         PREDICT,
         "Start with TiO2",
         "science",
+    ),
+    (
+        "Predict properties",
+        "Drop CIFs: energies, band gap, moduli, each with its uncertainty and the closest known crystal.",
+        PROPERTIES,
+        "Open the predictor",
+        "tune",
     ),
     (
         "Look at a crystal",
@@ -63,7 +71,7 @@ def main() -> None:
     demo_gallery()
     recent()
     st.subheader("What you can do")
-    columns = st.columns(len(CARDS))
+    columns = [*st.columns(CARDS_IN_A_ROW), *st.columns(CARDS_IN_A_ROW)]
     for column, (title, sentence, page, label, icon) in zip(columns, CARDS, strict=True):
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")

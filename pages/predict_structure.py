@@ -36,9 +36,10 @@ from pages._ui.link.session import (
     value_of,
 )
 from pages._ui.plain import plain
+from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
-from pages._ui.run.runs import DEMO, first_run, seed_made_with
+from pages._ui.run.runs import DEMO, first_run
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:

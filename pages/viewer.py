@@ -11,16 +11,19 @@ from crystal_core.chemistry.formula import formula_of
 from crystal_core.drawing.scene import build_scene, describe
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
+from crystal_core.files.uploads import ParsedUpload
 from crystal_core.records import crystals_of
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.detail import newness_of_own, show_structure
 from pages._ui.crystal.energies import error_words, show_energies
+from pages._ui.crystal.examples import EXAMPLES
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import hand_over, keep_parts_button
-from pages._ui.link.session import field, recall, remember, restore_link, set_link
+from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
+from pages._ui.link.session import field, restore_link, set_link
 from pages._ui.plain import plain
+from pages._ui.properties.sending import item_of, own_item, send_crystal
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.progress import job_panel
 from pages._ui.run.relaxing import draw_relaxing, offer_relaxing_own
@@ -36,12 +39,6 @@ if TYPE_CHECKING:
 
 VIEWER = "pages/viewer.py"
 GONE = "This crystal was deleted with its run or belongs to another computer."
-EXAMPLES = {
-    "BaTiO3 (cubic perovskite)": "BaTiO3\n4.01\n1 0 0\n0 1 0\n0 0 1\nBa Ti O\n1 1 3\nDirect\n0 0 0\n.5 .5 .5\n.5 .5 0\n.5 0 .5\n0 .5 .5\n",
-    "NaCl (rock salt)": "NaCl\n5.64\n1 0 0\n0 1 0\n0 0 1\nNa Cl\n4 4\nDirect\n0 0 0\n0 .5 .5\n.5 0 .5\n.5 .5 0\n.5 .5 .5\n.5 0 0\n0 .5 0\n0 0 .5\n",
-    "TiO2 (rutile)": "TiO2\n1\n4.594 0 0\n0 4.594 0\n0 0 2.959\nTi O\n2 4\nDirect\n0 0 0\n.5 .5 .5\n.305 .305 0\n.695 .695 0\n.195 .805 .5\n.805 .195 .5\n",
-    "Si (diamond)": "Si\n5.431\n1 0 0\n0 1 0\n0 0 1\nSi\n8\nDirect\n0 0 0\n0 .5 .5\n.5 0 .5\n.5 .5 0\n.25 .25 .25\n.25 .75 .75\n.75 .25 .75\n.75 .75 .25\n",
-}
 
 
 def of_run(job: Job, record: CrystalRecord) -> None:
@@ -53,6 +50,7 @@ def of_run(job: Job, record: CrystalRecord) -> None:
         query_params=query,
         icon=":material/arrow_back:",
     )
+    send_crystal(item_of(record), job.id, key="properties-of-run")
     show_structure(
         structure_from_record(record),
         key=f"viewer-{record['id']}",
@@ -114,6 +112,7 @@ def _relaxed(record: CrystalRecord) -> None:
     shown = CellView(
         structure=structure, provenance=provenance, origin="relaxed with a machine-learning potential"
     )
+    send_crystal(item_of(record), key="properties-relaxed")
     views = {"As given": replace(shown, origin="as given")}
     if "original" in record:
         given = structure_from_record(record["original"])
@@ -132,6 +131,7 @@ def send_on(structure: Structure, name: str) -> None:
         if job := offer_relaxing_own(structure, name):
             set_link("viewer", job=job)
             st.rerun()
+        send_crystal(own_item(structure, name), key="properties-own")
         formula = formula_of(structure.composition)
         st.page_link(
             PREDICT,
@@ -155,53 +155,8 @@ def ask() -> list[tuple[str, bytes]] | None:
         persist_state="session",
     )
     if how == "Upload":
-        return _uploaded()
-    if how == "Paste":
-        text = field(
-            st.text_area,
-            "Structure text; the format is detected",
-            key="text",
-            height=200,
-            persist_state="session",
-        )
-        return [("pasted text", text.encode())] if text.strip() else []
-    return None
-
-
-def _uploaded() -> list[tuple[str, bytes]]:
-    """The files last uploaded, which outlive their field: that one is empty again after another page was shown."""
-    chosen = st.file_uploader(
-        "CIF, POSCAR, extended XYZ or JSON; several files or a zip archive",
-        key="file",
-        accept_multiple_files=True,
-        on_change=_keep_files,
-        help=f"Up to 5 MB each, {MAX_FILES} files; they are read in a process of their own and stay on this machine.",
-    )
-    kept = recall("uploaded") or []
-    if kept and not chosen:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(
-                plain(f"Still here: {kept[0][0]}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else ""))
-            )
-            st.button(
-                "Remove",
-                key="remove",
-                type="tertiary",
-                icon=":material/close:",
-                on_click=remember,
-                args=("uploaded", None),
-            )
-    return kept
-
-
-def _keep_files() -> None:
-    remember("uploaded", [(file.name, file.getvalue()) for file in recall("file") or []])
-
-
-@st.cache_data(max_entries=16, show_spinner="Reading …")
-def read(files: list[tuple[str, bytes]]) -> list[ParsedUpload]:
-    """What the files hold, parsed in a child process."""
-    return parse_uploads(files)
+        return ask_uploads()
+    return ask_text() if how == "Paste" else None
 
 
 def example() -> list[ParsedUpload]:
@@ -231,11 +186,10 @@ def main() -> None:
             return
         st.warning(GONE)
     files = ask()
-    found = example() if files is None else read(files)
+    found = example() if files is None else read_files(files)
     for item in found:
         if item.error:
             st.error(plain(f"{item.name}: {item.error}"))
-            read.clear(files)  # a reader that was too slow on a busy machine may be quicker the next time
     good = [item for item in found if item.structure is not None]
     if not good:
         return

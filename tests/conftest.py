@@ -100,3 +100,30 @@ def tiny_de_novo(tmp_path, monkeypatch):
         return folder.name
 
     return install
+
+
+@pytest.fixture
+def composition_predictor(tmp_path, monkeypatch):
+    """Installs a property predictor of the true form without a network, as the only checkpoint; returns its name."""
+    import numpy as np
+
+    from crystal_core.cards import write_card
+    from crystal_core.registry.methods import PREDICTORS
+    from crystal_core.workflows.predict_properties import load_property_predictor
+    from tests.composition_predictor import KNOWN, NAMES, Composition, properties_of
+
+    root = tmp_path / "checkpoints"
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(root))
+    monkeypatch.setitem(PREDICTORS, "composition", "tests.composition_predictor:load_composition")
+    load_property_predictor.cache_clear()
+    known = [properties_of(Composition(formula), volume) for _, formula, volume in KNOWN]
+    fields = {"method": "mixing of elements", "loader": "composition", "parameters": 0}
+    for name in ("crysldnet", *(f"crysldnet-{name}" for name in NAMES)):
+        (root / name).mkdir(parents=True)
+        values = [one[name.removeprefix("crysldnet-")] for one in known] if name != "crysldnet" else []
+        counts, edges = np.histogram(values, bins=4)
+        histogram = {"histogram": {"edges": edges.tolist(), "counts": counts.tolist()}}
+        about = {"name": name, "kind": "predictor", "task": "property prediction"}
+        write_card(root / name, fields | about | ({"extra": histogram} if values else {}))
+    yield "crysldnet"
+    load_property_predictor.cache_clear()

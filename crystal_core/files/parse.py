@@ -42,7 +42,15 @@ MAIN_ELEMENTS = (
     " Shown here with every site filled by its main element."  # ends a limitation where that is so
 )
 
-__all__ = ["MAX_ATOMS", "MAX_MODEL_ATOMS", "model_limitation", "parse_all", "parse_each", "parse_text"]
+__all__ = [
+    "MAX_ATOMS",
+    "MAX_MODEL_ATOMS",
+    "checked_crystal",
+    "model_limitation",
+    "parse_all",
+    "parse_each",
+    "parse_text",
+]
 
 _READERS = {
     "cif": cif.read_cif,
@@ -107,7 +115,7 @@ def parse_each(
     crystals: list[Structure | StructureParseError] = []
     for i, read in enumerate(found, start=1):
         try:
-            crystals.append(_checked(_attempt(kind, read), purpose))
+            crystals.append(checked_crystal(_attempt(kind, read), purpose))
         except StructureParseError as error:
             label = f"{name} #{i}: " if name and len(found) > 1 else prefix
             crystals.append(StructureParseError(f"{label}{error}"))
@@ -136,7 +144,12 @@ def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
         ) from error
 
 
-def _checked(structure: Structure, purpose: Purpose) -> Structure:
+def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structure:
+    """The crystal with elements and wrapped coordinates alone, if its cell is one; ``purpose`` as in :func:`parse_text`.
+
+    Raises:
+        StructureParseError: what is wrong with its cell or its sites.
+    """
     n = len(structure)
     check_atom_count(n)
     matrix = np.array(structure.lattice.matrix)

@@ -39,6 +39,10 @@ SECONDS_TO_START = 120.0
 MEMORY_BYTES = 2_000_000_000
 
 
+class ReaderFailed(StructureParseError):
+    """The child was too slow, too large or gone: the same file may be read the next time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ParsedUpload:
     """One crystal found in an upload, or the sentence why there is none.
@@ -48,6 +52,7 @@ class ParsedUpload:
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
         occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
         notes: what in the file does not fit what was read, as sentences.
+        unsettled: the error is none of the file, which may be read the next time.
     """
 
     name: str
@@ -56,16 +61,17 @@ class ParsedUpload:
     limitation: str | None = None
     occupancy: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    unsettled: bool = False
 
 
-def parse_uploads(files: Sequence[tuple[str, bytes]]) -> list[ParsedUpload]:
+def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) -> list[ParsedUpload]:
     """Every crystal in the uploaded files (zip archives are opened), in order; a bad file never loses the others.
 
     Args:
-        files: name and content of each file.
+        files: name and content of each file. most: files that are read.
     """
     found: list[ParsedUpload] = []
-    for name, content in _unpacked(files):
+    for name, content in _unpacked(files, most):
         shown = clean_name(name)
         if isinstance(content, str):
             found.append(ParsedUpload(name=shown, error=content))
@@ -102,7 +108,7 @@ def clean_name(name: str) -> str:
     return "".join(ch for ch in last if ch.isprintable())[:80] or "unnamed"
 
 
-def _unpacked(files: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes | str]]:
+def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[str, bytes | str]]:
     """Name and content of each text file, or name and the sentence why it is left out."""
     count, budget = 0, MAX_UNZIPPED_BYTES
     for name, content in files:
@@ -111,8 +117,8 @@ def _unpacked(files: Sequence[tuple[str, bytes]]) -> Iterator[tuple[str, bytes |
         )
         for inner, inner_content in members:
             count += 1
-            if count > MAX_FILES:
-                yield inner, f"Only the first {MAX_FILES} files are read. Upload the rest separately."
+            if count > most:
+                yield inner, f"Only the first {most} files are read. Upload the rest separately."
                 return
             if isinstance(inner_content, bytes):
                 budget -= len(inner_content) if inner != name else 0
@@ -167,7 +173,7 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     try:
         answer = _PARSER.ask(text)
     except StructureParseError as error:
-        return [ParsedUpload(name=name, error=str(error))]
+        return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))]
     crystals = answer["crystals"]
     names = [name] if len(crystals) == 1 else [f"{name} #{i + 1}" for i in range(len(crystals))]
     return [
@@ -254,12 +260,12 @@ class ParserProcess:
                 answer = self._exchange(child, question, self._seconds)
             except TimeoutError:
                 self._kill()
-                raise StructureParseError(
+                raise ReaderFailed(
                     f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell."
                 ) from None
             except (OSError, EOFError, ValueError):
                 self._kill()
-                raise StructureParseError(
+                raise ReaderFailed(
                     "Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell."
                 ) from None
         if "error" in answer:
@@ -281,12 +287,12 @@ class ParserProcess:
             self._exchange(self._child, None, self._seconds_to_start)
         except TimeoutError:
             # the child goes on importing: a new one would begin again, and on a busy machine none would ever be ready
-            raise StructureParseError(
+            raise ReaderFailed(
                 "The reader of files is still starting because this machine is busy. Try again in a minute."
             ) from None
         except (OSError, EOFError, ValueError):
             self._kill()
-            raise StructureParseError(
+            raise ReaderFailed(
                 "The reader of files did not start. Try again; if it stays so, restart the app."
             ) from None
         self._ready = True

@@ -199,11 +199,12 @@ class JobQueue:
             )
             return [self._job(db, row, result=results) for row in rows]
 
-    def list_children(self, job: str) -> list[Job]:
-        """The runs that work on the crystals of ``job``, as they were asked for."""
+    def list_children(self, job: str, kind: str = "") -> list[Job]:
+        """The runs that work on the crystals of ``job``, as they were asked for; with ``kind`` those of one kind."""
         with self._connect() as db:
             rows = db.execute(
-                "select * from jobs where parent = ? and parent <> '' order by created, rowid", (job,)
+                "select * from jobs where parent = ? and parent <> '' and ? in ('', kind) order by created, rowid",
+                (job, kind),
             )
             return [self._job(db, row) for row in rows]
 
@@ -230,7 +231,7 @@ class JobQueue:
                 0
             ]:
                 raise RequestError(
-                    "Crystals of this run are still being relaxed; cancel that or wait until it is done, then delete the run."
+                    "Another run still works on the crystals of this one; cancel that or wait until it is done, then delete this one."
                 )
             db.execute(f"delete from jobs where (id = ? or parent = ?) and not {live}", (job, job, *LIVE))
 

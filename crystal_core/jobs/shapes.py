@@ -38,6 +38,18 @@ RECORD = CELL | {
 }
 GENERATED = RECORD | {"group": int}
 CANDIDATE = GENERATED | {"z": int, "origin": str, "score": {"value": Maybe(NUMBER), "unit": str}}
+COLUMN = {"name": str, "title": str, "unit": str, "method": str, "logarithmic": bool, "decimals": int}
+PREDICTED = {
+    "source": str,
+    "id": Maybe(str),
+    "error": Maybe(str),
+    "formula": Maybe(str),
+    "n_atoms": Maybe(int),
+    "domain": Maybe(str),
+    "predictions": Maybe(dict),
+    "notes": Maybe([str]),
+    "nearest": Maybe([{"id": str, "formula": str, "distance": NUMBER, "values": dict}]),
+}
 MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}
 REQUESTS: dict[str, Any] = {
     "predict-structure": {"formula": str, "z": Maybe([int]), "pattern": Maybe(dict)},
@@ -53,11 +65,13 @@ REQUESTS: dict[str, Any] = {
         "fix_sites": Maybe([int]),
     },
     "relax": {"crystals": [CELL | {"id": str}]},
+    "predict-property": {"crystals": [{"source": str}], "properties": Maybe([str])},
 }
 RESULTS: dict[str, Any] = {
     "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
     "generate": MADE_WITH | {"crystals": [GENERATED], "summary": {"n": int, "valid": int, "unique": int}},
     "relax": {"crystals": [RECORD]},
+    "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},
 }
 
 

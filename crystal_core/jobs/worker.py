@@ -31,6 +31,7 @@ RUNNERS = {
     "predict-structure": "crystal_core.workflows.predict_structure:run",
     "generate": "crystal_core.workflows.generate:run",
     "relax": "crystal_core.workflows.relax:run",
+    "predict-property": "crystal_core.workflows.predict_properties:run",
 }
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5

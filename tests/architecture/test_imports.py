@@ -236,3 +236,14 @@ def test_training_needs_only_torch_numpy_safetensors():
         "import crystal_core.predictors.crysldnet.encoders.matformer"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_pages_that_show_runs_load_no_predictor_at_import():
+    code = (
+        "import sys, pages._ui.run.generated, pages._ui.run.candidates, pages._ui.properties.results\n"
+        "print([name for name in sys.modules if name == 'torch' or name.startswith('crystal_core.predictors')])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=ROOT
+    )
+    assert out.stdout.strip() == "[]"

@@ -37,6 +37,16 @@ OPTIONS = {
         "--quiet",
         "--json",
     },
+    "predict-property": {
+        "--properties",
+        "--csv",
+        "--model",
+        "--queue",
+        "--device",
+        "--threads",
+        "--quiet",
+        "--json",
+    },
     "analyse": {"--wavelength", "--symprec", "--quiet", "--json"},
     "evaluate csp": {
         "--model",

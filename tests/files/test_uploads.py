@@ -107,6 +107,24 @@ def test_only_the_first_200_files_are_read(monkeypatch):
     assert len(found) == 1 and "first 200" in found[0].error
 
 
+def test_more_files_are_read_where_more_are_wanted(monkeypatch):
+    monkeypatch.setattr(uploads._PARSER, "ask", lambda _: {"crystals": [{"error": "No."}]})
+    found = parse_uploads([(f"{i}.cif", b"x") for i in range(250)], most=240)
+    assert len(found) == 241 and "first 240" in found[-1].error
+
+
+def test_a_failure_of_the_reader_is_told_from_one_of_the_file(monkeypatch):
+    (of_file,) = parse_uploads([("a.cif", b"data_x")])
+    assert of_file.error and not of_file.unsettled
+
+    def slow(_):
+        raise uploads.ReaderFailed("Too slow.")
+
+    monkeypatch.setattr(uploads._PARSER, "ask", slow)
+    (of_reader,) = parse_uploads([("a.cif", b"data_x")])
+    assert of_reader.error == "Too slow." and of_reader.unsettled
+
+
 def test_a_child_that_hangs_is_killed_and_replaced(parser):
     parser.ask(GOOD)
     stopped = parser.pid

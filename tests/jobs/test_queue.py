@@ -104,7 +104,7 @@ def test_a_run_whose_crystals_are_being_worked_on_is_not_deleted(tmp_path):
     child = queue.submit("count", {}, parent=run)
     for state in ("queued", "running", "cancelling"):
         queue.update(child, state=state)
-        with pytest.raises(RequestError, match="still being relaxed"):
+        with pytest.raises(RequestError, match="still works on the crystals"):
             queue.delete(run)
         assert {job.id for job in queue.list_jobs()} == {run, child}
     queue.update(child, state="done")

@@ -31,8 +31,9 @@ from crystal_core.requests import (
     StructurePredictionRequest,
     to_json,
 )
+from pages._ui.run.calls import as_command, as_python, zip_of
 from pages._ui.run.generated import wished_elements
-from pages._ui.run.runs import as_command, as_python, generated_of, link_of, summary, title_of, zip_of
+from pages._ui.run.runs import generated_of, link_of, summary, title_of
 from pages._ui.run.verdicts import (
     charge_balance,
     cohesion,

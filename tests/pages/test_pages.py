@@ -23,8 +23,8 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.forms.batch import _zip as batch_zip
+from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.progress import _live
-from pages._ui.run.runs import as_command, as_python
 
 ROOT = Path(__file__).parents[2]
 

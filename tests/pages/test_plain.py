@@ -29,7 +29,7 @@ def test_streamlits_own_marks_are_escaped_too(mark):
 def test_a_generation_is_called_again_with_all_its_options():
     from crystal_core.jobs.queue import Job
     from crystal_core.requests import CrystalGenerationRequest, to_json
-    from pages._ui.run.runs import as_command, as_python
+    from pages._ui.run.calls import as_command, as_python
 
     cell = {"lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]], "atomic_numbers": [22], "frac_coords": [[0, 0, 0]]}
     request = CrystalGenerationRequest(

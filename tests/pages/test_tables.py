@@ -42,3 +42,12 @@ def test_candidates_without_energies_have_no_columns_for_them():
     first, second = filled([candidates._row(1, record), candidates._row(2, record | {"energies": ENERGIES})])
     assert first["energy (eV/atom)"] is None and second["energy (eV/atom)"] == -3.4
     assert list(second).index("energy (eV/atom)") < list(second).index("origin")
+
+
+def test_predicted_properties_stand_before_the_nearest_crystal():
+    gap = {"band gap (eV, predicted)": 4.1}
+    made = filled([generated._row(MADE | {"number": 1}, {0: [MADE]}, gap)])[0]
+    found = filled([candidates._row(1, MADE | {"z": 4, "score": {"value": 1}}, gap)])[0]
+    for row in (made, found):
+        assert list(row).index("band gap (eV, predicted)") < list(row).index("nearest")
+        assert row["band gap (eV, predicted)"] == 4.1

@@ -15,6 +15,8 @@ def zip_name(job: Job) -> str:
     asked = job.request
     if job.kind == "relax":
         words = "relaxed-crystals"
+    elif job.kind == "predict-property":
+        words = "properties"
     elif job.kind == "generate":
         words = "-".join(["new-crystals", *(asked.get("elements") or ())])
     else:
@@ -22,7 +24,7 @@ def zip_name(job: Job) -> str:
     return timed_name(words, job.created)
 
 
-def timed_name(words: str, when: float) -> str:
+def timed_name(words: str, when: float, ending: str = "zip") -> str:
     """``words``, as far as a file may be called so, with a moment (seconds since 1970) in local time."""
     kept = re.sub(r"[^A-Za-z0-9()+.-]+", "-", words)[:60].strip("-.") or "crystals"
-    return f"{kept}-{datetime.fromtimestamp(when).astimezone():%Y-%m-%d-%H%M}.zip"
+    return f"{kept}-{datetime.fromtimestamp(when).astimezone():%Y-%m-%d-%H%M}.{ending}"

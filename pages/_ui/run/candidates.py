@@ -19,9 +19,19 @@ from pages._ui.crystal.reference import ask_reference, reference_words, with_ref
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.link.session import recall, remember
 from pages._ui.plain import plain
+from pages._ui.properties.sending import (
+    DEFAULT_PREDICTOR,
+    histograms_of,
+    offer_properties,
+    predicted_of,
+    show_card,
+    show_predicting,
+)
+from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
-from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary, zip_of
+from pages._ui.run.calls import zip_of
+from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import newness, unmatched_word, was_trained_on
 from pages._ui.tables import show_table
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
@@ -78,6 +88,9 @@ def show_results(job: Job) -> None:
         help="CIF, extxyz, JSON, paths",
     )
     st.caption(plain(ranking_words(candidates)))
+    predicting = show_predicting(job)
+    predicted, columns = predicted_of(job, candidates)
+    offer_properties(job, candidates, predicted, busy=predicting)
     reference = ask_reference(job.request["formula"])
     if reference is not None:
         candidates = with_reference(candidates, reference)
@@ -105,9 +118,17 @@ def show_results(job: Job) -> None:
     if "reference" in record:
         st.info(plain(reference_words(record["reference"])))
     show_energies(record)
+    if found := predicted.get(record["id"]):
+        st.markdown("**Predicted properties**")
+        show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
     show_views(_views(record, reference), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
-        show_table([_row(place, r) for place, r in enumerate(candidates, start=1)])
+        show_table(
+            [
+                _row(place, r, run_cells(predicted.get(r["id"]), columns))
+                for place, r in enumerate(candidates, start=1)
+            ]
+        )
     if lost := lost_paths_words(job):
         st.caption(lost)
     if paths := paths_of(job):
@@ -247,7 +268,7 @@ def _group(record: CrystalRecord) -> str:
     return group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
 
 
-def _row(place: int, record: CrystalRecord) -> dict[str, Any]:
+def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None = None) -> dict[str, Any]:
     energies = record.get("energies") or {}
     row = {
         "rank": place,
@@ -256,6 +277,7 @@ def _row(place: int, record: CrystalRecord) -> dict[str, Any]:
         "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"),
         "energy (eV/atom)": energies.get("energy_per_atom_ev"),
         "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),
+        **(predicted or {}),
         "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
         "likeness to the pattern": record.get("pattern", {}).get("similarity"),
         "consensus (cluster size)": record.get("n_alike", record["score"]["value"]),

@@ -19,18 +19,20 @@ from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.forms.completing import keep_parts_button
 from pages._ui.link.session import recall, remember
 from pages._ui.plain import plain
+from pages._ui.properties.sending import (
+    DEFAULT_PREDICTOR,
+    histograms_of,
+    offer_properties,
+    predicted_of,
+    show_card,
+    show_predicting,
+)
+from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
+from pages._ui.run.calls import zip_of
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
-from pages._ui.run.runs import (
-    GENERATE,
-    PREDICT,
-    generated_of,
-    lost_paths_words,
-    paths_of,
-    summary,
-    zip_of,
-)
+from pages._ui.run.runs import GENERATE, PREDICT, generated_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import (
     LOOSE,
     charge_balance,
@@ -76,7 +78,8 @@ def show_generated(job: Job) -> None:
     )
     for told in _notes(result["summary"]):
         st.caption(plain(told))
-    busy = show_relaxing(job)
+    busy, predicting = show_relaxing(job), show_predicting(job)
+    predicted, columns = predicted_of(job, records)
     groups = _groups(records)
     bar = st.container(horizontal=True, vertical_alignment="center")
     waiting = [
@@ -98,9 +101,16 @@ def show_generated(job: Job) -> None:
             f"Relax the {len(waiting)} valid, distinct ones" if len(waiting) > 1 else "Relax the valid one"
         )
         offer_relaxing(job, waiting, several, key="relax-all", busy=busy)
-    chosen = _choose(job, shown, groups, table=how == "Table")
+        offer_properties(job, records, predicted, busy=predicting)
+    rows = [_row(r, groups, run_cells(predicted.get(r["id"]), columns)) for r in shown]
+    chosen = _choose(job, shown, groups, rows if how == "Table" else None)
     if chosen is not None:
         _show_crystal(job, chosen, groups, busy=busy)
+        if found := predicted.get(chosen["id"]):
+            st.markdown("**Predicted properties**")
+            show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{chosen['id']}")
+        _cell(chosen)
+        _path(job, chosen)
 
 
 def _notes(told: Mapping[str, Any]) -> list[str]:
@@ -183,22 +193,25 @@ def _promise(record: CrystalRecord, n_alike: int) -> tuple[Any, ...]:
 
 
 def _choose(
-    job: Job, records: list[CrystalRecord], groups: dict[int, list[CrystalRecord]], *, table: bool
+    job: Job,
+    records: list[CrystalRecord],
+    groups: dict[int, list[CrystalRecord]],
+    rows: list[dict[str, Any]] | None,
 ) -> CrystalRecord | None:
-    """Pictures or a table, with one crystal chosen; it stays so when relaxing changes the order."""
+    """Pictures, or the ``rows`` as a table, with one crystal chosen; it stays so when relaxing changes the order."""
     if not records:
         st.info("No crystal fits; leave out one of the filters.")
         return None
-    if not table and len(records) > MAX_CARDS:
+    if rows is None and len(records) > MAX_CARDS:
         page = st.pagination((len(records) + MAX_CARDS - 1) // MAX_CARDS, key="cards-page")
         records = records[(page - 1) * MAX_CARDS : page * MAX_CARDS]
     names = [record["id"] for record in records]
     last = recall(f"chosen-{job.id}")
     first = names.index(last) if last in names else 0
     key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
-    if table:
+    if rows is not None:
         state = show_table(
-            [_row(r, groups) for r in records],
+            rows,
             on_select="rerun",
             selection_mode="single-row",
             key=f"{key}-table",
@@ -242,7 +255,11 @@ def _card(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict
     }
 
 
-def _row(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict[str, Any]:
+def _row(
+    record: CrystalRecord,
+    groups: dict[int, list[CrystalRecord]],
+    predicted: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     energies, novelty, pieces = record.get("energies") or {}, record.get("novelty") or {}, cohesion(record)
     return {
         "no.": record["number"],
@@ -254,6 +271,7 @@ def _row(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict[
         "alike": len(groups[record["group"]]),
         "above hull (eV/atom, ML)": energies.get("e_above_hull_ev"),
         "±": energies.get("e_above_hull_error_ev"),
+        **(predicted or {}),
         "known": ("yes" if novelty["known"] else "no") if novelty else None,
         "nearest": novelty.get("nearest_id"),
         "RMSD": novelty.get("rmsd"),
@@ -290,7 +308,10 @@ def _show_crystal(
         )
         if keep_parts_button():
             st.switch_page(GENERATE, query_params={"fork": job.id, "crystal": record["id"]})
-    _cell(record)
+
+
+def _path(job: Job, record: CrystalRecord) -> None:
+    """How the crystal formed, where that was kept."""
     if lost := lost_paths_words(job):
         st.caption(lost)
     if frames := paths_of(job).get(f"crystal {record['number']}"):

@@ -61,8 +61,9 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
         on_click=JobQueue().cancel,
         args=(job_id,),
     )
-    finished = [
-        (r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(job.result or {})
+    result = job.result or {}
+    finished = [len(result.get("rows", ()))] + [
+        (r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(result)
     ]
     if has_changed(f"finished-{job_id}", finished):
         st.rerun()  # what is finished stands below, outside of this fragment

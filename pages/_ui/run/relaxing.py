@@ -30,7 +30,7 @@ WHAT = "Moves atoms and cell to rest with CHGNet, and estimates the energy above
 
 def show_relaxing(job: Job) -> bool:
     """The latest relaxation of the run's crystals, while it is going on or if it ended early; whether one is going on."""
-    children = JobQueue().list_children(job.id)
+    children = JobQueue().list_children(job.id, "relax")
     if not children:
         return False
     if n := sum(child.damaged for child in children[:-1]):

@@ -1,38 +1,24 @@
-"""A finished or running job in words, as files, and as the call that makes it again."""
+"""A finished or running job in words, and what belongs to it."""
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from dataclasses import fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crystal_core.demos import Demo, find_demo
 from crystal_core.errors import RequestError
-from crystal_core.files.records import is_valid, ranked, run_files, structure_from_record, zip_texts
-from crystal_core.files.writers import structure_to_text
+from crystal_core.files.records import (
+    is_valid,
+    ranked,
+)
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.records import crystals_of
-from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
 from pages._ui.run.verdicts import by_distances, objection
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, Snapshot
 
-# written only where they differ from the default
-USUAL = (
-    "keep_trajectory",
-    "device",
-    "dtype",
-    "rank",
-    "relax",
-    "potential",
-    "relax_seconds",
-    "guide",
-    "require_all",
-    "tuning",
-)
 ORIGINS = {
     "noise": "from noise",
     "prototype": "known prototype, not generated",
@@ -51,6 +37,7 @@ WORDS = {
 
 
 PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "pages/viewer.py"
+PROPERTIES = "pages/property_predictor.py"
 DEMO = "demo-"  # begins the id of a recorded run
 NO_SUMMARY = "–"  # of a run without a result
 
@@ -96,6 +83,8 @@ def as_job(demo: Demo) -> Job:
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
     """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
+    if job.kind == "predict-property":
+        return PROPERTIES, {"job": job.id}
     if job.kind == "relax" and not job.parent:
         return VIEWER, {"job": job.id}
     page = PREDICT if job.kind == "predict-structure" else GENERATE
@@ -127,6 +116,8 @@ def title_of(job: Job) -> str:
         return " ".join(words) + (", completed" if asked.get("fix") else "")
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
+    if job.kind == "predict-property":
+        return f"properties of {_count(len(asked.get('crystals', [])), 'crystal')}"
     return str(asked.get("formula", job.kind))
 
 
@@ -139,7 +130,7 @@ def relaxed_of(job: Job) -> dict[str, CrystalRecord]:
     found = {
         record["id"]: record for record in (job.result or {}).get("relaxed", ())
     }  # recorded with the run
-    for child in JobQueue().list_children(job.id):
+    for child in JobQueue().list_children(job.id, "relax"):
         for record in crystals_of(child.result or {}):
             if "energies" in record or record["id"] not in found:
                 found[record["id"]] = record
@@ -174,6 +165,9 @@ def candidates_of(job: Job) -> list[CrystalRecord]:
 def summary(job: Job) -> str:
     """One short sentence on what came out."""
     result = job.result or {}
+    if rows := result.get("rows"):
+        done = sum("predictions" in row for row in rows)
+        return f"{done} of {len(job.request.get('crystals', rows))} predicted"
     found = crystals_of(result)
     if not found:
         return NO_SUMMARY
@@ -221,139 +215,3 @@ def lost_paths_words(job: Job) -> str:
         return ""
     files = "1 recorded path of this run cannot" if n == 1 else f"{n} recorded paths of this run cannot"
     return f"{files} be shown because {'its file is' if n == 1 else 'their files are'} damaged or missing."
-
-
-def zip_of(job: Job) -> bytes:
-    """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, the paths kept, and the files of the call."""
-    result, relaxed = job.result or {}, relaxed_of(job)
-    told = result | {"relaxed": list(relaxed.values())} if relaxed else result
-    records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
-    return zip_texts(run_files(records, told, job.trajectories) | _files_of_call(job))
-
-
-def _files_of_call(job: Job) -> dict[str, str]:
-    """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
-    files, asked = {}, job.request
-    if asked.get("fix"):
-        # not as CIF, whose sites are read back in another order than --fix-sites counts
-        files["structure.json"] = structure_to_text(structure_from_record(asked["fix"]), "json")
-    if asked.get("pattern"):
-        points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
-        files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
-    return files
-
-
-def settings_of(job: Job) -> dict[str, Any]:
-    """The request with the seed that was drawn."""
-    used = (job.result or {}).get("settings", {})
-    return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
-
-
-def seed_made_with(job: Job) -> str:
-    """The seed of a run as its field shows it: the one given or drawn; blank before it is drawn."""
-    seed = settings_of(job).get("seed")
-    return "" if seed is None else str(seed)
-
-
-def as_command(job: Job) -> str:
-    """The call on the command line."""
-    asked = settings_of(job)
-    if job.kind == "generate":
-        return shlex.join([*_generate_words(asked), "--out", "results"])
-    if job.kind == "relax":
-        files = [f"{record['id']}.cif" for record in asked["crystals"]]
-        return shlex.join(
-            ["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"]
-        )
-    parts = [
-        "crystal-core",
-        "predict-structure",
-        asked["formula"],
-        "--model",
-        asked["model"],
-        "--n",
-        str(asked["n_samples"]),
-    ]
-    parts += (
-        ["--cell"]
-        if asked.get("exact_cell")
-        else ["--z", ",".join(map(str, asked["z"]))]
-        if asked.get("z")
-        else []
-    )
-    parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
-    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
-    parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
-    parts += (
-        ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
-        if asked.get("pattern")
-        else []
-    )
-    parts += ["--guide"] if asked.get("guide") else []
-    parts += _dtype_words(asked)
-    parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
-    return shlex.join([*parts, "--out", "results"])
-
-
-def as_python(job: Job) -> str:
-    """The call in Python."""
-    if job.kind == "relax":
-        return (
-            "from pymatgen.core import Structure\n"
-            "from crystal_core.relax.potential import load_potential\n"
-            "from crystal_core.relax.relaxation import relax\n\n"
-            f'done = relax(Structure.from_file("{job.request["crystals"][0]["id"]}.cif"), load_potential())\n'
-            "print(done.energy, done.structure)\n"
-        )
-    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
-    request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
-    unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
-    measured = kept.pop("pattern", None)
-    arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
-    if job.kind == "generate":
-        return (
-            "from crystal_core.requests import CrystalGenerationRequest\n"
-            "from crystal_core.workflows.generate import run\n\n"
-            f"*_, last = run(CrystalGenerationRequest({arguments}))\n"
-            'crystals = last.result["crystals"]\n'
-        )
-    if measured:  # thousands of numbers stay in their file
-        arguments += f", pattern=read_pattern(open('pattern.xy').read(), wavelength={measured['wavelength']!r}).to_json()"
-    return (
-        "from crystal_core import StructurePredictionRequest\n"
-        + ("from crystal_core.evaluation.powder_pattern import read_pattern\n" if measured else "")
-        + "from crystal_core.workflows.predict_structure import run\n\n"
-        f"*_, last = run(StructurePredictionRequest({arguments}))\n"
-        'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
-    )
-
-
-def _dtype_words(asked: dict[str, Any]) -> list[str]:
-    return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
-
-
-def _generate_words(asked: dict[str, Any]) -> list[str]:
-    parts = ["crystal-core", "generate", "--model", asked["model"], "--n", str(asked["n"])]
-    parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
-    parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
-    parts += ["--require-all"] if asked.get("require_all") else []
-    parts += (
-        ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
-    )
-    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
-    parts += [
-        word
-        for name in ("density", "guidance")
-        if asked.get(name) is not None
-        for word in (f"--{name}", str(asked[name]))
-    ]
-    parts += ["--fix", "structure.json"] if asked.get("fix") else []
-    parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
-    parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
-    parts += ["--sampler", asked["sampler"]]
-    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
-    parts += _dtype_words(asked)
-    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

@@ -1,0 +1,128 @@
+"""``crystal-core predict-property``: structures in, predicted properties out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crystal_core.cli._files import check_output, read_crystals
+from crystal_core.cli._queue import submitted
+from crystal_core.cli._run import Device, Json, Queue, Quiet, Threads, command, emit, progress, say
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.records import PropertyColumn, PropertyRow, RunResult
+
+
+@command
+def predict_property(
+    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
+    properties: Annotated[
+        str | None,
+        typer.Option("--properties", help="Names with commas, e.g. band_gap_ev; all when absent."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows into this table.")] = None,
+    model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
+    queue: Queue = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Predict properties with units, calibrated 90 % intervals, training range and the closest known crystal."""
+    from crystal_core.device import pick_device
+    from crystal_core.registry.store import find_card
+    from crystal_core.requests import PropertyPredictionRequest
+    from crystal_core.workflows.predict_properties import run
+
+    if csv is not None:
+        check_output(csv, "--csv")
+    items = [_item(source, found) for path in files for source, found in read_crystals(path)]
+    if len(items) == 1 and "error" in items[0]:
+        raise RequestError(items[0]["error"])
+    request = PropertyPredictionRequest(
+        crystals=tuple(items), properties=_names(properties), model=model, device=device, threads=threads
+    )
+    find_card(model)
+    pick_device(device)
+    work = partial(submitted, "predict-property") if queue else run
+    result: RunResult | None = None
+    try:
+        with progress(quiet=quiet) as show:
+            for update in work(request):
+                result = update.result or result
+                show("predicting properties", update.step, update.n_steps)
+    except (KeyboardInterrupt, Exception):
+        _finish(result, csv, json)  # finished rows are kept whatever ends the others
+        raise
+    assert result is not None
+    (only, *others) = result["rows"]
+    if not others and "error" in only:
+        raise RequestError(only["error"])
+    _finish(result, csv, json)
+
+
+def _item(source: str, found: Structure | str) -> dict[str, Any]:
+    from crystal_core.files.records import cell_json
+
+    if isinstance(found, str):
+        return {"source": source, "error": found}
+    return {"source": source, **cell_json(found), "notes": list(found.properties.get("notes", ()))}
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise RequestError("--properties names none; write names with commas, or leave the option out.")
+    return names
+
+
+def _finish(result: RunResult | None, csv: Path | None, json: bool) -> None:
+    from crystal_core.files.property_table import property_csv
+    from crystal_core.files.records import write_whole
+
+    if result is None:
+        return
+    if csv is not None:
+        write_whole(csv, property_csv(result["rows"], result["properties"]))
+    if json:
+        emit(result)
+        return
+    for row in result["rows"]:
+        typer.echo("\n".join(_lines(row, result["properties"])))
+    say("ML estimates, with 90 % intervals where the model gives one.")
+
+
+def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
+    if "error" in row:
+        return [f"{row['source']}: {row['error']}"]
+    near = row["nearest"][0] if row["nearest"] else None
+    known = (
+        f", closest known {near['formula']} ({near['id']}, distance {near['distance']:.2f})" if near else ""
+    )
+    first = f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {row['domain']} the training range{known}"
+    notes = [f"  Note: {note}" for note in row.get("notes", ())]
+    return [
+        first,
+        *notes,
+        *(_line(row, column) for column in properties if column["name"] in row["predictions"]),
+    ]
+
+
+def _line(row: PropertyRow, column: PropertyColumn) -> str:
+    from crystal_core.files.property_table import known_example
+
+    told, digits = row["predictions"][column["name"]], column["decimals"]
+    text = f"  {column['title']:<30} {told['value']:>12.{digits}f} {told['unit']:<8}"
+    if "low" in told:
+        text += f" {told['low']:.{digits}f} to {told['high']:.{digits}f}"
+    if near := known_example(row, column["name"]):
+        text += f"  known: {near['values'][column['name']]:.{digits}f} ({near['formula']}, {near['id']})"
+    return text.rstrip()

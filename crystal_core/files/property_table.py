@@ -1,0 +1,64 @@
+"""Predicted properties as a CSV table: a row per crystal, a few columns per property."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crystal_core.records import NearExample, PropertyColumn, PropertyRow
+
+LAST = ("notes", "error")
+FORMULA_SIGNS = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins with one
+
+
+def property_csv(rows: Sequence[PropertyRow], properties: Sequence[PropertyColumn]) -> str:
+    """Source, formula, atoms and domain, then per property value, interval, and the nearest known value; last notes and error.
+
+    A property's columns are ``<name>``, ``<name>_low``, ``<name>_high``, ``<name>_std``, and, of the closest training
+    crystal whose value is known, ``<name>_known`` and ``<name>_known_id``; the names carry the unit.
+    """
+    table = [_cells(row, properties) for row in rows]
+    columns = dict.fromkeys(column for cells in table for column in cells)
+    ends = [column for column in LAST if column in columns]
+    names = [column for column in columns if column not in LAST]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*names, *ends], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def known_example(row: PropertyRow, name: str) -> NearExample | None:
+    """The closest training crystal whose value of a property is known."""
+    return next((near for near in row.get("nearest", ()) if name in near["values"]), None)
+
+
+def _cells(row: PropertyRow, properties: Sequence[PropertyColumn]) -> dict[str, Any]:
+    cells: dict[str, Any] = {
+        "source": _text(row["source"]),
+        "formula": row.get("formula", ""),
+        "n_atoms": row.get("n_atoms", ""),
+        "domain": row.get("domain", ""),
+    }
+    for column in properties:
+        name = column["name"]
+        predicted = row.get("predictions", {}).get(name)
+        if predicted is None:
+            cells[name] = ""
+            continue
+        cells[name] = predicted["value"]
+        for part in ("low", "high", "std"):
+            if part in predicted:
+                cells[f"{name}_{part}"] = predicted[part]
+        if near := known_example(row, name):
+            cells |= {f"{name}_known": near["values"][name], f"{name}_known_id": _text(near["id"])}
+    if notes := row.get("notes"):
+        cells["notes"] = _text(" ".join(notes))
+    return cells | ({"error": _text(row["error"])} if "error" in row else {})
+
+
+def _text(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text

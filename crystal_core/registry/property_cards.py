@@ -1,0 +1,88 @@
+"""What the cards of a property predictor declare: which models there are, their properties, the spread of their training values."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.cards import checkpoint_folders
+from crystal_core.properties import PROPERTIES, PropertySpec
+from crystal_core.registry.methods import PREDICTORS
+from crystal_core.registry.store import list_cards
+
+if TYPE_CHECKING:
+    from crystal_core.cards import ModelCard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How often the training crystals have a property between two edges.
+
+    Attributes:
+        edges: in the unit of the property, rising, one more than ``counts``. counts: crystals between two edges.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def share_below(self, value: float) -> float:
+        """Share of the training crystals below ``value``, 0 to 1; the bin it lies in counts in proportion.
+
+        >>> Histogram(edges=(0.0, 1.0, 3.0), counts=(30, 10)).share_below(2.0)
+        0.875
+        """
+        if value <= self.edges[0]:
+            return 0.0
+        if value >= self.edges[-1]:
+            return 1.0
+        k = bisect_right(self.edges, value) - 1
+        inside = (value - self.edges[k]) / (self.edges[k + 1] - self.edges[k])
+        return (sum(self.counts[:k]) + inside * self.counts[k]) / sum(self.counts)
+
+
+def is_installed(model: str) -> bool:
+    """Whether there is a checkpoint of that name; no card is read, so a page may ask at every click."""
+    return any(folder.name == model for folder in checkpoint_folders())
+
+
+def predictor_cards() -> dict[str, ModelCard]:
+    """Name → card of every predictor that can be loaded; those named after another one are parts of it and are left out."""
+    cards = {card.name: card for card in list_cards("predictor") if card.loader in PREDICTORS}
+    return {
+        name: card for name, card in cards.items() if not any(name.startswith(f"{other}-") for other in cards)
+    }
+
+
+def declared_properties(model: str) -> tuple[PropertySpec, ...]:
+    """The properties of which a predictor has a part of its own, read from cards alone, in the order of the table of properties."""
+    parts = _parts(model)
+    return tuple(spec for name, spec in PROPERTIES.items() if name in parts)
+
+
+def training_histograms(model: str) -> dict[str, Histogram]:
+    """Property → its training values, where the cards of a predictor's parts record them."""
+    found = {name: _histogram(card.extra.get("histogram")) for name, card in _parts(model).items()}
+    return {name: histogram for name, histogram in found.items() if histogram is not None}
+
+
+def _histogram(told: Any) -> Histogram | None:
+    if not isinstance(told, Mapping):
+        return None
+    edges, counts = tuple(told.get("edges", ())), tuple(told.get("counts", ()))
+    rising = all(low < high for low, high in pairwise(edges))
+    if not counts or len(edges) != len(counts) + 1 or not rising or sum(counts) <= 0:
+        return None
+    return Histogram(edges=edges, counts=counts)
+
+
+def _parts(model: str) -> dict[str, ModelCard]:
+    """Property → card of the part that predicts it, whose name is that of the model, a hyphen and that of the property."""
+    begin = f"{model}-"
+    return {
+        card.name.removeprefix(begin).replace("-", "_"): card
+        for card in list_cards()
+        if card.name.startswith(begin)
+    }

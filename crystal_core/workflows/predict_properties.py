@@ -1,0 +1,207 @@
+"""Properties of crystals, many at a time: runs of the queue, and what the command line shares with them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from crystal_core import __version__
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.errors import CrystalCoreError
+from crystal_core.frames import RunUpdate
+from crystal_core.properties import chosen_properties
+from crystal_core.records import FORMAT
+from crystal_core.requests import PropertyPredictionRequest, from_json
+from crystal_core.workflows.sampling_run import library_versions
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.properties import CrystalPredictions, Domain, Prediction, PropertySpec
+    from crystal_core.protocols import PropertyPredictor
+    from crystal_core.records import PropertyColumn, PropertyRow, PropertyValue, Provenance, RunResult
+
+log = logging.getLogger(__name__)
+CHUNK = 50  # crystals between two moves of the progress bar
+SECONDS_BETWEEN_RESULTS = 5.0  # each is written to disk whole
+NOT_FINITE = "The model gave no finite value for this crystal, so none is shown. Check its cell."
+
+
+@lru_cache(maxsize=1)
+def load_property_predictor(name: str, device: str) -> PropertyPredictor:
+    """A property predictor, kept for the next run.
+
+    Raises:
+        CheckpointMissing: it is not installed.
+    """
+    from crystal_core.registry.store import load_predictor
+
+    return load_predictor(name, device)
+
+
+def run(request: PropertyPredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+    """Predict some crystals after the others; what is finished follows every few seconds, so stopping keeps it.
+
+    Raises:
+        RequestError: an option is wrong. CheckpointMissing: the model is not installed.
+    """
+    from crystal_core.device import use_threads
+
+    asked = (
+        request
+        if isinstance(request, PropertyPredictionRequest)
+        else from_json(PropertyPredictionRequest, request)
+    )
+    total, began = len(asked.crystals), time.monotonic()
+    yield RunUpdate(stage="loading the model", step=0, n_steps=total)
+    predictor = load_property_predictor(asked.model, asked.device)
+    specs = chosen_properties(asked.properties, predictor.properties)
+    use_threads(asked.threads)
+    settings = {
+        "model": asked.model,
+        "properties": [spec.name for spec in specs],
+        "device": asked.device,
+        "threads": asked.threads,
+    }
+    rows: list[PropertyRow] = []
+    written = began
+
+    def result() -> RunResult:
+        return {
+            "format": FORMAT,
+            "rows": [*rows],
+            "properties": [cast("PropertyColumn", asdict(spec)) for spec in specs],
+            "notes": [],
+            "settings": settings,
+            "provenance": _provenance(predictor, settings),
+            "seconds": round(time.monotonic() - began, 2),
+        }
+
+    for first in range(0, total, CHUNK):
+        rows += property_rows(asked.crystals[first : first + CHUNK], predictor, specs)
+        now = time.monotonic()
+        due = first == 0 or now - written >= SECONDS_BETWEEN_RESULTS
+        written = now if due else written
+        yield RunUpdate(
+            stage=f"{len(rows)} of {total} crystals",
+            step=len(rows),
+            n_steps=total,
+            result=result() if due else None,
+        )
+    yield RunUpdate(stage="done", step=total, n_steps=total, result=result())
+
+
+def property_rows(
+    items: Sequence[Mapping[str, Any]], predictor: PropertyPredictor, specs: Sequence[PropertySpec]
+) -> list[PropertyRow]:
+    """One row per item of a request, in order; what cannot be read or predicted says why and loses no other."""
+    rows: list[PropertyRow] = []
+    readable: list[tuple[PropertyRow, Structure]] = []
+    for item in items:
+        row: PropertyRow = {"source": item["source"]}
+        row |= cast("PropertyRow", {name: item[name] for name in ("id", "notes") if item.get(name)})
+        rows.append(row)
+        try:
+            structure = _structure(item)
+        except CrystalCoreError as error:
+            row["error"] = str(error)
+        else:
+            row |= {"formula": formula_of(structure.composition), "n_atoms": len(structure)}
+            readable.append((row, structure))
+    found = _predicted(
+        [structure for _, structure in readable], predictor, tuple(spec.name for spec in specs)
+    )
+    for (row, _), predictions in zip(readable, found, strict=True):
+        if isinstance(predictions, str):
+            row["error"] = predictions
+        else:
+            row.update(_told(predictions, specs))
+    return rows
+
+
+def _structure(item: Mapping[str, Any]) -> Structure:
+    from crystal_core.files.parse import checked_crystal
+    from crystal_core.files.records import structure_from_record
+
+    if "error" in item:
+        raise CrystalCoreError(item["error"])
+    return checked_crystal(structure_from_record(item))
+
+
+def _predicted(
+    structures: Sequence[Structure], predictor: PropertyPredictor, names: tuple[str, ...]
+) -> list[CrystalPredictions | str]:
+    """Predictions of each crystal, or why there are none; halves what fails, until the crystal at fault is alone."""
+    from crystal_core.structures import from_structures
+
+    if not structures:
+        return []
+    try:
+        return [*predictor.predict(from_structures(structures), names)]
+    except CrystalCoreError as error:
+        sentence = str(error)
+    except Exception as error:  # whatever one crystal does to the model, the others are to be predicted
+        log.warning("a prediction failed", exc_info=True)
+        sentence = (
+            f"The model failed on this crystal ({type(error).__name__}), so nothing is predicted of it."
+        )
+    if len(structures) == 1:
+        return [sentence]
+    middle = len(structures) // 2
+    return [
+        *_predicted(structures[:middle], predictor, names),
+        *_predicted(structures[middle:], predictor, names),
+    ]
+
+
+def _told(found: CrystalPredictions, specs: Sequence[PropertySpec]) -> PropertyRow:
+    """The keys that the row of a predicted crystal gains."""
+    chosen = {spec.name: found.predictions[spec.name] for spec in specs if spec.name in found.predictions}
+    numbers = [n for p in chosen.values() for n in (p.value, p.std, p.low, p.high) if n is not None]
+    if not all(map(math.isfinite, numbers)):
+        return cast("PropertyRow", {"error": NOT_FINITE})
+    predictions = {
+        spec.name: _value(chosen[spec.name], spec.unit, found.domain) for spec in specs if spec.name in chosen
+    }
+    nearest = [
+        {
+            "id": near.id,
+            "formula": near.formula,
+            "distance": _rounded(near.distance),
+            "values": {name: near.values[name] for name in chosen if name in near.values},
+        }
+        for near in found.nearest
+    ]
+    return cast("PropertyRow", {"domain": found.domain, "predictions": predictions, "nearest": nearest})
+
+
+def _value(prediction: Prediction, unit: str, domain: Domain) -> PropertyValue:
+    told: PropertyValue = {"value": _rounded(prediction.value), "unit": unit, "domain": domain}
+    if prediction.std is not None:
+        told["std"] = _rounded(prediction.std)
+    if prediction.low is not None and prediction.high is not None:
+        told |= {"low": _rounded(prediction.low), "high": _rounded(prediction.high)}
+    return told
+
+
+def _rounded(value: float) -> float:
+    """Seven digits: a float32 has no more, and the rest would fill the store."""
+    return float(f"{value:.7g}")
+
+
+def _provenance(predictor: PropertyPredictor, settings: Mapping[str, Any]) -> Provenance:
+    """What made the predictions."""
+    return {
+        "model": predictor.card.name,
+        "weights_sha256": predictor.card.weights_sha256,
+        "version": __version__,
+        "settings": dict(settings),
+        "device": str(getattr(predictor, "device", "cpu")),
+        "libraries": library_versions(),
+        "note": "Predicted by a model: estimates with calibrated 90 % intervals, no measurements.",
+    }

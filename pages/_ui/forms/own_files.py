@@ -1,0 +1,70 @@
+"""Crystals of the reader's own: uploaded files, which outlive their field, and pasted text, read in a child process."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
+from pages._ui.link.session import field, recall, remember
+from pages._ui.plain import plain
+
+
+def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes]]:
+    """Name and content of the files last uploaded; the field itself is empty again after another page was shown.
+
+    Args:
+        begin: of the keys, which tell one page's files from another's. most: files that will be read.
+    """
+    chosen = st.file_uploader(
+        "CIF, POSCAR, extended XYZ or JSON; several files or a zip archive",
+        key=f"{begin}file",
+        accept_multiple_files=True,
+        on_change=_keep_files,
+        args=(begin,),
+        help=f"Up to 5 MB each, {most:,} files; they are read in a process of their own and stay on this machine.",
+    )
+    kept = recall(f"{begin}uploaded") or []
+    if kept and not chosen:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(
+                plain(f"Still here: {kept[0][0]}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else ""))
+            )
+            st.button(
+                "Remove",
+                key=f"{begin}remove",
+                type="tertiary",
+                icon=":material/close:",
+                on_click=remember,
+                args=(f"{begin}uploaded", None),
+            )
+    return kept
+
+
+def ask_text(begin: str = "") -> list[tuple[str, bytes]]:
+    """The pasted text as a file; none while it is blank."""
+    text = field(
+        st.text_area,
+        "Structure text; the format is detected",
+        key=f"{begin}text",
+        height=200,
+        persist_state="session",
+    )
+    return [("pasted text", text.encode())] if text.strip() else []
+
+
+def _keep_files(begin: str) -> None:
+    chosen = recall(f"{begin}file") or []
+    remember(f"{begin}uploaded", [(file.name, file.getvalue()) for file in chosen])
+
+
+def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
+    """What the files hold, parsed in a child process; the next call tries again what the child was too slow for."""
+    found = _read(files, most)
+    if any(item.unsettled for item in found):
+        _read.clear(files, most)
+    return found
+
+
+@st.cache_data(max_entries=16, show_spinner="Reading …")
+def _read(files: list[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
+    return parse_uploads(files, most=most)

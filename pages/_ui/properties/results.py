@@ -1,0 +1,157 @@
+"""The outcome of a property prediction: a table of all crystals, and the chosen one with its closest known example."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.drawing.scene import build_scene
+from crystal_core.errors import CrystalCoreError
+from crystal_core.files.property_table import property_csv
+from crystal_core.files.records import structure_from_record
+from crystal_core.reference.known_cells import known_cell
+from pages._ui.crystal.typeset import formula_text
+from pages._ui.plain import plain
+from pages._ui.properties.sending import histograms_of, show_card
+from pages._ui.properties.words import INTERVALS, KNOWN, RANGES, label_of, note_of, table_row
+from pages._ui.run.archive import timed_name
+from pages._ui.run.runs import link_of, title_of
+from pages._ui.tables import show_table
+from pages._ui.viewer import crystal_viewer
+
+if TYPE_CHECKING:
+    from crystal_core.jobs.queue import Job
+    from crystal_core.records import PropertyColumn, PropertyRow
+
+MOST_ROWS = 10  # that are seen at once
+ROW_HEIGHT = 35  # pixels
+THIS, CLOSEST = "This crystal", "Closest known"
+WHAT = "With calibrated 90 % intervals: of crystals held out of the training, nine of ten true values lie inside."
+
+
+def show_predictions(job: Job, parent: Job | None) -> None:
+    """Everything a finished (or partly finished) prediction tells; ``parent`` is the run whose crystals they are."""
+    result = job.result or {}
+    rows, columns = result["rows"], result["properties"]
+    if parent is not None:
+        page, query = link_of(parent)
+        st.page_link(
+            page, label=plain(f"Run: {title_of(parent)}"), query_params=query, icon=":material/arrow_back:"
+        )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(plain(result_words(rows)), help=WHAT, width="stretch")
+        more = _extra_columns(job) if len(rows) > 1 else []
+        _downloads(job, rows, columns)
+    chosen = _table(job, rows, columns, more) if len(rows) > 1 else 0
+    _show_crystal(job, rows[chosen], job.request["crystals"][chosen], columns)
+
+
+def result_words(rows: list[PropertyRow]) -> str:
+    """How many crystals were predicted, and how many of them the model knows the like of."""
+    done = [row for row in rows if "predictions" in row]
+    if len(rows) == 1:
+        return "ML estimates"
+    of = f"{len(done)} of {len(rows)}" if len(done) < len(rows) else f"{len(rows)}"
+    counts = Counter(row["domain"] for row in done)
+    places = [f"{counts[domain]} {RANGES[domain].short}" for domain in RANGES if counts[domain]]
+    ranges = f"training range: {', '.join(places)}" if places else ""
+    return " · ".join(filter(None, (f"{of} crystals", ranges, "ML estimates")))
+
+
+def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn]) -> None:
+    st.download_button(
+        "CSV",
+        lambda: property_csv(rows, columns),
+        timed_name("properties", job.created, "csv"),
+        "text/csv",
+        key="csv",
+        icon=":material/download:",
+    )
+    st.download_button(
+        "JSON",
+        lambda: json.dumps(job.result, ensure_ascii=False, indent=1),
+        timed_name("properties", job.created, "json"),
+        "application/json",
+        key="json",
+        icon=":material/download:",
+    )
+
+
+def _extra_columns(job: Job) -> list[str]:
+    """What the table shows beside the values."""
+    return st.pills(
+        "Columns",
+        [INTERVALS, KNOWN],
+        selection_mode="multi",
+        key=f"columns-{job.id}",
+        label_visibility="collapsed",
+        width="content",
+    )
+
+
+def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], more: Sequence[str]) -> int:
+    """The table, and the index of the crystal that is chosen in it; the first that was predicted until then."""
+    number = st.column_config.NumberColumn
+    formats: dict[str, Any] = {
+        "crystal": st.column_config.TextColumn(pinned=True),
+        "problem": st.column_config.TextColumn(width=170),
+    }
+    for column in columns:
+        shape = f"%.{column['decimals']}f"
+        formats[f"{column['title']}, 90 %"] = st.column_config.TextColumn(alignment="right")
+        formats[label_of(column)] = number(format=shape, help=note_of(column))
+        formats[f"{column['title']}, known"] = number(
+            format=shape, help="True value of the closest training crystal whose value is known."
+        )
+    state = show_table(
+        [table_row(row, columns, more) for row in rows],
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"properties-{job.id}-{len(rows)}",
+        column_config=formats,
+        height=ROW_HEIGHT * (1 + min(len(rows), MOST_ROWS)) + 3,
+    )
+    picked = state.selection.rows
+    first = next((k for k, row in enumerate(rows) if "predictions" in row), 0)
+    return picked[0] if picked and picked[0] < len(rows) else first
+
+
+def _show_crystal(job: Job, row: PropertyRow, item: dict[str, Any], columns: list[PropertyColumn]) -> None:
+    """One crystal beside what is predicted of it."""
+    st.subheader(plain(" · ".join(filter(None, (formula_text(row.get("formula", "")), row["source"])))))
+    left, right = st.columns([2, 3], gap="medium")
+    with right:
+        show_card(row, columns, histograms_of(job.request["model"]), key=f"card-{job.id}-{row['source']}")
+    with left:
+        _picture(row, item, key=f"picture-{job.id}-{row['source']}")
+
+
+def _picture(row: PropertyRow, item: dict[str, Any], *, key: str) -> None:
+    """The crystal, or the closest known one where its cell is on this machine."""
+    if "lattice" not in item:
+        return
+    near = (row.get("nearest") or [None])[0]
+    view = THIS
+    if near is not None:
+        view = st.segmented_control(
+            "Crystal shown",
+            [THIS, CLOSEST],
+            default=THIS,
+            required=True,
+            key=f"{key}-view",
+            label_visibility="collapsed",
+        )
+    try:
+        structure = structure_from_record(item)
+    except CrystalCoreError:
+        return  # the card says why
+    if view == CLOSEST and near is not None:
+        structure = known_cell(near["id"])
+        if structure is None:
+            st.caption("Its cell is in none of the tables on this machine.")
+            return
+    crystal_viewer(build_scene(structure), key=f"{key}-{view == THIS}", height=340)

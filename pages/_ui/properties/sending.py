@@ -1,0 +1,133 @@
+"""From a crystal or a run to its predicted properties: the buttons that ask for them, and what is predicted already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.files.records import cell_json
+from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from crystal_core.registry.property_cards import is_installed, training_histograms
+from crystal_core.requests import PropertyPredictionRequest, to_json
+from pages._ui.link.session import action_button
+from pages._ui.plain import plain
+from pages._ui.properties import property_card
+from pages._ui.properties.words import DISTANCE, RANGES, card_rows, example_words
+from pages._ui.run.badges import COLOURS
+from pages._ui.run.progress import job_panel
+from pages._ui.run.runs import PROPERTIES, link_of
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.records import CrystalRecord, PropertyColumn, PropertyRow
+    from crystal_core.registry.property_cards import Histogram
+
+DEFAULT_PREDICTOR = PropertyPredictionRequest.model
+KIND, ICON = "predict-property", ":material/tune:"
+LABEL = "Predict properties"
+WHAT = "Formation energy, band gap, moduli and more, each with its uncertainty."
+CELL = ("lattice", "atomic_numbers", "frac_coords")
+
+
+def item_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A crystal of a run as a request for predictions takes it."""
+    return {"source": record["id"], "id": record["id"]} | {name: record[name] for name in CELL}
+
+
+def submit_properties(items: Sequence[Mapping[str, Any]], parent: str = "", **settings: Any) -> str:
+    """Put a prediction into the queue; returns its id.
+
+    Args:
+        parent: id of the run whose crystals they are, or "". settings: further fields of the request.
+    """
+    request = PropertyPredictionRequest(crystals=tuple(items), **settings)
+    job = JobQueue().submit(KIND, to_json(request), parent=parent)
+    ensure_worker()
+    return job
+
+
+def predicted_of(
+    job: Job, records: Sequence[CrystalRecord]
+) -> tuple[dict[str, PropertyRow], list[PropertyColumn]]:
+    """What is predicted of the crystals of a run, by their ids, and the properties; of a cell that has changed since, nothing."""
+    latest = {record["id"]: tuple(record[name] for name in CELL) for record in records}
+    rows: dict[str, PropertyRow] = {}
+    columns: dict[str, PropertyColumn] = {}
+    for child in JobQueue().list_children(job.id, KIND):
+        result = child.result or {}
+        for item, row in zip(child.request.get("crystals", ()), result.get("rows", ()), strict=False):
+            name = item.get("id")
+            if name in latest and tuple(item.get(part) for part in CELL) == latest[name]:
+                earlier = rows.get(name, {}).get("predictions", {})
+                rows[name] = row | (
+                    {"predictions": earlier | row["predictions"]} if "predictions" in row else {}
+                )
+                columns |= {column["name"]: column for column in result.get("properties", ())}
+    return rows, list(columns.values())
+
+
+def show_predicting(job: Job) -> bool:
+    """The latest prediction for the run's crystals, while it is going on or if it ended early; whether one is going on."""
+    children = JobQueue().list_children(job.id, KIND)
+    if not children:
+        return False
+    job_panel(children[-1].id, lambda _: None)
+    return children[-1].live
+
+
+def offer_properties(
+    job: Job, records: Sequence[CrystalRecord], predicted: Mapping[str, PropertyRow], *, busy: bool
+) -> None:
+    """A button that predicts what is not predicted of a run's crystals, and the way to what is."""
+    if not is_installed(DEFAULT_PREDICTOR):
+        return
+    missing = [item_of(record) for record in records if record["id"] not in predicted]
+    children = [child for child in JobQueue().list_children(job.id, KIND) if child.result]
+    with st.container(horizontal=True, vertical_alignment="center", width="content"):
+        if missing and action_button(LABEL, key="properties", icon=ICON, disabled=busy, help=WHAT):
+            submit_properties(missing, parent=job.id)
+            st.rerun()
+        if children:
+            page, query = link_of(children[-1])
+            st.page_link(page, label="Properties in full", icon=ICON, query_params=query)
+
+
+def send_crystal(item: Mapping[str, Any], parent: str = "", *, key: str) -> None:
+    """A button that predicts the properties of one crystal and opens the page that shows them."""
+    if is_installed(DEFAULT_PREDICTOR) and action_button(LABEL, key=key, icon=ICON, help=WHAT):
+        st.switch_page(PROPERTIES, query_params={"job": submit_properties([item], parent)})
+
+
+def own_item(structure: Structure, name: str) -> dict[str, Any]:
+    """A crystal of the reader's own as a request for predictions takes it."""
+    notes = list(structure.properties.get("notes", ()))
+    return {"source": name, **cell_json(structure)} | ({"notes": notes} if notes else {})
+
+
+def show_card(
+    row: PropertyRow, columns: Sequence[PropertyColumn], histograms: Mapping[str, Histogram], *, key: str
+) -> None:
+    """All that is predicted of one crystal: its range, the closest known one, and a line per property."""
+    if "error" in row:
+        st.error(plain(row["error"]))
+        return
+    told = RANGES[row["domain"]]
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        badge = f":{COLOURS[told.tone]}-badge[{told.sign} {told.word}]"
+        st.markdown(badge, help=told.meaning, width="content")
+        if near := row.get("nearest"):
+            words = f"closest known: {example_words(near[0])}, distance {near[0]['distance']:.2f}"
+            st.markdown(plain(words), help=DISTANCE, width="content")
+    for note in row.get("notes", ()):
+        st.warning(plain(note))
+    property_card(card_rows(row, columns, histograms), key=key)
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def histograms_of(model: str) -> dict[str, Histogram]:
+    """The training values of a model's properties, read anew once a minute."""
+    return training_histograms(model)

@@ -1,0 +1,210 @@
+"""Predicted properties in words and numbers: columns of tables, lines of the card, the strip of training values. Pure: no drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.files.property_table import known_example
+from pages._ui.crystal.typeset import formula_text
+
+if TYPE_CHECKING:
+    from crystal_core.properties import Domain
+    from crystal_core.records import NearExample, PropertyColumn, PropertyRow, PropertyValue
+    from crystal_core.registry.property_cards import Histogram
+    from pages._ui.run.verdicts import Tone
+
+INTERVALS, KNOWN = "90 % intervals", "known values"
+# properties whose labels are older than the geometry that the model reads
+OLDER_LABELS = (
+    "formation_energy_per_atom_ev",
+    "e_above_hull_ev",
+    "band_gap_ev",
+    "is_metal",
+    "bulk_modulus_gpa",
+    "shear_modulus_gpa",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """How far a crystal is from the training data: a sign for tables, words for a sum and for a badge, and what it means."""
+
+    sign: str
+    short: str
+    tone: Tone
+    word: str
+    meaning: str
+
+
+RANGES: dict[Domain, Range] = {
+    "inside": Range(
+        sign="●",
+        short="inside",
+        tone="good",
+        word="inside the training range",
+        meaning="As near to a training crystal as nine of ten crystals held out of the training are.",
+    ),
+    "edge": Range(
+        sign="◐",
+        short="at its edge",
+        tone="open",
+        word="edge of the training range",
+        meaning="Farther from the training crystals than nine of ten held-out crystals: read the values with care.",
+    ),
+    "outside": Range(
+        sign="○",
+        short="outside",
+        tone="bad",
+        word="outside the training range",
+        meaning="Farther from the training crystals than 99 of 100 held-out crystals: do not rely on the values.",
+    ),
+}
+DISTANCE = "1 is the usual distance between a held-out crystal and its closest training crystal, in the model's latent space."
+
+
+def label_of(column: PropertyColumn) -> str:
+    """``Band gap (eV)``; a pure number has no unit."""
+    return f"{column['title']} ({column['unit']})" if column["unit"] else column["title"]
+
+
+def note_of(column: PropertyColumn) -> str:
+    """What the values are that the model learnt."""
+    if column["name"] not in OLDER_LABELS:
+        return f"Labels: {column['method']}."
+    return f"Labels: {column['method'].removesuffix(', MP 2018')}, of MP 2018. Geometry: MP 2025."
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number with a true minus sign; what rounds to zero has none.
+
+    >>> fixed(-1.256, 2), fixed(-0.001, 2)
+    ('−1.26', '0.00')
+    """
+    text = f"{value:.{decimals}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def interval_words(predicted: PropertyValue, decimals: int) -> str:
+    """Both ends of the interval; empty where there is none."""
+    if "low" not in predicted or "high" not in predicted:
+        return ""
+    return f"{fixed(predicted['low'], decimals)} to {fixed(predicted['high'], decimals)}"
+
+
+def example_words(near: NearExample) -> str:
+    """Which crystal a known example is."""
+    return f"{formula_text(near['formula'])} ({near['id']})"
+
+
+def card_rows(
+    row: PropertyRow, columns: Sequence[PropertyColumn], histograms: Mapping[str, Histogram]
+) -> list[dict[str, Any]]:
+    """What the card shows of one crystal, a line per property.
+
+    ``known`` is the true value of the closest training crystal whose value is known; ``knownOf`` names that crystal where
+    it is not the closest of all.
+    """
+    lines = []
+    for column in columns:
+        predicted = row.get("predictions", {}).get(column["name"])
+        if predicted is None:
+            continue
+        near, digits = known_example(row, column["name"]), column["decimals"]
+        histogram = histograms.get(column["name"])
+        lines.append(
+            {
+                "title": column["title"],
+                "note": note_of(column),
+                "value": fixed(predicted["value"], digits),
+                "unit": column["unit"],
+                "interval": interval_words(predicted, digits),
+                "known": fixed(near["values"][column["name"]], digits) if near else "",
+                "knownOf": example_words(near) if near and near != row["nearest"][0] else "",
+                "strip": training_strip(histogram, predicted, logarithmic=column["logarithmic"])
+                if histogram
+                else None,
+            }
+        )
+    return lines
+
+
+def training_strip(
+    histogram: Histogram, predicted: PropertyValue, *, logarithmic: bool = False
+) -> dict[str, Any]:
+    """The training values as bars with the prediction among them.
+
+    Returns:
+        ``bars`` as [left, width, height], ``tick`` and ``band`` (of the interval, or None) between 0 and 1, and ``words``.
+    """
+    edges = histogram.edges
+    scale = math.log10 if logarithmic and edges[0] > 0 else float
+    first, last = scale(edges[0]), scale(edges[-1])
+
+    def place(value: float) -> float:
+        return (scale(min(max(value, edges[0]), edges[-1])) - first) / (last - first)
+
+    most = max(histogram.counts)
+    places = [place(edge) for edge in edges]
+    bars = [
+        [round(left, 4), round(right - left, 4), round(count / most, 4)]
+        for left, right, count in zip(places[:-1], places[1:], histogram.counts, strict=True)
+    ]
+    value, low, high = predicted["value"], predicted.get("low"), predicted.get("high")
+    band = None if low is None or high is None else [round(place(low), 4), round(place(high), 4)]
+    if value < edges[0]:
+        words = "Below all training values"
+    elif value > edges[-1]:
+        words = "Above all training values"
+    else:
+        words = f"Above {100 * histogram.share_below(value):.0f} % of the training values"
+    return {"bars": bars, "tick": round(place(value), 4), "band": band, "words": words}
+
+
+def table_row(
+    row: PropertyRow, columns: Sequence[PropertyColumn], shown: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One line of the table of crystals; ``shown`` adds columns for the intervals and the known values."""
+    near = row.get("nearest")
+    line: dict[str, Any] = {
+        "crystal": row["source"],
+        "formula": formula_text(row.get("formula", "")),
+        "atoms": row.get("n_atoms"),
+        "training range": range_words(row),
+        "problem": row.get("error", ""),
+        "note": " ".join(row.get("notes", ())),
+    }
+    for column in columns:
+        name, digits = column["name"], column["decimals"]
+        predicted = row.get("predictions", {}).get(name)
+        line[label_of(column)] = predicted["value"] if predicted else None
+        if INTERVALS in shown:
+            line[f"{column['title']}, 90 %"] = interval_words(predicted, digits) if predicted else ""
+        if KNOWN in shown:
+            known = known_example(row, name)
+            line[f"{column['title']}, known"] = known["values"][name] if known else None
+    return line | {"closest known": example_words(near[0]) if near else ""}
+
+
+def range_words(row: PropertyRow) -> str:
+    """The sign and the word for how far a crystal is from the training data; empty where nothing was predicted."""
+    domain = row.get("domain")
+    return f"{RANGES[domain].sign} {domain}" if domain in RANGES else ""
+
+
+def run_cells(row: PropertyRow | None, columns: Sequence[PropertyColumn]) -> dict[str, Any]:
+    """The columns that the table of a run gains for one of its crystals; None where nothing is predicted of it."""
+    predictions = row.get("predictions", {}) if row else {}
+    cells: dict[str, Any] = {
+        run_label(column): predictions[column["name"]]["value"] if column["name"] in predictions else None
+        for column in columns
+    }
+    return cells | ({"training range": range_words(row) if row else ""} if columns else {})
+
+
+def run_label(column: PropertyColumn) -> str:
+    """The head of a property's column among those that were not predicted."""
+    title = column["title"][:1].lower() + column["title"][1:]
+    return f"{title} ({column['unit']}, predicted)" if column["unit"] else f"{title} (predicted)"

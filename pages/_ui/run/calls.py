@@ -1,0 +1,208 @@
+"""A run as files, and as the call that makes it again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields
+from typing import Any
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.property_table import property_csv
+from crystal_core.files.records import run_files, structure_from_record, unique_name, zip_texts
+from crystal_core.files.writers import structure_to_text
+from crystal_core.jobs.queue import Job
+from crystal_core.records import crystals_of
+from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
+from pages._ui.run.runs import relaxed_of
+
+# written only where they differ from the default
+USUAL = (
+    "keep_trajectory",
+    "device",
+    "dtype",
+    "rank",
+    "relax",
+    "potential",
+    "relax_seconds",
+    "guide",
+    "require_all",
+    "tuning",
+)
+
+
+def zip_of(job: Job) -> bytes:
+    """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, the paths kept, and the files of the call."""
+    if job.kind == "predict-property":
+        return zip_texts(_property_files(job))
+    result, relaxed = job.result or {}, relaxed_of(job)
+    told = result | {"relaxed": list(relaxed.values())} if relaxed else result
+    records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
+    return zip_texts(run_files(records, told, job.trajectories) | _files_of_call(job))
+
+
+def _property_files(job: Job) -> dict[str, str]:
+    """The table of predictions, the run as JSON, and the crystals as CIF by the names that :func:`as_command` has for them."""
+    result = job.result or {}
+    files = {
+        "properties.csv": property_csv(result["rows"], result["properties"]),
+        "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+    }
+    for name, item in zip(_cif_names(job.request), job.request["crystals"], strict=True):
+        with suppress(StructureParseError):  # the table says why
+            files[name] = structure_to_text(structure_from_record(item), "cif")
+    return files
+
+
+def _cif_names(asked: Mapping[str, Any]) -> list[str]:
+    """A file name for each crystal of a prediction, after what it is called."""
+    names: list[str] = []
+    for item in asked["crystals"]:
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", item["source"].removesuffix(".cif")).strip("-.")[:80]
+        names.append(unique_name(stem or "crystal", names))
+    return [f"{name}.cif" for name in names]
+
+
+def _files_of_call(job: Job) -> dict[str, str]:
+    """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
+    files, asked = {}, job.request
+    if asked.get("fix"):
+        # not as CIF, whose sites are read back in another order than --fix-sites counts
+        files["structure.json"] = structure_to_text(structure_from_record(asked["fix"]), "json")
+    if asked.get("pattern"):
+        points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
+        files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
+    return files
+
+
+def settings_of(job: Job) -> dict[str, Any]:
+    """The request with the seed that was drawn."""
+    used = (job.result or {}).get("settings", {})
+    return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
+
+
+def seed_made_with(job: Job) -> str:
+    """The seed of a run as its field shows it: the one given or drawn; blank before it is drawn."""
+    seed = settings_of(job).get("seed")
+    return "" if seed is None else str(seed)
+
+
+def as_command(job: Job) -> str:
+    """The call on the command line."""
+    asked = settings_of(job)
+    if job.kind == "generate":
+        return shlex.join([*_generate_words(asked), "--out", "results"])
+    if job.kind == "predict-property":
+        chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
+        words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
+        return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
+    if job.kind == "relax":
+        files = [f"{record['id']}.cif" for record in asked["crystals"]]
+        return shlex.join(
+            ["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"]
+        )
+    parts = [
+        "crystal-core",
+        "predict-structure",
+        asked["formula"],
+        "--model",
+        asked["model"],
+        "--n",
+        str(asked["n_samples"]),
+    ]
+    parts += (
+        ["--cell"]
+        if asked.get("exact_cell")
+        else ["--z", ",".join(map(str, asked["z"]))]
+        if asked.get("z")
+        else []
+    )
+    parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
+    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    parts += tuning_words(asked)
+    parts += ["--relax"] if asked.get("relax") else []
+    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
+    parts += (
+        ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
+        if asked.get("pattern")
+        else []
+    )
+    parts += ["--guide"] if asked.get("guide") else []
+    parts += _dtype_words(asked)
+    parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
+    return shlex.join([*parts, "--out", "results"])
+
+
+def as_python(job: Job) -> str:
+    """The call in Python."""
+    if job.kind == "predict-property":
+        return (
+            "from pathlib import Path\n"
+            "from pymatgen.core import Structure\n"
+            "from crystal_core.registry.store import load_predictor\n"
+            "from crystal_core.structures import from_structures\n\n"
+            'crystals = from_structures([Structure.from_file(path) for path in sorted(Path().glob("*.cif"))])\n'
+            f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
+            "print(found[0].predictions, found[0].domain)\n"
+        )
+    if job.kind == "relax":
+        return (
+            "from pymatgen.core import Structure\n"
+            "from crystal_core.relax.potential import load_potential\n"
+            "from crystal_core.relax.relaxation import relax\n\n"
+            f'done = relax(Structure.from_file("{job.request["crystals"][0]["id"]}.cif"), load_potential())\n'
+            "print(done.energy, done.structure)\n"
+        )
+    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
+    request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
+    unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
+    measured = kept.pop("pattern", None)
+    arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
+    if job.kind == "generate":
+        return (
+            "from crystal_core.requests import CrystalGenerationRequest\n"
+            "from crystal_core.workflows.generate import run\n\n"
+            f"*_, last = run(CrystalGenerationRequest({arguments}))\n"
+            'crystals = last.result["crystals"]\n'
+        )
+    if measured:  # thousands of numbers stay in their file
+        arguments += f", pattern=read_pattern(open('pattern.xy').read(), wavelength={measured['wavelength']!r}).to_json()"
+    return (
+        "from crystal_core import StructurePredictionRequest\n"
+        + ("from crystal_core.evaluation.powder_pattern import read_pattern\n" if measured else "")
+        + "from crystal_core.workflows.predict_structure import run\n\n"
+        f"*_, last = run(StructurePredictionRequest({arguments}))\n"
+        'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
+    )
+
+
+def _dtype_words(asked: dict[str, Any]) -> list[str]:
+    return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
+
+
+def _generate_words(asked: dict[str, Any]) -> list[str]:
+    parts = ["crystal-core", "generate", "--model", asked["model"], "--n", str(asked["n"])]
+    parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
+    parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
+    parts += ["--require-all"] if asked.get("require_all") else []
+    parts += (
+        ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+    )
+    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
+    parts += [
+        word
+        for name in ("density", "guidance")
+        if asked.get(name) is not None
+        for word in (f"--{name}", str(asked[name]))
+    ]
+    parts += ["--fix", "structure.json"] if asked.get("fix") else []
+    parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
+    parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
+    parts += ["--sampler", asked["sampler"]]
+    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
+    parts += tuning_words(asked)
+    parts += _dtype_words(asked)
+    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

@@ -1,0 +1,209 @@
+"""Properties of crystals: give some, read energies, gap and moduli with their uncertainty and the closest known example."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.files.parse import MAIN_ELEMENTS, parse_text
+from crystal_core.files.records import structure_from_record
+from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.registry.property_cards import declared_properties, predictor_cards
+from crystal_core.requests import MAX_PREDICTED
+from pages._ui.crystal.examples import EXAMPLES
+from pages._ui.crystal.typeset import formula_text
+from pages._ui.errors import guard
+from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
+from pages._ui.link.session import (
+    action_button,
+    apply_link,
+    field,
+    is_link_applied,
+    restore_link,
+    set_link,
+)
+from pages._ui.plain import plain
+from pages._ui.properties.results import show_predictions
+from pages._ui.properties.sending import KIND, item_of, own_item, submit_properties
+from pages._ui.run.run_view import show_run
+from pages._ui.run.runs import PROPERTIES, find_job, latest_of, title_of
+from pages._ui.tables import show_table
+
+if TYPE_CHECKING:
+    from crystal_core.cards import ModelCard
+    from crystal_core.files.uploads import ParsedUpload
+
+UPLOAD, PASTE, EXAMPLE, RUN = "Upload", "Paste", "Example", "From a run"
+BEGIN = "property-"  # of this page's keys
+MOST_FILES = 1000
+MOST_RUNS = 30  # that can be chosen from
+NO_PREDICTOR = "No property predictor is installed: put the folder of its checkpoint into checkpoints/ beside this program."
+
+
+@st.fragment
+@guard()
+def ask(cards: dict[str, ModelCard]) -> None:
+    """The form: crystals, properties, the button; what is done in it reruns only this part of the page."""
+    _adopt_link(cards)
+    how = field(
+        st.segmented_control,
+        "Crystals",
+        [UPLOAD, PASTE, EXAMPLE, RUN],
+        default=UPLOAD,
+        key=f"{BEGIN}how",
+        required=True,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    items, parent = _ask_crystals(how)
+    model = next(iter(cards))
+    if len(cards) > 1:
+        model = field(st.selectbox, "Model", list(cards), key=f"{BEGIN}model")
+    declared = {spec.name: spec for spec in declared_properties(model)}
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    with left:
+        chosen = field(
+            st.multiselect,
+            "Properties",
+            list(declared),
+            format_func=lambda name: declared[name].title,
+            key=f"{BEGIN}properties",
+            placeholder="All",
+        )
+    good = sum("error" not in item for item in items)
+    too_many = len(items) > MAX_PREDICTED
+    if too_many:
+        st.error(
+            f"{len(items):,} crystals are too many for one run; at most {MAX_PREDICTED:,} are predicted together."
+        )
+    with right:
+        pressed = action_button(
+            "Predict" if good < 2 else f"Predict {good:,} crystals",
+            key=f"{BEGIN}predict",
+            type="primary",
+            width="stretch",
+            disabled=not good or too_many,
+        )
+    if pressed:
+        job = submit_properties(items, parent, properties=tuple(chosen), model=model)
+        set_link("properties", job=job)
+        st.rerun()
+    if how in (UPLOAD, PASTE) and items:
+        show_table(_previews(items))
+
+
+def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
+    """What is to be predicted, and the id of the run it belongs to, or ""."""
+    if how == EXAMPLE:
+        examples = {name: parse_text(text) for name, text in EXAMPLES.items()}
+        st.caption(plain(", ".join(examples)))
+        return [own_item(structure, name) for name, structure in examples.items()], ""
+    if how == RUN:
+        return _ask_run()
+    files = ask_uploads(BEGIN, MOST_FILES) if how == UPLOAD else ask_text(BEGIN)
+    return [_item(found) for found in read_files(files, MOST_FILES)] if files else [], ""
+
+
+def _item(found: ParsedUpload) -> dict[str, Any]:
+    if found.structure is None or found.limitation:
+        error = found.error or (found.limitation or "").removesuffix(MAIN_ELEMENTS)
+        return {"source": found.name, "error": error}
+    return own_item(found.structure, found.name)
+
+
+def _ask_run() -> tuple[list[dict[str, Any]], str]:
+    """The crystals of a run of this machine, relaxed where that was done."""
+    jobs = [job for job in JobQueue().list_jobs(MOST_RUNS, results=False) if job.request]
+    jobs = [job for job in jobs if job.kind == KIND or (job.result_stamp and not job.parent)]
+    if not jobs:
+        st.caption("No run has crystals yet.")
+        return [], ""
+    titles = {job.id: f"{title_of(job)} · {_when(job)}" for job in jobs}
+    name = field(
+        st.selectbox,
+        "Run",
+        list(titles),
+        format_func=lambda job: titles.get(job, job),
+        key=f"{BEGIN}run",
+        label_visibility="collapsed",
+    )
+    job = find_job(name)
+    return _crystals_of(job) if job is not None else ([], "")
+
+
+def _when(job: Job) -> str:
+    return f"{datetime.fromtimestamp(job.created).astimezone():%d %b %H:%M}"
+
+
+def _crystals_of(job: Job) -> tuple[list[dict[str, Any]], str]:
+    if job.kind == KIND:
+        return list(job.request["crystals"]), job.parent
+    return [item_of(record) for record in latest_of(job).values()], job.id
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _previews(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The table before anything is predicted."""
+    return [_preview(item) for item in items]
+
+
+def _preview(item: dict[str, Any]) -> dict[str, Any]:
+    if "error" in item:
+        return {"crystal": item["source"], "formula": "", "atoms": None, "problem": item["error"]}
+    structure = structure_from_record(item)
+    return {
+        "crystal": item["source"],
+        "formula": formula_text(formula_of(structure.composition)),
+        "atoms": len(structure),
+        "problem": "",
+        "note": " ".join(item.get("notes", ())),
+    }
+
+
+def _adopt_link(cards: dict[str, ModelCard]) -> None:
+    """Fill the form from the run that is to be changed, or whose crystals are to be predicted."""
+    fork = st.query_params.get("fork", "")
+    link = f"properties|{fork}"
+    if not fork or is_link_applied(link):
+        return
+    job = JobQueue().get(fork)
+    if job is None or not job.request:
+        st.warning("This run was deleted or belongs to another computer.")
+        return
+    asked = job.request if job.kind == KIND else {}
+    model = asked.get("model") if asked.get("model") in cards else next(iter(cards))
+    declared = {spec.name for spec in declared_properties(model)}
+    values = {
+        "properties": [name for name in asked.get("properties") or () if name in declared],
+        "model": model,
+        "how": RUN,
+        "run": job.id,
+    }
+    apply_link(link, {f"{BEGIN}{name}": value for name, value in values.items()})
+
+
+def show(job: Job) -> None:
+    """What a run found, with the way back to the run whose crystals it took."""
+    show_predictions(job, find_job(job.parent) if job.parent else None)
+
+
+def main() -> None:
+    restore_link("properties")
+    cards, job = predictor_cards(), st.query_params.get("job")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Property predictor", width="stretch")
+        if cards and job:
+            st.page_link(PROPERTIES, label="Other crystals", icon=":material/add:")
+    if not cards:
+        st.info(NO_PREDICTOR)
+    if job:
+        show_run(job, KIND, button="Predict", draw=lambda _: None, show=show)
+    elif cards:
+        ask(cards)
+
+
+with guard():
+    main()
