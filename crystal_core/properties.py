@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from crystal_core.errors import RequestError
 
@@ -179,6 +180,20 @@ class CrystalPredictions:
     predictions: dict[str, Prediction]
     domain: Domain
     nearest: tuple[KnownExample, ...] = ()
+
+
+def spec_of(name: str, described: Mapping[str, Any]) -> PropertySpec:
+    """The property of that name: one of :data:`PROPERTIES`, or what a card tells of a user's own."""
+    if name in PROPERTIES:
+        return PROPERTIES[name]
+    return PropertySpec(
+        name=name,
+        title=str(described.get("title") or name),
+        unit=str(described.get("unit", "")),
+        method="own data",
+        logarithmic=bool(described.get("logarithmic", False)),
+        decimals=3,
+    )
 
 
 def chosen_properties(names: tuple[str, ...], known: tuple[PropertySpec, ...]) -> tuple[PropertySpec, ...]:

@@ -124,6 +124,9 @@ def composition_predictor(tmp_path, monkeypatch):
         counts, edges = np.histogram(values, bins=4)
         histogram = {"histogram": {"edges": edges.tolist(), "counts": counts.tolist()}}
         about = {"name": name, "kind": "predictor", "task": "property prediction"}
+        about["network"] = {"encoder": "elements"}
+        if values:
+            about["network"]["property"] = name.removeprefix("crysldnet-")
         write_card(root / name, fields | about | ({"extra": histogram} if values else {}))
     yield "crysldnet"
     load_property_predictor.cache_clear()

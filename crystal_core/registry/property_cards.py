@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.cards import checkpoint_folders
-from crystal_core.properties import PROPERTIES, PropertySpec
+from crystal_core.properties import PROPERTIES, PropertySpec, spec_of
 from crystal_core.registry.methods import PREDICTORS
 from crystal_core.registry.store import list_cards
 
@@ -57,9 +57,11 @@ def predictor_cards() -> dict[str, ModelCard]:
 
 
 def declared_properties(model: str) -> tuple[PropertySpec, ...]:
-    """The properties of which a predictor has a part of its own, read from cards alone, in the order of the table of properties."""
+    """The properties that are installed for a predictor, read from cards alone: known ones in the order of their table, then others by name."""
     parts = _parts(model)
-    return tuple(spec for name, spec in PROPERTIES.items() if name in parts)
+    known = [name for name in PROPERTIES if name in parts]
+    others = sorted(set(parts) - set(known))
+    return tuple(spec_of(name, parts[name].network) for name in (*known, *others))
 
 
 def training_histograms(model: str) -> dict[str, Histogram]:
@@ -79,10 +81,11 @@ def _histogram(told: Any) -> Histogram | None:
 
 
 def _parts(model: str) -> dict[str, ModelCard]:
-    """Property → card of the part that predicts it, whose name is that of the model, a hyphen and that of the property."""
-    begin = f"{model}-"
-    return {
-        card.name.removeprefix(begin).replace("-", "_"): card
-        for card in list_cards()
-        if card.name.startswith(begin)
-    }
+    """Property → card of the part that predicts it: of each that names the encoder of ``model``, the shipped one first."""
+    cards = list_cards("predictor")
+    encoder = next((card.network.get("encoder") for card in cards if card.name == model), None)
+    parts: dict[str, ModelCard] = {}
+    for card in cards:
+        if encoder is not None and "property" in card.network and card.network.get("encoder") == encoder:
+            parts.setdefault(str(card.network["property"]), card)
+    return parts

@@ -106,7 +106,7 @@ def test_weights_of_another_size_are_refused(crystals):
     )
     with pytest.raises(CheckpointMismatch, match="names that differ"):
         load_into(other, small.state_dict())
-    with pytest.raises(CheckpointMismatch, match="encoder.atom_embedding.weight"):
+    with pytest.raises(CheckpointMismatch, match=r"encoder\.atom_embedding\.weight"):
         load_into(other, {"something": torch.zeros(1)})
 
 

@@ -31,6 +31,7 @@ from crystal_core.properties import (
     Prediction,
     PropertySpec,
     chosen_properties,
+    spec_of,
 )
 from crystal_core.training.checkpoint import read_shards
 
@@ -228,7 +229,7 @@ def load_adapter(card: ModelCard, encoder: Pddformer) -> Adapter:
     device = next(encoder.parameters()).device
     state = read_shards(card)
     own = {key.removeprefix("heads."): v.unsqueeze(0) for key, v in state.items() if key.startswith("heads.")}
-    spec = spec_of(card)
+    spec = spec_of(str(card.network["property"]), card.network)
     n_members, hidden = own["weight_1"].shape[1:3]
     heads = PropertyHeads((spec.name,), encoder.width, HeadsConfig(n_members=n_members, hidden=hidden))
     try:
@@ -243,19 +244,4 @@ def load_adapter(card: ModelCard, encoder: Pddformer) -> Adapter:
         heads=heads.eval().requires_grad_(False).to(device),
         interval=calibration.get("interval"),
         std=calibration.get("std"),
-    )
-
-
-def spec_of(card: ModelCard) -> PropertySpec:
-    """The property of a head's card: one of ours by its name, or what the card tells of a user's own."""
-    name = str(card.network["property"])
-    if name in PROPERTIES:
-        return PROPERTIES[name]
-    return PropertySpec(
-        name=name,
-        title=str(card.network.get("title", name)),
-        unit=str(card.network.get("unit", "")),
-        method="own data",
-        logarithmic=bool(card.network.get("logarithmic", False)),
-        decimals=3,
     )
