@@ -174,12 +174,14 @@ class CrystalPredictions:
         predictions: by property name.
         domain: "inside" as far from training crystals as nine of ten held-out crystals are; "edge" up to the farthest in a
             hundred; "outside" beyond.
-        nearest: closest training crystals, closest first.
+        nearest: closest training crystals, closest first; among them, for every property, the closest whose value is known.
+        place: of the crystal on the map of the training crystals, or None where there is no map.
     """
 
     predictions: dict[str, Prediction]
     domain: Domain
     nearest: tuple[KnownExample, ...] = ()
+    place: tuple[float, float] | None = None
 
 
 def spec_of(name: str, described: Mapping[str, Any]) -> PropertySpec:

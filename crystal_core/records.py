@@ -205,7 +205,7 @@ class NearExample(TypedDict):
 
 
 class PropertyRow(TypedDict):
-    """What is predicted of one crystal, or the ``error`` why nothing is; ``id`` names a crystal of a run, ``nearest`` is closest first."""
+    """What is predicted of one crystal, or the ``error`` why nothing is; ``id`` names a crystal of a run, ``nearest`` is closest first, ``place`` on the map of the training crystals."""
 
     source: str
     id: NotRequired[str]
@@ -214,6 +214,7 @@ class PropertyRow(TypedDict):
     domain: NotRequired[Domain]
     predictions: NotRequired[dict[str, PropertyValue]]
     nearest: NotRequired[list[NearExample]]
+    place: NotRequired[list[float]]
     notes: NotRequired[list[str]]
     error: NotRequired[str]
 

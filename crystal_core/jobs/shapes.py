@@ -48,6 +48,7 @@ PREDICTED = {
     "domain": Maybe(str),
     "predictions": Maybe(dict),
     "notes": Maybe([str]),
+    "place": Maybe([NUMBER]),
     "nearest": Maybe([{"id": str, "formula": str, "distance": NUMBER, "values": dict}]),
 }
 MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}

@@ -15,6 +15,7 @@ from crystal_core.registry.store import list_cards
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
+    from crystal_core.predictors.latent_index import LatentIndex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,15 @@ def training_histograms(model: str) -> dict[str, Histogram]:
     """Property → its training values, where the cards of a predictor's parts record them."""
     found = {name: _histogram(card.extra.get("histogram")) for name, card in _parts(model).items()}
     return {name: histogram for name, histogram in found.items() if histogram is not None}
+
+
+def known_crystals(model: str) -> LatentIndex | None:
+    """The training crystals of a predictor's encoder, or None where they are not installed."""
+    from crystal_core.predictors.latent_index import INDEX, LatentIndex
+
+    encoder = next((c.network.get("encoder") for c in list_cards("predictor") if c.name == model), None)
+    folder = next((folder for folder in checkpoint_folders() if folder.name == encoder), None)
+    return None if folder is None or not (folder / INDEX).is_file() else LatentIndex.load(folder / INDEX)
 
 
 def _histogram(told: Any) -> Histogram | None:

@@ -177,7 +177,9 @@ def _told(found: CrystalPredictions, specs: Sequence[PropertySpec]) -> PropertyR
         }
         for near in found.nearest
     ]
-    return cast("PropertyRow", {"domain": found.domain, "predictions": predictions, "nearest": nearest})
+    told = {"domain": found.domain, "predictions": predictions, "nearest": nearest}
+    place = {} if found.place is None else {"place": [_rounded(x) for x in found.place]}
+    return cast("PropertyRow", told | place)
 
 
 def _value(prediction: Prediction, unit: str, domain: Domain) -> PropertyValue:

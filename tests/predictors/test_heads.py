@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from crystal_core.errors import CheckpointMismatch
-from crystal_core.predictors.crysldnet.calibration import calibrate
+from crystal_core.predictors.calibration import calibrate
 from crystal_core.predictors.crysldnet.heads import HeadsConfig, PropertyHeads
-from crystal_core.predictors.crysldnet.latent_index import LatentIndex
+from crystal_core.predictors.latent_index import LatentIndex
 
 NAMES = ("band_gap_ev", "is_metal")
 
@@ -93,6 +93,22 @@ def test_a_training_crystal_is_its_own_nearest_example(index):
     assert examples[1][0].values == {}  # its value is unknown
     assert examples[0][0].distance < examples[0][1].distance
     assert domains == ["inside", "inside"]
+
+
+def test_the_closest_crystal_with_a_known_value_is_named_for_every_property(index):
+    vectors, built = index
+    (examples,), _ = built.nearest(vectors[[9]], 1, ["band_gap_ev", "hardness"])
+    assert examples[0].id == "mp-9"
+    far = np.linalg.norm(vectors - vectors[9], axis=1)
+    far[::3] = np.inf  # those whose gap is unknown
+    assert [e.id for e in examples[1:]] == [f"mp-{int(far.argmin())}"]
+    assert examples[1].values
+    assert examples[0].distance < examples[1].distance
+
+
+def test_map_shows_the_first_two_axes(index):
+    vectors, built = index
+    np.testing.assert_allclose(built.places(vectors), built.coordinates[:, :2], atol=0.03)  # half a step
 
 
 def test_nine_of_ten_held_out_crystals_are_inside_and_a_far_one_is_outside(index):

@@ -12,9 +12,9 @@ import torch
 from crystal_core.cards import ModelCard, read_card, sha256_of, write_card
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
-from crystal_core.predictors.crysldnet.calibration import calibrate
+from crystal_core.predictors.calibration import calibrate
 from crystal_core.predictors.crysldnet.heads import IS_METAL
-from crystal_core.predictors.crysldnet.latent_index import INDEX, LatentIndex
+from crystal_core.predictors.latent_index import INDEX, LatentIndex
 from crystal_core.properties import PROPERTIES
 from crystal_core.training.checkpoint import WEIGHTS, write_checkpoint, write_shards
 

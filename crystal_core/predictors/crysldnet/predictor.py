@@ -24,7 +24,7 @@ from crystal_core.predictors.crysldnet.adapters import adapted_encoder
 from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer, PddformerConfig
 from crystal_core.predictors.crysldnet.export import ADAPTER, encoder_hash, expected_errors
 from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadsConfig, PropertyHeads
-from crystal_core.predictors.crysldnet.latent_index import INDEX, LatentIndex
+from crystal_core.predictors.latent_index import INDEX, LatentIndex
 from crystal_core.properties import (
     PROPERTIES,
     CrystalPredictions,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
 
 log = logging.getLogger(__name__)
+NEAREST = 3  # training crystals that are named, whatever is known of them
 AT_ONCE = 64  # crystals of one forward pass
 
 
@@ -128,12 +129,15 @@ class CrysldnetPredictor:
         vectors = self.vectors(crystals, encoders, on_progress)
         places = {id(encoder): i for i, encoder in enumerate(encoders)}
         columns = {a.spec.name: a.predict(vectors[places[id(a.encoder)]]) for a in adapters}
-        examples, domains = self.index.nearest(vectors[0].cpu().numpy(), 1)
+        shared = vectors[0].cpu().numpy()
+        examples, domains = self.index.nearest(shared, NEAREST, list(columns))
+        places = self.index.places(shared).tolist()
         return [
             CrystalPredictions(
                 predictions={name: column[i] for name, column in columns.items()},
                 domain=domains[i],
                 nearest=examples[i],
+                place=(places[i][0], places[i][1]),
             )
             for i in range(len(crystals))
         ]

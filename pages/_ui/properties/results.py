@@ -16,6 +16,7 @@ from crystal_core.files.records import structure_from_record
 from crystal_core.reference.known_cells import known_cell
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.plain import plain
+from pages._ui.properties.known import show_known
 from pages._ui.properties.sending import histograms_of, show_card
 from pages._ui.properties.words import INTERVALS, KNOWN, RANGES, label_of, note_of, table_row
 from pages._ui.run.archive import timed_name
@@ -128,6 +129,7 @@ def _show_crystal(job: Job, row: PropertyRow, item: dict[str, Any], columns: lis
         show_card(row, columns, histograms_of(job.request["model"]), key=f"card-{job.id}-{row['source']}")
     with left:
         _picture(row, item, key=f"picture-{job.id}-{row['source']}")
+    show_known(job.request["model"], (job.result or {})["rows"], row, columns, key=f"known-{job.id}")
 
 
 def _picture(row: PropertyRow, item: dict[str, Any], *, key: str) -> None:

@@ -79,20 +79,33 @@ class LatentIndex:
         return cls(**{**index.__dict__, "held_out": np.sort(distances[:, 0])})
 
     def nearest(
-        self, vectors: NDArray[np.float32], count: int = 1
+        self, vectors: NDArray[np.float32], count: int = 1, properties: Sequence[str] = ()
     ) -> tuple[list[tuple[KnownExample, ...]], list[Domain]]:
-        """The closest training crystals of each vector (crystals, width), and whether it is among them at all."""
-        rows, distances = self._search(vectors, count)
-        unit = max(float(np.median(self.held_out)), 1e-9)
-        examples = [
-            tuple(self._example(row, distance / unit) for row, distance in zip(some, far, strict=True))
-            for some, far in zip(rows.tolist(), distances.tolist(), strict=True)
-        ]
+        """The closest training crystals of each vector (crystals, width), and whether it is among them at all.
+
+        Args:
+            count: of the closest. properties: for each of them, the closest crystal whose value is known is named as well.
+        """
+        near, far = self._search(vectors, count)
         edge, outside = np.quantile(self.held_out, [EDGE, OUTSIDE])
         domains: list[Domain] = [
-            "inside" if d <= edge else "edge" if d <= outside else "outside" for d in distances[:, 0].tolist()
+            "inside" if d <= edge else "edge" if d <= outside else "outside" for d in far[:, 0].tolist()
         ]
+        for name in properties:
+            known = np.flatnonzero(np.isfinite(self.values[name])) if name in self.values else np.zeros(0, int)
+            if len(known):
+                rows, distances = self._search(vectors, 1, known)
+                near, far = np.hstack([near, rows]), np.hstack([far, distances])
+        unit = max(float(np.median(self.held_out)), 1e-9)
+        examples = []
+        for rows, distances in zip(near.tolist(), far.tolist(), strict=True):
+            chosen = dict(sorted(zip(rows, distances, strict=True), key=lambda pair: pair[1]))
+            examples.append(tuple(self._example(row, d / unit) for row, d in chosen.items()))
         return examples, domains
+
+    def places(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where vectors (crystals, width) lie on the map, (crystals, 2): the first two axes."""
+        return ((vectors - self.centre) @ self.axes[:, :2] / self.spread).astype(np.float32)
 
     def _example(self, row: int, distance: float) -> KnownExample:
         known = {name: float(values[row]) for name, values in self.values.items()}
@@ -104,20 +117,23 @@ class LatentIndex:
         )
 
     def _search(
-        self, vectors: NDArray[np.float32], count: int
+        self, vectors: NDArray[np.float32], count: int, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Places and distances of the closest, (crystals, count) each, closest first."""
+        """Rows and distances of the closest, (crystals, count) each, closest first; of the given rows alone where there are some."""
         points = (vectors - self.centre) @ self.axes / self.spread
-        own = np.square(self.coordinates).sum(axis=1)
+        coordinates = self.coordinates if among is None else self.coordinates[among]
+        count = min(count, len(coordinates))
+        own = np.square(coordinates).sum(axis=1)
         rows, found = [], []
         for block in np.array_split(points, max(1, len(points) // 256)):
-            square = own - 2 * block @ self.coordinates.T + np.square(block).sum(axis=1, keepdims=True)
-            near = np.argpartition(square, min(count, square.shape[1] - 1), axis=1)[:, :count]
+            square = own - 2 * block @ coordinates.T + np.square(block).sum(axis=1, keepdims=True)
+            near = np.argpartition(square, count - 1, axis=1)[:, :count]
             far = np.take_along_axis(square, near, axis=1)
             order = np.argsort(far, axis=1, kind="stable")
             rows.append(np.take_along_axis(near, order, axis=1))
             found.append(np.sqrt(np.maximum(np.take_along_axis(far, order, axis=1), 0.0)))
-        return np.concatenate(rows), np.concatenate(found).astype(np.float32)
+        places = np.concatenate(rows)
+        return places if among is None else among[places], np.concatenate(found).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write one compressed file; coordinates take a byte each, true values four digits."""
