@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from crystal_core.datasets.property_splits import MeasuredRows
+    from crystal_core.protocols import PropertyPredictor
     from crystal_core.workflows.evaluate_property import Measured
 
 DEFAULT = Path("default")
@@ -94,7 +95,7 @@ def evaluate_property(
     }
     settings |= {"properties": ",".join(chosen) or "all", "fold": fold}
     predictor = None if is_baseline else _load(model, device)
-    tables = _tables(data, chosen or _measurable(predictor, data), split, fold)
+    tables = _tables(data, _names(predictor, chosen, data), split, fold)
     failed = [{"id": name, "error": reason} for table in tables for name, reason in table.unreadable]
     tables = workflow.limited(tables, limit)
     if structures is not None:
@@ -151,19 +152,24 @@ def _check(
         )
 
 
-def _load(model: str, device: str) -> Any:
+def _load(model: str, device: str) -> PropertyPredictor:
     from crystal_core.registry.store import load_predictor
 
     return load_predictor(model, device)
 
 
-def _measurable(predictor: Any, data: Path) -> tuple[str, ...]:
-    """What the predictor and the data have in common, as far as the data are known before they are read."""
-    from crystal_core.datasets.property_splits import TABLES
-    from crystal_core.properties import PROPERTIES
+def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: Path) -> tuple[str, ...]:
+    """The properties to measure: the chosen ones, otherwise all that the predictor has and the default data can measure.
 
-    names = tuple(PROPERTIES) if predictor is None else tuple(spec.name for spec in predictor.properties)
-    if data != DEFAULT:
+    Raises:
+        RequestError: the predictor has no such property.
+    """
+    from crystal_core.datasets.property_splits import TABLES
+    from crystal_core.properties import PROPERTIES, chosen_properties
+
+    known = tuple(PROPERTIES.values()) if predictor is None else predictor.properties
+    names = tuple(spec.name for spec in chosen_properties(chosen, known))
+    if chosen or data != DEFAULT:
         return names
     return tuple(name for name in names if any(name in table.properties for table in TABLES))
 
@@ -172,9 +178,7 @@ def _tables(data: Path, names: tuple[str, ...], split: str, fold: int) -> list[M
     from crystal_core.datasets.property_splits import default_rows, file_rows
     from crystal_core.errors import RequestError
     from crystal_core.paths import data_dir
-    from crystal_core.properties import PROPERTIES, chosen_properties
 
-    chosen_properties(names, tuple(PROPERTIES.values()))
     if data != DEFAULT:
         return [file_rows(data, names, split)]
     folder = data_dir()

@@ -43,13 +43,14 @@ def baseline_values(name: str, rows: str) -> dict[str, Any]:
     """
     return {
         model: entries[name]
-        for model, entries in _baselines().items()
+        for model, entries in _baselines(BASELINES).items()
         if entries.get(name, {}).get("rows") == rows
     }
 
 
-def keep_baseline(model: str, entries: dict[str, dict[str, Any]], path: Path = BASELINES) -> None:
+def keep_baseline(model: str, entries: dict[str, dict[str, Any]], path: Path | None = None) -> None:
     """Put entries (property → what was measured) of a baseline into the file, in place of earlier ones of the same properties."""
+    path = path or BASELINES
     known = json.loads(path.read_text(encoding="utf-8"))["baselines"] if path.is_file() else {}
     known[model] = known.get(model, {}) | entries
     data = {"about": ABOUT, "baselines": dict(sorted(known.items()))}
@@ -62,6 +63,6 @@ def _published() -> dict[str, Any]:
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))["values"]
 
 
-@lru_cache(maxsize=1)
-def _baselines() -> dict[str, Any]:
-    return json.loads(BASELINES.read_text(encoding="utf-8"))["baselines"] if BASELINES.is_file() else {}
+@lru_cache(maxsize=4)
+def _baselines(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))["baselines"] if path.is_file() else {}
