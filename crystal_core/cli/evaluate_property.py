@@ -39,7 +39,13 @@ def evaluate_property(
             help="default: the published splits of the raw data (CRYSTAL_DATA); or a Parquet file, CSV or folder of the data schema.",
         ),
     ] = DEFAULT,
-    split: Annotated[str, typer.Option("--split", help="train, val or test; of a file also all.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="train, val or test; of a file also all. Default: test, or all where the file has no test rows.",
+        ),
+    ] = None,
     properties: Annotated[
         str,
         typer.Option(
@@ -76,13 +82,18 @@ def evaluate_property(
     json: Json = False,
 ) -> None:
     """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by domain and by size."""
+    from crystal_core.datasets.rows import splits_of
     from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_property as workflow
     from crystal_core.workflows.property_baselines import BASELINES
 
     began = time.monotonic()
     is_baseline = model in BASELINES
-    _check(is_baseline, data, split, train=train, limit_train=limit_train, limit=limit, write=write_card)
+    split = split or ("test" if data == DEFAULT or "test" in splits_of(data) else "all")
+    _check_split(data, split)
+    _check_training(train, limit_train, is_baseline=is_baseline)
+    if write_card and is_baseline:
+        _check_whole(data, split, structures, limit, fold)
     seed = seed_or_drawn(seed)
     set_threads(threads)
     chosen = tuple(name.strip() for name in properties.split(",") if name.strip())
@@ -125,30 +136,31 @@ def evaluate_property(
         _print(report)
 
 
-def _check(
-    is_baseline: bool,
-    data: Path,
-    split: str,
-    *,
-    train: Path | None,
-    limit_train: int | None,
-    limit: int | None,
-    write: bool,
-) -> None:
-    """Raise RequestError where options do not go together."""
+def _check_split(data: Path, split: str) -> None:
     from crystal_core.checks import check_choice
-    from crystal_core.errors import RequestError
 
     check_choice(
         "split", split, ("train", "val", "test") if data == DEFAULT else ("train", "val", "test", "all")
     )
+
+
+def _check_training(train: Path | None, limit_train: int | None, *, is_baseline: bool) -> None:
+    """Raise RequestError where training rows are named for a predictor that is trained already."""
+    from crystal_core.errors import RequestError
+
     if not is_baseline and (train is not None or limit_train is not None):
         raise RequestError(
             "--train and --limit-train are of a baseline; a predictor is trained already. Leave them out."
         )
-    if is_baseline and write and (data != DEFAULT or split != "test" or limit is not None):
+
+
+def _check_whole(data: Path, split: str, structures: Path | None, limit: int | None, fold: int) -> None:
+    """Raise RequestError where a baseline's numbers would be of other rows than those that predictors are measured on."""
+    from crystal_core.errors import RequestError
+
+    if data != DEFAULT or split != "test" or structures is not None or limit is not None or fold:
         raise RequestError(
-            "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, --split and --limit."
+            "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, --split, --structures, --limit and --fold."
         )
 
 

@@ -35,7 +35,7 @@ BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 LEAKED = ("formation_energy_per_atom_ev", "e_above_hull_ev")
 LEAK_NOTE = "leaked: CHGNet was trained on the energies of these crystals"
 SEEN_NOTE = "CHGNet has seen most of these crystals, but not this property"
-ROUNDS, PATIENCE = 500, 20  # of boosting: at most, and without an improvement on the validation rows
+ROUNDS, PATIENCE = 2000, 20  # of boosting: at most, and without an improvement on the validation rows
 TREES = tuple(
     {"loss": loss, "max_leaf_nodes": leaves}
     for loss in ("squared_error", "absolute_error")

@@ -147,6 +147,18 @@ def test_the_contract(fixed, table):
     assert report["properties"]["bulk_modulus_gpa"]["mae_gpa"]["value"] == 90.0
 
 
+def test_a_file_without_test_rows_is_measured_whole(fixed, table):
+    write(
+        table, [record("a", 0.1, split=None, band_gap_ev=2.0), record("b", 0.2, split=None, band_gap_ev=2.0)]
+    )
+    code, result = evaluate(
+        "--model", fixed, "--data", table, "--properties", "band_gap_ev", "--json", "--quiet"
+    )
+    report = json.loads(result.stdout)
+    assert code == 0 and report["mae"] == {"band_gap_ev": 0.5}
+    assert (report["n"], report["settings"]["split"]) == (2, "all")
+
+
 def test_people_get_the_same_numbers_with_the_published_value_beside(fixed, table):
     code, result = evaluate("--model", fixed, "--data", table, "--properties", "band_gap_ev", "--quiet")
     assert code == 0 and "band_gap_ev: MAE 0.3667 eV" in result.stdout
@@ -198,10 +210,15 @@ def test_the_card_gets_the_numbers_and_the_command(fixed, table):
         (("--model", "mean", "--properties", "refractive_index_n"), 2, "no numbers of refractive_index_n"),
         (("--model", "fixed", "--limit-train", "50"), 2, "of a baseline"),
         (("--model", "mean", "--write-card"), 2, "whole default test split"),
+        (
+            ("--model", "mean", "--write-card", "--data", "default", "--fold", "1"),
+            2,
+            "whole default test split",
+        ),
     ],
 )
 def test_mistakes_end_with_one_sentence(fixed, table, words, code, part):
-    found, result = evaluate(*words, "--data", table)
+    found, result = evaluate("--data", table, *words)
     assert found == code and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
 
 
