@@ -151,12 +151,13 @@ def evaluate_baseline(
     from crystal_core.workflows.property_baselines import training_rows
 
     found: list[Measured] = []
+    total = sum(len(table.values) for table in tables)
     for table in tables:
         measured = {row.id for row in table.rows}
         for name in table.values:
             spec = PROPERTIES[name]
             if on_progress:
-                on_progress(f"{predictor.name}: {name}", len(found), len(found) + 1)
+                on_progress(f"{predictor.name}: {name}", len(found), total)
             scored = [i for i, value in enumerate(table.values[name]) if not math.isnan(value)]
             told = predictor.predict(
                 spec,

@@ -34,7 +34,9 @@ Baseline = Literal["mean", "composition", "nearest", "chgnet-features"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 LEAKED = ("formation_energy_per_atom_ev", "e_above_hull_ev")
 LEAK_NOTE = "leaked: CHGNet was trained on the energies of these crystals"
-SEEN_NOTE = "CHGNet has seen most of these crystals, but not this property"
+SEEN_NOTE = (
+    "CHGNet was trained on the Materials Project and has seen many of these crystals, but not this property"
+)
 ROUNDS, PATIENCE = 2000, 20  # of boosting: at most, and without an improvement on the validation rows
 TREES = tuple(
     {"loss": loss, "max_leaf_nodes": leaves}
@@ -42,6 +44,7 @@ TREES = tuple(
     for leaves in (15, 63)
 )
 METAL_TREES = tuple({"max_leaf_nodes": leaves} for leaves in (15, 63))
+N_CHGNET_FEATURES = 64
 CHUNK = 256  # formulas whose distances are in memory at once
 Progress = Callable[[str, int, int], None]
 
@@ -98,7 +101,7 @@ class BaselinePredictor:
     def __init__(
         self, name: Baseline, *, potential: Potential | None = None, on_progress: Progress | None = None
     ) -> None:
-        """Args: potential: of "chgnet-features". on_progress: told text, done and of how many."""
+        """Args: potential: which "chgnet-features" needs. on_progress: told text, done and of how many."""
         self.name = check_baseline(name)
         self._potential = potential
         self._on_progress = on_progress
@@ -161,9 +164,7 @@ class BaselinePredictor:
         """(rows, 64), a row of NaN for crystals that the potential cannot take."""
         from pymatgen.core import Lattice, Structure
 
-        if self._potential is None:
-            raise AssertionError("chgnet-features without a potential")
-        size = 64
+        assert self._potential is not None
         for i, row in enumerate(rows):
             if row.id not in self._features:
                 try:
@@ -173,7 +174,7 @@ class BaselinePredictor:
                     self._features[row.id] = None
                 if self._on_progress:
                     self._on_progress("CHGNet features", i + 1, len(rows))
-        empty = np.full(size, np.nan)
+        empty = np.full(N_CHGNET_FEATURES, np.nan)
         found = [self._features[row.id] for row in rows]
         return np.stack([empty if one is None else one for one in found])
 
