@@ -147,7 +147,11 @@ def evaluate_baseline(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> list[Measured]:
-    """The errors of a baseline that learns each property from its training rows; rows that are measured never train."""
+    """The errors of a baseline that learns each property from its training rows; rows that are measured never train.
+
+    Args:
+        limit_train: at most so many training rows of each property, and a quarter of that of validation rows.
+    """
     from crystal_core.workflows.property_baselines import training_rows
 
     found: list[Measured] = []
@@ -162,7 +166,9 @@ def evaluate_baseline(
             told = predictor.predict(
                 spec,
                 training_rows(spec, training.train.get(name, ()), measured, limit_train),
-                training_rows(spec, training.validation.get(name, ()), measured, limit_train),
+                training_rows(
+                    spec, training.validation.get(name, ()), measured, limit_train and limit_train // 4
+                ),
                 [table.rows[i] for i in scored],
             )
             values = np.full(len(table.rows), np.nan)
