@@ -57,7 +57,10 @@ class Potential:
         Raises:
             RelaxationFailed: as :meth:`predict`.
         """
-        found = self._finite(structure, task="e", return_crystal_feas=True)
+        import torch
+
+        with torch.no_grad():
+            found = self._finite(structure, task="e", return_crystal_feas=True)
         # CHGNet sums over atoms here, so a supercell would have other features
         return np.asarray(found["crystal_fea"], dtype=np.float64) / len(structure)
 

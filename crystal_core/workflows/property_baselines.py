@@ -37,7 +37,7 @@ LEAK_NOTE = "leaked: CHGNet was trained on the energies of these crystals"
 SEEN_NOTE = (
     "CHGNet was trained on the Materials Project and has seen many of these crystals, but not this property"
 )
-ROUNDS, PATIENCE = 2000, 20  # of boosting: at most, and without an improvement on the validation rows
+ROUNDS, PATIENCE = 500, 20  # of boosting: at most, and without an improvement on the validation rows
 TREES = tuple(
     {"loss": loss, "max_leaf_nodes": leaves}
     for loss in ("squared_error", "absolute_error")
