@@ -55,18 +55,18 @@ def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
         raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
 
 
-def check_output(file: Path) -> None:
+def check_output(file: Path, option: str = "--output") -> None:
     """Before the work, because the file could not be written after it.
 
     Raises:
         RequestError: it is a folder, or its folder is missing or may not be written to.
     """
     if file.is_dir():
-        raise RequestError(f"--output {file.name} is a folder; name a file in it.")
+        raise RequestError(f"{option} {file.name} is a folder; name a file in it.")
     if not file.parent.is_dir():
-        raise RequestError(f"--output {file}: there is no folder {file.parent}. Make it first.")
+        raise RequestError(f"{option} {file}: there is no folder {file.parent}. Make it first.")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise RequestError(f"--output {file.name} cannot be written. Choose another place.")
+        raise RequestError(f"{option} {file.name} cannot be written. Choose another place.")
 
 
 def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, Structure | str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._evaluation import Limit, WriteCard, loaded_potential, shown
+from crystal_core.cli._files import check_output
 from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress, set_threads
 from crystal_core.paths import data_file
 
@@ -73,6 +74,13 @@ def evaluate_property(
             "--limit-train", min=10, help="Of a baseline: at most so many training rows of a property."
         ),
     ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features",
+            help="Of chgnet-features: file (.npz) that keeps the features; a later call goes on from it.",
+        ),
+    ] = None,
     limit: Limit = None,
     write_card: WriteCard = False,
     device: Device = "auto",
@@ -91,7 +99,9 @@ def evaluate_property(
     is_baseline = model in BASELINES
     split = split or ("test" if data == DEFAULT or "test" in splits_of(data) else "all")
     _check_split(data, split)
-    _check_training(train, limit_train, is_baseline=is_baseline)
+    _check_training(train, limit_train, features, is_baseline=is_baseline)
+    if features is not None:
+        check_output(features, "--features")
     if write_card and is_baseline:
         _check_whole(data, split, structures, limit, fold)
     seed = seed_or_drawn(seed)
@@ -118,7 +128,7 @@ def evaluate_property(
         if predictor is None:
             settings |= {"train": None if train is None else shown(train), "limit_train": limit_train}
             measured = _baseline(
-                model, tables, train, limit_train, fold=fold, seed=seed, device=device, tell=tell
+                model, tables, train, limit_train, features, fold=fold, seed=seed, device=device, tell=tell
             )
         else:
             measured = workflow.evaluate_model(predictor, tables, seed=seed, on_progress=tell)
@@ -144,13 +154,15 @@ def _check_split(data: Path, split: str) -> None:
     )
 
 
-def _check_training(train: Path | None, limit_train: int | None, *, is_baseline: bool) -> None:
+def _check_training(
+    train: Path | None, limit_train: int | None, features: Path | None, *, is_baseline: bool
+) -> None:
     """Raise RequestError where training rows are named for a predictor that is trained already."""
     from crystal_core.errors import RequestError
 
-    if not is_baseline and (train is not None or limit_train is not None):
+    if not is_baseline and not (train is limit_train is features is None):
         raise RequestError(
-            "--train and --limit-train are of a baseline; a predictor is trained already. Leave them out."
+            "--train, --limit-train and --features are of a baseline; a predictor is trained already. Leave them out."
         )
 
 
@@ -206,6 +218,7 @@ def _baseline(
     tables: Sequence[MeasuredRows],
     train: Path | None,
     limit_train: int | None,
+    features: Path | None,
     *,
     fold: int,
     seed: int,
@@ -220,7 +233,7 @@ def _baseline(
     potential = loaded_potential(device) if name == "chgnet-features" else None
     names = [name for table in tables for name in table.values]
     pool = training_pool(train, data_dir(), names, fold=fold)
-    predictor = BaselinePredictor(name, potential=potential, on_progress=tell)
+    predictor = BaselinePredictor(name, potential=potential, features=features, on_progress=tell)
     return evaluate_baseline(predictor, tables, pool, limit_train=limit_train, seed=seed, on_progress=tell)
 
 

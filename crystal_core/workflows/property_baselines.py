@@ -22,8 +22,11 @@ from crystal_core.datasets.property_splits import METAL, id_hash, property_value
 from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
 from crystal_core.evaluation.composition_features import composition_features, standardised
 from crystal_core.evaluation.property_errors import is_measured_as_logarithm
+from crystal_core.workflows.feature_file import FeatureFile
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from crystal_core.datasets.rows import CrystalRow
@@ -99,13 +102,28 @@ class BaselinePredictor:
     """One baseline for any property; features that several properties need are computed once."""
 
     def __init__(
-        self, name: Baseline, *, potential: Potential | None = None, on_progress: Progress | None = None
+        self,
+        name: Baseline,
+        *,
+        potential: Potential | None = None,
+        features: Path | None = None,
+        on_progress: Progress | None = None,
     ) -> None:
-        """Args: potential: which "chgnet-features" needs. on_progress: told text, done and of how many."""
+        """A baseline that has learned nothing yet.
+
+        Args:
+            potential: which "chgnet-features" needs.
+            features: file that keeps the potential's features.
+            on_progress: told text, done and of how many.
+
+        Raises:
+            RequestError: no such baseline, or ``features`` is another file.
+        """
         self.name = check_baseline(name)
         self._potential = potential
         self._on_progress = on_progress
-        self._features: dict[str, NDArray[np.float64] | None] = {}
+        label = "" if potential is None else potential.label
+        self._features = FeatureFile(N_CHGNET_FEATURES, features, label=label)
 
     def predict(
         self,
@@ -162,21 +180,23 @@ class BaselinePredictor:
 
     def _crystal_features(self, rows: Sequence[CrystalRow]) -> NDArray[np.float64]:
         """(rows, 64), a row of NaN for crystals that the potential cannot take."""
+        found = []
+        for i, row in enumerate(rows):
+            found.append(self._features.of(row, self._from_potential))
+            if self._on_progress:
+                self._on_progress("CHGNet features", i + 1, len(rows))
+        self._features.save()
+        return np.stack(found)
+
+    def _from_potential(self, row: CrystalRow) -> NDArray[np.float64] | None:
         from pymatgen.core import Lattice, Structure
 
         assert self._potential is not None
-        for i, row in enumerate(rows):
-            if row.id not in self._features:
-                try:
-                    structure = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
-                    self._features[row.id] = self._potential.features(structure)
-                except CrystalCoreError:
-                    self._features[row.id] = None
-                if self._on_progress:
-                    self._on_progress("CHGNet features", i + 1, len(rows))
-        empty = np.full(N_CHGNET_FEATURES, np.nan)
-        found = [self._features[row.id] for row in rows]
-        return np.stack([empty if one is None else one for one in found])
+        try:
+            structure = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
+            return self._potential.features(structure)
+        except CrystalCoreError:
+            return None
 
 
 def _mean(spec: PropertySpec, truth: NDArray[np.float64], n: int) -> BaselineValues:

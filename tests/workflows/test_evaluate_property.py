@@ -209,6 +209,11 @@ def test_the_card_gets_the_numbers_and_the_command(fixed, table):
         (("--model", "fixed", "--properties", "refractive_index_n"), 2, "no property refractive_index_n"),
         (("--model", "mean", "--properties", "refractive_index_n"), 2, "no numbers of refractive_index_n"),
         (("--model", "fixed", "--limit-train", "50"), 2, "of a baseline"),
+        (
+            ("--model", "mean", "--features", "nowhere/f.npz"),
+            2,
+            "--features nowhere/f.npz: there is no folder",
+        ),
         (("--model", "mean", "--write-card"), 2, "whole default test split"),
         (
             ("--model", "mean", "--write-card", "--data", "default", "--fold", "1"),

@@ -1,5 +1,7 @@
 """Baselines of property prediction on a handful of rows: what they learn, and that nothing measured trains."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pymatgen.core import Composition, Lattice, Structure
@@ -9,6 +11,7 @@ from crystal_core.errors import MissingExtra, RequestError
 from crystal_core.properties import PROPERTIES
 from crystal_core.relax.potential import is_installed, load_potential
 from crystal_core.workflows import property_baselines
+from crystal_core.workflows.feature_file import crystal_key
 from crystal_core.workflows.property_baselines import (
     LEAK_NOTE,
     SEEN_NOTE,
@@ -102,9 +105,13 @@ def test_learned_baselines_tell_salts_from_alloys(name, spec, monkeypatch):
 
 
 class Features:
-    """Stands for the potential: 64 numbers of a crystal's elements; it refuses caesium."""
+    """Stands for the potential: 64 numbers of a crystal's elements; it refuses caesium, and counts what it is asked for."""
+
+    label = "numbers"
+    calls = 0
 
     def features(self, structure):
+        self.calls += 1
         from crystal_core.errors import RelaxationFailed
 
         if "Cs" in structure.composition.as_dict():
@@ -122,6 +129,25 @@ def test_crystals_that_the_potential_refuses_get_the_mean_and_the_note_says_so()
     assert told.note == f"{SEEN_NOTE}; 1 crystals that CHGNet cannot take have the training mean"
     labelled = [row(r.id, r.formula, formation_energy_per_atom_ev=-1.0 * i) for i, r in enumerate(TRAIN)]
     assert predictor.predict(FORMATION, labelled, labelled[:5], rows[1:]).note == LEAK_NOTE
+
+
+def test_kept_features_are_not_made_again_and_other_geometry_has_its_own(tmp_path):
+    pytest.importorskip("sklearn")
+    path, parts = tmp_path / "features.npz", (TRAIN, VALIDATION, [row("x", "CsCl"), row("y", "NaCl")])
+    first, second = Features(), Features()
+    told = BaselinePredictor("chgnet-features", potential=first, features=path).predict(GAP, *parts)
+    again = BaselinePredictor("chgnet-features", potential=second, features=path).predict(GAP, *parts)
+    assert first.calls and second.calls == 0
+    # kept in float32
+    assert again.values == pytest.approx(told.values, abs=1e-3)
+    moved = replace(TRAIN[0], frac_coords=TRAIN[0].frac_coords + 0.01)
+    assert crystal_key(moved) != crystal_key(TRAIN[0]) == crystal_key(replace(TRAIN[0], id="other"))
+    second.label = "other numbers"
+    with pytest.raises(RequestError, match="features of numbers, not of other numbers"):
+        BaselinePredictor("chgnet-features", potential=second, features=path)
+    path.write_text("nothing")
+    with pytest.raises(RequestError, match="no file of features"):
+        BaselinePredictor("chgnet-features", potential=first, features=path)
 
 
 @pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
