@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate csp": ("evaluate_csp", "csp"),
     "evaluate csp-samplers": ("evaluate_csp", "csp_samplers"),
     "evaluate dng": ("evaluate_dng", "dng"),
+    "evaluate property": ("evaluate_property", "evaluate_property"),
     "benchmark sampling": ("benchmark", "sampling"),
     "benchmark train": ("benchmark", "train"),
     "benchmark predict": ("benchmark", "predict"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import RequestError
+from crystal_core.properties import PROPERTIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +127,7 @@ def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[Crystal
     import pandas as pd
 
     known = {*SCHEMA, *ABOUT_ROWS}
-    numeric = [c for c in table.columns if c not in known and pd.api.types.is_float_dtype(table[c])]
+    numeric = [c for c in _label_columns(table) if c not in known]
     columns = [*SCHEMA, *(c for c in ABOUT_ROWS if c in table.columns), *numeric]
     for values in table[columns].itertuples(index=False, name=None):
         row = dict(zip(columns, values, strict=True))
@@ -162,6 +163,18 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
         n_primitive=_number(row.get("mp20_n_atoms_primitive")) or 0,
         labels={c: float(row[c]) for c in numeric if row[c] == row[c]},
     )
+
+
+def _label_columns(table: pd.DataFrame) -> list[str]:
+    """Columns of floating-point numbers, and of any numbers where the name is a property's: whole numbers elsewhere count things."""
+    from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
+
+    return [
+        c
+        for c in table.columns
+        if is_float_dtype(table[c])
+        or (c in PROPERTIES and (is_numeric_dtype(table[c]) or is_bool_dtype(table[c])))
+    ]
 
 
 def _text(value: object) -> str:
@@ -227,7 +240,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     table = _csv(path)
     if "cif" not in table.columns:
         raise RequestError(f"{path.name} has no column 'cif'.")
-    numeric = [c for c in table.columns if pd.api.types.is_float_dtype(table[c])]
+    numeric = _label_columns(table)
     rows, bad = [], []
     for name, (_, values) in zip(_csv_ids(table, path), table.iterrows(), strict=True):
         try:

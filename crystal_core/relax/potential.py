@@ -49,13 +49,29 @@ class Potential:
         Raises:
             RelaxationFailed: the cell is outside what the potential can take, or its answer is not finite.
         """
+        return self._finite(structure, task=task)
+
+    def features(self, structure: Structure) -> np.ndarray:
+        """(64,) what the network knows of the crystal before its last layers: the mean over its atoms, the same for any cell.
+
+        Raises:
+            RelaxationFailed: as :meth:`predict`.
+        """
+        import torch
+
+        with torch.no_grad():
+            found = self._finite(structure, task="e", return_crystal_feas=True)
+        # CHGNet sums over atoms here, so a supercell would have other features
+        return np.asarray(found["crystal_fea"], dtype=np.float64) / len(structure)
+
+    def _finite(self, structure: Structure, **options: Any) -> dict[str, np.ndarray]:
         check_cell(structure)
         threshold = gc.get_threshold()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 graph = self.model.graph_converter(_without_files(structure))
-                found = self.model.predict_graph(graph, task=task)
+                found = self.model.predict_graph(graph, **options)
         except (ValueError, RuntimeError, IndexError) as error:
             raise RelaxationFailed(_reason(error, self.label)) from error
         finally:

@@ -1,0 +1,68 @@
+"""Numbers to hold a property predictor's errors against: published ones, and those of the baselines measured here.
+
+``published_properties.json`` names the source of every value. ``property_baselines.json`` is written by
+``crystal-core evaluate property --model mean|composition|nearest|chgnet-features --write-card`` and by nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+PUBLISHED = Path(__file__).with_name("published_properties.json")
+BASELINES = Path(__file__).with_name("property_baselines.json")
+ABOUT = "Written by 'crystal-core evaluate property --model NAME --write-card' with the command that each entry names."
+
+
+def published_value(name: str, fold: int = 0) -> dict[str, Any] | None:
+    """Value, method, protocol, source and note of the nearest published protocol; of that fold where folds are published.
+
+    None where no value is known.
+    """
+    found = _published().get(name)
+    if found is None:
+        return None
+    found = dict(found)
+    by_fold = found.pop("by_fold", None)
+    if by_fold is None:
+        return found
+    return found | {
+        "value": by_fold[fold],
+        "protocol": f"{found['protocol']}, fold {fold}",
+        "mean_of_folds": found["value"],
+    }
+
+
+def baseline_values(name: str, rows: str) -> dict[str, Any]:
+    """Baseline → its entry for a property, of those that were measured on exactly these rows.
+
+    Args:
+        rows: digest of the rows and their true values.
+    """
+    return {
+        model: entries[name]
+        for model, entries in _baselines(BASELINES).items()
+        if entries.get(name, {}).get("rows") == rows
+    }
+
+
+def keep_baseline(model: str, entries: dict[str, dict[str, Any]], path: Path | None = None) -> None:
+    """Put entries (property → what was measured) of a baseline into the file, in place of earlier ones of the same properties."""
+    path = path or BASELINES
+    known = json.loads(path.read_text(encoding="utf-8"))["baselines"] if path.is_file() else {}
+    known[model] = known.get(model, {}) | entries
+    data = {"about": ABOUT, "baselines": dict(sorted(known.items()))}
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _baselines.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _published() -> dict[str, Any]:
+    return json.loads(PUBLISHED.read_text(encoding="utf-8"))["values"]
+
+
+@lru_cache(maxsize=4)
+def _baselines(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))["baselines"] if path.is_file() else {}

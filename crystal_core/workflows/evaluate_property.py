@@ -1,0 +1,331 @@
+"""Measure property predictions on rows with true values: of a trained predictor, or of a baseline without one.
+
+Rows come from :mod:`crystal_core.datasets.property_splits`, errors from :mod:`crystal_core.evaluation.property_errors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_core.datasets.property_splits import MeasuredRows, property_value
+from crystal_core.errors import CrystalCoreError, RequestError
+from crystal_core.evaluation.property_errors import Predicted, PropertyErrors, measure
+from crystal_core.properties import PROPERTIES, PropertySpec
+
+if TYPE_CHECKING:
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.datasets.rows import CrystalRow
+    from crystal_core.properties import CrystalPredictions
+    from crystal_core.protocols import PropertyPredictor
+    from crystal_core.training.data import PreparedCrystals
+    from crystal_core.workflows.property_baselines import BaselinePredictor
+
+log = logging.getLogger(__name__)
+CHUNK = 256  # crystals handed to a predictor at once
+SEED = 0  # of random subsets of rows
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured of one property, and on what.
+
+    Attributes:
+        rows: number and short hash of the rows and their true values. n_train, settings, note: of a baseline.
+    """
+
+    spec: PropertySpec
+    source: str
+    protocol: str
+    rows: str
+    errors: PropertyErrors
+    n_train: int | None = None
+    settings: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRows:
+    """Where a baseline learns from.
+
+    Attributes:
+        train, validation: rows of a split with their true values as labels, by property.
+        source: property → name of the file or table they are from.
+    """
+
+    train: Mapping[str, Sequence[CrystalRow]]
+    validation: Mapping[str, Sequence[CrystalRow]]
+    source: Mapping[str, str] = field(default_factory=dict)
+
+
+def limited(measured: Sequence[MeasuredRows], limit: int | None) -> list[MeasuredRows]:
+    """At most ``limit`` rows of each table: a random subset, the same at every call."""
+    if limit is None:
+        return list(measured)
+    found = []
+    for table in measured:
+        chosen = np.sort(np.random.default_rng(SEED).permutation(len(table.rows))[:limit])
+        values = {name: column[chosen] for name, column in table.values.items()}
+        found.append(
+            replace(
+                table,
+                rows=tuple(table.rows[i] for i in chosen),
+                values={name: column for name, column in values.items() if not np.isnan(column).all()},
+                protocol=f"{table.protocol}, fixed random subset of {len(chosen)}",
+            )
+        )
+    return found
+
+
+def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list[str]]:
+    """The rows with the cells of ``<id>.cif`` in place of their own, and the ids that have no readable file.
+
+    Raises:
+        RequestError: no file carries the id of any row.
+    """
+    from crystal_core.structures import atomic_numbers, in_cell
+    from crystal_core.workflows.evaluate_csp import read_cell
+
+    rows: list[CrystalRow] = []
+    kept, missing = [], []
+    for i, row in enumerate(table.rows):
+        path = folder / f"{row.id}.cif"
+        structure = read_cell(path) if path.is_file() else None
+        if structure is None or not structure.is_ordered:
+            missing.append(row.id)
+            continue
+        kept.append(i)
+        cell = np.array(structure.lattice.matrix)
+        coords, numbers = in_cell(structure.frac_coords), np.array(atomic_numbers(structure))
+        rows.append(replace(row, lattice=cell, frac_coords=coords, atomic_numbers=numbers))
+    if not rows:
+        raise RequestError(
+            f"{folder.name} holds no readable crystal of {table.source}; name the files after its ids, such as {table.rows[0].id}.cif."
+        )
+    values = {name: column[kept] for name, column in table.values.items()}
+    return replace(table, rows=tuple(rows), values=values), missing
+
+
+def evaluate_model(
+    predictor: PropertyPredictor,
+    tables: Sequence[MeasuredRows],
+    *,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> list[Measured]:
+    """The errors of a predictor on every property that it has and a table measures.
+
+    Args:
+        seed: of the resampling behind the intervals.
+    """
+    known = {spec.name: spec for spec in predictor.properties}
+    found: list[Measured] = []
+    for table in tables:
+        names = tuple(name for name in table.values if name in known)
+        if not names:
+            continue
+        predictions = predict_rows(predictor, table.rows, names, on_progress)
+        for name in names:
+            found.append(_measured(known[name], table, _column(predictions, name), seed))
+    return found
+
+
+def evaluate_baseline(
+    predictor: BaselinePredictor,
+    tables: Sequence[MeasuredRows],
+    training: TrainingRows,
+    *,
+    limit_train: int | None = None,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> list[Measured]:
+    """The errors of a baseline that learns each property from its training rows; rows that are measured never train.
+
+    Args:
+        limit_train: at most so many training rows of each property, and a quarter of that of validation rows.
+    """
+    from crystal_core.workflows.property_baselines import training_rows
+
+    found: list[Measured] = []
+    total = sum(len(table.values) for table in tables)
+    for table in tables:
+        measured = {row.id for row in table.rows}
+        for name in table.values:
+            spec = PROPERTIES[name]
+            if on_progress:
+                on_progress(f"{predictor.name}: {name}", len(found), total)
+            scored = [i for i, value in enumerate(table.values[name]) if not math.isnan(value)]
+            told = predictor.predict(
+                spec,
+                training_rows(spec, training.train.get(name, ()), measured, limit_train),
+                training_rows(
+                    spec, training.validation.get(name, ()), measured, limit_train and limit_train // 4
+                ),
+                [table.rows[i] for i in scored],
+            )
+            values = np.full(len(table.rows), np.nan)
+            values[scored] = told.values
+            found.append(
+                replace(
+                    _measured(spec, table, Predicted(values=values), seed),
+                    n_train=told.n_train,
+                    settings=told.settings,
+                    note="; ".join(
+                        filter(None, [f"training rows of {training.source.get(name, '?')}", told.note])
+                    ),
+                )
+            )
+    return found
+
+
+def predict_rows(
+    predictor: PropertyPredictor,
+    rows: Sequence[CrystalRow],
+    names: tuple[str, ...],
+    on_progress: Progress | None = None,
+) -> list[CrystalPredictions | None]:
+    """One result per row; None where the predictor cannot take the crystal, which loses no other."""
+    found: list[CrystalPredictions | None] = []
+    for first in range(0, len(rows), CHUNK):
+        part = rows[first : first + CHUNK]
+        try:
+            found += predictor.predict(crystals_of(part), names)
+        except (CrystalCoreError, ValueError, RuntimeError, IndexError) as error:
+            log.info("a batch failed (%s); its crystals are predicted one by one", error)
+            found += [_predict_one(predictor, row, names) for row in part]
+        if on_progress:
+            on_progress("predicting", len(found), len(rows))
+    return found
+
+
+def crystals_of(rows: Sequence[CrystalRow]) -> CrystalBatch:
+    """The crystals of table rows as one batch, in order."""
+    import torch
+
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.geometry import wrap_unit
+
+    coords = np.concatenate([row.frac_coords for row in rows])
+    return CrystalBatch(
+        atomic_numbers=torch.as_tensor(np.concatenate([row.atomic_numbers for row in rows])),
+        frac_coords=wrap_unit(torch.as_tensor(coords, dtype=torch.float32)),
+        lattice=torch.as_tensor(np.stack([row.lattice for row in rows]), dtype=torch.float32),
+        n_atoms=torch.tensor([len(row.atomic_numbers) for row in rows]),
+    )
+
+
+def prepared_rows(path: Path) -> dict[str, list[CrystalRow]]:
+    """Split → its rows of a prepared file, with their labels.
+
+    Raises:
+        RequestError: there is no such file, or it is none.
+    """
+    from crystal_core.training.data import load_prepared
+
+    return {split: _rows_of(crystals, split) for split, crystals in load_prepared(path).items()}
+
+
+def digest(rows: Sequence[CrystalRow], values: np.ndarray) -> str:
+    """Number and short hash of the rows that have a true value, with these values."""
+    told = [f"{row.id} {value:.6g}" for row, value in zip(rows, values, strict=True) if not math.isnan(value)]
+    return f"{len(told)} ({hashlib.sha256(chr(10).join(told).encode()).hexdigest()[:12]})"
+
+
+def _measured(spec: PropertySpec, table: MeasuredRows, predicted: Predicted, seed: int) -> Measured:
+    truth = table.values[spec.name]
+    sizes = [len(row.atomic_numbers) for row in table.rows]
+    return Measured(
+        spec=spec,
+        source=table.source,
+        protocol=table.protocol,
+        rows=digest(table.rows, truth),
+        errors=measure(spec, truth, predicted, sizes, seed=seed),
+    )
+
+
+def _predict_one(
+    predictor: PropertyPredictor, row: CrystalRow, names: tuple[str, ...]
+) -> CrystalPredictions | None:
+    try:
+        return predictor.predict(crystals_of([row]), names)[0]
+    except (CrystalCoreError, ValueError, RuntimeError, IndexError) as error:
+        log.info("%s: %s", row.id, error)
+        return None
+
+
+def _column(found: Sequence[CrystalPredictions | None], name: str) -> Predicted:
+    parts = [None if one is None else one.predictions.get(name) for one in found]
+
+    def numbers(values: Sequence[float | None]) -> np.ndarray:
+        return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+    return Predicted(
+        values=numbers([part.value if part else None for part in parts]),
+        low=numbers([part.low if part else None for part in parts]),
+        high=numbers([part.high if part else None for part in parts]),
+        domain=tuple("" if one is None else one.domain for one in found),
+    )
+
+
+def _rows_of(crystals: PreparedCrystals, split: str) -> list[CrystalRow]:
+    from crystal_core.datasets.rows import CrystalRow
+    from crystal_core.geometry import lattice_from_parameters
+
+    lattices = lattice_from_parameters(crystals.cell_parameters).double().numpy()
+    numbers, coords = crystals.atomic_numbers.numpy(), crystals.frac_coords.double().numpy()
+    labels = {name: column.double().tolist() for name, column in crystals.labels.items()}
+    ends = (crystals.first_atom + crystals.n_atoms).tolist()
+    return [
+        CrystalRow(
+            id=crystals.ids[i],
+            formula=crystals.formulas[i],
+            lattice=lattices[i],
+            frac_coords=coords[first:end],
+            atomic_numbers=numbers[first:end],
+            split=split,
+            labels={name: column[i] for name, column in labels.items() if not math.isnan(column[i])},
+        )
+        for i, (first, end) in enumerate(zip(crystals.first_atom.tolist(), ends, strict=True))
+    ]
+
+
+def training_pool(
+    prepared: Path | None, folder: Path | None, names: Sequence[str], *, fold: int = 0
+) -> TrainingRows:
+    """Training and validation rows of each property: of the prepared file, and of the raw tables' own splits where that has none.
+
+    Raises:
+        RequestError: neither is there.
+    """
+    from crystal_core.datasets.property_splits import default_rows
+
+    splits = prepared_rows(prepared) if prepared else {}
+    train: dict[str, Sequence[CrystalRow]] = {}
+    validation: dict[str, Sequence[CrystalRow]] = {}
+    source: dict[str, str] = {}
+    for name in names:
+        if prepared and _any(splits.get("train", []), name) and _any(splits.get("val", []), name):
+            train[name], validation[name], source[name] = splits["train"], splits["val"], prepared.name
+    missing = [name for name in names if name not in train]
+    if missing and folder is None:
+        raise RequestError(
+            "Baselines learn from training rows: give a prepared file with --train, or set CRYSTAL_DATA to the folder of the raw data."
+        )
+    if missing and folder is not None:
+        for rows, split in ((train, "train"), (validation, "val")):
+            for table in default_rows(folder, missing, split, fold=fold):  # type: ignore[arg-type]
+                for name in table.values:
+                    rows[name], source[name] = table.rows, table.source
+    return TrainingRows(train=train, validation=validation, source=source)
+
+
+def _any(rows: Sequence[CrystalRow], name: str) -> bool:
+    return any(not math.isnan(property_value(row, name)) for row in rows)
