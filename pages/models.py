@@ -13,6 +13,7 @@ from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.plain import plain
+from pages._ui.property_table import BASELINES, CHGNET, property_rows
 from pages._ui.tables import show_table
 
 
@@ -25,15 +26,18 @@ def show_card(card: ModelCard) -> None:
     """One model in a box."""
     with st.container(border=True):
         st.subheader(plain(card.name))
-        size = f"{card.parameters:,} parameters · " if card.parameters else ""
-        st.write(
-            plain(sentence(f"{card.method} · {card.task} · {size}{card.size_mb:.1f} MB · {card.licence}"))
-        )
+        parameters = [f"{card.parameters:,} parameters"] if card.parameters else []
+        size = [f"{card.size_mb:.1f} MB"] if card.files else []
+        st.write(plain(sentence(" · ".join([card.method, card.task, *parameters, *size, card.licence]))))
         st.write(plain(sentence(card.good_for or card.trained_on)))
         if card.limits:
             st.caption(plain(f"Limits: {card.limits}"))
         metrics = measured(card.metrics)
-        if metrics:
+        if rows := property_rows(metrics):
+            show_table(rows)
+            if any(BASELINES["chgnet-features"] in row for row in rows):
+                st.caption(CHGNET)
+        elif metrics:
             show_table([metric_row(name, metric) for name, metric in metrics.items()])
         if parts := parts_table(metrics):
             with st.expander("These numbers in parts: cell sizes, formulas, other measures"):
@@ -99,8 +103,10 @@ def main() -> None:
             continue
         show_card(card)
         variants = variants_of(card, cards)
+        words = "parts" if card.kind == "predictor" else "variants"
+        purpose = "" if card.kind == "predictor" else ", trained to compare with"
         if variants and st.toggle(
-            plain(f"Show {len(variants)} variants of {card.name}, trained to compare with"),
+            plain(f"Show {len(variants)} {words} of {card.name}{purpose}"),
             key=f"variants-{card.name}",
         ):
             for variant in variants:

@@ -124,8 +124,6 @@ def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[Crystal
     Args:
         bad: gets (id, reason) of every row that holds no crystal.
     """
-    import pandas as pd
-
     known = {*SCHEMA, *ABOUT_ROWS}
     numeric = [c for c in _label_columns(table) if c not in known]
     columns = [*SCHEMA, *(c for c in ABOUT_ROWS if c in table.columns), *numeric]

@@ -92,7 +92,9 @@ class LatentIndex:
             "inside" if d <= edge else "edge" if d <= outside else "outside" for d in far[:, 0].tolist()
         ]
         for name in properties:
-            known = np.flatnonzero(np.isfinite(self.values[name])) if name in self.values else np.zeros(0, int)
+            known = (
+                np.flatnonzero(np.isfinite(self.values[name])) if name in self.values else np.zeros(0, int)
+            )
             if len(known):
                 rows, distances = self._search(vectors, 1, known)
                 near, far = np.hstack([near, rows]), np.hstack([far, distances])

@@ -156,3 +156,14 @@ def test_the_curves_of_a_card_are_drawn_as_they_are():
         "em": [10.0, 20.0],
         "pc": [30.0],
     }
+
+
+def test_curve_of_a_predictor_shows_every_error_from_one_downwards():
+    log = [
+        {"samples": n, "validation": {"band_gap_ev": 0.8 / n, "bulk_modulus_gpa": 0.2 / n, "other": 1.0}}
+        for n in (1, 2, 4)
+    ]
+    figure = training_figure(log)
+    assert [trace.name for trace in figure.data] == ["Band gap", "Bulk modulus"]
+    assert list(figure.data[0].y) == [1.0, 0.5, 0.25]
+    assert list(figure.data[0].customdata) == [0.8, 0.4, 0.2]

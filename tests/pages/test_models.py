@@ -167,3 +167,23 @@ def test_the_page_tells_what_the_cards_tell():
         card.sampling["tau_note"],
     ):
         assert text in captions
+
+
+def test_errors_of_a_predictor_stand_with_their_unit_and_the_published_value():
+    from pages._ui.property_table import property_rows
+
+    metric = {
+        "metric": "MAE",
+        "value": 0.04912,
+        "unit": "eV/atom",
+        "ci95": [0.047, 0.0513],
+        "n": 2705,
+        "coverage90": 0.897,
+    }
+    rows = property_rows({"mae_formation_energy_per_atom_ev_test": metric, "mae_band_gap_ev_val": metric})
+    assert [row["property"] for row in rows] == [
+        "Formation energy (eV/atom)"
+    ]  # validation rows are no measure
+    assert (rows[0]["value"], rows[0]["95 %"]) == ("0.0491", "0.047 – 0.0513")
+    assert rows[0]["90 % intervals hold"] == "90 %"
+    assert rows[0]["published"].startswith("0.015 (CrysLDNet")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.properties import PROPERTIES
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
@@ -12,10 +14,16 @@ TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)  # network calls
 
 
 def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
-    """Validation losses against the crystals seen; a match rate, where it was measured, on its own axis."""
+    """Validation losses against the crystals seen; a match rate, where it was measured, on its own axis.
+
+    Of a property predictor: the mean absolute error of every property, as a share of its first one.
+    """
     from plotly import graph_objects as go
 
     figure = go.Figure()
+    errors = [name for name in PROPERTIES if any(name in row.get("validation", {}) for row in log)]
+    if errors:
+        return _error_figure(log, errors)
     for name, label in (("loss_v", "velocity loss"), ("loss_l", "lattice loss")):
         points = [
             (row["samples"], row["validation"][name]) for row in log if name in row.get("validation", {})
@@ -51,6 +59,34 @@ def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
         height=320,
         margin={"l": 10, "r": 10, "t": 20, "b": 10},
         legend={"orientation": "h", "y": 1.12},
+    )
+    return figure
+
+
+def _error_figure(log: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
+    from plotly import graph_objects as go
+
+    figure = go.Figure()
+    for name in names:
+        points = [
+            (row["samples"], row["validation"][name]) for row in log if name in row.get("validation", {})
+        ]
+        first = points[0][1] or 1.0
+        figure.add_scatter(
+            x=[x for x, _ in points],
+            y=[y / first for _, y in points],
+            customdata=[y for _, y in points],
+            name=PROPERTIES[name].title,
+            mode="lines+markers",
+            hovertemplate="%{x:,} crystals<br>error %{customdata:.4g}<extra>"
+            + PROPERTIES[name].title
+            + "</extra>",
+        )
+    figure.update_layout(
+        xaxis_title="crystals seen",
+        yaxis_title="validation error / its first value",
+        height=380,
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
     )
     return figure
 

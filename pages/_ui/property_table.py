@@ -1,0 +1,56 @@
+"""The measured errors of a property predictor beside baselines and published values, a row for each property."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from crystal_core.evaluation.property_references import baseline_values, published_value
+from crystal_core.properties import PROPERTIES, PropertySpec
+
+BASELINES = {
+    "mean": "mean",
+    "composition": "composition alone",
+    "nearest": "nearest known crystal",
+    "chgnet-features": "CHGNet features",
+}
+CHGNET = "CHGNet was trained on most of these crystals; for energies and hull distances that is a leak."
+
+
+def property_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a predictor's card measured on test rows, in the order of the table of properties."""
+    return [
+        _row(spec, metric)
+        for name, spec in PROPERTIES.items()
+        for kind in ("mae", "roc_auc")
+        if isinstance(metric := metrics.get(f"{kind}_{name}_test"), Mapping)
+    ]
+
+
+def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
+    unit = str(metric.get("unit", ""))
+    label = f"{spec.title} ({unit})" if unit else spec.title
+    ci95, covered = metric.get("ci95"), metric.get("coverage90")
+    published = published_value(spec.name)
+    row: dict[str, Any] = {
+        "property": label,
+        "error": metric["metric"],
+        "value": short(metric["value"]),
+        "95 %": f"{short(ci95[0])} – {short(ci95[1])}" if ci95 else None,
+        "n": metric.get("n"),
+        "90 % intervals hold": f"{100 * covered:.0f} %" if covered is not None else None,
+    }
+    for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
+        row[BASELINES.get(name, name)] = short(entry["value"])
+    if published is not None and published["metric"] == metric["metric"]:
+        row["published"] = f"{short(published['value'])} ({published['method']}; {published['protocol']})"
+    return row
+
+
+def short(value: float) -> str:
+    """Three digits.
+
+    >>> short(0.04912), short(27.64), short(2.448e-05)
+    ('0.0491', '27.6', '2.45e-05')
+    """
+    return f"{value:.3g}"
