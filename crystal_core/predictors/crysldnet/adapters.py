@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
     from crystal_core.predictors.crysldnet.graph_rows import GraphBatch
 
@@ -38,9 +39,12 @@ TARGETS = (
     "lin1",
     "lin2",
     "lin3",
+    "lin_skip",
+    "msg_layer.0",
 )
 LORA = "lora."  # begins the names of the low-rank factors in a file of weights
 NAME = "property"  # of the adapter, for peft
+EncoderT = TypeVar("EncoderT", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +79,7 @@ class AdapterConfig:
 class AdapterNetwork(nn.Module):
     """The frozen encoder with its low-rank changes, the mean over a crystal's atoms, and the heads of one property."""
 
-    def __init__(self, encoder: Pddformer, name: str, config: AdapterConfig) -> None:
+    def __init__(self, encoder: Pddformer | Matformer, name: str, config: AdapterConfig) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(encoder).requires_grad_(False)
         if config.rank:
@@ -105,7 +109,7 @@ class AdapterNetwork(nn.Module):
         return state | {f"heads.{key}": value[0] for key, value in self.heads.state_dict().items()}
 
 
-def _add_lora(encoder: Pddformer, config: AdapterConfig) -> None:
+def _add_lora(encoder: nn.Module, config: AdapterConfig) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     inject_adapter_in_model(
@@ -115,7 +119,7 @@ def _add_lora(encoder: Pddformer, config: AdapterConfig) -> None:
     )
 
 
-def adapted_encoder(encoder: Pddformer, state: Mapping[str, Tensor], scaling: float) -> Pddformer:
+def adapted_encoder(encoder: EncoderT, state: Mapping[str, Tensor], scaling: float) -> EncoderT:
     """A copy of the encoder with the changes of an adapter added to its maps; the encoder itself where there are none.
 
     Raises:

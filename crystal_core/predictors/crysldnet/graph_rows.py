@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,14 +57,17 @@ class GraphRows:
     ) -> None:
         self.crystals, self.names = crystals, names
         self.graphs = graphs_of(crystals, config).to(device)
-        self.labels = (
-            torch.stack([learned(name, crystals.labels[name]) for name in names], dim=1).to(device)
-            if names
-            else torch.zeros(len(crystals), 0, device=device)
-        )
+        self.labels = _labels(crystals, names).to(device)
 
     def __len__(self) -> int:
         return len(self.graphs)
+
+    def subset(self, rows: Int[Tensor, "selected"]) -> GraphRows:
+        """The crystals at these places as a data set of their own, whose graphs are not built again."""
+        part = copy.copy(self)
+        part.crystals = self.crystals.subset(rows)
+        part.graphs, part.labels = self.graphs.select(rows), self.labels[rows]
+        return part
 
     def select(self, rows: Int[Tensor, "selected"]) -> GraphBatch:
         """The crystals at these places, in that order."""
@@ -89,6 +93,12 @@ class GraphRows:
         """All crystals, those of similar size together."""
         order = torch.argsort(self.graphs.n_atoms, stable=True)
         yield from map(self.select, order.split(size))
+
+
+def _labels(crystals: PreparedCrystals, names: tuple[str, ...]) -> Float[Tensor, "crystals properties"]:
+    if not names:
+        return torch.zeros(len(crystals), 0)
+    return torch.stack([learned(name, crystals.labels[name]) for name in names], dim=1)
 
 
 def learned(name: str, values: Tensor) -> Tensor:

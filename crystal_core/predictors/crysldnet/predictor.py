@@ -19,9 +19,9 @@ from crystal_core.cards import ModelCard, checkpoint_folders, read_card
 from crystal_core.device import pick_device
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing, CrystalCoreError
 from crystal_core.geometry import mean_per_crystal
-from crystal_core.graphs.crystal_graphs import GraphConfig, build_graphs
+from crystal_core.graphs.crystal_graphs import build_graphs
 from crystal_core.predictors.crysldnet.adapters import adapted_encoder
-from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer, PddformerConfig
+from crystal_core.predictors.crysldnet.encoders.build import encoder_of
 from crystal_core.predictors.crysldnet.export import ADAPTER, encoder_hash, expected_errors
 from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadsConfig, PropertyHeads
 from crystal_core.predictors.latent_index import INDEX, LatentIndex
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
+    from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
 
 log = logging.getLogger(__name__)
 NEAREST = 3  # training crystals that are named, whatever is known of them
@@ -57,7 +59,7 @@ class Adapter:
 
     spec: PropertySpec
     card: ModelCard
-    encoder: Pddformer
+    encoder: Pddformer | Matformer
     heads: PropertyHeads
     interval: float | None
     std: float | None
@@ -93,7 +95,7 @@ class CrysldnetPredictor:
     def __init__(
         self,
         card: ModelCard,
-        encoder: Pddformer,
+        encoder: Pddformer | Matformer,
         adapters: tuple[Adapter, ...],
         index_file: Path,
         device: torch.device,
@@ -146,7 +148,7 @@ class CrysldnetPredictor:
     def vectors(
         self,
         crystals: CrystalBatch,
-        encoders: Sequence[Pddformer] = (),
+        encoders: Sequence[Pddformer | Matformer] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> Float[Tensor, "encoders crystals width"]:
         """The mean feature of every crystal's atoms, in order, by the shared encoder or by each of several."""
@@ -188,14 +190,14 @@ def load_crysldnet(card: ModelCard, device: str = "auto") -> CrysldnetPredictor:
     return CrysldnetPredictor(card, encoder, adapters, folders[name] / INDEX, where)
 
 
-def load_encoder(card: ModelCard) -> Pddformer:
+def load_encoder(card: ModelCard) -> Pddformer | Matformer:
     """The encoder of a card, on the CPU, in evaluation mode.
 
     Raises:
         CheckpointMismatch: a file is missing or changed, or the weights do not fit the card.
     """
     state = {key.removeprefix("encoder."): value for key, value in read_shards(card).items()}
-    encoder = Pddformer(PddformerConfig(**card.network["encoder"]), GraphConfig(**card.network["graph"]))
+    encoder = encoder_of(card.network)
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
@@ -203,7 +205,7 @@ def load_encoder(card: ModelCard) -> Pddformer:
     return encoder.eval().requires_grad_(False)
 
 
-def _adapters(folders: list[Path], encoder_card: ModelCard, encoder: Pddformer) -> list[Adapter]:
+def _adapters(folders: list[Path], encoder_card: ModelCard, encoder: Pddformer | Matformer) -> list[Adapter]:
     """The heads of this encoder, shown properties first; one that cannot be read is named in the log."""
     found: dict[str, Adapter] = {}
     for folder in folders:
@@ -224,7 +226,7 @@ def _adapters(folders: list[Path], encoder_card: ModelCard, encoder: Pddformer) 
     return sorted(found.values(), key=lambda a: (order.get(a.spec.name, math.inf), a.spec.name))
 
 
-def load_adapter(card: ModelCard, encoder: Pddformer) -> Adapter:
+def load_adapter(card: ModelCard, encoder: Pddformer | Matformer) -> Adapter:
     """The heads of one property, on the device of the encoder.
 
     Raises:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
     from crystal_core.predictors.crysldnet.graph_rows import GraphBatch
     from crystal_core.predictors.crysldnet.heads import PropertyHeads
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class PropertyNetwork(nn.Module):
     """An encoder, the mean over a crystal's atoms, and the heads of several properties."""
 
-    def __init__(self, encoder: Pddformer, heads: PropertyHeads) -> None:
+    def __init__(self, encoder: Pddformer | Matformer, heads: PropertyHeads) -> None:
         super().__init__()
         self.encoder, self.heads = encoder, heads
 

@@ -14,7 +14,10 @@ from torch import nn
 from crystal_core.checks import check_choice
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.graphs.crystal_graphs import GraphConfig
-from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer, PddformerConfig
+from crystal_core.networks.dit import DitConfig
+from crystal_core.predictors.crysldnet.encoders.build import KINDS, EncoderKind, build_encoder, encoder_tables
+from crystal_core.predictors.crysldnet.encoders.matformer import MatformerConfig
+from crystal_core.predictors.crysldnet.encoders.pddformer import PddformerConfig
 from crystal_core.predictors.crysldnet.export import METHOD, export_bundle
 from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
 from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadsConfig, PropertyHeads
@@ -46,14 +49,17 @@ class CrysldnetTraining(RowSettings):
         stage: "vae" and "latent" pretrain without labels; "properties" trains all properties at once.
         init_from: checkpoint, or folder of a run, whose EMA weights start this one, or "".
         targets: labels that the last stage learns; all of the file where none is named.
-        encoder, graph: of the PDDFormer. vae: also of stage 2. flow: stage 2. heads: last stage.
+        encoder_kind: "pddformer", whose sizes stand in ``encoder``, or "matformer", with its own in ``matformer``.
+        graph: what either reads. vae: also of stage 2. flow: stage 2. heads: last stage.
     """
 
     name: str
     stage: Stage = "properties"
     init_from: str = ""
     targets: tuple[str, ...] = ()
+    encoder_kind: EncoderKind = "pddformer"
     encoder: PddformerConfig = field(default_factory=PddformerConfig)
+    matformer: MatformerConfig = field(default_factory=MatformerConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     vae: VaeConfig = field(default_factory=VaeConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
@@ -63,7 +69,13 @@ class CrysldnetTraining(RowSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("stage", self.stage, ("vae", "latent", "properties"))
+        check_choice("encoder_kind", self.encoder_kind, KINDS)
         object.__setattr__(self, "targets", tuple(self.targets))
+
+    @property
+    def sizes(self) -> PddformerConfig | MatformerConfig:
+        """Of the encoder that is trained."""
+        return self.matformer if self.encoder_kind == "matformer" else self.encoder
 
 
 def settings_from(text: str) -> CrysldnetTraining:
@@ -74,9 +86,11 @@ def settings_from(text: str) -> CrysldnetTraining:
     """
     sections = {
         "encoder": PddformerConfig,
+        "matformer": MatformerConfig,
         "graph": GraphConfig,
         "vae": VaeConfig,
         "flow": FlowConfig,
+        "flow.dit": DitConfig,
         "heads": HeadsConfig,
         "fit": FitConfig,
     }
@@ -85,7 +99,7 @@ def settings_from(text: str) -> CrysldnetTraining:
 
 def build_network(settings: CrysldnetTraining, names: tuple[str, ...] = ()) -> nn.Module:
     """The untrained network of a stage; ``names`` are the properties of the last one."""
-    encoder = Pddformer(settings.encoder, settings.graph)
+    encoder = build_encoder(settings.sizes, settings.graph)
     if settings.stage == "properties":
         return PropertyNetwork(encoder, PropertyHeads(names, encoder.width, settings.heads))
     vae = CrystalVae(encoder, settings.vae)
@@ -114,8 +128,7 @@ def train(
     on_line: Callable[[dict[str, Any]], None] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Run one slice."""
-    torch.manual_seed(config.fit.seed)
+    """Run one slice on the rows of a prepared file."""
     rows, validation = load_rows(config, data_file, device)
     names = _targets(config, rows) if config.stage == "properties" else ()
     if names:
@@ -126,12 +139,51 @@ def train(
         if validation
         else None
     )
-    network = build_network(config, names)
+    trained = fit_rows(
+        config,
+        train_set,
+        held,
+        folder=folder,
+        device=device,
+        minutes=minutes,
+        resume=resume,
+        initial=initial,
+        on_line=on_line,
+        about=about,
+        repeats=draws_per_epoch(config, rows),
+    )
+    (folder / TARGETS).write_text(json.dumps(names), encoding="utf-8")
+    return trained
+
+
+def fit_rows(
+    config: CrysldnetTraining,
+    train_set: GraphRows,
+    held: GraphRows | None,
+    *,
+    folder: Path,
+    device: torch.device,
+    minutes: float | None = None,
+    resume: bool = False,
+    initial: Mapping[str, Tensor] | None = None,
+    on_line: Callable[[dict[str, Any]], None] | None = None,
+    about: Mapping[str, Any] | None = None,
+    repeats: Tensor | None = None,
+) -> Trained:
+    """Run one slice on graphs that are built already; the labels of ``train_set`` are what the last stage learns.
+
+    Args:
+        repeats: how often each row is drawn per epoch on average, (rows,); once where absent.
+
+    Raises:
+        RequestError: nothing to resume in ``folder``.
+    """
+    torch.manual_seed(config.fit.seed)
+    network = build_network(config, train_set.names)
     if initial is not None:
         load_into(network, initial)
     if isinstance(network, PropertyNetwork):
         standardise(network.heads, train_set.labels)
-    repeats = draws_per_epoch(config, rows)
     trainer = Trainer(
         network,
         config.fit,
@@ -142,7 +194,6 @@ def train(
         device=device,
         about=about,
     )
-    (folder / TARGETS).write_text(json.dumps(names), encoding="utf-8")
     if resume and not trainer.resume():
         raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
 
@@ -276,31 +327,24 @@ def standardise(heads: PropertyHeads, labels: Tensor) -> None:
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Start a stage from the weights of an earlier one: all that both have, the encoder at least.
+    """Start a stage from the weights of an earlier one or of the same: all that both have, the encoder at least.
 
     Raises:
         CheckpointMismatch: the weights hold no encoder of this configuration.
     """
     given = {key.removeprefix("vae."): value for key, value in state.items()}
-    aim: nn.Module = network.vae if isinstance(network, LatentFlow) else network
-    expected = aim.state_dict()
-    wrong = [
-        key
-        for key, value in expected.items()
-        if key.startswith(ENCODER) and (key not in given or given[key].shape != value.shape)
-    ]
+    expected = {key.removeprefix("vae."): (key, value) for key, value in network.state_dict().items()}
+    fitting = {
+        own: given[key]
+        for key, (own, value) in expected.items()
+        if key in given and given[key].shape == value.shape
+    }
+    wrong = [key for key, (own, _) in expected.items() if key.startswith(ENCODER) and own not in fitting]
     if wrong:
         raise CheckpointMismatch(
             f"The weights do not fit the encoder of this configuration; names that differ: {', '.join(wrong[:8])}."
         )
-    aim.load_state_dict(
-        {
-            key: given[key]
-            for key, value in expected.items()
-            if key in given and given[key].shape == value.shape
-        },
-        strict=False,
-    )
+    network.load_state_dict(fitting, strict=False)
 
 
 def _targets(config: CrysldnetTraining, rows: PreparedCrystals) -> tuple[str, ...]:
@@ -323,7 +367,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: CrysldnetTrainin
         RequestError: no validation rows, on which intervals are calibrated.
     """
     network = trained.trainer.ema
-    configuration = {"encoder": settings.encoder.to_dict(), "graph": settings.graph.to_dict()}
+    configuration = encoder_tables(settings.sizes, settings.graph)
     if isinstance(network, PropertyNetwork):
         if trained.validation is None:
             raise RequestError("Intervals are calibrated on validation rows, and the prepared file has none.")

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from crystal_core.checks import check_choice, check_whole
+from crystal_core.checks import check_choice, check_number, check_whole
 from crystal_core.errors import RequestError
 from crystal_core.geometry import lattice_from_parameters, mean_per_crystal
 from crystal_core.predictors.crysldnet.encoders.pddformer import N_TYPES
@@ -39,6 +39,7 @@ class VaeConfig:
             samples the latents in evaluation mode as well.
         mask_fraction: share of the atoms of each crystal whose element is hidden, rounded up.
         n_distances: nearest distances that an atom's latent has to give back; invariant targets only.
+        type_weight, position_weight, lattice_weight, kl_weight: of the terms in the total; published are 1, 1, 1 and 1e-5.
 
     Raises:
         RequestError: a value is out of range.
@@ -47,6 +48,9 @@ class VaeConfig:
     targets: Literal["invariant", "published"] = "invariant"
     mask_fraction: float = 0.3
     n_distances: int = 12
+    type_weight: float = 1.0
+    position_weight: float = 1.0
+    lattice_weight: float = 1.0
     kl_weight: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -54,8 +58,8 @@ class VaeConfig:
         check_whole("n_distances", self.n_distances, 1, 200)
         if not 0 < self.mask_fraction <= 1:
             raise RequestError(f"mask_fraction lies above 0 and at most at 1, not {self.mask_fraction!r}.")
-        if not self.kl_weight >= 0:
-            raise RequestError(f"kl_weight is at least 0, not {self.kl_weight!r}.")
+        for name in ("type_weight", "position_weight", "lattice_weight", "kl_weight"):
+            check_number(name, getattr(self, name), 0.0, 1e6)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the card."""
@@ -126,12 +130,18 @@ class CrystalVae(nn.Module):
         lattice_loss = functional.l1_loss(self.lattice_mlp(pooled), lattice)
         # the sum over dimensions, then the mean over atoms: the weight is small because the sum is large
         kl = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).sum(dim=-1).mean()
+        config = self.config
+        reconstruction = (
+            config.type_weight * types
+            + config.position_weight * position_loss
+            + config.lattice_weight * lattice_loss
+        )
         return VaeLosses(
             types=types,
             positions=position_loss,
             lattice=lattice_loss,
             kl=kl,
-            total=types + position_loss + lattice_loss + self.config.kl_weight * kl,
+            total=reconstruction + config.kl_weight * kl,
             latents=mean,
         )
 
