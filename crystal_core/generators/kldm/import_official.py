@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import re
-import shutil
-import tempfile
-import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cards import checkpoint_folders, sha256_of, write_card
+from crystal_core.cards import sha256_of, write_card
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.paths import home_dir
+from crystal_core.training.official_files import (
+    Imported,
+    check_free_name,
+    check_layout,
+    listed,
+    new_checkpoint,
+    read_official_state,
+    shape_text,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,22 +48,11 @@ STORED = {
     ),
 }
 VOCABULARY = "diffusions.h.vocab_size"
-LISTED = 12  # names in an error
 MAX_COUNT = 10_000  # atoms per cell in the statistics
-MAGIC = (b"PK\x03\x04", b"\x80")  # of zip archives, and of the pickles of old
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+EXPECTED = "the Lightning checkpoint of a KLDM run"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Imported:
-    """What was written: the folder of the checkpoint, its task and its number of trained weights."""
-
-    folder: Path
-    task: str
-    parameters: int
-
-
-def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
+def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
     """Write ``checkpoints/<name>/`` in the home folder from an official file.
 
     Args:
@@ -68,7 +61,7 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
         name: of the new checkpoint, not yet in use.
 
     Raises:
-        RequestError: a file cannot be read, or the name is taken. CheckpointMismatch: unknown or missing names, wrong shapes.
+        RequestError: a file cannot be read, no statistics are given, or the name is taken. CheckpointMismatch: unknown or missing names, wrong shapes.
     """
     import torch
 
@@ -76,24 +69,19 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
     from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.generators.kldm.weights import write_score_norms, write_shards
 
-    if not _NAME.fullmatch(name):
-        raise RequestError(f"'{name}' cannot name a checkpoint; use letters, digits, '.', '_' and '-'.")
-    if name in {folder.name for folder in checkpoint_folders()}:
-        raise RequestError(f"A checkpoint named '{name}' is installed already; choose another name.")
+    if statistics is None:
+        raise RequestError(
+            "A KLDM checkpoint needs the lattice statistics of its run: add --statistics train_loc_scale.json."
+        )
+    check_free_name(name)
     codec = read_statistics(statistics)
-    weights, stored = _split(_read_state(file))
+    weights, stored = _split(read_official_state(file, EXPECTED))
     config, species = _network_of(weights, stored)
     _check_schedule(stored)
     norms = _score_norms(stored)
-    root = home_dir() / "checkpoints"
-    root.mkdir(parents=True, exist_ok=True)
     parameters = sum(value.numel() for key, value in weights.items() if key != "time_emb.weight")
     task = "structure prediction" if species == "fixed" else "de novo generation"
-    with tempfile.TemporaryDirectory(
-        dir=root, prefix=".import-"
-    ) as unfinished:  # a folder appears whole or not at all
-        folder = Path(unfinished) / name
-        folder.mkdir()
+    with new_checkpoint(name) as folder:
         files = [*write_shards(weights, folder, torch.float32), LATTICE]
         sampling: dict[str, Any] = {"most_atoms": codec.most_atoms}
         if norms is not None:
@@ -120,8 +108,7 @@ def import_kldm(file: Path, statistics: Path, name: str) -> Imported:
                 "extra": {"source_sha256": sha256_of(file), "statistics_sha256": sha256_of(statistics)},
             },
         )
-        shutil.move(folder, root / name)
-    return Imported(folder=root / name, task=task, parameters=parameters)
+    return Imported(folder=home_dir() / "checkpoints" / name, task=task, parameters=parameters)
 
 
 def read_statistics(path: Path) -> LatticeCodec:
@@ -160,40 +147,6 @@ def read_statistics(path: Path) -> LatticeCodec:
     return LatticeCodec(loc=loc, scale=scale, fit=_fit(loc, scale))
 
 
-def _read_state(file: Path) -> dict[str, Tensor]:
-    import torch
-
-    if not file.is_file():
-        raise RequestError(f"There is no file {file.name}.")
-    try:
-        with file.open("rb") as opened:
-            start = opened.read(4)
-    except OSError as error:
-        raise RequestError(f"{file.name} cannot be read: {error.strerror}.") from error
-    if not start.startswith(MAGIC):
-        raise RequestError(
-            f"{file.name} is no PyTorch checkpoint; give the Lightning checkpoint of a KLDM run."
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old pickles; they are read as plain values too
-            data = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RequestError(
-            f"{file.name} holds something besides tensors and plain values, which could run code and is not opened. Save its state_dict alone."
-        ) from error
-    except Exception as error:  # torch raises many types for files that are no checkpoint
-        raise RequestError(f"{file.name} is no PyTorch checkpoint ({type(error).__name__}).") from error
-    state = data.get("state_dict", data) if isinstance(data, dict) else None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
-    ):
-        raise RequestError(
-            f"{file.name} has no 'state_dict' of tensors; give the Lightning checkpoint of a KLDM run."
-        )
-    return dict(state)
-
-
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The network's weights under our names, and what the diffusion processes store; averaged where there is an average.
 
@@ -209,10 +162,10 @@ def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
     stored = {key: value for key, value in chosen.items() if not key.startswith("net.")}
     foreign += [prefix + key for key in stored if key not in STORED and key != VOCABULARY]
     if foreign:
-        raise CheckpointMismatch(f"The file has unknown names: {_listed(foreign)}.")
+        raise CheckpointMismatch(f"The file has unknown names: {listed(foreign)}.")
     several = [prefix + key for key, value in stored.items() if key != SIGMA_TABLE and value.numel() != 1]
     if several:
-        raise CheckpointMismatch(f"The file holds more than one number in {_listed(several)}.")
+        raise CheckpointMismatch(f"The file holds more than one number in {listed(several)}.")
     return weights, stored
 
 
@@ -225,24 +178,7 @@ def _network_of(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> 
     config, species = _sizes(weights, stored)
     with torch.device("meta"):
         expected = {key: tuple(value.shape) for key, value in PairNetwork(config).state_dict().items()}
-    missing, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
-    if missing or unknown:
-        parts = [
-            f"{word}: {_listed(['net.' + n for n in names])}"
-            for word, names in (("missing", missing), ("unknown", unknown))
-            if names
-        ]
-        raise CheckpointMismatch(f"The file's names do not fit a KLDM network; {'; '.join(parts)}.")
-    wrong = [
-        f"net.{k} is {_shape(weights[k].shape)}, expected {_shape(shape)}"
-        for k, shape in expected.items()
-        if tuple(weights[k].shape) != shape
-    ]
-    if wrong:
-        raise CheckpointMismatch(f"The file's shapes do not fit a KLDM network: {'; '.join(wrong[:LISTED])}.")
-    broken = [f"net.{k}" for k, value in weights.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise CheckpointMismatch(f"The file holds numbers that are not finite in {_listed(broken)}.")
+    check_layout(weights, expected, "a KLDM network", "net.")
     return config, species
 
 
@@ -259,7 +195,7 @@ def _sizes(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> tuple
     }
     missing = [f"net.{key}" for key, n in telling.items() if key not in weights or weights[key].dim() != n]
     if missing:
-        raise CheckpointMismatch(f"The file's names do not fit a KLDM network; missing: {_listed(missing)}.")
+        raise CheckpointMismatch(f"The file's names do not fit a KLDM network; missing: {listed(missing)}.")
     embedding = weights["node_embedding.weight"].shape
     outputs = len(weights["out_h.weight"]) if "out_h.weight" in weights else 0
     species = _species(outputs, tokens=VOCABULARY in stored)
@@ -327,7 +263,9 @@ def _score_norms(stored: Mapping[str, Tensor]) -> ScoreNorms | None:
     if table is None:
         return None
     if tuple(table.shape) != (TABLE_ENTRIES,):
-        raise CheckpointMismatch(f"{SIGMA_TABLE} is {_shape(table.shape)}, expected {TABLE_ENTRIES} numbers.")
+        raise CheckpointMismatch(
+            f"{SIGMA_TABLE} is {shape_text(table.shape)}, expected {TABLE_ENTRIES} numbers."
+        )
     if not (torch.isfinite(table).all() and (table > 0).all()):
         raise CheckpointMismatch(
             f"{SIGMA_TABLE} holds numbers that are not finite and positive, as mean squares are."
@@ -371,12 +309,3 @@ def _limits(species: str, *, has_norms: bool) -> str:
 
 def _counts(codec: LatticeCodec) -> str:
     return f"{min(codec.loc)} to {max(codec.loc)}" if len(codec.loc) > 1 else str(min(codec.loc))
-
-
-def _shape(shape: Collection[int]) -> str:
-    return " x ".join(map(str, shape)) or "a single number"
-
-
-def _listed(names: Collection[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(sorted(names)[:LISTED]) + more
