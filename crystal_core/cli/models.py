@@ -61,10 +61,12 @@ def show(name: str, json: Json = False) -> None:
 
 @command
 def import_model(
-    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm.")],
+    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm or crysldnet.")],
     file: Annotated[Path, typer.Argument(help="The official checkpoint.")],
-    statistics: Annotated[Path, typer.Option("--statistics", help="train_loc_scale.json of the same run.")],
     name: Annotated[str, typer.Option("--name", help="Name of the new checkpoint.")],
+    statistics: Annotated[
+        Path | None, typer.Option("--statistics", help="kldm: train_loc_scale.json of the same run.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Turn an official checkpoint into one of ours, in the user's own folder."""
@@ -72,9 +74,19 @@ def import_model(
 
     done = find(IMPORTERS, method, "import")(file, statistics, name)
     if json:
-        emit({"name": name, "task": done.task, "parameters": done.parameters, "unmatched": []})
+        emit(
+            {
+                "name": name,
+                "task": done.task,
+                "parameters": done.parameters,
+                "unmatched": [*done.unused, *done.absent],
+            }
+        )
         return
     typer.echo(f"{name}: {done.task}, {done.parameters:,} parameters")
+    for words, names in (("not used", done.unused), ("not in the file", done.absent)):
+        if names:
+            typer.echo(f"{words}: {', '.join(names)}")
 
 
 @command

@@ -24,6 +24,7 @@ TRAINERS = {
 }
 # "module:function" of what turns official files into a checkpoint, by the name after 'models import'
 IMPORTERS = {
+    "crysldnet": "crystal_core.predictors.crysldnet.import_official:import_crysldnet",
     "kldm": "crystal_core.generators.kldm.import_official:import_kldm",
 }
 
