@@ -16,13 +16,18 @@ from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, CrystalGraphs, b
 from crystal_core.graphs.reference import reference_edges
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
-from crystal_core.predictors.crysldnet.encoders.pddformer import crysldnet_pddformer, small_pddformer
+from crystal_core.predictors.crysldnet.encoders.pddformer import (
+    crysldnet_pddformer,
+    official_pddformer,
+    small_pddformer,
+)
 from crystal_core.predictors.crysldnet.encoders.reference import reference_matformer, reference_pddformer
 from crystal_core.structures import to_structures
 
 ENCODERS: dict[str, tuple[Callable[[], Any], Callable[[Any, CrystalGraphs], Tensor]]] = {
     "crysldnet": (crysldnet_pddformer, reference_pddformer),
     "small": (small_pddformer, reference_pddformer),
+    "pddformer": (official_pddformer, reference_pddformer),
     "matformer": (Matformer, reference_matformer),
 }
 VOLUME_PER_ATOM = 15.0  # Å3, the median of MP-20
@@ -66,7 +71,7 @@ def benchmark_encoder(
     """Median seconds of a forward pass and of a training step (forward, backward, AdamW), beside the plain form's.
 
     Args:
-        encoder: "crysldnet" (width 256, 25 neighbours), "small" (our width 128, 16 neighbours) or "matformer".
+        encoder: "crysldnet" (width 256, 25 neighbours), "small" (our width 128, 16 neighbours), "pddformer" or "matformer".
 
     Raises:
         RequestError: there is no such encoder or device.

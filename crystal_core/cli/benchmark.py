@@ -98,7 +98,8 @@ def graph(
 @command
 def encoder(
     name: Annotated[
-        str, typer.Option("--encoder", help="crysldnet (published size), small (ours) or matformer.")
+        str,
+        typer.Option("--encoder", help="crysldnet (published size), small (ours), pddformer or matformer."),
     ] = "crysldnet",
     batch: Batch = 64,
     n_atoms: Atoms = 10,

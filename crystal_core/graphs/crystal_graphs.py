@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,6 +62,7 @@ class GraphConfig:
 
 
 CRYSLDNET_GRAPH = GraphConfig(n_neighbours=25, tolerance=0.0, self_contacts="twice")
+PDDFORMER_GRAPH = replace(CRYSLDNET_GRAPH, n_nearest=50)
 MATFORMER_GRAPH = GraphConfig(
     n_neighbours=12, tolerance=0.0, n_nearest=0, self_contacts="twice", lattice_edges="cell"
 )

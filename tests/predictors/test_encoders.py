@@ -10,9 +10,11 @@ from crystal_core.errors import RequestError
 from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, GraphConfig, build_graphs
 from crystal_core.predictors.crysldnet.encoders.matformer import Matformer, MatformerConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import (
+    PDDFORMER_SIZE,
     Pddformer,
     PddformerConfig,
     crysldnet_pddformer,
+    official_pddformer,
     small_pddformer,
 )
 from crystal_core.predictors.crysldnet.encoders.protocol import Encoder
@@ -33,12 +35,15 @@ def crystals(counts=(3, 1, 5), seed=0):
     )
 
 
-@pytest.fixture(params=["pddformer", "matformer"])
+@pytest.fixture(params=["pddformer", "official-pddformer", "matformer"])
 def case(request):
     """An encoder with running statistics of its own, and its plain form."""
     torch.manual_seed(0)
     if request.param == "pddformer":
         encoder, plain = Pddformer(PddformerConfig(width=24, n_layers=3), GRAPH), reference_pddformer
+    elif request.param == "official-pddformer":
+        config = replace(PDDFORMER_SIZE, width=24, n_nearest=GRAPH.n_nearest)
+        encoder, plain = Pddformer(config, GRAPH), reference_pddformer
     else:
         config = MatformerConfig(width=16, n_layers=3, n_heads=2, n_centres=32)
         encoder, plain = Matformer(config, GRAPH), reference_matformer
@@ -100,6 +105,26 @@ def test_the_basis_is_the_published_one():
     expected = torch.exp(-63.75 * (-0.75 / torch.tensor([[1.0], [3.0]]) - centres) ** 2)
     torch.testing.assert_close(basis, expected, atol=1e-12, rtol=1e-5)
     assert basis[basis > 0].min() > 1e-22  # no subnormal numbers on the far centres
+
+
+def test_the_official_pddformer_is_put_together_as_released():
+    torch.manual_seed(0)
+    encoder = official_pddformer().eval()
+    assert (len(encoder.attentions), len(encoder.gates)) == (3, 2)
+    assert encoder.embed_adj[0].weight.shape == (256, 51)
+    assert encoder.graph == replace(CRYSLDNET_GRAPH, n_nearest=50)
+    graphs = build_graphs(crystals(), encoder.graph)
+    first = encoder.atom_embedding.weight[:, graphs.atomic_numbers].T + encoder.atom_embedding.bias
+    inputs = encoder.atom_mlp[1](first * torch.sigmoid(first))
+    distance = torch.tensor([1.0, 3.0])
+    centres = torch.linspace(-6, 0, 256)
+    gaussian = torch.exp(-255 / 6 * (-1 / distance[:, None] - centres) ** 2)
+    edge = encoder.rbf[1](gaussian)
+    torch.testing.assert_close(encoder.rbf(distance), edge * torch.sigmoid(edge), atol=1e-6, rtol=1e-5)
+    seen = []
+    encoder.att_layers[0].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    encoder(graphs)
+    torch.testing.assert_close(seen[0], inputs)
 
 
 def test_neighbours_in_the_batch_change_nothing_in_evaluation_mode(case):

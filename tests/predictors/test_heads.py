@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crystal_core.errors import CheckpointMismatch
+from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.predictors.calibration import calibrate
 from crystal_core.predictors.crysldnet.heads import HeadsConfig, PropertyHeads
 from crystal_core.predictors.latent_index import LatentIndex
@@ -34,6 +34,17 @@ def test_loss_is_the_error_in_standard_deviations_of_the_labels():
     labels = torch.full((5, 2), 14.0)
     values, _ = network.losses(outputs, labels, torch.ones(5, 2, 1))
     torch.testing.assert_close(values[:, 0], (outputs.members[:, 0, 0] - 1.0).abs())
+
+
+def test_residual_heads_are_those_of_pddformer():
+    torch.manual_seed(0)
+    network = PropertyHeads(NAMES, 8, HeadsConfig(n_members=1, hidden=8, form="residual"))
+    pooled = torch.randn(5, 8)
+    inner = torch.nn.functional.silu(pooled @ network.weight_1[1, 0].T + network.bias_1[1, 0])
+    expected = (pooled + inner) @ network.weight_2[1, 0] + network.bias_2[1, 0]
+    torch.testing.assert_close(network(pooled).members[:, 1, 0], expected)
+    with pytest.raises(RequestError, match="set hidden to 16"):
+        heads(form="residual")
 
 
 def test_a_member_learns_only_what_its_sample_holds():

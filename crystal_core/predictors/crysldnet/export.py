@@ -103,6 +103,7 @@ def export_bundle(
                 scale=(float(network.heads.mean[i]), float(network.heads.std[i])),
                 encoder=encoder,
                 trained_on=f"{int(train.labels[:, i].isfinite().sum()):,} crystals",
+                network={"head_form": network.heads.config.form},
             )
     folder = checkpoints_dir() / name
     folder.mkdir(parents=True, exist_ok=True)

@@ -123,7 +123,7 @@ def fit_adapter(
         scale=(mean, std),
         encoder=card,
         trained_on=f"{len(train):,} crystals of {source}",
-        network={"rank": config.rank, "scaling": config.scaling},
+        network={"rank": config.rank, "scaling": config.scaling, "head_form": config.heads.form},
     )
     predicted = physical(spec, outputs.members[:, 0].mean(dim=-1).double() * std + mean)
     return FittedAdapter(

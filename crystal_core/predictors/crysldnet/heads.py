@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from crystal_core.checks import check_choice, check_whole
+from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -31,6 +32,7 @@ class HeadsConfig:
     Attributes:
         n_members: heads of the ensemble. hidden: width between the two linear maps.
         loss: "l1" suits a mean absolute error; "mse" is published.
+        form: "mlp" is W_2 silu(W_1 h); "residual" is PDDFormer's W_2 (h + silu(W_1 h)), whose ``hidden`` is the width of h.
 
     Raises:
         RequestError: a value is out of range.
@@ -39,11 +41,13 @@ class HeadsConfig:
     n_members: int = 4
     hidden: int = 128
     loss: Literal["l1", "mse"] = "l1"
+    form: Literal["mlp", "residual"] = "mlp"
 
     def __post_init__(self) -> None:
         check_whole("n_members", self.n_members, 1, 64)
         check_whole("hidden", self.hidden, 1, 4096)
         check_choice("loss", self.loss, ("l1", "mse"))
+        check_choice("form", self.form, ("mlp", "residual"))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the card."""
@@ -72,6 +76,9 @@ class PropertyHeads(nn.Module):
 
     Args:
         names: of the properties, in order. width: of the vector.
+
+    Raises:
+        RequestError: a residual head of another width than the vector.
     """
 
     mean: Tensor
@@ -81,6 +88,8 @@ class PropertyHeads(nn.Module):
         super().__init__()
         self.names, self.config = names, config or HeadsConfig()
         n, k, hidden = len(names), self.config.n_members, self.config.hidden
+        if self.config.form == "residual" and hidden != width:
+            raise RequestError(f"A residual head has the width of the encoder: set hidden to {width}.")
         bound = 1 / math.sqrt(width)
         self.weight_1 = nn.Parameter(torch.empty(n, k, hidden, width).uniform_(-bound, bound))
         self.bias_1 = nn.Parameter(torch.zeros(n, k, hidden))
@@ -97,6 +106,8 @@ class PropertyHeads(nn.Module):
 
     def forward(self, pooled: Float[Tensor, "crystals width"]) -> HeadOutputs:
         hidden = functional.silu(torch.einsum("cw,pkhw->cpkh", pooled, self.weight_1) + self.bias_1)
+        if self.config.form == "residual":
+            hidden = hidden + pooled[:, None, None, :]
         members = (hidden * self.weight_2).sum(dim=-1) + self.bias_2
         still = pooled.detach()
         scale = functional.silu(torch.einsum("cw,phw->cph", still, self.scale_1) + self.scale_bias_1)

@@ -237,7 +237,11 @@ def load_adapter(card: ModelCard, encoder: Pddformer | Matformer) -> Adapter:
     own = {key.removeprefix("heads."): v.unsqueeze(0) for key, v in state.items() if key.startswith("heads.")}
     spec = spec_of(str(card.network["property"]), card.network)
     n_members, hidden = own["weight_1"].shape[1:3]
-    heads = PropertyHeads((spec.name,), encoder.width, HeadsConfig(n_members=n_members, hidden=hidden))
+    heads = PropertyHeads(
+        (spec.name,),
+        encoder.width,
+        HeadsConfig(n_members=n_members, hidden=hidden, form=card.network.get("head_form", "mlp")),
+    )
     try:
         heads.load_state_dict(own)
     except RuntimeError as error:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from crystal_core.checks import check_choice, check_whole
-from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, GraphConfig
+from crystal_core.checks import check_choice, check_number, check_whole
+from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, PDDFORMER_GRAPH, GraphConfig
 from crystal_core.graphs.pdd import PddWeight, pdd_rows
 from crystal_core.networks.segments import ContactInput, GatherReceivers, SumOverEdges
 
@@ -37,7 +37,10 @@ class PddformerConfig:
 
     Attributes:
         width: features per atom. n_layers: attention layers; gates stand between them.
-        n_centres: radial basis functions. pdd_weight: the first number of an atom's row; see :mod:`crystal_core.graphs.pdd`.
+        n_centres: radial basis functions, Gaussians of -basis_scale / d between -basis_reach and 0.
+        pdd_weight: the first number of an atom's row; see :mod:`crystal_core.graphs.pdd`.
+        edge_activation: behind the linear map of the radial basis.
+        atom_input: how the one-hot of an element enters, through one linear map or through two with SiLU between.
 
     Raises:
         RequestError: a value is out of range.
@@ -48,11 +51,19 @@ class PddformerConfig:
     n_centres: int = 256
     n_nearest: int = 92
     pdd_weight: PddWeight = "relative"
+    basis_scale: float = 0.75
+    basis_reach: float = 4.0
+    edge_activation: Literal["softplus", "silu"] = "softplus"
+    atom_input: Literal["linear", "mlp"] = "linear"
 
     def __post_init__(self) -> None:
         for name, high in (("width", 4096), ("n_layers", 64), ("n_centres", 4096), ("n_nearest", 200)):
             check_whole(name, getattr(self, name), 1, high)
         check_choice("pdd_weight", self.pdd_weight, ("relative", "share"))
+        check_choice("edge_activation", self.edge_activation, ("softplus", "silu"))
+        check_choice("atom_input", self.atom_input, ("linear", "mlp"))
+        check_number("basis_scale", self.basis_scale, 0.01, 100.0)
+        check_number("basis_reach", self.basis_reach, 0.01, 100.0)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the card."""
@@ -60,6 +71,16 @@ class PddformerConfig:
 
 
 CRYSLDNET_SIZE = PddformerConfig(width=256, pdd_weight="share")  # 4,332,800 parameters
+PDDFORMER_SIZE = PddformerConfig(
+    width=256,
+    n_layers=3,
+    n_nearest=50,
+    pdd_weight="share",
+    basis_scale=1.0,
+    basis_reach=6.0,
+    edge_activation="silu",
+    atom_input="mlp",
+)
 
 
 def gaussians(offset: Tensor, gamma: float) -> Tensor:
@@ -70,17 +91,17 @@ def gaussians(offset: Tensor, gamma: float) -> Tensor:
 
 
 class RadialBasis(nn.Module):
-    """Gaussians of s = -0.75 / d on even centres between -4 and 0, their width the spacing's inverse, not squared."""
+    """Gaussians of s = -scale / d on even centres between -reach and 0, their width the spacing's inverse, not squared."""
 
     centers: Tensor
 
-    def __init__(self, n_centres: int) -> None:
+    def __init__(self, n_centres: int, scale: float = 0.75, reach: float = 4.0) -> None:
         super().__init__()
-        self.register_buffer("centers", torch.linspace(-4.0, 0.0, n_centres))
-        self.gamma = (n_centres - 1) / 4.0
+        self.register_buffer("centers", torch.linspace(-reach, 0.0, n_centres))
+        self.scale, self.gamma = scale, (n_centres - 1) / reach
 
     def forward(self, distance: Float[Tensor, "contacts"]) -> Float[Tensor, "contacts n_centres"]:
-        offset = (-0.75 / distance).unsqueeze(-1) - self.centers
+        offset = (-self.scale / distance).unsqueeze(-1) - self.centers
         return gaussians(offset, self.gamma)
 
 
@@ -152,8 +173,14 @@ class Pddformer(nn.Module):
         self.config, self.graph = config, graph
         width = config.width
         self.atom_embedding = nn.Linear(N_TYPES, width)
+        # of the input "mlp": what follows the linear map of the one-hot
+        self.atom_mlp = (
+            nn.Sequential(nn.SiLU(), nn.Linear(width, width)) if config.atom_input == "mlp" else None
+        )
         self.rbf = nn.Sequential(
-            RadialBasis(config.n_centres), nn.Linear(config.n_centres, width), nn.Softplus()
+            RadialBasis(config.n_centres, config.basis_scale, config.basis_reach),
+            nn.Linear(config.n_centres, width),
+            nn.SiLU() if config.edge_activation == "silu" else nn.Softplus(),
         )
         self.embed_adj = nn.Sequential(nn.Linear(config.n_nearest + 1, width))
         self.att_layers = nn.ModuleList(Attention(width) for _ in range(config.n_layers))
@@ -179,6 +206,8 @@ class Pddformer(nn.Module):
             functional.embedding(graphs.atomic_numbers, self.atom_embedding.weight.t())
             + self.atom_embedding.bias
         )
+        if self.atom_mlp is not None:
+            x = self.atom_mlp(x)
         basis = self.rbf(graphs.distance)
         a = self.embed_adj(pdd_rows(graphs, self.config.pdd_weight))
         *others, last = self.attentions
@@ -196,3 +225,12 @@ def small_pddformer() -> Pddformer:
 def crysldnet_pddformer() -> Pddformer:
     """The encoder of the official release: width 256, 25 neighbours."""
     return Pddformer(CRYSLDNET_SIZE, CRYSLDNET_GRAPH)
+
+
+def official_pddformer() -> Pddformer:
+    """The encoder of the PDDFormer release (IJCAI 2025, arXiv 2408.12984), the baseline that CrysLDNet is compared with.
+
+    Elements enter by a one-hot, where the release has CGCNN's table of 92 properties, which no package here contains. Its
+    head is the "residual" one of :class:`..heads.HeadsConfig`.
+    """
+    return Pddformer(PDDFORMER_SIZE, PDDFORMER_GRAPH)

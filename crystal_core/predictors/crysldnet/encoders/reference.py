@@ -24,6 +24,7 @@ def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:
     i, j = graphs.edges.receiver, graphs.edges.sender
     one_hot = functional.one_hot(graphs.atomic_numbers, N_TYPES).to(graphs.distance.dtype)
     x = network.atom_embedding(one_hot)
+    x = x if network.atom_mlp is None else network.atom_mlp(x)
     basis = network.rbf(torch.cat([graphs.distance, graphs.distance]))
     a = network.embed_adj(pdd_rows(graphs, network.config.pdd_weight))
     for layer, attention in enumerate(network.attentions):
