@@ -253,6 +253,18 @@ def test_the_history_tells_opens_and_repeats_it():
     assert table["model"][0] == "crysldnet" and not at.exception
 
 
+def test_without_any_interval_the_page_says_so_once_and_one_crystal_names_its_run():
+    items = ({"source": "salt.cif", **cell_json(SALT)},)
+    request = PropertyPredictionRequest(crystals=items, properties=("is_metal",))
+    JobQueue().submit("predict-property", to_json(request))
+    done = work()
+    at = page(job=done.id)
+    assert [c.value for c in at.caption].count("No uncertainty available.") == 1 and not at.exception
+    assert title_of(done) == "properties of salt.cif"
+    asked(SALT)
+    assert "No uncertainty" not in words(page(job=work().id).caption)
+
+
 def test_text_of_a_file_name_stays_text():
     name = "![x](https:elsewhere.invalid)<script>"
     request = PropertyPredictionRequest(crystals=({"source": name, **cell_json(SALT)},))
