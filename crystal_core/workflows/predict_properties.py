@@ -108,8 +108,8 @@ def property_rows(
         rows.append(row)
         try:
             structure = _structure(item)
-        except CrystalCoreError as error:
-            row["error"] = str(error)
+        except Exception as error:  # noqa: BLE001 (the others are to be predicted)
+            row["error"] = _sentence(error)
         else:
             row |= {"formula": formula_of(structure.composition), "n_atoms": len(structure)}
             readable.append((row, structure))
@@ -122,6 +122,14 @@ def property_rows(
         else:
             row.update(_told(predictions, specs))
     return rows
+
+
+def _sentence(error: Exception) -> str:
+    """Why nothing is predicted of a crystal."""
+    if isinstance(error, CrystalCoreError):
+        return str(error)
+    log.warning("a prediction failed", exc_info=error)
+    return f"The model failed on this crystal ({type(error).__name__}), so nothing is predicted of it."
 
 
 def _structure(item: Mapping[str, Any]) -> Structure:
@@ -143,13 +151,8 @@ def _predicted(
         return []
     try:
         return [*predictor.predict(from_structures(structures), names)]
-    except CrystalCoreError as error:
-        sentence = str(error)
-    except Exception as error:  # whatever one crystal does to the model, the others are to be predicted
-        log.warning("a prediction failed", exc_info=True)
-        sentence = (
-            f"The model failed on this crystal ({type(error).__name__}), so nothing is predicted of it."
-        )
+    except Exception as error:  # noqa: BLE001 (whatever one crystal does to the model, the others are to be predicted)
+        sentence = _sentence(error)
     if len(structures) == 1:
         return [sentence]
     middle = len(structures) // 2

@@ -256,6 +256,18 @@ def test_the_history_tells_opens_and_repeats_it():
     assert table["model"][0] == "crysldnet" and not at.exception
 
 
+def test_without_any_interval_the_page_says_so_once_and_one_crystal_names_its_run():
+    items = ({"source": "salt.cif", **cell_json(SALT)},)
+    request = PropertyPredictionRequest(crystals=items, properties=("is_metal",))
+    JobQueue().submit("predict-property", to_json(request))
+    done = work()
+    at = page(job=done.id)
+    assert [c.value for c in at.caption].count("No uncertainty available.") == 1 and not at.exception
+    assert title_of(done) == "properties of salt.cif"
+    asked(SALT)
+    assert "No uncertainty" not in words(page(job=work().id).caption)
+
+
 def test_text_of_a_file_name_stays_text():
     name = "![x](https:elsewhere.invalid)<script>"
     request = PropertyPredictionRequest(crystals=({"source": name, **cell_json(SALT)},))
@@ -276,3 +288,18 @@ def test_what_the_reader_was_too_slow_for_is_read_again_and_nothing_else(monkeyp
     files = [("a", b"only here")]
     found = [own_files.read_files(files)[0].error for _ in range(3)]
     assert found == ["Too slow.", "No crystal.", "No crystal."]
+
+
+@pytest.mark.parametrize("cell", [SALT, None], ids=["here", "elsewhere"])
+def test_the_closest_known_crystal_is_drawn_where_its_cell_is_at_hand(cell, monkeypatch):
+    asked_for = []
+    monkeypatch.setattr(
+        "pages._ui.properties.results.known_cell", lambda name: asked_for.append(name) or cell
+    )
+    asked(SALT)
+    at = page(job=work().id)
+    assert asked_for == []  # the tables of known cells are read by nobody who does not look
+    (view,) = [group for group in at.button_group if group.options == ["This crystal", "Closest known"]]
+    view.set_value("Closest known").run()
+    assert asked_for == ["mp-22862"] and not at.exception
+    assert ("none of the tables" in words(at.caption)) == (cell is None)

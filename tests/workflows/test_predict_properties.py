@@ -83,6 +83,19 @@ def test_one_bad_crystal_loses_no_other_wherever_it_fails(composition_predictor)
     assert "no crystal" in errors["half.json"] and rows[2]["formula"] == "Cm"
 
 
+def test_a_crystal_that_nobody_can_check_costs_only_its_own_row(composition_predictor, monkeypatch):
+    true_check = workflow._structure
+
+    def check(one):
+        if one["source"] == "odd":
+            raise ZeroDivisionError("as if")
+        return true_check(one)
+
+    monkeypatch.setattr(workflow, "_structure", check)
+    odd, salt = last(PropertyPredictionRequest(crystals=(item(SALT, "odd"), item(SALT, "b")))).result["rows"]
+    assert "ZeroDivisionError" in odd["error"] and "predictions" in salt
+
+
 def test_long_runs_tell_how_far_they_are_and_keep_what_is_finished(composition_predictor, monkeypatch):
     monkeypatch.setattr(workflow, "CHUNK", 2)
     monkeypatch.setattr(workflow, "SECONDS_BETWEEN_RESULTS", 0.0)

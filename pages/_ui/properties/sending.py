@@ -124,7 +124,10 @@ def show_card(
             st.markdown(plain(words), help=DISTANCE, width="content")
     for note in row.get("notes", ()):
         st.warning(plain(note))
-    property_card(card_rows(row, columns, histograms), key=key)
+    lines = card_rows(row, columns, histograms)
+    property_card(lines, key=key)
+    if not any(line["interval"] for line in lines):
+        st.caption("No uncertainty available.")
 
 
 @st.cache_data(ttl=60, show_spinner=False)

@@ -117,7 +117,8 @@ def title_of(job: Job) -> str:
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
     if job.kind == "predict-property":
-        return f"properties of {_count(len(asked.get('crystals', [])), 'crystal')}"
+        items = asked.get("crystals", [])
+        return f"properties of {items[0]['source'] if len(items) == 1 else _count(len(items), 'crystal')}"
     return str(asked.get("formula", job.kind))
 
 
