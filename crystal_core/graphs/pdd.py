@@ -30,7 +30,13 @@ def atom_weights(graphs: CrystalGraphs, form: PddWeight) -> Float[Tensor, "atoms
             Z / mean Z over the cell, N times the share: the same in every cell of the crystal, around 1 in cells of any
             size, and still the share of the element's protons relative to an average atom.
     """
-    numbers = graphs.atomic_numbers.to(graphs.distance.dtype)
+    return relative_weights(graphs.atomic_numbers.to(graphs.distance.dtype), graphs, form)
+
+
+def relative_weights(
+    numbers: Float[Tensor, "atoms"], graphs: CrystalGraphs, form: PddWeight
+) -> Float[Tensor, "atoms"]:
+    """As :func:`atom_weights`, of given numbers of protons, which may be expectations."""
     mean = mean_per_crystal(numbers[:, None], graphs.crystal_index, len(graphs)).squeeze(-1)
     total = mean if form == "relative" else mean * graphs.n_atoms
     # all elements of a crystal may be hidden: 0 / 0 would be NaN

@@ -202,19 +202,35 @@ class Pddformer(nn.Module):
 
     def forward(self, graphs: CrystalGraphs) -> Float[Tensor, "atoms width"]:
         """Features of every atom. In training mode the batch statistics couple the crystals of a batch."""
-        x = (
-            functional.embedding(graphs.atomic_numbers, self.atom_embedding.weight.t())
-            + self.atom_embedding.bias
-        )
+        x = functional.embedding(graphs.atomic_numbers, self.atom_embedding.weight.t())
+        rows = pdd_rows(graphs, self.config.pdd_weight)
+        return self._layers(x + self.atom_embedding.bias, graphs.distance, rows, graphs.edges)
+
+    def soft(
+        self,
+        types: Float[Tensor, "atoms elements"],
+        distance: Float[Tensor, "contacts"],
+        weights: Float[Tensor, "atoms"],
+        graphs: CrystalGraphs,
+    ) -> Float[Tensor, "atoms width"]:
+        """Features of atoms whose elements are probabilities, differentiable in all three; for certain elements, ``forward``.
+
+        Args:
+            types: by atomic number - 1. distance: of the contacts of ``graphs``, in Å. weights: first number of the atoms' rows.
+        """
+        x = types @ self.atom_embedding.weight[:, 1:].t() + self.atom_embedding.bias
+        rows = torch.cat([weights.unsqueeze(-1), graphs.nearest], dim=-1)
+        return self._layers(x, distance, rows, graphs.edges)
+
+    def _layers(self, x: Tensor, distance: Tensor, rows: Tensor, edges: EdgeIndex) -> Tensor:
         if self.atom_mlp is not None:
             x = self.atom_mlp(x)
-        basis = self.rbf(graphs.distance)
-        a = self.embed_adj(pdd_rows(graphs, self.config.pdd_weight))
+        basis, a = self.rbf(distance), self.embed_adj(rows)
         *others, last = self.attentions
         for attention, gate in zip(others, self.gates, strict=True):
-            x = attention(x, basis, graphs.edges)
+            x = attention(x, basis, edges)
             x, a = gate(x, a)
-        return last(x, basis, graphs.edges)
+        return last(x, basis, edges)
 
 
 def small_pddformer() -> Pddformer:
