@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate csp-samplers": ("evaluate_csp", "csp_samplers"),
     "evaluate dng": ("evaluate_dng", "dng"),
     "evaluate property": ("evaluate_property", "evaluate_property"),
+    "evaluate pretraining": ("evaluate_pretraining", "pretraining"),
     "benchmark sampling": ("benchmark", "sampling"),
     "benchmark train": ("benchmark", "train"),
     "benchmark predict": ("benchmark", "predict"),

@@ -78,7 +78,7 @@ def run_training(
         return _repeat(recipe, run, out, export)
     if resume is not None and branch is not None:
         raise RequestError("Go on with a run or branch off it, not both.")
-    text = _configuration_text(config or Path())
+    text = configuration_text(config or Path())
     if branch is not None:
         return run(text, folder=_copied(branch, out), resume=True, branch=True, export=export)
     return run(text, folder=resume or out, resume=resume is not None, samples=samples, export=export)
@@ -209,7 +209,12 @@ def _copied(run: Path, out: Path | None) -> Path:
     return folder
 
 
-def _configuration_text(config: Path) -> str:
+def configuration_text(config: Path) -> str:
+    """The TOML of a configuration, by its file or by the name of a shipped one.
+
+    Raises:
+        RequestError: there is none.
+    """
     known = configurations()
     path = config if config.suffix == ".toml" else known.get(config.name, config)
     if not path.is_file():

@@ -1,0 +1,109 @@
+"""``crystal-core evaluate pretraining``: what pretraining and its parts are worth, by validation errors of one property."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crystal_core.cli._files import make_output_folder
+from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
+from crystal_core.errors import RequestError
+
+VARIANTS = "scratch,vae,latent,full,types,positions,lattice"
+
+
+@command
+def pretraining(
+    data: Annotated[
+        Path, typer.Option("--data", help="Prepared file of 'crystal-core data prepare-properties'.")
+    ],
+    label: Annotated[str, typer.Option("--property", help="The label to fine-tune on.")],
+    variants: Annotated[
+        str,
+        typer.Option(
+            "--variants",
+            help="Pretrainings, comma separated: scratch (none), vae, latent, full (vae, then latent), or vae on types, positions or lattice alone.",
+        ),
+    ] = VARIANTS,
+    fractions: Annotated[
+        str, typer.Option("--fractions", help="Shares of the training rows with the label, comma separated.")
+    ] = "0.2,0.4,1",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fine-tunings of each.")] = 3,
+    pretrain_rows: Annotated[
+        int, typer.Option("--pretrain-rows", min=2, help="Training rows of the pretrainings, at random.")
+    ] = 10_000,
+    pretrain_samples: Annotated[
+        int, typer.Option("--pretrain-samples", min=2, help="Crystals seen by each stage of a pretraining.")
+    ] = 20_000,
+    samples: Annotated[
+        int, typer.Option("--samples", min=2, help="Crystals seen by each fine-tuning.")
+    ] = 10_000,
+    kl_weights: Annotated[
+        str, typer.Option("--kl-weights", help="Also compare these weights of the KL term, comma separated.")
+    ] = "",
+    config: Annotated[
+        Path, typer.Option("--config", help="Training configuration that gives sizes and optimiser.")
+    ] = Path("crysldnet-cpu"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder that keeps what is finished, and goes on from it.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Pretrain on training rows, fine-tune on shares of the labels, and compare validation errors over seeds."""
+    from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining
+    from crystal_core.workflows.pretraining_study import PretrainingStudy
+
+    study = PretrainingStudy(
+        label=label,
+        variants=tuple(part.strip() for part in variants.split(",") if part.strip()),
+        fractions=_numbers("--fractions", fractions),
+        seeds=seeds,
+        kl_weights=_numbers("--kl-weights", kl_weights),
+        pretrain_rows=pretrain_rows,
+        pretrain_samples=pretrain_samples,
+        samples=samples,
+    )
+    make_output_folder(out, trajectory=False)
+    set_threads(threads)
+    with progress(quiet=quiet) as tell:
+        report = evaluate_pretraining(study, data, config=config, out=out, device=device, on_progress=tell)
+    if json:
+        emit(report)
+        return
+    for line in table_lines(report):
+        typer.echo(line)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise RequestError(f"{option} takes numbers with commas between them, not '{text}'.") from None
+
+
+def table_lines(report: dict[str, Any]) -> list[str]:
+    """The report for people: a row per variant, a column per share of the labels."""
+    fractions = list(dict.fromkeys(row["fraction"] for row in report["table"]))
+    unit = f" {report['unit']}" if report["unit"] else ""
+    measured = f"validation MAE of {report['property']}{unit}, {report['n_validation']} rows"
+    lines = [f"{measured}; {report['mae_of_mean']:g} for the mean of {report['n_train']} training rows"]
+    if fractions:
+        lines.append(f"{'':<10}" + "".join(f"{f'{100 * fraction:g} %':>20}" for fraction in fractions))
+    for variant in dict.fromkeys(row["variant"] for row in report["table"]):
+        cells = [_error(row) for row in report["table"] if row["variant"] == variant]
+        lines.append(f"{variant:<10}" + "".join(f"{cell:>20}" for cell in cells))
+    lines += [
+        f"KL weight {row['kl_weight']:g}: latent std {row['latent_std']:g}, effective rank {row['effective_rank']:g}, "
+        f"MAE {_error(row)} at {100 * row['fraction']:g} %"
+        for row in report["kl"]
+    ]
+    return lines
+
+
+def _error(row: dict[str, Any]) -> str:
+    return f"{row['mae']:.4f}" + (f" ± {row['std']:.4f}" if row["std"] is not None else "")

@@ -1,0 +1,159 @@
+"""What is asked of a comparison of pretrainings, and what is kept of it in a folder, so that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.checks import check_choice, check_number, check_whole
+from crystal_core.errors import RequestError
+from crystal_core.files.records import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SETTINGS, CELLS, PRETRAINED = "settings.json", "cells", "pretrained"
+SINGLE_TARGETS = {"types": "type_weight", "positions": "position_weight", "lattice": "lattice_weight"}
+VARIANTS = ("scratch", "vae", "latent", "full", *SINGLE_TARGETS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingStudy:
+    """Which pretrainings are compared, on what, at which size.
+
+    Attributes:
+        label: of the prepared file that the fine-tuning learns.
+        variants: "scratch" has no pretraining, "vae" stage 1, "latent" stage 2 alone, "full" stage 2 after stage 1;
+            "types", "positions" and "lattice" are stage 1 with that target alone.
+        fractions: shares of the training rows with the label. seeds: fine-tunings of each variant and fraction.
+        kl_weights: further stages 1 with these weights of the KL term, fine-tuned at the largest fraction.
+        pretrain_rows: training rows without labels, at random. pretrain_samples: crystals seen by each stage of a pretraining.
+        samples: crystals seen by each fine-tuning, the same for every fraction.
+
+    Raises:
+        RequestError: a value is out of range or named twice.
+    """
+
+    label: str
+    variants: tuple[str, ...] = VARIANTS
+    fractions: tuple[float, ...] = (0.2, 0.4, 1.0)
+    seeds: int = 3
+    kl_weights: tuple[float, ...] = ()
+    pretrain_rows: int = 10_000
+    pretrain_samples: int = 20_000
+    samples: int = 10_000
+
+    def __post_init__(self) -> None:
+        for name, values in (
+            ("variant", self.variants),
+            ("fraction", self.fractions),
+            ("KL weight", self.kl_weights),
+        ):
+            if len(set(values)) < len(values):
+                raise RequestError(f"A {name} is named twice.")
+        for variant in self.variants:
+            check_choice("variant", variant, VARIANTS)
+        for fraction in self.fractions:
+            check_number("A fraction", fraction, 1e-4, 1.0)
+        for weight in self.kl_weights:
+            check_number("A KL weight", weight, 0.0, 1e6)
+        if not self.fractions or not (self.variants or self.kl_weights):
+            raise RequestError("Name at least one variant or KL weight, and at least one fraction.")
+        check_whole("seeds", self.seeds, 1, 100)
+        for name in ("pretrain_rows", "pretrain_samples", "samples"):
+            check_whole(name, getattr(self, name), 2, 10**9)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Everything that is fine-tuned, in the order of the work."""
+        pairs = [(variant, fraction) for variant in self.variants for fraction in self.fractions]
+        pairs += [(kl_name(weight), max(self.fractions)) for weight in self.kl_weights]
+        return [
+            Cell(variant=v, fraction=fraction, seed=seed)
+            for v, fraction in pairs
+            for seed in range(self.seeds)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One fine-tuning: from which pretraining, on which share of the rows, with which seed."""
+
+    variant: str
+    fraction: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.variant}-{self.fraction:g}-{self.seed}"
+
+
+def kl_name(weight: float) -> str:
+    """How a stage 1 with this weight of the KL term is called."""
+    return f"kl-{weight:g}"
+
+
+class StudyFolder:
+    """Results of finished cells and pretrainings, one file each.
+
+    Args:
+        settings: everything but variants, fractions, seeds and KL weights, which a later call may add to.
+
+    Raises:
+        RequestError: the folder was begun with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self.folder = folder
+        (folder / CELLS).mkdir(parents=True, exist_ok=True)
+        path = folder / SETTINGS
+        begun = _read(path)
+        if begun is None:
+            write_whole(path, json.dumps(settings, indent=1))
+            return
+        for key, value in json.loads(json.dumps(settings)).items():
+            if begun.get(key) != value:
+                raise RequestError(
+                    f"--out {folder.name} was begun with another {key.replace('_', ' ')}; repeat its settings, or "
+                    "choose another folder."
+                )
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """What a finished cell gave; None before."""
+        return _read(self.folder / CELLS / f"{cell.name}.json")
+
+    def keep_result(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Write it down."""
+        text = json.dumps({**asdict(cell), **result})
+        write_whole(self.folder / CELLS / f"{cell.name}.json", text)
+
+    def run_folder(self, run: str) -> Path:
+        """Of a pretraining."""
+        return self.folder / PRETRAINED / run
+
+    def validation(self, run: str) -> dict[str, Any] | None:
+        """The last validation of a finished pretraining; None before."""
+        return _read(self.run_folder(run) / "done.json")
+
+    def keep_validation(self, run: str, line: dict[str, Any]) -> None:
+        """Write down that a pretraining is finished."""
+        write_whole(self.run_folder(run) / "done.json", json.dumps(line))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation (with n - 1; None for one seed) of the errors, and the errors."""
+    errors = [float(result["mae"]) for result in results]
+    return {
+        "n_train": results[0]["n_train"],
+        "mae": round(statistics.mean(errors), 5),
+        "std": round(statistics.stdev(errors), 5) if len(errors) > 1 else None,
+        "maes": errors,
+    }
