@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from crystal_core.predictors.crysldnet.graph_rows import GraphRows
     from crystal_core.predictors.crysldnet.training import CrysldnetTraining
     from crystal_core.training.data import PreparedCrystals
+    from crystal_core.training.fit import FitConfig
 
 METHOD = "crysldnet"
 PRETRAINING_VALIDATION = 1024  # validation rows of a pretraining, without labels
@@ -75,6 +76,12 @@ def evaluate_pretraining(
                     )
                 run.kept.keep_result(cell, run.fine_tuned(cell))
         return {**run.report(), "seconds": round(time.monotonic() - began, 1)}
+
+
+def shortened(fit: FitConfig, samples: int) -> FitConfig:
+    """The same optimisation over so many crystals; its warm-up takes at most a tenth of the steps, or it would never end."""
+    steps = max(1, samples // fit.batch_size)
+    return replace(fit, planned_samples=samples, warmup_steps=min(fit.warmup_steps, max(1, steps // 10)))
 
 
 class _Run:
@@ -171,13 +178,14 @@ class _Run:
         import torch
 
         from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
-        from crystal_core.predictors.crysldnet.training import fit_rows, mean_errors
+        from crystal_core.predictors.crysldnet.training import fit_rows
+        from crystal_core.predictors.crysldnet.validation import mean_errors
 
         train, held = self.graphs
         n = max(FEWEST, round(cell.fraction * len(train)))
         order = torch.randperm(len(train), generator=torch.Generator().manual_seed(cell.seed))
         rows = train.subset(order[:n].to(self.device))
-        fit = replace(self.config.fit, planned_samples=self.study.samples, seed=cell.seed)
+        fit = replace(shortened(self.config.fit, self.study.samples), seed=cell.seed)
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             done = fit_rows(
@@ -205,8 +213,12 @@ class _Run:
             return self._stage("latent", replace(config, stage="latent"), None)
         vae = config.vae
         if variant in SINGLE_TARGETS:
-            kept = SINGLE_TARGETS[variant]
-            vae = replace(vae, **{key: 1.0 if key == kept else 0.0 for key in SINGLE_TARGETS.values()})
+            vae = replace(
+                vae,
+                type_weight=float(variant == "types"),
+                position_weight=float(variant == "positions"),
+                lattice_weight=float(variant == "lattice"),
+            )
         weights = {kl_name(weight): weight for weight in self.study.kl_weights}
         if variant in weights:
             vae = replace(vae, kl_weight=weights[variant])
@@ -224,7 +236,7 @@ class _Run:
         if self.kept.validation(run) is None:
             train, held = self.unlabelled
             done = fit_rows(
-                replace(config, fit=replace(config.fit, planned_samples=self.study.pretrain_samples)),
+                replace(config, fit=shortened(config.fit, self.study.pretrain_samples)),
                 train,
                 held,
                 folder=folder,

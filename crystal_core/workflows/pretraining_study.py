@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SETTINGS, CELLS, PRETRAINED = "settings.json", "cells", "pretrained"
-SINGLE_TARGETS = {"types": "type_weight", "positions": "position_weight", "lattice": "lattice_weight"}
+SINGLE_TARGETS = ("types", "positions", "lattice")
 VARIANTS = ("scratch", "vae", "latent", "full", *SINGLE_TARGETS)
 
 

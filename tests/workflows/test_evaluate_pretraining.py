@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
 from crystal_core.errors import RequestError
+from crystal_core.training.fit import FitConfig
 from crystal_core.workflows import evaluate_pretraining as workflow
-from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining
+from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining, shortened
 from crystal_core.workflows.pretraining_study import VARIANTS, PretrainingStudy, over_seeds
 from tests.predictors.conftest import write_crystals
 
@@ -99,9 +100,9 @@ def test_the_error_of_a_cell_is_that_of_validation_rows_alone(files, tmp_path, m
         label="bulk_modulus_gpa", variants=("scratch", "vae"), fractions=(1.0,), seeds=1, **SIZE
     )
     seen = {}
-    from crystal_core.predictors.crysldnet import training
+    from crystal_core.predictors.crysldnet import training, validation
 
-    true_fit, true_errors = training.fit_rows, training.mean_errors
+    true_fit, true_errors = training.fit_rows, validation.mean_errors
 
     def fit(config, train_set, held, **rest):
         seen.setdefault(config.stage, set()).update(train_set.crystals.ids)
@@ -112,7 +113,7 @@ def test_the_error_of_a_cell_is_that_of_validation_rows_alone(files, tmp_path, m
         return true_errors(network, held)
 
     monkeypatch.setattr(training, "fit_rows", fit)
-    monkeypatch.setattr(training, "mean_errors", errors)
+    monkeypatch.setattr(validation, "mean_errors", errors)
     report = evaluate_pretraining(study, data, config=config, out=tmp_path / "out")
     training_rows = {f"x-{i}" for i in range(60)}
     assert seen["vae"] < training_rows
@@ -147,6 +148,12 @@ def test_variants_begin_from_what_they_are_named_after(files, tmp_path):
     assert (vae.type_weight, vae.position_weight, vae.lattice_weight) == (0, 0, 1)
     run.pretrained("kl-0.5")
     assert plans["kl-0.5"][0].vae.kl_weight == 0.5
+
+
+def test_a_short_training_warms_up_for_a_tenth_of_its_steps():
+    fit = FitConfig(batch_size=64, warmup_steps=200)
+    assert shortened(fit, 6400) == FitConfig(batch_size=64, warmup_steps=10, planned_samples=6400)
+    assert shortened(fit, 6_400_000).warmup_steps == 200
 
 
 def test_an_interrupted_pretraining_goes_on(files, tmp_path, monkeypatch):

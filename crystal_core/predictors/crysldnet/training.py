@@ -22,9 +22,9 @@ from crystal_core.predictors.crysldnet.export import METHOD, export_bundle
 from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
 from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadsConfig, PropertyHeads
 from crystal_core.predictors.crysldnet.latent_flow import FlowConfig, LatentFlow
-from crystal_core.predictors.crysldnet.latents import latent_statistics
 from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
 from crystal_core.predictors.crysldnet.vae import CrystalVae, VaeConfig, draw_hidden
+from crystal_core.predictors.crysldnet.validation import validate
 from crystal_core.training.checkpoint import read_shards, write_checkpoint
 from crystal_core.training.data import PreparedCrystals, RowSettings, draws_per_epoch, fixed_sample, load_rows
 from crystal_core.training.fit import FitConfig, Trainer
@@ -139,7 +139,9 @@ def train(
         if validation
         else None
     )
-    trained = fit_rows(
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / TARGETS).write_text(json.dumps(names), encoding="utf-8")
+    return fit_rows(
         config,
         train_set,
         held,
@@ -152,8 +154,6 @@ def train(
         about=about,
         repeats=draws_per_epoch(config, rows),
     )
-    (folder / TARGETS).write_text(json.dumps(names), encoding="utf-8")
-    return trained
 
 
 def fit_rows(
@@ -200,7 +200,9 @@ def fit_rows(
     def on_epoch(current: Trainer) -> dict[str, Any]:
         if held is None:
             return {}
-        line = validate(current.ema, config, held)
+        line = validate(
+            current.ema, held, mask_fraction=config.vae.mask_fraction, batch_size=config.fit.batch_size
+        )
         if on_line:
             on_line({"step": current.step, "epoch": current.epoch, "validation": line})
         return line
@@ -257,64 +259,6 @@ def _property_loss(config: CrysldnetTraining, rows: GraphRows) -> Loss:
         return per_label + (scales * weight).sum() / len(batch), {"values": per_label.detach()}
 
     return loss
-
-
-@torch.no_grad()
-def validate(network: nn.Module, config: CrysldnetTraining, held: GraphRows) -> dict[str, Any]:
-    """Losses or errors on validation rows, by the EMA weights in evaluation mode; the same draw at every epoch."""
-    if isinstance(network, PropertyNetwork):
-        return mean_errors(network, held)
-    rng = torch.Generator(held.labels.device).manual_seed(0)
-    totals: dict[str, float] = {}
-    latents: list[Tensor] = []
-    right = hidden_atoms = crystals = 0
-    for batch in held.in_order(config.fit.batch_size):
-        graphs = batch.graphs
-        hidden = draw_hidden(graphs.n_atoms, config.vae.mask_fraction, rng)
-        if isinstance(network, LatentFlow):
-            losses = network(graphs, batch.frac_coords, batch.cell_parameters, rng)
-            terms = {"flow": losses.flow, "vae": losses.vae}
-            latents.append(losses.latents)
-        else:
-            losses = network(graphs, batch.frac_coords, batch.cell_parameters, hidden, rng)
-            terms = {name: getattr(losses, name) for name in ("types", "positions", "lattice", "kl")}
-            latents.append(losses.latents)
-        vae = network.vae if isinstance(network, LatentFlow) else network
-        if isinstance(vae, CrystalVae):
-            named = vae.name_hidden(graphs, hidden)
-            right += int((named == graphs.atomic_numbers[hidden]).sum())
-        hidden_atoms, crystals = hidden_atoms + int(hidden.sum()), crystals + len(batch)
-        for name, value in terms.items():
-            totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
-    spread = latent_statistics(torch.cat(latents).float())
-    return {
-        **{name: round(total / crystals, 5) for name, total in totals.items()},
-        "hidden_elements_right": round(right / max(1, hidden_atoms), 4),
-        "latent_std": round(spread.std, 4),
-        "effective_rank": round(spread.effective_rank, 1),
-    }
-
-
-@torch.no_grad()
-def mean_errors(network: PropertyNetwork, held: GraphRows, size: int = 256) -> dict[str, float]:
-    """Mean absolute error of each property in the form that is learned; of "is_metal", the share that is wrong."""
-    heads = network.heads
-    predicted, labels = [], []
-    for batch in held.in_order(size):
-        predicted.append(heads(network.pooled(batch)).value * heads.std + heads.mean)
-        labels.append(batch.labels)
-    values, aim = torch.cat(predicted), torch.cat(labels)
-    errors = {}
-    for i, name in enumerate(heads.names):
-        known = aim[:, i].isfinite()
-        if not bool(known.any()):
-            continue
-        if name == IS_METAL:
-            miss = ((values[known, i] > 0) != (aim[known, i] > 0)).float()  # the heads' own units are odds
-        else:
-            miss = (values[known, i] - aim[known, i]).abs()
-        errors[name] = round(float(miss.mean()), 5)
-    return errors
 
 
 def standardise(heads: PropertyHeads, labels: Tensor) -> None:
