@@ -295,7 +295,7 @@ def test_the_baselines_on_record_are_of_todays_default_test_rows():
     rows = {
         name: digest(table.rows, column)
         for table in default_rows(data_dir(), list(PROPERTIES), "test")
-        for name, column in table.values.items()
+        for name, column in table.truth.items()
     }
     for entries in on_record.values():
         for name, entry in entries.items():
