@@ -231,7 +231,7 @@ def _baseline(
 
     name = check_baseline(model)
     potential = loaded_potential(device) if name == "chgnet-features" else None
-    names = [name for table in tables for name in table.values]
+    names = [name for table in tables for name in table.truth]
     pool = training_pool(train, data_dir(), names, fold=fold)
     predictor = BaselinePredictor(name, potential=potential, features=features, on_progress=tell)
     return evaluate_baseline(predictor, tables, pool, limit_train=limit_train, seed=seed, on_progress=tell)

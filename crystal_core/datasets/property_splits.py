@@ -95,14 +95,14 @@ class MeasuredRows:
 
     Attributes:
         source: name of the table. protocol: which of its rows these are, in words.
-        values: property → (rows,) true values in physical units, NaN where unknown.
+        truth: property → (rows,) true values in physical units, NaN where unknown.
         unreadable: id and reason of rows that hold no crystal.
     """
 
     source: str
     protocol: str
     rows: tuple[CrystalRow, ...]
-    values: dict[str, np.ndarray]
+    truth: dict[str, np.ndarray]
     unreadable: tuple[tuple[str, str], ...] = ()
 
 
@@ -217,7 +217,7 @@ def file_rows(path: Path, names: Sequence[str], split: str) -> MeasuredRows:
     if not rows:
         raise RequestError(f"{path.name} has no crystals in the split '{split}'; choose another or 'all'.")
     found = measured_rows(rows, names, path.name, f"{path.name}, split '{split}'", unreadable)
-    if not found.values:
+    if not found.truth:
         raise RequestError(
             f"{path.name} has no numbers of {', '.join(names)} in the split '{split}'. Name a column after the property."
         )
@@ -240,6 +240,6 @@ def measured_rows(
         source=source,
         protocol=protocol,
         rows=tuple(rows[i] for i in kept),
-        values={name: column[kept] for name, column in values.items() if not np.isnan(column).all()},
+        truth={name: column[kept] for name, column in values.items() if not np.isnan(column).all()},
         unreadable=tuple(unreadable),
     )

@@ -73,12 +73,12 @@ def limited(measured: Sequence[MeasuredRows], limit: int | None) -> list[Measure
     found = []
     for table in measured:
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(table.rows))[:limit])
-        values = {name: column[chosen] for name, column in table.values.items()}
+        values = {name: column[chosen] for name, column in table.truth.items()}
         found.append(
             replace(
                 table,
                 rows=tuple(table.rows[i] for i in chosen),
-                values={name: column for name, column in values.items() if not np.isnan(column).all()},
+                truth={name: column for name, column in values.items() if not np.isnan(column).all()},
                 protocol=f"{table.protocol}, fixed random subset of {len(chosen)}",
             )
         )
@@ -110,8 +110,8 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
         raise RequestError(
             f"{folder.name} holds no readable crystal of {table.source}; name the files after its ids, such as {table.rows[0].id}.cif."
         )
-    values = {name: column[kept] for name, column in table.values.items()}
-    return replace(table, rows=tuple(rows), values=values), missing
+    values = {name: column[kept] for name, column in table.truth.items()}
+    return replace(table, rows=tuple(rows), truth=values), missing
 
 
 def evaluate_model(
@@ -129,7 +129,7 @@ def evaluate_model(
     known = {spec.name: spec for spec in predictor.properties}
     found: list[Measured] = []
     for table in tables:
-        names = tuple(name for name in table.values if name in known)
+        names = tuple(name for name in table.truth if name in known)
         if not names:
             continue
         predictions = predict_rows(predictor, table.rows, names, on_progress)
@@ -155,14 +155,14 @@ def evaluate_baseline(
     from crystal_core.workflows.property_baselines import training_rows
 
     found: list[Measured] = []
-    total = sum(len(table.values) for table in tables)
+    total = sum(len(table.truth) for table in tables)
     for table in tables:
         measured = {row.id for row in table.rows}
-        for name in table.values:
+        for name in table.truth:
             spec = PROPERTIES[name]
             if on_progress:
                 on_progress(f"{predictor.name}: {name}", len(found), total)
-            scored = [i for i, value in enumerate(table.values[name]) if not math.isnan(value)]
+            scored = [i for i, value in enumerate(table.truth[name]) if not math.isnan(value)]
             told = predictor.predict(
                 spec,
                 training_rows(spec, training.train.get(name, ()), measured, limit_train),
@@ -240,7 +240,7 @@ def digest(rows: Sequence[CrystalRow], values: np.ndarray) -> str:
 
 
 def _measured(spec: PropertySpec, table: MeasuredRows, predicted: Predicted, seed: int) -> Measured:
-    truth = table.values[spec.name]
+    truth = table.truth[spec.name]
     sizes = [len(row.atomic_numbers) for row in table.rows]
     return Measured(
         spec=spec,
@@ -322,7 +322,7 @@ def training_pool(
     if missing and folder is not None:
         for rows, split in ((train, "train"), (validation, "val")):
             for table in default_rows(folder, missing, split, fold=fold):  # type: ignore[arg-type]
-                for name in table.values:
+                for name in table.truth:
                     rows[name], source[name] = table.rows, table.source
     return TrainingRows(train=train, validation=validation, source=source)
 

@@ -73,8 +73,8 @@ def test_the_mean_has_the_published_error_in_every_fold(name, published):
         parts = {
             split: default_rows(data_dir(), [name], split, fold=fold)[0] for split in ("train", "val", "test")
         }
-        mean = np.concatenate([parts["train"].values[name], parts["val"].values[name]]).mean()
-        assert np.abs(parts["test"].values[name] - mean).mean() == pytest.approx(error, abs=5e-5)
+        mean = np.concatenate([parts["train"].truth[name], parts["val"].truth[name]]).mean()
+        assert np.abs(parts["test"].truth[name] - mean).mean() == pytest.approx(error, abs=5e-5)
 
 
 @pytest.mark.data
@@ -131,11 +131,11 @@ def test_rows_and_properties_without_a_value_are_left_out():
         "t",
         "p",
     )
-    assert [r.id for r in found.rows] == ["a", "c"] and set(found.values) == {
+    assert [r.id for r in found.rows] == ["a", "c"] and set(found.truth) == {
         "band_gap_ev",
         "e_above_hull_ev",
     }
-    assert np.array_equal(found.values["band_gap_ev"], [1.0, np.nan], equal_nan=True)
+    assert np.array_equal(found.truth["band_gap_ev"], [1.0, np.nan], equal_nan=True)
 
 
 def test_unknown_properties_and_files_without_values_are_one_sentence(tmp_path):

@@ -12,12 +12,14 @@ from typer.testing import CliRunner
 
 from crystal_core.cards import write_card
 from crystal_core.cli import build_app
-from crystal_core.datasets.property_splits import TABLES, matbench_test_rows
+from crystal_core.datasets.property_splits import TABLES, default_rows, matbench_test_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation import property_references
+from crystal_core.paths import data_dir
 from crystal_core.properties import PROPERTIES, CrystalPredictions, Prediction
 from crystal_core.registry import methods
 from crystal_core.registry.store import find_card, load_predictor
+from crystal_core.workflows.evaluate_property import digest
 
 KNOWN = ("formation_energy_per_atom_ev", "band_gap_ev", "is_metal", "bulk_modulus_gpa")
 
@@ -283,6 +285,23 @@ def test_a_baseline_learns_from_a_prepared_file_and_never_from_what_is_measured(
     assert found["formation_energy_per_atom_ev"]["value"] == pytest.approx(5.0)
     assert found["formation_energy_per_atom_ev"]["note"] == "training rows of some.safetensors"
     assert found["refractive_index_n"]["note"] == "training rows of matbench_dielectric.parquet"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(data_dir() is None, reason="needs the raw data sets (CRYSTAL_DATA)")
+def test_the_baselines_on_record_are_of_todays_default_test_rows():
+    on_record = json.loads(property_references.BASELINES.read_text(encoding="utf-8"))["baselines"]
+    assert set(on_record["mean"]) == set(PROPERTIES)
+    rows = {
+        name: digest(table.rows, column)
+        for table in default_rows(data_dir(), list(PROPERTIES), "test")
+        for name, column in table.truth.items()
+    }
+    for entries in on_record.values():
+        for name, entry in entries.items():
+            assert entry["rows"] == rows[name] and entry["command"].startswith(
+                "crystal-core evaluate property"
+            )
 
 
 def test_without_raw_data_the_command_says_what_to_set(fixed, monkeypatch):
