@@ -12,7 +12,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 from crystal_core.errors import RequestError
 
 FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
-Origin = Literal["noise", "prototype", "prototype refined"]
+Origin = Literal["noise", "prototype", "prototype refined", "draft"]
 
 
 class Cell(TypedDict):
@@ -121,6 +121,7 @@ class Provenance(TypedDict):
     seed: NotRequired[int | None]
     prototype: NotRequired[dict[str, Any]]
     relaxed: NotRequired[Provenance]
+    draft: NotRequired[dict[str, str]]
 
 
 class CrystalRecord(Cell):
@@ -175,7 +176,8 @@ class FormulaResult(TypedDict):
 class RunResult(TypedDict, total=False):
     """What a run has found so far: ``results`` of a structure prediction, ``crystals`` of a generation or relaxation.
 
-    ``relaxed``: in a recorded generation, its crystals after relaxing.
+    ``relaxed``: in a recorded generation, its crystals after relaxing. ``rejected``: of drafts of a language model, why some
+    were left out, and how many of each kind; ``failed_drafts``: text and problem of those that stand for a crystal.
     """
 
     format: int
@@ -184,6 +186,8 @@ class RunResult(TypedDict, total=False):
     relaxed: list[CrystalRecord]
     summary: dict[str, Any]
     n_failed: int
+    rejected: dict[str, int]
+    failed_drafts: list[dict[str, str]]
     notes: list[str]
     settings: dict[str, Any]
     seconds: float

@@ -100,3 +100,61 @@ def tiny_de_novo(tmp_path, monkeypatch):
         return folder.name
 
     return install
+
+
+@pytest.fixture
+def tiny_writer(tmp_path, monkeypatch):
+    """Installs an untrained language model of the true classes, very small; returns a function (fields of its card's sampling) → its name."""
+    import torch
+
+    from crystal_core.cards import sha256_of, write_card
+    from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
+    from crystal_core.generators.crysllmgen.training import TIED
+    from crystal_core.training.checkpoint import write_shards
+    from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.predict_structure import load_structure_generator
+
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    load_de_novo.cache_clear()
+    load_structure_generator.cache_clear()
+
+    def install(**sampling):
+        torch.manual_seed(0)
+        config = TinyConfig(hidden_dim=32, n_layers=2, n_heads=2, ffn_dim=64)
+        network = build_network(config)
+        folder = tmp_path / "checkpoints" / "tiny-writer"
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value for name, value in network.state_dict().items() if name != TIED}
+        files = write_shards(state, folder)
+        fields = {
+            "name": folder.name,
+            "kind": "generator",
+            "task": "de novo generation",
+            "method": "CrysLLMGen",
+            "loader": "crysllmgen",
+            "trained_on": "nothing",
+            "limits": "untrained",
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "files": {file: sha256_of(folder / file) for file in files},
+            "network": config.to_dict(),
+            "sampling": {
+                "atom_count_frequencies": {"1": 0.2, "2": 0.3, "5": 0.5},
+                "space_group_frequencies": {"1": 0.1, "221": 0.6, "225": 0.3},
+                "elements": list(range(1, 95)),
+                "conditions": [
+                    "composition",
+                    "elements",
+                    "space_group",
+                    "crystal_system",
+                    "formation_energy",
+                    "band_gap",
+                    "e_above_hull",
+                ],
+                "draft": {"temperature": 1.0, "top_p": 1.0},
+            }
+            | sampling,
+        }
+        write_card(folder, fields)
+        return folder.name
+
+    return install

@@ -48,6 +48,19 @@ Tau = Annotated[
     float | None,
     typer.Option("--tau", help="Strength of the corrector of pc and pc-pf; that of --tuning when absent."),
 ]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", help="Of a language model's tokens; below 1 writes likelier, less diverse crystals."
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        help="Share of the probability that a language model draws its tokens from, the likeliest first.",
+    ),
+]
 NoiseScale = Annotated[
     float | None,
     typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -22,8 +22,9 @@ from crystal_core.cli._run import (
     Remasking,
     Sampler,
     Seed,
-    Tau,
+    Temperature,
     Threads,
+    TopP,
     Tuning,
     command,
     emit,
@@ -63,8 +64,23 @@ def generate(
         str | None,
         typer.Option(
             "--space-group",
-            help="Experimental: keep this group while sampling, e.g. 225 or Fm-3m; assignments from known prototypes.",
+            help="Number or symbol, e.g. 225 or Fm-3m: told to a language model; other models keep its operations while sampling (experimental).",
         ),
+    ] = None,
+    crystal_system: Annotated[
+        str | None, typer.Option("--crystal-system", help="Any space group of it, e.g. cubic.")
+    ] = None,
+    formula: Annotated[
+        str | None, typer.Option("--formula", help="What the crystals are made of, e.g. SrTiO3.")
+    ] = None,
+    band_gap: Annotated[
+        float | None, typer.Option("--band-gap", help="In eV; for models that are told of it.")
+    ] = None,
+    formation_energy: Annotated[
+        float | None, typer.Option("--formation-energy", help="In eV/atom; for models that are told of it.")
+    ] = None,
+    e_above_hull: Annotated[
+        float | None, typer.Option("--e-above-hull", help="In eV/atom; for models that are told of it.")
     ] = None,
     density: Annotated[
         float | None, typer.Option("--density", help="Guide the crystals towards this density in g/cm³.")
@@ -86,9 +102,30 @@ def generate(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
-    tau: Tau = None,
+    tau: Annotated[
+        float | None,
+        typer.Option(
+            "--tau",
+            help="Strength of the corrector of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+        ),
+    ] = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    back_end: Annotated[
+        str | None,
+        typer.Option(
+            "--back-end", help="What writes drafts: tiny, smollm2 or a folder with a language model."
+        ),
+    ] = None,
+    refiner: Annotated[
+        str | None, typer.Option("--refiner", help="What refines drafts; none leaves them as written.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", help="How the refiner begins: inject, renoise or none."),
+    ] = None,
     out: Out = None,
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Also write the paths of the first crystals into --out.")
@@ -108,6 +145,7 @@ def generate(
     from crystal_core.workflows.generate import run
 
     make_output_folder(out, trajectory=trajectory)
+    drafts = find_card(model).writes_drafts
     request = CrystalGenerationRequest(
         n=n,
         model=model,
@@ -117,6 +155,11 @@ def generate(
         sampler=sampler,  # type: ignore[arg-type]
         require_all=require_all,
         space_group=space_group,
+        crystal_system=crystal_system,  # type: ignore[arg-type]
+        formula=formula,
+        band_gap=band_gap,
+        formation_energy=formation_energy,
+        e_above_hull=e_above_hull,
         density=density,
         guidance=guidance,
         fix=_structure(fix),
@@ -125,7 +168,13 @@ def generate(
         fix_lattice=fix_lattice,
         steps=steps,
         tuning=tuning,  # type: ignore[arg-type]
-        tau=tau,
+        tau=None if drafts else tau,
+        refine_from=_step(tau) if drafts else None,
+        temperature=temperature,
+        top_p=top_p,
+        back_end=back_end,
+        refiner=refiner,
+        start_draft=start,  # type: ignore[arg-type]
         noise_scale=noise_scale,
         remasking=remasking,
         seed=seed_or_drawn(seed),
@@ -134,7 +183,6 @@ def generate(
         threads=threads,
         keep_trajectory=trajectory,
     )
-    find_card(model)
     pick_device(device)
     work = partial(submitted, "generate") if queue else run
     result: RunResult | None = None
@@ -149,6 +197,11 @@ def generate(
         _finish(result, out, paths, json)  # finished batches are kept whatever ends the next one
         raise
     _finish(result, out, paths, json)
+
+
+def _step(tau: float | None) -> int | None:
+    """A step of the refiner; what is no whole number is left for the request to refuse."""
+    return int(tau) if tau is not None and tau == int(tau) else cast("int | None", tau)
 
 
 def _range(text: str | None) -> tuple[int, int] | None:
@@ -220,3 +273,5 @@ def _finish(result: RunResult | None, out: Path | None, paths: list[Trajectory],
         else ""
     )
     typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")
+    for reason, count in sorted(result.get("rejected", {}).items(), key=lambda item: -item[1]):
+        typer.echo(f"{count} drafts left out: {reason}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.conditions import DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.frames import RunUpdate
@@ -30,15 +32,18 @@ from crystal_core.workflows.sampling_run import (
     sampled,
     sampler_used,
 )
+from crystal_core.workflows.wishes import check_wishes, plan_wishes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pymatgen.core import Structure
 
+    from crystal_core.frames import Draft
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.records import Novelty, RunResult, Snapshot
     from crystal_core.requests import CellSymmetry
+    from crystal_core.workflows.wishes import Wish
 
 WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
 WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
@@ -75,21 +80,55 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     )
     model = load_de_novo(asked.model, asked.device)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
+    check_wishes(asked, model.card)
     elements = allowed_elements(asked, model.elements)
     note = check_atom_counts(asked, model.atom_count_frequencies)
-    assignments = (
-        None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
-    )
-    possible = room_for_all(asked) if assignments is None else assignments.atom_counts
-    counts = draw_atom_counts(asked, model.atom_count_frequencies, possible)
-    symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
+    cells = plan_cells(asked, model)
     use_threads(asked.threads)
-    size = BATCH[getattr(getattr(model, "device", None), "type", "cpu")]
-    batches = [slice(i, i + size) for i in range(0, len(counts), size)]
-    state = _Run(asked, model, elements, len(batches), symmetry, note)
+    size = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
+    batches = [slice(i, i + size) for i in range(0, len(cells.counts), size)]
+    state = _Run(asked, model, elements, len(batches), cells.symmetry, note)
     for part, batch in enumerate(batches):
-        yield from state.part(part, tuple(counts[batch]), None if symmetry is None else symmetry[batch])
+        yield from state.part(part, cells[batch])
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The cells of a run, or of a part of it.
+
+    Attributes:
+        counts: atoms of each, or the most where the model may choose. symmetry: the operations of each, or None.
+        wishes: what each is told to a model with a prompt, or None.
+    """
+
+    counts: tuple[int, ...]
+    symmetry: tuple[CellSymmetry, ...] | None = None
+    wishes: tuple[Wish, ...] | None = None
+
+    def __getitem__(self, some: slice) -> Cells:
+        return Cells(
+            counts=self.counts[some],
+            symmetry=None if self.symmetry is None else self.symmetry[some],
+            wishes=None if self.wishes is None else self.wishes[some],
+        )
+
+
+def plan_cells(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> Cells:
+    """All cells of a run, drawn from its seed.
+
+    Raises:
+        RequestError: no cell can have what is asked for.
+    """
+    frequencies = model.atom_count_frequencies
+    if model.card.writes_drafts:
+        wishes = tuple(plan_wishes(asked, model.card, frequencies=frequencies))
+        return Cells(counts=tuple(wish.most for wish in wishes), wishes=wishes)
+    assignments = None if asked.space_group is None else space_group_assignments(asked, frequencies)
+    possible = room_for_all(asked) if assignments is None else assignments.atom_counts
+    counts = draw_atom_counts(asked, frequencies, possible)
+    symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
+    return Cells(counts=tuple(counts), symmetry=symmetry)
 
 
 def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
@@ -384,25 +423,17 @@ class _Run:
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
         self.novelties: list[Novelty] = []  # of the structures that are cells: each is looked up once
+        self.drafts: list[Draft] = []  # of all structures, where a language model wrote them
+        self.rejected: Counter[str] = Counter()
         self.calls, self.total = 0, PART_STEPS * n_parts
 
-    def part(
-        self,
-        part: int,
-        counts: tuple[int, ...],
-        symmetry: tuple[CellSymmetry, ...] | None = None,
-        *,
-        half: int | None = None,
-    ) -> Iterator[RunUpdate]:
+    def part(self, part: int, cells: Cells, *, half: int | None = None) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.structures import to_structures
 
-        request = self._request(
-            counts,
-            (self.asked.seed or 0) + 1000 * part + 500 * (half or 0),
-            known_parts(self.asked, counts),
-            symmetry,
-        )
+        counts = cells.counts
+        known = None if cells.wishes else known_parts(self.asked, counts)
+        request = self._request(cells, (self.asked.seed or 0) + 1000 * part + 500 * (half or 0), known)
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
         watched = 1 if part or half else WATCHED
@@ -422,11 +453,13 @@ class _Run:
             self.notes += [] if HALVED in self.notes else [HALVED]
             middle = len(counts) // 2
             for k, some in enumerate((slice(middle), slice(middle, None))):
-                yield from self.part(part, counts[some], None if symmetry is None else symmetry[some], half=k)
+                yield from self.part(part, cells[some], half=k)
             return
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(self.model, "network_calls", 0)
+        self.drafts += frame.drafts
+        self.rejected.update(frame.rejected)
         made, axes = to_structures(frame.crystals), self.reduction
         self.structures += (
             made
@@ -467,7 +500,7 @@ class _Run:
         settings = (
             asdict(self.asked)
             | {"elements_allowed": list(self.elements)}
-            | sampler_used(self.model, self._request((1,), 0))
+            | sampler_used(self.model, self._request(Cells(counts=(1,)), 0))
         )
         made_by = provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings)
         whole = [(i, s) for i, s in enumerate(self.structures) if s is not None]
@@ -477,15 +510,16 @@ class _Run:
             crystal_record(
                 s,
                 id=f"{self.asked.model}-{self.asked.seed}-{i + 1}",
-                origin="noise",
-                provenance=made_by,
+                origin="draft" if self.drafts else "noise",
+                provenance=made_by | {"draft": asdict(self.drafts[i])} if self.drafts else made_by,
                 group=group,
                 novelty=known,
             )
             for (i, s), group, known in zip(whole, groups, self.novelties, strict=True)
         ]
         valid = sum(map(is_valid, crystals))
-        return {
+        failed = [asdict(d) for d, s in zip(self.drafts, self.structures, strict=False) if s is None]
+        result: RunResult = {
             "format": FORMAT,
             "notes": list(self.notes),
             "crystals": crystals,
@@ -503,6 +537,9 @@ class _Run:
             | self._space_group()
             | ({"note": " ".join(self.notes)} if self.notes else {}),
         }
+        if self.drafts:
+            result |= {"rejected": dict(self.rejected), "failed_drafts": failed}
+        return result
 
     def _space_group(self) -> dict[str, Any]:
         """What became of the space group asked for: within a tight and a usual tolerance (Å)."""
@@ -523,18 +560,15 @@ class _Run:
             | kept
         }
 
-    def _request(
-        self,
-        counts: tuple[int, ...],
-        seed: int,
-        known: KnownParts | None = None,
-        symmetry: tuple[CellSymmetry, ...] | None = None,
-    ) -> DeNovoRequest:
+    def _request(self, cells: Cells, seed: int, known: KnownParts | None = None) -> DeNovoRequest:
         wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
-            n_atoms=counts,
+            n_atoms=cells.counts,
+            at_least=tuple(wish.least for wish in cells.wishes) if cells.wishes else None,
+            conditions=tuple(wish.conditions for wish in cells.wishes) if cells.wishes else None,
+            draft=DraftOptions(**self.asked.draft_fields),
             known=known,
-            symmetry=symmetry,
+            symmetry=cells.symmetry,
             guide=self.guide,
             elements=self.elements if wished else None,
             sampler=self.asked.sampler,

@@ -63,7 +63,7 @@ def sampled(
         shown: Snapshot | None = cells[0] if cells else None
         if shown is not None and watched > 1:
             shown = {**shown, "cells": [*cells]}
-        yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown)
+        yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown, text=frame.text)
     return frame, paths
 
 
@@ -103,7 +103,9 @@ def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajec
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, tuning; nothing for models without a sampler."""
+    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written; nothing for models without a choice."""
+    if hasattr(model, "settings_used"):
+        return model.settings_used(request)
     if not hasattr(model, "settings"):
         return {}
     chosen = model.settings(request)

@@ -95,6 +95,19 @@ class GridCrystals:
             crystals.n_atoms,
         )
 
+    def select(self, chosen: Sequence[int]) -> GridCrystals:
+        """The crystals at these places, in this order."""
+        first = (torch.cumsum(self.n_atoms, 0) - self.n_atoms).tolist()
+        atoms = [torch.arange(first[i], first[i] + int(self.n_atoms[i])) for i in chosen]
+        index, atom_index = torch.tensor(list(chosen)), torch.cat(atoms)
+        return GridCrystals(
+            lengths=self.lengths[index],
+            angles=self.angles[index],
+            coords=self.coords[atom_index],
+            atomic_numbers=self.atomic_numbers[atom_index],
+            n_atoms=self.n_atoms[index],
+        )
+
     def to_crystals(self) -> CrystalBatch:
         """The crystals in space, in the orientation of :func:`crystal_core.geometry.lattice_from_parameters`."""
         parameters = torch.cat([self.lengths / 10, self.angles], dim=1)
