@@ -85,7 +85,7 @@ class DraftOptions:
 
     Attributes:
         temperature, top_p: of sampling a token; None takes the card's.
-        back_end: what writes: a name of :data:`crystal_core.generators.crysllmgen.backends.NAMES`, a folder, or None for the card's.
+        back_end: what writes: "tiny", "smollm2", a folder with a language model, or None for the card's.
         refiner: diffusion that refines the draft, "none" to leave it as written, or None for the card's.
         start: how the refiner begins: from the draft as it is, with noise added, or from noise alone; None is the card's.
         refine_from: step at which it begins, of :data:`REFINER_STEPS`; None is the card's.

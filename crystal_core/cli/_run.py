@@ -61,6 +61,13 @@ TopP = Annotated[
         help="Share of the probability that a language model draws its tokens from, the likeliest first.",
     ),
 ]
+BackEnd = Annotated[
+    str | None,
+    typer.Option(
+        "--back-end",
+        help="What writes drafts: tiny, smollm2 or a folder with a language model; that of --model when absent.",
+    ),
+]
 NoiseScale = Annotated[
     float | None,
     typer.Option(

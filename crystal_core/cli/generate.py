@@ -12,6 +12,7 @@ import typer
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
+    BackEnd,
     Device,
     Dtype,
     Json,
@@ -113,12 +114,7 @@ def generate(
     remasking: Remasking = None,
     temperature: Temperature = None,
     top_p: TopP = None,
-    back_end: Annotated[
-        str | None,
-        typer.Option(
-            "--back-end", help="What writes drafts: tiny, smollm2 or a folder with a language model."
-        ),
-    ] = None,
+    back_end: BackEnd = None,
     refiner: Annotated[
         str | None, typer.Option("--refiner", help="What refines drafts; none leaves them as written.")
     ] = None,
@@ -145,6 +141,7 @@ def generate(
     from crystal_core.workflows.generate import run
 
     make_output_folder(out, trajectory=trajectory)
+    given = _structure(fix)
     drafts = find_card(model).writes_drafts
     request = CrystalGenerationRequest(
         n=n,
@@ -162,7 +159,7 @@ def generate(
         e_above_hull=e_above_hull,
         density=density,
         guidance=guidance,
-        fix=_structure(fix),
+        fix=given,
         fix_sites=_sites(fix_sites),
         fix_elements=fix_elements,
         fix_lattice=fix_lattice,

@@ -14,6 +14,7 @@ from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
+    BackEnd,
     Device,
     Dtype,
     Json,
@@ -56,6 +57,7 @@ def predict_structure(
     tau: Tau = None,
     temperature: Temperature = None,
     top_p: TopP = None,
+    back_end: BackEnd = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
     start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
@@ -129,6 +131,7 @@ def predict_structure(
         "tau": tau,
         "temperature": temperature,
         "top_p": top_p,
+        "back_end": back_end,
         "noise_scale": noise_scale,
         "remasking": remasking,
         "start": start,

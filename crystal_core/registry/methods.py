@@ -20,6 +20,7 @@ PREDICTORS = {
 # module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
 TRAINERS = {
     "crysllmgen": "crystal_core.generators.crysllmgen.training",
+    "crysllmgen-lora": "crystal_core.generators.crysllmgen.lora_training",
     "kldm": "crystal_core.generators.kldm.training",
 }
 # "module:function" of what turns official files into a checkpoint, by the name after 'models import'

@@ -34,6 +34,7 @@ from crystal_core.workflows.sampling_run import (
     provenance,
     sampled,
     sampler_used,
+    with_back_end,
     with_tuning_in_use,
 )
 
@@ -59,11 +60,14 @@ KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
 @lru_cache(maxsize=4)
-def load_structure_generator(name: str, device: str) -> Generator:
+def load_structure_generator(name: str, device: str, back_end: str | None = None) -> Generator:
     """A model that places the atoms of a given composition.
 
+    Args:
+        back_end: the language model that writes in place of the model's own.
+
     Raises:
-        RequestError: it chooses its own elements. CheckpointMissing: it is not installed.
+        RequestError: it chooses its own elements, or has no language model. CheckpointMissing: it is not installed.
     """
     from crystal_core.registry.store import find_card, load_generator
 
@@ -72,7 +76,9 @@ def load_structure_generator(name: str, device: str) -> Generator:
         raise RequestError(
             f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
         )
-    return cast("Generator", load_generator(name, device))
+    if back_end is not None:
+        check_declared(card, (), DraftOptions(back_end=back_end))
+    return cast("Generator", with_back_end(load_generator(name, device), back_end))
 
 
 def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
@@ -97,7 +103,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         from crystal_core.relax.potential import load_potential
 
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
-    model = load_structure_generator(asked.model, asked.device)
+    model = load_structure_generator(asked.model, asked.device, asked.back_end)
     if asked.guide and not hasattr(model, "settings"):
         raise RequestError(
             f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."

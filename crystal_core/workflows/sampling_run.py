@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from crystal_core import __version__
 from crystal_core.errors import MemoryFull, RequestError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.records import Provenance, Snapshot, Trajectory
 
+AnyModel = TypeVar("AnyModel")
 AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
@@ -95,6 +96,11 @@ def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
     raise MemoryFull(
         "The memory of the device is full: ask for fewer atoms, end other programs that use it, or choose --device cpu."
     )
+
+
+def with_back_end(model: AnyModel, name: str | None) -> AnyModel:
+    """The model, with another language model where one is named; only a model that writes drafts takes one."""
+    return model if name is None else cast("Any", model).with_back_end(name)
 
 
 def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajectory | None:

@@ -15,11 +15,10 @@ from crystal_core.device import pick_device
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.frames import Draft, Frame
 from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.backends.choose import back_end_of, other_back_end
 from crystal_core.generators.crysllmgen.backends.protocol import Wanted
-from crystal_core.generators.crysllmgen.backends.tiny import TinyBackEnd
-from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.drafting import Slots, write_crystals
-from crystal_core.generators.crysllmgen.training import PUBLISHED, initial_weights, load_into
+from crystal_core.generators.crysllmgen.training import PUBLISHED
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 if TYPE_CHECKING:
@@ -62,6 +61,11 @@ class CrysLLMGenerator:
     def trained_atoms(self) -> int:
         """Atoms of the largest training crystal."""
         return max(self.atom_count_frequencies, default=self.back_end.max_atoms)
+
+    def with_back_end(self, name: str) -> CrysLLMGenerator:
+        """The same with another language model, named as in :func:`~.backends.choose.other_back_end`; raises as that."""
+        back_end, card = other_back_end(self.card, name, self.device)
+        return CrysLLMGenerator(back_end, card=card)
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
         """What the defaults of the request come to."""
@@ -243,8 +247,6 @@ def load_crysllmgen(card: ModelCard, device: str = "auto") -> CrysLLMGenerator:
     """A CrysLLMGen checkpoint, ready to write.
 
     Raises:
-        CheckpointMismatch: the weights do not fit the card.
+        CheckpointMismatch: the weights do not fit the card. MissingExtra, CheckpointMissing: their base is not installed.
     """
-    network = build_network(TinyConfig(**card.network))
-    load_into(network, initial_weights(card))
-    return CrysLLMGenerator(TinyBackEnd(network, pick_device(device)), card=card)
+    return CrysLLMGenerator(back_end_of(card, pick_device(device)), card=card)
