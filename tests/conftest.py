@@ -158,3 +158,45 @@ def tiny_writer(tmp_path, monkeypatch):
         return folder.name
 
     return install
+
+
+@pytest.fixture(scope="session")
+def language_model():
+    """A function: writes a random Llama into a folder, whose tokenizer has a piece per character and the ``merged`` ones; returns the folder."""
+    import re
+
+    import torch
+
+    def write(folder, *, merged=(), layers=2):
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+        from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+        words = ["<end>", "<pad>", *map(chr, range(32, 127)), "\n", *merged]
+        tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}))
+        longer = "|".join(map(re.escape, merged))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(
+            Regex(f"{longer}|[\\s\\S]" if longer else r"[\s\S]"), "isolated"
+        )
+        tokenizer.decoder = decoders.Fuse()
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            eos_token="<end>",
+            pad_token="<pad>",
+            clean_up_tokenization_spaces=False,
+        ).save_pretrained(folder)
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=1400,
+            initializer_range=0.2,  # frozen weights as small as usual could not learn sharp choices
+            eos_token_id=0,
+            pad_token_id=1,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+        return folder
+
+    return write

@@ -13,6 +13,7 @@ COMMANDS = {
     "models import": ("models", "import_model"),
     "predict-structure": ("predict_structure", "predict_structure"),
     "generate": ("generate", "generate"),
+    "infill": ("infill", "infill"),
     "analyse": ("analyse", "analyse"),
     "relax": ("relax", "relax"),
     "evaluate csp": ("evaluate_csp", "csp"),

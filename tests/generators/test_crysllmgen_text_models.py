@@ -1,7 +1,7 @@
 """Language models that know words: folders, adapters, the grammar of lines, and a short training. Runs on a random model of letters."""
 
+import copy
 import json
-import re
 from collections import Counter
 from dataclasses import replace
 
@@ -27,44 +27,11 @@ from crystal_core.training.data import load_prepared
 from crystal_core.workflows.train import configurations, method_of, run_training
 
 CPU = torch.device("cpu")
-LETTERS = [chr(i) for i in range(32, 127)]
-END = "<end>"
-
-
-def write_model(folder, *, merged=(), layers=2):
-    """A random Llama whose tokenizer has a piece per character, and some longer ones."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    words = [END, "<pad>", *LETTERS, "\n", *merged]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}))
-    longer = "|".join(map(re.escape, merged))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(
-        Regex(f"{longer}|[\\s\\S]" if longer else r"[\s\S]"), "isolated"
-    )
-    tokenizer.decoder = decoders.Fuse()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token="<pad>", clean_up_tokenization_spaces=False
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=1400,
-        initializer_range=0.2,  # frozen weights as small as usual could not learn sharp choices
-        eos_token_id=0,
-        pad_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_model(tmp_path_factory.mktemp("letters"))
+def folder(tmp_path_factory, language_model):
+    return language_model(tmp_path_factory.mktemp("letters"))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +113,7 @@ def test_the_generator_keeps_the_contract_with_a_folder_in_place_of_its_model(ti
     assert "Band gap: 1.0000 eV. " in frame.drafts[0].prompt
 
 
-def test_a_folder_without_a_model_or_with_numbers_in_pieces_is_refused(tiny_writer, tmp_path):
+def test_a_folder_without_a_model_or_with_numbers_in_pieces_is_refused(tiny_writer, language_model, tmp_path):
     model = load_generator(tiny_writer(), "cpu")
     with pytest.raises(CheckpointMissing, match="no folder nowhere"):
         model.with_back_end(str(tmp_path / "nowhere"))
@@ -154,7 +121,7 @@ def test_a_folder_without_a_model_or_with_numbers_in_pieces_is_refused(tiny_writ
     with pytest.raises(CheckpointMissing, match="neither a language model"):
         model.with_back_end(str(tmp_path / "empty"))
     with pytest.raises(RequestError, match=r"into 2 pieces \(12\.3 \| 4\)"):
-        model.with_back_end(str(write_model(tmp_path / "pieces", merged=("12.3",))))
+        model.with_back_end(str(language_model(tmp_path / "pieces", merged=("12.3",))))
     with pytest.raises(CheckpointMissing, match="crystal-core train crysllmgen-smollm2"):
         model.with_back_end("smollm2")
     (tmp_path / "empty" / "config.json").write_text("{}", encoding="utf-8")
@@ -275,7 +242,7 @@ def test_an_adapter_alone_is_trained_copied_and_saved(folder):
     network, _ = load_base(folder, CPU)
     frozen = {name: weight.clone() for name, weight in network.state_dict().items()}
     adapter = Adapter(network, LoraSettings(rank=2, targets=("q_proj", "down_proj"), dropout=0.0))
-    copied = __import__("copy").deepcopy(adapter)
+    copied = copy.deepcopy(adapter)
     ids = torch.arange(12)[None]
     torch.testing.assert_close(adapter(input_ids=ids).logits, copied(input_ids=ids).logits)
     assert len(adapter.state_dict()) == 2 * 2 * 2 and copied.whole is adapter.whole
@@ -346,7 +313,7 @@ def test_the_shipped_configuration_is_one_of_this_method():
         LoraSettings(rank=0)
 
 
-def test_a_tokenizer_with_a_piece_per_digit_is_told_apart(folder, tmp_path):
+def test_a_tokenizer_with_a_piece_per_digit_is_told_apart(folder, language_model, tmp_path):
     check_digits(load_base(folder, CPU)[1])
     with pytest.raises(RequestError, match="one piece per digit"):
-        check_digits(load_base(write_model(tmp_path / "m", merged=("12",)), CPU)[1])
+        check_digits(load_base(language_model(tmp_path / "m", merged=("12",)), CPU)[1])

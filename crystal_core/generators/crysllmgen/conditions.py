@@ -106,7 +106,12 @@ def prompt_text(conditions: Conditions, wording: Wording) -> str:
 
 def infill_prompt(text: str, symbol: str, wording: Wording) -> str:
     """The prompt that asks which element fits where ``symbol`` was; raises as :func:`masked`."""
-    return f"{wording.infill_opener}{masked(text, symbol)}{wording.infill_request}"
+    return question(masked(text, symbol), wording)
+
+
+def question(text: str, wording: Wording) -> str:
+    """The prompt that asks for the element that a text hides."""
+    return f"{wording.infill_opener}{text}{wording.infill_request}"
 
 
 def _digits(number: str) -> list[int]:

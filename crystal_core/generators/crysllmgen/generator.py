@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crystal_core.checks import check_whole
 from crystal_core.conditions import Conditions, DraftOptions, check_declared
 from crystal_core.crystal import CrystalBatch
 from crystal_core.device import pick_device
@@ -17,6 +18,7 @@ from crystal_core.frames import Draft, Frame
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.backends.choose import back_end_of, other_back_end
 from crystal_core.generators.crysllmgen.backends.protocol import Wanted
+from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
 from crystal_core.generators.crysllmgen.drafting import Slots, write_crystals
 from crystal_core.generators.crysllmgen.training import PUBLISHED
 from crystal_core.requests import DeNovoRequest, GenerationRequest
@@ -74,6 +76,36 @@ class CrysLLMGenerator:
             "refiner_used": NO_REFINER,
             **{f"{name}_used": value for name, value in self._sampling(request.draft).items()},
         }
+
+    def fitting_elements(
+        self, crystal: CrystalBatch, sites: Sequence[int], *, seed: int, elements: Sequence[int] | None = None
+    ) -> dict[int, float]:
+        """Atomic number → probability at some sites of one crystal, given all the rest; they add up to 1.
+
+        Args:
+            sites: atoms that are hidden, counted from 0; all are given the same element.
+            elements: to choose from; None for all of the training.
+
+        Raises:
+            RequestError: no such site, a crystal that is too large, or elements beyond its training.
+        """
+        numbers = crystal.atomic_numbers.tolist()
+        for site in sites:
+            check_whole("site", site, 0, len(numbers) - 1)
+        chosen = tuple(self.elements if elements is None else elements)
+        seen = {z for i, z in enumerate(numbers) if i not in set(sites)}
+        self._checked(
+            Wanted(
+                conditions=Conditions(),
+                least=len(numbers),
+                most=len(numbers),
+                elements=tuple({*seen, *chosen}),
+            )
+        )
+        grid = GridCrystals.from_crystals(crystal)
+        rng = torch.Generator().manual_seed(seed)
+        chances = self.back_end.element_chances(grid, sites, chosen, rng)
+        return dict(zip(chosen, chances, strict=True))
 
     def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
         """Frames while the drafts are written, and a finished one with the crystals and their texts.

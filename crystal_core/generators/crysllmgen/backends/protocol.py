@@ -100,3 +100,14 @@ class BackEnd(Protocol):
     def log_chances(self, crystals: GridCrystals) -> list[float]:
         """Natural logarithm of the probability of each crystal's text, without a condition."""
         ...
+
+    def element_chances(
+        self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
+    ) -> list[float]:
+        """Probability of each element at some sites of one crystal, given all the rest; they add up to 1.
+
+        Args:
+            sites: places of the atoms that are hidden, all of one element. elements: atomic numbers to choose from.
+            generator: of the origins over which the answer is averaged.
+        """
+        ...

@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.backends.protocol import Progress, Wanted, Written
-from crystal_core.generators.crysllmgen.conditions import Wording, prompt_text
-from crystal_core.generators.crysllmgen.crystal_text import from_lines, to_lines
+from crystal_core.generators.crysllmgen.conditions import Wording, prompt_text, question
+from crystal_core.generators.crysllmgen.crystal_text import from_lines, hidden, to_lines
 from crystal_core.generators.crysllmgen.line_grammar import LineGrammar, Pieces
 from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TOKENS_OF_CELL, TOKENS_OF_ATOM = 24, 18  # of a tokenizer with a token per digit
 LONGEST_PROMPT = 120  # tokens
 MOST_ATOMS = 60
+ORIGINS = 2  # over which an answer is averaged
 SCORED = 8  # texts whose probability is computed together
 
 
@@ -119,6 +121,18 @@ class TextBackEnd:
             chances += (-(losses * present).sum(1)).tolist()
             self.calls += 1
         return chances
+
+    def element_chances(
+        self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
+    ) -> list[float]:
+        """As the protocol says: the answers to the question that it was trained to answer, mean over :data:`ORIGINS` origins."""
+        total = torch.zeros(len(elements), dtype=torch.float64)
+        answers = [vocabulary.SYMBOLS[z - 1] for z in elements]
+        for _ in range(ORIGINS):
+            (text,) = to_lines(crystal.moved(torch.randint(100, (3,), generator=generator)))
+            prompt = question(hidden(text, sites), self.wording)
+            total += torch.tensor(self.answer_log_chances(prompt, answers), dtype=torch.float64).softmax(0)
+        return (total / ORIGINS).tolist()
 
     @torch.no_grad()
     def answer_log_chances(self, prompt: str, answers: Sequence[str]) -> list[float]:

@@ -12,7 +12,7 @@ from crystal_core.errors import StructureParseError
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.backends.protocol import Progress, Wanted, Written
 from crystal_core.generators.crysllmgen.conditions import prompt_tokens
-from crystal_core.generators.crysllmgen.crystal_text import to_lines
+from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
 from crystal_core.generators.crysllmgen.decoding import CrystalGrammar
 from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 from crystal_core.generators.crysllmgen.tokenizer import (
@@ -28,9 +28,8 @@ from crystal_core.generators.crysllmgen.training import text_loss
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
-    from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
-
 LONGEST_PROMPT = 80  # tokens: ten elements with their counts, a space group and three properties
+ORIGINS = 4  # over which an answer is averaged
 SCORED = 64  # sequences whose probability is computed together
 
 
@@ -101,6 +100,22 @@ class TinyBackEnd:
             chances += (-(losses * counted).sum(1)).tolist()
             self.calls += 1
         return chances
+
+    def element_chances(
+        self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
+    ) -> list[float]:
+        """As the protocol says, by Bayes' rule: the crystal with each element in turn, as likely as its whole text is.
+
+        The model was trained on crystals with any origin, so the answer is the mean over :data:`ORIGINS` of them.
+        """
+        total = torch.zeros(len(elements), dtype=torch.float64)
+        for _ in range(ORIGINS):
+            moved = crystal.moved(torch.randint(100, (3,), generator=generator))
+            tried = [moved.with_element(sites, z).grouped() for z in elements]
+            total += torch.tensor(self.log_chances(GridCrystals.concat(tried)), dtype=torch.float64).softmax(
+                0
+            )
+        return (total / ORIGINS).tolist()
 
 
 def _written(body: list[int], prompt: str) -> Written:
