@@ -74,7 +74,7 @@ class CrysLLMGenerator:
         return {
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,
-            **{f"{name}_used": value for name, value in self._sampling(request.draft).items()},
+            **{f"{name}_used": value for name, value in self.sampling_of(request.draft).items()},
         }
 
     def fitting_elements(
@@ -120,7 +120,7 @@ class CrysLLMGenerator:
         wanted = (
             self._cells_of(request) if isinstance(request, GenerationRequest) else self._wishes_of(request)
         )
-        sampling = self._sampling(request.draft)
+        sampling = self.sampling_of(request.draft)
         generator = torch.Generator(self.device).manual_seed(request.seed)
         before, step = self.back_end.calls, 0
         self.network_calls = 0
@@ -149,7 +149,8 @@ class CrysLLMGenerator:
             rejected=dict(slots.rejected),
         )
 
-    def _sampling(self, options: DraftOptions) -> dict[str, float]:
+    def sampling_of(self, options: DraftOptions) -> dict[str, float]:
+        """Temperature and top-p: those of the options, else those of the card."""
         chosen = PUBLISHED | dict(self.card.sampling.get("draft", {}))
         for name in PUBLISHED:
             value = getattr(options, name)

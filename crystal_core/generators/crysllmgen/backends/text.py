@@ -222,11 +222,13 @@ def answer_losses(
     lengths = torch.tensor([len(ids) for ids, _ in pairs], device=device)[:, None]
     starts = torch.tensor([1 if with_prompts else start for _, start in pairs], device=device)[:, None]
     places = torch.arange(longest, device=device)[None]
+    counted = ((places >= starts) & (places < lengths))[:, 1:]
     logits = network(
         input_ids=batch[:, :-1], attention_mask=(places < lengths)[:, :-1].long(), use_cache=False
     ).logits
-    losses = functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="none")
-    return losses.view(len(pairs), -1), ((places >= starts) & (places < lengths))[:, 1:]
+    # of a large vocabulary the scores are most of the memory: those of padding are left out before they are copied
+    found = functional.cross_entropy(logits[counted].float(), batch[:, 1:][counted], reduction="none")
+    return torch.zeros_like(counted, dtype=torch.float32).masked_scatter(counted, found), counted
 
 
 def _written(text: str, prompt: str, *, ended: bool) -> Written:
