@@ -35,6 +35,7 @@ REFINER_STEPS = 1000  # of the diffusion that refines a draft
 WORDS = {
     "composition": "a formula",
     "elements": "elements that all occur",
+    "contain": "elements that occur beside others",
     "space_group": "a space group",
     "crystal_system": "a crystal system",
     "formation_energy": "a formation energy",
@@ -49,11 +50,13 @@ class Conditions:
 
     Attributes:
         composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in place of a composition.
+        contain: elements that the cell holds beside others; no prompt says it, a grammar sees to it.
         space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
     """
 
     composition: Mapping[int, int] = field(default_factory=dict)
     elements: tuple[int, ...] = ()
+    contain: tuple[int, ...] = ()
     space_group: int | None = None
     formation_energy: float | None = None
     band_gap: float | None = None
@@ -62,7 +65,9 @@ class Conditions:
     def __post_init__(self) -> None:
         if self.composition and self.elements:
             raise RequestError("Give a composition or a set of elements, not both.")
-        if not all(1 <= z <= 118 for z in (*self.composition, *self.elements)):
+        if self.contain and (self.composition or self.elements):
+            raise RequestError("A composition or a set of elements already says what the cell contains.")
+        if not all(1 <= z <= 118 for z in (*self.composition, *self.elements, *self.contain)):
             raise RequestError("Atomic numbers must be between 1 (H) and 118 (Og).")
         if not all(n >= 1 for n in self.composition.values()):
             raise RequestError("A composition counts at least one atom of each of its elements.")
@@ -141,7 +146,8 @@ def check_declared(card: ModelCard, conditions: tuple[str, ...], options: DraftO
     Raises:
         RequestError: its card does not declare one of them.
     """
-    missing = [WORDS[name] for name in conditions if name not in card.conditions]
+    known = (*card.conditions, *(("contain",) if card.writes_drafts else ()))
+    missing = [WORDS[name] for name in conditions if name not in known]
     if missing:
         can = ", ".join(WORDS[name] for name in card.conditions)
         takes = f"it takes {can}" if can else "it takes none"

@@ -258,6 +258,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         n: how many. model: a de novo checkpoint.
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        contain: symbols that every crystal holds, beside any others that may appear.
         require_all: each crystal holds every one of ``elements``: as many of its atoms have their types given, the rest is free.
         space_group: number or symbol of the group the crystals shall have, or None; models that are told in a prompt write it,
             others keep its operations (experimental). crystal_system: any group of it, in place of a group.
@@ -275,6 +276,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
     n_atoms: tuple[int, int] | None = None
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
+    contain: tuple[str, ...] = ()
     require_all: bool = False
     space_group: str | None = None
     crystal_system: CrystalSystem | None = None
@@ -313,7 +315,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 raise RequestError(
                     f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; write the smaller number first."
                 )
-        for symbols in (self.elements, self.exclude_elements):
+        for symbols in (self.elements, self.exclude_elements, self.contain):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
         self._check_required()
@@ -335,6 +337,11 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             )
         self._check_fix()
 
+    @property
+    def must_hold(self) -> tuple[str, ...]:
+        """Symbols that every crystal shall hold."""
+        return self.elements if self.require_all else self.contain
+
     def _check_conditions(self) -> None:
         check_properties(self.formation_energy, self.band_gap, self.e_above_hull)
         if self.crystal_system is not None:
@@ -348,17 +355,19 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 or len(self.formula) > MAX_FORMULA
             ):
                 raise RequestError("A formula is made of element symbols and counts, e.g. TiO2.")
-            if self.elements:
+            if self.elements or self.contain:
                 raise RequestError("A formula already says the elements; leave one of the two out.")
 
     def _check_required(self) -> None:
         if not isinstance(self.require_all, bool):
             raise RequestError(f"require_all must be true or false, not {self.require_all!r}.")
-        if not self.require_all:
-            return
-        if not self.elements:
+        if self.contain and self.require_all:
+            raise RequestError(
+                "To hold all wished elements already says what is contained; leave one of the two out."
+            )
+        if self.require_all and not self.elements:
             raise RequestError("To hold all wished elements, name them, e.g. Li,Fe,O.")
-        if self.space_group is not None:
+        if self.require_all and self.space_group is not None:
             raise RequestError(
                 "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
             )

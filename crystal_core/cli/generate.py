@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -40,7 +40,14 @@ if TYPE_CHECKING:
 @command
 def generate(
     model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
-    n: Annotated[int, typer.Option("--n", help="Number of crystals.")] = 8,
+    n: Annotated[int | None, typer.Option("--n", help="Number of crystals; 8 when absent.")] = None,
+    wish: Annotated[
+        str | None,
+        typer.Option(
+            "--wish",
+            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options say more, and win.",
+        ),
+    ] = None,
     n_atoms: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +61,10 @@ def generate(
     ] = None,
     exclude: Annotated[
         str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")
+    ] = None,
+    contain: Annotated[
+        str | None,
+        typer.Option("--contain", help="Elements that every crystal holds, beside others, e.g. O."),
     ] = None,
     require_all: Annotated[
         bool,
@@ -143,21 +154,25 @@ def generate(
     make_output_folder(out, trajectory=trajectory)
     given = _structure(fix)
     drafts = find_card(model).writes_drafts
+    said = {
+        "n": n,
+        "n_atoms": _range(n_atoms),
+        "elements": _symbols(elements, "--elements"),
+        "exclude_elements": _symbols(exclude, "--exclude-elements"),
+        "contain": _symbols(contain, "--contain"),
+        "space_group": space_group,
+        "crystal_system": crystal_system,
+        "formula": formula,
+        "band_gap": band_gap,
+        "formation_energy": formation_energy,
+        "e_above_hull": e_above_hull,
+        "density": density,
+    }
+    wished = _understood(wish) | {name: value for name, value in said.items() if value not in (None, ())}
     request = CrystalGenerationRequest(
-        n=n,
         model=model,
-        n_atoms=_range(n_atoms),
-        elements=_symbols(elements, "--elements"),
-        exclude_elements=_symbols(exclude, "--exclude-elements"),
         sampler=sampler,  # type: ignore[arg-type]
         require_all=require_all,
-        space_group=space_group,
-        crystal_system=crystal_system,  # type: ignore[arg-type]
-        formula=formula,
-        band_gap=band_gap,
-        formation_energy=formation_energy,
-        e_above_hull=e_above_hull,
-        density=density,
         guidance=guidance,
         fix=given,
         fix_sites=_sites(fix_sites),
@@ -179,6 +194,7 @@ def generate(
         device=device,
         threads=threads,
         keep_trajectory=trajectory,
+        **wished,
     )
     pick_device(device)
     work = partial(submitted, "generate") if queue else run
@@ -194,6 +210,19 @@ def generate(
         _finish(result, out, paths, json)  # finished batches are kept whatever ends the next one
         raise
     _finish(result, out, paths, json)
+
+
+def _understood(wish: str | None) -> dict[str, Any]:
+    """The fields of a sentence; what was understood is said, and what was not."""
+    if wish is None:
+        return {}
+    from crystal_core.workflows.sentence import understand
+
+    found = understand(wish)
+    say(f"Understood: {'; '.join(found.shown)}.")
+    if found.ignored:
+        say(f"Not understood: {', '.join(found.ignored)}.")
+    return found.fields
 
 
 def _step(tau: float | None) -> int | None:

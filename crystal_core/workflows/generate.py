@@ -166,7 +166,12 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         raise RequestError(
             f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts."
         )
-    if asked.require_all and (barred := _symbols(excluded & set(wanted))):
+    required = set(_required(asked))
+    if lacking := _symbols(required - set(known)):
+        raise RequestError(
+            f"{asked.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out or choose another model."
+        )
+    if barred := _symbols(required - set(left)):
         raise RequestError(
             f"{', '.join(barred)} shall be in every crystal but may not appear; take it out of one of the two lists."
         )
@@ -175,14 +180,14 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
 
 def room_for_all(asked: CrystalGenerationRequest) -> range | None:
     """The atom counts of cells with room for the kept sites and all wished elements; None where not all have to be there."""
-    return range(_least_atoms(asked), MAX_ATOMS + 1) if asked.require_all else None
+    return range(_least_atoms(asked), MAX_ATOMS + 1) if asked.must_hold else None
 
 
 def _required(asked: CrystalGenerationRequest) -> list[int]:
     """Atomic numbers that every crystal shall hold, each once."""
     from crystal_core.chemistry.formula import atomic_number_of
 
-    return list(dict.fromkeys(map(atomic_number_of, asked.elements))) if asked.require_all else []
+    return list(dict.fromkeys(map(atomic_number_of, asked.must_hold)))
 
 
 def _least_atoms(asked: CrystalGenerationRequest) -> int:
@@ -231,14 +236,14 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
 
 def _check_room(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
     """Raise RequestError unless a cell of the atom counts asked for can hold all elements that have to be there."""
-    if not asked.require_all:
+    if not asked.must_hold:
         return
     most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(asked)
     if asked.n_atoms is not None or asked.fix is not None:
         most = asked.n_atoms[1] if asked.n_atoms else len((asked.fix or {})["atomic_numbers"])
     if least > most:
         raise RequestError(
-            f"A crystal that holds all of {', '.join(asked.elements)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
+            f"A crystal that holds all of {', '.join(asked.must_hold)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
             "or let some elements be absent."
         )
 
@@ -253,12 +258,16 @@ def space_group_assignments(
     """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
 
     Raises:
-        RequestError: there is no such group, or no assignment of such cells. CheckpointMissing: the table is not installed.
+        RequestError: there is no such group, no assignment of such cells, or elements that every crystal shall hold. CheckpointMissing: the table is not installed.
     """
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of
     from crystal_core.registry.store import find_card
 
+    if asked.must_hold:
+        raise RequestError(
+            "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
+        )
     number = space_group_number(asked.space_group or "")
     counts = (
         list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
@@ -319,7 +328,7 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     Raises:
         StructureParseError: the given structure is no crystal.
     """
-    if asked.fix is None and not asked.require_all:
+    if asked.fix is None and not asked.must_hold:
         return None
     import torch
 

@@ -51,7 +51,7 @@ def check_wishes(asked: CrystalGenerationRequest, card: ModelCard) -> None:
     named = asked_conditions(asked)
     if card.writes_drafts:
         named += ("space_group",) if asked.space_group is not None else ()
-        named += ("elements",) if asked.require_all else ()
+        named += tuple(name for name, numbers in _required(asked).items() if numbers)
         for name, what in KEPT.items():
             if getattr(asked, name) is not None:
                 raise RequestError(f"{card.name} cannot {what}; leave it out or choose a KLDM model.")
@@ -76,7 +76,7 @@ def plan_wishes(
     groups = _groups_of(asked, card)
     wishes = []
     for _ in range(asked.n):
-        fixed: dict[str, Any] = {
+        fixed: dict[str, Any] = _required(asked) | {
             name: getattr(asked, name) for name in ("formation_energy", "band_gap", "e_above_hull")
         }
         if groups:
@@ -87,16 +87,16 @@ def plan_wishes(
                 Wish(least=cell.total(), most=cell.total(), conditions=Conditions(composition=cell, **fixed))
             )
         else:
-            wishes.append(
-                Wish(least=least, most=most, conditions=Conditions(elements=_required(asked), **fixed))
-            )
+            wishes.append(Wish(least=least, most=most, conditions=Conditions(**fixed)))
     return wishes
 
 
-def _required(asked: CrystalGenerationRequest) -> tuple[int, ...]:
+def _required(asked: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
     from crystal_core.chemistry.formula import atomic_number_of
 
-    return tuple(sorted(set(map(atomic_number_of, asked.elements)))) if asked.require_all else ()
+    numbers = tuple(sorted(set(map(atomic_number_of, asked.must_hold))))
+    alone = bool(asked.elements) and set(map(atomic_number_of, asked.elements)) == set(numbers)
+    return {"elements" if alone else "contain": numbers}
 
 
 def _cells_of(asked: CrystalGenerationRequest, least: int, most: int, card: ModelCard) -> list[Counter[int]]:

@@ -412,3 +412,33 @@ def test_a_language_model_predicts_a_structure_and_shows_its_draft(tiny_writer):
     assert all("<formula> Na 1 Cl 1" in c["provenance"]["draft"]["prompt"] for c in item["candidates"])
     refused = CliRunner().invoke(build_app(), [*words, "--steps", "5"])
     assert refused.exit_code == 2 and "no steps" in refused.stderr
+
+
+def test_a_sentence_says_what_is_wished_and_options_say_more(tiny_writer):
+    words = ["--wish", "Three stable oxides with a band gap near 2 eV, hard, cubic", "--band-gap", 1]
+    result = call("--model", tiny_writer(), "--seed", 1, *words, "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    understood = result.stderr.splitlines()[0]
+    for words in (
+        "band gap 2 eV",
+        "energy above hull 0 eV/atom",
+        "crystal system cubic",
+        "3 crystals",
+        "with O",
+    ):
+        assert words in understood
+    assert "Not understood: hard." in result.stderr
+    data = json.loads(result.stdout)
+    assert len(data["crystals"]) + data["n_failed"] == 3 and data["settings"]["band_gap"] == 1.0
+    assert all(8 in c["atomic_numbers"] for c in data["crystals"])
+    refused = call("--model", "tiny-writer", "--wish", "hello there")
+    assert refused.exit_code == 2 and "Nothing in this sentence" in refused.stderr
+
+
+def test_crystals_contain_what_is_wished_beside_others(tiny_writer, tiny_de_novo):
+    data = json.loads(call(*wishes(tiny_writer()), "--contain", "O,Ti", "--n-atoms", "2-5").stdout)
+    assert all({8, 22} <= set(c["atomic_numbers"]) for c in data["crystals"])
+    data = json.loads(call(*small(tiny_de_novo()), "--contain", "O,Ti", "--json").stdout)
+    assert all({8, 22} <= set(c["atomic_numbers"]) for c in data["crystals"])
+    result = call(*small("tiny-masking"), "--contain", "O", "--exclude-elements", "O")
+    assert result.exit_code == 2 and "may not appear" in result.stderr

@@ -95,6 +95,7 @@ def test_compositions_and_elements_are_kept_exactly():
         Conditions(composition={1: 1}),
         Conditions(composition={26: 2, 8: 21}),
         Conditions(elements=(3, 26, 15, 8)),
+        Conditions(contain=(14,)),
         Conditions(),
     ] * 8
     bodies, _ = random_drafts(wanted, max_atoms=6, elements=(6, 14))
@@ -105,7 +106,7 @@ def test_compositions_and_elements_are_kept_exactly():
         elif condition.elements:
             assert set(counts) == set(condition.elements) and counts.total() <= 6
         else:
-            assert set(counts) <= {6, 14} and counts.total() <= 6
+            assert set(condition.contain) <= set(counts) <= {6, 14} and counts.total() <= 6
     with pytest.raises(RequestError, match="cannot hold 3 elements"):
         CrystalGrammar(0, [Conditions(elements=(1, 2, 3))], max_atoms=2)
 

@@ -54,7 +54,7 @@ def test_an_untrained_model_of_letters_writes_crystals_under_the_grammar(back_en
         one(composition={11: 2, 17: 1}),
         one(elements=(8, 22)),
         one(least=2),
-        one(most=1, elements=(6,)),
+        one(most=2, elements=(6, 14, 26), contain=(14, 26)),
     ] * 2
     wanted[1] = wanted[5] = Wanted(conditions=Conditions(elements=(8, 22)), least=1, most=3, elements=())
     drafts = written(back_end, wanted)
@@ -63,6 +63,7 @@ def test_an_untrained_model_of_letters_writes_crystals_under_the_grammar(back_en
         counts = Counter(draft.crystal.atomic_numbers.tolist())
         assert counts == want.conditions.composition or not want.conditions.composition
         assert set(counts) == {8, 22} or not want.conditions.elements
+        assert set(counts) >= set(want.conditions.contain)
         assert want.conditions.composition or want.least <= counts.total() <= want.most
         angles = lattice_parameters(draft.crystal.lattice.double())[:, 3:]
         assert spans_cell(angles.round()).all()

@@ -40,7 +40,7 @@ class CrystalGrammar:
 
     Args:
         prompt_length: tokens before the cell, padding included, the same for the whole batch.
-        conditions: of each crystal; a composition is kept to the atom, elements all occur and no others do.
+        conditions: of each crystal; a composition is kept to the atom, elements all occur and no others do, ``contain`` beside others.
         max_atoms, min_atoms: of a crystal without a composition, one number for all or one of each.
         elements: those of a crystal without a composition or elements.
         min_distance: in Å; 0 leaves the distances alone.
@@ -70,9 +70,10 @@ class CrystalGrammar:
         self._required = torch.zeros(n, width, dtype=torch.bool)
         self._sizes, self._least = torch.tensor(most), torch.tensor(least)
         for i, condition in enumerate(conditions):
-            if len(condition.elements) > most[i]:
+            required = condition.elements or condition.contain
+            if len(required) > most[i]:
                 raise RequestError(
-                    f"A crystal of at most {most[i]} atoms cannot hold {len(condition.elements)} elements; raise the number of atoms."
+                    f"A crystal of at most {most[i]} atoms cannot hold {len(required)} elements; raise the number of atoms."
                 )
             for z, count in condition.composition.items():
                 self._most[i, z - 1] = count
@@ -82,7 +83,7 @@ class CrystalGrammar:
             else:
                 for z in condition.elements or elements:
                     self._most[i, z - 1] = most[i]
-                for z in condition.elements:
+                for z in required:
                     self._required[i, z - 1] = True
         for name in ROWS:
             setattr(self, name, getattr(self, name).to(device))

@@ -141,4 +141,4 @@ def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
         return counts == Counter(conditions.composition)
     if conditions.elements:
         return set(counts) == set(conditions.elements)
-    return set(counts) <= set(one.elements)
+    return set(conditions.contain) <= set(counts) <= set(one.elements)

@@ -214,14 +214,13 @@ class CrysLLMGenerator:
         )
 
     def _checked(self, one: Wanted) -> Wanted:
-        unknown = sorted(
-            {*one.elements, *one.conditions.composition, *one.conditions.elements} - set(self.elements)
-        )
+        demanded = {*one.conditions.composition, *one.conditions.elements, *one.conditions.contain}
+        unknown = sorted({*one.elements, *demanded} - set(self.elements))
         if unknown:
             raise RequestError(
                 f"{self.card.name} was not trained on {_names(unknown)}; choose other elements."
             )
-        barred = sorted({*one.conditions.composition, *one.conditions.elements} - set(one.elements))
+        barred = sorted(demanded - set(one.elements))
         if barred:
             raise RequestError(
                 f"{_names(barred)} shall be in the crystal but may not appear; allow what shall be there."

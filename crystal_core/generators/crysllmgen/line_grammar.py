@@ -139,7 +139,7 @@ class _Row:
         self.most = wanted.largest
         self.least = conditions.n_atoms or wanted.least
         self.composition = Counter({_symbol(z): n for z, n in conditions.composition.items()})
-        self.required = {_symbol(z) for z in conditions.elements}
+        self.required = {_symbol(z) for z in conditions.elements or conditions.contain}
         self.allowed = {_symbol(z) for z in conditions.elements or wanted.elements}
         self.atoms: Counter[str] = Counter()
         self.line, self.lines = "", 0
