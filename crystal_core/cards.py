@@ -94,6 +94,16 @@ class ModelCard:
         return self.sampling.get("most_atoms")
 
     @property
+    def conditions(self) -> tuple[str, ...]:
+        """What can be said of a crystal in the model's prompt, names of :data:`crystal_core.conditions.WORDS`; none for most models."""
+        return tuple(self.sampling.get("conditions", ()))
+
+    @property
+    def writes_drafts(self) -> bool:
+        """Whether a language model writes the crystals."""
+        return "draft" in self.sampling
+
+    @property
     def weights_sha256(self) -> str:
         """One hash over the hashes of all files that a result depends on: not of the training curve."""
         joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(self.files.items()) if name != CURVE)

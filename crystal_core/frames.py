@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +34,20 @@ class Template:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a language model wrote of one crystal.
+
+    Attributes:
+        text: lengths, angles, then an element line and a coordinate line per atom; of a draft that is no crystal, what stands there.
+        prompt: what it was asked. problem: why it is no crystal; "" where it is one.
+    """
+
+    text: str
+    prompt: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Frame:
     """One moment of a running sampler.
 
@@ -44,6 +59,8 @@ class Frame:
         sample_ids: index of each crystal of ``crystals`` in the request.
         finished: these crystals are final.
         templates: what each crystal was laid out on, where that is a known arrangement; empty where none was.
+        text: what a language model has written of the first crystal so far.
+        drafts: what it wrote of each crystal. rejected: why it wrote others that were left out, and how many of each kind.
     """
 
     stage: str
@@ -54,6 +71,9 @@ class Frame:
     sample_ids: tuple[int, ...] = ()
     finished: bool = False
     templates: tuple[Template | None, ...] = ()
+    text: str = ""
+    drafts: tuple[Draft, ...] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +86,7 @@ class RunUpdate:
         snapshot: crystal to draw now, as JSON (see :mod:`crystal_core.records`).
         result: the complete JSON result as far as it is finished; the last update carries the final one.
         trajectory: frames of one finished sample, ``{"label": str, "frames": [snapshot, ...]}``.
+        text: what a language model has written of the first crystal so far.
     """
 
     stage: str
@@ -74,3 +95,4 @@ class RunUpdate:
     snapshot: Snapshot | None = None
     result: RunResult | None = None
     trajectory: Trajectory | None = None
+    text: str = ""

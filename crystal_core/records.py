@@ -13,7 +13,7 @@ from crystal_core.errors import RequestError
 from crystal_core.properties import Domain
 
 FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
-Origin = Literal["noise", "prototype", "prototype refined"]
+Origin = Literal["noise", "prototype", "prototype refined", "draft"]
 
 
 class Cell(TypedDict):
@@ -122,6 +122,7 @@ class Provenance(TypedDict):
     seed: NotRequired[int | None]
     prototype: NotRequired[dict[str, Any]]
     relaxed: NotRequired[Provenance]
+    draft: NotRequired[dict[str, str]]
 
 
 class CrystalRecord(Cell):
@@ -224,6 +225,8 @@ class RunResult(TypedDict, total=False):
 
     ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
+    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``failed_drafts``: text and
+    problem of those that stand for a crystal.
     """
 
     format: int
@@ -235,6 +238,8 @@ class RunResult(TypedDict, total=False):
     provenance: Provenance
     summary: dict[str, Any]
     n_failed: int
+    rejected: dict[str, int]
+    failed_drafts: list[dict[str, str]]
     notes: list[str]
     settings: dict[str, Any]
     seconds: float

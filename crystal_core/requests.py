@@ -11,6 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from crystal_core.checks import check_choice, check_density, check_number, check_strength, check_whole
+from crystal_core.conditions import CARD_DRAFT, Conditions, CrystalSystem, DraftOptions, check_properties
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ MAX_STEPS = 5000
 DTYPES = ("float32", "bfloat16")
 MAX_ATOMS = 60
 MAX_FORMULA_UNITS = 30
+MAX_FORMULA = 200  # characters
 MAX_RELAX_SECONDS = 3600
 MAX_SEED = 2**31 - 1
 MAX_PART_SEED = 2**63 - 1  # parts of a run count on from its seed
@@ -115,6 +117,7 @@ class GenerationRequest(SamplerTuning):
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
         guide: a wish for the crystals, or None.
         dtype: of the network's products: float32, or bfloat16 where the device is faster with it (off by about 5e-3 a call).
+        draft: how a language model writes, for models that are one.
     """
 
     compositions: tuple[tuple[int, ...], ...]
@@ -126,6 +129,7 @@ class GenerationRequest(SamplerTuning):
     start_time: float | None = None
     guide: Guide | None = None
     dtype: str = "float32"
+    draft: DraftOptions = CARD_DRAFT
 
     def __post_init__(self) -> None:
         if not self.compositions or any(not c for c in self.compositions):
@@ -191,15 +195,19 @@ class DeNovoRequest(SamplerTuning):
     """Cells to fill with a de novo model, which also chooses the elements.
 
     Attributes:
-        n_atoms: atoms of each crystal.
+        n_atoms: atoms of each crystal. at_least: the fewest atoms of each, where the model may choose a number up to ``n_atoms``.
         elements: proton numbers that may appear; None for all the model was trained on.
+        conditions: of each crystal, for models that are told in a prompt; None for none. draft: how a language model writes.
         known: what is given of the crystals; the rest is completed.
         symmetry: per crystal, the operations it shall have; None for crystals free of any. guide: a wish for the crystals, or None.
         sampler, steps, seed, frame_every, dtype: as in :class:`GenerationRequest`.
     """
 
     n_atoms: tuple[int, ...]
+    at_least: tuple[int, ...] | None = None
     elements: tuple[int, ...] | None = None
+    conditions: tuple[Conditions, ...] | None = None
+    draft: DraftOptions = CARD_DRAFT
     known: KnownParts | None = None
     symmetry: tuple[CellSymmetry, ...] | None = None
     guide: Guide | None = None
@@ -214,6 +222,7 @@ class DeNovoRequest(SamplerTuning):
             raise RequestError("Nothing to sample: give at least one cell with at least one atom.")
         for count in self.n_atoms:
             check_whole("atoms per cell", count, 1, MAX_ATOMS)
+        self._check_lengths()
         if self.elements is not None and (not self.elements or any(not 1 <= z <= 118 for z in self.elements)):
             raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
         if self.known is not None and tuple(self.known.crystals.n_atoms.tolist()) != self.n_atoms:
@@ -232,17 +241,29 @@ class DeNovoRequest(SamplerTuning):
         check_whole("frame_every", self.frame_every, 1, MAX_STEPS)
         check_choice("dtype", self.dtype, DTYPES)
 
+    def _check_lengths(self) -> None:
+        for given in (self.at_least, self.conditions):
+            if given is not None and len(given) != len(self.n_atoms):
+                raise RequestError(
+                    f"{len(given)} limits or conditions are given for {len(self.n_atoms)} crystals; give one for each."
+                )
+        for low, high in zip(self.at_least or (), self.n_atoms, strict=False):
+            check_whole("fewest atoms per cell", low, 1, high)
+
 
 @dataclass(frozen=True, kw_only=True)
-class CrystalGenerationRequest(SamplerTuning):
+class CrystalGenerationRequest(SamplerTuning, DraftOptions):
     """New crystals to invent.
 
     Attributes:
         n: how many. model: a de novo checkpoint.
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        contain: symbols that every crystal holds, beside any others that may appear.
         require_all: each crystal holds every one of ``elements``: as many of its atoms have their types given, the rest is free.
-        space_group: number or symbol of the group the crystals shall have (experimental), or None.
+        space_group: number or symbol of the group the crystals shall have, or None; models that are told in a prompt write it,
+            others keep its operations (experimental). crystal_system: any group of it, in place of a group.
+        formula: what the crystals are made of. formation_energy, e_above_hull: in eV/atom. band_gap: in eV. None leaves each open.
         density: in g/cm³, that the crystals shall be near to, or None. guidance: how much that weighs; None is 1, 0 nothing.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
@@ -256,8 +277,14 @@ class CrystalGenerationRequest(SamplerTuning):
     n_atoms: tuple[int, int] | None = None
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
+    contain: tuple[str, ...] = ()
     require_all: bool = False
     space_group: str | None = None
+    crystal_system: CrystalSystem | None = None
+    formula: str | None = None
+    formation_energy: float | None = None
+    band_gap: float | None = None
+    e_above_hull: float | None = None
     density: float | None = None
     guidance: float | None = None
     fix: Mapping[str, Any] | None = None
@@ -289,10 +316,12 @@ class CrystalGenerationRequest(SamplerTuning):
                 raise RequestError(
                     f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; write the smaller number first."
                 )
-        for symbols in (self.elements, self.exclude_elements):
+        for symbols in (self.elements, self.exclude_elements, self.contain):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
         self._check_required()
+        DraftOptions.__post_init__(self)
+        self._check_conditions()
         if self.guidance is not None:
             check_strength(self.guidance)
             if self.density is None:
@@ -309,14 +338,37 @@ class CrystalGenerationRequest(SamplerTuning):
             )
         self._check_fix()
 
+    @property
+    def must_hold(self) -> tuple[str, ...]:
+        """Symbols that every crystal shall hold."""
+        return self.elements if self.require_all else self.contain
+
+    def _check_conditions(self) -> None:
+        check_properties(self.formation_energy, self.band_gap, self.e_above_hull)
+        if self.crystal_system is not None:
+            check_choice("crystal system", self.crystal_system, get_args(CrystalSystem))
+            if self.space_group is not None:
+                raise RequestError("A space group already says its crystal system; leave one of the two out.")
+        if self.formula is not None:
+            if (
+                not isinstance(self.formula, str)
+                or not self.formula.strip()
+                or len(self.formula) > MAX_FORMULA
+            ):
+                raise RequestError("A formula is made of element symbols and counts, e.g. TiO2.")
+            if self.elements or self.contain:
+                raise RequestError("A formula already says the elements; leave one of the two out.")
+
     def _check_required(self) -> None:
         if not isinstance(self.require_all, bool):
             raise RequestError(f"require_all must be true or false, not {self.require_all!r}.")
-        if not self.require_all:
-            return
-        if not self.elements:
+        if self.contain and self.require_all:
+            raise RequestError(
+                "To hold all wished elements already says what is contained; leave one of the two out."
+            )
+        if self.require_all and not self.elements:
             raise RequestError("To hold all wished elements, name them, e.g. Li,Fe,O.")
-        if self.space_group is not None:
+        if self.require_all and self.space_group is not None:
             raise RequestError(
                 "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
             )
@@ -348,7 +400,7 @@ class CrystalGenerationRequest(SamplerTuning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StructurePredictionRequest(SamplerTuning):
+class StructurePredictionRequest(SamplerTuning, DraftOptions):
     """A formula to turn into ranked candidate cells.
 
     Attributes:
@@ -396,12 +448,13 @@ class StructurePredictionRequest(SamplerTuning):
     def __post_init__(self) -> None:
         if not isinstance(self.formula, str) or not self.formula.strip():
             raise RequestError("Type a formula, e.g. TiO2.")
-        if len(self.formula) > 200:
+        if len(self.formula) > MAX_FORMULA:
             raise RequestError(
                 "The formula is longer than 200 characters; write element symbols and counts, e.g. TiO2."
             )
         check_choice("sampler", self.sampler, get_args(SamplerName))
         self._check_tuning(self.sampler, draws_types=False)
+        DraftOptions.__post_init__(self)
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))

@@ -130,3 +130,103 @@ def composition_predictor(tmp_path, monkeypatch):
         write_card(root / name, fields | about | ({"extra": histogram} if values else {}))
     yield "crysldnet"
     load_property_predictor.cache_clear()
+
+
+@pytest.fixture
+def tiny_writer(tmp_path, monkeypatch):
+    """Installs an untrained language model of the true classes, very small; returns a function (fields of its card's sampling) → its name."""
+    import torch
+
+    from crystal_core.cards import sha256_of, write_card
+    from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
+    from crystal_core.generators.crysllmgen.training import TIED
+    from crystal_core.training.checkpoint import write_shards
+    from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.predict_structure import load_structure_generator
+
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    load_de_novo.cache_clear()
+    load_structure_generator.cache_clear()
+
+    def install(**sampling):
+        torch.manual_seed(0)
+        config = TinyConfig(hidden_dim=32, n_layers=2, n_heads=2, ffn_dim=64)
+        network = build_network(config)
+        folder = tmp_path / "checkpoints" / "tiny-writer"
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value for name, value in network.state_dict().items() if name != TIED}
+        files = write_shards(state, folder)
+        fields = {
+            "name": folder.name,
+            "kind": "generator",
+            "task": "de novo generation",
+            "method": "CrysLLMGen",
+            "loader": "crysllmgen",
+            "trained_on": "nothing",
+            "limits": "untrained",
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "files": {file: sha256_of(folder / file) for file in files},
+            "network": config.to_dict(),
+            "sampling": {
+                "atom_count_frequencies": {"1": 0.2, "2": 0.3, "5": 0.5},
+                "space_group_frequencies": {"1": 0.1, "221": 0.6, "225": 0.3},
+                "elements": list(range(1, 95)),
+                "conditions": [
+                    "composition",
+                    "elements",
+                    "space_group",
+                    "crystal_system",
+                    "formation_energy",
+                    "band_gap",
+                    "e_above_hull",
+                ],
+                "draft": {"temperature": 1.0, "top_p": 1.0},
+            }
+            | sampling,
+        }
+        write_card(folder, fields)
+        return folder.name
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def language_model():
+    """A function: writes a random Llama into a folder, whose tokenizer has a piece per character and the ``merged`` ones; returns the folder."""
+    import re
+
+    import torch
+
+    def write(folder, *, merged=(), layers=2):
+        from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+        from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+        words = ["<end>", "<pad>", *map(chr, range(32, 127)), "\n", *merged]
+        tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}))
+        longer = "|".join(map(re.escape, merged))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(
+            Regex(f"{longer}|[\\s\\S]" if longer else r"[\s\S]"), "isolated"
+        )
+        tokenizer.decoder = decoders.Fuse()
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            eos_token="<end>",
+            pad_token="<pad>",
+            clean_up_tokenization_spaces=False,
+        ).save_pretrained(folder)
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=1400,
+            initializer_range=0.2,  # frozen weights as small as usual could not learn sharp choices
+            eos_token_id=0,
+            pad_token_id=1,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+        return folder
+
+    return write

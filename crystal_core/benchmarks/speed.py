@@ -24,6 +24,8 @@ from crystal_core.registry.store import find_card
 
 SIZES = {"published": PairNetworkConfig(), "cpu": PairNetworkConfig(hidden_dim=256, n_frequencies=64)}
 
+WARM_UP = 2  # calls that are not counted: they warm caches and allocators
+
 
 def benchmark_sampling(
     size: str | None,
@@ -183,7 +185,7 @@ def medians_in_turn(
 ) -> list[float]:
     """Median seconds of each function, called in turn, so that whatever else runs slows all of them alike."""
     times: list[list[float]] = [[] for _ in functions]
-    for i in range(repeats + 2):
+    for i in range(repeats + WARM_UP):
         for function, measured in zip(functions, times, strict=True):
             if place.type == "cuda":
                 torch.cuda.synchronize()
@@ -191,7 +193,7 @@ def medians_in_turn(
             function()
             if place.type == "cuda":
                 torch.cuda.synchronize()
-            if i >= 2:  # the first two calls warm caches and allocators
+            if i >= WARM_UP:
                 measured.append(time.perf_counter() - began)
     return [statistics.median(measured) for measured in times]
 

@@ -48,6 +48,26 @@ Tau = Annotated[
     float | None,
     typer.Option("--tau", help="Strength of the corrector of pc and pc-pf; that of --tuning when absent."),
 ]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", help="Of a language model's tokens; below 1 writes likelier, less diverse crystals."
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        help="Share of the probability that a language model draws its tokens from, the likeliest first.",
+    ),
+]
+BackEnd = Annotated[
+    str | None,
+    typer.Option(
+        "--back-end",
+        help="What writes drafts: tiny, smollm2 or a folder with a language model; that of --model when absent.",
+    ),
+]
 NoiseScale = Annotated[
     float | None,
     typer.Option(

@@ -130,6 +130,42 @@ def predict(
     _show(benchmark_predict(model, batch, n_atoms, repeats, device=device, threads=threads), json=json)
 
 
+@command
+def text(
+    model: Annotated[
+        str | None, typer.Option("--model", help="A small language model, with its weights.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", help="Random weights of 3m, 10m or 26m; 3m when absent.")
+    ] = None,
+    batch: Batch = 64,
+    n_atoms: Atoms = 10,
+    words_batch: Annotated[
+        int, typer.Option("--batch-135m", min=1, help="Drafts at once of the model with 135 million weights.")
+    ] = 8,
+    repeats: Repeats = 3,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Drafts per second of the small language model, beside one with 135 million weights on the published lines."""
+    from crystal_core.benchmarks.text import benchmark_text
+
+    _show(
+        benchmark_text(
+            _size(size, model, "3m"),
+            batch,
+            n_atoms,
+            repeats,
+            model=model,
+            words_batch=words_batch,
+            device=device,
+            threads=threads,
+        ),
+        json=json,
+    )
+
+
 def _size(size: str | None, model: str | None, default: str) -> str | None:
     return default if size is None and model is None else size
 

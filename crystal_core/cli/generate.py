@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
+    BackEnd,
     Device,
     Dtype,
     Json,
@@ -22,8 +23,9 @@ from crystal_core.cli._run import (
     Remasking,
     Sampler,
     Seed,
-    Tau,
+    Temperature,
     Threads,
+    TopP,
     Tuning,
     command,
     emit,
@@ -38,7 +40,14 @@ if TYPE_CHECKING:
 @command
 def generate(
     model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
-    n: Annotated[int, typer.Option("--n", help="Number of crystals.")] = 8,
+    n: Annotated[int | None, typer.Option("--n", help="Number of crystals; 8 when absent.")] = None,
+    wish: Annotated[
+        str | None,
+        typer.Option(
+            "--wish",
+            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options say more, and win.",
+        ),
+    ] = None,
     n_atoms: Annotated[
         str | None,
         typer.Option(
@@ -53,6 +62,10 @@ def generate(
     exclude: Annotated[
         str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")
     ] = None,
+    contain: Annotated[
+        str | None,
+        typer.Option("--contain", help="Elements that every crystal holds, beside others, e.g. O."),
+    ] = None,
     require_all: Annotated[
         bool,
         typer.Option(
@@ -63,8 +76,23 @@ def generate(
         str | None,
         typer.Option(
             "--space-group",
-            help="Experimental: keep this group while sampling, e.g. 225 or Fm-3m; assignments from known prototypes.",
+            help="Number or symbol, e.g. 225 or Fm-3m: told to a language model; other models keep its operations while sampling (experimental).",
         ),
+    ] = None,
+    crystal_system: Annotated[
+        str | None, typer.Option("--crystal-system", help="Any space group of it, e.g. cubic.")
+    ] = None,
+    formula: Annotated[
+        str | None, typer.Option("--formula", help="What the crystals are made of, e.g. SrTiO3.")
+    ] = None,
+    band_gap: Annotated[
+        float | None, typer.Option("--band-gap", help="In eV; for models that are told of it.")
+    ] = None,
+    formation_energy: Annotated[
+        float | None, typer.Option("--formation-energy", help="In eV/atom; for models that are told of it.")
+    ] = None,
+    e_above_hull: Annotated[
+        float | None, typer.Option("--e-above-hull", help="In eV/atom; for models that are told of it.")
     ] = None,
     density: Annotated[
         float | None, typer.Option("--density", help="Guide the crystals towards this density in g/cm³.")
@@ -86,9 +114,25 @@ def generate(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
-    tau: Tau = None,
+    tau: Annotated[
+        float | None,
+        typer.Option(
+            "--tau",
+            help="Strength of the corrector of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+        ),
+    ] = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    back_end: BackEnd = None,
+    refiner: Annotated[
+        str | None, typer.Option("--refiner", help="What refines drafts; none leaves them as written.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", help="How the refiner begins: inject, renoise or none."),
+    ] = None,
     out: Out = None,
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Also write the paths of the first crystals into --out.")
@@ -108,24 +152,41 @@ def generate(
     from crystal_core.workflows.generate import run
 
     make_output_folder(out, trajectory=trajectory)
+    given = _structure(fix)
+    drafts = find_card(model).writes_drafts
+    said = {
+        "n": n,
+        "n_atoms": _range(n_atoms),
+        "elements": _symbols(elements, "--elements"),
+        "exclude_elements": _symbols(exclude, "--exclude-elements"),
+        "contain": _symbols(contain, "--contain"),
+        "space_group": space_group,
+        "crystal_system": crystal_system,
+        "formula": formula,
+        "band_gap": band_gap,
+        "formation_energy": formation_energy,
+        "e_above_hull": e_above_hull,
+        "density": density,
+    }
+    wished = _understood(wish) | {name: value for name, value in said.items() if value not in (None, ())}
     request = CrystalGenerationRequest(
-        n=n,
         model=model,
-        n_atoms=_range(n_atoms),
-        elements=_symbols(elements, "--elements"),
-        exclude_elements=_symbols(exclude, "--exclude-elements"),
         sampler=sampler,  # type: ignore[arg-type]
         require_all=require_all,
-        space_group=space_group,
-        density=density,
         guidance=guidance,
-        fix=_structure(fix),
+        fix=given,
         fix_sites=_sites(fix_sites),
         fix_elements=fix_elements,
         fix_lattice=fix_lattice,
         steps=steps,
         tuning=tuning,  # type: ignore[arg-type]
-        tau=tau,
+        tau=None if drafts else tau,
+        refine_from=_step(tau) if drafts else None,
+        temperature=temperature,
+        top_p=top_p,
+        back_end=back_end,
+        refiner=refiner,
+        start_draft=start,  # type: ignore[arg-type]
         noise_scale=noise_scale,
         remasking=remasking,
         seed=seed_or_drawn(seed),
@@ -133,8 +194,8 @@ def generate(
         device=device,
         threads=threads,
         keep_trajectory=trajectory,
+        **wished,
     )
-    find_card(model)
     pick_device(device)
     work = partial(submitted, "generate") if queue else run
     result: RunResult | None = None
@@ -149,6 +210,24 @@ def generate(
         _finish(result, out, paths, json)  # finished batches are kept whatever ends the next one
         raise
     _finish(result, out, paths, json)
+
+
+def _understood(wish: str | None) -> dict[str, Any]:
+    """The fields of a sentence; what was understood is said, and what was not."""
+    if wish is None:
+        return {}
+    from crystal_core.workflows.sentence import understand
+
+    found = understand(wish)
+    say(f"Understood: {'; '.join(found.shown)}.")
+    if found.ignored:
+        say(f"Not understood: {', '.join(found.ignored)}.")
+    return found.fields
+
+
+def _step(tau: float | None) -> int | None:
+    """A step of the refiner; what is no whole number is left for the request to refuse."""
+    return int(tau) if tau is not None and tau == int(tau) else cast("int | None", tau)
 
 
 def _range(text: str | None) -> tuple[int, int] | None:
@@ -220,3 +299,5 @@ def _finish(result: RunResult | None, out: Path | None, paths: list[Trajectory],
         else ""
     )
     typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")
+    for reason, count in sorted(result.get("rejected", {}).items(), key=lambda item: -item[1]):
+        typer.echo(f"{count} drafts left out: {reason}")

@@ -14,6 +14,7 @@ from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
+    BackEnd,
     Device,
     Dtype,
     Json,
@@ -25,7 +26,9 @@ from crystal_core.cli._run import (
     Sampler,
     Seed,
     Tau,
+    Temperature,
     Threads,
+    TopP,
     Tuning,
     command,
     emit,
@@ -52,6 +55,9 @@ def predict_structure(
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
     tau: Tau = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    back_end: BackEnd = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
     start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
@@ -123,6 +129,9 @@ def predict_structure(
         "steps": steps,
         "tuning": tuning,
         "tau": tau,
+        "temperature": temperature,
+        "top_p": top_p,
+        "back_end": back_end,
         "noise_scale": noise_scale,
         "remasking": remasking,
         "start": start,

@@ -9,6 +9,7 @@ from crystal_core.errors import RequestError
 
 # "module:function" of what turns a card and a device into a generator, by the card's loader
 LOADERS = {
+    "crysllmgen": "crystal_core.generators.crysllmgen.generator:load_crysllmgen",
     "kldm": "crystal_core.generators.kldm.generator:load_kldm",
     "prototype": "crystal_core.generators.prototype.generator:load_prototype",
 }
@@ -20,6 +21,7 @@ PREDICTORS = {
 TRAINERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.training",
     "crysllmgen": "crystal_core.generators.crysllmgen.training",
+    "crysllmgen-lora": "crystal_core.generators.crysllmgen.lora_training",
     "kldm": "crystal_core.generators.kldm.training",
 }
 # "module:function" of what turns official files into a checkpoint, by the name after 'models import'

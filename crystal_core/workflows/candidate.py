@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.evaluation.powder_pattern import MeasuredPattern
-    from crystal_core.frames import Template
+    from crystal_core.frames import Draft, Template
     from crystal_core.records import (
         CrystalRecord,
         Origin,
@@ -33,16 +33,23 @@ class Candidate:
     """A cell as sampled, and as relaxed once that is done.
 
     Attributes:
-        structure: what counts now: the cell as sampled, then the relaxed one.
+        structure: what counts now: the cell as sampled, then the relaxed one. draft: what a language model wrote of it.
         alike: the candidate that is relaxed in its place, because both are the same structure as sampled; else itself.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
         frames: of the relaxation, for the player.
     """
 
     def __init__(
-        self, z: int, origin: Origin, index: int, structure: Structure, template: Template | None = None
+        self,
+        z: int,
+        origin: Origin,
+        index: int,
+        structure: Structure,
+        template: Template | None = None,
+        draft: Draft | None = None,
     ) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
+        self.draft = draft
         self.sampled = structure
         self.alike = self
         self.energy: float | None = None
@@ -112,6 +119,8 @@ class Candidate:
 
         if self._record is None:
             provenance = self._from_prototype(provenance)
+            if self.draft is not None:
+                provenance = {**provenance, "draft": asdict(self.draft)}
             known = novelty(self.structure)  # of the relaxed cell once there is one
             self._record = crystal_record(
                 self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.frames import RunUpdate
@@ -29,35 +31,45 @@ from crystal_core.workflows.sampling_run import (
     provenance,
     sampled,
     sampler_used,
+    with_back_end,
 )
+from crystal_core.workflows.wishes import check_wishes, plan_wishes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pymatgen.core import Structure
 
+    from crystal_core.frames import Draft
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.records import Novelty, RunResult, Snapshot
     from crystal_core.requests import CellSymmetry
+    from crystal_core.workflows.wishes import Wish
 
 WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
 WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
 
 
 @lru_cache(maxsize=2)
-def load_de_novo(name: str, device: str) -> DeNovoGenerator:
+def load_de_novo(name: str, device: str, back_end: str | None = None) -> DeNovoGenerator:
     """A model that invents compositions.
 
+    Args:
+        back_end: the language model that writes in place of the model's own.
+
     Raises:
-        RequestError: it needs a formula. CheckpointMissing: it is not installed.
+        RequestError: it needs a formula, or has no language model. CheckpointMissing: it is not installed.
     """
     from crystal_core.registry.store import find_card, load_generator
 
-    if find_card(name).task != "de novo generation":
+    card = find_card(name)
+    if card.task != "de novo generation":
         raise RequestError(
             f"{name} needs a formula and invents no composition; use it with 'predict-structure', or choose a de novo model here."
         )
-    return cast("DeNovoGenerator", load_generator(name, device))
+    if back_end is not None:
+        check_declared(card, (), DraftOptions(back_end=back_end))
+    return cast("DeNovoGenerator", with_back_end(load_generator(name, device), back_end))
 
 
 def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
@@ -73,23 +85,57 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
         if isinstance(request, CrystalGenerationRequest)
         else from_json(CrystalGenerationRequest, request)
     )
-    model = load_de_novo(asked.model, asked.device)
+    model = load_de_novo(asked.model, asked.device, asked.back_end)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
+    check_wishes(asked, model.card)
     elements = allowed_elements(asked, model.elements)
     note = check_atom_counts(asked, model.atom_count_frequencies)
-    assignments = (
-        None if asked.space_group is None else space_group_assignments(asked, model.atom_count_frequencies)
-    )
-    possible = room_for_all(asked) if assignments is None else assignments.atom_counts
-    counts = draw_atom_counts(asked, model.atom_count_frequencies, possible)
-    symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
+    cells = plan_cells(asked, model)
     use_threads(asked.threads)
-    size = BATCH[getattr(getattr(model, "device", None), "type", "cpu")]
-    batches = [slice(i, i + size) for i in range(0, len(counts), size)]
-    state = _Run(asked, model, elements, len(batches), symmetry, note)
+    size = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
+    batches = [slice(i, i + size) for i in range(0, len(cells.counts), size)]
+    state = _Run(asked, model, elements, len(batches), cells.symmetry, note)
     for part, batch in enumerate(batches):
-        yield from state.part(part, tuple(counts[batch]), None if symmetry is None else symmetry[batch])
+        yield from state.part(part, cells[batch])
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The cells of a run, or of a part of it.
+
+    Attributes:
+        counts: atoms of each, or the most where the model may choose. symmetry: the operations of each, or None.
+        wishes: what each is told to a model with a prompt, or None.
+    """
+
+    counts: tuple[int, ...]
+    symmetry: tuple[CellSymmetry, ...] | None = None
+    wishes: tuple[Wish, ...] | None = None
+
+    def __getitem__(self, some: slice) -> Cells:
+        return Cells(
+            counts=self.counts[some],
+            symmetry=None if self.symmetry is None else self.symmetry[some],
+            wishes=None if self.wishes is None else self.wishes[some],
+        )
+
+
+def plan_cells(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> Cells:
+    """All cells of a run, drawn from its seed.
+
+    Raises:
+        RequestError: no cell can have what is asked for.
+    """
+    frequencies = model.atom_count_frequencies
+    if model.card.writes_drafts:
+        wishes = tuple(plan_wishes(asked, model.card, frequencies=frequencies))
+        return Cells(counts=tuple(wish.most for wish in wishes), wishes=wishes)
+    assignments = None if asked.space_group is None else space_group_assignments(asked, frequencies)
+    possible = room_for_all(asked) if assignments is None else assignments.atom_counts
+    counts = draw_atom_counts(asked, frequencies, possible)
+    symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
+    return Cells(counts=tuple(counts), symmetry=symmetry)
 
 
 def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
@@ -120,7 +166,12 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         raise RequestError(
             f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts."
         )
-    if asked.require_all and (barred := _symbols(excluded & set(wanted))):
+    required = set(_required(asked))
+    if lacking := _symbols(required - set(known)):
+        raise RequestError(
+            f"{asked.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out or choose another model."
+        )
+    if barred := _symbols(required - set(left)):
         raise RequestError(
             f"{', '.join(barred)} shall be in every crystal but may not appear; take it out of one of the two lists."
         )
@@ -129,14 +180,14 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
 
 def room_for_all(asked: CrystalGenerationRequest) -> range | None:
     """The atom counts of cells with room for the kept sites and all wished elements; None where not all have to be there."""
-    return range(_least_atoms(asked), MAX_ATOMS + 1) if asked.require_all else None
+    return range(_least_atoms(asked), MAX_ATOMS + 1) if asked.must_hold else None
 
 
 def _required(asked: CrystalGenerationRequest) -> list[int]:
     """Atomic numbers that every crystal shall hold, each once."""
     from crystal_core.chemistry.formula import atomic_number_of
 
-    return list(dict.fromkeys(map(atomic_number_of, asked.elements))) if asked.require_all else []
+    return list(dict.fromkeys(map(atomic_number_of, asked.must_hold)))
 
 
 def _least_atoms(asked: CrystalGenerationRequest) -> int:
@@ -185,14 +236,14 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
 
 def _check_room(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
     """Raise RequestError unless a cell of the atom counts asked for can hold all elements that have to be there."""
-    if not asked.require_all:
+    if not asked.must_hold:
         return
     most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(asked)
     if asked.n_atoms is not None or asked.fix is not None:
         most = asked.n_atoms[1] if asked.n_atoms else len((asked.fix or {})["atomic_numbers"])
     if least > most:
         raise RequestError(
-            f"A crystal that holds all of {', '.join(asked.elements)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
+            f"A crystal that holds all of {', '.join(asked.must_hold)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
             "or let some elements be absent."
         )
 
@@ -207,12 +258,16 @@ def space_group_assignments(
     """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
 
     Raises:
-        RequestError: there is no such group, or no assignment of such cells. CheckpointMissing: the table is not installed.
+        RequestError: there is no such group, no assignment of such cells, or elements that every crystal shall hold. CheckpointMissing: the table is not installed.
     """
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of
     from crystal_core.registry.store import find_card
 
+    if asked.must_hold:
+        raise RequestError(
+            "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
+        )
     number = space_group_number(asked.space_group or "")
     counts = (
         list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
@@ -273,7 +328,7 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     Raises:
         StructureParseError: the given structure is no crystal.
     """
-    if asked.fix is None and not asked.require_all:
+    if asked.fix is None and not asked.must_hold:
         return None
     import torch
 
@@ -384,25 +439,17 @@ class _Run:
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
         self.novelties: list[Novelty] = []  # of the structures that are cells: each is looked up once
+        self.drafts: list[Draft] = []  # of all structures, where a language model wrote them
+        self.rejected: Counter[str] = Counter()
         self.calls, self.total = 0, PART_STEPS * n_parts
 
-    def part(
-        self,
-        part: int,
-        counts: tuple[int, ...],
-        symmetry: tuple[CellSymmetry, ...] | None = None,
-        *,
-        half: int | None = None,
-    ) -> Iterator[RunUpdate]:
+    def part(self, part: int, cells: Cells, *, half: int | None = None) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.structures import to_structures
 
-        request = self._request(
-            counts,
-            (self.asked.seed or 0) + 1000 * part + 500 * (half or 0),
-            known_parts(self.asked, counts),
-            symmetry,
-        )
+        counts = cells.counts
+        known = None if cells.wishes else known_parts(self.asked, counts)
+        request = self._request(cells, (self.asked.seed or 0) + 1000 * part + 500 * (half or 0), known)
         first = len(self.structures) + 1
         stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
         watched = 1 if part or half else WATCHED
@@ -422,11 +469,13 @@ class _Run:
             self.notes += [] if HALVED in self.notes else [HALVED]
             middle = len(counts) // 2
             for k, some in enumerate((slice(middle), slice(middle, None))):
-                yield from self.part(part, counts[some], None if symmetry is None else symmetry[some], half=k)
+                yield from self.part(part, cells[some], half=k)
             return
         if frame is None or frame.crystals is None:
             return
         self.calls += getattr(self.model, "network_calls", 0)
+        self.drafts += frame.drafts
+        self.rejected.update(frame.rejected)
         made, axes = to_structures(frame.crystals), self.reduction
         self.structures += (
             made
@@ -467,7 +516,7 @@ class _Run:
         settings = (
             asdict(self.asked)
             | {"elements_allowed": list(self.elements)}
-            | sampler_used(self.model, self._request((1,), 0))
+            | sampler_used(self.model, self._request(Cells(counts=(1,)), 0))
         )
         made_by = provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings)
         whole = [(i, s) for i, s in enumerate(self.structures) if s is not None]
@@ -477,15 +526,16 @@ class _Run:
             crystal_record(
                 s,
                 id=f"{self.asked.model}-{self.asked.seed}-{i + 1}",
-                origin="noise",
-                provenance=made_by,
+                origin="draft" if self.drafts else "noise",
+                provenance=made_by | {"draft": asdict(self.drafts[i])} if self.drafts else made_by,
                 group=group,
                 novelty=known,
             )
             for (i, s), group, known in zip(whole, groups, self.novelties, strict=True)
         ]
         valid = sum(map(is_valid, crystals))
-        return {
+        failed = [asdict(d) for d, s in zip(self.drafts, self.structures, strict=False) if s is None]
+        result: RunResult = {
             "format": FORMAT,
             "notes": list(self.notes),
             "crystals": crystals,
@@ -503,6 +553,9 @@ class _Run:
             | self._space_group()
             | ({"note": " ".join(self.notes)} if self.notes else {}),
         }
+        if self.drafts:
+            result |= {"rejected": dict(self.rejected), "failed_drafts": failed}
+        return result
 
     def _space_group(self) -> dict[str, Any]:
         """What became of the space group asked for: within a tight and a usual tolerance (Å)."""
@@ -523,18 +576,15 @@ class _Run:
             | kept
         }
 
-    def _request(
-        self,
-        counts: tuple[int, ...],
-        seed: int,
-        known: KnownParts | None = None,
-        symmetry: tuple[CellSymmetry, ...] | None = None,
-    ) -> DeNovoRequest:
+    def _request(self, cells: Cells, seed: int, known: KnownParts | None = None) -> DeNovoRequest:
         wished = bool(self.asked.elements or self.asked.exclude_elements)
         return DeNovoRequest(
-            n_atoms=counts,
+            n_atoms=cells.counts,
+            at_least=tuple(wish.least for wish in cells.wishes) if cells.wishes else None,
+            conditions=tuple(wish.conditions for wish in cells.wishes) if cells.wishes else None,
+            draft=DraftOptions(**self.asked.draft_fields),
             known=known,
-            symmetry=symmetry,
+            symmetry=cells.symmetry,
             guide=self.guide,
             elements=self.elements if wished else None,
             sampler=self.asked.sampler,

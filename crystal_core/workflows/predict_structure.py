@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import CheckpointMissing, MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups, rms_distance
 from crystal_core.evaluation.matching import MATCHER
@@ -33,6 +34,7 @@ from crystal_core.workflows.sampling_run import (
     provenance,
     sampled,
     sampler_used,
+    with_back_end,
     with_tuning_in_use,
 )
 
@@ -58,19 +60,25 @@ KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
 @lru_cache(maxsize=4)
-def load_structure_generator(name: str, device: str) -> Generator:
+def load_structure_generator(name: str, device: str, back_end: str | None = None) -> Generator:
     """A model that places the atoms of a given composition.
 
+    Args:
+        back_end: the language model that writes in place of the model's own.
+
     Raises:
-        RequestError: it chooses its own elements. CheckpointMissing: it is not installed.
+        RequestError: it chooses its own elements, or has no language model. CheckpointMissing: it is not installed.
     """
     from crystal_core.registry.store import find_card, load_generator
 
-    if find_card(name).task == "de novo generation":
+    card = find_card(name)
+    if card.task == "de novo generation" and "composition" not in card.conditions:
         raise RequestError(
             f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
         )
-    return cast("Generator", load_generator(name, device))
+    if back_end is not None:
+        check_declared(card, (), DraftOptions(back_end=back_end))
+    return cast("Generator", with_back_end(load_generator(name, device), back_end))
 
 
 def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
@@ -95,17 +103,19 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         from crystal_core.relax.potential import load_potential
 
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
-    model = load_structure_generator(asked.model, asked.device)
+    model = load_structure_generator(asked.model, asked.device, asked.back_end)
     if asked.guide and not hasattr(model, "settings"):
         raise RequestError(
             f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
         )
+    check_declared(model.card, (), asked)
     _check_tuning(asked, model)
     _check_elements(asked, formula, model)
     cells = cells_of(asked, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
     began = time.monotonic()
-    parts = _plan(asked, cells, BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
+    batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
+    parts = _plan(asked, cells, batch, refines=not model.card.writes_drafts)
     run_state = _Run(asked, model, len(parts), began, measured, notes=_notes(asked, formula, cells, model))
     for place, part in enumerate(parts):
         yield from run_state.part(place, part, cells[part.z])
@@ -233,7 +243,9 @@ class _Part:
     n: int
 
 
-def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int) -> list[_Part]:
+def _plan(
+    asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int, *, refines: bool
+) -> list[_Part]:
     by_start: dict[str, list[Origin]] = {
         "noise": ["noise"],
         "prototype": ["prototype", "prototype refined"],
@@ -242,6 +254,8 @@ def _plan(asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: in
     origins = by_start[asked.start]
     if asked.model == "prototype":
         origins = ["prototype"]
+    if not refines:
+        origins = [origin for origin in origins if origin != "prototype refined"]
     parts = []
     for place, (origin, z) in enumerate(product(origins, cells)):
         if origin == "prototype":  # in one part: each next one of a request is the next best
@@ -328,6 +342,7 @@ class _Run:
             start_time=getattr(self.model, "start_time", None) if start is not None else None,
             guide=self.guide,
             dtype=self.asked.dtype,
+            draft=DraftOptions(**self.asked.draft_fields),
             **self.asked.tuning_fields,
         )
         request = with_tuning_in_use(generator, request)
@@ -369,9 +384,10 @@ class _Run:
         else:
             known = self.templates.get(z) if origin == "prototype refined" else None
             templates = [known[i % len(known)] if known else None for i in numbers]
+        drafts = frame.drafts or (None,) * len(structures)
         self.found += [
-            Candidate(z, origin, i, s, template)
-            for i, s, template in zip(numbers, structures, templates, strict=True)
+            Candidate(z, origin, i, s, template, draft)
+            for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
             if s is not None
         ]
         keep = self.asked.keep_trajectory and part.first == 0

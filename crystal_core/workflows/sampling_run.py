@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from crystal_core import __version__
 from crystal_core.errors import MemoryFull, RequestError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.records import Provenance, Snapshot, Trajectory
 
+AnyModel = TypeVar("AnyModel")
 AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
@@ -63,7 +64,7 @@ def sampled(
         shown: Snapshot | None = cells[0] if cells else None
         if shown is not None and watched > 1:
             shown = {**shown, "cells": [*cells]}
-        yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown)
+        yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown, text=frame.text)
     return frame, paths
 
 
@@ -97,13 +98,20 @@ def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
     )
 
 
+def with_back_end(model: AnyModel, name: str | None) -> AnyModel:
+    """The model, with another language model where one is named; only a model that writes drafts takes one."""
+    return model if name is None else cast("Any", model).with_back_end(name)
+
+
 def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajectory | None:
     """The trajectory of an update: nothing where none is wanted, or nothing moves."""
     return {"label": label, "frames": frames} if keep and len(frames) > 1 else None
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, tuning; nothing for models without a sampler."""
+    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written; nothing for models without a choice."""
+    if hasattr(model, "settings_used"):
+        return model.settings_used(request)
     if not hasattr(model, "settings"):
         return {}
     chosen = model.settings(request)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 RANKS = (
     ("errors", "paths"),
     ("checks", "geometry", "crystal", "device", "cards", "records", "properties", "chemistry"),
+    ("conditions",),
     ("structures", "frames", "guides.protocol", "guides.density"),
     ("requests", "protocols"),
     ("networks", "graphs", "sampling", "training"),

@@ -5,9 +5,10 @@ from collections import Counter
 import pytest
 import torch
 
+from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.conditions import Conditions, prompt_tokens
+from crystal_core.generators.crysllmgen.conditions import prompt_tokens
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, spans_cell
 from crystal_core.generators.crysllmgen.decoding import (
@@ -18,7 +19,6 @@ from crystal_core.generators.crysllmgen.decoding import (
     _squared_distances,
     exchangeable_elements,
     gamma_bounds,
-    write_drafts,
 )
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, assemble, parse_tokens
 from crystal_core.structures import to_structures
@@ -95,6 +95,7 @@ def test_compositions_and_elements_are_kept_exactly():
         Conditions(composition={1: 1}),
         Conditions(composition={26: 2, 8: 21}),
         Conditions(elements=(3, 26, 15, 8)),
+        Conditions(contain=(14,)),
         Conditions(),
     ] * 8
     bodies, _ = random_drafts(wanted, max_atoms=6, elements=(6, 14))
@@ -105,9 +106,22 @@ def test_compositions_and_elements_are_kept_exactly():
         elif condition.elements:
             assert set(counts) == set(condition.elements) and counts.total() <= 6
         else:
-            assert set(counts) <= {6, 14} and counts.total() <= 6
+            assert set(condition.contain) <= set(counts) <= {6, 14} and counts.total() <= 6
     with pytest.raises(RequestError, match="cannot hold 3 elements"):
         CrystalGrammar(0, [Conditions(elements=(1, 2, 3))], max_atoms=2)
+
+
+def test_each_crystal_has_its_own_least_and_most_atoms_and_rows_can_be_let_go():
+    wanted = [Conditions(), Conditions(elements=(8, 22)), Conditions()] * 10
+    bodies, _ = random_drafts(wanted, max_atoms=[3, 9, 5] * 10, min_atoms=[3, 4, 1] * 10)
+    sizes = [len(parse_tokens(body).coords) for body in bodies]
+    assert set(sizes[::3]) == {3} and {4} <= set(sizes[1::3]) <= set(range(4, 10))
+    assert set(sizes[2::3]) <= set(range(1, 6)) and 1 in sizes[2::3]
+    grammar = CrystalGrammar(0, wanted[:3], max_atoms=[3, 9, 5], min_atoms=[3, 4, 1])
+    body = torch.tensor([bodies[1][: CELL + ATOM]])
+    expected = grammar.allowed(body.expand(3, -1))[1:2]
+    grammar.keep(torch.tensor([1]))
+    assert torch.equal(grammar.allowed(body), expected)
 
 
 def test_every_pair_of_angles_leaves_a_third():
@@ -150,24 +164,6 @@ def singles(crystals):
 def network():
     torch.manual_seed(0)
     return build_network(TinyConfig(hidden_dim=32, n_layers=2, n_heads=2, ffn_dim=64)).eval()
-
-
-def test_an_untrained_network_writes_crystals_and_repeats_them_with_its_seed(network):
-    wanted = [Conditions(composition={11: 1, 17: 1}), Conditions(elements=(8, 22)), Conditions()] * 4
-    state = torch.get_rng_state()
-    drafts = write_drafts(network, wanted, generator=torch.Generator().manual_seed(5), max_atoms=4)
-    assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
-    for body, condition in zip(drafts.bodies, wanted, strict=True):
-        numbers = parse_tokens(body).atomic_numbers.tolist()
-        assert sorted(numbers) == [11, 17] or not condition.composition
-    again = write_drafts(network, wanted, generator=torch.Generator().manual_seed(5), max_atoms=4)
-    other = write_drafts(network, wanted, generator=torch.Generator().manual_seed(6), max_atoms=4)
-    assert again == drafts and other.bodies != drafts.bodies
-    assert 0.5 < drafts.removed_mass < 1
-    free = write_drafts(
-        network, wanted, generator=torch.Generator().manual_seed(5), max_atoms=2, constrained=False
-    )
-    assert free.removed_mass == 0.0 and len(free.bodies) == len(wanted)
 
 
 def test_prompts_of_other_lengths_in_the_batch_change_no_draft(network):

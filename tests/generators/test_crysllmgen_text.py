@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from crystal_core.conditions import Conditions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.conditions import (
-    Conditions,
     infill_prompt,
     prompt_text,
     prompt_tokens,
@@ -265,7 +265,7 @@ def test_prompts_name_the_reduced_formula_in_words_and_the_atoms_of_the_cell_in_
     with pytest.raises(RequestError, match="not both"):
         Conditions(composition={1: 1}, elements=(1,))
     with pytest.raises(RequestError, match="beyond plutonium"):
-        Conditions(elements=(95,))
+        prompt_tokens(Conditions(elements=(95,)))
 
 
 def test_a_wording_of_other_fields_is_refused(tmp_path):

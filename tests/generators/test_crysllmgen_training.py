@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from crystal_core.conditions import Conditions
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.conditions import Conditions, prompt_tokens
+from crystal_core.generators.crysllmgen.conditions import prompt_tokens
 from crystal_core.generators.crysllmgen.config import SIZES, TinyConfig, build_network
 from crystal_core.generators.crysllmgen.tokenizer import parse_tokens, to_words
 from crystal_core.generators.crysllmgen.training import (
@@ -89,7 +90,7 @@ def test_presets_have_the_sizes_of_their_names():
 def test_the_shipped_configuration_is_one_of_this_method():
     text = configurations()["crysllmgen-tiny-cpu"].read_text(encoding="utf-8")
     assert method_of(text) == "crysllmgen"
-    assert find(TRAINERS, "crysllmgen", "training").settings_from(text).network == SIZES["10m"]
+    assert find(TRAINERS, "crysllmgen", "training").settings_from(text).network == SIZES["3m"]
     with pytest.raises(RequestError, match="unknown key"):
         settings_from(text.replace("[prompts]", "[prompts]\ncolour = 1"))
     with pytest.raises(RequestError, match="condition 'colour'"):
@@ -219,6 +220,8 @@ def test_loss_falls_resumes_exports_and_starts_another_run(prepared, tmp_path, m
     assert card.problem() is None and card.loader == "crysllmgen"
     assert TinyConfig(**card.network) == NETWORK
     assert card.sampling["elements"] == [3, 8, 11, 22, 26]
+    assert card.conditions == ("composition", "elements") and card.writes_drafts
+    assert card.sampling["space_group_frequencies"] == {"1": 0.333333, "62": 0.333333, "225": 0.333333}
     network = build_network(TinyConfig(**card.network)).eval()
     load_into(network, initial_weights(card))
     ids = torch.tensor([prompt_tokens(Conditions())])

@@ -11,7 +11,9 @@ from crystal_core.workflows.train import configurations, method_of
 def test_the_method_of_a_configuration_reads_it(path):
     text = path.read_text(encoding="utf-8")
     settings = find(TRAINERS, method_of(text), "training").settings_from(text)
-    assert path.stem.startswith(method_of(text)) and path.stem.startswith(settings.name)
+    paper = path.parents[1].name
+    assert method_of(text).startswith(paper) and path.stem.startswith(paper)
+    assert path.stem.startswith(settings.name)
 
 
 @pytest.mark.parametrize("name", ["kldm-csp-mp", "kldm-dng-mp"])

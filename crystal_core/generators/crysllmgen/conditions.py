@@ -1,12 +1,13 @@
-"""What a crystal can be asked to have, and the prompt that says so: as tokens of the compact form, or in the words of a template."""
+"""The prompt that says what a crystal shall be like: as tokens of the compact form, or in the words of a template."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
+from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.crystal_text import masked
@@ -21,37 +22,17 @@ PROPERTIES = {
 WORDING = Path(__file__).with_name("wording.json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """Conditions of one crystal; empty or None leaves one open.
-
-    Attributes:
-        composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in place of a composition.
-        space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
-    """
-
-    composition: Mapping[int, int] = field(default_factory=dict)
-    elements: tuple[int, ...] = ()
-    space_group: int | None = None
-    formation_energy: float | None = None
-    band_gap: float | None = None
-    e_above_hull: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.composition and self.elements:
-            raise RequestError("Give a composition or a set of elements, not both.")
-        if not all(1 <= z <= vocabulary.MAX_Z for z in (*self.composition, *self.elements)):
-            raise RequestError("A composition holds an element beyond plutonium, which has no word.")
-        if not all(n >= 1 for n in self.composition.values()):
-            raise RequestError("A composition counts at least one atom of each of its elements.")
-
-
 def prompt_tokens(conditions: Conditions) -> list[int]:
     """Ids of the prompt of the compact form, from the beginning to the word before the cell.
 
     It names the atoms of the whole cell, not the reduced formula: the cell's size is written before its atoms, so the
     number of formula units must be known first. Elements stand by atomic number.
+
+    Raises:
+        RequestError: an element beyond plutonium.
     """
+    if any(z > vocabulary.MAX_Z for z in (*conditions.composition, *conditions.elements)):
+        raise RequestError("The conditions hold an element beyond plutonium, which has no word.")
     ids = [vocabulary.BOS, vocabulary.GEN]
     if conditions.composition:
         ids.append(vocabulary.FORMULA)
@@ -125,7 +106,12 @@ def prompt_text(conditions: Conditions, wording: Wording) -> str:
 
 def infill_prompt(text: str, symbol: str, wording: Wording) -> str:
     """The prompt that asks which element fits where ``symbol`` was; raises as :func:`masked`."""
-    return f"{wording.infill_opener}{masked(text, symbol)}{wording.infill_request}"
+    return question(masked(text, symbol), wording)
+
+
+def question(text: str, wording: Wording) -> str:
+    """The prompt that asks for the element that a text hides."""
+    return f"{wording.infill_opener}{text}{wording.infill_request}"
 
 
 def _digits(number: str) -> list[int]:

@@ -8,8 +8,8 @@ three fractional coordinates with two decimals. Where the published code loses s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -95,6 +95,42 @@ class GridCrystals:
             crystals.n_atoms,
         )
 
+    def select(self, chosen: Sequence[int]) -> GridCrystals:
+        """The crystals at these places, in this order."""
+        first = (torch.cumsum(self.n_atoms, 0) - self.n_atoms).tolist()
+        atoms = [torch.arange(first[i], first[i] + int(self.n_atoms[i])) for i in chosen]
+        index, atom_index = torch.tensor(list(chosen)), torch.cat(atoms)
+        return GridCrystals(
+            lengths=self.lengths[index],
+            angles=self.angles[index],
+            coords=self.coords[atom_index],
+            atomic_numbers=self.atomic_numbers[atom_index],
+            n_atoms=self.n_atoms[index],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[GridCrystals]) -> GridCrystals:
+        """All crystals of several batches, in order."""
+        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
+    def moved(self, hundredths: Int[Tensor, "3"]) -> GridCrystals:
+        """Every crystal with its atoms moved by one vector, in hundredths of the cell's axes."""
+        return replace(self, coords=(self.coords + hundredths) % 100)
+
+    def with_element(self, sites: Sequence[int], z: int) -> GridCrystals:
+        """The same with another element at some sites."""
+        numbers = self.atomic_numbers.clone()
+        numbers[list(sites)] = z
+        return replace(self, atomic_numbers=numbers)
+
+    def grouped(self) -> GridCrystals:
+        """One crystal with the atoms of an element next to each other, elements as they first occur, as trained texts have them."""
+        first: dict[int, int] = {}
+        for z in self.atomic_numbers.tolist():
+            first.setdefault(z, len(first))
+        order = torch.argsort(torch.tensor([first[z] for z in self.atomic_numbers.tolist()]), stable=True)
+        return replace(self, coords=self.coords[order], atomic_numbers=self.atomic_numbers[order])
+
     def to_crystals(self) -> CrystalBatch:
         """The crystals in space, in the orientation of :func:`crystal_core.geometry.lattice_from_parameters`."""
         parameters = torch.cat([self.lengths / 10, self.angles], dim=1)
@@ -159,6 +195,14 @@ def from_lines(text: str) -> CrystalBatch:
     )
 
 
+def hidden(text: str, sites: Collection[int], mask: str = MASK) -> str:
+    """The text with the elements of some atoms hidden, counted from 0."""
+    lines = text.split("\n")
+    for site in sites:
+        lines[2 + 2 * site] = mask
+    return "\n".join(lines)
+
+
 def masked(text: str, symbol: str, mask: str = MASK) -> str:
     """The text with every atom of one element hidden: whole lines, so that hiding C leaves Ca, Cl and Co as they are.
 
@@ -168,9 +212,7 @@ def masked(text: str, symbol: str, mask: str = MASK) -> str:
     lines = text.split("\n")
     if symbol not in lines[2::2]:
         raise RequestError(f"The crystal has no {symbol}; mask one of {', '.join(sorted(set(lines[2::2])))}.")
-    return "\n".join(
-        mask if i >= 2 and i % 2 == 0 and line == symbol else line for i, line in enumerate(lines)
-    )
+    return hidden(text, [i for i, line in enumerate(lines[2::2]) if line == symbol], mask)
 
 
 def _rounded(values: Tensor, steps: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Drafts from the small language model: batched sampling under a grammar that lets only crystals through.
+"""A grammar for the compact form: tokens that lead to no crystal get the probability zero while a language model samples.
 
 Every token's kind follows from its place, so one mask per step serves a whole batch. Beyond the syntax the grammar keeps
 cells that exist, the atoms or elements that the conditions name, and atoms apart. It repairs no chemistry.
@@ -7,27 +7,26 @@ cells that exist, the atoms or elements that the conditions name, and atoms apar
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.conditions import Conditions, prompt_tokens
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, MAX_TENTHS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
-    from transformers import LlamaForCausalLM
 
 MIN_TENTHS = 15  # 1.5 Å: no lattice vector of a solid is shorter
 MIN_ANGLE, MAX_ANGLE = 30, 150
 MIN_FLATNESS = 0.1  # volume / abc; flatter cells have more near images than the distances look at
 MIN_DISTANCE = 0.5  # Å, what the structural validity of the benchmarks demands
+ROWS = ("_most", "_required", "_sizes", "_least")  # tensors with a row per crystal
 ALL_ELEMENTS = range(1, vocabulary.MAX_Z + 1)
 DIGITS = slice(vocabulary.DIGIT, vocabulary.DIGIT + 10)
 ELEMENTS = slice(vocabulary.ELEMENT + 1, vocabulary.ELEMENT + vocabulary.MAX_Z + 1)
@@ -41,12 +40,13 @@ class CrystalGrammar:
 
     Args:
         prompt_length: tokens before the cell, padding included, the same for the whole batch.
-        conditions: of each crystal; a composition is kept to the atom, elements all occur and no others do.
-        max_atoms: of a crystal without a composition. elements: those of a crystal without a composition or elements.
+        conditions: of each crystal; a composition is kept to the atom, elements all occur and no others do, ``contain`` beside others.
+        max_atoms, min_atoms: of a crystal without a composition, one number for all or one of each.
+        elements: those of a crystal without a composition or elements.
         min_distance: in Å; 0 leaves the distances alone.
 
     Raises:
-        RequestError: a condition names more elements than ``max_atoms``.
+        RequestError: a condition names more elements than the crystal may have atoms.
     """
 
     def __init__(
@@ -54,36 +54,44 @@ class CrystalGrammar:
         prompt_length: int,
         conditions: Sequence[Conditions],
         *,
-        max_atoms: int = 20,
+        max_atoms: int | Sequence[int] = 20,
+        min_atoms: int | Sequence[int] = 1,
         elements: Collection[int] = ALL_ELEMENTS,
         min_distance: float = MIN_DISTANCE,
         device: torch.device | str = "cpu",
     ) -> None:
         n, width = len(conditions), vocabulary.MAX_Z
+        most = [max_atoms] * n if isinstance(max_atoms, int) else list(max_atoms)
+        least = [min_atoms] * n if isinstance(min_atoms, int) else list(min_atoms)
         self.prompt_length, self.min_distance = prompt_length, min_distance
         self.removed_mass = self.tokens = 0.0
         # (crystals, elements) by atomic number - 1: most atoms, and whether an element must occur
         self._most = torch.zeros(n, width, dtype=torch.long)
         self._required = torch.zeros(n, width, dtype=torch.bool)
-        self._sizes = torch.full((n,), max_atoms)
+        self._sizes, self._least = torch.tensor(most), torch.tensor(least)
         for i, condition in enumerate(conditions):
-            if len(condition.elements) > max_atoms:
+            required = condition.elements or condition.contain
+            if len(required) > most[i]:
                 raise RequestError(
-                    f"A crystal of at most {max_atoms} atoms cannot hold {len(condition.elements)} elements; raise the number of atoms."
+                    f"A crystal of at most {most[i]} atoms cannot hold {len(required)} elements; raise the number of atoms."
                 )
             for z, count in condition.composition.items():
                 self._most[i, z - 1] = count
             if condition.composition:
-                self._sizes[i] = sum(condition.composition.values())
+                self._sizes[i] = self._least[i] = condition.n_atoms
                 self._required[i] = self._most[i] > 0
             else:
                 for z in condition.elements or elements:
-                    self._most[i, z - 1] = max_atoms
-                for z in condition.elements:
+                    self._most[i, z - 1] = most[i]
+                for z in required:
                     self._required[i, z - 1] = True
-        self._exact = torch.tensor([bool(condition.composition) for condition in conditions])
-        for name in ("_most", "_required", "_sizes", "_exact"):
+        for name in ROWS:
             setattr(self, name, getattr(self, name).to(device))
+
+    def keep(self, rows: Int[Tensor, "kept"]) -> None:
+        """Go on with these crystals alone."""
+        for name in ROWS:
+            setattr(self, name, getattr(self, name)[rows])
 
     def __call__(
         self, input_ids: Int[Tensor, "crystals length"], scores: Float[Tensor, "crystals words"]
@@ -128,8 +136,7 @@ class CrystalGrammar:
         )  # the places left are just enough for what is missing
         open_ = torch.where(urgent[:, None], missing, True) & (counts < self._most)
         open_ &= (n_atoms < self._sizes)[:, None]
-        complete = torch.where(self._exact, n_atoms >= self._sizes, ~missing.any(1))
-        return open_, complete & (n_atoms > 0)
+        return open_, ~missing.any(1) & (n_atoms >= self._least)
 
     def _coordinate_digits(self, body: Tensor, digit: int) -> Tensor:
         """Which of ten digits may come as the one numbered ``digit`` of an atom's six."""
@@ -174,59 +181,6 @@ def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...
         if other != symbol and any(abs(radii[q] - own[q]) < tolerance for q in own.keys() & radii.keys()):
             found.append(z)
     return tuple(found)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drafts:
-    """What a language model wrote: ids after the prompt, one list per crystal, and the mean probability that the grammar removed."""
-
-    bodies: list[list[int]]
-    removed_mass: float
-
-
-@torch.no_grad()
-def write_drafts(
-    network: LlamaForCausalLM,
-    conditions: Sequence[Conditions],
-    *,
-    generator: torch.Generator,
-    max_atoms: int = 20,
-    elements: Collection[int] = ALL_ELEMENTS,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    constrained: bool = True,
-) -> Drafts:
-    """One draft per condition, sampled as one batch with cached keys and values.
-
-    Args:
-        generator: of the seed of this batch; equal seeds on the same device give equal drafts.
-        constrained: by :class:`CrystalGrammar`; without it drafts may hold anything.
-    """
-    device = next(network.parameters()).device
-    prompts = [prompt_tokens(condition) for condition in conditions]
-    longest = max(map(len, prompts))
-    padded = [[vocabulary.PAD] * (longest - len(prompt)) + prompt for prompt in prompts]
-    ids = torch.tensor(padded, device=device)
-    largest = max([max_atoms, *(sum(condition.composition.values()) for condition in conditions)])
-    grammar = CrystalGrammar(longest, conditions, max_atoms=max_atoms, elements=elements, device=device)
-    seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))
-    generate = cast("Any", network).generate
-    # generate draws from the global generator: it is seeded here, and left as it was
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        written = generate(
-            ids,
-            attention_mask=(ids != vocabulary.PAD).long(),
-            logits_processor=[grammar] if constrained else [],
-            max_new_tokens=CELL + ATOM * largest + 1,
-            do_sample=True,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=0,
-            pad_token_id=vocabulary.PAD,
-            eos_token_id=vocabulary.EOS,
-        )
-    return Drafts(bodies=written[:, longest:].tolist(), removed_mass=grammar.mean_removed_mass)
 
 
 def _cell_digits(body: Tensor) -> Tensor:

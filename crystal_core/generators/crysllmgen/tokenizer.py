@@ -131,6 +131,25 @@ def parse_tokens(ids: Sequence[int]) -> GridCrystals:
     return grid
 
 
+def partial_lines(ids: Sequence[int]) -> str:
+    """The published lines of a sequence that is still being written, as far as it stands.
+
+    What is no number or element where one belongs stays as its word, or as its id where the vocabulary has none.
+    """
+    names = dict(enumerate(vocabulary.IDS))
+    end = ids.index(vocabulary.EOS) if vocabulary.EOS in ids else len(ids)
+    words = [names.get(i, f"<{i}>") for i in ids[:end] if i != vocabulary.PAD]
+    numbers = ["".join(words[k : k + 3]) for k in range(0, min(CELL, len(words)), 3)]
+    lengths = [f"{int(n) / 10:.1f}" if len(n) == 3 and n.isdigit() else n for n in numbers[:3]]
+    angles = [str(int(n)) if len(n) == 3 and n.isdigit() else n for n in numbers[3:]]
+    lines = [" ".join(lengths), " ".join(angles)]
+    for k in range(CELL, len(words), ATOM):
+        digits = words[k + 1 : k + ATOM]
+        coords = ["0." + "".join(digits[j : j + 2]) for j in range(0, len(digits), 2)]
+        lines += [words[k], " ".join(coords)]
+    return "\n".join(line for line in lines if line)
+
+
 def _digits_of(values: Tensor, width: int) -> Tensor:
     """(rows, k) whole numbers as ids of their digits, (rows, k × width), leading zeros included."""
     powers = 10 ** torch.arange(width - 1, -1, -1)

@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import check_choice
+from crystal_core.conditions import Conditions
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.conditions import PROPERTIES, Conditions, prompt_tokens
+from crystal_core.generators.crysllmgen.conditions import PROPERTIES, prompt_tokens
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, TokenBatch, assemble, crystal_tokens
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 STATISTICS = "statistics.json"  # of the training crystals, in a run's folder
 TIED = "lm_head.weight"  # the embedding once more
+PUBLISHED = {"temperature": 1.0, "top_p": 0.7}  # of sampling, until others are chosen on validation crystals
 BUCKET = 32  # batches that are sorted by length together
 
 
@@ -266,7 +268,8 @@ def train(
         device=device,
         about=about,
     )
-    (folder / STATISTICS).write_text(json.dumps(data_statistics(rows)), encoding="utf-8")
+    statistics = data_statistics(rows) | space_group_statistics(rows)
+    (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
     if resume and not trainer.resume():
         raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
 
@@ -281,8 +284,30 @@ def train(
     return Trained(trainer=trainer, last=trainer.run(minutes, on_epoch))
 
 
+def space_group_statistics(rows: PreparedCrystals) -> dict[str, Any]:
+    """How often each space group occurs among the rows that name one; nothing where none does."""
+    numbers = rows.labels.get(PROPERTIES["space_group"][1])
+    if numbers is None or not bool(torch.isfinite(numbers).any()):
+        return {}
+    known = numbers[torch.isfinite(numbers)].long()
+    counts = Counter(known.tolist())
+    return {"space_group_frequencies": {str(n): round(c / len(known), 6) for n, c in sorted(counts.items())}}
+
+
 def export_checkpoint(name: str, *, trained: Trained, settings: TextTraining, log: Path) -> Path:
-    """Write ``checkpoints/<name>/``: EMA weights, validation curve, and a card without metrics yet."""
+    """Write ``checkpoints/<name>/``: EMA weights, validation curve, and a card without metrics yet.
+
+    The card names the conditions that the model can be told: those of its training prompts.
+    """
+    statistics = json.loads((log.parent / STATISTICS).read_text(encoding="utf-8"))
+    prompts = settings.prompts
+    conditions = [
+        *(["composition"] if prompts.composition else []),
+        *(["elements"] if prompts.elements else []),
+        *prompts.properties,
+    ]
+    if "space_group" in conditions and "space_group_frequencies" in statistics:
+        conditions.append("crystal_system")
     return write_checkpoint(
         name,
         trainer=trained.trainer,
@@ -292,7 +317,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: TextTraining, lo
             "method": "CrysLLMGen (NeurIPS 2025)",
             "loader": "crysllmgen",
             "network": settings.network.to_dict(),
-            "sampling": json.loads((log.parent / STATISTICS).read_text(encoding="utf-8")),
+            "sampling": statistics | {"conditions": conditions, "draft": PUBLISHED},
         },
         about_training={"prompts": asdict(settings.prompts)},
         without=(TIED,),

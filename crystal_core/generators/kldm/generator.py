@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crystal_core.conditions import check_declared
 from crystal_core.device import pick_device
 from crystal_core.errors import RequestError
 from crystal_core.frames import Frame
@@ -159,7 +160,12 @@ class KldmGenerator(_Kldm):
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
-        """Frames from noise (or from ``request.start`` at ``start_time``) to crystals; the last one is finished."""
+        """Frames from noise (or from ``request.start`` at ``start_time``) to crystals; the last one is finished.
+
+        Raises:
+            RequestError: an element that the model does not know, or an option of a language model.
+        """
+        check_declared(self.card, (), request.draft)
         largest = self.network.config.n_types - 1
         if any(z > largest for c in request.compositions for z in c):
             raise RequestError(f"This model knows elements up to atomic number {largest}.")
@@ -216,8 +222,10 @@ class KldmDeNovoGenerator(_Kldm):
         Excluded elements are masked at every step, so no sample is drawn in vain.
 
         Raises:
-            RequestError: an allowed or given element does not occur in the training crystals.
+            RequestError: an allowed or given element does not occur in the training crystals, or a condition is given.
         """
+        named = tuple(dict.fromkeys(name for one in request.conditions or () for name in one.named))
+        check_declared(self.card, named, request.draft)
         elements = self.elements if request.elements is None else request.elements
         given = (
             [

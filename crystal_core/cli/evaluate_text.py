@@ -1,0 +1,68 @@
+"""``crystal-core evaluate text``: how well a language model knows the form of crystals."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from crystal_core.cli._run import (
+    BackEnd,
+    Device,
+    Json,
+    Quiet,
+    Seed,
+    Temperature,
+    Threads,
+    TopP,
+    command,
+    emit,
+    progress,
+    set_threads,
+)
+
+
+@command
+def text(
+    model: Annotated[str, typer.Option("--model", help="A language model.")] = "crysllmgen-tiny",
+    n: Annotated[int, typer.Option("--n", min=1, help="Drafts, without the grammar and with it.")] = 256,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    back_end: BackEnd = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """What a language model writes without a grammar: how much parses, and how much the grammar takes away."""
+    from crystal_core.workflows.evaluate_text import evaluate_text
+
+    set_threads(threads)
+    with progress(quiet=quiet) as show:
+        report = evaluate_text(
+            model,
+            n,
+            seed=seed,
+            device=device,
+            back_end=back_end,
+            temperature=temperature,
+            top_p=top_p,
+            on_progress=show,
+        )
+    if json:
+        emit(report)
+        return
+    low, high = report["ci95"]
+    typer.echo(
+        f"{report['parse_rate']:.1%} of {n} drafts parse without the grammar (95 %: {low:.1%} to {high:.1%})"
+    )
+    for problem, count in report["problems"].items():
+        typer.echo(f"{count:>5}  {problem}")
+    typer.echo(f"the grammar takes {report['removed_mass']:.3%} of a token's probability")
+    for name in ("without_grammar", "with_grammar"):
+        checks = report[name]
+        typer.echo(
+            f"{name.replace('_', ' ')}: {checks['n']} crystals, structure valid {checks['structure_valid']:.1%}, "
+            f"composition valid {checks['composition_valid']:.1%}, plausible {checks['plausible']:.1%}"
+        )

@@ -1,0 +1,62 @@
+"""``crystal-core infill``: which elements fit at a site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystal_core.cli._files import read_text
+from crystal_core.cli._run import BackEnd, Device, Json, Seed, Threads, command, emit, set_threads
+
+SHOWN = 10  # elements that people see; --json has all
+
+
+@command
+def infill(
+    file: Annotated[Path, typer.Argument(help="Structure file.")],
+    site: Annotated[
+        list[int],
+        typer.Option("--site", help="Atom whose element is hidden, counted from 0; repeat for more."),
+    ],
+    model: Annotated[str, typer.Option("--model", help="A language model.")] = "crysllmgen-tiny",
+    all_alike: Annotated[
+        bool, typer.Option("--all-alike", help="Hide every atom of the element at the site.")
+    ] = False,
+    exchangeable: Annotated[
+        bool,
+        typer.Option(
+            "--exchangeable", help="Only elements of a like ionic radius at an oxidation state in common."
+        ),
+    ] = False,
+    back_end: BackEnd = None,
+    device: Device = "auto",
+    seed: Seed = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Which elements fit at a site of a crystal."""
+    from crystal_core.files.parse import parse_text
+    from crystal_core.workflows.infill import infill as fitting
+
+    structure = parse_text(read_text(file), file.name)
+    set_threads(threads)
+    found = fitting(
+        structure,
+        site,
+        model=model,
+        all_alike=all_alike,
+        exchangeable=exchangeable,
+        seed=seed,
+        device=device,
+        back_end=back_end,
+    )
+    if json:
+        emit(found)
+        return
+    typer.echo(
+        f"{found['present']} at site {', '.join(map(str, found['sites']))}; the model would put there:"
+    )
+    for row in found["rows"][:SHOWN]:
+        typer.echo(f"{row['element']:<3} {row['probability']:.3f}")

@@ -1,0 +1,161 @@
+"""What crystals shall be like, for models that are told in a prompt, and how such a model writes its drafts. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from crystal_core.checks import check_choice, check_number, check_whole
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.cards import ModelCard
+
+CrystalSystem = Literal[
+    "triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic"
+]
+DraftStart = Literal["inject", "renoise", "none"]
+# crystal system → its first and last space group
+SPACE_GROUPS = {
+    "triclinic": (1, 2),
+    "monoclinic": (3, 15),
+    "orthorhombic": (16, 74),
+    "tetragonal": (75, 142),
+    "trigonal": (143, 167),
+    "hexagonal": (168, 194),
+    "cubic": (195, 230),
+}
+FORMATION_ENERGY_RANGE = (-10.0, 10.0)  # eV/atom
+BAND_GAP_RANGE = (0.0, 20.0)  # eV
+E_ABOVE_HULL_RANGE = (0.0, 10.0)  # eV/atom
+TEMPERATURE_RANGE = (0.05, 5.0)
+MIN_TOP_P = 0.01
+REFINER_STEPS = 1000  # of the diffusion that refines a draft
+WORDS = {
+    "composition": "a formula",
+    "elements": "elements that all occur",
+    "contain": "elements that occur beside others",
+    "space_group": "a space group",
+    "crystal_system": "a crystal system",
+    "formation_energy": "a formation energy",
+    "band_gap": "a band gap",
+    "e_above_hull": "an energy above the hull",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Conditions of one crystal; empty or None leaves one open.
+
+    Attributes:
+        composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in place of a composition.
+        contain: elements that the cell holds beside others; no prompt says it, a grammar sees to it.
+        space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
+    """
+
+    composition: Mapping[int, int] = field(default_factory=dict)
+    elements: tuple[int, ...] = ()
+    contain: tuple[int, ...] = ()
+    space_group: int | None = None
+    formation_energy: float | None = None
+    band_gap: float | None = None
+    e_above_hull: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.composition and self.elements:
+            raise RequestError("Give a composition or a set of elements, not both.")
+        if self.contain and (self.composition or self.elements):
+            raise RequestError("A composition or a set of elements already says what the cell contains.")
+        if not all(1 <= z <= 118 for z in (*self.composition, *self.elements, *self.contain)):
+            raise RequestError("Atomic numbers must be between 1 (H) and 118 (Og).")
+        if not all(n >= 1 for n in self.composition.values()):
+            raise RequestError("A composition counts at least one atom of each of its elements.")
+        check_whole("space_group", self.space_group, 1, 230, optional=True)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Names of the conditions that are set."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) not in (None, (), {}))
+
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of the composition; 0 without one."""
+        return sum(self.composition.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DraftOptions:
+    """How a language model writes a draft, and what becomes of it; requests inherit these fields.
+
+    Attributes:
+        temperature, top_p: of sampling a token; None takes the card's.
+        back_end: what writes: "tiny", "smollm2", a folder with a language model, or None for the card's.
+        refiner: diffusion that refines the draft, "none" to leave it as written, or None for the card's.
+        start: how the refiner begins: from the draft as it is, with noise added, or from noise alone; None is the card's.
+        refine_from: step at which it begins, of :data:`REFINER_STEPS`; None is the card's.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    back_end: str | None = None
+    refiner: str | None = None
+    start_draft: DraftStart | None = None
+    refine_from: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, *TEMPERATURE_RANGE, optional=True)
+        check_number("top_p", self.top_p, MIN_TOP_P, 1.0, optional=True)
+        check_whole("tau (step of the refiner)", self.refine_from, 1, REFINER_STEPS, optional=True)
+        for name in ("back_end", "refiner"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and value.strip()):
+                raise RequestError(f"{name} must be a name, not {value!r}.")
+        if self.start_draft is not None:
+            check_choice("start", self.start_draft, get_args(DraftStart))
+
+    @property
+    def draft_fields(self) -> dict[str, Any]:
+        """All fields of this class, to build another request with the same options."""
+        return {f.name: getattr(self, f.name) for f in fields(DraftOptions)}
+
+    @property
+    def draft_values(self) -> dict[str, Any]:
+        """The options that are set here, by name."""
+        return {name: value for name, value in self.draft_fields.items() if value is not None}
+
+
+CARD_DRAFT = DraftOptions()
+
+
+def check_properties(
+    formation_energy: float | None, band_gap: float | None, e_above_hull: float | None
+) -> None:
+    """Raise RequestError unless each property is None or a number in its range, in eV or eV/atom."""
+    check_number("formation_energy (eV/atom)", formation_energy, *FORMATION_ENERGY_RANGE, optional=True)
+    check_number("band_gap (eV)", band_gap, *BAND_GAP_RANGE, optional=True)
+    check_number("e_above_hull (eV/atom)", e_above_hull, *E_ABOVE_HULL_RANGE, optional=True)
+
+
+def check_declared(card: ModelCard, conditions: tuple[str, ...], options: DraftOptions) -> None:
+    """Check that a model can take these conditions and options.
+
+    Args:
+        conditions: names of :data:`WORDS`.
+
+    Raises:
+        RequestError: its card does not declare one of them.
+    """
+    known = (*card.conditions, *(("contain",) if card.writes_drafts else ()))
+    missing = [WORDS[name] for name in conditions if name not in known]
+    if missing:
+        can = ", ".join(WORDS[name] for name in card.conditions)
+        takes = f"it takes {can}" if can else "it takes none"
+        raise RequestError(
+            f"{card.name} was not trained to be told {' or '.join(missing)} ({takes}); leave it out or choose another model."
+        )
+    if not card.writes_drafts and options.draft_values:
+        names = ", ".join(options.draft_values).replace("start_draft", "start").replace("refine_from", "tau")
+        raise RequestError(
+            f"{card.name} writes no drafts with a language model, so {names} would change nothing; leave it out or choose another model."
+        )

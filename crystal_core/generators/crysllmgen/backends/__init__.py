@@ -1,0 +1,1 @@
+"""What writes drafts: one file per kind of language model, all behind :class:`~.protocol.BackEnd`."""

@@ -1,0 +1,96 @@
+"""A language model in a folder of the user's: weights and tokenizer as transformers writes them, or an adapter of peft beside a base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from crystal_core.errors import CheckpointMismatch, CheckpointMissing
+from crystal_core.generators.crysllmgen.backends.smollm2 import cached_base
+from crystal_core.generators.crysllmgen.backends.text import TextBackEnd
+from crystal_core.generators.crysllmgen.conditions import WORDING, read_wording
+
+if TYPE_CHECKING:
+    from crystal_core.generators.crysllmgen.backends.text import Tokenizer
+
+ADAPTER, MODEL, BESIDE = "adapter_config.json", "config.json", "wording.json"
+SMOLLM2 = "smollm2"  # as the base of an adapter: the model of :mod:`~.smollm2`
+
+
+def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
+    """What writes crystals from a folder: a model, a model with the subfolder ``adapter``, or an adapter that names its base.
+
+    The wording of its prompts is ``wording.json`` beside the adapter; ours where there is none. Nothing is downloaded.
+
+    Raises:
+        CheckpointMissing: no such folder, or no model in it. CheckpointMismatch: it cannot be read.
+        RequestError: the tokenizer does not write numbers digit by digit, or the wording is none.
+    """
+    if not folder.is_dir():
+        raise CheckpointMissing(
+            f"There is no folder {folder.name} with a language model; name one, or smollm2 or tiny."
+        )
+    adapter = next((f for f in (folder, folder / "adapter") if (f / ADAPTER).is_file()), None)
+    base = folder if (folder / MODEL).is_file() else None
+    if base is None and adapter is not None:
+        base = _base_of(adapter)
+    if base is None:
+        raise CheckpointMissing(
+            f"The folder {folder.name} holds neither a language model ({MODEL}) nor an adapter ({ADAPTER})."
+        )
+    network, tokenizer = load_base(base, device)
+    if adapter is not None:
+        from peft import PeftModel
+
+        try:
+            network = PeftModel.from_pretrained(network, str(adapter), local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CheckpointMismatch(
+                f"The adapter in {folder.name} does not fit its base: {error}."
+            ) from error
+    beside = (adapter or folder) / BESIDE
+    wording = read_wording(beside if beside.is_file() else WORDING)
+    return TextBackEnd(network, tokenizer, wording, name=folder.name, device=device)
+
+
+def load_base(folder: Path, device: torch.device) -> tuple[Any, Tokenizer]:
+    """A causal language model and its tokenizer, in bfloat16 on a GPU and float32 on a CPU, where decoding gains nothing from less.
+
+    Raises:
+        CheckpointMismatch: the folder cannot be read.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    try:
+        network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointMismatch(f"The language model in {folder.name} cannot be read: {error}.") from error
+    return network.to(device), cast("Tokenizer", tokenizer)
+
+
+def base_folder(name: str) -> Path:
+    """Where the base of an adapter is: the cache of SmolLM2, or a folder of the user's.
+
+    Raises:
+        MissingExtra: SmolLM2 is not installed. CheckpointMissing: there is no such folder.
+    """
+    if name == SMOLLM2:
+        return cached_base()
+    if not Path(name).is_dir():
+        raise CheckpointMissing(f"The base {name} of this adapter is no folder here; say where it is.")
+    return Path(name)
+
+
+def _base_of(adapter: Path) -> Path:
+    try:
+        name = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointMismatch(f"{ADAPTER} in {adapter.name} names no base: {error}.") from error
+    return base_folder(str(name))

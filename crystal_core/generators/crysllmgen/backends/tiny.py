@@ -1,0 +1,126 @@
+"""The small Llama that is trained here from scratch, on the compact token form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from crystal_core.conditions import Conditions
+from crystal_core.errors import StructureParseError
+from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.backends.protocol import Progress, Wanted, Written
+from crystal_core.generators.crysllmgen.conditions import prompt_tokens
+from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
+from crystal_core.generators.crysllmgen.decoding import CrystalGrammar
+from crystal_core.generators.crysllmgen.token_stream import sample_tokens
+from crystal_core.generators.crysllmgen.tokenizer import (
+    ATOM,
+    CELL,
+    assemble,
+    parse_tokens,
+    partial_lines,
+    to_words,
+)
+from crystal_core.generators.crysllmgen.training import text_loss
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+LONGEST_PROMPT = 80  # tokens: ten elements with their counts, a space group and three properties
+ORIGINS = 4  # over which an answer is averaged
+SCORED = 64  # sequences whose probability is computed together
+
+
+class TinyBackEnd:
+    """Drafts under :class:`CrystalGrammar`; see :class:`~.protocol.BackEnd`."""
+
+    name = "tiny"
+
+    def __init__(self, network: LlamaForCausalLM, device: torch.device) -> None:
+        self.network = network.to(device).eval().requires_grad_(False)  # type: ignore[arg-type]
+        self.device = device
+        self.max_atoms = (network.config.max_position_embeddings - LONGEST_PROMPT - CELL - 1) // ATOM
+        self.batch = 64 if device.type == "cpu" else 512
+        self.calls = 0
+        self.removed_mass = 0.0
+
+    def write(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        generator: torch.Generator,
+        temperature: float,
+        top_p: float,
+        constrained: bool = True,
+    ) -> Iterator[Progress]:
+        """As the protocol says."""
+        prompts = [prompt_tokens(one.conditions) for one in wanted]
+        grammar = CrystalGrammar(
+            max(map(len, prompts)),
+            [one.conditions for one in wanted],
+            max_atoms=[one.most for one in wanted],
+            min_atoms=[one.least for one in wanted],
+            elements=wanted[0].elements,
+            device=self.device,
+        )
+        most = CELL + ATOM * max(one.largest for one in wanted) + 1
+        written = torch.empty(0)
+        for written in sample_tokens(
+            self.network,
+            prompts,
+            pad=vocabulary.PAD,
+            end=vocabulary.EOS,
+            most=most,
+            generator=generator,
+            constraint=grammar if constrained else None,
+            temperature=temperature,
+            top_p=top_p,
+        ):
+            self.calls += 1
+            yield Progress(done=written.shape[1], of=most, text=partial_lines(written[0].tolist()))
+        self.removed_mass = grammar.mean_removed_mass
+        drafts = tuple(
+            _written(body, to_words(prompt)) for body, prompt in zip(written.tolist(), prompts, strict=True)
+        )
+        yield Progress(done=most, of=most, text=drafts[0].text, drafts=drafts)
+
+    @torch.no_grad()
+    def log_chances(self, crystals: GridCrystals) -> list[float]:
+        """As the protocol says."""
+        prompt = prompt_tokens(Conditions())
+        chances: list[float] = []
+        for first in range(0, len(crystals), SCORED):
+            some = crystals.select(range(first, min(first + SCORED, len(crystals))))
+            batch = assemble([prompt] * len(some), some)
+            losses, present = text_loss(self.network, batch)
+            places = torch.arange(1, batch.ids.shape[1], device=losses.device)
+            counted = present & (places >= len(prompt))
+            chances += (-(losses * counted).sum(1)).tolist()
+            self.calls += 1
+        return chances
+
+    def element_chances(
+        self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
+    ) -> list[float]:
+        """As the protocol says, by Bayes' rule: the crystal with each element in turn, as likely as its whole text is.
+
+        The model was trained on crystals with any origin, so the answer is the mean over :data:`ORIGINS` of them.
+        """
+        total = torch.zeros(len(elements), dtype=torch.float64)
+        for _ in range(ORIGINS):
+            moved = crystal.moved(torch.randint(100, (3,), generator=generator))
+            tried = [moved.with_element(sites, z).grouped() for z in elements]
+            total += torch.tensor(self.log_chances(GridCrystals.concat(tried)), dtype=torch.float64).softmax(
+                0
+            )
+        return (total / ORIGINS).tolist()
+
+
+def _written(body: list[int], prompt: str) -> Written:
+    try:
+        grid = parse_tokens(body)
+    except StructureParseError as error:
+        return Written(text=partial_lines(body), prompt=prompt, problem=str(error))
+    return Written(text=to_lines(grid)[0], prompt=prompt, crystal=grid.to_crystals())

@@ -1,0 +1,235 @@
+"""A grammar for the published lines: pieces of any tokenizer that lead to no crystal get the probability zero.
+
+It keeps the form, cells that exist and the atoms that the conditions name, letter by letter; distances are left to the
+checks of validity, because a piece may hold several digits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.crystal_text import COORDS
+from crystal_core.generators.crysllmgen.decoding import (
+    MAX_ANGLE,
+    MIN_ANGLE,
+    MIN_TENTHS,
+    gamma_bounds,
+)
+from crystal_core.generators.crysllmgen.tokenizer import MAX_TENTHS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crystal_core.generators.crysllmgen.backends.protocol import Wanted
+
+LENGTHS, ANGLES, ELEMENT, COORDINATES = range(4)  # kinds of line
+NEXT = {LENGTHS: ANGLES, ANGLES: ELEMENT, ELEMENT: COORDINATES, COORDINATES: ELEMENT}
+PIECE = re.compile(r"[0-9. ]+\n?|[A-Z]?[a-z]?\n?")  # of a text of crystals; a line end is the last character
+MOST_MASKS = 2000  # kept; one of a large vocabulary takes 50 kB
+LENGTH_WORDS = frozenset(f"{tenths / 10:.1f}" for tenths in range(MIN_TENTHS, MAX_TENTHS + 1))
+ANGLE_WORDS = frozenset(map(str, range(MIN_ANGLE, MAX_ANGLE + 1)))
+COORD_WORDS = frozenset(COORDS)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a text stands: kind of line, whole words of the line, the word that is begun, and what may come.
+
+    Attributes:
+        words: only of angles, where the third depends on the first two; elsewhere as many empty ones.
+        symbols: elements that this atom may have; none in other lines. more: whether another atom may follow.
+    """
+
+    kind: int
+    words: tuple[str, ...]
+    begun: str
+    symbols: frozenset[str]
+    more: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the line may end here."""
+        whole = 0 if self.kind == ELEMENT else 2
+        return len(self.words) == whole and self.begun in _words(self)
+
+    def after(self, character: str) -> _Place | None:
+        """The place one character on; None where it may not follow."""
+        if character == "\n":
+            if not self.is_whole or (self.kind == COORDINATES and not self.more):
+                return None
+            return _Place(NEXT[self.kind], (), "", frozenset(), self.more)
+        if character == " ":
+            if self.kind == ELEMENT or len(self.words) == 2 or self.begun not in _words(self):
+                return None
+            word = self.begun if self.kind == ANGLES else ""
+            return _Place(self.kind, (*self.words, word), "", self.symbols, self.more)
+        begun = self.begun + character
+        if begun not in _beginnings(_words(self)):
+            return None
+        return _Place(self.kind, self.words, begun, self.symbols, self.more)
+
+
+def _words(place: _Place) -> frozenset[str]:
+    """What the word that is begun may become."""
+    if place.kind == LENGTHS:
+        return LENGTH_WORDS
+    if place.kind == ANGLES:
+        return _gamma_words(*place.words) if len(place.words) == 2 else ANGLE_WORDS
+    return place.symbols if place.kind == ELEMENT else COORD_WORDS
+
+
+@lru_cache(maxsize=4096)
+def _gamma_words(alpha: str, beta: str) -> frozenset[str]:
+    low, high = gamma_bounds()[int(alpha), int(beta)].tolist()
+    return frozenset(map(str, range(low, high + 1)))
+
+
+@lru_cache(maxsize=1024)
+def _beginnings(words: frozenset[str]) -> frozenset[str]:
+    return frozenset(word[:n] for word in words for n in range(1, len(word) + 1))
+
+
+class Pieces:
+    """The pieces of a tokenizer that a text of crystals can hold, by id."""
+
+    def __init__(self, tokens: Iterable[str], end: int) -> None:
+        """Take the tokens as the tokenizer spells them, with its signs for blank and line end."""
+        self.end = end
+        spelled = [
+            token.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n").replace("<0x0A>", "\n")
+            for token in tokens
+        ]
+        self.size = len(spelled)
+        self.texts = {i: text for i, text in enumerate(spelled) if text and PIECE.fullmatch(text)}
+        self._masks: dict[_Place, Tensor] = {}
+
+    def after(self, place: _Place) -> Tensor:
+        """(pieces,) which may follow; the end is not among them."""
+        if place not in self._masks:
+            if len(self._masks) >= MOST_MASKS:
+                self._masks.clear()
+            mask = torch.zeros(self.size, dtype=torch.bool)
+            mask[[i for i, text in self.texts.items() if _walk(place, text) is not None]] = True
+            mask[self.end] = False
+            self._masks[place] = mask
+        return self._masks[place]
+
+
+def _walk(place: _Place | None, text: str) -> _Place | None:
+    for character in text:
+        if place is None:
+            return None
+        place = place.after(character)
+    return place
+
+
+class _Row:
+    """One text that is being written."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        conditions = wanted.conditions
+        self.most = wanted.largest
+        self.least = conditions.n_atoms or wanted.least
+        self.composition = Counter({_symbol(z): n for z, n in conditions.composition.items()})
+        self.required = {_symbol(z) for z in conditions.elements or conditions.contain}
+        self.allowed = {_symbol(z) for z in conditions.elements or wanted.elements}
+        self.atoms: Counter[str] = Counter()
+        self.line, self.lines = "", 0
+        self.ended = False
+
+    def add(self, text: str) -> None:
+        first, *rest = text.split("\n")
+        self.line += first
+        for following in rest:
+            if self.lines >= 2 and self.lines % 2 == 0:
+                self.atoms[self.line] += 1
+            self.line, self.lines = following, self.lines + 1
+
+    @property
+    def place(self) -> _Place:
+        kind = self.lines if self.lines < 2 else (ELEMENT if self.lines % 2 == 0 else COORDINATES)
+        *words, begun = self.line.split(" ")
+        kept = tuple(words) if kind == ANGLES else ("",) * len(words)
+        more = self.atoms.total() < self.most and bool(self._open)
+        symbols = self._open if kind == ELEMENT else frozenset()
+        return _Place(kind, kept, begun, symbols, more)
+
+    @property
+    def _open(self) -> frozenset[str]:
+        if self.composition:
+            return frozenset(s for s, n in self.composition.items() if self.atoms[s] < n)
+        missing = self.required - set(self.atoms)
+        urgent = len(missing) >= self.most - self.atoms.total()
+        return frozenset(missing if missing and urgent else self.allowed)
+
+    @property
+    def may_end(self) -> bool:
+        if self.composition:
+            return self.atoms == self.composition
+        return self.atoms.total() >= self.least and self.required <= set(self.atoms)
+
+
+class LineGrammar:
+    """A logits processor of transformers for texts of crystals; see :class:`~.token_stream.Constraint`.
+
+    Args:
+        prompt_length: tokens before the text, padding included.
+    """
+
+    def __init__(self, prompt_length: int, wanted: Sequence[Wanted], pieces: Pieces) -> None:
+        self.pieces = pieces
+        self._read = prompt_length
+        self._rows = [_Row(one) for one in wanted]
+        self.removed_mass = self.tokens = 0.0
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores, with minus infinity wherever the grammar forbids; sums up the probability that this removes."""
+        for place in range(self._read, input_ids.shape[1]):
+            for row, token in zip(self._rows, input_ids[:, place].tolist(), strict=True):
+                row.ended |= token == self.pieces.end
+                if not row.ended:
+                    row.add(self.pieces.texts[token])
+        self._read = input_ids.shape[1]
+        allowed = torch.stack([self._allowed(row) for row in self._rows]).to(scores.device)
+        wide = scores[:, : allowed.shape[1]]  # an embedding may have more rows than there are words
+        removed = torch.softmax(scores.float(), -1).sum(-1)
+        removed -= torch.where(allowed, torch.softmax(scores.float(), -1)[:, : allowed.shape[1]], 0.0).sum(-1)
+        running = torch.tensor([not row.ended for row in self._rows], device=scores.device)
+        self.removed_mass += float(removed[running].sum())
+        self.tokens += float(running.sum())
+        limited = torch.full_like(scores, -torch.inf)
+        limited[:, : allowed.shape[1]] = wide.masked_fill(~allowed, -torch.inf)
+        return limited
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these texts alone."""
+        self._rows = [self._rows[i] for i in rows.tolist()]
+
+    @property
+    def mean_removed_mass(self) -> float:
+        """Probability that the grammar took from a token, on average."""
+        return self.removed_mass / max(1.0, self.tokens)
+
+    def _allowed(self, row: _Row) -> Tensor:
+        if row.ended:
+            mask = torch.zeros(self.pieces.size, dtype=torch.bool)
+            mask[self.pieces.end] = True
+            return mask
+        place = row.place
+        mask = self.pieces.after(place)
+        if place.kind == COORDINATES and place.is_whole and row.may_end:
+            mask = mask.clone()
+            mask[self.pieces.end] = True
+        return mask
+
+
+def _symbol(z: int) -> str:
+    return vocabulary.SYMBOLS[z - 1]

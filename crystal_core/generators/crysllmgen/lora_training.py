@@ -1,0 +1,282 @@
+"""Train a low-rank adapter on texts of crystals: to write them under conditions, and to name an element that is hidden."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from crystal_core.checks import check_choice
+from crystal_core.conditions import Conditions
+from crystal_core.errors import RequestError
+from crystal_core.generators.crysllmgen.backends.hf import BESIDE, SMOLLM2, base_folder, load_base
+from crystal_core.generators.crysllmgen.backends.text import Texts, answer_losses, check_digits
+from crystal_core.generators.crysllmgen.conditions import (
+    PROPERTIES,
+    Wording,
+    infill_prompt,
+    prompt_text,
+    read_wording,
+)
+from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
+from crystal_core.generators.crysllmgen.lora import Adapter, LoraSettings
+from crystal_core.generators.crysllmgen.training import PUBLISHED, STATISTICS, space_group_statistics
+from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
+from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.training.data import (
+    PreparedCrystals,
+    RowSettings,
+    data_statistics,
+    draws_per_epoch,
+    epoch_order,
+    fixed_sample,
+    load_rows,
+)
+from crystal_core.training.fit import FitConfig, Trainer, pick_dtype
+from crystal_core.training.settings import parse_settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crystal_core.cards import ModelCard
+
+Pair = tuple[list[int], int]  # ids of a prompt, its answer and the end; tokens of the prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What the adapter learns to do; the shares are those published (Gruver et al. 2024, Khastagir et al. 2025).
+
+    Attributes:
+        generation: share of the items that ask for a crystal; the others hide an element and ask for it.
+        properties: conditions of which a prompt names 0 to 4, after the formula; one in five names nothing at all.
+        prompt_loss: also learn the words of the prompts.
+    """
+
+    generation: float = 0.66
+    properties: tuple[str, ...] = ("formation_energy", "band_gap", "e_above_hull", "space_group")
+    prompt_loss: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.generation <= 1:
+            raise RequestError("The share of generation lies between 0 and 1.")
+        for name in self.properties:
+            check_choice("condition", name, tuple(PROPERTIES))
+        object.__setattr__(self, "properties", tuple(self.properties))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterTraining(RowSettings):
+    """A training configuration file of an adapter.
+
+    Attributes:
+        base: "smollm2", or a folder with a language model. init_from: checkpoint of an adapter to begin with, or "".
+    """
+
+    name: str
+    base: str = SMOLLM2
+    init_from: str = ""
+    tasks: TaskSettings = field(default_factory=TaskSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def settings_from(text: str) -> AdapterTraining:
+    """A typed configuration from TOML text.
+
+    Raises:
+        RequestError: no TOML, unknown key.
+    """
+    sections = {"tasks": TaskSettings, "lora": LoraSettings, "fit": FitConfig}
+    return parse_settings(text, AdapterTraining, sections)
+
+
+class Tasks:
+    """The crystals of a data set as prompts and answers, drawn anew at every access.
+
+    Raises:
+        RequestError: a label that the file lacks, or a row that the lines cannot write.
+    """
+
+    def __init__(
+        self, rows: PreparedCrystals, settings: TaskSettings, wording: Wording, texts: Texts
+    ) -> None:
+        self.rows, self.settings, self.wording, self.texts = rows, settings, wording, texts
+        columns = {name: PROPERTIES[name][1] for name in settings.properties}
+        missing = [column for column in columns.values() if column not in rows.labels]
+        if missing:
+            raise RequestError(
+                f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [tasks]."
+            )
+        self._known = {name: rows.labels[column].tolist() for name, column in columns.items()}
+        grid_of(
+            rows, torch.arange(len(rows)), torch.zeros(len(rows), 3)
+        )  # what cannot be written is refused now
+
+    def batches(
+        self, size: int, generator: torch.Generator, repeats: Tensor | None = None
+    ) -> Iterator[list[Pair]]:
+        """An epoch."""
+        for chosen in epoch_order(len(self.rows), generator, repeats).split(size):
+            yield self.pairs(chosen, generator)
+
+    def pairs(
+        self, crystals: Tensor, generator: torch.Generator, *, generation: float | None = None
+    ) -> list[Pair]:
+        """Prompt and answer of each crystal, which is moved by a random vector first."""
+        shift = torch.rand(len(crystals), 3, generator=generator)
+        lines = to_lines(grid_of(self.rows, crystals, shift))
+        draw = random.Random(int(torch.randint(2**62, (1,), generator=generator)))  # noqa: S311 (no secret)
+        share = self.settings.generation if generation is None else generation
+        pairs = []
+        for i, text in zip(crystals.tolist(), lines, strict=True):
+            if draw.random() < share:
+                prompt, answer = prompt_text(self._conditions(i, text, draw), self.wording), text
+            else:
+                answer = draw.choice(sorted(set(text.split("\n")[2::2])))
+                prompt = infill_prompt(text, answer, self.wording)
+            pairs.append(self.texts.pair(prompt, answer))
+        return pairs
+
+    def _conditions(self, i: int, text: str, draw: random.Random) -> Conditions:
+        count = draw.randrange(len(self.settings.properties) + 1)
+        if not count:
+            return Conditions()
+        values: dict[str, Any] = {}
+        for name in draw.sample(self.settings.properties, count):
+            value = self._known[name][i]
+            if not math.isnan(value):  # what nobody knows is not told
+                values[name] = int(value) if name == "space_group" else value
+        symbols = Counter(text.split("\n")[2::2])
+        composition = {SYMBOLS.index(symbol) + 1: n for symbol, n in symbols.items()}
+        return Conditions(composition=composition, **values)
+
+
+def grid_of(rows: PreparedCrystals, crystals: Tensor, shift: Tensor) -> GridCrystals:
+    """Rows of a prepared file on the grid of the text, each moved by a fractional vector."""
+    batch = rows.select(crystals)
+    moved = batch.frac_coords + torch.repeat_interleave(shift, batch.n_atoms, 0)
+    return GridCrystals.from_parameters(batch.cell_parameters, moved, batch.atomic_numbers, batch.n_atoms)
+
+
+@torch.no_grad()
+def validation_loss(network: Adapter, held: Tasks, size: int) -> dict[str, float]:
+    """Nats per token of texts of crystals, and of hidden elements; the same draw at every epoch."""
+    means, device = {}, next(network.parameters()).device
+    for name, generation in (("nats_text", 1.0), ("nats_infill", 0.0)):
+        generator = torch.Generator().manual_seed(0)
+        total, count = 0.0, 0
+        for crystals in torch.arange(len(held.rows)).split(size):
+            pairs = held.pairs(crystals, generator, generation=generation)
+            losses, counted = answer_losses(network, pairs, pad=held.texts.pad, device=device)
+            total, count = total + float(losses[counted].sum()), count + int(counted.sum())
+        means[name] = round(total / count, 5)
+    return means
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a slice ends with: the trainer with the EMA of the adapter, its wording, and the last log line."""
+
+    trainer: Trainer
+    last: dict[str, Any]
+
+
+def train(
+    config: AdapterTraining,
+    *,
+    data_file: Path,
+    folder: Path,
+    device: torch.device,
+    minutes: float | None = None,
+    resume: bool = False,
+    initial: dict[str, Tensor] | None = None,
+    on_line: Callable[[dict[str, Any]], None] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Trained:
+    """Run one slice."""
+    rows, validation = load_rows(config, data_file, "cpu")
+    network, tokenizer = load_base(base_folder(config.base), device)
+    check_digits(tokenizer)
+    network.to(pick_dtype(config.fit.precision, device))
+    torch.manual_seed(config.fit.seed)
+    adapter = Adapter(network, config.lora)
+    if initial is not None:
+        adapter.load(initial)
+    texts, wording = Texts(tokenizer), read_wording()
+    tasks = Tasks(rows, config.tasks, wording, texts)
+    held = (
+        Tasks(fixed_sample(validation, config.validation_rows), config.tasks, wording, texts)
+        if validation
+        else None
+    )
+    repeats = draws_per_epoch(config, rows)
+
+    def loss(net: Any, batch: list[Pair], _: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        losses, counted = answer_losses(
+            net, batch, pad=texts.pad, device=device, with_prompts=config.tasks.prompt_loss
+        )
+        return (losses * counted).sum() / counted.sum(), {}
+
+    trainer = Trainer(
+        adapter,
+        config.fit,
+        loss=loss,
+        batches=lambda generator: tasks.batches(config.fit.batch_size, generator, repeats),
+        batch_crystals=len,
+        folder=folder,
+        device=device,
+        about=about,
+    )
+    statistics = data_statistics(rows) | space_group_statistics(rows)
+    (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
+    if resume and not trainer.resume():
+        raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
+
+    def on_epoch(current: Trainer) -> dict[str, Any]:
+        if held is None:
+            return {}
+        line = validation_loss(current.ema, held, config.fit.batch_size)  # type: ignore[arg-type]
+        if on_line:
+            on_line({"step": current.step, "epoch": current.epoch, "validation": line})
+        return line
+
+    return Trained(trainer=trainer, last=trainer.run(minutes, on_epoch))
+
+
+def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining, log: Path) -> Path:
+    """Write ``checkpoints/<name>/``: the adapter's EMA weights, its wording, validation curve, and a card without metrics yet."""
+    statistics = json.loads((log.parent / STATISTICS).read_text(encoding="utf-8"))
+    conditions = ["composition", *settings.tasks.properties]
+    if "space_group" in conditions and "space_group_frequencies" in statistics:
+        conditions.append("crystal_system")
+    return write_checkpoint(
+        name,
+        trainer=trained.trainer,
+        log=log,
+        fields={
+            "task": "de novo generation",
+            "method": "CrysLLMGen (NeurIPS 2025)",
+            "loader": "crysllmgen",
+            "network": {"base": settings.base, "lora": settings.lora.to_dict()},
+            "sampling": statistics | {"conditions": conditions, "draft": PUBLISHED},
+        },
+        about_training={"tasks": asdict(settings.tasks)},
+        files={BESIDE: json.dumps(asdict(read_wording()), indent=1)},
+    )
+
+
+def initial_weights(card: ModelCard) -> dict[str, Tensor]:
+    """The adapter of a checkpoint.
+
+    Raises:
+        CheckpointMismatch: a file is missing or changed.
+    """
+    return read_shards(card)

