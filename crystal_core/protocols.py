@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
     from crystal_core.crystal import CrystalBatch
     from crystal_core.frames import Frame
+    from crystal_core.guides.protocol import DifferentiablePredictor
     from crystal_core.properties import CrystalPredictions, PropertySpec
     from crystal_core.requests import DeNovoRequest, GenerationRequest
 
@@ -70,5 +71,13 @@ class PropertyPredictor(Protocol):
 
         Raises:
             RequestError: it has no such property.
+        """
+        ...
+
+    def guide(self, name: str, target: float) -> DifferentiablePredictor:
+        """A wish that the property of that name is near ``target``, in its unit, for samplers to follow.
+
+        Raises:
+            RequestError: it has no such property, or no differentiable form.
         """
         ...

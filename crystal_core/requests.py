@@ -264,7 +264,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         space_group: number or symbol of the group the crystals shall have, or None; models that are told in a prompt write it,
             others keep its operations (experimental). crystal_system: any group of it, in place of a group.
         formula: what the crystals are made of. formation_energy, e_above_hull: in eV/atom. band_gap: in eV. None leaves each open.
-        density: in g/cm³, that the crystals shall be near to, or None. guidance: how much that weighs; None is 1, 0 nothing.
+            Models that are told nothing are guided towards the last three by the property predictor, where it is installed.
+        density: in g/cm³, that the crystals shall be near to, or None. guidance: how much such wishes weigh; None is 1, 0 nothing.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
@@ -324,8 +325,11 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         self._check_conditions()
         if self.guidance is not None:
             check_strength(self.guidance)
-            if self.density is None:
-                raise RequestError("Guidance needs something to guide towards: add a density.")
+            targets = (self.density, self.band_gap, self.formation_energy, self.e_above_hull)
+            if all(target is None for target in targets):
+                raise RequestError(
+                    "Guidance needs something to guide towards: add a density, a band gap or an energy."
+                )
         if self.density is not None:
             check_density(self.density)
         if self.space_group is not None and not (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,20 @@ class DifferentiablePredictor(Protocol):
         Gradients flow to frac_coords, lattice and types; crystals do not depend on each other.
         """
         ...
+
+
+class AllOf:
+    """Several wishes at once: their logarithms add up."""
+
+    def __init__(self, predictors: Sequence[DifferentiablePredictor]) -> None:
+        self.predictors = tuple(predictors)
+
+    def value(self, batch: SoftCrystals) -> Tensor:
+        """See :meth:`DifferentiablePredictor.value`."""
+        first, *others = (predictor.value(batch) for predictor in self.predictors)
+        for value in others:
+            first = first + value
+        return first
 
 
 @dataclass(frozen=True, kw_only=True)

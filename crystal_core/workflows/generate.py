@@ -33,7 +33,7 @@ from crystal_core.workflows.sampling_run import (
     sampler_used,
     with_back_end,
 )
-from crystal_core.workflows.wishes import check_wishes, plan_wishes
+from crystal_core.workflows.wishes import PREDICTOR, check_wishes, guided_properties, plan_wishes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from crystal_core.frames import Draft
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
+    from crystal_core.guides.protocol import DifferentiablePredictor
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.records import Novelty, RunResult, Snapshot
     from crystal_core.requests import CellSymmetry
@@ -407,15 +408,24 @@ def _in_axes(lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray) -> 
     return np.linalg.solve(reduction, np.asarray(lattice)), in_cell(np.asarray(frac_coords) @ reduction)
 
 
-def _guide(asked: CrystalGenerationRequest) -> Guide | None:
-    """The wish of a request; a target out of range is its error."""
-    if asked.density is None:
-        return None
+def _guide(asked: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
+    """Every wish that bends the sampler, as one; None for none, and for a model that is told its wishes."""
     from crystal_core.guides.density import DensityTarget
+    from crystal_core.guides.protocol import AllOf
 
-    return Guide(
-        predictor=DensityTarget(asked.density), strength=1.0 if asked.guidance is None else asked.guidance
-    )
+    targets: list[DifferentiablePredictor] = []
+    if asked.density is not None:
+        targets.append(DensityTarget(asked.density))
+    wished = {} if writes_drafts else guided_properties(asked)
+    if wished:
+        from crystal_core.workflows.predict_properties import load_property_predictor
+
+        predictor = load_property_predictor(PREDICTOR, asked.device)
+        targets += [predictor.guide(name, target) for name, target in wished.values()]
+    if not targets:
+        return None
+    strength = 1.0 if asked.guidance is None else asked.guidance
+    return Guide(predictor=AllOf(targets), strength=strength)
 
 
 class _Run:
@@ -434,7 +444,7 @@ class _Run:
 
         self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
         self.notes = [note] if note else []
-        self.guide = _guide(asked)
+        self.guide = _guide(asked, writes_drafts=model.card.writes_drafts)
         self.reduction = None if asked.fix is None else reduction_of(structure_from_record(asked.fix))
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []

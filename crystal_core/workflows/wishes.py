@@ -19,6 +19,13 @@ KEPT = {
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
 }
+# condition → property that a predictor guides towards, for models that are told nothing
+GUIDED = {
+    "formation_energy": "formation_energy_per_atom_ev",
+    "band_gap": "band_gap_ev",
+    "e_above_hull": "e_above_hull_ev",
+}
+PREDICTOR = "crysldnet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,8 @@ def check_wishes(asked: CrystalGenerationRequest, card: ModelCard) -> None:
         RequestError: it cannot.
     """
     named = asked_conditions(asked)
+    if not card.writes_drafts:
+        named = tuple(name for name in named if name not in guided_properties(asked))
     if card.writes_drafts:
         named += ("space_group",) if asked.space_group is not None else ()
         named += tuple(name for name, numbers in _required(asked).items() if numbers)
@@ -56,6 +65,22 @@ def check_wishes(asked: CrystalGenerationRequest, card: ModelCard) -> None:
             if getattr(asked, name) is not None:
                 raise RequestError(f"{card.name} cannot {what}; leave it out or choose a KLDM model.")
     check_declared(card, named, asked)
+
+
+def guided_properties(asked: CrystalGenerationRequest) -> dict[str, tuple[str, float]]:
+    """Conditions of a request that a property predictor can guide any diffusion model towards → name of the property, target.
+
+    Empty where no predictor is installed.
+    """
+    from crystal_core.registry.property_cards import declared_properties, is_installed
+
+    wished = {
+        name: (GUIDED[name], getattr(asked, name)) for name in GUIDED if getattr(asked, name) is not None
+    }
+    if not wished or not is_installed(PREDICTOR):
+        return {}
+    known = {spec.name for spec in declared_properties(PREDICTOR)}
+    return {name: target for name, target in wished.items() if target[0] in known}
 
 
 def plan_wishes(

@@ -7,7 +7,7 @@ import torch
 
 from crystal_core.crystal import CrystalBatch, SoftCrystals
 from crystal_core.errors import RequestError
-from crystal_core.predictors.crysldnet.guide import SPREAD, PropertyTarget
+from crystal_core.predictors.crysldnet.guide import SPREAD
 
 CELLS = torch.stack([torch.eye(3) * 4.2, torch.eye(3) * 3.9 + 0.1])
 N_ATOMS = torch.tensor([3, 2])
@@ -31,7 +31,7 @@ def soft(batch, types=None):
 
 def test_score_is_that_of_the_prediction(predictor):
     batch = crystals()
-    wish = PropertyTarget(predictor, "bulk_modulus_gpa", 150.0)
+    wish = predictor.guide("bulk_modulus_gpa", 150.0)
     std = float(next(a for a in predictor.adapters if a.spec.name == "bulk_modulus_gpa").heads.std[0])
     expected = [
         -0.5 * ((math.log10(r.predictions["bulk_modulus_gpa"].value) - math.log10(150.0)) / std / SPREAD) ** 2
@@ -41,7 +41,7 @@ def test_score_is_that_of_the_prediction(predictor):
 
 
 def test_following_the_gradient_comes_nearer(predictor):
-    wish, batch = PropertyTarget(predictor, "bulk_modulus_gpa", 250.0), crystals()
+    wish, batch = predictor.guide("bulk_modulus_gpa", 250.0), crystals()
     moving = soft(batch)
     before = wish.value(moving)
     for _ in range(30):
@@ -55,7 +55,7 @@ def test_following_the_gradient_comes_nearer(predictor):
 
 
 def test_gradients_reach_elements_places_and_cell_and_crystals_are_apart(predictor):
-    wish, batch = PropertyTarget(predictor, "band_gap_ev", 2.0), crystals()
+    wish, batch = predictor.guide("band_gap_ev", 2.0), crystals()
     types = torch.full((5, 118), 1 / 118, requires_grad=True)
     moving = soft(batch, types)
     slopes = torch.autograd.grad(wish.value(moving)[0], (types, moving.frac_coords, moving.lattice))
@@ -75,7 +75,7 @@ def test_a_cell_that_is_still_noise_has_no_wish(predictor):
         n_atoms=N_ATOMS,
     )
     moving = soft(flat)
-    scores = PropertyTarget(predictor, "band_gap_ev", 2.0).value(moving)
+    scores = predictor.guide("band_gap_ev", 2.0).value(moving)
     scores.sum().backward()
     assert scores[0] == 0
     assert scores[1] < 0
@@ -84,6 +84,6 @@ def test_a_cell_that_is_still_noise_has_no_wish(predictor):
 
 def test_what_cannot_be_wished_is_said(predictor):
     with pytest.raises(RequestError, match="no property hardness"):
-        PropertyTarget(predictor, "hardness", 1.0)
+        predictor.guide("hardness", 1.0)
     with pytest.raises(RequestError, match="must be positive"):
-        PropertyTarget(predictor, "bulk_modulus_gpa", -1.0)
+        predictor.guide("bulk_modulus_gpa", -1.0)

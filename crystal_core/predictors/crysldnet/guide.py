@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.crystal import SoftCrystals
-    from crystal_core.predictors.crysldnet.predictor import CrysldnetPredictor
+    from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
+    from crystal_core.predictors.crysldnet.heads import PropertyHeads
+    from crystal_core.properties import PropertySpec
 
 SPREAD = 0.3  # around the target at strength 1, in standard deviations of the training labels
 VOLUME_RANGE = (4.0, 100.0)  # Å3 per atom; cells outside are still noise, and have no wish
@@ -31,29 +33,26 @@ class PropertyTarget:
     Gradients flow through elements, contacts and cell; the rows of far distances are held still.
 
     Args:
-        target: in the unit of the property.
+        heads: of the one property. target: in its unit.
 
     Raises:
-        RequestError: the predictor has no such property, the target has no logarithm, or its encoder or graphs have no
-            differentiable form.
+        RequestError: the target has no logarithm, or the encoder or its graphs have no differentiable form.
     """
 
-    def __init__(self, predictor: CrysldnetPredictor, name: str, target: float) -> None:
-        adapter = next((a for a in predictor.adapters if a.spec.name == name), None)
-        if adapter is None:
-            known = ", ".join(spec.name for spec in predictor.properties)
-            raise RequestError(f"There is no property {name} to guide towards; there is {known}.")
-        graph = adapter.encoder.graph
+    def __init__(
+        self, encoder: Pddformer | Matformer, heads: PropertyHeads, spec: PropertySpec, target: float
+    ) -> None:
+        graph = encoder.graph
         if (
-            not isinstance(adapter.encoder, Pddformer)
+            not isinstance(encoder, Pddformer)
             or graph.self_contacts != "once"
             or graph.lattice_edges != "none"
         ):
             raise RequestError("This predictor cannot guide: its graphs have no differentiable form.")
-        self.encoder, self.heads, self.graph = adapter.encoder, adapter.heads, graph
-        learned = adapter.spec.to_learned(target)
+        self.encoder, self.heads, self.graph = encoder, heads, graph
+        learned = spec.to_learned(target)
         if not np.isfinite(learned):
-            raise RequestError(f"{adapter.spec.title} must be positive to guide towards, not {target:g}.")
+            raise RequestError(f"{spec.title} must be positive to guide towards, not {target:g}.")
         self.target = (learned - float(self.heads.mean[0])) / float(self.heads.std[0])
 
     def value(self, batch: SoftCrystals) -> Tensor:

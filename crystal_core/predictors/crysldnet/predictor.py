@@ -23,6 +23,7 @@ from crystal_core.graphs.crystal_graphs import build_graphs
 from crystal_core.predictors.crysldnet.adapters import adapted_encoder
 from crystal_core.predictors.crysldnet.encoders.build import encoder_of
 from crystal_core.predictors.crysldnet.export import ADAPTER, encoder_hash, expected_errors
+from crystal_core.predictors.crysldnet.guide import PropertyTarget
 from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadsConfig, PropertyHeads
 from crystal_core.predictors.latent_index import INDEX, LatentIndex
 from crystal_core.properties import (
@@ -143,6 +144,12 @@ class CrysldnetPredictor:
             )
             for i in range(len(crystals))
         ]
+
+    def guide(self, name: str, target: float) -> PropertyTarget:
+        """See :meth:`crystal_core.protocols.PropertyPredictor.guide`."""
+        (spec,) = chosen_properties((name,), self.properties)
+        adapter = next(a for a in self.adapters if a.spec == spec)
+        return PropertyTarget(adapter.encoder, adapter.heads, spec, target)
 
     @torch.no_grad()
     def vectors(

@@ -1,0 +1,63 @@
+"""Wishes for properties: told to a model with a prompt, guided towards for others, refused where neither is possible."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from crystal_core.cards import ModelCard
+from crystal_core.crystal import SoftCrystals
+from crystal_core.errors import RequestError
+from crystal_core.guides.density import DensityTarget
+from crystal_core.guides.protocol import AllOf
+from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.workflows.wishes import check_wishes, guided_properties
+
+KLDM = ModelCard(
+    name="kldm",
+    kind="generator",
+    task="de novo generation",
+    method="KLDM",
+    loader="kldm",
+    parameters=1,
+    trained_on="",
+    source="",
+    licence="",
+    limits="",
+)
+
+
+def test_a_predictor_that_is_installed_guides_models_that_are_told_nothing(composition_predictor):
+    asked = CrystalGenerationRequest(band_gap=2.0, formation_energy=-1.5, guidance=3.0)
+    assert guided_properties(asked) == {
+        "band_gap": ("band_gap_ev", 2.0),
+        "formation_energy": ("formation_energy_per_atom_ev", -1.5),
+    }
+    check_wishes(asked, KLDM)
+    with pytest.raises(RequestError, match="not trained to be told a formula"):
+        check_wishes(replace(asked, formula="TiO2"), KLDM)
+
+
+def test_without_a_predictor_the_wish_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    asked = CrystalGenerationRequest(band_gap=2.0)
+    assert guided_properties(asked) == {}
+    with pytest.raises(RequestError, match="not trained to be told a band gap"):
+        check_wishes(asked, KLDM)
+
+
+def test_wishes_add_up():
+    batch = SoftCrystals(
+        types=torch.nn.functional.one_hot(torch.tensor([10, 16]), 118).float(),
+        frac_coords=torch.rand(2, 3),
+        lattice=torch.eye(3).unsqueeze(0) * 4.0,
+        n_atoms=torch.tensor([2]),
+    )
+    low, high = DensityTarget(2.0), DensityTarget(6.0)
+    torch.testing.assert_close(AllOf([low, high]).value(batch), low.value(batch) + high.value(batch))
+
+
+def test_guidance_needs_a_target():
+    with pytest.raises(RequestError, match="something to guide towards"):
+        CrystalGenerationRequest(guidance=2.0)
