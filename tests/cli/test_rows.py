@@ -218,9 +218,9 @@ def test_help_and_groups_without_a_command_show_what_there_is():
 def test_models_in_every_form(tmp_path, monkeypatch):
     models = answer("models", "list")["models"]
     assert models and all(set(model) >= MODEL_KEYS for model in models)
-    assert [model["name"] for model in answer("models", "list", "--kind", "generator")["models"]] == [
-        m["name"] for m in models
-    ]
+    for kind in ("generator", "predictor"):
+        of_kind = answer("models", "list", "--kind", kind)["models"]
+        assert [m["name"] for m in of_kind] == [m["name"] for m in models if m["kind"] == kind]
     (shown,) = answer("models", "show", "prototype")["models"]
     assert set(shown) >= MODEL_KEYS and shown["sha256_ok"] is True
     assert all(
