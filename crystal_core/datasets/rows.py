@@ -229,6 +229,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         raise RequestError(f"{path.name} has no column 'cif'.")
     numeric = [c for c in table.columns if pd.api.types.is_float_dtype(table[c])]
     rows, bad = [], []
+    own_split = "split" in table.columns
     for name, (_, values) in zip(_csv_ids(table, path), table.iterrows(), strict=True):
         try:
             crystal = _from_cif(values["cif"])
@@ -236,7 +237,12 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
             bad.append((name, _no_cif(error)))
             continue
         rows.append(
-            {"material_id": name, **crystal, "split": _split_in_name(path), **{c: values[c] for c in numeric}}
+            {
+                "material_id": name,
+                **crystal,
+                "split": values["split"] if own_split else _split_in_name(path),
+                **{c: values[c] for c in numeric},
+            }
         )
     return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
 
