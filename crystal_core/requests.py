@@ -32,6 +32,7 @@ MAX_SAMPLES = 200
 MAX_PREDICTED = 5000  # crystals of one property prediction: they are stored with the request
 MAX_LEARNED = 5000  # crystals that a property of one's own is learned from, for the same reason
 MIN_LEARNED = 50  # fewer give neither a model nor an interval
+MAX_LEARNED_ATOMS = 200  # of a cell
 MAX_LEARNED_SAMPLES = 1_000_000
 LARGEST_VALUE = 1e15  # of a property of one's own; the square of a larger one leaves float32
 SPLITS = ("train", "val", "test", "")
@@ -578,8 +579,11 @@ class LearnPropertyRequest:
 
     def _check_name(self) -> None:
         for words in (self.column, self.title, self.unit, self.table):
-            if not isinstance(words, str) or len(words) > 200:
-                raise RequestError("Column, title, unit and table are texts of at most 200 characters.")
+            # a card is TOML, which takes no control characters
+            if not isinstance(words, str) or len(words) > 200 or not words.isprintable():
+                raise RequestError(
+                    "Column, title, unit and table are texts of at most 200 characters on one line."
+                )
         if property_key(self.column) != self.column:
             raise RequestError(
                 f"A property is named by letters, digits, dots, dashes and underscores, at most 60: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -13,7 +14,7 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import home_dir
 from crystal_core.properties import PROPERTIES, PropertySpec, property_key
 from crystal_core.registry.property_cards import shipped_property
-from crystal_core.requests import LARGEST_VALUE, MIN_LEARNED
+from crystal_core.requests import LARGEST_VALUE, MAX_LEARNED_ATOMS, MIN_LEARNED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -26,7 +27,6 @@ FEWEST_HELD = 10  # held-out crystals, of which the interval is calibrated
 HELD_OUT = 0.2  # share of the crystals, at random, where the table names no split
 MOST_SAMPLES = 60_000  # crystals seen in all, on which five minutes of two cores are spent
 EPOCHS = 30
-MAX_ATOMS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,8 +259,8 @@ def reason_left_out(row: CrystalRow, target: OwnProperty) -> str | None:
         return f"{target.column} is {value:g}, beyond {LARGEST_VALUE:g}; choose a larger unit"
     if target.spec.logarithmic and value <= 0:
         return f"{target.column} is {value:g}, which has no logarithm"
-    if not 1 <= len(row.atomic_numbers) <= MAX_ATOMS:
-        return f"{len(row.atomic_numbers)} atoms; an adapter trains on cells of 1 to {MAX_ATOMS}"
+    if not 1 <= len(row.atomic_numbers) <= MAX_LEARNED_ATOMS:
+        return f"{len(row.atomic_numbers)} atoms; an adapter trains on cells of 1 to {MAX_LEARNED_ATOMS}"
     return None
 
 
@@ -276,16 +276,23 @@ def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow],
             row for row in rows if row.split == "val"
         ]
     usable = [row for row in rows if row.split != "test"]
-    formulas = sorted({row.formula for row in usable})
+    formulas = sorted({_composition(row) for row in usable})
     order = np.random.default_rng(seed).permutation(len(formulas))
     drawn = {formulas[i] for i in order[: max(1, round(HELD_OUT * len(formulas)))]}
-    held = [row for row in usable if row.formula in drawn]
-    train = [row for row in usable if row.formula not in drawn]
+    held = [row for row in usable if _composition(row) in drawn]
+    train = [row for row in usable if _composition(row) not in drawn]
     if len(held) < FEWEST_HELD or len(train) < MIN_LEARNED // 2:
         raise RequestError(
             f"The table has {len(formulas)} compositions, too few to hold some out; add crystals of other compositions."
         )
     return train, held
+
+
+def _composition(row: CrystalRow) -> tuple[tuple[int, int], ...]:
+    """Atomic number and count of each element, over their greatest common divisor; whatever the table calls it."""
+    counts = Counter(row.atomic_numbers.tolist())
+    divisor = math.gcd(*counts.values())
+    return tuple((z, n // divisor) for z, n in sorted(counts.items()))
 
 
 def _names_split(rows: Sequence[CrystalRow]) -> bool:
