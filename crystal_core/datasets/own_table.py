@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.datasets.rows import ABOUT_ROWS, SCHEMA, CrystalRow, rows_of
 from crystal_core.errors import RequestError
-from crystal_core.files.uploads import parse_uploads
+from crystal_core.files.uploads import clean_name, parse_uploads
+from crystal_core.requests import MAX_LEARNED_ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,16 +60,25 @@ def read_own_table(
         raise RequestError(
             f"{name} is larger than {MAX_TABLE_BYTES // 1_000_000} MB; leave out rows or columns."
         )
+    name = clean_name(name)
     skipped: list[tuple[str, str]] = []
     if content.startswith(b"PAR1"):
         table = _parquet(name, content)
     else:
         table, skipped = _csv(name, content, on_progress)
+    table = table.loc[:, ~table.columns.duplicated()]
     numeric = _numbers(table)
     kept = [column for column in (*SCHEMA, "split") if column in table.columns]
     whole = table[kept].join(numeric)
     whole["split"] = whole["split"].where(whole["split"].isin(SPLITS), "") if "split" in whole else ""
-    rows = list(rows_of(whole, skipped))
+    rows = []
+    for row in rows_of(whole, skipped):
+        if len(row.atomic_numbers) <= MAX_LEARNED_ATOMS:
+            rows.append(row)
+        else:
+            skipped.append(
+                (row.id, f"{len(row.atomic_numbers)} atoms; at most {MAX_LEARNED_ATOMS} are learned from")
+            )
     columns = {column: sum(column in row.labels for row in rows) for column in numeric.columns}
     if not any(columns.values()):
         raise RequestError(f"{name} has no crystal with a number; add a column of numbers.")

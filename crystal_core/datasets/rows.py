@@ -132,7 +132,7 @@ def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[Crystal
         row = dict(zip(columns, values, strict=True))
         try:
             yield _row(row, numeric)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             bad.append((str(row["material_id"]), f"not a crystal: {error}"))
 
 

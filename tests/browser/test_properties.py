@@ -134,10 +134,10 @@ def test_a_table_is_learned_from_predicted_with_and_removed(open_page, own_parqu
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.get_by_role("link", name="Predict with it").click()
     page.get_by_role("heading", name="Property predictor").wait_for()
-    expect(page.locator("[data-baseweb=tag]")).to_contain_text("stiffness")
+    page.get_by_role("button", name="Remove stiffness").wait_for()  # it is ticked
     page.get_by_role("link", name="Learn a property of your own").click()
     page.get_by_text("Learned here").wait_for()
-    page.get_by_role("button", name="Remove").click()
-    page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove", exact=True).click()
     expect(page.get_by_text("Learned here")).to_have_count(0)
     clean(page)

@@ -63,6 +63,17 @@ def test_a_csv_is_read_cif_by_cif_in_the_child(monkeypatch):
     assert moves[-1] == (5, 5)
 
 
+def test_a_large_cell_and_a_number_that_is_no_element_lose_no_other_row(tmp_path):
+    species = [[11, 17], [2**62] * 2, [11] * 201]
+    places = [[0.0] * 3 + [0.5] * 3] * 2 + [[0.1] * 603]
+    lattice = [(np.eye(3) * 3.9).ravel()] * 3
+    content = parquet(tmp_path / "t.parquet", x=1.0, species=species, frac_coords=places, lattice=lattice)
+    table = read_own_table("t.parquet", content)
+    assert [row.id for row in table.rows] == ["a"]
+    reasons = dict(table.skipped)
+    assert "atomic number" in reasons["b"] and reasons["c"].startswith("201 atoms")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

@@ -168,6 +168,7 @@ def test_a_request_survives_json():
         ({"column": "../hardness"}, "named by letters"),
         ({"column": ""}, "named by letters"),
         ({"title": "x" * 201}, "at most 200"),
+        ({"unit": "GPa\x7f"}, "on one line"),
         ({"rank": 300}, "rank"),
         ({"samples": 0}, "samples"),
         ({"minutes": -1}, "minutes"),

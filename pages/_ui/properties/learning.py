@@ -150,7 +150,7 @@ def _ask_column(table: OwnTable, model: str) -> None:
             rows,
             column,
             column=key,
-            title=words.strip() or column[:60],
+            title=words.strip() or "".join(letter for letter in column if letter.isprintable())[:60],
             unit=measure.strip(),
             logarithmic=bool(logarithmic),
             model=model,
