@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -182,6 +183,15 @@ class CrystalPredictions:
     domain: Domain
     nearest: tuple[KnownExample, ...] = ()
     place: tuple[float, float] | None = None
+
+
+def property_key(column: str) -> str:
+    """The name of a property after a column of a table: letters, digits, dots, dashes and underscores, at most 60.
+
+    >>> property_key(" Hardness, GPa (exp.)"), property_key("../x"), property_key("?")
+    ('Hardness_GPa_exp', 'x', 'property')
+    """
+    return re.sub(r"[^\w.-]+", "_", column).strip("_.-")[:60].rstrip("_.-") or "property"
 
 
 def spec_of(name: str, described: Mapping[str, Any]) -> PropertySpec:

@@ -220,10 +220,33 @@ class PropertyRow(TypedDict):
     error: NotRequired[str]
 
 
-class RunResult(TypedDict, total=False):
-    """What a run has found so far: ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction.
+class LearnedProperty(TypedDict):
+    """A property that was learned from a table, measured on crystals held out of the training.
 
-    ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
+    ``name`` is that of its checkpoint. ``ids``, ``formulas``, ``true`` and ``predicted`` (in the unit of ``property``) are of
+    the held-out crystals; ``mae_of_mean`` is the error of always predicting the mean. ``held_out_by`` is "split" where the
+    table named them, and "composition" where whole compositions were drawn. ``skipped``: id and reason of rows left out.
+    """
+
+    name: str
+    property: PropertyColumn
+    n_train: int
+    n_held_out: int
+    mae: float
+    mae_of_mean: float
+    held_out_by: Literal["split", "composition"]
+    ids: list[str]
+    formulas: list[str]
+    true: list[float]
+    predicted: list[float]
+    skipped: list[dict[str, str]]
+
+
+class RunResult(TypedDict, total=False):
+    """What a run has found so far: a key or two for each kind of run.
+
+    ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
+    ``learned`` of a property of one's own. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``failed_drafts``: text and
     problem of those that stand for a crystal.
@@ -235,6 +258,7 @@ class RunResult(TypedDict, total=False):
     relaxed: list[CrystalRecord]
     rows: list[PropertyRow]
     properties: list[PropertyColumn]
+    learned: LearnedProperty
     provenance: Provenance
     summary: dict[str, Any]
     n_failed: int

@@ -87,11 +87,12 @@ def actions(job: Job) -> None:
             ensure_worker()
             request = settings_of(job)
             again = JobQueue().submit(job.kind, request, parent=job.parent)
-            shown = again if job.kind == "predict-property" else job.parent or again
+            own = job.kind in ("predict-property", "learn-property")  # have a page of their own
+            shown = again if own else job.parent or again
             st.switch_page(page, query_params={"job": shown})
         if (
             job.request
-            and job.kind != "relax"
+            and job.kind not in ("relax", "learn-property")
             and st.button("Change and run", key="fork", help="Opens the form with these settings.")
         ):
             named = {"formula": job.request["formula"]} if "formula" in job.request else {}

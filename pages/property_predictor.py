@@ -26,6 +26,7 @@ from pages._ui.link.session import (
     set_link,
 )
 from pages._ui.plain import plain
+from pages._ui.properties import learning
 from pages._ui.properties.results import show_predictions
 from pages._ui.properties.sending import KIND, item_of, own_item, submit_properties
 from pages._ui.run.run_view import show_run
@@ -117,7 +118,11 @@ def _item(found: ParsedUpload) -> dict[str, Any]:
 def _ask_run() -> tuple[list[dict[str, Any]], str]:
     """The crystals of a run of this machine, relaxed where that was done."""
     jobs = [job for job in JobQueue().list_jobs(MOST_RUNS, results=False) if job.request]
-    jobs = [job for job in jobs if job.kind == KIND or (job.result_stamp and not job.parent)]
+    jobs = [
+        job
+        for job in jobs
+        if job.kind == KIND or (job.result_stamp and not job.parent and job.kind != learning.KIND)
+    ]
     if not jobs:
         st.caption("No run has crystals yet.")
         return [], ""
@@ -164,7 +169,13 @@ def _preview(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _adopt_link(cards: dict[str, ModelCard]) -> None:
-    """Fill the form from the run that is to be changed, or whose crystals are to be predicted."""
+    """Fill the form from the property that is to be predicted, the run that is to be changed, or whose crystals are."""
+    if name := st.query_params.get("property", ""):
+        model = st.query_params.get("model", "")
+        if model in cards and name in {spec.name for spec in declared_properties(model)}:
+            values = {"properties": [name], "model": model}
+            apply_link(f"property|{name}|{model}", {f"{BEGIN}{key}": value for key, value in values.items()})
+        return
     fork = st.query_params.get("fork", "")
     link = f"properties|{fork}"
     if not fork or is_link_applied(link):
@@ -193,14 +204,35 @@ def show(job: Job) -> None:
 def main() -> None:
     restore_link("properties")
     cards, job = predictor_cards(), st.query_params.get("job")
+    learners = {name: card for name, card in cards.items() if "encoder" in card.network}
+    found = find_job(job) if job else None
+    own = found is not None and found.kind == learning.KIND
+    learn = bool(learners) and "learn" in st.query_params and not job
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title("Property predictor", width="stretch")
-        if cards and job:
+        st.title("Learn a property" if learn or own else "Property predictor", width="stretch")
+        if cards and (learn or own):
+            st.page_link(PROPERTIES, label="Predict", icon=":material/tune:")
+        elif cards and job:
             st.page_link(PROPERTIES, label="Other crystals", icon=":material/add:")
+        elif learners:
+            st.page_link(
+                PROPERTIES,
+                label="Learn a property of your own",
+                icon=":material/school:",
+                query_params={"learn": "own"},
+            )
     if not cards:
         st.info(NO_PREDICTOR)
     if job:
-        show_run(job, KIND, button="Predict", draw=lambda _: None, show=show)
+        show_run(
+            job,
+            learning.KIND if own else KIND,
+            button="Learn" if own else "Predict",
+            draw=lambda _: None,
+            show=learning.show_learned if own else show,
+        )
+    elif learn:
+        learning.ask_table(learners)
     elif cards:
         ask(cards)
 

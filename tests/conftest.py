@@ -109,13 +109,11 @@ def composition_predictor(tmp_path, monkeypatch):
 
     from crystal_core.cards import write_card
     from crystal_core.registry.methods import PREDICTORS
-    from crystal_core.workflows.predict_properties import load_property_predictor
     from tests.composition_predictor import KNOWN, NAMES, Composition, properties_of
 
     root = tmp_path / "checkpoints"
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(root))
     monkeypatch.setitem(PREDICTORS, "composition", "tests.composition_predictor:load_composition")
-    load_property_predictor.cache_clear()
     known = [properties_of(Composition(formula), volume) for _, formula, volume in KNOWN]
     fields = {"method": "mixing of elements", "loader": "composition", "parameters": 0}
     for name in ("crysldnet", *(f"crysldnet-{name}" for name in NAMES)):
@@ -128,8 +126,7 @@ def composition_predictor(tmp_path, monkeypatch):
         if values:
             about["network"]["property"] = name.removeprefix("crysldnet-")
         write_card(root / name, fields | about | ({"extra": histogram} if values else {}))
-    yield "crysldnet"
-    load_property_predictor.cache_clear()
+    return "crysldnet"
 
 
 @pytest.fixture

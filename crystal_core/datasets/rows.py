@@ -131,7 +131,7 @@ def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[Crystal
         row = dict(zip(columns, values, strict=True))
         try:
             yield _row(row, numeric)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             bad.append((str(row["material_id"]), f"not a crystal: {error}"))
 
 
@@ -240,6 +240,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         raise RequestError(f"{path.name} has no column 'cif'.")
     numeric = _label_columns(table)
     rows, bad = [], []
+    own_split = "split" in table.columns
     for name, (_, values) in zip(_csv_ids(table, path), table.iterrows(), strict=True):
         try:
             crystal = _from_cif(values["cif"])
@@ -247,7 +248,12 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
             bad.append((name, _no_cif(error)))
             continue
         rows.append(
-            {"material_id": name, **crystal, "split": _split_in_name(path), **{c: values[c] for c in numeric}}
+            {
+                "material_id": name,
+                **crystal,
+                "split": values["split"] if own_split else _split_in_name(path),
+                **{c: values[c] for c in numeric},
+            }
         )
     return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
 

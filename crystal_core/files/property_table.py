@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crystal_core.records import NearExample, PropertyColumn, PropertyRow
+    from crystal_core.records import LearnedProperty, NearExample, PropertyColumn, PropertyRow
 
 LAST = ("notes", "error")
 FORMULA_SIGNS = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins with one
@@ -28,6 +28,18 @@ def property_csv(rows: Sequence[PropertyRow], properties: Sequence[PropertyColum
     writer = csv.DictWriter(text, [*names, *ends], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
+    return text.getvalue()
+
+
+def parity_csv(learned: LearnedProperty) -> str:
+    """Id, formula, true and predicted value of every crystal held out of a training."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "formula", "true", "predicted"])
+    for name, formula, true, predicted in zip(
+        learned["ids"], learned["formulas"], learned["true"], learned["predicted"], strict=True
+    ):
+        writer.writerow([_text(name), formula, true, predicted])
     return text.getvalue()
 
 

@@ -51,6 +51,20 @@ PREDICTED = {
     "place": Maybe([NUMBER]),
     "nearest": Maybe([{"id": str, "formula": str, "distance": NUMBER, "values": dict}]),
 }
+LEARNED = {
+    "name": str,
+    "property": COLUMN,
+    "n_train": int,
+    "n_held_out": int,
+    "mae": NUMBER,
+    "mae_of_mean": NUMBER,
+    "held_out_by": str,
+    "ids": [str],
+    "formulas": [str],
+    "true": [NUMBER],
+    "predicted": [NUMBER],
+    "skipped": [{"id": str, "reason": str}],
+}
 MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}
 REQUESTS: dict[str, Any] = {
     "predict-structure": {"formula": str, "z": Maybe([int]), "pattern": Maybe(dict)},
@@ -67,12 +81,21 @@ REQUESTS: dict[str, Any] = {
     },
     "relax": {"crystals": [CELL | {"id": str}]},
     "predict-property": {"crystals": [{"source": str}], "properties": Maybe([str])},
+    "learn-property": {
+        "crystals": [{"source": str}],
+        "values": [NUMBER],
+        "splits": Maybe([str]),
+        "column": str,
+        "title": Maybe(str),
+        "unit": Maybe(str),
+    },
 }
 RESULTS: dict[str, Any] = {
     "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
     "generate": MADE_WITH | {"crystals": [GENERATED], "summary": {"n": int, "valid": int, "unique": int}},
     "relax": {"crystals": [RECORD]},
     "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},
+    "learn-property": MADE_WITH | {"learned": LEARNED},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.cards import checkpoint_folders
+from crystal_core.errors import RequestError
+from crystal_core.paths import checkpoints_dir, home_dir
 from crystal_core.properties import PROPERTIES, PropertySpec, spec_of
 from crystal_core.registry.methods import PREDICTORS
 from crystal_core.registry.store import list_cards
@@ -63,6 +66,50 @@ def declared_properties(model: str) -> tuple[PropertySpec, ...]:
     known = [name for name in PROPERTIES if name in parts]
     others = sorted(set(parts) - set(known))
     return tuple(spec_of(name, parts[name].network) for name in (*known, *others))
+
+
+def shipped_property(encoder: str, name: str) -> bool:
+    """Whether a checkpoint that came with this program predicts that property from that encoder."""
+    return any(
+        card.network.get("property") == name and card.network.get("encoder") == encoder
+        for card in list_cards("predictor")
+        if card.folder is not None and card.folder.parent == checkpoints_dir()
+    )
+
+
+def own_properties(model: str) -> dict[str, ModelCard]:
+    """Property → card of each that was learned on this machine and that ``model`` predicts."""
+    return {name: card for name, card in _parts(model).items() if _is_own(card)}
+
+
+def remove_own_property(model: str, name: str) -> None:
+    """Delete the checkpoint of a property that was learned on this machine.
+
+    Raises:
+        RequestError: there is none; one that came with this program stays.
+    """
+    card = own_properties(model).get(name)
+    if card is None or card.folder is None:
+        raise RequestError(
+            f"No property '{name}' was learned on this machine, so there is nothing to remove."
+        )
+    shutil.rmtree(card.folder)
+
+
+def installed_parts(model: str) -> tuple[tuple[str, str], ...]:
+    """Folder and hash of the weights of all that a predictor is made of; another set means another predictor."""
+    cards = list_cards("predictor")
+    encoder = next((card.network.get("encoder") for card in cards if card.name == model), None)
+    chosen = [
+        card
+        for card in cards
+        if card.name in (model, encoder) or (encoder is not None and card.network.get("encoder") == encoder)
+    ]
+    return tuple((str(card.folder), card.weights_sha256) for card in chosen)
+
+
+def _is_own(card: ModelCard) -> bool:
+    return card.folder is not None and card.folder.parent == home_dir() / "checkpoints"
 
 
 def training_histograms(model: str) -> dict[str, Histogram]:

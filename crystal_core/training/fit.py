@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -127,6 +127,27 @@ class Trainer:
         Raises:
             TrainingDiverged: the loss or a weight is no longer finite; the snapshots before it stay.
         """
+        steps = self.steps(minutes, on_epoch)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast("dict[str, Any]", end.value)
+
+    def steps(
+        self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]
+    ) -> Generator[dict[str, Any] | None, None, dict[str, Any]]:
+        """:meth:`run` step by step: closing the iterator stops the training where it is, and nothing more is saved.
+
+        Yields:
+            None after a step, and the line of the log after an epoch.
+
+        Returns:
+            The last line of the log.
+
+        Raises:
+            TrainingDiverged: as in :meth:`run`.
+        """
         start = time.monotonic()
         earlier = self._slices()
         self._slice = {"number": len(earlier) + 1, "samples_before": self.samples, **self._about}
@@ -149,6 +170,7 @@ class Trainer:
                     self.seconds += now - start
                     start = last_save = now
                     self.save()
+                yield None
                 if now > stop or self.finished:
                     break
             else:
@@ -170,6 +192,7 @@ class Trainer:
             with (self.folder / LOG).open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(line) + "\n")
             log.info("%s", json.dumps(line))
+            yield line
         self.save()
         return line
 

@@ -16,6 +16,7 @@ from crystal_core.errors import CrystalCoreError
 from crystal_core.frames import RunUpdate
 from crystal_core.properties import chosen_properties
 from crystal_core.records import FORMAT
+from crystal_core.registry.property_cards import installed_parts
 from crystal_core.requests import PropertyPredictionRequest, from_json
 from crystal_core.workflows.sampling_run import library_versions
 
@@ -32,13 +33,17 @@ SECONDS_BETWEEN_RESULTS = 5.0  # each is written to disk whole
 NOT_FINITE = "The model gave no finite value for this crystal, so none is shown. Check its cell."
 
 
-@lru_cache(maxsize=1)
 def load_property_predictor(name: str, device: str) -> PropertyPredictor:
-    """A property predictor, kept for the next run.
+    """A property predictor, kept for the next run until one of its parts is added, replaced or removed.
 
     Raises:
         CheckpointMissing: it is not installed.
     """
+    return _loaded(name, device, installed_parts(name))
+
+
+@lru_cache(maxsize=1)
+def _loaded(name: str, device: str, parts: tuple[tuple[str, str], ...]) -> PropertyPredictor:  # noqa: ARG001 (a part of the key)
     from crystal_core.registry.store import load_predictor
 
     return load_predictor(name, device)

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from crystal_core.datasets.rows import CrystalRow, read_table, rows_of
 from crystal_core.errors import RequestError
 from crystal_core.paths import home_dir
-from crystal_core.properties import PROPERTIES, PropertySpec
+from crystal_core.properties import PROPERTIES, PropertySpec, property_key
+from crystal_core.registry.property_cards import shipped_property
+from crystal_core.requests import LARGEST_VALUE, MAX_LEARNED_ATOMS, MIN_LEARNED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     import pandas as pd
 
-FEWEST = 50  # crystals with a value: fewer give neither a model nor an interval
+    from crystal_core.predictors.crysldnet.fit_adapter import AdapterProgress
+
+FEWEST_HELD = 10  # held-out crystals, of which the interval is calibrated
 HELD_OUT = 0.2  # share of the crystals, at random, where the table names no split
 MOST_SAMPLES = 60_000  # crystals seen in all, on which five minutes of two cores are spent
 EPOCHS = 30
-MAX_ATOMS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class OwnProperty:
     def spec(self) -> PropertySpec:
         """As the predictor knows it; one of ours where the column has the name of one."""
         return PROPERTIES.get(self.column) or PropertySpec(
-            name=self.column,
+            name=property_key(self.column),
             title=self.title or self.column,
             unit=self.unit,
             method="own data",
@@ -59,7 +63,9 @@ class AdapterReport:
     Attributes:
         name: of the checkpoint. n_train, n_held_out: crystals. mae: on the held-out ones, in the unit of the property.
         mae_of_mean: of always predicting the mean of the training values (their geometric mean for a logarithmic one).
-        seconds: of training. ids, true, predicted: of the held-out crystals. skipped: id and reason of each row left out.
+        held_out_by: "split" where the table names the held-out crystals, "composition" where a fifth was drawn.
+        seconds: of training. ids, formulas, true, predicted: of the held-out crystals.
+        skipped: id and reason of each row left out.
     """
 
     name: str
@@ -67,8 +73,10 @@ class AdapterReport:
     n_held_out: int
     mae: float
     mae_of_mean: float
+    held_out_by: Literal["split", "composition"]
     seconds: float
     ids: list[str]
+    formulas: list[str]
     true: list[float]
     predicted: list[float]
     skipped: list[dict[str, str]]
@@ -95,52 +103,115 @@ def train_adapter(
         table: Parquet of the data schema, or CSV with a column ``cif``. Its own split is used where it names one.
         name: of the checkpoint; "crysldnet-<column>" where absent. folder: of checkpoints; the user's own where absent.
         rank: of the changes of the encoder; 0 trains heads alone. samples: crystals seen in all; 30 epochs, at most
-            60,000 crystals, where absent.
+            60,000 crystals, where absent. on_line: gets samples, their plan and the validation error after each epoch.
 
     Raises:
-        RequestError: no such column, or fewer than 50 crystals with a value.
+        RequestError: no such column, fewer than 50 crystals with a value, or a shipped property has that name.
         CheckpointMissing: the encoder is not installed.
     """
-    import torch
+    rows, skipped = labelled_rows(table, target)
+    steps = adapter_steps(
+        rows,
+        target,
+        encoder=encoder,
+        checkpoint=(folder or home_dir() / "checkpoints") / (name or f"crysldnet-{target.spec.name}"),
+        rank=rank,
+        minutes=minutes,
+        samples=samples,
+        device=device,
+        threads=threads,
+        seed=seed,
+        source=table.name,
+        skipped=skipped,
+    )
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            return cast("AdapterReport", end.value)
+        if on_line and progress.validation_mae is not None:
+            on_line(asdict(progress))
 
-    from crystal_core.device import pick_device
+
+def adapter_steps(
+    rows: Sequence[CrystalRow],
+    target: OwnProperty,
+    *,
+    encoder: str,
+    checkpoint: Path,
+    rank: int,
+    minutes: float | None,
+    samples: int | None,
+    device: str,
+    threads: int | None,
+    seed: int,
+    source: str,
+    skipped: Sequence[dict[str, str]] = (),
+) -> Generator[AdapterProgress, None, AdapterReport]:
+    """Train on rows whose labels hold the column, and put the checkpoint into its place when it is whole.
+
+    Closing the iterator stops the training within a step and installs nothing.
+
+    Args:
+        checkpoint: folder to write. source: name of the rows, for the card. The others as in :func:`train_adapter`.
+
+    Raises:
+        RequestError, CheckpointMissing: as :func:`train_adapter`.
+    """
+    from crystal_core.device import pick_device, use_threads
     from crystal_core.predictors.crysldnet.adapters import AdapterConfig
     from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
     from crystal_core.registry.store import find_card
 
-    if threads:
-        torch.set_num_threads(threads)
-    rows, skipped = labelled_rows(table, target)
+    use_threads(threads)
+    card, spec = find_card(encoder), target.spec
+    if shipped_property(card.name, spec.name) and checkpoint.parent == home_dir() / "checkpoints":
+        raise RequestError(
+            f"The predictor has a property '{spec.name}' already; give the column another name to learn it beside that one."
+        )
     train, held = split_rows(rows, seed)
-    card = find_card(encoder)
-    plan = samples or min(EPOCHS * len(train), MOST_SAMPLES)
-    with tempfile.TemporaryDirectory() as run:
-        fitted = fit_adapter(
+    if len({row.labels[target.column] for row in train}) < 2:
+        raise RequestError(
+            f"All training crystals have the same value of '{target.column}', so there is nothing to learn."
+        )
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    # written near its place, so that putting it there is one move; the folder of checkpoints itself is searched for cards
+    with (
+        tempfile.TemporaryDirectory() as run,
+        tempfile.TemporaryDirectory(prefix="learning-", dir=checkpoint.parent.parent) as near,
+    ):
+        written = Path(near) / "checkpoint" / checkpoint.name
+        fitted = yield from fit_adapter(
             card,
-            target.spec,
+            spec,
+            target.column,
             train,
             held,
             config=AdapterConfig(rank=rank),
-            samples=plan,
+            samples=samples or min(EPOCHS * len(train), MOST_SAMPLES),
             minutes=minutes,
             device=pick_device(device),
             seed=seed,
             run=Path(run),
-            checkpoint=(folder or home_dir() / "checkpoints") / (name or f"crysldnet-{target.column}"),
-            source=table.name,
-            on_line=on_line,
+            checkpoint=written,
+            source=source,
         )
+        if checkpoint.exists():
+            checkpoint.rename(Path(near) / "before")
+        written.rename(checkpoint)
     return AdapterReport(
-        name=name or f"crysldnet-{target.column}",
+        name=checkpoint.name,
         n_train=len(train),
         n_held_out=len(held),
         mae=_mean_difference(fitted.true, fitted.predicted),
         mae_of_mean=_mean_difference(fitted.true, [fitted.mean] * len(held)),
+        held_out_by="split" if _names_split(rows) else "composition",
         seconds=round(fitted.seconds, 1),
         ids=[row.id for row in held],
+        formulas=[row.formula for row in held],
         true=fitted.true,
         predicted=fitted.predicted,
-        skipped=skipped,
+        skipped=list(skipped),
     )
 
 
@@ -161,16 +232,16 @@ def labelled_rows(table: Path, target: OwnProperty) -> tuple[list[CrystalRow], l
     data[target.column] = pd.to_numeric(data[target.column], errors="coerce").astype(float)
     rows, skipped = [], [{"id": name, "reason": reason} for name, reason in bad]
     for row in rows_of(_with_split(data), bad := []):
-        reason = _reason(row, target)
+        reason = reason_left_out(row, target)
         if reason:
             skipped.append({"id": row.id, "reason": reason})
         else:
             rows.append(row)
     skipped += [{"id": name, "reason": reason} for name, reason in bad]
-    if len(rows) < FEWEST:
+    if len(rows) < MIN_LEARNED:
         why = f" The first row left out, {skipped[0]['id']}: {skipped[0]['reason']}." if skipped else ""
         raise RequestError(
-            f"{table.name} has {len(rows)} crystals with a value of '{target.column}'; training needs at least {FEWEST}.{why}"
+            f"{table.name} has {len(rows)} crystals with a value of '{target.column}'; training needs at least {MIN_LEARNED}.{why}"
         )
     return rows, skipped
 
@@ -179,14 +250,17 @@ def _with_split(data: pd.DataFrame) -> pd.DataFrame:
     return data.assign(split=data["split"].fillna("").astype(str) if "split" in data.columns else "")
 
 
-def _reason(row: CrystalRow, target: OwnProperty) -> str | None:
+def reason_left_out(row: CrystalRow, target: OwnProperty) -> str | None:
+    """None if an adapter can learn from the row, else why not."""
     value = row.labels.get(target.column, math.nan)
     if not math.isfinite(value):
         return f"no value of {target.column}"
+    if abs(value) > LARGEST_VALUE:
+        return f"{target.column} is {value:g}, beyond {LARGEST_VALUE:g}; choose a larger unit"
     if target.spec.logarithmic and value <= 0:
         return f"{target.column} is {value:g}, which has no logarithm"
-    if not 1 <= len(row.atomic_numbers) <= MAX_ATOMS:
-        return f"{len(row.atomic_numbers)} atoms; an adapter trains on cells of 1 to {MAX_ATOMS}"
+    if not 1 <= len(row.atomic_numbers) <= MAX_LEARNED_ATOMS:
+        return f"{len(row.atomic_numbers)} atoms; an adapter trains on cells of 1 to {MAX_LEARNED_ATOMS}"
     return None
 
 
@@ -197,21 +271,34 @@ def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow],
     """
     import numpy as np
 
-    held = [row for row in rows if row.split == "val"]
-    train = [row for row in rows if row.split in ("train", "")]
-    if len(held) >= 10 and len(train) >= FEWEST // 2:
-        return train, held
+    if _names_split(rows):
+        return [row for row in rows if row.split in ("train", "")], [
+            row for row in rows if row.split == "val"
+        ]
     usable = [row for row in rows if row.split != "test"]
-    formulas = sorted({row.formula for row in usable})
+    formulas = sorted({_composition(row) for row in usable})
     order = np.random.default_rng(seed).permutation(len(formulas))
     drawn = {formulas[i] for i in order[: max(1, round(HELD_OUT * len(formulas)))]}
-    held = [row for row in usable if row.formula in drawn]
-    train = [row for row in usable if row.formula not in drawn]
-    if len(held) < 10 or len(train) < FEWEST // 2:
+    held = [row for row in usable if _composition(row) in drawn]
+    train = [row for row in usable if _composition(row) not in drawn]
+    if len(held) < FEWEST_HELD or len(train) < MIN_LEARNED // 2:
         raise RequestError(
             f"The table has {len(formulas)} compositions, too few to hold some out; add crystals of other compositions."
         )
     return train, held
+
+
+def _composition(row: CrystalRow) -> tuple[tuple[int, int], ...]:
+    """Atomic number and count of each element, over their greatest common divisor; whatever the table calls it."""
+    counts = Counter(row.atomic_numbers.tolist())
+    divisor = math.gcd(*counts.values())
+    return tuple((z, n // divisor) for z, n in sorted(counts.items()))
+
+
+def _names_split(rows: Sequence[CrystalRow]) -> bool:
+    """Whether the table names enough validation crystals, and leaves enough to train."""
+    held = sum(row.split == "val" for row in rows)
+    return held >= FEWEST_HELD and sum(row.split in ("train", "") for row in rows) >= MIN_LEARNED // 2
 
 
 def _mean_difference(one: Sequence[float], other: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
@@ -95,4 +96,48 @@ def test_a_generation_is_predicted_as_a_whole_and_opens_in_full(open_page):
     full.click()
     page.wait_for_url("**/property_predictor?job=*")
     page.get_by_text("8 crystals").wait_for()
+    clean(page)
+
+
+@pytest.fixture
+def own_parquet(tmp_path):
+    """Sixty rock salts of all edges, with a number that grows with the edge; one more row is no crystal."""
+    pairs = [(11, 17), (3, 9), (12, 8), (19, 35), (20, 16), (37, 53), (55, 17), (38, 34), (56, 8), (25, 8)]
+    rows = [
+        {
+            "material_id": f"own-{k}",
+            "formula": "",
+            "n_atoms": 2,
+            "lattice": [a / 2 * x for x in (0, 1, 1, 1, 0, 1, 1, 1, 0)],
+            "species": list(pairs[k % 10]),
+            "frac_coords": [0.0] * 3 + [0.5] * 3,
+            "stiffness": 100.0 / a,
+        }
+        for k, a in enumerate(4.0 + 0.03 * k for k in range(60))
+    ]
+    rows.append(rows[0] | {"material_id": "flat", "lattice": [1.0]})
+    pd.DataFrame(rows).to_parquet(tmp_path / "own.parquet")
+    return str(tmp_path / "own.parquet")
+
+
+@pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
+def test_a_table_is_learned_from_predicted_with_and_removed(open_page, own_parquet, look):
+    page = open_page("/property_predictor", **look)
+    page.get_by_role("link", name="Learn a property of your own").click()
+    page.locator(".st-key-learn-file input[type=file]").set_input_files(own_parquet)
+    page.get_by_text("1 of 61 rows left out").wait_for()
+    page.get_by_label("Unit").fill("GPa")
+    page.get_by_role("button", name="Learn from 60 crystals").click()
+    page.wait_for_url("**job=*")
+    page.locator(".js-plotly-plot .scatterlayer .point").first.wait_for(timeout=400_000)
+    expect(page.get_by_text("Always the mean")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("link", name="Predict with it").click()
+    page.get_by_role("heading", name="Property predictor").wait_for()
+    page.get_by_role("button", name="Remove stiffness").wait_for()  # it is ticked
+    page.get_by_role("link", name="Learn a property of your own").click()
+    page.get_by_text("Learned here").wait_for()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Remove", exact=True).click()
+    expect(page.get_by_text("Learned here")).to_have_count(0)
     clean(page)

@@ -10,6 +10,7 @@ def no_worker(tmp_path, monkeypatch):
     for module in (
         "crystal_core.jobs.worker",
         "pages._ui.forms.batch",
+        "pages._ui.properties.learning",
         "pages._ui.properties.sending",
         "pages._ui.run.relaxing",
         "pages._ui.run.progress",

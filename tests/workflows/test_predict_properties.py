@@ -137,7 +137,6 @@ def test_requests_are_checked_and_survive_json():
 def test_a_missing_predictor_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
-    workflow.load_property_predictor.cache_clear()
     assert predictor_cards() == {} and declared_properties("crysldnet") == ()
     with pytest.raises(CheckpointMissing, match="crysldnet"):
         last(PropertyPredictionRequest(crystals=(item(SALT, "a"),)))

@@ -15,7 +15,7 @@ from crystal_core.predictors.crysldnet.training import standardise
 from crystal_core.training.fit import FitConfig, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -27,6 +27,21 @@ if TYPE_CHECKING:
 
 BATCH = 32
 RATE = 1e-3
+# the label of a row, which is learned as it stands: a name of a shipped property would have its logarithm taken again
+LABEL = "learned"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterProgress:
+    """How far a training is.
+
+    Attributes:
+        samples: crystals seen, of those planned. validation_mae: after an epoch, in the unit of the property; else None.
+    """
+
+    samples: int
+    of: int
+    validation_mae: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +57,7 @@ class FittedAdapter:
 def fit_adapter(
     card: ModelCard,
     spec: PropertySpec,
+    column: str,
     train: Sequence[CrystalRow],
     held: Sequence[CrystalRow],
     *,
@@ -53,17 +69,19 @@ def fit_adapter(
     run: Path,
     checkpoint: Path,
     source: str,
-    on_line: Callable[[dict[str, Any]], None] | None = None,
-) -> FittedAdapter:
-    """Train on ``train``, calibrate on ``held`` and write the checkpoint.
+) -> Generator[AdapterProgress, None, FittedAdapter]:
+    """Train on ``train``, calibrate on ``held`` and write the checkpoint; closing the iterator stops before it is written.
 
     Args:
-        card: of the encoder. run: folder for snapshots. checkpoint: folder to write. source: name of the table, for the card.
+        card: of the encoder. column: the label of the rows. run: folder for snapshots. checkpoint: folder to write.
+        source: name of the table, for the card.
     """
     torch.manual_seed(seed)
     encoder = load_encoder(card)
     network = AdapterNetwork(encoder, spec.name, config)
-    sets = [GraphRows(crystals_of(rows, spec), encoder.graph, (spec.name,), device) for rows in (train, held)]
+    sets = [
+        GraphRows(crystals_of(rows, column, spec), encoder.graph, (LABEL,), device) for rows in (train, held)
+    ]
     train_set, held_set = sets
     standardise(network.heads, train_set.labels)
     bootstrap = torch.poisson(
@@ -99,16 +117,11 @@ def fit_adapter(
     )
 
     def on_epoch(current: Trainer) -> dict[str, Any]:
-        line = {
-            "samples": current.samples,
-            "of": samples,
-            "validation_mae": _learned_error(current.ema, held_set),
-        }
-        if on_line:
-            on_line(line)
-        return line
+        return {"validation_mae": _error(current.ema, held_set, spec)}
 
-    trainer.run(minutes, on_epoch)
+    for line in trainer.steps(minutes, on_epoch):
+        error = None if line is None else line["validation"]["validation_mae"]
+        yield AdapterProgress(samples=trainer.samples, of=samples, validation_mae=error)
     final = trainer.ema
     if not isinstance(final, AdapterNetwork):
         raise TypeError("an adapter's network is trained")
@@ -135,16 +148,17 @@ def fit_adapter(
 
 
 @torch.no_grad()
-def _learned_error(network: nn.Module, held: GraphRows) -> float:
+def _error(network: nn.Module, held: GraphRows, spec: PropertySpec) -> float:
+    """Mean absolute error in the unit of the property."""
     if not isinstance(network, AdapterNetwork):
         raise TypeError("an adapter's network is trained")
-    outputs = outputs_of(network, held)
-    values = outputs.members[:, 0].mean(dim=-1) * float(network.heads.std[0]) + float(network.heads.mean[0])
-    return round(float((values - held.labels[:, 0].cpu()).abs().mean()), 5)
+    members = outputs_of(network, held).members[:, 0].mean(dim=-1).double()
+    values = physical(spec, members * float(network.heads.std[0]) + float(network.heads.mean[0]))
+    return float(f"{float((values - physical(spec, held.labels[:, 0].double().cpu())).abs().mean()):.5g}")
 
 
-def crystals_of(rows: Sequence[CrystalRow], spec: PropertySpec) -> PreparedCrystals:
-    """Rows of a table as tensors, with the label of one property."""
+def crystals_of(rows: Sequence[CrystalRow], column: str, spec: PropertySpec) -> PreparedCrystals:
+    """Rows of a table as tensors, with the label of one column in the form that is learned."""
     from crystal_core.geometry import lattice_parameters
     from crystal_core.training.data import PreparedCrystals
 
@@ -158,5 +172,5 @@ def crystals_of(rows: Sequence[CrystalRow], spec: PropertySpec) -> PreparedCryst
         first_atom=torch.cumsum(n_atoms, 0) - n_atoms,
         ids=tuple(row.id for row in rows),
         formulas=tuple(row.formula for row in rows),
-        labels={spec.name: torch.tensor([row.labels[spec.name] for row in rows])},
+        labels={LABEL: torch.tensor([spec.to_learned(row.labels[column]) for row in rows])},
     )

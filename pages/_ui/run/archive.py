@@ -17,6 +17,8 @@ def zip_name(job: Job) -> str:
         words = "relaxed-crystals"
     elif job.kind == "predict-property":
         words = "properties"
+    elif job.kind == "learn-property":
+        words = f"learned-{asked['column']}"
     elif job.kind == "generate":
         words = "-".join(["new-crystals", *(asked.get("elements") or ())])
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shlex
@@ -11,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.property_table import property_csv
+from crystal_core.files.property_table import parity_csv, property_csv
 from crystal_core.files.records import run_files, structure_from_record, unique_name, zip_texts
 from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job
@@ -19,6 +21,7 @@ from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
 from pages._ui.run.runs import relaxed_of
 
+TABLE = "table.csv"  # of the archive of a learned property
 # written only where they differ from the default
 USUAL = (
     "keep_trajectory",
@@ -38,6 +41,8 @@ def zip_of(job: Job) -> bytes:
     """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, the paths kept, and the files of the call."""
     if job.kind == "predict-property":
         return zip_texts(_property_files(job))
+    if job.kind == "learn-property":
+        return zip_texts(_learning_files(job))
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
@@ -55,6 +60,23 @@ def _property_files(job: Job) -> dict[str, str]:
         with suppress(StructureParseError):  # the table says why
             files[name] = structure_to_text(structure_from_record(item), "cif")
     return files
+
+
+def _learning_files(job: Job) -> dict[str, str]:
+    """The crystals with their values as the table that :func:`as_command` names, the held-out errors, and the run as JSON."""
+    result, asked, text = job.result or {}, job.request, io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["material_id", "cif", "split", asked["column"]])
+    splits = asked.get("splits") or [""] * len(asked["crystals"])
+    for item, value, split in zip(asked["crystals"], asked["values"], splits, strict=True):
+        with suppress(StructureParseError):  # the result says why
+            cif = structure_to_text(structure_from_record(item), "cif")
+            writer.writerow([item["source"], cif, split, float(value)])
+    return {
+        TABLE: text.getvalue(),
+        "held-out.csv": parity_csv(result["learned"]),
+        "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+    }
 
 
 def _cif_names(asked: Mapping[str, Any]) -> list[str]:
@@ -99,6 +121,8 @@ def as_command(job: Job) -> str:
         chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
         words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
         return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
+    if job.kind == "learn-property":
+        return shlex.join(_learning_words(asked))
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -148,6 +172,16 @@ def as_python(job: Job) -> str:
             f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
             "print(found[0].predictions, found[0].domain)\n"
         )
+    if job.kind == "learn-property":
+        own = {name: job.request[name] for name in ("title", "unit", "logarithmic") if job.request.get(name)}
+        words = "".join(f", {name}={value!r}" for name, value in own.items())
+        return (
+            "from pathlib import Path\n"
+            "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
+            f"target = OwnProperty(column={job.request['column']!r}{words})\n"
+            f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
+            "print(report.mae, report.mae_of_mean)\n"
+        )
     if job.kind == "relax":
         return (
             "from pymatgen.core import Structure\n"
@@ -177,6 +211,20 @@ def as_python(job: Job) -> str:
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
     )
+
+
+def _learning_words(asked: Mapping[str, Any]) -> list[str]:
+    parts = ["crystal-core", "train", "adapter", "--data", TABLE, "--target", asked["column"]]
+    for name in ("title", "unit", "rank", "samples", "minutes", "seed"):
+        parts += [] if asked.get(name) in (None, "") else [f"--{name}", str(asked[name])]
+    return parts + (["--log"] if asked.get("logarithmic") else [])
+
+
+def _learning_arguments(asked: Mapping[str, Any]) -> str:
+    given = {
+        name: asked[name] for name in ("rank", "samples", "minutes", "seed") if asked.get(name) is not None
+    }
+    return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
 def _dtype_words(asked: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ ENDINGS = {
     "partial": "Stopped by you; what was finished is kept.",
     "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; run it again to get the rest.",
 }
+NOTHING_KEPT = "Stopped by you before anything was finished."
 
 
 def job_panel(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> Job | None:
@@ -34,6 +35,8 @@ def job_panel(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> Job | N
         st.error(plain(job.error or "The run failed."))
     elif job.damaged:
         st.error(plain(job.error))
+    elif job.state == "partial" and not job.result:
+        st.warning(NOTHING_KEPT)
     elif job.state in ENDINGS:
         st.warning(ENDINGS[job.state])
     return job

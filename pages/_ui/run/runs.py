@@ -83,7 +83,7 @@ def as_job(demo: Demo) -> Job:
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
     """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
-    if job.kind == "predict-property":
+    if job.kind in ("predict-property", "learn-property"):
         return PROPERTIES, {"job": job.id}
     if job.kind == "relax" and not job.parent:
         return VIEWER, {"job": job.id}
@@ -119,6 +119,8 @@ def title_of(job: Job) -> str:
     if job.kind == "predict-property":
         items = asked.get("crystals", [])
         return f"properties of {items[0]['source'] if len(items) == 1 else _count(len(items), 'crystal')}"
+    if job.kind == "learn-property":
+        return f"learning {asked.get('title') or asked['column']} from {_count(len(asked['crystals']), 'crystal')}"
     return str(asked.get("formula", job.kind))
 
 
@@ -169,6 +171,9 @@ def summary(job: Job) -> str:
     if rows := result.get("rows"):
         done = sum("predictions" in row for row in rows)
         return f"{done} of {len(job.request.get('crystals', rows))} predicted"
+    if learned := result.get("learned"):
+        unit = f" {learned['property']['unit']}".rstrip()
+        return f"mean error {learned['mae']:.3g}{unit}; of the mean {learned['mae_of_mean']:.3g}{unit}"
     found = crystals_of(result)
     if not found:
         return NO_SUMMARY

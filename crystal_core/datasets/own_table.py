@@ -1,0 +1,190 @@
+"""A table of a user's own, as uploaded: its crystals, its columns of numbers, and why rows hold no crystal.
+
+The CIFs of a CSV come from strangers, so a child process reads them within limits of time and memory.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.datasets.rows import ABOUT_ROWS, SCHEMA, CrystalRow, rows_of
+from crystal_core.errors import RequestError
+from crystal_core.files.uploads import clean_name, parse_uploads
+from crystal_core.requests import MAX_LEARNED_ATOMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+MAX_TABLE_BYTES = 50_000_000
+MAX_UNPACKED_BYTES = 400_000_000  # of a Parquet file
+MAX_ROWS = 20_000
+SPLITS = ("train", "val", "test")
+NO_NUMBERS = (*SCHEMA, *ABOUT_ROWS, "cif")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnTable:
+    """An uploaded table.
+
+    Attributes:
+        rows: crystals; their labels are the finite numbers of their row. skipped: id and reason of each row without one.
+        columns: column of numbers → how many crystals have one.
+    """
+
+    name: str
+    rows: tuple[CrystalRow, ...]
+    skipped: tuple[tuple[str, str], ...]
+    columns: dict[str, int]
+
+    def with_value(self, column: str) -> list[CrystalRow]:
+        """The crystals that have a number in a column."""
+        return [row for row in self.rows if column in row.labels]
+
+
+def read_own_table(
+    name: str, content: bytes, on_progress: Callable[[int, int], None] | None = None
+) -> OwnTable:
+    """Read Parquet of the data schema, or CSV with a column ``cif``.
+
+    Args:
+        name: of the file; the format is told by the content. on_progress: gets how many CIFs of how many are read.
+
+    Raises:
+        RequestError: the file is too large, is no such table, or has no column of numbers.
+    """
+    if len(content) > MAX_TABLE_BYTES:
+        raise RequestError(
+            f"{name} is larger than {MAX_TABLE_BYTES // 1_000_000} MB; leave out rows or columns."
+        )
+    name = clean_name(name)
+    skipped: list[tuple[str, str]] = []
+    if content.startswith(b"PAR1"):
+        table = _parquet(name, content)
+    else:
+        table, skipped = _csv(name, content, on_progress)
+    table = table.loc[:, ~table.columns.duplicated()]
+    numeric = _numbers(table)
+    kept = [column for column in (*SCHEMA, "split") if column in table.columns]
+    whole = table[kept].join(numeric)
+    whole["split"] = whole["split"].where(whole["split"].isin(SPLITS), "") if "split" in whole else ""
+    rows = []
+    for row in rows_of(whole, skipped):
+        if len(row.atomic_numbers) <= MAX_LEARNED_ATOMS:
+            rows.append(row)
+        else:
+            skipped.append(
+                (row.id, f"{len(row.atomic_numbers)} atoms; at most {MAX_LEARNED_ATOMS} are learned from")
+            )
+    columns = {column: sum(column in row.labels for row in rows) for column in numeric.columns}
+    if not any(columns.values()):
+        raise RequestError(f"{name} has no crystal with a number; add a column of numbers.")
+    return OwnTable(
+        name=name, rows=tuple(rows), skipped=tuple(skipped), columns={c: n for c, n in columns.items() if n}
+    )
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that hold finite numbers, as floats; what is none is missing."""
+    import numpy as np
+    import pandas as pd
+
+    found = {}
+    for column in table.columns:
+        name = str(column)
+        if name in NO_NUMBERS or name.startswith("Unnamed:") or pd.api.types.is_bool_dtype(table[column]):
+            continue
+        try:
+            values = pd.to_numeric(table[column], errors="coerce").astype(float)
+        except (TypeError, ValueError):  # lists, dates
+            continue
+        values = values.where(np.isfinite(values))
+        if values.notna().any():
+            found[name] = values
+    return pd.DataFrame(found, index=table.index)
+
+
+def _parquet(name: str, content: bytes) -> pd.DataFrame:
+    import pandas as pd
+    from pyarrow import parquet
+
+    try:
+        about = parquet.ParquetFile(io.BytesIO(content)).metadata
+        unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+        _check_rows(name, about.num_rows)
+        if unpacked > MAX_UNPACKED_BYTES:
+            raise RequestError(
+                f"{name} has {unpacked // 1_000_000} MB unpacked; at most {MAX_UNPACKED_BYTES // 1_000_000} MB are read."
+            )
+        table = pd.read_parquet(io.BytesIO(content))
+    except RequestError:
+        raise
+    except Exception as error:
+        raise RequestError(f"{name} cannot be read as Parquet ({type(error).__name__}).") from error
+    missing = [column for column in SCHEMA if column not in table.columns]
+    if missing:
+        raise RequestError(
+            f"{name} lacks the column(s) {', '.join(missing)}; give those, or a CSV with a column cif."
+        )
+    return table.reset_index(drop=True)
+
+
+def _csv(
+    name: str, content: bytes, on_progress: Callable[[int, int], None] | None
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(io.BytesIO(content), sep=None, engine="python", encoding_errors="replace")
+    except Exception as error:
+        raise RequestError(f"{name} cannot be read as CSV ({type(error).__name__}).") from error
+    if "cif" not in table.columns:
+        raise RequestError(f"{name} has no column 'cif', which holds the text of a CIF in each row.")
+    _check_rows(name, len(table))
+    ids = table["material_id"] if "material_id" in table.columns else [f"row {i + 1}" for i in table.index]
+    crystals: dict[int, dict[str, Any]] = {}
+    skipped: list[tuple[str, str]] = []
+    for i, (identifier, text) in enumerate(zip(map(str, ids), table["cif"], strict=True)):
+        found = _crystal(identifier, text)
+        if isinstance(found, str):
+            skipped.append((identifier, found))
+        else:
+            crystals[table.index[i]] = found
+        if on_progress:
+            on_progress(i + 1, len(table))
+    geometry = pd.DataFrame.from_dict(crystals, orient="index", columns=list(SCHEMA))
+    others = table.drop(columns=[c for c in (*SCHEMA, "cif") if c in table.columns])
+    return geometry.join(others), skipped
+
+
+def _crystal(identifier: str, text: object) -> dict[str, Any] | str:
+    """The cells of the data schema of one CIF, or why there are none."""
+    import numpy as np
+
+    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.structures import atomic_numbers
+
+    if not isinstance(text, str) or not text.strip():
+        return "its CIF is empty"
+    found = parse_uploads([(f"{identifier}.cif", text.encode())], most=1)
+    if len(found) != 1:
+        return f"its CIF holds {len(found)} crystals"
+    structure = found[0].structure
+    if structure is None or found[0].limitation:
+        return found[0].error or found[0].limitation or "its CIF holds no crystal"
+    return {
+        "material_id": identifier,
+        "formula": formula_of(structure.composition),
+        "n_atoms": len(structure),
+        "lattice": structure.lattice.matrix.ravel(),
+        "species": np.array(atomic_numbers(structure)),
+        "frac_coords": structure.frac_coords.ravel(),
+    }
+
+
+def _check_rows(name: str, count: int) -> None:
+    if count > MAX_ROWS:
+        raise RequestError(f"{name} has {count:,} rows; at most {MAX_ROWS:,} are read here.")
