@@ -132,9 +132,10 @@ def test_an_adapter_changes_either_encoder(trained, monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(folder / "checkpoints"))
     splits = load_prepared(data)
     card = find_card("kind-encoder")
-    fit_adapter(
+    steps = fit_adapter(
         card,
         PROPERTIES["bulk_modulus_gpa"],
+        "bulk_modulus_gpa",
         list(rows_of(splits["train"])),
         list(rows_of(splits["val"])),
         config=AdapterConfig(rank=2, heads=HeadsConfig(hidden=16)),
@@ -146,6 +147,7 @@ def test_an_adapter_changes_either_encoder(trained, monkeypatch, tmp_path):
         checkpoint=tmp_path / "own",
         source="a table",
     )
+    assert [progress.samples for progress in steps][-1] >= 120
     encoder = load_encoder(card)
     adapter = load_adapter(read_card(tmp_path / "own"), encoder)
     own = adapter.encoder.state_dict()
