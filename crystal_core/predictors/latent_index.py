@@ -35,7 +35,7 @@ class LatentIndex:
 
     Attributes:
         centre, axes, spread: vector → coordinates: ((v - centre) @ axes) / spread, (width,), (width, AXES), a number.
-        coordinates: (crystals, AXES) of the training crystals.
+        coordinates: (crystals, AXES) of the training crystals. map_places: (crystals, 2), the first two, not rounded to bytes.
         ids, formulas: of them. values: property → (crystals,) true values in physical units, NaN where unknown.
         held_out: sorted distances of held-out crystals to their nearest training crystal.
     """
@@ -44,6 +44,7 @@ class LatentIndex:
     axes: NDArray[np.float32]
     spread: float
     coordinates: NDArray[np.float32]
+    map_places: NDArray[np.float32]
     ids: tuple[str, ...]
     formulas: tuple[str, ...]
     values: Mapping[str, NDArray[np.float32]]
@@ -64,12 +65,13 @@ class LatentIndex:
         _, sizes, turned = np.linalg.svd((vectors - centre).astype(np.float64), full_matrices=False)
         axes = turned[:AXES].T.astype(np.float32)
         spread = float(sizes[0] / np.sqrt(len(vectors)))
-        stored = _rounded((vectors - centre) @ axes / spread)
+        exact = (vectors - centre) @ axes / spread
         index = cls(
             centre=centre,
             axes=axes,
             spread=spread,
-            coordinates=stored,
+            coordinates=_rounded(exact),
+            map_places=exact[:, :2].astype(np.float16).astype(np.float32),
             ids=tuple(ids),
             formulas=tuple(formulas),
             values=dict(values),
@@ -151,6 +153,7 @@ class LatentIndex:
             axes=self.axes,
             spread=np.float32(self.spread),
             coordinates=np.round(self.coordinates / STEP).astype(np.int8),
+            map_places=self.map_places.astype(np.float16),
             names=np.frombuffer(json.dumps([self.ids, self.formulas]).encode(), np.uint8),
             held_out=self.held_out,
             allow_pickle=False,
@@ -179,6 +182,7 @@ class LatentIndex:
                     axes=data["axes"],
                     spread=float(data["spread"]),
                     coordinates=data["coordinates"].astype(np.float32) * STEP,
+                    map_places=data["map_places"].astype(np.float32),
                     ids=tuple(ids),
                     formulas=tuple(formulas),
                     values=values,

@@ -119,6 +119,7 @@ def test_the_closest_crystal_with_a_known_value_is_named_for_every_property(inde
 
 def test_map_shows_the_first_two_axes(index):
     vectors, built = index
+    np.testing.assert_allclose(built.places(vectors), built.map_places, atol=2e-3)  # 16 bits
     np.testing.assert_allclose(built.places(vectors), built.coordinates[:, :2], atol=0.03)  # half a step
 
 
@@ -137,6 +138,7 @@ def test_index_returns_from_its_file(index, tmp_path):
     built.save(tmp_path / "index.npz.xz")
     again = LatentIndex.load(tmp_path / "index.npz.xz")
     assert again.nearest(vectors[:50], 3) == built.nearest(vectors[:50], 3)
+    np.testing.assert_array_equal(again.map_places, built.map_places)
 
 
 def test_damaged_index_is_refused(tmp_path):

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.drawing.figures.colours import BEHIND
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from plotly.graph_objects import Figure
@@ -81,7 +79,7 @@ def map_figure(
             hovertemplate="%{text}<extra></extra>",
             showlegend=False,
         )
-    axis = {"showticklabels": False, "zeroline": False, "gridcolor": BEHIND, "gridwidth": 0.3, "title": None}
+    axis = {"showticklabels": False, "zeroline": False, "showgrid": False, "title": None}
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     figure.update_layout(height=460, margin={"l": 10, "r": 10, "t": 10, "b": 10})

@@ -78,7 +78,7 @@ def _map(
     some = shown_rows(values)
     placed = [row for row in rows if "place" in row]
     figure = map_figure(
-        index.coordinates[some, :2],
+        index.map_places[some],
         values[some],
         [
             f"{formula_text(index.formulas[k])} ({index.ids[k]})<br>{fixed(float(values[k]), column['decimals'])} {column['unit']}"
