@@ -12,7 +12,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import wilson
 from crystal_core.requests import seed_or_drawn
 from crystal_core.workflows.generate import load_de_novo
-from crystal_core.workflows.sampling_run import provenance
+from crystal_core.workflows.sampling_run import provenance, with_back_end
 
 if TYPE_CHECKING:
     from crystal_core.generators.crysllmgen.backends.protocol import Written
@@ -43,7 +43,7 @@ def evaluate_text(
 
     from crystal_core.generators.crysllmgen.backends.protocol import Wanted
 
-    writer: Any = load_de_novo(model, device, back_end)
+    writer: Any = with_back_end(load_de_novo(model, device), back_end)
     if not writer.card.writes_drafts:
         raise RequestError(f"{model} writes no text; choose a language model.")
     seed = seed_or_drawn(seed)

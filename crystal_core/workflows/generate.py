@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.conditions import DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.frames import RunUpdate
@@ -52,14 +52,11 @@ WATCHED = 8  # crystals of the first batch that can be watched while they form, 
 
 
 @lru_cache(maxsize=2)
-def load_de_novo(name: str, device: str, back_end: str | None = None) -> DeNovoGenerator:
+def load_de_novo(name: str, device: str) -> DeNovoGenerator:
     """A model that invents compositions.
 
-    Args:
-        back_end: the language model that writes in place of the model's own.
-
     Raises:
-        RequestError: it needs a formula, or has no language model. CheckpointMissing: it is not installed.
+        RequestError: it needs a formula. CheckpointMissing: it is not installed.
     """
     from crystal_core.registry.store import find_card, load_generator
 
@@ -68,9 +65,7 @@ def load_de_novo(name: str, device: str, back_end: str | None = None) -> DeNovoG
         raise RequestError(
             f"{name} needs a formula and invents no composition; use it with 'predict-structure', or choose a de novo model here."
         )
-    if back_end is not None:
-        check_declared(card, (), DraftOptions(back_end=back_end))
-    return cast("DeNovoGenerator", with_back_end(load_generator(name, device), back_end))
+    return cast("DeNovoGenerator", load_generator(name, device))
 
 
 def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
@@ -86,7 +81,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
         if isinstance(request, CrystalGenerationRequest)
         else from_json(CrystalGenerationRequest, request)
     )
-    model = load_de_novo(asked.model, asked.device, asked.back_end)
+    model = with_back_end(load_de_novo(asked.model, asked.device), asked.back_end)
     asked = replace(asked, seed=seed_or_drawn(asked.seed))
     check_wishes(asked, model.card)
     elements = allowed_elements(asked, model.elements)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.errors import RequestError
 from crystal_core.requests import seed_or_drawn
 from crystal_core.workflows.generate import load_de_novo
-from crystal_core.workflows.sampling_run import provenance
+from crystal_core.workflows.sampling_run import provenance, with_back_end
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -50,7 +50,7 @@ def infill(
     symbol = _symbol(present[0])
     if all_alike:
         sites = [i for i, z in enumerate(numbers) if z == present[0]]
-    writer: Any = load_de_novo(model, device, back_end)
+    writer: Any = with_back_end(load_de_novo(model, device), back_end)
     if not hasattr(writer, "fitting_elements"):
         raise RequestError(
             f"{model} has read no texts of crystals; choose a language model, such as {MODEL}."

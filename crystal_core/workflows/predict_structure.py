@@ -60,14 +60,11 @@ KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
 @lru_cache(maxsize=4)
-def load_structure_generator(name: str, device: str, back_end: str | None = None) -> Generator:
+def load_structure_generator(name: str, device: str) -> Generator:
     """A model that places the atoms of a given composition.
 
-    Args:
-        back_end: the language model that writes in place of the model's own.
-
     Raises:
-        RequestError: it chooses its own elements, or has no language model. CheckpointMissing: it is not installed.
+        RequestError: it chooses its own elements. CheckpointMissing: it is not installed.
     """
     from crystal_core.registry.store import find_card, load_generator
 
@@ -76,9 +73,7 @@ def load_structure_generator(name: str, device: str, back_end: str | None = None
         raise RequestError(
             f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
         )
-    if back_end is not None:
-        check_declared(card, (), DraftOptions(back_end=back_end))
-    return cast("Generator", with_back_end(load_generator(name, device), back_end))
+    return cast("Generator", load_generator(name, device))
 
 
 def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
@@ -103,7 +98,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         from crystal_core.relax.potential import load_potential
 
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
-    model = load_structure_generator(asked.model, asked.device, asked.back_end)
+    model = with_back_end(load_structure_generator(asked.model, asked.device), asked.back_end)
     if asked.guide and not hasattr(model, "settings"):
         raise RequestError(
             f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."

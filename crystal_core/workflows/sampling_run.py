@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crystal_core import __version__
+from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.frames import RunUpdate
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest, SamplerTuning, tuning_words
@@ -99,8 +100,16 @@ def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
 
 
 def with_back_end(model: AnyModel, name: str | None) -> AnyModel:
-    """The model, with another language model where one is named; only a model that writes drafts takes one."""
-    return model if name is None else cast("Any", model).with_back_end(name)
+    """The model, with another language model where one is named.
+
+    Raises:
+        RequestError: it writes no drafts. CheckpointMissing: there is no such language model.
+    """
+    if name is None:
+        return model
+    writer: Any = model
+    check_declared(writer.card, (), DraftOptions(back_end=name))
+    return writer.with_back_end(name)
 
 
 def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajectory | None:

@@ -42,6 +42,7 @@ class CrysLLMGenerator:
         self.back_end, self.card = back_end, card
         self.device = back_end.device
         self.network_calls = 0
+        self._others: dict[str, CrysLLMGenerator] = {}
 
     @property
     def elements(self) -> tuple[int, ...]:
@@ -66,8 +67,10 @@ class CrysLLMGenerator:
 
     def with_back_end(self, name: str) -> CrysLLMGenerator:
         """The same with another language model, named as in :func:`~.backends.choose.other_back_end`; raises as that."""
-        back_end, card = other_back_end(self.card, name, self.device)
-        return CrysLLMGenerator(back_end, card=card)
+        if name not in self._others:
+            back_end, card = other_back_end(self.card, name, self.device)
+            self._others = {name: CrysLLMGenerator(back_end, card=card)}  # one at a time: they are large
+        return self._others[name]
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
         """What the defaults of the request come to."""
