@@ -148,6 +148,8 @@ class Trainer:
         Raises:
             TrainingDiverged: as in :meth:`run`.
         """
+        if self.finished and self.samples and (self.folder / SNAPSHOT).is_file():
+            return self._last_line()  # only an export is wanted: no slice of nothing
         start = time.monotonic()
         earlier = self._slices()
         self._slice = {"number": len(earlier) + 1, "samples_before": self.samples, **self._about}

@@ -194,6 +194,8 @@ def test_a_plan_that_is_used_up_gives_its_last_line_again(prepared, tmp_path):
     run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     done = train(settings(40), **run)
     assert done.last and train(settings(40), **run, resume=True).last == done.last
+    slices = json.loads((tmp_path / "run" / "slices.json").read_text(encoding="utf-8"))
+    assert len(slices) == 1  # a slice of nothing is none
 
 
 def test_a_snapshot_of_another_network_is_one_sentence(prepared, tmp_path):
