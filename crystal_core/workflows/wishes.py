@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
 from crystal_core.errors import RequestError
+from crystal_core.requests import PropertyPredictionRequest
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
@@ -25,7 +26,7 @@ GUIDED = {
     "band_gap": "band_gap_ev",
     "e_above_hull": "e_above_hull_ev",
 }
-PREDICTOR = "crysldnet"
+PREDICTOR = PropertyPredictionRequest.model  # its default
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ADAPTER = "crysldnet-adapter"  # loader of the folder of one property
 METHOD = "CrysLDNet (ICML 2026)"
 BINS = 40
-MAX_DEGREE = 200  # crystals of one forward pass
+AT_ONCE = 200  # crystals of one forward pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Outputs:
 def outputs_of(network: PropertyNetwork | AdapterNetwork, rows: GraphRows) -> Outputs:
     """The outputs for every crystal, in evaluation mode."""
     parts: list[tuple[Tensor, Tensor, HeadOutputs]] = []
-    for batch in rows.in_order(MAX_DEGREE):
+    for batch in rows.in_order(AT_ONCE):
         vectors = network.pooled(batch)
         parts.append((batch.rows, vectors, network.heads(vectors)))
     back = torch.argsort(torch.cat([places for places, _, _ in parts]))
