@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ from crystal_core.training.muon import Muon, hidden_matrices
 if TYPE_CHECKING:
     from torch import Tensor
 
+Rows = TypeVar("Rows")
 log = logging.getLogger(__name__)
 # files of a run's folder; the snapshot before the last one is kept, in case the last one is of a run that went wrong
 SNAPSHOT, PREVIOUS, LOG, SLICES = "snapshot.pt", "snapshot-previous.pt", "log.jsonl", "slices.json"
@@ -133,6 +134,36 @@ class Trainer:
                 next(steps)
             except StopIteration as end:
                 return cast("dict[str, Any]", end.value)
+
+    def run_slice(
+        self,
+        minutes: float | None,
+        held: Rows | None,
+        validate: Callable[[Trainer, Rows], dict[str, Any]],
+        *,
+        resume: bool = False,
+        on_line: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """:meth:`run` as every method trains: from the folder's snapshot if asked, with validation after each epoch.
+
+        Args:
+            held: validation rows, or None. validate: errors of the averaged weights on them. on_line: gets these with step and epoch.
+
+        Raises:
+            RequestError: there is no snapshot to resume from. TrainingDiverged: as in :meth:`run`.
+        """
+        if resume and not self.resume():
+            raise RequestError(f"There is no snapshot in {self.folder.name} to resume from.")
+
+        def on_epoch(current: Trainer) -> dict[str, Any]:
+            if held is None:
+                return {}
+            line = validate(current, held)
+            if on_line:
+                on_line({"step": current.step, "epoch": current.epoch, "validation": line})
+            return line
+
+        return self.run(minutes, on_epoch)
 
     def steps(
         self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]

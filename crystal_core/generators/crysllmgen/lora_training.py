@@ -237,18 +237,14 @@ def train(
     )
     statistics = data_statistics(rows) | space_group_statistics(rows)
     (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
-    if resume and not trainer.resume():
-        raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
-
-    def on_epoch(current: Trainer) -> dict[str, Any]:
-        if held is None:
-            return {}
-        line = validation_loss(current.ema, held, config.fit.batch_size)  # type: ignore[arg-type]
-        if on_line:
-            on_line({"step": current.step, "epoch": current.epoch, "validation": line})
-        return line
-
-    return Trained(trainer=trainer, last=trainer.run(minutes, on_epoch))
+    last = trainer.run_slice(
+        minutes,
+        held,
+        lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),  # type: ignore[arg-type]
+        resume=resume,
+        on_line=on_line,
+    )
+    return Trained(trainer=trainer, last=last)
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining, log: Path) -> Path:

@@ -216,24 +216,19 @@ def train(
     )
     (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
     (folder / "statistics.json").write_text(json.dumps(data_statistics(rows)), encoding="utf-8")
-    if resume and not trainer.resume():
-        raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
 
-    def on_epoch(current: Trainer) -> dict[str, Any]:
-        if held is None:
-            return {}
+    def validation(current: Trainer, rows: PreparedCrystals) -> dict[str, Any]:
         line: dict[str, Any] = validation_loss(
-            current.ema, held, codec, config.process, config.fit.batch_size
+            current.ema, rows, codec, config.process, config.fit.batch_size
         )
         if matched is not None and (current.epoch % config.match_every_epochs == 0 or current.finished):
             line |= match_rate(
                 cast("PairNetwork", current.ema), matched, codec, config.process, steps=config.match_steps
             )
-        if on_line:
-            on_line({"step": current.step, "epoch": current.epoch, "validation": line})
         return line
 
-    return Trained(trainer=trainer, codec=codec, last=trainer.run(minutes, on_epoch))
+    last = trainer.run_slice(minutes, held, validation, resume=resume, on_line=on_line)
+    return Trained(trainer=trainer, codec=codec, last=last)
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
 
 Stage = Literal["vae", "latent", "properties"]
-TARGETS = "targets.json"  # in a run's folder: names of the properties, in the order of the heads
 ENCODER = "encoder."
 NO_TARGETS = ("spacegroup_number",)
 
@@ -139,8 +137,6 @@ def train(
         if validation
         else None
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / TARGETS).write_text(json.dumps(names), encoding="utf-8")
     return fit_rows(
         config,
         train_set,
@@ -194,20 +190,15 @@ def fit_rows(
         device=device,
         about=about,
     )
-    if resume and not trainer.resume():
-        raise RequestError(f"There is no snapshot in {folder.name} to resume from.")
-
-    def on_epoch(current: Trainer) -> dict[str, Any]:
-        if held is None:
-            return {}
-        line = validate(
-            current.ema, held, mask_fraction=config.vae.mask_fraction, batch_size=config.fit.batch_size
-        )
-        if on_line:
-            on_line({"step": current.step, "epoch": current.epoch, "validation": line})
-        return line
-
-    last = trainer.run(minutes, on_epoch)
+    last = trainer.run_slice(
+        minutes,
+        held,
+        lambda current, rows: validate(
+            current.ema, rows, mask_fraction=config.vae.mask_fraction, batch_size=config.fit.batch_size
+        ),
+        resume=resume,
+        on_line=on_line,
+    )
     return Trained(trainer=trainer, train=train_set, validation=held, last=last)
 
 
