@@ -88,10 +88,19 @@ def formula_of(composition: Composition) -> str:
     >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12", "MgFe2O4", "CaO2H2")]
     ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3', 'MgFe2O4', 'Ca(OH)2']
     """
+    return formula_from(composition.get_el_amt_dict())
+
+
+def formula_from(counts: Mapping[str, float]) -> str:
+    """As :func:`formula_of`, from symbol → count; D and T are symbols too.
+
+    >>> formula_from({"Li": 4, "D": 4}), formula_from({"Ge": 1.6, "Sb": 1.6, "Te": 4})
+    ('LiD', 'Ge1.6Sb1.6Te4')
+    """
     from pymatgen.core.composition import reduce_formula
 
-    amounts = {symbol: round(n, 3) for symbol, n in composition.get_el_amt_dict().items()}
-    if any(n != round(n) for n in amounts.values()):
+    amounts = {symbol: round(n, 3) for symbol, n in counts.items()}
+    if not amounts.keys() <= periodic_table().keys() or any(n != round(n) for n in amounts.values()):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
             return str(reduce_formula(amounts)[0])
