@@ -19,10 +19,10 @@ TOLERANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
 
 
 def space_group_number(text: str) -> int:
-    """The number, 1..230, of a space group given by number or by its short or full symbol.
+    """The number, 1..230, of a space group given by number or by a symbol of any of its settings.
 
-    >>> space_group_number("225"), space_group_number("Fm-3m"), space_group_number("P 2_1/c")
-    (225, 225, 14)
+    >>> [space_group_number(text) for text in ("225", "Fm-3m", "P 2_1/c", "P21/n", "Fm3m", "R-3m:H")]
+    [225, 225, 14, 14, 225, 166]
 
     Raises:
         RequestError: there is no such group.
@@ -31,6 +31,11 @@ def space_group_number(text: str) -> int:
     if plain.isascii() and plain.isdigit() and len(plain) <= 3 and 1 <= int(plain) <= 230:
         return int(plain)
     found = _numbers().get(plain)
+    if found is None:
+        from crystal_core.files.space_groups import of_symbol
+
+        others = {setting.number for setting in of_symbol(text)}
+        found = others.pop() if len(others) == 1 else None
     if found is None:
         raise RequestError(
             f"'{text[:40]}' is no space group; give a number from 1 to 230 or a symbol such as Fm-3m."

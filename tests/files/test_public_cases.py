@@ -200,4 +200,4 @@ def test_a_reflection_has_the_index_that_is_present():
 
     found = pattern(Seen("xrd-1/corundum-r3c.cif").crystals[0])
     names = {round(angle, 1): hkl for angle, hkl in zip(found.two_theta, found.hkl, strict=True)}
-    assert names[25.6] == "(0 1 -1 2) ×6" and names[52.5] == "(0 2 -2 4) ×6"
+    assert names[25.6] == "(0 1 -1 2) ×6" and names[52.6] == "(0 2 -2 4) ×6"
