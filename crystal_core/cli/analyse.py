@@ -17,6 +17,8 @@ from crystal_core.errors import RequestError
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+NOT_JUDGED = "Not judged, because sites are shared or partly occupied."
+
 
 @command
 def analyse(
@@ -54,17 +56,28 @@ def analyse(
 
 
 def describe(structure: Structure, radiation: str | float = "CuKa", symprec: float = 0.1) -> dict[str, Any]:
-    """One row of the answer: lengths in Å, angles and 2θ in degrees, density in g/cm3."""
+    """One row of the answer: lengths in Å, angles and 2θ in degrees, density in g/cm3.
+
+    A crystal with shared or partly occupied sites is described as the file has it and not judged.
+    """
     from crystal_core.evaluation.symmetry import MAX_ANALYSED, site_table, space_group_curve
     from crystal_core.evaluation.validity import check_structure
+    from crystal_core.files.parse import MAIN_ELEMENTS, with_shares
     from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
-    verdict, limitation = check_structure(structure), structure.properties.get("limitation")
+    limitation, occupancy = (
+        structure.properties.get("limitation"),
+        structure.properties.get("occupancy") or {},
+    )
+    notes = list(structure.properties.get("notes", []))
+    true = with_shares(structure, occupancy["shares"]) if occupancy else structure
+    is_partial = not true.is_ordered
+    verdict = check_structure(structure)
     lattice, small = structure.lattice, len(structure) <= MAX_ANALYSED
-    searched = verdict.structure and small
+    searched = (is_partial or verdict.structure) and small
     row: dict[str, Any] = {
-        "formula": formula_of(structure.composition),
+        "formula": occupancy.get("formula") or formula_of(structure.composition),
         "n_atoms": len(structure),
         "lattice": {
             "matrix": lattice.matrix.tolist(),
@@ -76,23 +89,23 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
             "gamma": lattice.gamma,
             "volume": lattice.volume,
         },
-        "density": float(structure.density),
+        "density": occupancy.get("density") or float(structure.density),
         "validity": {
-            "structure": verdict.structure,
-            "composition": verdict.composition,
-            "plausible": verdict.plausible,
-            "reasons": list(verdict.reasons),
+            "structure": None if is_partial else verdict.structure,
+            "composition": None if is_partial else verdict.composition,
+            "plausible": None if is_partial else verdict.plausible,
+            "reasons": [NOT_JUDGED] if is_partial else list(verdict.reasons),
         },
-        "space_group": space_group(structure, symprec) if searched else None,
+        "space_group": space_group(true, symprec) if searched else None,
         "space_group_by_tolerance": [
             {"symprec": entry["tolerance (Å)"], "symbol": entry["space group"], "number": entry["number"]}
-            for entry in (space_group_curve(structure) if searched else [])
+            for entry in (space_group_curve(true) if searched else [])
         ],
         "sites": [
             {"element": s["element"], "wyckoff": s["Wyckoff"], "frac_coords": [s["x"], s["y"], s["z"]]}
-            for s in (site_table(structure, symprec) if small else [])
+            for s in (site_table(true, symprec) if small else [])
         ],
-        "peaks": _peaks(structure, radiation) if searched else [],
+        "peaks": _peaks(true, radiation) if searched else [],
         "nearest_known": novelty(structure)
         if verdict.structure and not limitation
         else None,  # not that of another crystal
@@ -100,9 +113,12 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     if not small:
         large = f"This cell has {len(structure)} sites; symmetry, sites and pattern are given for up to {MAX_ANALYSED}."
         limitation = f"{limitation} {large}" if limitation else large
+    if occupancy:
+        row["occupancy"] = occupancy["shares"]
+        notes.append(f"The crystal has {occupancy['sites']}.")
     if limitation:
-        row["limitation"] = limitation
-    row["notes"] = list(structure.properties.get("notes", []))
+        row["limitation"] = limitation.removesuffix(MAIN_ELEMENTS)
+    row["notes"] = notes
     return row
 
 
@@ -141,9 +157,15 @@ def _sentence(row: dict[str, Any]) -> str:
     verdict = "; ".join(row["validity"]["reasons"]) or "no objections"
     strongest = max(row["peaks"], key=lambda p: p["intensity"], default=None)
     peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
-    known = _known_sentence(row["nearest_known"]) + (f". {row['limitation']}" if "limitation" in row else "")
-    known += "".join(f"{'' if known.endswith('.') else '.'} Note: {note}" for note in row["notes"])
-    return f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {group}, {row['density']:.2f} g/cm3{peak}. {verdict}{known}"
+    counted = "sites" if NOT_JUDGED in row["validity"]["reasons"] else "atoms"
+    parts = [
+        f"{row['source']}: {row['formula']}, {row['n_atoms']} {counted}, {group}, {row['density']:.2f} g/cm3{peak}",
+        verdict,
+        _known_sentence(row["nearest_known"]).removeprefix(". "),
+        row.get("limitation", ""),
+        *(f"Note: {note}" for note in row["notes"]),
+    ]
+    return ". ".join(part.rstrip(".") for part in parts if part) + ("." if len(row["notes"]) else "")
 
 
 def _known_sentence(found: dict[str, Any] | None) -> str:

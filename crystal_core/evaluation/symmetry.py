@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import RequestError
-from crystal_core.structures import in_cell
+from crystal_core.structures import amounts_in, in_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pymatgen.core import Structure
+    from pymatgen.core import PeriodicSite, Structure
 
 MAX_ANALYSED = 500  # sites; searching symmetry and summing reflections both grow with the square of the cell
 TOLERANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
@@ -100,7 +100,7 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
     return [
         {
             "site": i + 1,
-            "element": site.specie.symbol,
+            "element": _contents(site),
             "Wyckoff": letter,
             **{
                 name: round(float(v), 4)
@@ -110,6 +110,14 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
         }
         for i, (site, letter) in enumerate(zip(structure, letters, strict=True))
     ]
+
+
+def _contents(site: PeriodicSite) -> str:
+    """The element of a site, or all of them with their shares, e.g. ``Ge0.4 Sb0.4``."""
+    shares = amounts_in(site.species)
+    if site.is_ordered:
+        return next(iter(shares))
+    return " ".join(f"{symbol}{share:.3g}" for symbol, share in shares.items())
 
 
 def _plain(text: str) -> str:

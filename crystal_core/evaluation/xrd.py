@@ -110,15 +110,15 @@ def structure_factors_squared(structure: Structure, hkl: np.ndarray) -> np.ndarr
     squared_s = (np.linalg.norm(hkl @ _reciprocal(structure), axis=1) / 2) ** 2
     total = np.zeros(len(hkl), dtype=complex)
     for symbol, places in atoms.items():
-        index, share = np.array([k for k, _ in places]), np.array([x for _, x in places])
+        index, shares = np.array([k for k, _ in places]), np.array([x for _, x in places])
         table = gemmi.Element(numbers[symbol]).it92
         terms = np.array(table.a) * np.exp(-np.array(table.b) * squared_s[:, None])
-        factor = terms.sum(axis=1) + float(table.c)
-        rows = max(1, MOST_PHASES // len(places))
-        for start in range(0, len(hkl), rows):
-            part = slice(start, start + rows)
+        factor = np.sum(terms, axis=1) + float(table.c)
+        step = max(1, MOST_PHASES // len(places))
+        for start in range(0, len(hkl), step):
+            part = slice(start, start + step)
             phases = np.exp(2j * math.pi * (hkl[part] @ coords[index].T))
-            total[part] += factor[part] * (phases @ share)
+            total[part] += factor[part] * (phases @ shares)
     return np.abs(total) ** 2
 
 

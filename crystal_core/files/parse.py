@@ -147,6 +147,9 @@ def _mark_frames(
     for one, index in zip(crystals, frames, strict=True):
         if not isinstance(one, StructureParseError):
             energy = one.properties.get("energy")
+            told = "" if energy is None else f", energy {energy:.6g} eV"
+            notes = one.properties.get("notes", [])
+            one.properties["notes"] = [f"Frame {index + 1} of {n_frames}{told}.", *notes]
             one.properties["frame"] = {"index": index, "of": n_frames} | (
                 {} if energy is None else {"energy": energy}
             )

@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files.encoding import text_of
 from crystal_core.files.records import cell_json
 from crystal_core.paths import REPOSITORY
 
@@ -167,11 +168,7 @@ def _is_hidden(path: str) -> bool:
 
 def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    try:
-        answer = _PARSER.ask(text)
+        answer = _PARSER.ask(text_of(content))
     except StructureParseError as error:
         return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))]
     crystals = answer["crystals"]
