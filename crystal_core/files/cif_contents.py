@@ -85,12 +85,23 @@ class Contents:
     def differences(self, sites: Sites) -> list[str]:
         """How the sites differ from formula, Z, multiplicities, density and volume of the file, as sentences."""
         found = misfits(sites.counts, self.formula, self.units)
-        return [
-            *found,
-            *self._wrong_multiplicities(sites),
-            *self._wrong_density(sites.counts),
-            *self._wrong_volume(),
-        ]
+        found += self._wrong_multiplicities(sites) + self._wrong_density(sites.counts) + self._wrong_volume()
+        return found + ([] if self.formula else self._wrong_weight(sites.counts))
+
+    def _wrong_weight(self, counts: Mapping[str, float]) -> list[str]:
+        from pymatgen.core import Composition
+
+        given = number_of(self._block.value("_chemical_formula_weight"))
+        if not given or not self.units:
+            return []
+        weight = float(Composition(dict(counts)).weight) / self.units
+        if abs(weight / given - 1) < DENSITY_TOLERANCE:
+            return []
+        note = (
+            f"The file gives Z = {self.units:g} and a formula weight of {given:g} g/mol, "
+            f"but the cell that was read makes it {weight:.4g}."
+        )
+        return [note]
 
     def _wrong_multiplicities(self, sites: Sites) -> list[str]:
         column = self._block.column(

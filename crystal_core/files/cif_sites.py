@@ -102,13 +102,14 @@ def _special(
         return place, 0.0, 0.0
     edges = np.linalg.norm(matrix, axis=1)
     # each coordinate may be off by half a unit of its last decimal, and so may its image
-    rounding = max(0.02, 1.5 * atom.precision * float(np.linalg.norm(edges)))
+    rounding = max(SAME_PLACE, 1.1 * atom.precision * float(np.linalg.norm(edges)))
     close = distances < rounding
-    if atom.share * near.sum() > 1 + MOST_ROUNDING or close.sum() == near.sum():
+    n_images = near.sum() / close.sum()  # as many operations make each of the images
+    if atom.share * n_images > 1 + MOST_ROUNDING or close.sum() == near.sum():
         merged = _projected(place, near, operations, matrix)
         if merged is not None:
             moved = float(np.linalg.norm((merged - place) @ matrix))
-            return merged, moved if moved > rounding else 0.0, 0.0
+            return merged, moved if 2 * moved > rounding else 0.0, 0.0
     merged = _projected(place, close, operations, matrix) if close.sum() > 1 else None
     split = float(distances[near & ~close].min()) if (near & ~close).any() else 0.0
     return (place if merged is None else merged), 0.0, split

@@ -36,12 +36,14 @@ class Named:
         settings: every setting that all names allow and that the cell allows.
         problem: why there is no such setting, the beginning of a sentence; empty otherwise.
         assumed: only a number names the group, and the cell would allow other settings than the standard one.
+        by_hall: the names contradict each other, and the settings are those of the Hall symbol.
     """
 
     words: str
     settings: tuple[Setting, ...]
     problem: str = ""
     assumed: bool = False
+    by_hall: bool = False
 
 
 def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple[Operations, list[str]]:
@@ -114,6 +116,9 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     if not all(sets):
         return Named(words, (), "is not known")
     fitting = [setting for setting in sets[0] if all(setting in found for found in sets)]
+    contradicts = not fitting
+    if contradicts:
+        fitting = [setting for setting in by_hall if setting.operations().fit(matrix)]
     if not fitting:
         return Named(words, (), "contradicts itself")
     code = block.value("_space_group_it_coordinate_system_code").lower()
@@ -124,7 +129,7 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
         return Named(words, (), "does not fit the cell")
     allowed = [s for s in space_groups.tabulated(in_cell[0].number) if s.operations().fit(matrix)]
     assumed = len(sets) == 1 and bool(number) and len(_different(allowed)) > len(_different(in_cell))
-    return Named(words, _conventional(in_cell), assumed=assumed)
+    return Named(words, _conventional(in_cell), assumed=assumed, by_hall=contradicts)
 
 
 def _symbol(block: Block, tag: str) -> str:
@@ -160,7 +165,12 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if len(named.settings) == 1:
         setting = named.settings[0]
         note = f"The file gives only {named.words} as its space group; the standard setting, {setting.symbol}, is used."
-        return setting.operations(), [note] if named.assumed else []
+        notes = [note] if named.assumed else []
+        if named.by_hall:
+            notes.append(
+                f"The names of the space group ({named.words}) contradict each other; the Hall symbol is used."
+            )
+        return setting.operations(), notes
     fitting = [setting for setting in named.settings if contents.agree(setting.operations())]
     if all(contents.n_sites(setting.operations()) > TOO_MANY for setting in named.settings):
         raise StructureParseError(TOO_LARGE)

@@ -84,9 +84,11 @@ def _rows_trouble(block: Block) -> str:
         return (
             f"The columns of positions in this CIF are not equally long: correct the list of atoms, {AGAIN}"
         )
+    # a row without any coordinate is an atom that nobody located
+    lost = {k for k, coords in enumerate(zip(*columns.values(), strict=True), start=1) if not any(coords)}
     for name, column in columns.items():
         for row, text in enumerate(column, start=1):
-            if not NUMBER.fullmatch(text):
+            if row not in lost and not NUMBER.fullmatch(text):
                 return (
                     f"The value of {name} in row {row} of the list of atoms is '{_short(text) or '?'}', "
                     f"which is no number: write the number there, {AGAIN}"

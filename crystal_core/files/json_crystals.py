@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.limits import check_atom_count
-from crystal_core.structures import printable
+from crystal_core.structures import NO_ELEMENT, printable
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -118,6 +118,7 @@ def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> lis
             if isinstance(entry.get("oxidation_state"), int | float):
                 clean["oxidation_state"] = float(entry["oxidation_state"])
             species.append(clean)
+        _check_species(species)
         found.append({"species": species, "abc": _numbers([site["abc"]])[0]})
         properties = site.get("properties")
         if isinstance(properties, dict) and properties.get("magmom") not in (None, 0, 0.0):
@@ -137,11 +138,24 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
     for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
         shares = kinds.get(str(name), [(name, 1.0)])
         species = [{"element": str(s), "occu": _number(x)} for s, x in shares if s != "vacancy"]
+        _check_species(species)
         if not species:
             notes.append(f"The site {printable(str(name))[:20]} is empty and is left out.")
             continue
         found.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
     return found
+
+
+def _check_species(species: Sequence[Mapping[str, Any]]) -> None:
+    from pymatgen.core import Element
+
+    if not all(Element.is_valid_symbol(str(entry["element"])) for entry in species):
+        raise StructureParseError(NO_ELEMENT)
+    total = sum(entry["occu"] for entry in species)
+    if total > 1.001 or any(entry["occu"] < 0 for entry in species):
+        raise StructureParseError(
+            f"The occupancies of a site add up to {total:.4g}, but they lie between 0 and 1: correct them."
+        )
 
 
 def _number(value: Any) -> float:

@@ -271,11 +271,8 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
 
 def _unit_amounts(structure: Structure, n_sites: Iterable[int]) -> dict[str, float]:
     """Symbol → count of one formula unit, of which the sites of each kind hold a whole number."""
-    amounts = amounts_in(structure.composition)
-    if all(abs(n - round(n)) < 1e-3 for n in amounts.values()):
-        return amounts
     units = gcd(*n_sites)
-    return {symbol: n / units for symbol, n in amounts.items()}
+    return {symbol: n / units for symbol, n in amounts_in(structure.composition).items()}
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:
