@@ -62,7 +62,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     """
     from crystal_core.evaluation.symmetry import MAX_ANALYSED, site_table, space_group_curve
     from crystal_core.evaluation.validity import check_structure
-    from crystal_core.files.parse import MAIN_ELEMENTS, with_shares
+    from crystal_core.files.parse import with_shares
     from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
@@ -117,7 +117,7 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
         row["occupancy"] = occupancy["shares"]
         notes.append(f"The crystal has {occupancy['sites']}.")
     if limitation:
-        row["limitation"] = limitation.removesuffix(MAIN_ELEMENTS)
+        row["limitation"] = limitation
     row["notes"] = notes
     return row
 

@@ -41,9 +41,6 @@ T = TypeVar("T")
 MAX_MODEL_ATOMS = 500
 MAX_CRYSTALS = 200
 DUPLICATE_DISTANCE = 0.1
-MAIN_ELEMENTS = (
-    " Shown here with every site filled by its main element."  # ends a limitation where that is so
-)
 
 __all__ = [
     "MAX_ATOMS",
@@ -207,7 +204,6 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
     notes, energy = [*structure.properties.get("notes", ())], structure.properties.get("energy")
     if not structure.is_ordered:
         structure = _main_elements(structure)
-        limitation = f"{limitation}{MAIN_ELEMENTS}"
     clean = plain_structure(structure)
     if notes:
         clean.properties["notes"] = notes
@@ -273,6 +269,12 @@ def _unit_amounts(structure: Structure, n_sites: Iterable[int]) -> dict[str, flo
     """Symbol → count of one formula unit, of which the sites of each kind hold a whole number."""
     units = gcd(*n_sites)
     return {symbol: n / units for symbol, n in amounts_in(structure.composition).items()}
+
+
+def is_mixed(occupancy: Mapping[str, Any] | None) -> bool:
+    """Whether sites are shared or partly occupied, rather than filled with heavy hydrogen alone."""
+    shares = (occupancy or {}).get("shares", ())
+    return any(len(share) > 1 or abs(sum(share.values()) - 1) > 1e-3 for share in shares)
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:

@@ -53,6 +53,7 @@ class ParsedUpload:
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
         occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
         notes: what in the file does not fit what was read, as sentences.
+        frame: of a trajectory, ``{"index", "of", "energy"?}``, energy in eV; None for a crystal by itself.
         unsettled: the error is none of the file, which may be read the next time.
     """
 
@@ -62,6 +63,7 @@ class ParsedUpload:
     limitation: str | None = None
     occupancy: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    frame: Mapping[str, Any] | None = None
     unsettled: bool = False
 
 
@@ -182,6 +184,7 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
             limitation=crystal.get("limitation"),
             occupancy=crystal.get("occupancy"),
             notes=tuple(crystal.get("notes") or ()),
+            frame=crystal.get("frame"),
         )
         for label, crystal in zip(names, crystals, strict=True)
     ]

@@ -92,6 +92,36 @@ def _cif_text(structure: Structure, short: Mapping[str, str]) -> str:
     )
 
 
+def shared_cif_text(structure: Structure, shares: Sequence[Mapping[str, float]]) -> str:
+    """The CIF (P 1) of a crystal with shared or partly occupied sites, a row for each element of a site.
+
+    Args:
+        structure: the cell and its sites. shares: element → occupancy of each site, in order.
+    """
+    from pymatgen.core import Composition
+
+    amounts: dict[str, float] = {}
+    rows: list[tuple[str, ...]] = []
+    for site, share in zip(structure, shares, strict=True):
+        for symbol, x in share.items():
+            amounts[symbol] = amounts.get(symbol, 0.0) + x
+            place = (_decimal(value) for value in in_cell(site.frac_coords))
+            rows.append((symbol, f"{symbol}{len(rows) + 1}", *place, f"{x:.6g}"))
+    formula = " ".join(f"{symbol}{x:.6g}" for symbol, x in sorted(amounts.items()))
+    columns = ("type_symbol", "label", "fract_x", "fract_y", "fract_z", "occupancy")
+    group = ["_space_group_name_H-M_alt   'P 1'", "_space_group_IT_number   1"]
+    head = [
+        line
+        for line in _cif_head(structure, group)[1:]
+        if not line.startswith(("_chemical_formula", "_cell_formula_units"))
+    ]
+    name = (
+        f"data_{Composition({'H' if s in ('D', 'T') else s: x for s, x in amounts.items()}).chemical_system}"
+    )
+    lines = [name, *head, f"_chemical_formula_sum   '{formula}'", *_cif_operations(["x,y,z"])]
+    return "\n".join([*lines, *_cif_sites(columns, rows), ""])
+
+
 def labels_of(structure: Structure) -> list[str]:
     """A label for each site, counted by element: Na1, Na2, Cl1."""
     seen: dict[str, int] = {}
