@@ -15,8 +15,7 @@ from crystal_core.device import pick_device
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
-from crystal_core.networks.inference import MAX_EDGES, FastPairNetwork, use_onednn
-from crystal_core.networks.inference import _Linear as Linear  # the product that sampling uses, and no other
+from crystal_core.networks.inference import MAX_EDGES, FastLinear, FastPairNetwork, use_onednn
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.networks.reference import reference_forward
@@ -164,7 +163,7 @@ def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> flo
     The form matters: without native bf16 a product with the plain weight is five times slower than with the transposed one.
     """
     x = torch.randn((MAX_EDGES, hidden), dtype=dtype, device=place)
-    product = Linear(
+    product = FastLinear(
         torch.randn((hidden, hidden), device=place),
         None,
         dtype,
