@@ -13,6 +13,7 @@ from crystal_core.generators.diffcsp.inference import FastCspNetwork
 from crystal_core.generators.diffcsp.samplers import LatticeSampler, SamplerSettings, State, to_crystals
 from crystal_core.geometry import lattice_from_parameters, wrap_unit
 from crystal_core.networks.packing import pack
+from crystal_core.training.fit import pick_dtype
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SHIFT = 0.3  # Å, standard deviation per axis of the disturbed atoms
 STRETCH = 0.05  # of the disturbed lattice entries, in units of the cell's length (volume)^(1/3)
-START = 0.2  # share of the time indices at which refining begins
+START = 0.6  # share of the time indices at which refining begins: noise of about that size
 
 
 def match_rates(
     network: CspNetwork, rows: PreparedCrystals, schedules: Schedules, *, steps: int, centred: bool
 ) -> dict[str, Any]:
     """One sample per row out of noise and one out of the disturbed row, always with the same draws, ``steps`` steps each.
+
+    Products are in bf16 where the device computes it fast, as in training.
 
     Returns:
         ``match_rate``, ``rmse`` and ``n`` out of noise; with ``disturbed_`` before them those of the disturbed rows as they are,
@@ -49,7 +52,8 @@ def match_rates(
     )
     truth = State(batch.frac_coords, lattice_from_parameters(batch.cell_parameters))
     disturbed = _disturbed(truth, sampler, rng)
-    fast = FastCspNetwork(network, batch.atomic_numbers, batch.n_atoms)
+    dtype = pick_dtype("auto", batch.n_atoms.device)
+    fast = FastCspNetwork(network, batch.atomic_numbers, batch.n_atoms, dtype)
     first = max(1, round(START * schedules.n_times))
     renoised = sampler.renoised(disturbed.frac_coords, disturbed.lattice, first, rng)
     states = {

@@ -153,7 +153,8 @@ def train(
         line: dict[str, Any] = validation_loss(
             current.ema, rows, config.process, schedules, config.fit.batch_size
         )
-        if matched is not None and (current.epoch % config.match_every_epochs == 0 or current.finished):
+        due = current.epoch > 0 and current.epoch % config.match_every_epochs == 0
+        if matched is not None and (due or current.finished):
             line |= match_rates(
                 cast("CspNetwork", current.ema),
                 matched,
