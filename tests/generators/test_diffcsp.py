@@ -66,6 +66,7 @@ def test_the_noise_levels_are_the_published_ones():
         assert float(SCHEDULES.sigmas[t]) == pytest.approx(sigma, abs=6e-4)
     assert SCHEDULES.alphas_cumprod[0] == 1 and SCHEDULES.sigmas[0] == 0 and SCHEDULES.norms[0] == 1
     betas = cosine_betas(1000)
+    assert torch.equal(SCHEDULES.lattice_scales, torch.ones(1001, dtype=torch.float64))
     assert betas[0] == 0 and float(betas[1:].min()) == 1e-4 and float(betas.max()) == 0.9999
 
 
@@ -111,6 +112,16 @@ def test_targets_have_unit_size_and_lead_back_to_the_crystal():
     torch.testing.assert_close(clean, lattice, atol=1e-4, rtol=1e-4)
 
 
+def test_the_network_sees_lattices_of_one_size_at_all_times():
+    schedules = schedules_of(ProcessConfig(lattice_std=4.0))
+    n_atoms, rng = torch.full((500,), 1), torch.Generator().manual_seed(0)
+    clean = 4.0 * torch.randn((500, 3, 3), generator=rng)
+    for t in (1, 300, 700, 900, 1000):
+        at = torch.full((500,), t)
+        state = noisy_state(torch.zeros(500, 3), clean, at, pack(n_atoms), schedules, rng)
+        assert float((state.lattice / schedules.lattice_scales[t]).std()) == pytest.approx(1, abs=0.05)
+
+
 def batch_of_two():
     return Batch(
         atomic_numbers=torch.tensor([11, 17, 22, 8, 8]),
@@ -153,14 +164,15 @@ def test_a_centred_score_loses_the_part_that_no_network_can_know():
 def test_a_network_that_knows_the_crystal_leads_every_sampler_to_it(name, kind):
     batch = batch_of_two()
     packing, lattice = pack(batch.n_atoms), lattice_from_parameters(batch.cell_parameters)
-    sampler = LatticeSampler(SamplerSettings(name=name, steps=50), packing, SCHEDULES, centred=False)
+    schedules = schedules_of(ProcessConfig(lattice_std=4.0))
+    sampler = LatticeSampler(SamplerSettings(name=name, steps=50), packing, schedules, centred=False)
     rng = torch.Generator().manual_seed(0)
 
-    def oracle(state, t):
-        kept, sigma = SCHEDULES.alphas_cumprod[t].float(), SCHEDULES.sigmas[t].float()
-        noise = (state.lattice - kept.sqrt() * lattice) / (1 - kept).sqrt()
-        score = coordinate_score(wrap(state.frac_coords - batch.frac_coords), sigma)
-        return noise, score / SCHEDULES.norms[t].sqrt().float()
+    def oracle(frac_coords, scaled, t):
+        kept, sigma = schedules.alphas_cumprod[t].float(), schedules.sigmas[t].float()
+        noisy = scaled * schedules.lattice_scales[t].float()
+        score = coordinate_score(wrap(frac_coords - batch.frac_coords), sigma)
+        return (noisy - kept.sqrt() * lattice) / (1 - kept).sqrt(), score / schedules.norms[t].sqrt().float()
 
     first = None if kind == "noise" else 400
     state = sampler.initial(rng)

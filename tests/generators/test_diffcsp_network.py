@@ -16,9 +16,7 @@ EXACT = dict(atol=1e-10, rtol=1e-10)
 def case():
     """Network and (t, coordinates, elements, cells, packing) of six crystals, in float64."""
     torch.manual_seed(0)
-    network = CspNetwork(
-        CspNetworkConfig(hidden_dim=24, n_layers=3, n_frequencies=8, time_dim=16, lattice_unit=3.0)
-    ).double()
+    network = CspNetwork(CspNetworkConfig(hidden_dim=24, n_layers=3, n_frequencies=8, time_dim=16)).double()
     atoms, n_atoms = sum(COUNTS), torch.tensor(COUNTS)
     given = (
         torch.randint(1, 1001, (len(COUNTS),)),
@@ -106,15 +104,3 @@ def test_the_lattice_noise_turns_with_the_cell_and_the_score_does_not(case):
     (noise, score), (noise_then, score_then) = run(case), run(case, lattice=case[1][3] @ turn)
     torch.testing.assert_close(noise_then, noise @ turn, **EXACT)
     torch.testing.assert_close(score_then, score, **EXACT)
-
-
-def test_the_unit_of_the_lattice_is_another_weight(case):
-    """Weights times the unit squared make the same function: a file of one unit could be written in another."""
-    network, given = case
-    other = CspNetwork(CspNetworkConfig(**(network.config.to_dict() | {"lattice_unit": 1.0}))).double()
-    other.load_state_dict(network.state_dict())
-    with torch.no_grad():
-        for layer in other.layers:
-            layer.blocks(other.config.n_frequencies)[2].div_(9.0)
-        for a, b in zip(other(*given), run(case), strict=True):
-            torch.testing.assert_close(a, b, **EXACT)

@@ -129,9 +129,9 @@ class DiffcspGenerator:
             state = self._started(request, sampler, species, first, rng)
         fast = FastCspNetwork(self.network, species, n_atoms, getattr(torch, request.dtype))
 
-        def predict(now: State, t: int) -> tuple[Tensor, Tensor]:
+        def predict(frac_coords: Tensor, lattice: Tensor, t: int) -> tuple[Tensor, Tensor]:
             self.network_calls += 1
-            return fast(t, now.frac_coords, now.lattice)
+            return fast(t, frac_coords, lattice)
 
         self.network_calls = 0
         indices = settings.indices(self.schedules.n_times, first)

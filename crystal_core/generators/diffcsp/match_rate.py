@@ -91,6 +91,6 @@ def _run(
 ) -> State:
     for t, t_next in pairwise(indices):
         state = sampler.step(
-            lambda now, time: fast(time, now.frac_coords, now.lattice), state, t, t_next, rng
+            lambda frac_coords, lattice, time: fast(time, frac_coords, lattice), state, t, t_next, rng
         )
     return state

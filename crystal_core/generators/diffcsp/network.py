@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from crystal_core.checks import check_number, check_whole
+from crystal_core.checks import check_whole
 from crystal_core.geometry import mean_per_crystal
 from crystal_core.networks.pair_network import pair_features
 from crystal_core.networks.segments import EdgeInput, SumOverEdges
@@ -38,8 +38,6 @@ class CspNetworkConfig:
 
     Attributes:
         n_types: elements, H to Fm. time_dim: width of the time features, an even number.
-        lattice_unit: Å; L Lᵀ enters in units of its square. The published 1 lets these nine numbers, up to 400, outweigh
-            all others at the start of a training. The functions that the network can become are the same for every unit.
 
     Raises:
         RequestError: a size is out of range.
@@ -50,7 +48,6 @@ class CspNetworkConfig:
     n_frequencies: int = 128
     time_dim: int = 256
     n_types: int = 100
-    lattice_unit: float = 1.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -61,7 +58,6 @@ class CspNetworkConfig:
             ("n_types", 1, 118),
         ):
             check_whole(name, getattr(self, name), low, high)
-        check_number("lattice_unit", self.lattice_unit, 0.1, 100)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for the card."""
@@ -122,9 +118,9 @@ class CspNetwork(nn.Module):
         return [cast("CspLayer", self.get_submodule(f"csp_layer_{i}")) for i in range(self.config.n_layers)]
 
     def gram(self, lattice: Float[Tensor, "crystals 3 3"]) -> Float[Tensor, "crystals 9"]:
-        """L Lᵀ in units of ``lattice_unit``²: the same for every orientation of the cell."""
+        """L Lᵀ, the same for every orientation of the cell."""
         with torch.autocast(lattice.device.type, enabled=False):  # bf16 would round lengths to 0.2 %
-            return (lattice @ lattice.mT).flatten(1) / self.config.lattice_unit**2
+            return (lattice @ lattice.mT).flatten(1)
 
     def time_features(self, t: Int[Tensor, "crystals"]) -> Float[Tensor, "crystals time_dim"]:
         """Sines, then cosines, of the time index at frequencies between 1 and 1/10000."""

@@ -84,7 +84,8 @@ def diffcsp_loss(
     mirrored = (1 - 2 * hand)[packing.crystal_index].unsqueeze(-1) * batch.frac_coords
     lattice = lattice_from_parameters(batch.cell_parameters)
     state = noisy_state(mirrored, lattice, t, packing, schedules, generator)
-    noise, score = network(t, state.frac_coords, batch.atomic_numbers, state.lattice, packing)
+    scale = schedules.lattice_scales.to(device)[t].float().view(-1, 1, 1)
+    noise, score = network(t, state.frac_coords, batch.atomic_numbers, state.lattice / scale, packing)
     target, score = state.score, score.float()
     if process.centred:
         target, score = (centre(x, packing.crystal_index, packing.n_crystals) for x in (state.score, score))

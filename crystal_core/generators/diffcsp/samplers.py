@@ -30,7 +30,8 @@ TAU = 0.4  # the published step 1e-5 over the square of the smallest standard de
 LARGEST = 400.0  # Å, of a lattice entry: keeps a diverged sample finite, far beyond any cell
 SHORTEST = 1e-3  # Å: a shorter vector has no direction
 
-Predict = Callable[["State", int], tuple["Tensor", "Tensor"]]
+# coordinates, lattice over its scale, time index → lattice noise, score over its norm
+Predict = Callable[["Tensor", "Tensor", int], tuple["Tensor", "Tensor"]]
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class LatticeSampler:
                 return self._predict(predict, state, t, t_next, None)
 
     def _outputs(self, predict: Predict, state: State, t: int) -> tuple[Tensor, Tensor]:
-        noise, score = predict(state, t)
+        scaled = state.lattice / float(self.schedules.lattice_scales[t])
+        noise, score = predict(state.frac_coords, scaled, t)
         if self.centred:
             score = centre(score, self.packing.crystal_index, self.packing.n_crystals)
         return noise, score * float(self.schedules.norms[t]) ** 0.5

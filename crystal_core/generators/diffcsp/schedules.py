@@ -34,11 +34,13 @@ class Schedules:
     Attributes:
         alphas_cumprod: share of the clean lattice's variance that is left. sigmas: standard deviation of the coordinates.
         norms: lambda_t, mean square of the coordinate score over its own distribution; 1 at index 0.
+        lattice_scales: Å, by which the lattice is divided before the network sees it; 1 where published.
     """
 
     alphas_cumprod: Float[Tensor, "times"]
     sigmas: Float[Tensor, "times"]
     norms: Float[Tensor, "times"]
+    lattice_scales: Float[Tensor, "times"]
 
     @property
     def n_times(self) -> int:
@@ -54,7 +56,11 @@ def schedules_of(config: ProcessConfig, norms: Tensor | None = None) -> Schedule
     """
     sigmas = torch.tensor(_sigmas(config.n_times, config.sigma_min, config.sigma_max), dtype=torch.float64)
     known = _norms(config.n_times, config.sigma_min, config.sigma_max) if norms is None else norms.double()
-    return Schedules(torch.cumprod(1.0 - cosine_betas(config.n_times), 0), sigmas, known)
+    kept = torch.cumprod(1.0 - cosine_betas(config.n_times), 0)
+    scales = (
+        torch.sqrt(kept * config.lattice_std**2 + 1.0 - kept) if config.lattice_std else torch.ones_like(kept)
+    )
+    return Schedules(alphas_cumprod=kept, sigmas=sigmas, norms=known, lattice_scales=scales)
 
 
 def cosine_betas(n_times: int) -> Float[Tensor, "times"]:
