@@ -90,7 +90,7 @@ def partial_occupancy(structure: Structure) -> str:
     """Which sites are partly occupied, as a sentence."""
     partial = [site for site in structure if not site.is_ordered]
     example = printable(partial[0].species_string)[:60]
-    return f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {example}), which models cannot take. Give an ordered cell."
+    return f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {example}), which models cannot take. Give an ordered cell: the viewer and 'analyse --orderings' make some."
 
 
 def amounts_in(composition: Composition) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.chemistry.formula import formula_of
-from crystal_core.cli._files import read_crystals
+from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError
 
@@ -29,10 +29,15 @@ def analyse(
     symprec: Annotated[
         float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")
     ] = 0.1,
+    orderings: Annotated[
+        Path | None,
+        typer.Option("--orderings", help="Folder for ordered cells of crystals with shared sites."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
     radiation = _radiation(wavelength)
+    make_output_folder(orderings, trajectory=False)
     rows: list[dict[str, Any]] = []
     items = [item for path in files for item in read_crystals(path, purpose="view")]
     if len(items) == 1 and isinstance(items[0][1], str):
@@ -42,7 +47,10 @@ def analyse(
             rows.append({"source": source, "error": structure})
             continue
         try:
-            rows.append({"source": source} | describe(structure, radiation, symprec))
+            row = {"source": source} | describe(structure, radiation, symprec)
+            if orderings is not None:
+                row |= _write_orderings(structure, source, orderings)
+            rows.append(row)
         except Exception as error:
             if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):
                 raise
@@ -53,6 +61,29 @@ def analyse(
         return
     for row in rows:
         typer.echo(f"{row['source']}: {row['error']}" if "error" in row else _sentence(row))
+
+
+def _write_orderings(structure: Structure, source: str, folder: Path) -> dict[str, list[str]]:
+    """Write ordered cells of a crystal with shared sites; returns their file names, or why there are none."""
+    from crystal_core.files.orderings import orderings
+    from crystal_core.files.parse import is_mixed
+    from crystal_core.files.records import write_whole
+    from crystal_core.files.writers import structure_to_text
+
+    occupancy = structure.properties.get("occupancy")
+    if occupancy is None or not is_mixed(occupancy):
+        return {}
+    try:
+        cells = orderings(structure, occupancy["shares"])
+    except RequestError as error:
+        return {"orderings": [], "notes": [*structure.properties.get("notes", []), str(error)]}
+    stem = (
+        "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(source).stem).strip("-") or "crystal"
+    )
+    names = [f"{stem}-ordering-{k}.cif" for k in range(1, len(cells) + 1)]
+    for name, cell in zip(names, cells, strict=True):
+        write_whole(folder / name, structure_to_text(cell, "cif"))
+    return {"orderings": names}
 
 
 def describe(structure: Structure, radiation: str | float = "CuKa", symprec: float = 0.1) -> dict[str, Any]:

@@ -124,6 +124,16 @@ def test_partly_occupied_sites_are_described_as_they_are_and_not_judged(tmp_path
     assert row["space_group"]["number"] == 225 and row["peaks"]
     assert row["occupancy"][0] == {"Fe": 0.6, "Ni": 0.3} and row["sites"][0]["element"] == "Fe0.6 Ni0.3"
     assert "main element" not in call(path).stdout
+    half = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.5, "Ni": 0.5}, "O"], [[0] * 3, [0.5] * 3]
+    )
+    path.write_text(str(CifWriter(half)), encoding="utf-8")
+    (row,) = json.loads(call(path, "--orderings", tmp_path / "ordered", "--json").stdout)["rows"]
+    files = sorted(one.name for one in (tmp_path / "ordered").iterdir())
+    assert files == row["orderings"] and files[0] == "alloy-ordering-1.cif"
+    assert (
+        json.loads(call(tmp_path / "ordered" / files[0], "--json").stdout)["rows"][0]["formula"] == "FeNiO2"
+    )
 
 
 def test_encodings_of_other_programs_are_read(rock_salt, tmp_path):
