@@ -107,7 +107,7 @@ def test_a_start_at_which_sampling_is_over_is_refused(tiny):  # noqa: F811
     request = GenerationRequest(
         compositions=(tuple(start.atomic_numbers.tolist()),), start=start, start_time=0.001
     )
-    with pytest.raises(RequestError, match="later than 0.001"):
+    with pytest.raises(RequestError, match=r"later than 0\.001"):
         next(tiny.sample(request))
     with pytest.raises(RequestError, match="start kind"):
         GenerationRequest(compositions=((1,),), start_kind="jump")
