@@ -6,7 +6,7 @@ refiner takes the draft as it is ("inject"); "renoise" first moves it forward to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 N_STEPS = 1000  # of the progress of both stages together
 DRAFTED = 500  # of these, when the drafts are written
 NO_REFINER = "none"
-USUAL = {"start": "renoise", "start_time": 0.1}  # of a refiner that the card says nothing about
+USUAL: Mapping[str, Any] = {
+    "start": "renoise",
+    "start_time": 0.1,
+}  # of a refiner that the card says nothing about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +151,7 @@ class DraftRefineGenerator:
             return None
         names: Mapping[str, str] = self.card.network.get("refiners", {})
         short = next((key for key, name in names.items() if wished in (key, name)), wished)
-        chosen = USUAL | dict(self.card.sampling.get("refine_draft", {}).get(short, {}))
+        chosen = {**USUAL, **dict(self.card.sampling.get("refine_draft", {}).get(short, {}))}
         start = options.start_draft or chosen["start"]
         if start == "none" and options.refine_from is not None:
             raise RequestError(
@@ -169,7 +172,9 @@ class DraftRefineGenerator:
         """What the defaults of the request come to, of both stages."""
         used = self.drafter.settings_used(_drafting(request))
         refinement = self.refinement(request.draft)
-        return used if refinement is None else used | refinement.used | self._sampler_used(request, refinement)
+        return (
+            used if refinement is None else used | refinement.used | self._sampler_used(request, refinement)
+        )
 
     def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
         """The values of the tuning that would change nothing, with the reason as the start of a sentence."""
@@ -181,7 +186,7 @@ class DraftRefineGenerator:
         refiner: Any = self.refiner(refinement.model)
         if not hasattr(refiner, "idle_tuning"):
             return dict.fromkeys(request.tuning_values, f"{refinement.model} has no sampler to tune")
-        asked = self._refining(replace(request, remasking=None), refinement, _lone_atom())
+        asked = self.refining(replace(request, remasking=None), refinement, _lone_atom())
         return own | refiner.idle_tuning(asked)
 
     def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
@@ -222,13 +227,13 @@ class DraftRefineGenerator:
     def _refine_drafts(
         self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, drafted: Frame
     ) -> Iterator[Frame]:
-        from crystal_core.files.records import cell_json
+        from crystal_core.files.records import snapshot
         from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
         assert drafted.crystals is not None
         cells, as_drafted = list(drafted.crystals), to_structures(drafted.crystals)
         drafts = tuple(
-            draft if structure is None else replace(draft, cell=cell_json(structure))
+            draft if structure is None else replace(draft, cell=snapshot(structure))
             for draft, structure in zip(drafted.drafts, as_drafted, strict=True)
         )
         whole = [i for i, structure in enumerate(as_drafted) if structure is not None]
@@ -237,9 +242,10 @@ class DraftRefineGenerator:
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
             start = from_structures(reduced)
-            asked = self._refining(request, refinement, start)
-            for frame, calls in self._refined(asked, refinement):
-                crystals = None
+            asked = self.refining(request, refinement, start)
+            refiner = self.refiner(refinement.model)
+            for frame in refiner.sample(asked):
+                crystals, calls = None, getattr(refiner, "network_calls", 0)
                 if frame.crystals is not None:
                     for i, crystal in zip(whole, frame.crystals, strict=True):
                         cells[i] = crystal
@@ -265,23 +271,16 @@ class DraftRefineGenerator:
         if refinement is None:
             raise IncompatibleSampler("A start structure is there to be refined; name a refiner.")
         asked = replace(request, draft=DraftOptions())
-        for frame, calls in self._refined(asked, refinement):
-            self.network_calls = calls
+        refiner = self.refiner(refinement.model)
+        for frame in refiner.sample(asked):
+            self.network_calls = calls = getattr(refiner, "network_calls", 0)
             stages = self._stages(request, refinement, calls, drafted=False) if frame.finished else ()
             yield replace(frame, stage="refine", stages=stages)
 
-    def _refined(
-        self, asked: GenerationRequest, refinement: Refinement
-    ) -> Generator[tuple[Frame, int], None, None]:
-        """Frames of the refiner with its network calls so far."""
-        refiner = self.refiner(refinement.model)
-        for frame in refiner.sample(asked):
-            yield frame, getattr(refiner, "network_calls", 0)
-
-    def _refining(
+    def refining(
         self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, start: CrystalBatch
     ) -> GenerationRequest:
-        """What the refiner is asked for."""
+        """What the refiner is asked for: to refine ``start`` with the options of a request."""
         options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
         if request.sampler == "fast" and refinement.sampler is not None:
             options = {"sampler": refinement.sampler, "steps": request.steps or refinement.steps}
@@ -307,7 +306,7 @@ class DraftRefineGenerator:
         refiner: Any = self.refiner(refinement.model)
         if not hasattr(refiner, "settings"):
             return {}
-        chosen = refiner.settings(self._refining(request, refinement, _lone_atom()))
+        chosen = refiner.settings(self.refining(request, refinement, _lone_atom()))
         return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {
             f"{name}_used": value for name, value in chosen.tuning.items()
         }
@@ -363,9 +362,7 @@ class DraftRefineGenerator:
             return request
         return replace(request, elements=common)
 
-    def _check(
-        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement | None
-    ) -> None:
+    def _check(self, request: GenerationRequest | DeNovoRequest, refinement: Refinement | None) -> None:
         """Refuse what the refiner would only refuse after the drafts are written."""
         if refinement is None:
             if request.sampler != "fast" or request.steps is not None:
@@ -378,9 +375,7 @@ class DraftRefineGenerator:
                 f"{self.card.name} cannot be guided while it writes; leave the wish out, or choose a KLDM model."
             )
         refiner: Any = self.refiner(refinement.model)
-        asked = (
-            request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]
-        )
+        asked = request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]
         placed = set(getattr(refiner, "elements", range(1, 119)))
         unknown = sorted({z for cell in asked for z in cell} - placed)
         if unknown:
@@ -389,15 +384,13 @@ class DraftRefineGenerator:
             names = ", ".join(Element.from_Z(z).symbol for z in unknown)
             raise RequestError(f"{refinement.model} was not trained on {names}; choose other elements.")
         if hasattr(refiner, "settings"):
-            refiner.settings(self._refining(request, refinement, _lone_atom()))
+            refiner.settings(self.refining(request, refinement, _lone_atom()))
 
 
 def _drafting(request: Any) -> Any:
     """The request as the drafter gets it: what belongs to the refiner is left out."""
     options = DraftOptions(temperature=request.draft.temperature, top_p=request.draft.top_p)
-    return replace(
-        request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields
-    )
+    return replace(request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields)
 
 
 def _of_both(frame: Frame, crystals: CrystalBatch | None) -> Frame:

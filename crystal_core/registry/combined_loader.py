@@ -23,7 +23,9 @@ def load_combined(card: ModelCard, device: str = "auto") -> DraftRefineGenerator
     def refiner_of(name: str) -> Any:
         task = find_card(name).task
         if task != "structure prediction":
-            raise RequestError(f"{name} cannot refine a draft: it is made for {task}. Name a model for structure prediction.")
+            raise RequestError(
+                f"{name} cannot refine a draft: it is made for {task}. Name a model for structure prediction."
+            )
         return load_generator(name, device)
 
     return DraftRefineGenerator(load_generator(str(card.network["drafter"]), device), refiner_of, card=card)
