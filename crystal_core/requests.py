@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
-StartName = Literal["noise", "prototype", "both"]
+StartName = Literal["noise", "prototype", "both", "draft", "all"]
 StartKind = Literal["renoise", "inject"]
 TuningName = Literal["card", "published"]
 RankName = Literal["consensus", "energy", "pattern"]
@@ -474,7 +474,8 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         z: formula units per cell to try; None tries those most frequent in training, at most three.
         exact_cell: the formula is the exact cell content; ``z`` is then not allowed.
         n_samples: samples per number of formula units.
-        start: from noise, from a known prototype at an intermediate time, or both.
+        start: from noise, from a known prototype at an intermediate time, or both; from drafts of a language model, which the
+            model refines; or all of these.
         rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``, else of the
             cells as sampled; or by likeness to ``pattern``.
         pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,7 @@ from crystal_core.cli._run import (
     command,
     emit,
     progress,
+    refiner_step,
     say,
 )
 
@@ -207,7 +208,7 @@ def generate(
         steps=steps,
         tuning=tuning,  # type: ignore[arg-type]
         tau=None if drafts else tau,
-        refine_from=_step(tau) if drafts else None,
+        refine_from=refiner_step(tau) if drafts else None,
         temperature=temperature,
         top_p=top_p,
         back_end=back_end,
@@ -249,11 +250,6 @@ def _understood(wish: str | None) -> dict[str, Any]:
     if found.ignored:
         say(f"Not understood: {', '.join(found.ignored)}.")
     return found.fields
-
-
-def _step(tau: float | None) -> int | None:
-    """A step of the refiner; what is no whole number is left for the request to refuse."""
-    return int(tau) if tau is not None and tau == int(tau) else cast("int | None", tau)
 
 
 def _range(text: str | None) -> tuple[int, int] | None:

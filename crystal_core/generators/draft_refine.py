@@ -6,16 +6,17 @@ refiner takes the draft as it is ("inject"); "renoise" first moves it forward to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from crystal_core.conditions import REFINER_STEPS, DraftOptions
+from crystal_core.conditions import CARD_DRAFT, REFINER_STEPS, DraftOptions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.frames import Frame, Stage
+from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest
 
 if TYPE_CHECKING:
@@ -26,33 +27,6 @@ if TYPE_CHECKING:
 
 N_STEPS = 1000  # of the progress of both stages together
 DRAFTED = 500  # of these, when the drafts are written
-NO_REFINER = "none"
-USUAL: Mapping[str, Any] = {
-    "start": "renoise",
-    "start_time": 0.1,
-}  # of a refiner that the card says nothing about
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refinement:
-    """How drafts are refined.
-
-    Attributes:
-        model: checkpoint of the refiner. start: inject, renoise, or none (from noise: only the composition is kept).
-        start_time: in (0, 1], where it begins. sampler, steps: None takes those of the refiner's card.
-    """
-
-    model: str
-    start: str
-    start_time: float
-    sampler: str | None = None
-    steps: int | None = None
-
-    @property
-    def used(self) -> dict[str, Any]:
-        """As settings of a run tell it; the step is what the command line calls tau."""
-        begins = {} if self.start == "none" else {"refine_from_used": round(self.start_time * REFINER_STEPS)}
-        return {"refiner_used": self.model, "start_draft_used": self.start} | begins
 
 
 class DraftRefineGenerator:
@@ -79,7 +53,7 @@ class DraftRefineGenerator:
     @property
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that the drafter writes and the usual refiner can place."""
-        usual = self.refinement(DraftOptions())
+        usual = self.refinement(CARD_DRAFT)
         return self._common_elements(usual)
 
     @property
@@ -105,7 +79,7 @@ class DraftRefineGenerator:
     @property
     def start_time(self) -> float:
         """Where the refinement of a known crystal begins, as the usual refiner's card has it."""
-        usual = self.refinement(DraftOptions())
+        usual = self.refinement(CARD_DRAFT)
         own = None if usual is None else getattr(self.refiner(usual.model), "start_time", None)
         return float(own or USUAL["start_time"])
 
@@ -143,38 +117,16 @@ class DraftRefineGenerator:
         Raises:
             RequestError: an option would change nothing.
         """
-        wished = options.refiner or self.card.network["refiner"]
-        if wished == NO_REFINER:
-            for word, value in (("start", options.start_draft), ("tau", options.refine_from)):
-                if value is not None:
-                    raise RequestError(f"Without a refiner, {word} would change nothing; leave it out.")
-            return None
-        names: Mapping[str, str] = self.card.network.get("refiners", {})
-        short = next((key for key, name in names.items() if wished in (key, name)), wished)
-        chosen = {**USUAL, **dict(self.card.sampling.get("refine_draft", {}).get(short, {}))}
-        start = options.start_draft or chosen["start"]
-        if start == "none" and options.refine_from is not None:
-            raise RequestError(
-                "A refiner that starts from noise begins at its first step, so tau would change nothing; leave it out."
-            )
-        time = chosen["start_time"] if options.refine_from is None else options.refine_from / REFINER_STEPS
-        # what the card chose belongs to its own start
-        preset = chosen if options.start_draft in (None, chosen["start"]) else {}
-        return Refinement(
-            model=names.get(short, short),
-            start=start,
-            start_time=float(time),
-            sampler=preset.get("sampler"),
-            steps=preset.get("steps"),
-        )
+        return refinement_of(self.card, options)
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
         """What the defaults of the request come to, of both stages."""
-        used = self.drafter.settings_used(_drafting(request))
         refinement = self.refinement(request.draft)
-        return (
-            used if refinement is None else used | refinement.used | self._sampler_used(request, refinement)
-        )
+        used = self.drafter.settings_used(_drafting(request))
+        if refinement is None:
+            return used
+        asked = self.refining(request, refinement, _lone_atom())
+        return used | refinement.used | self._sampler_used(refinement.model, asked)
 
     def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
         """The values of the tuning that would change nothing, with the reason as the start of a sentence."""
@@ -186,6 +138,8 @@ class DraftRefineGenerator:
         refiner: Any = self.refiner(refinement.model)
         if not hasattr(refiner, "idle_tuning"):
             return dict.fromkeys(request.tuning_values, f"{refinement.model} has no sampler to tune")
+        if isinstance(request, GenerationRequest) and request.start is not None:
+            return refiner.idle_tuning(replace(request, draft=CARD_DRAFT))
         asked = self.refining(replace(request, remasking=None), refinement, _lone_atom())
         return own | refiner.idle_tuning(asked)
 
@@ -218,7 +172,7 @@ class DraftRefineGenerator:
                 n_steps=N_STEPS,
                 time=1 - step / N_STEPS,
                 finished=last,
-                stages=self._stages(request, None, 0) if last else (),
+                stages=(self._draft_stage(request),) if last else (),
             )
         self.network_calls = self.drafter.network_calls
         if refinement is not None and drafted is not None:
@@ -238,7 +192,7 @@ class DraftRefineGenerator:
         )
         whole = [i for i, structure in enumerate(as_drafted) if structure is not None]
         told: dict[str, Any] = {"text": drafted.text, "drafts": drafts, "rejected": drafted.rejected}
-        calls = 0
+        calls, stages = 0, [self._draft_stage(request)]
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
             start = from_structures(reduced)
@@ -252,6 +206,7 @@ class DraftRefineGenerator:
                     crystals = CrystalBatch.concat(cells)
                 if not frame.finished:
                     yield replace(_of_both(frame, crystals), text=drafted.text)
+            stages.append(self._refine_stage(refinement, asked, calls))
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(
@@ -262,7 +217,7 @@ class DraftRefineGenerator:
             crystals=crystals,
             sample_ids=tuple(range(len(crystals))),
             finished=True,
-            stages=self._stages(request, refinement, calls),
+            stages=tuple(stages),
             **told,
         )
 
@@ -270,12 +225,20 @@ class DraftRefineGenerator:
         """Refine crystals that nothing was drafted of; the request says where and how it starts."""
         if refinement is None:
             raise IncompatibleSampler("A start structure is there to be refined; name a refiner.")
-        asked = replace(request, draft=DraftOptions())
+        asked = replace(request, draft=CARD_DRAFT)
         refiner = self.refiner(refinement.model)
         for frame in refiner.sample(asked):
             self.network_calls = calls = getattr(refiner, "network_calls", 0)
-            stages = self._stages(request, refinement, calls, drafted=False) if frame.finished else ()
-            yield replace(frame, stage="refine", stages=stages)
+            begun = {
+                "start_draft_used": request.start_kind,
+                "refine_from_used": round((request.start_time or 1.0) * REFINER_STEPS),
+            }
+            stage = self._refine_stage(refinement, asked, calls) if frame.finished else None
+            yield replace(
+                frame,
+                stage="refine",
+                stages=(replace(stage, settings={**stage.settings, **begun}),) if stage else (),
+            )
 
     def refining(
         self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, start: CrystalBatch
@@ -300,48 +263,34 @@ class DraftRefineGenerator:
             **request.tuning_fields,
         )
 
-    def _sampler_used(
-        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement
-    ) -> dict[str, Any]:
-        refiner: Any = self.refiner(refinement.model)
+    def _sampler_used(self, model: str, asked: GenerationRequest) -> dict[str, Any]:
+        """Sampler, steps and tuning of a refiner for what it is asked."""
+        refiner: Any = self.refiner(model)
         if not hasattr(refiner, "settings"):
             return {}
-        chosen = refiner.settings(self.refining(request, refinement, _lone_atom()))
+        chosen = refiner.settings(asked)
         return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {
             f"{name}_used": value for name, value in chosen.tuning.items()
         }
 
-    def _stages(
-        self,
-        request: GenerationRequest | DeNovoRequest,
-        refinement: Refinement | None,
-        calls: int,
-        *,
-        drafted: bool = True,
-    ) -> tuple[Stage, ...]:
-        found: list[Stage] = []
-        if drafted:
-            found.append(
-                Stage(
-                    stage="draft",
-                    model=self.drafter.card.name,
-                    weights_sha256=self.drafter.card.weights_sha256,
-                    network_calls=self.drafter.network_calls,
-                    settings=self.sampling_of(request.draft),
-                )
-            )
-        if refinement is not None:
-            used = refinement.used | self._sampler_used(request, refinement)
-            found.append(
-                Stage(
-                    stage="refine",
-                    model=refinement.model,
-                    weights_sha256=self.refiner(refinement.model).card.weights_sha256,
-                    network_calls=calls,
-                    settings={name: value for name, value in used.items() if name != "refiner_used"},
-                )
-            )
-        return tuple(found)
+    def _draft_stage(self, request: GenerationRequest | DeNovoRequest) -> Stage:
+        return Stage(
+            stage="draft",
+            model=self.drafter.card.name,
+            weights_sha256=self.drafter.card.weights_sha256,
+            network_calls=self.drafter.network_calls,
+            settings=self.sampling_of(request.draft),
+        )
+
+    def _refine_stage(self, refinement: Refinement, asked: GenerationRequest, calls: int) -> Stage:
+        used = refinement.used | self._sampler_used(refinement.model, asked)
+        return Stage(
+            stage="refine",
+            model=refinement.model,
+            weights_sha256=self.refiner(refinement.model).card.weights_sha256,
+            network_calls=calls,
+            settings={name: value for name, value in used.items() if name != "refiner_used"},
+        )
 
     def _common_elements(self, refinement: Refinement | None) -> tuple[int, ...]:
         if refinement is None:
