@@ -83,7 +83,8 @@ def refinement(
     chosen = refinement_of(loaded, model, refiner)
     seed, split = seed_or_drawn(seed), split_named(split, data)
     set_threads(threads)
-    references = read_references(data, split, n)
+    known = set(loaded.elements)
+    references = [r for r in read_references(data, split, n) if known.issuperset(r.atomic_numbers)]
     settings: dict[str, Any] = {
         "model": model,
         "refiner": chosen.model,
