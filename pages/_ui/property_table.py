@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crystal_core.evaluation.property_references import baseline_values, published_value
-from crystal_core.properties import PROPERTIES, PropertySpec
+from crystal_core.properties import PROPERTIES, PropertySpec, labelled
 
 BASELINES = {
     "mean": "mean",
@@ -28,22 +28,25 @@ def property_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
-    unit = str(metric.get("unit", ""))
-    label = f"{spec.title} ({unit})" if unit else spec.title
+    # a modulus is measured as a logarithm, whose unit is none of the property's own
+    own = metric.get("unit", "") == spec.unit
+    unit, factor = (spec.shown_unit or spec.unit, spec.shown_factor) if own else (metric.get("unit", ""), 1.0)
     ci95, covered = metric.get("ci95"), metric.get("coverage90")
     published = published_value(spec.name)
     row: dict[str, Any] = {
-        "property": label,
+        "property": labelled(spec.title, unit),
         "error": metric["metric"],
-        "value": short(metric["value"]),
-        "95 %": f"{short(ci95[0])} – {short(ci95[1])}" if ci95 else None,
+        "value": short(factor * metric["value"]),
+        "95 %": f"{short(factor * ci95[0])} – {short(factor * ci95[1])}" if ci95 else None,
         "n": metric.get("n"),
         "90 % intervals hold": f"{100 * covered:.0f} %" if covered is not None else None,
     }
     for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
-        row[BASELINES.get(name, name)] = short(entry["value"])
+        row[BASELINES.get(name, name)] = short(factor * entry["value"])
     if published is not None and published["metric"] == metric["metric"]:
-        row["published"] = f"{short(published['value'])} ({published['method']}; {published['protocol']})"
+        row["published"] = (
+            f"{short(factor * published['value'])} ({published['method']}; {published['protocol']})"
+        )
     return row
 
 

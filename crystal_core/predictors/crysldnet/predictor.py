@@ -114,6 +114,11 @@ class CrysldnetPredictor:
         """The training crystals."""
         return LatentIndex.load(self._index_file)
 
+    @cached_property
+    def training_ids(self) -> frozenset[str]:
+        """Of the crystals that the encoder was trained on, with whatever labels these had."""
+        return frozenset(self.index.ids)
+
     def predict(
         self,
         crystals: CrystalBatch,
