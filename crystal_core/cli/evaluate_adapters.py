@@ -124,6 +124,9 @@ def _keep(report: dict[str, Any], used: str) -> None:
     for row in report["rows"]:
         label = f"_{100 * row['share']:g}_percent".replace(".", "_") if row["share"] else ""
         entry = {
+            "way": row["way"],
+            "share": row["share"],
+            "start": report["start"],
             "metric": "MAE",
             "unit": report["unit"],
             "value": row["test_mae"],
@@ -139,10 +142,9 @@ def _keep(report: dict[str, Any], used: str) -> None:
             "command": used,
         }
         entry |= {"by_fold": row["by_fold"]} if folds else {}
-        entry |= (
-            {"mae_not_seen": row["not_seen"]["value"], "n_not_seen": row["not_seen"]["n"]}
-            if "not_seen" in row
-            else {}
-        )
-        metrics[f"mae_{row['way']}{label}{folds}"] = {k: v for k, v in entry.items() if v not in (None, "")}
+        if "not_seen" in row:
+            entry |= {"not_seen": row["not_seen"]["value"], "n_not_seen": row["not_seen"]["n"]}
+        metrics[f"mae_{report['property']}_test_{row['way']}{label}{folds}"] = {
+            k: v for k, v in entry.items() if v not in (None, "")
+        }
     write_card(card.folder, {"metrics": metrics})

@@ -333,11 +333,10 @@ def _keep(model: str, report: dict[str, Any], *, is_baseline: bool) -> None:
     other += f"_fold_{used['fold']}" if used["fold"] else ""
     metrics = {f"{word[e['metric']]}_{name}_{used['split']}{other}": e for name, e in entries.items()}
     write_card(card.folder, {"metrics": metrics})
-    for name, part in property_parts(model).items():
+    for name, part in property_parts(model).items():  # the card of a part tells its own number
         if name in entries and part.folder is not None and part.folder.parent == card.folder.parent:
-            entry = entries[name]
-            key = f"{word[entry['metric']]}_{used['split']}{other}"
-            write_card(part.folder, {"metrics": {key: entry}})
+            own = {key: value for key, value in metrics.items() if value is entries[name]}
+            write_card(part.folder, {"metrics": own})
 
 
 def _print(report: dict[str, Any]) -> None:

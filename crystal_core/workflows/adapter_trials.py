@@ -208,6 +208,7 @@ class _Run:
             device=self.device,
             start=self._start(),
             seed=trial.seed,
+            watched=False,
         )
         encoder = load_encoder(self.card)
         if trial.way in UNTRAINED:

@@ -14,6 +14,13 @@ BASELINES = {
     "nearest": "nearest known crystal",
     "chgnet-features": "CHGNet features",
 }
+WAYS = {
+    "start": "heads of {start}, as they are",
+    "line": "heads of {start}, behind a straight line",
+    "heads": "new heads alone",
+    "lora": "low-rank changes and heads",
+    "full": "the whole encoder and heads",
+}
 CHGNET = "CHGNet was trained on most of these crystals; for energies and hull distances that is a leak."
 
 
@@ -48,6 +55,36 @@ def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
             f"{short(factor * published['value'])} ({published['method']}; {published['protocol']})"
         )
     return row
+
+
+def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Other ways to fit the property of a part, as its card measured them: ``crystal-core evaluate adapters --write-card``."""
+    rows = []
+    for metric in metrics.values():
+        if not isinstance(metric, Mapping) or metric.get("way") not in WAYS:
+            continue
+        start = PROPERTIES.get(str(metric.get("start")))
+        words = WAYS[metric["way"]].format(start=start.title if start else "another property")
+        if start and metric["way"] not in ("start", "line"):
+            words = words.replace("new heads", "heads") + f", from those of {start.title}"
+        ci95, not_seen = metric.get("ci95"), metric.get("not_seen")
+        rows.append(
+            {
+                "trained": words,
+                "labels": f"{metric['n_train']:,}",
+                "error": labelled(metric["metric"], metric.get("unit", "")),
+                "test": short(metric["value"]),
+                "95 %": f"{short(ci95[0])} – {short(ci95[1])}" if ci95 else None,
+                "±": short(metric["std"]) if metric.get("std") is not None else None,
+                "validation": short(metric["validation_mae"]),
+                "crystals new to the encoder": f"{short(not_seen)} (n {metric['n_not_seen']})"
+                if not_seen
+                else None,
+                "n": metric["n"],
+                "protocol": metric["protocol"],
+            }
+        )
+    return rows
 
 
 def short(value: float) -> str:

@@ -66,7 +66,7 @@ class AdapterPlan:
     Attributes:
         samples: crystals seen in all, whatever the number of rows. minutes: at most; None for no limit.
         start: heads to begin with, whose sizes then count, as :func:`heads_of` reads them; new ones where absent.
-        seed: of weights, order and bootstrap.
+        seed: of weights, order and bootstrap. watched: whether the validation error is measured after each epoch.
     """
 
     config: AdapterConfig
@@ -75,6 +75,7 @@ class AdapterPlan:
     minutes: float | None = None
     start: StartHeads | None = None
     seed: int = 0
+    watched: bool = True
 
     def network(self, encoder: Pddformer | Matformer, name: str) -> AdapterNetwork:
         """The adapter before its training, with the heads that it begins with."""
@@ -176,6 +177,10 @@ def fit_network(
     network = plan.network(encoder, spec.name)
     if plan.start is None:
         standardise(network.heads, rows.train.labels)
+    network = network.to(plan.device)
+    # an encoder that nothing changes gives the same vectors in every epoch
+    frozen = not network.config.rank and not network.config.full
+    still = outputs_of(network, rows.train).vectors.to(plan.device) if frozen else None
     draws = torch.Generator().manual_seed(plan.seed)
     shape = torch.ones(len(rows.train), 1, network.config.heads.n_members)
     bootstrap = torch.poisson(shape, generator=draws).to(plan.device)
@@ -183,7 +188,7 @@ def fit_network(
     def loss(net: nn.Module, batch: GraphBatch, _: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         if not isinstance(net, AdapterNetwork):
             raise TypeError("an adapter's network is trained")
-        outputs = net.heads(net.pooled(batch))
+        outputs = net.heads(net.pooled(batch) if still is None else still[batch.rows])
         values, scales = net.heads.losses(outputs, batch.labels, bootstrap[batch.rows])
         return values.mean() + scales.mean(), {"values": values.mean().detach()}
 
@@ -209,10 +214,10 @@ def fit_network(
     )
 
     def on_epoch(current: Trainer) -> dict[str, Any]:
-        return {"validation_mae": _error(current.ema, rows.held, spec)}
+        return {"validation_mae": _error(current.ema, rows.held, spec)} if plan.watched else {}
 
     for line in trainer.steps(plan.minutes, on_epoch):
-        error = None if line is None else line["validation"]["validation_mae"]
+        error = None if line is None else line["validation"].get("validation_mae")
         yield AdapterProgress(samples=trainer.samples, of=plan.samples, validation_mae=error)
     final = trainer.ema
     if not isinstance(final, AdapterNetwork):
