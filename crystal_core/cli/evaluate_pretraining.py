@@ -46,6 +46,17 @@ def pretraining(
     config: Annotated[
         Path, typer.Option("--config", help="Training configuration that gives sizes and optimiser.")
     ] = Path("crysldnet-cpu"),
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", help="pddformer or matformer; the configuration's when absent."),
+    ] = None,
+    pdd_weight: Annotated[
+        str | None,
+        typer.Option(
+            "--pdd-weight",
+            help="Of pddformer, the first number of an atom's row of distances: relative (the same in every cell of a crystal) or share (published).",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder that keeps what is finished, and goes on from it.")
     ] = None,
@@ -71,7 +82,16 @@ def pretraining(
     make_output_folder(out, trajectory=False)
     set_threads(threads)
     with progress(quiet=quiet) as tell:
-        report = evaluate_pretraining(study, data, config=config, out=out, device=device, on_progress=tell)
+        report = evaluate_pretraining(
+            study,
+            data,
+            config=config,
+            encoder=encoder,
+            pdd_weight=pdd_weight,
+            out=out,
+            device=device,
+            on_progress=tell,
+        )
     if json:
         emit(report)
         return
@@ -91,7 +111,9 @@ def table_lines(report: dict[str, Any]) -> list[str]:
     fractions = list(dict.fromkeys(row["fraction"] for row in report["table"]))
     unit = f" {report['unit']}" if report["unit"] else ""
     measured = f"validation MAE of {report['property']}{unit}, {report['n_validation']} rows"
-    lines = [f"{measured}; {report['mae_of_mean']:g} for the mean of {report['n_train']} training rows"]
+    network = f"{report['encoder']} of {report['encoder_parameters']:,} parameters"
+    mean = f"{report['mae_of_mean']:g} for the mean of {report['n_train']} training rows"
+    lines = [f"{measured}; {mean}; {network}"]
     if fractions:
         lines.append(f"{'':<10}" + "".join(f"{f'{100 * fraction:g} %':>20}" for fraction in fractions))
     for variant in dict.fromkeys(row["variant"] for row in report["table"]):
