@@ -310,7 +310,7 @@ def _keep(model: str, report: dict[str, Any], *, is_baseline: bool) -> None:
             }
         if "not_seen" in one:
             entry |= {"not_seen": one["not_seen"]["value"], "n_not_seen": one["not_seen"]["n"]}
-        for part in ("by_domain", "by_n_atoms"):
+        for part in ("by_domain", "by_n_atoms", "by_n_elements"):
             entry |= {
                 f"{part.removeprefix('by_')}_{key.replace('-', '_to_').replace('>', 'over_')}": score["value"]
                 for key, score in one[part].items()
@@ -358,7 +358,8 @@ def _print(report: dict[str, Any]) -> None:
             new = one["not_seen"]
             rows.append(f"{new['value']} on the {new['n']} crystals that the encoder was not trained on")
         rows += [f"{key} {score['value']} (n {score['n']})" for key, score in one["by_domain"].items()]
-        rows += [f"{key} atoms {score['value']} (n {score['n']})" for key, score in one["by_n_atoms"].items()]
+        for part, words in (("by_n_atoms", "atoms"), ("by_n_elements", "elements")):
+            rows += [f"{key} {words} {score['value']} (n {score['n']})" for key, score in one[part].items()]
         typer.echo("  " + "; ".join(rows))
         if one.get("note"):
             typer.echo(f"  {one['note']}")

@@ -147,7 +147,12 @@ def known_crystals(model: str) -> LatentIndex | None:
 
     encoder = next((c.network.get("encoder") for c in list_cards("predictor") if c.name == model), None)
     folder = next((folder for folder in checkpoint_folders() if folder.name == encoder), None)
-    return None if folder is None or not (folder / INDEX).is_file() else LatentIndex.load(folder / INDEX)
+    if folder is None or not (folder / INDEX).is_file():
+        return None
+    index = LatentIndex.load(folder / INDEX)
+    for name, part in property_parts(model).items():
+        index = index.with_known(name, part.folder)
+    return index
 
 
 def _histogram(told: Any) -> Histogram | None:

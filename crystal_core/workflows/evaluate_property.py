@@ -251,12 +251,13 @@ def digest(rows: Sequence[CrystalRow], values: np.ndarray) -> str:
 def _measured(spec: PropertySpec, table: MeasuredRows, predicted: Predicted, seed: int) -> Measured:
     truth = table.truth[spec.name]
     sizes = [len(row.atomic_numbers) for row in table.rows]
+    kinds = [len(set(row.atomic_numbers.tolist())) for row in table.rows]
     return Measured(
         spec=spec,
         source=table.source,
         protocol=table.protocol,
         rows=digest(table.rows, truth),
-        errors=measure(spec, truth, predicted, sizes, seed=seed),
+        errors=measure(spec, truth, predicted, sizes, n_elements=kinds, seed=seed),
     )
 
 

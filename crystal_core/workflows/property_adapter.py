@@ -184,10 +184,9 @@ def start_heads(model: str, start: str, spec: PropertySpec) -> StartHeads:
 
 def seen_by_encoder(encoder: ModelCard, rows: Sequence[CrystalRow]) -> list[bool]:
     """Which rows are training crystals of the encoder by their id, with whatever labels these had."""
-    from crystal_core.predictors.latent_index import INDEX, LatentIndex
+    from crystal_core.predictors.crysldnet.fit_adapter import seen_ids
 
-    path = None if encoder.folder is None else encoder.folder / INDEX
-    known = set(LatentIndex.load(path).ids) if path is not None and path.is_file() else set()
+    known = seen_ids(encoder)
     return [row.id in known for row in rows]
 
 

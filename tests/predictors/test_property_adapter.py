@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -14,6 +15,7 @@ from crystal_core.datasets.property_splits import matbench_test_rows
 from crystal_core.errors import RequestError
 from crystal_core.predictors.crysldnet.adapters import AdapterConfig
 from crystal_core.predictors.crysldnet.predictor import load_adapter, load_encoder
+from crystal_core.registry.property_cards import known_crystals
 from crystal_core.registry.store import find_card, load_predictor
 from crystal_core.workflows.adapter_trials import AdapterTrials, evaluate_adapters
 from crystal_core.workflows.property_adapter import property_split, train_property
@@ -66,6 +68,24 @@ def test_new_weights_take_the_old_numbers_of_that_property_alone_from_the_card(r
         HSE, config=AdapterConfig(rank=0), encoder="tiny-encoder", start="band_gap_ev", samples=100
     )
     assert list(read_card(folder).metrics) == ["mae_band_gap_ev_test"]
+
+
+def test_true_values_that_it_learned_are_named_as_known_examples(raw, tmp_path):
+    table = tmp_path / "data" / "mp_multifidelity_gaps.parquet"
+    rows = pd.read_parquet(table)
+    rows["material_id"] = [f"x-{i}" for i in range(len(rows))]  # the ids of the bundle's training crystals
+    rows.to_parquet(table)
+    train_property(HSE, config=AdapterConfig(rank=0), encoder="tiny-encoder", samples=100)
+    split = property_split(HSE)
+    learned = {row.id: row.labels[HSE] for row in split.train}
+    index = known_crystals("tiny")
+    values = dict(zip(index.ids, index.values[HSE].tolist(), strict=True))  # noqa: PD011
+    assert {one for one, value in values.items() if np.isfinite(value)} == set(learned) & set(index.ids)
+    near = load_predictor("tiny", "cpu").predict(_batch(split.test), (HSE,))
+    named = [example for one in near for example in one.nearest if example.values.get(HSE) is not None]  # noqa: PD011
+    assert len(named) >= len(near)
+    told = [example.values[HSE] for example in named]  # noqa: PD011
+    assert told == pytest.approx([learned[example.id] for example in named], rel=1e-3)
 
 
 def test_a_start_predicts_what_its_own_property_does_until_it_is_trained(raw):

@@ -14,7 +14,7 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.predictors.calibration import calibrate
 from crystal_core.predictors.crysldnet.heads import IS_METAL
-from crystal_core.predictors.latent_index import INDEX, LatentIndex
+from crystal_core.predictors.latent_index import INDEX, LatentIndex, save_known
 from crystal_core.properties import PROPERTIES
 from crystal_core.training.checkpoint import WEIGHTS, write_checkpoint, write_shards
 
@@ -177,6 +177,7 @@ def export_adapter(
     trained_on: str,
     network: dict[str, Any] | None = None,
     texts: dict[str, str] | None = None,
+    known: dict[str, float] | None = None,
 ) -> Path:
     """Write the folder of one property: its heads, their calibration on held-out crystals, the histogram of its labels.
 
@@ -185,6 +186,7 @@ def export_adapter(
         labels: of training and held-out crystals, (crystals,) each, as they are learned, NaN where unknown.
         scale: mean and standard deviation that the heads are in units of, as they are learned.
         texts: sentences of the card: source, licence, limits, what it is good for.
+        known: id → true value of the training crystals that are in the encoder's index, to be named as known examples.
 
     Raises:
         RequestError: fewer than ten held-out crystals have the property.
@@ -193,6 +195,7 @@ def export_adapter(
     for old in folder.glob(f"{WEIGHTS}*.safetensors"):
         old.unlink()
     written = write_shards(state, folder, exact=[key for key in state if "running_" in key])
+    written += [save_known(folder, known)] if known else []
     train_labels, held_labels = labels
     known = held_labels.isfinite()
     if int(known.sum()) < 10:

@@ -14,6 +14,7 @@ from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
 from crystal_core.predictors.crysldnet.heads import HeadsConfig
 from crystal_core.predictors.crysldnet.predictor import load_encoder
 from crystal_core.predictors.crysldnet.training import standardise
+from crystal_core.predictors.latent_index import INDEX, LatentIndex
 from crystal_core.properties import PropertySpec, spec_of
 from crystal_core.training.checkpoint import read_shards
 from crystal_core.training.fit import FitConfig, Trainer
@@ -142,7 +143,7 @@ def fit_adapter(
     encoder = load_encoder(card)
     rows = adapter_rows(spec, column, train, held, encoder.graph, plan.device)
     final, seconds = yield from fit_network(encoder, rows, plan, run)
-    outputs = outputs_of(final, rows.held)
+    outputs, seen = outputs_of(final, rows.held), seen_ids(card)
     mean, std = float(final.heads.mean[0]), float(final.heads.std[0])
     config = final.config
     form = {"head_form": config.heads.form, "full": True} if config.full else {"head_form": config.heads.form}
@@ -158,6 +159,7 @@ def fit_adapter(
         trained_on=f"{len(train):,} crystals of {source}",
         network={**low_rank, **form, **(about or {})},
         texts=texts,
+        known={row.id: row.labels[column] for row in train if row.id in seen},
     )
     learned = rows.train.labels[:, 0].double()
     return FittedAdapter(
@@ -223,6 +225,12 @@ def fit_network(
     if not isinstance(final, AdapterNetwork):
         raise TypeError("an adapter's network is trained")
     return final, trainer.seconds
+
+
+def seen_ids(card: ModelCard) -> frozenset[str]:
+    """Of the training crystals of an encoder, with whatever labels they had; empty where its index is not installed."""
+    path = None if card.folder is None else card.folder / INDEX
+    return frozenset() if path is None or not path.is_file() else frozenset(LatentIndex.load(path).ids)
 
 
 def heads_of(card: ModelCard, spec: PropertySpec) -> StartHeads:
