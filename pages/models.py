@@ -13,7 +13,7 @@ from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.property_table import BASELINES, CHGNET, fit_rows, property_rows
+from pages._ui.property_table import BASELINES, CHGNET, fit_rows, pretraining_rows, property_rows
 from pages._ui.tables import show_table
 
 
@@ -58,6 +58,9 @@ def show_card(card: ModelCard) -> None:
         if log:
             with st.expander("Validation while training"):
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
+        if rows := pretraining_rows(card.extra):
+            with st.expander("What pretraining is worth, by encoder"):
+                show_table(rows)
         for name, compared in card.extra.get("compared", {}).items():
             with st.expander(plain(sentence(f"{name}, compared"))):
                 st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")

@@ -275,6 +275,7 @@ class _Run:
         return {
             "property": study.label,
             "encoder": self.config.encoder_kind,
+            "encoder_words": self._words(),
             "encoder_parameters": self._parameters(),
             "unit": f"log10({unit})" if spec and spec.logarithmic else unit,
             "n_train": len(train),
@@ -299,6 +300,11 @@ class _Run:
             ],
             "pretraining": {v: line for v in study.variants if (line := self.kept.validation(v)) is not None},
         }
+
+    def _words(self) -> str:
+        if self.config.encoder_kind == "pddformer":
+            return f"pddformer, {self.config.encoder.pdd_weight} weights"
+        return self.config.encoder_kind
 
     def _parameters(self) -> int:
         from crystal_core.predictors.crysldnet.encoders.build import build_encoder

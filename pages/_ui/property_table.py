@@ -21,6 +21,15 @@ WAYS = {
     "lora": "low-rank changes and heads",
     "full": "the whole encoder and heads",
 }
+PRETRAININGS = {
+    "scratch": "none",
+    "vae": "autoencoder",
+    "latent": "latent flow",
+    "full": "autoencoder, then latent flow",
+    "types": "autoencoder of the types alone",
+    "positions": "autoencoder of the positions alone",
+    "lattice": "autoencoder of the lattice alone",
+}
 CHGNET = "CHGNet was trained on most of these crystals; for energies and hull distances that is a leak."
 
 
@@ -85,6 +94,26 @@ def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Errors after fine-tuning from several pretrainings and encoders: ``crystal-core evaluate pretraining --write-card``."""
+    tables = [table for name, table in extra.items() if name.startswith("pretraining_")]
+    return [
+        {
+            "encoder": table["encoder"],
+            "pretraining": PRETRAININGS.get(kind, kind),
+            "labels": f"{labels:,}",
+            "error": f"{short(mae)} ± {short(std)}" if std != "" else short(mae),
+            "seeds": seeds,
+            "measured": table["metric"],
+            "protocol": table["protocol"],
+        }
+        for table in tables
+        for kind, labels, mae, std, seeds in zip(
+            table["pretraining"], table["labels"], table["mae"], table["std"], table["seeds"], strict=True
+        )
+    ]
 
 
 def short(value: float) -> str:

@@ -221,3 +221,18 @@ def test_a_small_unit_is_shown_in_one_that_people_read():
     (row,) = property_rows({"mae_thermal_expansion_per_k_test": metric})
     assert row["property"] == "Thermal expansion (300 K, 10⁻⁶ K⁻¹)"
     assert (row["value"], row["95 %"]) == ("4.44", "3.5 – 5.5")
+
+
+def test_the_worth_of_pretraining_stands_on_the_card_with_its_seeds():
+    from pages._ui.property_table import pretraining_rows
+
+    rows = pretraining_rows(find_card("crysldnet").extra)
+    (scratch,) = [
+        row
+        for row in rows
+        if row["encoder"].startswith("pddformer, relative")
+        and row["pretraining"] == "none"
+        and row["labels"] == "3,857"
+    ]
+    assert scratch["error"] == "0.102 ± 0.00408" and scratch["seeds"] == 3
+    assert "441 validation rows" in scratch["protocol"]
