@@ -333,10 +333,9 @@ def _keep(model: str, report: dict[str, Any], *, is_baseline: bool) -> None:
     other += f"_fold_{used['fold']}" if used["fold"] else ""
     metrics = {f"{word[e['metric']]}_{name}_{used['split']}{other}": e for name, e in entries.items()}
     write_card(card.folder, {"metrics": metrics})
-    for name, part in property_parts(model).items():  # the card of a part tells its own number
-        if name in entries and part.folder is not None and part.folder.parent == card.folder.parent:
-            own = {key: value for key, value in metrics.items() if value is entries[name]}
-            write_card(part.folder, {"metrics": own})
+    for name, own in property_parts(model).items():  # the card of a part tells its own number
+        if name in entries and own.folder is not None and own.folder.parent == card.folder.parent:
+            write_card(own.folder, {"metrics": {k: v for k, v in metrics.items() if v is entries[name]}})
 
 
 def _print(report: dict[str, Any]) -> None:

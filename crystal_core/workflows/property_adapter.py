@@ -99,10 +99,11 @@ def _rows(folder: Path, name: str, split: Split, fold: int) -> MeasuredRows:
 
 def _labelled(measured: MeasuredRows, name: str) -> tuple[CrystalRow, ...]:
     """The rows that an adapter can take, with the measured value as their only label."""
-    values = measured.truth.get(name, [])
+    if name not in measured.truth:
+        return ()
     rows = [
         replace(row, labels={name: float(value)})
-        for row, value in zip(measured.rows, values, strict=True)
+        for row, value in zip(measured.rows, measured.truth[name], strict=True)
         if not math.isnan(value)
     ]
     return tuple(row for row in rows if reason_left_out(row, OwnProperty(column=name)) is None)

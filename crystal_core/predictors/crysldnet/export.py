@@ -177,7 +177,7 @@ def export_adapter(
     trained_on: str,
     network: dict[str, Any] | None = None,
     texts: dict[str, str] | None = None,
-    known: dict[str, float] | None = None,
+    examples: dict[str, float] | None = None,
 ) -> Path:
     """Write the folder of one property: its heads, their calibration on held-out crystals, the histogram of its labels.
 
@@ -186,7 +186,7 @@ def export_adapter(
         labels: of training and held-out crystals, (crystals,) each, as they are learned, NaN where unknown.
         scale: mean and standard deviation that the heads are in units of, as they are learned.
         texts: sentences of the card: source, licence, limits, what it is good for.
-        known: id → true value of the training crystals that are in the encoder's index, to be named as known examples.
+        examples: id → true value of the training crystals that are in the encoder's index, to be named as known examples.
 
     Raises:
         RequestError: fewer than ten held-out crystals have the property.
@@ -195,7 +195,7 @@ def export_adapter(
     for old in folder.glob(f"{WEIGHTS}*.safetensors"):
         old.unlink()
     written = write_shards(state, folder, exact=[key for key in state if "running_" in key])
-    written += [save_known(folder, known)] if known else []
+    written += [save_known(folder, examples)] if examples else []
     train_labels, held_labels = labels
     known = held_labels.isfinite()
     if int(known.sum()) < 10:

@@ -159,7 +159,7 @@ def fit_adapter(
         trained_on=f"{len(train):,} crystals of {source}",
         network={**low_rank, **form, **(about or {})},
         texts=texts,
-        known={row.id: row.labels[column] for row in train if row.id in seen},
+        examples={row.id: row.labels[column] for row in train if row.id in seen},
     )
     learned = rows.train.labels[:, 0].double()
     return FittedAdapter(
