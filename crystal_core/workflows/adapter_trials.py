@@ -92,9 +92,12 @@ class AdapterTrials:
         return [
             Trial(way=way, share=share, fold=fold, seed=seed)
             for fold in self.folds
+            for seed in range(
+                self.seeds
+            )  # a study that is stopped has then compared all ways with fewer seeds
             for way in self.ways
             for share in (self.shares if way != "start" else (0.0,))
-            for seed in range(self.seeds if way != "start" else 1)
+            if way != "start" or not seed
         ]
 
 
