@@ -186,6 +186,8 @@ class PropertyColumn(TypedDict):
     method: str
     logarithmic: bool
     decimals: int
+    shown_unit: NotRequired[str]
+    shown_factor: NotRequired[float]
 
 
 class PropertyValue(TypedDict):

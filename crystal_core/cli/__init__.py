@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate csp-samplers": ("evaluate_csp", "csp_samplers"),
     "evaluate dng": ("evaluate_dng", "dng"),
     "evaluate property": ("evaluate_property", "evaluate_property"),
+    "evaluate adapters": ("evaluate_adapters", "adapters"),
     "evaluate pretraining": ("evaluate_pretraining", "pretraining"),
     "evaluate text": ("evaluate_text", "text"),
     "evaluate conditions": ("evaluate_conditions", "conditions"),
