@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.drawing.figures.colours import LINES
+from crystal_core.drawing.figures.colours import COLUMNS
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult
@@ -25,25 +25,25 @@ WIDTH, ROW, LEFT = 420, 20, 46  # pixels of a drawing of intervals
 def number_text(value: float, unit: str, kind: str) -> str:
     """A number of a metric with its unit.
 
-    >>> number_text(0.755, "%", "share"), number_text(4.31567, "g/cm³", "mean"), number_text(0.0102, "", "mean")
-    ('75.5 %', '4.316 g/cm³', '0.0102')
+    >>> number_text(0.755, "%", "share"), number_text(4.31567, "g/cm³", "mean"), number_text(-0.0102, "", "mean")
+    ('75.5 %', '4.316 g/cm³', '−0.0102')
     """
     if unit == "%":
         return f"{100 * value:.1f} %"
     digits = f"{value:.0f}" if kind == "cost" and abs(value) >= 10 else f"{value:.4g}"
-    return f"{digits} {unit}".rstrip()
+    return f"{digits} {unit}".rstrip().replace("-", "−")
 
 
 def interval_text(ci95: Sequence[float] | None, unit: str) -> str:
     """An interval in the unit of its number; empty without one.
 
     >>> interval_text([0.3006, 0.9544], "%"), interval_text(None, "%")
-    ('30.1 – 95.4', '')
+    ('30.1 to 95.4', '')
     """
     if ci95 is None:
         return ""
     low, high = (f"{100 * x:.1f}" if unit == "%" else f"{x:.4g}" for x in ci95)
-    return f"{low} – {high}"
+    return f"{low} to {high}".replace("-", "−")
 
 
 def comparison_csv(result: RunResult) -> str:
@@ -159,7 +159,7 @@ def _drawn(metric: Mapping[str, str], columns: Sequence[Mapping[str, Any]]) -> s
 
     lines = []
     for line, (i, one) in enumerate(known):
-        y, colour = 8 + line * 12, LINES[i]
+        y, colour = 8 + line * 12, COLUMNS[i]
         lines.append(
             f'<line x1="{at(one["ci95"][0])}" x2="{at(one["ci95"][1])}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>'
             f'<circle cx="{at(one["value"])}" cy="{y}" r="4" fill="{colour}"/>'
@@ -201,7 +201,7 @@ def _crystals(column: Mapping[str, Any]) -> str:
 
 def _heads(result: RunResult) -> list[str]:
     return [
-        f'<b class="dot" style="background:{LINES[i]}"></b>{column["letter"]}: {_e(column["name"])}'
+        f'<b class="dot" style="background:{COLUMNS[i]}"></b>{column["letter"]}: {_e(column["name"])}'
         for i, column in enumerate(result["columns"])
     ]
 
