@@ -19,7 +19,7 @@ STYLE = (
     "vertical-align:top}td.n{font-variant-numeric:tabular-nums}.box{overflow-x:auto}b.dot{display:inline-block;width:.75em;height:.75em;"
     "border-radius:50%;margin-right:.4em}small{opacity:.75}svg{max-width:100%;height:auto}summary{cursor:pointer}pre{overflow-x:auto}"
 )
-WIDTH, ROW, LEFT = 420, 20, 46  # pixels of a drawing of intervals
+WIDTH = 420  # pixels; a drawing of intervals has half of it
 
 
 def number_text(value: float, unit: str, kind: str) -> str:
@@ -164,7 +164,8 @@ def _drawn(metric: Mapping[str, str], columns: Sequence[Mapping[str, Any]]) -> s
             f'<line x1="{at(one["ci95"][0])}" x2="{at(one["ci95"][1])}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>'
             f'<circle cx="{at(one["value"])}" cy="{y}" r="4" fill="{colour}"/>'
         )
-    size = f'width="{WIDTH // 2}" height="{8 + 12 * len(known)}"'
+    wide, high = WIDTH // 2, 8 + 12 * len(known)
+    size = f'width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
     return f'<svg {size} role="img" aria-label="values with intervals">{"".join(lines)}</svg>'
 
 
@@ -176,7 +177,7 @@ def _paired(result: RunResult) -> str:
         unit = "percentage points" if metric["unit"] == "%" else metric["unit"]
         scale = 100 if metric["unit"] == "%" else 1
         interval = "" if pair["ci95"] is None else f"({interval_text(pair['ci95'], metric['unit'])})"
-        value = f"{scale * pair['difference']:+.4g} {unit}".rstrip()
+        value = f"{scale * pair['difference']:+.4g} {unit}".rstrip().replace("-", "−")
         rows.append(
             [
                 _e(f"{pair['b']} less {pair['a']}"),

@@ -10,6 +10,7 @@ import streamlit as st
 
 from crystal_core.checks import check_whole
 from crystal_core.chemistry.formula import parse_formula
+from crystal_core.demos import list_demos
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.files.records import cell_json
 from crystal_core.jobs.queue import JobQueue
@@ -28,7 +29,7 @@ from pages._ui.forms.own_files import ask_uploads, read_files
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.session import field, recall, remember, value_of
 from pages._ui.plain import plain
-from pages._ui.run.runs import find_job, title_of
+from pages._ui.run.runs import DEMO, as_job, find_job, title_of
 
 SOURCES = {"model": "Model", "run": "A run", "files": "Files"}
 KEPT = "As it was"
@@ -138,13 +139,14 @@ def ask_comparison() -> ComparisonRequest | None:
             width="content",
         )
     columns: list[dict[str, Any]] = []
-    problems: list[str] = []
+    problems = False
     for i, box in enumerate(st.columns(int(count or 2), border=True)):
         with box:
             try:
-                columns.append(_ask_column(i, installed))
+                columns.append(_ask_column(i, installed, narrow=int(count or 2) > 3))
             except CrystalCoreError as error:
-                problems.append(f"{LETTERS[i]}: {error}")
+                problems = True
+                st.caption(f":red[{plain(error)}]")
     with st.container(horizontal=True):
         energies = has_potential() and field(
             st.toggle,
@@ -159,12 +161,12 @@ def ask_comparison() -> ComparisonRequest | None:
             help="Formation energy, energy above the hull and band gap by CrysLDNet.",
         )
     try:
-        if problems:
-            raise RequestError(" ".join(problems))
         formulas = _formulas(text)
         check_whole(SAMPLES, int(n), 1, MAX_SAMPLES)
         targets = recall(f"{BEGIN}targets") or () if not formulas else ()
         reference = recall(f"{BEGIN}reference") if len(formulas) == 1 else None
+        if problems:
+            return None  # the column says why
         return ComparisonRequest(
             columns=tuple(columns),
             formulas=formulas,
@@ -204,8 +206,8 @@ def _formulas(text: str) -> tuple[str, ...]:
     return found
 
 
-def _ask_column(i: int, installed: Sequence[str]) -> dict[str, Any]:
-    """The fields of one column.
+def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, Any]:
+    """The fields of one column, beneath each other where it is narrow.
 
     Raises:
         RequestError: nothing is chosen yet, or the files hold no crystal.
@@ -232,7 +234,7 @@ def _ask_column(i: int, installed: Sequence[str]) -> dict[str, Any]:
     if source == "files":
         return _ask_files(i)
     if not installed:
-        raise RequestError("no structure-prediction model is installed; see the README on checkpoints.")
+        raise RequestError("No structure-prediction model is installed; see the README on checkpoints.")
     letter = LETTERS[i]
     model = field(
         st.selectbox, f"Model of {letter}", installed, key=f"{BEGIN}{i}-model", label_visibility="collapsed"
@@ -241,7 +243,7 @@ def _ask_column(i: int, installed: Sequence[str]) -> dict[str, Any]:
     if model == "prototype":
         st.caption("Known arrangements with these elements, the likeliest first; no network.")
         return given
-    left, right = st.columns([3, 2])
+    left, right = (st.container(), st.container()) if narrow else st.columns([3, 2])
     given["sampler"] = field(
         left.selectbox,
         f"Sampler of {letter}",
@@ -280,8 +282,7 @@ def _ask_run(i: int) -> dict[str, Any]:
     names = {job.id: title_of(job) for job in jobs}
     if chosen and chosen not in names and (job := find_job(chosen)) is not None:
         names = {job.id: title_of(job)} | names  # a recorded run, or an older one
-    if not names:
-        raise RequestError("there is no finished run yet; predict or generate something first.")
+    names |= {f"{DEMO}{demo.name}": f"recorded: {title_of(as_job(demo))}" for demo in list_demos()}
     job_id = field(
         st.selectbox,
         f"Run of {LETTERS[i]}",
@@ -293,7 +294,7 @@ def _ask_run(i: int) -> dict[str, Any]:
     job = find_job(job_id)
     column = column_of_run(job.kind, job.result, title_of(job)) if job else {}
     if not column:
-        raise RequestError("this run was deleted; choose another one.")
+        raise RequestError("This run was deleted; choose another one.")
     st.caption(f"{len(column['crystals'])} crystals")
     return column
 
@@ -305,7 +306,7 @@ def _ask_files(i: int) -> dict[str, Any]:
             st.error(plain(f"{item.name}: {item.error}"))
     good = [item for item in found if item.structure is not None]
     if not good:
-        raise RequestError("upload at least one crystal.")
+        raise RequestError("Upload at least one crystal.")
     cells = [dict(cell_json(item.structure)) for item in good if item.structure is not None]
     name = good[0].name if len(good) == 1 else f"{len(good)} files"
     return {"crystals": cells, "source": "files", "name": name}

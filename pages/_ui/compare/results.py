@@ -168,7 +168,7 @@ def _paired(result: RunResult) -> None:
             {
                 "columns": f"{pair['b']} less {pair['a']}",
                 "metric": metric["title"],
-                "difference": value.strip(),
+                "difference": value.strip().replace("-", "−"),
                 "95 % interval": interval_text(ci95, metric["unit"]),
                 "differs": "yes" if ci95 and (ci95[0] > 0 or ci95[1] < 0) else "not shown",
                 "pairs": pair.get("n"),

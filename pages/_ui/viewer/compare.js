@@ -26,8 +26,8 @@ function openAll($3Dmol, root, data, tell) {
     Object.assign(view, { mark, name, caption: element("div", "caption", pane), trigger: () => {}, following: () => rescale(all) });
     for (const bar of [view.bar, view.more, view.player]) bar.remove();
     view.gl.setViewChangeCallback(() => turned(all, view));
-    view.canvas.addEventListener("pointerup", () => say(all));
-    view.canvas.addEventListener("wheel", () => { clearTimeout(all.wheel); all.wheel = setTimeout(() => say(all), 400); }, { passive: true });
+    view.canvas.addEventListener("pointerup", () => { all.moved = true; say(all); });
+    view.canvas.addEventListener("wheel", () => { all.moved = true; clearTimeout(all.wheel); all.wheel = setTimeout(() => say(all), 400); }, { passive: true });
     view.canvas.addEventListener("keyup", () => say(all));
     view.play = () => play(all);
     view.step = (by) => step(all, by);
@@ -225,8 +225,9 @@ function showAll(all, data) {
   });
   if (fresh) clockOf(all, data);
   go(all, all.at);
-  apart(all, (view) => draw(view, first ? home : null));
-  if (first) likeFirst(all);
+  const begin = first || (fresh && !all.moved && !data.look.camera); // other cells, and the reader has not turned the last ones
+  apart(all, (view) => draw(view, begin ? home : null));
+  if (begin) likeFirst(all);
   rescale(all, fresh);
   if (first && data.look.camera) {
     apart(all, (view) => {
