@@ -99,16 +99,30 @@ READY = (
     Ready(
         name="language-model",
         title="Written by a language model or diffused",
-        words="A language model writes the crystal, another model refines its drafts, a third diffuses from noise.",
+        words="A small language model writes the cell as text, token by token; a diffusion model begins from noise.",
         request=ComparisonRequest(
             columns=_columns(
-                {"model": "crysllmgen-tiny", "name": "language-model draft"},
-                {"model": "crysllmgen-mp", "name": "draft, refined"},
-                {"model": MP, "name": "diffusion from noise"},
+                {"model": "crysllmgen-tiny", "name": "written"},
+                {"model": MP, "name": "diffused from noise"},
             ),
             formulas=("TiO2",),
             z=2,
-            n=8,
+            n=12,
+            seed=0,
+        ),
+    ),
+    Ready(
+        name="refined-drafts",
+        title="A language model's drafts, refined",
+        words="Drafts as they are written, and after a diffusion model has refined them.",
+        request=ComparisonRequest(
+            columns=_columns(
+                {"model": "crysllmgen-tiny", "name": "draft"},
+                {"model": "crysllmgen-mp", "name": "draft, refined"},
+            ),
+            formulas=("TiO2",),
+            z=2,
+            n=12,
             seed=0,
         ),
     ),

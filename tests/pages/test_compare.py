@@ -98,6 +98,26 @@ def test_a_finished_comparison_shows_its_numbers_and_can_be_changed():
     assert at.number_input(key="cmp-n").value == 2 and at.text_input(key="cmp-seed").value == "1"
 
 
+def test_what_the_form_has_no_field_for_stays_while_its_column_does():
+    first = {"model": "kldm-csp-perov5", "sampler": "pc", "steps": 9, "tau": 0.3, "name": "mine"}
+    job = JobQueue().submit("compare", to_json(replace(SMALL, columns=(first, SMALL.columns[1]))))
+    at = page(fork=job)
+    assert "Also: tau 0.3" in words(at.caption) and "A: mine" in words(at.caption)
+    at.number_input(key="cmp-0-steps").set_value(12).run()
+    assert "Also: tau 0.3" in words(at.caption) and "mine" not in words(at.caption)
+    at.selectbox(key="cmp-0-sampler").set_value("em").run()
+    assert "Also" not in words(at.caption) and not at.error
+
+
+def test_a_recorded_comparison_can_be_run_again_as_it_was():
+    at = page(fork="demo-samplers")
+    at.button(key="compare").click().run()
+    request = next(one.request for one in READY if one.name == "samplers")
+    asked = submitted()
+    assert asked.typed_columns == request.typed_columns
+    assert replace(asked, columns=request.columns) == request
+
+
 @pytest.mark.weights
 def test_history_names_it_and_its_files_and_call_make_it_again():
     job = finished()

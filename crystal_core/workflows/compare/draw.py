@@ -228,9 +228,9 @@ def _new_column(
     column: ModelColumn, model: StructureGenerator, asked: ComparisonRequest, letter: str, name: str
 ) -> MadeColumn:
     used = sampler_used(model, with_tuning_in_use(model, _request(column, ((1,),), seed=0)))
-    settings = {"model": column.model, "start": column.start} | {
-        key.removesuffix("_used"): value for key, value in used.items()
-    }
+    settings: dict[str, Any] = {"model": column.model}
+    settings |= {} if model.card.writes_drafts else {"start": column.start}
+    settings |= {key.removesuffix("_used"): value for key, value in used.items()}
     settings |= column.draft_values
     made_by = provenance(column.model, model, seed=asked.seed, settings=settings)
     return MadeColumn(letter=letter, name=name, source="model", settings=settings, made_by=made_by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 import streamlit as st
@@ -23,6 +24,7 @@ from crystal_core.workflows.compare.request import (
     MAX_SAMPLES,
     STARTS,
     ComparisonRequest,
+    ModelColumn,
 )
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.forms.own_files import ask_uploads, read_files
@@ -68,8 +70,8 @@ def fields_of(asked: Mapping[str, Any], seed: str) -> dict[str, Any]:
     installed = models()
     columns = list(asked.get("columns") or ())
     targets = [item.get("id", "") for item in asked.get("targets") or ()]
-    remember(f"{BEGIN}targets", list(asked.get("targets") or ()))
-    remember(f"{BEGIN}reference", asked.get("reference"))
+    # what the form has no field for is kept as long as what it belongs to stays
+    remember(f"{BEGIN}asked", dict(asked))
     values: dict[str, Any] = {
         f"{BEGIN}formula": ", ".join(asked.get("formulas") or ([] if targets else ["TiO2"])),
         f"{BEGIN}z": asked.get("z") or 0,
@@ -93,6 +95,7 @@ def fields_of(asked: Mapping[str, Any], seed: str) -> dict[str, Any]:
             f"{BEGIN}{i}-model": given["model"],
             f"{BEGIN}{i}-sampler": given.get("sampler", "fast"),
             f"{BEGIN}{i}-steps": given.get("steps") or 0,
+            f"{BEGIN}{i}-temperature": float(given.get("temperature") or 0.0),
             f"{BEGIN}{i}-start": start if start in STARTS else "noise",
         }
     remember(f"{BEGIN}kept", kept)
@@ -163,38 +166,26 @@ def ask_comparison() -> ComparisonRequest | None:
     try:
         formulas = _formulas(text)
         check_whole(SAMPLES, int(n), 1, MAX_SAMPLES)
-        targets = recall(f"{BEGIN}targets") or () if not formulas else ()
-        reference = recall(f"{BEGIN}reference") if len(formulas) == 1 else None
         if problems:
             return None  # the column says why
+        asked = recall(f"{BEGIN}asked") or {}
+        same = formulas == tuple(asked.get("formulas") or ())
+        exact = same and not z and bool(asked.get("exact_cell"))
         return ComparisonRequest(
             columns=tuple(columns),
             formulas=formulas,
-            targets=tuple(targets),
-            reference=_fitting(reference, formulas),
+            targets=() if formulas else tuple(asked.get("targets") or ()),
+            reference=asked.get("reference") if same else None,
+            exact_cell=exact,
             z=int(z) or None if formulas else None,
             n=int(n),
             seed=seed_of(seed),
             energies=bool(energies),
-            properties=None if predicted else (),
+            properties=tuple(asked.get("properties") or ()) or None if predicted else (),
         )
     except CrystalCoreError as error:
         st.error(plain(error))
         return None
-
-
-def _fitting(reference: Any, formulas: tuple[str, ...]) -> Any:
-    """The reference of the run that is changed, where the formula is still its own."""
-    from pymatgen.core import Composition
-
-    from crystal_core.files.records import structure_from_record
-
-    if reference is None or not formulas:
-        return None
-    own = structure_from_record(reference).composition.reduced_formula
-    return (
-        reference if Composition(parse_formula(formulas[0]).reduced_formula).reduced_formula == own else None
-    )
 
 
 def _formulas(text: str) -> tuple[str, ...]:
@@ -243,8 +234,40 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     if model == "prototype":
         st.caption("Known arrangements with these elements, the likeliest first; no network.")
         return given
+    if any(card.name == model and card.writes_drafts for card in list_cards("generator")):
+        temperature = field(
+            st.number_input,
+            f"Temperature of {letter}",
+            step=0.1,
+            key=f"{BEGIN}{i}-temperature",
+            help="Of the language model's tokens; 0 takes that of the card. Below 1 writes likelier, less diverse crystals.",
+        )
+        return _with_kept(i, given | {"temperature": float(temperature) or None})
+    return _with_kept(i, given | _ask_sampler(i, narrow=narrow))
+
+
+def _with_kept(i: int, given: dict[str, Any]) -> dict[str, Any]:
+    """The column with those settings of the run to be changed that the form has no field for, while model and sampler stay."""
+    columns = list((recall(f"{BEGIN}asked") or {}).get("columns") or ())
+    before: dict[str, Any] = dict(columns[i]) if i < len(columns) else {}
+    was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}
+    if was["model"] != given["model"] or was["sampler"] != given.get("sampler", was["sampler"]):
+        return given
+    kept = {k: v for k, v in before.items() if k not in given and v not in (None, "", "card")}
+    unchanged = all(was[k] == v for k, v in given.items())
+    if not unchanged:
+        kept.pop("name", None)  # it may have named what is changed now
+    told = [f"{k.replace('_', ' ')} {v}" for k, v in kept.items() if k not in ("name", "sampler", "start")]
+    if told:
+        st.caption(plain("Also: " + ", ".join(told)))
+    return given | kept
+
+
+def _ask_sampler(i: int, *, narrow: bool) -> dict[str, Any]:
+    """Sampler, steps and start of a column."""
+    letter = LETTERS[i]
     left, right = (st.container(), st.container()) if narrow else st.columns([3, 2])
-    given["sampler"] = field(
+    sampler = field(
         left.selectbox,
         f"Sampler of {letter}",
         list(SAMPLERS),
@@ -259,19 +282,15 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
         key=f"{BEGIN}{i}-steps",
         help="0 takes the sampler's default.",
     )
-    given["steps"] = int(steps) or None
-    writes = any(card.name == model and card.writes_drafts for card in list_cards("generator"))
-    if not writes:
-        starts = list(STARTS) if has_prototypes() else ["noise"]
-        given["start"] = field(
-            st.selectbox,
-            f"Start of {letter}",
-            starts,
-            key=f"{BEGIN}{i}-start",
-            format_func=lambda start: f"from {'noise' if start == 'noise' else 'a known prototype'}",
-            label_visibility="collapsed",
-        )
-    return given
+    start = field(
+        st.selectbox,
+        f"Start of {letter}",
+        list(STARTS) if has_prototypes() else ["noise"],
+        key=f"{BEGIN}{i}-start",
+        format_func=lambda start: f"from {'noise' if start == 'noise' else 'a known prototype'}",
+        label_visibility="collapsed",
+    )
+    return {"sampler": sampler, "steps": int(steps) or None, "start": start}
 
 
 def _ask_run(i: int) -> dict[str, Any]:
