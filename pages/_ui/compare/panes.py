@@ -19,7 +19,7 @@ from crystal_core.workflows.compare.request import LETTERS
 from pages._ui.crystal.typeset import group_text
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.run.runs import find_job
+from pages._ui.run.runs import VIEWER, find_job
 from pages._ui.viewer import crystal_comparison
 
 if TYPE_CHECKING:
@@ -97,6 +97,10 @@ def show_crystals(job_id: str) -> None:
         height=HEIGHTS.get(len(shown["panes"]), 300),
     )
     _keep_look(look)
+    with st.container(horizontal=True):
+        for pane in shown["panes"]:
+            label, query = f"{pane['letter']} in the viewer", {"job": job_id, "crystal": pane["id"]}
+            st.page_link(VIEWER, label=label, icon=":material/view_in_ar:", query_params=query)
 
 
 def _linked(
@@ -251,6 +255,7 @@ def _panes(
         found.append(
             {
                 "letter": column["letter"],
+                "id": record["id"],
                 "name": column["name"],
                 "colour": COLUMNS[i],
                 "scene": scene,
