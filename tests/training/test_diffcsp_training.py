@@ -87,6 +87,10 @@ def test_slices_a_branch_and_an_export_that_samples(prepared, tmp_path, monkeypa
     )
     config.write_text(SETTINGS.replace("planned_samples = 64", "planned_samples = 128"))
     assert run_training(config, data=prepared, resume=trunk, quiet=True)["samples"] == 128
+    config.write_text(SETTINGS.replace("lattice_std = 4.0", "lattice_std = 0.0"))
+    with pytest.raises(RequestError, match=r"another \[process\]"):
+        run_training(config, data=prepared, resume=trunk, quiet=True)
+    config.write_text(SETTINGS)
     last = run_training(config, data=prepared, branch=trunk, export="toy", quiet=True)
     assert last["samples"] > 128
     card = find_card("toy")
