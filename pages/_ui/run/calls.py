@@ -19,6 +19,8 @@ from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job
 from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
+from crystal_core.workflows.compare.export import comparison_csv, comparison_html
+from pages._ui.run.compare_call import compare_words
 from pages._ui.run.runs import relaxed_of
 
 TABLE = "table.csv"  # of the archive of a learned property
@@ -34,6 +36,7 @@ USUAL = (
     "guide",
     "require_all",
     "tuning",
+    "redraft_all",
 )
 
 
@@ -43,6 +46,13 @@ def zip_of(job: Job) -> bytes:
         return zip_texts(_property_files(job))
     if job.kind == "learn-property":
         return zip_texts(_learning_files(job))
+    if job.kind == "compare" and job.result:
+        more = {
+            "comparison.csv": comparison_csv(job.result),
+            "comparison.html": comparison_html(job.result),
+            "request.json": json.dumps(settings_of(job), ensure_ascii=False) + "\n",
+        }
+        return zip_texts(run_files(crystals_of(job.result), job.result, job.trajectories) | more)
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
@@ -91,9 +101,10 @@ def _cif_names(asked: Mapping[str, Any]) -> list[str]:
 def _files_of_call(job: Job) -> dict[str, str]:
     """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
     files, asked = {}, job.request
-    if asked.get("fix"):
-        # not as CIF, whose sites are read back in another order than --fix-sites counts
-        files["structure.json"] = structure_to_text(structure_from_record(asked["fix"]), "json")
+    for name in ("fix", "start_from"):
+        if asked.get(name):
+            # not as CIF, whose sites are read back in another order than --fix-sites and --redraft-sites count
+            files["structure.json"] = structure_to_text(structure_from_record(asked[name]), "json")
     if asked.get("pattern"):
         points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
         files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
@@ -102,7 +113,7 @@ def _files_of_call(job: Job) -> dict[str, str]:
 
 def settings_of(job: Job) -> dict[str, Any]:
     """The request with the seed that was drawn."""
-    used = (job.result or {}).get("settings", {})
+    used: Mapping[str, Any] = (job.result or {}).get("settings", {})
     return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
 
 
@@ -123,6 +134,8 @@ def as_command(job: Job) -> str:
         return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
     if job.kind == "learn-property":
         return shlex.join(_learning_words(asked))
+    if job.kind == "compare":
+        return shlex.join(compare_words(asked))
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -144,9 +157,11 @@ def as_command(job: Job) -> str:
         if asked.get("z")
         else []
     )
-    parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
+    parts += ["--sampler", asked["sampler"]]
+    # for a model that writes drafts, one option says both where it starts and how its refiner does
+    parts += [] if asked.get("start_draft") and asked["start"] == "both" else ["--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
+    parts += tuning_words(asked) + _draft_words(asked)
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += (
@@ -181,6 +196,14 @@ def as_python(job: Job) -> str:
             f"target = OwnProperty(column={job.request['column']!r}{words})\n"
             f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
             "print(report.mae, report.mae_of_mean)\n"
+        )
+    if job.kind == "compare":
+        return (
+            "import json\n"
+            "from pathlib import Path\n"
+            "from crystal_core.workflows.compare.run import run\n\n"
+            '*_, last = run(json.loads(Path("request.json").read_text()))  # in the archive of the run\n'
+            'print(last.result["paired"])\n'
         )
     if job.kind == "relax":
         return (
@@ -227,6 +250,20 @@ def _learning_arguments(asked: Mapping[str, Any]) -> str:
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
+def _draft_words(asked: Mapping[str, Any]) -> list[str]:
+    """How drafts are written and refined; none for requests from before there were drafts."""
+    options = {
+        "temperature": "--temperature",
+        "top_p": "--top-p",
+        "back_end": "--back-end",
+        "refiner": "--refiner",
+        "start_draft": "--start",
+        "refine_from": "--tau",
+    }
+    given = {option: asked[name] for name, option in options.items() if asked.get(name) is not None}
+    return [word for option, value in given.items() for word in (option, str(value))]
+
+
 def _dtype_words(asked: dict[str, Any]) -> list[str]:
     return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
 
@@ -239,18 +276,22 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += (
         ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
     )
-    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
+    parts += ["--contain", ",".join(asked["contain"])] if asked.get("contain") else []
+    wishes = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
     parts += [
         word
-        for name in ("density", "guidance")
+        for name in (*wishes, "density", "guidance")
         if asked.get(name) is not None
-        for word in (f"--{name}", str(asked[name]))
+        for word in (f"--{name.replace('_', '-')}", str(asked[name]))
     ]
     parts += ["--fix", "structure.json"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
+    parts += ["--start-from", "structure.json"] if asked.get("start_from") else []
+    sites = "all" if asked.get("redraft_all") else ",".join(map(str, asked.get("redraft_sites") or ()))
+    parts += ["--redraft-sites", sites] if sites else []
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
+    parts += tuning_words(asked) + _draft_words(asked)
     parts += _dtype_words(asked)
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
