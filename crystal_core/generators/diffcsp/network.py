@@ -139,7 +139,7 @@ class CspNetwork(nn.Module):
         lattice: Float[Tensor, "crystals 3 3"],
         packing: Packing,
     ) -> tuple[Tensor, Tensor]:
-        """Lattice noise (crystals, 3, 3), turning with the cell; coordinate score (atoms, 3) over its norm."""
+        """Lattice noise (crystals, 3, 3), turning with the cell; score (atoms, 3) over its norm."""
         index = packing.crystal_index
         whole = self.node_embedding.weight.dtype
         z = self.atom_latent_emb(
