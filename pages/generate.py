@@ -13,7 +13,6 @@ from crystal_core.drawing.scene import frame_scene
 from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
-from crystal_core.files.parse import MAIN_ELEMENTS
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import parse_uploads
 from crystal_core.jobs.estimate import estimate_seconds
@@ -232,7 +231,7 @@ def _ask_fix() -> dict[str, Any] | None:
             st.error(plain(first.error or "The file holds no structure."))
             return None
         if first.limitation:
-            st.error(plain(first.limitation.removesuffix(MAIN_ELEMENTS)))  # nothing is shown here
+            st.error(plain(first.limitation))  # nothing is shown here
             return None
         for note in first.notes:
             st.warning(plain(note))

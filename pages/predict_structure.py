@@ -177,6 +177,8 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
             f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"
         )
     )
+    if formula.note:
+        st.info(plain(formula.note))
     if not value_of("exact") and (told := multiple_words([formula])):
         st.info(plain(told))
     _domain(formula)

@@ -17,6 +17,7 @@ from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.detail import newness_of_own, show_structure
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.examples import EXAMPLES
+from pages._ui.crystal.path import is_path, show_path
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import hand_over, keep_parts_button
@@ -174,7 +175,8 @@ def example() -> list[ParsedUpload]:
 
 def _card(item: ParsedUpload, structure: Structure) -> dict[str, Any]:
     formula = (item.occupancy or {}).get("formula") or formula_of(structure.composition)
-    scene = build_scene(structure, sentence=describe(structure, item.occupancy))
+    shares = (item.occupancy or {}).get("shares")
+    scene = build_scene(structure, sentence=describe(structure, item.occupancy), shares=shares)
     return {"scene": scene, "title": formula_text(formula), "caption": item.name}
 
 
@@ -194,7 +196,9 @@ def main() -> None:
     if not good:
         return
     index = 0
-    if len(good) > 1:
+    if is_path(good):
+        index = show_path(good, key="viewer")
+    elif len(good) > 1:
         shown = good[:MAX_CARDS]
         if len(good) > MAX_CARDS:
             page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")
