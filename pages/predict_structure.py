@@ -152,7 +152,7 @@ def ask() -> None:
     st.caption(
         f"About {max(1, whole):.0f} s on this machine."
         if whole
-        else "No estimate of the time yet: it comes from runs of the same kind."
+        else "First run of this kind on this machine: time not known yet."
     )
 
 

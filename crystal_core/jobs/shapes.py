@@ -76,6 +76,14 @@ REQUESTS: dict[str, Any] = {
         "density": Maybe(NUMBER),
         "guidance": Maybe(NUMBER),
         "space_group": Maybe(str),
+        "crystal_system": Maybe(str),
+        "formula": Maybe(str),
+        "contain": Maybe([str]),
+        "band_gap": Maybe(NUMBER),
+        "formation_energy": Maybe(NUMBER),
+        "e_above_hull": Maybe(NUMBER),
+        "temperature": Maybe(NUMBER),
+        "top_p": Maybe(NUMBER),
         "fix": Maybe(CELL),
         "fix_sites": Maybe([int]),
     },
@@ -92,7 +100,13 @@ REQUESTS: dict[str, Any] = {
 }
 RESULTS: dict[str, Any] = {
     "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
-    "generate": MADE_WITH | {"crystals": [GENERATED], "summary": {"n": int, "valid": int, "unique": int}},
+    "generate": MADE_WITH
+    | {
+        "crystals": [GENERATED],
+        "summary": {"n": int, "valid": int, "unique": int},
+        "rejected": Maybe(dict),
+        "failed_drafts": Maybe([{"text": str, "problem": str}]),
+    },
     "relax": {"crystals": [RECORD]},
     "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},
     "learn-property": MADE_WITH | {"learned": LEARNED},

@@ -22,8 +22,22 @@ from crystal_core.requests import CrystalGenerationRequest, StructurePredictionR
 from pages._ui.run.runs import relaxed_of
 
 TABLE = "table.csv"  # of the archive of a learned property
+# field of a request → its option on the command line
+WISHES = {
+    "formula": "--formula",
+    "space_group": "--space-group",
+    "crystal_system": "--crystal-system",
+    "band_gap": "--band-gap",
+    "formation_energy": "--formation-energy",
+    "e_above_hull": "--e-above-hull",
+    "density": "--density",
+    "guidance": "--guidance",
+}
+DRAFTING = {"temperature": "--temperature", "top_p": "--top-p", "back_end": "--back-end"}
+REFINING = {"refiner": "--refiner", "start_draft": "--start", "refine_from": "--tau"}
 # written only where they differ from the default
 USUAL = (
+    "contain",
     "keep_trajectory",
     "device",
     "dtype",
@@ -147,6 +161,7 @@ def as_command(job: Job) -> str:
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += tuning_words(asked)
+    parts += _option_words(asked, DRAFTING)
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += (
@@ -227,6 +242,13 @@ def _learning_arguments(asked: Mapping[str, Any]) -> str:
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
+def _option_words(asked: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:
+    """Options with their values, where the request has one."""
+    given = {option: asked.get(name) for name, option in options.items()}
+    # one word: a negative number by itself would be taken for an option
+    return [f"{option}={value}" for option, value in given.items() if value is not None]
+
+
 def _dtype_words(asked: dict[str, Any]) -> list[str]:
     return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
 
@@ -239,18 +261,14 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += (
         ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
     )
-    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
-    parts += [
-        word
-        for name in ("density", "guidance")
-        if asked.get(name) is not None
-        for word in (f"--{name}", str(asked[name]))
-    ]
+    parts += ["--contain", ",".join(asked["contain"])] if asked.get("contain") else []
+    parts += _option_words(asked, WISHES)
     parts += ["--fix", "structure.json"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += tuning_words(asked)
+    parts += _option_words(asked, DRAFTING | REFINING)
     parts += _dtype_words(asked)
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

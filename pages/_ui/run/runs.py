@@ -23,6 +23,12 @@ ORIGINS = {
     "noise": "from noise",
     "prototype": "known prototype, not generated",
     "prototype refined": "prototype, refined by the model",
+    "draft": "draft of a language model",
+}
+PROPERTY_WISHES = {
+    "band_gap": ("gap", "eV"),
+    "formation_energy": ("formation energy", "eV/atom"),
+    "e_above_hull": ("above hull", "eV/atom"),
 }
 
 WORDS = {
@@ -110,9 +116,17 @@ def title_of(job: Job) -> str:
             if asked.get("n_atoms")
             else []
         )
+        words += [f"of {asked['formula']}"] if asked.get("formula") else []
+        words += ["with " + ", ".join(asked["contain"])] if asked.get("contain") else []
+        words += [
+            f"{name} {asked[key]:g} {unit}"
+            for key, (name, unit) in PROPERTY_WISHES.items()
+            if asked.get(key) is not None
+        ]
         words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
         words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
         words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
+        words += [f"({asked['crystal_system']})"] if asked.get("crystal_system") else []
         return " ".join(words) + (", completed" if asked.get("fix") else "")
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
