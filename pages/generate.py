@@ -23,6 +23,7 @@ from crystal_core.workflows.wishes import check_wishes, plan_wishes
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import ask_fix, handed_over
+from pages._ui.forms.drafting import adopt_drafting, ask_drafting
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.wishes import (
@@ -31,7 +32,6 @@ from pages._ui.forms.wishes import (
     USUAL,
     adopt_sentence,
     adopt_wishes,
-    ask_drafting,
     ask_sentence,
     ask_wishes,
     example_of,
@@ -284,6 +284,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "make-advanced": True if basis else None,  # where it stands
     }
     remember("given", basis or asked.get("fix"))
+    adopt_drafting(asked)
     apply_link(_link(), values)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
 from crystal_core.chemistry.formula import Formula, parse_formula, rare_elements
 from crystal_core.drawing.scene import frame_scene
-from crystal_core.errors import CrystalCoreError
+from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
@@ -21,6 +22,7 @@ from crystal_core.workflows.predict_structure import MOST_PROTOTYPES, MOST_RELAX
 from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
+from pages._ui.forms.drafting import adopt_drafting, ask_drafting
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
@@ -60,14 +62,8 @@ def ask() -> None:
 
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
     """
-    cards = [
-        card
-        for card in list_cards("generator")
-        if card.task == "structure prediction" and card.loader != "prototype"
-    ]
-    models = [
-        card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))
-    ]  # the most general first
+    cards = sorted(filter(_takes_formulas, list_cards("generator")), key=_generality)
+    models = [card.name for card in cards]
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
         return
@@ -103,15 +99,17 @@ def ask() -> None:
     with field(
         st.expander, "Advanced", key="advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        sampler = field(
-            st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler"
-        )
-        steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="steps")
+        card = next(card for card in cards if card.name == model)
+        settings = ask_drafting(card) if card.writes_drafts else _ask_sampling()
         start = field(st.selectbox, "Start from", starts, format_func=STARTS.__getitem__, key="start")
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
     requests: list[StructurePredictionRequest] = []
     try:
         measured = ask_pattern()
+        if measured.guides and card.writes_drafts:
+            raise RequestError(
+                f"{model} writes drafts, which no pattern can guide; let the pattern rank alone, or choose another model."
+            )
         check_whole(SAMPLES, int(n), 1, MOST)
         z, rank = (
             tuple(sorted(units)) or None,
@@ -124,14 +122,13 @@ def ask() -> None:
                 exact_cell=exact,
                 n_samples=int(n),
                 model=model,
-                sampler=sampler,
-                steps=int(steps) or None,
                 start=start,
                 seed=seed_of(seed),
                 relax=relax,
                 rank=rank,
                 pattern=measured.pattern,
-                guide=measured.guides,  # type: ignore[arg-type]
+                guide=measured.guides,
+                **settings,
             )
             for formula in formulas
         ]
@@ -154,6 +151,25 @@ def ask() -> None:
         if whole
         else "First run of this kind on this machine: time not known yet."
     )
+
+
+def _takes_formulas(card: ModelCard) -> bool:
+    """Whether a model predicts structures by learning; the table of prototypes is no model of its own here."""
+    return card.loader != "prototype" and (
+        card.task == "structure prediction" or "composition" in card.conditions
+    )
+
+
+def _generality(card: ModelCard) -> tuple[bool, int, str]:
+    """Sort key: models made for structure prediction first, then by the elements they know."""
+    return card.task != "structure prediction", -len(card.elements), card.name
+
+
+def _ask_sampling() -> dict[str, Any]:
+    """Sampler and steps: the fields of the request."""
+    sampler = field(st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
+    steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="steps")
+    return {"sampler": sampler, "steps": int(steps) or None}
 
 
 def _ask_formulas(*, several: bool) -> list[Formula]:
@@ -219,6 +235,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
             values[key] = list(asked.get("z") or usual)
     carry_pattern(asked.get("pattern"))
+    adopt_drafting(asked)
     apply_link(_link(), values)
 
 

@@ -34,7 +34,6 @@ KEYS = {
     "density": "make-density",
 }
 NUMBERS = ("band_gap", "formation_energy", "e_above_hull", "density")  # blank where nothing is wished for
-TEMPERATURE, TOP_P = "make-temperature", "make-top-p"
 UNITS = {"band_gap": "eV", "formation_energy": "eV/atom", "e_above_hull": "eV/atom", "density": "g/cm³"}
 NAMES = {
     "formula": "formula",
@@ -96,11 +95,9 @@ def adopt_sentence(text: str) -> dict[str, str]:
 
 
 def adopt_wishes(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the form with the wishes of a request, and how its drafts are written; blank ones are filled at once."""
+    """The fields of the form with the wishes of a request; numbers, which may be blank, are filled at once."""
     for name in NUMBERS:
         fill(KEYS[name], asked.get(name))
-    for key, name in ((TEMPERATURE, "temperature"), (TOP_P, "top_p")):
-        fill(key, asked.get(name))
     return {
         "make-formula": asked.get("formula") or "",
         "make-group": asked.get("space_group") or "",
@@ -131,31 +128,6 @@ def ask_wishes(card: ModelCard) -> dict[str, Any]:
             )
             wishes["guidance"] = strength if guided else None
     return wishes
-
-
-def ask_drafting(card: ModelCard) -> dict[str, Any]:
-    """How a language model writes; None takes the card's value."""
-    usual = card.sampling["draft"]
-    left, right = st.columns(2)
-    temperature = field(
-        left.number_input,
-        "Temperature",
-        value=None,
-        step=0.1,
-        key=TEMPERATURE,
-        placeholder=f"{usual.get('temperature', 1):g}",
-        help="Below 1: likelier, less varied drafts. Blank: the model's own.",
-    )
-    top_p = field(
-        right.number_input,
-        "Top-p",
-        value=None,
-        step=0.05,
-        key=TOP_P,
-        placeholder=f"{usual.get('top_p', 1):g}",
-        help="Draws each word from the likeliest ones, whose probabilities add up to this. Blank: the model's own.",
-    )
-    return {"temperature": temperature, "top_p": top_p}
 
 
 def wish_words(request: CrystalGenerationRequest) -> list[str]:

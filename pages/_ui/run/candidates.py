@@ -31,6 +31,7 @@ from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.calls import zip_of
+from pages._ui.run.drafts import beside_draft, show_left_out
 from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import newness, unmatched_word, was_trained_on
 from pages._ui.tables import show_table
@@ -93,6 +94,7 @@ def show_results(job: Job) -> None:
         help="CIF, extxyz, JSON, paths",
     )
     st.caption(plain(ranking_words(candidates)))
+    show_left_out(result)
     predicting = show_predicting(job)
     predicted, columns = predicted_of(job, candidates)
     offer_properties(job, candidates, predicted, busy=predicting)
@@ -126,7 +128,8 @@ def show_results(job: Job) -> None:
     if found := predicted.get(record["id"]):
         st.markdown("**Predicted properties**")
         show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
-    show_views(_views(record, reference), key=record["id"])
+    with beside_draft(record):
+        show_views(_views(record, reference), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
         show_table(
             [

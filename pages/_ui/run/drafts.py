@@ -14,6 +14,8 @@ from pages._ui.plain import plain
 from pages._ui.tables import show_table
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from crystal_core.records import CrystalRecord, RunResult
 
 TEXT_HEIGHT = 440  # pixels, as high as the cell beside it
@@ -24,15 +26,16 @@ def draft_of(record: CrystalRecord) -> Mapping[str, Any] | None:
     return record["provenance"].get("draft")
 
 
-def show_draft(draft: Mapping[str, Any]) -> None:
-    """The text of a draft as it was written."""
-    st.markdown(
-        "**Draft**",
-        help=plain(
-            f"Lengths (Å), angles (°), then an element and a place per atom. Prompt: {draft['prompt']}"
-        ),
-    )
-    st.code(draft["text"], language=None, height=TEXT_HEIGHT)
+def beside_draft(record: CrystalRecord) -> DeltaGenerator:
+    """Where the cell of a crystal is drawn: beside the text of its draft, where a language model wrote one."""
+    draft = draft_of(record)
+    if draft is None:
+        return st.container()
+    text, cell = st.columns([1, 2])
+    lines = "Lengths (Å), angles (°), then an element and its place for each atom."
+    text.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
+    text.code(draft["text"], language=None, height=TEXT_HEIGHT)
+    return cell
 
 
 def symmetry_words(asked: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:

@@ -31,7 +31,7 @@ from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.calls import zip_of
-from pages._ui.run.drafts import draft_of, show_draft, show_left_out, symmetry_words
+from pages._ui.run.drafts import beside_draft, show_left_out, symmetry_words
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
 from pages._ui.run.runs import GENERATE, ORIGINS, PREDICT, generated_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import (
@@ -112,13 +112,7 @@ def show_generated(job: Job) -> None:
         if found := predicted.get(chosen["id"]):
             st.markdown("**Predicted properties**")
             show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{chosen['id']}")
-        if draft := draft_of(chosen):
-            text, cell = st.columns([1, 2])
-            with text:
-                show_draft(draft)
-            with cell:
-                _cell(chosen)
-        else:
+        with beside_draft(chosen):
             _cell(chosen)
         _path(job, chosen)
 
