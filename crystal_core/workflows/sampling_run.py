@@ -50,6 +50,7 @@ def sampled(
 
     paths: list[list[Snapshot]] = []
     frame: Frame | None = None
+    kept = 0  # step of the last cell on the paths
     for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
         crystals = frame.crystals
@@ -58,7 +59,8 @@ def sampled(
             if crystals is not None
             else []
         )
-        if cells and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
+        if cells and (frame.finished or frame.step - kept >= max(1, frame.n_steps // SNAPSHOT_FRAMES)):
+            kept = frame.step
             paths = paths or [[] for _ in cells]
             for path, cell in zip(paths, cells, strict=True):
                 path.append(cell)

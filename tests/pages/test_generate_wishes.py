@@ -118,7 +118,7 @@ def test_drafts_are_shown_with_their_text_and_those_left_out_with_the_reason(tin
     crystal = job.result["crystals"][0]
     texts = [block.value for block in at.code]
     assert any(crystal["provenance"]["draft"]["text"] == text for text in texts) and "4.1 4.1" in texts
-    assert "draft of a language model" in words(at.caption) and "Fm-3m (225) within 0.1 Å." in words(
+    assert "written by a language model" in words(at.caption) and "Fm-3m (225) within 0.1 Å." in words(
         at.caption
     )
     (box,) = (box for box in at.expander if "left out" in box.label)

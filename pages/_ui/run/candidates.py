@@ -72,6 +72,8 @@ SHORT = {
     "prototype": "known prototype",
     "prototype refined": "refined prototype",
     "draft": "draft",
+    "draft refined": "refined draft",
+    "given refined": "refined crystal",
 }
 
 
