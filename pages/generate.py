@@ -22,8 +22,8 @@ from crystal_core.workflows.generate import allowed_elements, check_atom_counts
 from crystal_core.workflows.wishes import check_wishes, plan_wishes
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
-from pages._ui.forms.completing import ask_fix, handed_over
-from pages._ui.forms.drafting import adopt_drafting, ask_drafting
+from pages._ui.forms.completing import ask_fix, ask_start, handed_over
+from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.wishes import (
@@ -113,13 +113,15 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     with field(
         st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        settings = ask_drafting(card) if card.writes_drafts else _ask_sampling()
+        settings = ask_drafting(card) if card.writes_drafts else {}
+        if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
+            settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
-        fix = {} if card.writes_drafts else ask_fix()
+        given = ask_start() if refines_drafts(card) else {} if card.writes_drafts else ask_fix()
     request = None
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)
-        if meant and elements is not None and fix is not None:
+        if meant and elements is not None and given is not None:
             asked = CrystalGenerationRequest(
                 n=int(n),
                 model=card.name,
@@ -128,7 +130,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
                 **elements,
                 **settings,
                 **wishes,
-                **fix,
+                **given,
             )
             _check(asked, card)
             request = asked
@@ -255,11 +257,12 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         if asked.get("n_atoms")
         else USUAL
     )
-    model = asked.get("model") or link["model"]
+    model = (basis and link["model"]) or asked.get("model") or link["model"]
     if asked.get("density") is not None:
         asked = asked | {"density": _within(asked["density"], *DENSITY_RANGE)}
     values: dict[str, Any] = {
         **adopt_wishes(asked),
+        **adopt_drafting(asked),
         **adopt_sentence("" if job else link["wish"]),
         "make-model": model if model in cards else next(iter(cards)),
         "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
@@ -281,10 +284,11 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "fix-sites": [] if basis else list(asked.get("fix_sites", ())),
         "fix-elements": asked.get("fix_elements", False) and not basis,
         "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
+        "redraft-sites": [] if basis else list(asked.get("redraft_sites", ())),
+        "redraft-all": asked.get("redraft_all", False) and not basis,
         "make-advanced": True if basis else None,  # where it stands
     }
-    remember("given", basis or asked.get("fix"))
-    adopt_drafting(asked)
+    remember("given", basis or asked.get("fix") or asked.get("start_from"))
     apply_link(_link(), values)
 
 
@@ -327,9 +331,7 @@ def welcome(cards: dict[str, ModelCard]) -> None:
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))
         st.info(
-            plain(
-                f"{formula} is in the form, under Advanced: say there which sites of it stay, and whether its elements and its cell do."
-            )
+            plain(f"{formula} is in the form, under Advanced: say there which sites of it stay or change.")
         )
     card = next(iter(cards.values()))
     counts = card.sampling.get("atom_count_frequencies", {})

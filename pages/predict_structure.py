@@ -19,11 +19,11 @@ from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.workflows.predict_structure import MOST_RELAXED
-from crystal_core.workflows.prediction_plan import MOST_PROTOTYPES, has_prototypes
+from crystal_core.workflows.prediction_plan import DRAFTER, MOST_PROTOTYPES, has_prototypes
 from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
-from pages._ui.forms.drafting import adopt_drafting, ask_drafting
+from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
@@ -48,7 +48,17 @@ from pages._ui.viewer import crystal_viewer
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
 
-STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
+STARTS = {
+    "both": "noise and known prototypes",
+    "noise": "noise only",
+    "prototype": "known prototypes only",
+    "draft": "drafts of a language model",
+    "all": "noise, prototypes and drafts",
+}
+OF_DRAFTS = {
+    "both": "drafts and known prototypes",
+    "noise": "drafts only",
+}  # what a model that writes begins with
 SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
@@ -68,7 +78,9 @@ def ask() -> None:
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
         return
-    starts = list(STARTS) if has_prototypes() else ["noise"]
+    starts = ["both", "noise", "prototype"] if has_prototypes() else ["noise"]
+    if any(card.name == DRAFTER for card in cards):
+        starts += ["draft", "all"] if has_prototypes() else ["draft"]
     _adopt_link(models, starts)
     several = field(
         st.toggle, "Several formulas", key="several", help="A list: each formula becomes a run of its own."
@@ -101,8 +113,12 @@ def ask() -> None:
         st.expander, "Advanced", key="advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
         card = next(card for card in cards if card.name == model)
-        settings = ask_drafting(card) if card.writes_drafts else _ask_sampling()
-        start = field(st.selectbox, "Start from", starts, format_func=STARTS.__getitem__, key="start")
+        settings = ask_drafting(card) if card.writes_drafts else {}
+        if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
+            settings |= _ask_sampling()
+        words = STARTS | (OF_DRAFTS if card.writes_drafts else {})
+        offered = [start for start in starts if not card.writes_drafts or start not in ("draft", "all")]
+        start = field(st.selectbox, "Start from", offered, format_func=words.__getitem__, key="start")
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
     requests: list[StructurePredictionRequest] = []
     try:
@@ -236,8 +252,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
             values[key] = list(asked.get("z") or usual)
     carry_pattern(asked.get("pattern"))
-    adopt_drafting(asked)
-    apply_link(_link(), values)
+    apply_link(_link(), values | adopt_drafting(asked))
 
 
 def _settings_of_link() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.examples import EXAMPLES
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.errors import guard
-from pages._ui.forms.completing import hand_over, keep_parts_button
+from pages._ui.forms.completing import generation_query, hand_over
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
 from pages._ui.link.session import field, restore_link, set_link
 from pages._ui.plain import plain
@@ -139,8 +139,9 @@ def send_on(structure: Structure, name: str) -> None:
             icon=":material/science:",
             query_params={"formula": formula},
         )
-        if keep_parts_button():
-            st.switch_page(GENERATE, query_params={"own": hand_over(cell_json(structure))})
+        query = generation_query()
+        if query is not None:
+            st.switch_page(GENERATE, query_params={"own": hand_over(cell_json(structure))} | query)
 
 
 def ask() -> list[tuple[str, bytes]] | None:

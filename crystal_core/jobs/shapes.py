@@ -85,6 +85,8 @@ REQUESTS: dict[str, Any] = {
         "temperature": Maybe(NUMBER),
         "top_p": Maybe(NUMBER),
         "fix": Maybe(CELL),
+        "start_from": Maybe(CELL),
+        "redraft_sites": Maybe([int]),
         "fix_sites": Maybe([int]),
     },
     "relax": {"crystals": [CELL | {"id": str}]},

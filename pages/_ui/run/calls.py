@@ -34,10 +34,12 @@ WISHES = {
     "guidance": "--guidance",
 }
 DRAFTING = {"temperature": "--temperature", "top_p": "--top-p", "back_end": "--back-end"}
-REFINING = {"refiner": "--refiner", "start_draft": "--start", "refine_from": "--tau"}
+REFINING = {"refiner": "--refiner", "refine_from": "--tau"}
 # written only where they differ from the default
 USUAL = (
     "contain",
+    "redraft_sites",
+    "redraft_all",
     "keep_trajectory",
     "device",
     "dtype",
@@ -105,9 +107,9 @@ def _cif_names(asked: Mapping[str, Any]) -> list[str]:
 def _files_of_call(job: Job) -> dict[str, str]:
     """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
     files, asked = {}, job.request
-    if asked.get("fix"):
+    if given := asked.get("fix") or asked.get("start_from"):
         # not as CIF, whose sites are read back in another order than --fix-sites counts
-        files["structure.json"] = structure_to_text(structure_from_record(asked["fix"]), "json")
+        files["structure.json"] = structure_to_text(structure_from_record(given), "json")
     if asked.get("pattern"):
         points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
         files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
@@ -158,10 +160,11 @@ def as_command(job: Job) -> str:
         if asked.get("z")
         else []
     )
-    parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
+    # of a model that writes drafts, one option says both where candidates come from and how refining begins
+    parts += ["--sampler", asked["sampler"], "--start", asked.get("start_draft") or asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += tuning_words(asked)
-    parts += _option_words(asked, DRAFTING)
+    parts += _option_words(asked, DRAFTING | REFINING)
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += (
@@ -266,9 +269,12 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += ["--fix", "structure.json"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
+    parts += ["--start-from", "structure.json"] if asked.get("start_from") else []
+    redrafted = "all" if asked.get("redraft_all") else ",".join(map(str, asked.get("redraft_sites") or ()))
+    parts += ["--redraft-sites", redrafted] if redrafted else []
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += tuning_words(asked)
-    parts += _option_words(asked, DRAFTING | REFINING)
+    parts += _option_words(asked, DRAFTING | REFINING | {"start_draft": "--start"})
     parts += _dtype_words(asked)
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.conditions import SPACE_GROUPS
+from crystal_core.conditions import REFINER_STEPS, SPACE_GROUPS
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.files.records import structure_from_record
+from pages._ui.crystal.cell_views import CellView, laid_over
 from pages._ui.crystal.typeset import group_text
 from pages._ui.plain import plain
+from pages._ui.run.runs import ORIGINS
 from pages._ui.tables import show_table
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from crystal_core.records import CrystalRecord, RunResult
 
+OVER_DRAFT, DRAFT = "Over its draft", "Draft"
 TEXT_HEIGHT = 440  # pixels, as high as the cell beside it
 
 
@@ -36,6 +40,41 @@ def beside_draft(record: CrystalRecord) -> DeltaGenerator:
     text.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
     text.code(draft["text"], language=None, height=TEXT_HEIGHT)
     return cell
+
+
+def draft_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
+    """The cell of a draft that was refined: pale under the one shown where both match, and by itself; nothing without one."""
+    cell = (draft_of(record) or {}).get("cell")
+    if not cell:
+        return {}
+    drafted = structure_from_record(cell)
+    over = laid_over(shown, drafted, "Solid: refined. Pale, with the dashed cell: the draft.")
+    own = CellView(structure=drafted, origin=ORIGINS["draft"])
+    return ({OVER_DRAFT: over} if over else {}) | {DRAFT: own}
+
+
+def stage_words(record: CrystalRecord) -> str:
+    """Which models worked on a crystal, one after the other, and what was changed; empty where it was one model."""
+    provenance: Mapping[str, Any] = record["provenance"]
+    stages = {stage["stage"]: stage for stage in provenance.get("stages", ())}
+    words = [
+        f"{change['before']} became {change['after']} at {len(change['sites'])} "
+        f"{'site' if len(change['sites']) == 1 else 'sites'} (probability {change['probability']:.2f})"
+        for change in provenance.get("redraft", {}).get("changes", ())
+    ]
+    words += [f"drafted by {stages['draft']['model']}"] if "draft" in stages else []
+    if refine := stages.get("refine"):
+        words.append(f"refined by {refine['model']}{_start_words(refine.get('settings', {}))}")
+    sentence = ", ".join(words)
+    return f"{sentence[:1].upper()}{sentence[1:]}." if sentence else ""
+
+
+def _start_words(settings: Mapping[str, Any]) -> str:
+    step = settings.get("refine_from_used")
+    how = {"inject": "the draft as it was", "renoise": "the draft with noise added", "none": "noise"}
+    start = how.get(settings.get("start_draft_used", ""))
+    at = f", step {step} of {REFINER_STEPS}" if step else ""
+    return f" from {start}{at}" if start else ""
 
 
 def symmetry_words(asked: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:

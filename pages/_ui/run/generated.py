@@ -16,7 +16,7 @@ from crystal_core.jobs.queue import Job
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.typeset import formula_text, group_text
-from pages._ui.forms.completing import keep_parts_button
+from pages._ui.forms.completing import generation_query
 from pages._ui.link.session import recall, remember
 from pages._ui.plain import plain
 from pages._ui.properties.sending import (
@@ -31,7 +31,7 @@ from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.calls import zip_of
-from pages._ui.run.drafts import beside_draft, show_left_out, symmetry_words
+from pages._ui.run.drafts import beside_draft, draft_views, show_left_out, stage_words, symmetry_words
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
 from pages._ui.run.runs import GENERATE, ORIGINS, PREDICT, generated_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import (
@@ -292,6 +292,8 @@ def _show_crystal(
         for k, verdict in enumerate(verdicts(record, [r["number"] for r in members if r is not record])):
             of = " (As generated.)" if "original" in record and k in AS_MADE else ""
             show_verdict(verdict, of)
+    if words := stage_words(record):
+        st.caption(plain(words))
     if "energies" in record:
         show_energies(record)
         st.caption(plain(error_words()))
@@ -310,8 +312,9 @@ def _show_crystal(
             icon=":material/view_in_ar:",
             query_params={"job": job.id, "crystal": record["id"]},
         )
-        if keep_parts_button():
-            st.switch_page(GENERATE, query_params={"fork": job.id, "crystal": record["id"]})
+        query = generation_query(str(job.request.get("model", "")))
+        if query is not None:
+            st.switch_page(GENERATE, query_params={"fork": job.id, "crystal": record["id"]} | query)
 
 
 def _path(job: Job, record: CrystalRecord) -> None:
@@ -319,7 +322,8 @@ def _path(job: Job, record: CrystalRecord) -> None:
     if lost := lost_paths_words(job):
         st.caption(lost)
     if frames := paths_of(job).get(f"crystal {record['number']}"):
-        with st.expander("Watch it form"):
+        refined = (record.get("origin") or "").endswith("refined")
+        with st.expander("From the draft to the result" if refined else "Watch it form"):
             scenes = [frame_scene(frame) for frame in frames]
             crystal_viewer(scenes[-1], key=f"path-{record['id']}", frames=scenes, height=420)
 
@@ -336,6 +340,7 @@ def _cell(record: CrystalRecord) -> None:
             shown, pale=made.structure, what="Solid: relaxed. Pale, with the dashed cell: as generated."
         )
         views = {RELAXED: shown, BOTH: both, MADE: made}
+    views |= draft_views(record["generated"], made)
     show_views(views | known_views(record, shown), key=record["id"])
 
 

@@ -129,6 +129,7 @@ def title_of(job: Job) -> str:
         words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
         words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
         words += [f"({asked['crystal_system']})"] if asked.get("crystal_system") else []
+        words += ["from a given one"] if asked.get("start_from") else []
         return " ".join(words) + (", completed" if asked.get("fix") else "")
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
