@@ -99,6 +99,7 @@ REQUESTS: dict[str, Any] = {
         "title": Maybe(str),
         "unit": Maybe(str),
     },
+    "infill": {"crystal": CELL, "sites": [int], "source": Maybe(str)},
 }
 RESULTS: dict[str, Any] = {
     "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
@@ -112,6 +113,8 @@ RESULTS: dict[str, Any] = {
     "relax": {"crystals": [RECORD]},
     "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},
     "learn-property": MADE_WITH | {"learned": LEARNED},
+    "infill": MADE_WITH
+    | {"fitting": {"present": str, "sites": [int], "rows": [{"element": str, "probability": NUMBER}]}},
 }
 
 

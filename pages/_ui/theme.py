@@ -24,6 +24,9 @@ def compact() -> None:
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"  # the pressed one is everywhere
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
         " .st-key-form-foot { background: Canvas; padding: 0.4rem 0; }"  # opaque: the form scrolls under it
+        # a long form that was scrolled must not hide that its run has begun
+        " @media (min-width: 641px) { [data-testid=stLayoutWrapper]:has(> .st-key-run-live) { position: sticky; top: 4.5rem; }"
+        " [data-testid=stColumn]:has(.st-key-run-live) > [data-testid=stVerticalBlock] { height: 100%; } }"
         " @media (max-width: 640px) { [data-testid=stColumn]:has(.st-key-run, .st-key-run-live) { order: -1; }"
         # without the form the page is short and ends at its top, where the run is
         " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"

@@ -59,6 +59,8 @@ def zip_of(job: Job) -> bytes:
         return zip_texts(_property_files(job))
     if job.kind == "learn-property":
         return zip_texts(_learning_files(job))
+    if job.kind == "infill":
+        return zip_texts(_infill_files(job))
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
@@ -91,6 +93,17 @@ def _learning_files(job: Job) -> dict[str, str]:
     return {
         TABLE: text.getvalue(),
         "held-out.csv": parity_csv(result["learned"]),
+        "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+    }
+
+
+def _infill_files(job: Job) -> dict[str, str]:
+    """The elements with their probabilities as a table, the crystal as :func:`as_command` names it, and the run as JSON."""
+    result = job.result or {}
+    rows = [f"{row['element']},{row['probability']}" for row in result["fitting"]["rows"]]
+    return {
+        "elements.csv": "\n".join(["element,probability", *rows]) + "\n",
+        "structure.json": structure_to_text(structure_from_record(job.request["crystal"]), "json"),
         "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
     }
 
@@ -139,6 +152,8 @@ def as_command(job: Job) -> str:
         return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
     if job.kind == "learn-property":
         return shlex.join(_learning_words(asked))
+    if job.kind == "infill":
+        return shlex.join(_infill_words(asked))
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -200,6 +215,16 @@ def as_python(job: Job) -> str:
             f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
             "print(report.mae, report.mae_of_mean)\n"
         )
+    if job.kind == "infill":
+        own = {name: True for name in ("all_alike", "exchangeable") if job.request.get(name)}
+        named = {"model": job.request["model"], **own, "seed": settings_of(job).get("seed")}
+        words = "".join(f", {name}={value!r}" for name, value in named.items() if value is not None)
+        return (
+            "from pymatgen.core import Structure\n"
+            "from crystal_core.workflows.infill import infill\n\n"
+            f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
+            'print(found["rows"][:10])\n'
+        )
     if job.kind == "relax":
         return (
             "from pymatgen.core import Structure\n"
@@ -229,6 +254,13 @@ def as_python(job: Job) -> str:
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
     )
+
+
+def _infill_words(asked: Mapping[str, Any]) -> list[str]:
+    parts = ["crystal-core", "infill", "structure.json", "--model", asked["model"]]
+    parts += [word for site in asked["sites"] for word in ("--site", str(site))]
+    parts += [f"--{name}" for name in ("all-alike", "exchangeable") if asked.get(name.replace("-", "_"))]
+    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
 
 
 def _learning_words(asked: Mapping[str, Any]) -> list[str]:
