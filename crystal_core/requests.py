@@ -433,7 +433,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         for site in self.redraft_sites:
             check_whole("site to redraft", site, 0, len(self.start_from["atomic_numbers"]) - 1)
         for name, what in SAID_BY_START.items():
-            if getattr(self, name) not in (None, (), False):
+            value = getattr(self, name)
+            if value is not None and value is not False and value != ():  # 0 eV is a wish
                 raise RequestError(
                     f"The structure to start from already says {what}; leave one of the two out."
                 )
