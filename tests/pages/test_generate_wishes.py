@@ -2,12 +2,13 @@
 
 import pytest
 
+from crystal_core.files.records import cell_json, crystal_record
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.requests import CrystalGenerationRequest, to_json
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.runs import title_of
-from tests.pages.generation import page, words
+from tests.pages.generation import ROCK_SALT, finished_run, page, words
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 OXIDE = "A hard stable oxide with a band gap near 2 eV, space group 225"
@@ -19,8 +20,13 @@ def badges(at):
 
 def shown(at, label):
     """A field by its label: its key counts how often a sentence has filled it."""
-    fields = (*at.text_input, *at.number_input, *at.selectbox, *at.slider)
+    fields = (*at.text_input, *at.number_input, *at.selectbox, *at.multiselect, *at.slider)
     return next((field for field in fields if field.label == label), None)
+
+
+def way(at):
+    """The choice of the cell that is shown."""
+    return next(group for group in at.button_group if str(group.key).startswith("way-"))
 
 
 def say(at, sentence):
@@ -141,3 +147,63 @@ def test_the_shown_calls_ask_for_every_wish(tiny_writer):
     )
     exec(call, namespace)  # the call as it is shown, without its run
     assert namespace["made"] == request
+
+
+def test_a_refined_draft_is_laid_beside_what_was_written_and_names_both_models(tiny_pair):
+    name = tiny_pair()
+    at = page(model=name, n="2", wish="NaCl, 2 atoms")
+    labels = {field.label for field in (*at.selectbox, *at.number_input)}
+    assert {"Refined by", "Refining starts from", "Sampler", "Temperature"} <= labels and not at.error
+    shown(at, "Refining starts from").set_value("inject").run()
+    at.button(key="generate").click().run()
+    queue = JobQueue()
+    run_job(queue, queue.take(), RUNNERS)
+    (job,) = queue.list_jobs()
+    job = queue.get(job.id)
+    assert job.state == "done" and job.request["start_draft"] == "inject", job.error
+    assert "--start=inject" in as_command(job)
+    made = []
+    for record in job.result["crystals"]:  # untrained models make cells that are too large to be drawn
+        told = dict(record["provenance"])
+        told["draft"] = told["draft"] | {"cell": cell_json(ROCK_SALT.copy().apply_strain(0.03))}
+        made.append(
+            crystal_record(ROCK_SALT, id=record["id"], origin=record["origin"], provenance=told, group=0)
+        )
+    assert {record["origin"] for record in made} == {"draft refined"}
+    queue.update(job.id, result=job.result | {"crystals": made})
+    at = page(job=job.id)
+    assert not at.exception and not at.error, words(at.error)
+    told = "Drafted by tiny-writer, refined by tiny-refiner from the draft as it was, step 200 of 1000."
+    assert told in words(at.caption) and "From the draft to the result" in [box.label for box in at.expander]
+    way(at).set_value("Over its draft").run()
+    assert "the draft" in words(at.caption) and not at.exception
+    way(at).set_value("Draft").run()
+    assert "written by a language model" in words(at.caption) and not at.exception
+    shown(at, "Refined by").set_value("none").run()
+    assert shown(at, "Refining starts from") is None and shown(at, "Sampler") is None and not at.error
+
+
+def test_a_crystal_is_sent_to_the_form_and_its_elements_are_changed(tiny_pair):
+    name = tiny_pair()
+    run = finished_run()
+    at = page(job=run)
+    at.button(key="redraft").click().run()
+    at = page(fork=run, crystal="kldm-1", model=name)  # where the button goes
+    assert shown(at, "Model").value == name and "NaCl, 2 atoms" in words(at.caption)
+    for label in ("Only these elements", "Without"):
+        shown(at, label).set_value("").run()
+    at.button_group(key="counts").set_value("As in training").run()
+    shown(at, "Sites whose element changes").set_value([0]).run()
+    shown(at, "Formula").set_value("KCl").run()
+    assert "already says the formula" in words(at.error) and at.button(key="generate").disabled
+    shown(at, "Formula").set_value("").run()
+    at.button(key="generate").click().run()
+    job = JobQueue().list_jobs()[0]
+    assert job.request["redraft_sites"] == [0] and job.request["start_from"]["atomic_numbers"] == [11, 17]
+    assert "--start-from structure.json --redraft-sites 0" in as_command(job)
+    assert "from a given one" in title_of(job)
+    queue = JobQueue()
+    run_job(queue, queue.take(), RUNNERS)
+    assert queue.get(job.id).state == "done", queue.get(job.id).error
+    at = page(job=job.id)
+    assert "Na became" in words(at.caption) and "(probability" in words(at.caption) and not at.exception
