@@ -23,7 +23,7 @@ def compact() -> None:
         " [data-testid=stPageLink] p { white-space: normal; }"
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"  # the pressed one is everywhere
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
-        " .st-key-form-foot { background: Canvas; padding: 0.4rem 0; }"  # opaque: the form scrolls under it
+        " .st-key-form-foot { background: light-dark(#ffffff, #171614); padding: 0.4rem 0; }"  # that of the page, for the form scrolls under it
         # a long form that was scrolled must not hide that its run has begun
         " @media (min-width: 641px) { [data-testid=stLayoutWrapper]:has(> .st-key-run-live) { position: sticky; top: 4.5rem; }"
         " [data-testid=stColumn]:has(.st-key-run-live) > [data-testid=stVerticalBlock] { height: 100%; } }"

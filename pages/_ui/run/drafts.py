@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, RunResult
 
 OVER_DRAFT, DRAFT = "Over its draft", "Draft"
-TEXT_HEIGHT = 440  # pixels, as high as the cell beside it
+TEXT_HEIGHT, MOST_LINES = 440, 18  # pixels, as high as the cell beside it, and the lines that fit in
 
 
 def draft_of(record: CrystalRecord) -> Mapping[str, Any] | None:
@@ -38,7 +38,8 @@ def beside_draft(record: CrystalRecord) -> DeltaGenerator:
     text, cell = st.columns([1, 2])
     lines = "Lengths (Å), angles (°), then an element and its place for each atom."
     text.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
-    text.code(draft["text"], language=None, height=TEXT_HEIGHT)
+    long = draft["text"].count("\n") >= MOST_LINES
+    text.code(draft["text"], language=None, height=TEXT_HEIGHT if long else "content")
     return cell
 
 
