@@ -23,6 +23,8 @@ COMMANDS = {
     "evaluate property": ("evaluate_property", "evaluate_property"),
     "evaluate pretraining": ("evaluate_pretraining", "pretraining"),
     "evaluate text": ("evaluate_text", "text"),
+    "evaluate conditions": ("evaluate_conditions", "conditions"),
+    "evaluate refinement": ("evaluate_refinement", "refinement"),
     "benchmark sampling": ("benchmark", "sampling"),
     "benchmark text": ("benchmark", "text"),
     "benchmark train": ("benchmark", "train"),
