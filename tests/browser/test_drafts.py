@@ -33,7 +33,7 @@ def test_a_sentence_becomes_fields_then_drafts_then_refined_crystals(open_page):
     page.get_by_text("Not understood: pretty.").wait_for()
     page.get_by_text("band gap 2 eV").wait_for()
     page.get_by_text("Composition, symmetry, properties").click()
-    expect(page.get_by_role("textbox", name="Formula")).to_have_value("SrTiO3")
+    expect(page.get_by_role("textbox", name="Formula")).to_have_value("SrTiO3", timeout=30_000)
     expect(page.get_by_role("spinbutton", name="Band gap (eV)")).to_have_value("2.00")
     page.at_rest()
     assert in_sight(page, button)  # however long the form is
@@ -42,7 +42,7 @@ def test_a_sentence_becomes_fields_then_drafts_then_refined_crystals(open_page):
     page.locator(".xg[data-pictures]").wait_for()
     page.get_by_text("Drafted by crysllmgen-tiny, refined by").wait_for()
     draft = page.get_by_test_id("stCode").first
-    expect(draft).to_contain_text("Sr")
+    expect(draft).to_contain_text("Sr", timeout=90_000)
     expect(draft).to_contain_text("Ti")
     page.locator(".xv[data-rendered]").first.wait_for()
     page.get_by_text("From the draft to the result").click()
@@ -63,7 +63,7 @@ def test_the_elements_that_fit_at_a_site_open_the_crystal_with_them(open_page):
     page.get_by_role("button", name="Which elements fit here?").click()
     page.wait_for_url("**job=*")
     page.get_by_role("heading", name=re.compile("^Elements that fit at")).wait_for()
-    expect(page.get_by_role("progressbar")).to_have_count(10)
+    expect(page.get_by_role("progressbar")).to_have_count(10, timeout=90_000)
     element = page.get_by_role("button", name=re.compile("^[A-Z][a-z]?$")).first
     symbol = element.inner_text()
     element.click()
