@@ -282,7 +282,7 @@ class RunResult(TypedDict, total=False):
     summary: dict[str, Any]
     n_failed: int
     rejected: dict[str, int]
-    failed_drafts: list[dict[str, str]]
+    failed_drafts: list[dict[str, Any]]
     notes: list[str]
     settings: dict[str, Any]
     seconds: float

@@ -23,6 +23,7 @@ AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
 PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
+STAGES = {"draft": "drafting", "refine": "refining"}  # of models that work in two of them
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 
 
@@ -67,7 +68,8 @@ def sampled(
         shown: Snapshot | None = cells[0] if cells else None
         if shown is not None and watched > 1:
             shown = {**shown, "cells": [*cells]}
-        yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown, text=frame.text)
+        doing = f"{stage}, {STAGES[frame.stage]}" if frame.stage in STAGES else stage
+        yield RunUpdate(stage=doing, step=done, n_steps=n_steps, snapshot=shown, text=frame.text)
     return frame, paths
 
 
