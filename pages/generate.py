@@ -99,9 +99,8 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     """The request that the fields make; None where one is wrong, with the reason beneath it."""
     card = cards[field(st.selectbox, "Model", list(cards), key="make-model")]
     if card.good_for or card.limits:
-        st.caption(
-            plain(card.good_for or "Its limits are behind the question mark."), help=plain(card.limits)
-        )
+        purpose, *_ = card.good_for.split(";")
+        st.caption(plain(purpose.rstrip(".") or "Its limits"), help=plain(f"{card.good_for} {card.limits}"))
     meant = ask_sentence(card, cards)
     told = st.container()  # beside the sentence stands what it came to
     left, right = st.columns([1, 2.7])

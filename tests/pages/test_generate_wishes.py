@@ -207,3 +207,15 @@ def test_a_crystal_is_sent_to_the_form_and_its_elements_are_changed(tiny_pair):
     assert queue.get(job.id).state == "done", queue.get(job.id).error
     at = page(job=job.id)
     assert "Na became" in words(at.caption) and "(probability" in words(at.caption) and not at.exception
+
+
+def test_a_draft_is_read_while_it_is_written(tiny_writer):
+    request = CrystalGenerationRequest(n=2, model=tiny_writer(), seed=1)
+    queue = JobQueue()
+    run = queue.submit("generate", to_json(request))
+    queue.take()
+    queue.update(run, stage="crystals 1 to 2 of 2, drafting", step=10, n_steps=100, text="4.0 4.0 4.0")
+    at = page(job=run)
+    assert [block.value for block in at.code] == ["4.0 4.0 4.0"] and not at.exception
+    queue.update(run, stage="crystals 1 to 2 of 2, refining")
+    assert not page(job=run).code

@@ -9,6 +9,7 @@ import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.conditions import REFINER_STEPS
+from crystal_core.registry.property_cards import is_installed
 from pages._ui.link.session import field, fill
 
 KEYS = {"temperature": "draft-temperature", "top_p": "draft-top-p", "refine_from": "draft-refine-from"}
@@ -64,7 +65,8 @@ def ask_drafting(card: ModelCard) -> dict[str, Any]:
 
 
 def _ask_refining(card: ModelCard) -> dict[str, Any]:
-    names: Mapping[str, str] = card.network.get("refiners", {})
+    refiners: Mapping[str, str] = card.network.get("refiners", {})
+    names = {short: name for short, name in refiners.items() if is_installed(name)}
     left, right = st.columns(2)
     refiner = field(
         left.selectbox,
