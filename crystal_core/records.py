@@ -266,7 +266,7 @@ class RunResult(TypedDict, total=False):
     ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
     ``learned`` of a property of one's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
-    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``failed_drafts``: text and
+    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``left_out``: some of these; ``failed_drafts``: text and
     problem of those that stand for a crystal.
     """
 
@@ -282,6 +282,7 @@ class RunResult(TypedDict, total=False):
     summary: dict[str, Any]
     n_failed: int
     rejected: dict[str, int]
+    left_out: list[dict[str, Any]]
     failed_drafts: list[dict[str, Any]]
     notes: list[str]
     settings: dict[str, Any]

@@ -65,6 +65,7 @@ LEARNED = {
     "predicted": [NUMBER],
     "skipped": [{"id": str, "reason": str}],
 }
+DRAFTED = {"text": str, "problem": str}
 MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}
 REQUESTS: dict[str, Any] = {
     "predict-structure": {"formula": str, "z": Maybe([int]), "pattern": Maybe(dict)},
@@ -102,13 +103,15 @@ REQUESTS: dict[str, Any] = {
     "infill": {"crystal": CELL, "sites": [int], "source": Maybe(str)},
 }
 RESULTS: dict[str, Any] = {
-    "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
+    "predict-structure": MADE_WITH
+    | {"results": [{"candidates": [CANDIDATE]}], "rejected": Maybe(dict), "left_out": Maybe([DRAFTED])},
     "generate": MADE_WITH
     | {
         "crystals": [GENERATED],
         "summary": {"n": int, "valid": int, "unique": int},
         "rejected": Maybe(dict),
-        "failed_drafts": Maybe([{"text": str, "problem": str}]),
+        "failed_drafts": Maybe([DRAFTED]),
+        "left_out": Maybe([DRAFTED]),
     },
     "relax": {"crystals": [RECORD]},
     "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},

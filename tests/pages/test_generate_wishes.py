@@ -117,19 +117,23 @@ def test_drafts_are_shown_with_their_text_and_those_left_out_with_the_reason(tin
     job = queue.get(run)
     assert job.state == "done", job.error
     left_out = {"another number of atoms": 4, "other atoms than those asked for": 2}
+    other = [{"text": "5.2 5.2 5.2", "prompt": "", "problem": "another number of atoms"}]
     failed = [{"text": "4.1 4.1", "prompt": "", "problem": "The text has 1 line."}]
-    queue.update(run, result=job.result | {"rejected": left_out, "failed_drafts": failed})
+    told = {"rejected": left_out, "left_out": other, "failed_drafts": failed}
+    queue.update(run, result=job.result | told)
     at = page(job=run)
     assert not at.exception and not at.error
     crystal = job.result["crystals"][0]
     texts = [block.value for block in at.code]
-    assert any(crystal["provenance"]["draft"]["text"] == text for text in texts) and "4.1 4.1" in texts
+    assert any(crystal["provenance"]["draft"]["text"] == text for text in texts) and "5.2 5.2 5.2" in texts
     assert "written by a language model" in words(at.caption) and "Fm-3m (225) within 0.1 Å." in words(
         at.caption
     )
     (box,) = (box for box in at.expander if "left out" in box.label)
-    assert box.label == "6 drafts left out" and "The text has 1 line." in words(box.caption)
+    assert box.label == "6 drafts left out"
     assert box.dataframe[0].value["drafts"].tolist() == [4, 2]
+    at.selectbox(key="left-out").set_value(1).run()
+    assert "4.1 4.1" in [block.value for block in at.code] and not at.exception
 
 
 def test_the_shown_calls_ask_for_every_wish(tiny_writer):

@@ -94,15 +94,17 @@ def symmetry_words(asked: Mapping[str, Any], records: Sequence[CrystalRecord]) -
 
 
 def show_left_out(result: RunResult) -> None:
-    """How many drafts were left out of a run, why, and the text of those that stand for a crystal; nothing where none was."""
-    reasons, failed = result.get("rejected") or {}, result.get("failed_drafts") or []
-    n = sum(reasons.values())
-    if not n and not failed:
+    """How many drafts were left out of a run and why, with some of them to read; nothing where none was."""
+    reasons = result.get("rejected") or {}
+    drafts = [*(result.get("left_out") or []), *(result.get("failed_drafts") or [])]
+    n = sum(reasons.values()) or len(drafts)
+    if not n:
         return
-    with st.expander(f"{n or len(failed)} drafts left out"):
+    with st.expander(f"{n} {'draft' if n == 1 else 'drafts'} left out"):
         rows = sorted(reasons.items(), key=lambda item: -item[1])
         show_table([{"reason": reason, "drafts": count} for reason, count in rows])
-        for draft in failed:
-            st.caption(plain(draft["problem"]))
-            if draft["text"]:
-                st.code(draft["text"], language=None)
+        written = [draft for draft in drafts if draft["text"]]
+        if written:
+            names = [f"{k}: {draft['problem']}" for k, draft in enumerate(written, start=1)]
+            k = st.selectbox("Read one", range(len(names)), format_func=names.__getitem__, key="left-out")
+            st.code(written[k]["text"], language=None)
