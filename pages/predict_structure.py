@@ -43,6 +43,7 @@ from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run
+from pages._ui.theme import form_foot
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -152,6 +153,12 @@ def ask() -> None:
         requests = within_reach(requests, model, models)
     except CrystalCoreError as error:
         st.error(plain(error))
+    with form_foot():
+        _submit_or_estimate(requests, several=several)
+
+
+def _submit_or_estimate(requests: list[StructurePredictionRequest], *, several: bool) -> None:
+    """The button, in sight however long the form is, and how long the runs will take."""
     pressed = action_button(
         "Predict structure", type="primary", width="stretch", disabled=not requests, key="predict"
     )
