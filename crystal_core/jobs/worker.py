@@ -34,6 +34,7 @@ RUNNERS = {
     "predict-property": "crystal_core.workflows.predict_properties:run",
     "learn-property": "crystal_core.workflows.learn_property:run",
     "infill": "crystal_core.workflows.infill:run",
+    "compare": "crystal_core.workflows.compare.run:run",
 }
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5

@@ -19,6 +19,8 @@ from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job
 from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
+from crystal_core.workflows.compare.export import comparison_csv, comparison_html
+from pages._ui.run.compare_call import compare_words
 from pages._ui.run.runs import relaxed_of
 
 TABLE = "table.csv"  # of the archive of a learned property
@@ -48,6 +50,13 @@ def zip_of(job: Job) -> bytes:
         return zip_texts(_learning_files(job))
     if job.kind == "infill":
         return zip_texts(_infill_files(job))
+    if job.kind == "compare" and job.result:
+        more = {
+            "comparison.csv": comparison_csv(job.result),
+            "comparison.html": comparison_html(job.result),
+            "request.json": json.dumps(settings_of(job), ensure_ascii=False) + "\n",
+        }
+        return zip_texts(run_files(crystals_of(job.result), job.result, job.trajectories) | more)
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
@@ -119,7 +128,7 @@ def _files_of_call(job: Job) -> dict[str, str]:
 
 def settings_of(job: Job) -> dict[str, Any]:
     """The request with the seed that was drawn."""
-    used = (job.result or {}).get("settings", {})
+    used: Mapping[str, Any] = (job.result or {}).get("settings", {})
     return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
 
 
@@ -138,10 +147,9 @@ def as_command(job: Job) -> str:
         chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
         words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
         return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
-    if job.kind == "learn-property":
-        return shlex.join(_learning_words(asked))
-    if job.kind == "infill":
-        return shlex.join(_infill_words(asked))
+    own = {"learn-property": _learning_words, "infill": _infill_words, "compare": compare_words}
+    if job.kind in own:
+        return shlex.join(own[job.kind](asked))
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -193,25 +201,16 @@ def as_python(job: Job) -> str:
             f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
             "print(found[0].predictions, found[0].domain)\n"
         )
-    if job.kind == "learn-property":
-        own = {name: job.request[name] for name in ("title", "unit", "logarithmic") if job.request.get(name)}
-        words = "".join(f", {name}={value!r}" for name, value in own.items())
+    own_calls = {"learn-property": _learning_python, "infill": _infill_python}
+    if job.kind in own_calls:
+        return own_calls[job.kind](job)
+    if job.kind == "compare":
         return (
+            "import json\n"
             "from pathlib import Path\n"
-            "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
-            f"target = OwnProperty(column={job.request['column']!r}{words})\n"
-            f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
-            "print(report.mae, report.mae_of_mean)\n"
-        )
-    if job.kind == "infill":
-        own = {name: True for name in ("all_alike", "exchangeable") if job.request.get(name)}
-        named = {"model": job.request["model"], **own, "seed": settings_of(job).get("seed")}
-        words = "".join(f", {name}={value!r}" for name, value in named.items() if value is not None)
-        return (
-            "from pymatgen.core import Structure\n"
-            "from crystal_core.workflows.infill import infill\n\n"
-            f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
-            'print(found["rows"][:10])\n'
+            "from crystal_core.workflows.compare.run import run\n\n"
+            '*_, last = run(json.loads(Path("request.json").read_text()))  # in the archive of the run\n'
+            'print(last.result["paired"])\n'
         )
     if job.kind == "relax":
         return (
@@ -241,6 +240,30 @@ def as_python(job: Job) -> str:
         + "from crystal_core.workflows.predict_structure import run\n\n"
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
+    )
+
+
+def _learning_python(job: Job) -> str:
+    own = {name: job.request[name] for name in ("title", "unit", "logarithmic") if job.request.get(name)}
+    words = "".join(f", {name}={value!r}" for name, value in own.items())
+    return (
+        "from pathlib import Path\n"
+        "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
+        f"target = OwnProperty(column={job.request['column']!r}{words})\n"
+        f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
+        "print(report.mae, report.mae_of_mean)\n"
+    )
+
+
+def _infill_python(job: Job) -> str:
+    own = {name: True for name in ("all_alike", "exchangeable") if job.request.get(name)}
+    named = {"model": job.request["model"], **own, "seed": settings_of(job).get("seed")}
+    words = "".join(f", {name}={value!r}" for name, value in named.items() if value is not None)
+    return (
+        "from pymatgen.core import Structure\n"
+        "from crystal_core.workflows.infill import infill\n\n"
+        f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
+        'print(found["rows"][:10])\n'
     )
 
 

@@ -48,6 +48,7 @@ WORDS = {
 
 PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "pages/viewer.py"
 PROPERTIES = "pages/property_predictor.py"
+COMPARE = "pages/compare.py"
 DEMO = "demo-"  # begins the id of a recorded run
 NO_SUMMARY = "–"  # of a run without a result
 
@@ -95,6 +96,8 @@ def link_of(job: Job) -> tuple[str, dict[str, str]]:
     """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
     if job.kind in ("predict-property", "learn-property"):
         return PROPERTIES, {"job": job.id}
+    if job.kind == "compare":
+        return COMPARE, {"job": job.id}
     if job.kind == "infill" or (job.kind == "relax" and not job.parent):
         return VIEWER, {"job": job.id}
     page = PREDICT if job.kind == "predict-structure" else GENERATE
@@ -151,7 +154,15 @@ def _work_title(job: Job) -> str:
     if job.kind == "infill":
         present = symbol_of(asked["crystal"]["atomic_numbers"][asked["sites"][0]])
         return f"elements in place of {present} in {asked.get('source') or 'a crystal'}"
-    return ""
+    return _compared_words(asked) if job.kind == "compare" else ""
+
+
+def _compared_words(asked: Mapping[str, Any]) -> str:
+    """The formulas of a comparison and how many columns it has."""
+    formulas = asked.get("formulas") or []
+    of = ", ".join(formulas[:3]) + (" …" if len(formulas) > 3 else "")
+    of = of or (_count(len(asked["targets"]), "known crystal") if asked.get("targets") else "given crystals")
+    return f"{of}: {_count(len(asked['columns']), 'column')} compared"
 
 
 def _count(n: int, word: str) -> str:
@@ -201,8 +212,9 @@ def summary(job: Job) -> str:
     if told := _answer_summary(job):
         return told
     found = crystals_of(result)
-    if not found:
-        return NO_SUMMARY
+    columns = " · ".join(f"{column['letter']}: {column['name']}" for column in result.get("columns") or ())
+    if columns or not found:
+        return columns or NO_SUMMARY
     if job.kind == "relax":
         done = sum("energies" in r for r in found)
         return f"{done} of {len(job.request.get('crystals', found))} relaxed"
