@@ -48,7 +48,7 @@ def test_a_sentence_fills_the_form_and_the_form_is_what_runs(tiny_writer):
     (job,) = JobQueue().list_jobs()
     asked = {name: job.request[name] for name in ("space_group", "band_gap", "contain", "temperature", "n")}
     assert asked == {"space_group": "225", "band_gap": 3.0, "contain": ["O"], "temperature": 0.7, "n": 8}
-    assert title_of(job) == "8 new crystals with O gap 3 eV above hull 0 eV/atom in 225"
+    assert title_of(job) == "8 new crystals with O, gap 3 eV, above hull 0 eV/atom in 225"
     at = page(fork=job.id)
     assert shown(at, "Band gap (eV)").value == 3.0 and shown(at, "Contains").value == "O"
     assert shown(at, "Temperature").value == 0.7 and shown(at, "Describe the crystals").value == ""

@@ -127,12 +127,13 @@ def _generation_title(asked: Mapping[str, Any]) -> str:
         [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
     )
     words += [f"of {asked['formula']}"] if asked.get("formula") else []
-    words += ["with " + ", ".join(asked["contain"])] if asked.get("contain") else []
-    words += [
+    held = list(asked.get("contain") or ())
+    held += [
         f"{name} {asked[key]:g} {unit}"
         for key, (name, unit) in PROPERTY_WISHES.items()
         if asked.get(key) is not None
     ]
+    words += ["with " + ", ".join(held)] if held else []
     words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
     words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
     words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
