@@ -18,6 +18,8 @@ from crystal_core.workflows.sampling_run import provenance, with_back_end
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.records import RunResult
+
 MODEL = "crysllmgen-tiny"
 
 
@@ -79,20 +81,15 @@ def run(request: InfillRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         seed=asked.seed,
         device=asked.device,
     )
-    settings = asdict(asked) | {"seed": found["provenance"]["seed"]}
-    yield RunUpdate(
-        stage="done",
-        step=1,
-        n_steps=1,
-        result={
-            "format": FORMAT,
-            "notes": [],
-            "fitting": {name: found[name] for name in ("rows", "present", "sites")},
-            "provenance": found["provenance"],
-            "settings": settings,
-            "seconds": round(time.monotonic() - began, 2),
-        },
-    )
+    result: RunResult = {
+        "format": FORMAT,
+        "notes": [],
+        "fitting": {"rows": found["rows"], "present": found["present"], "sites": found["sites"]},
+        "provenance": found["provenance"],
+        "settings": asdict(asked) | {"seed": found["provenance"]["seed"]},
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    yield RunUpdate(stage="done", step=1, n_steps=1, result=result)
 
 
 def substituted(structure: Structure, sites: Sequence[int], symbol: str) -> Structure:
