@@ -224,15 +224,22 @@ def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
     return folder
 
 
-def forget_measurements(folder: Path) -> None:
+def forget_measurements(folder: Path, *, of: str = "") -> None:
     """Take from a card what was measured with weights that are about to be replaced: metrics, tables of samplers and limits.
 
     What was chosen (corrector strength, steps) stays in use; data and source are for whoever exported to correct.
+
+    Args:
+        of: property of a predictor, of whose metrics alone the card is freed; everything else then stays.
     """
     path = folder / "card.toml"
     if not path.is_file():
         return
     card = _read_upgraded(path)
+    if of:
+        metrics = {key: value for key, value in card.get("metrics", {}).items() if f"_{of}_" not in key}
+        path.write_text(to_toml(card | {"metrics": metrics}), encoding="utf-8")
+        return
     chosen = {
         key: value
         for key, value in card.get("sampling", {}).items()

@@ -186,6 +186,8 @@ class PropertyColumn(TypedDict):
     method: str
     logarithmic: bool
     decimals: int
+    shown_unit: NotRequired[str]
+    shown_factor: NotRequired[float]
 
 
 class PropertyValue(TypedDict):
@@ -245,12 +247,31 @@ class LearnedProperty(TypedDict):
     skipped: list[dict[str, str]]
 
 
+class ComparedColumn(TypedDict):
+    """A column of a comparison.
+
+    ``metrics``: name → {value, ci95, n, better}. ``samples``: what was found of each sample, in the same order for all
+    columns that were made for the same targets; ``crystals``: the records of those that are crystals.
+    """
+
+    letter: str
+    name: str
+    source: str
+    settings: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    n: int
+    n_failed: int
+    samples: list[dict[str, Any]]
+    crystals: list[CrystalRecord]
+
+
 class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
     ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
     ``learned`` of a property of one's own. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
+    ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
     ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``failed_drafts``: text and
     problem of those that stand for a crystal.
     """
@@ -262,6 +283,11 @@ class RunResult(TypedDict, total=False):
     rows: list[PropertyRow]
     properties: list[PropertyColumn]
     learned: LearnedProperty
+    columns: list[ComparedColumn]
+    paired: list[dict[str, Any]]
+    differing_settings: dict[str, list[Any]]
+    metrics: list[dict[str, str]]
+    targets: list[dict[str, Any]]
     provenance: Provenance
     summary: dict[str, Any]
     n_failed: int
@@ -274,8 +300,10 @@ class RunResult(TypedDict, total=False):
 
 
 def crystals_of(result: RunResult) -> list[CrystalRecord]:
-    """Every crystal of a result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
+    """Every crystal of a result: its ``crystals``, those of its ``columns``, the ``candidates`` of its ``results``."""
     found = list(result.get("crystals") or [])
+    for column in result.get("columns") or []:
+        found += column["crystals"]
     for item in result.get("results") or []:
         found += item.get("candidates") or []
     return found

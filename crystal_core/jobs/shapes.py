@@ -38,7 +38,16 @@ RECORD = CELL | {
 }
 GENERATED = RECORD | {"group": int}
 CANDIDATE = GENERATED | {"z": int, "origin": str, "score": {"value": Maybe(NUMBER), "unit": str}}
-COLUMN = {"name": str, "title": str, "unit": str, "method": str, "logarithmic": bool, "decimals": int}
+COLUMN = {
+    "name": str,
+    "title": str,
+    "unit": str,
+    "method": str,
+    "logarithmic": bool,
+    "decimals": int,
+    "shown_unit": Maybe(str),
+    "shown_factor": Maybe(NUMBER),
+}
 PREDICTED = {
     "source": str,
     "id": Maybe(str),
@@ -65,6 +74,15 @@ LEARNED = {
     "predicted": [NUMBER],
     "skipped": [{"id": str, "reason": str}],
 }
+COMPARED = {
+    "letter": str,
+    "name": str,
+    "source": str,
+    "settings": dict,
+    "metrics": dict,
+    "samples": [{"target": Maybe(int), "sample": Maybe(int), "id": Maybe(str)}],
+    "crystals": [RECORD],
+}
 MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}
 REQUESTS: dict[str, Any] = {
     "predict-structure": {"formula": str, "z": Maybe([int]), "pattern": Maybe(dict)},
@@ -89,6 +107,7 @@ REQUESTS: dict[str, Any] = {
         "title": Maybe(str),
         "unit": Maybe(str),
     },
+    "compare": {"columns": [dict], "formulas": Maybe([str]), "targets": Maybe([CELL]), "n": int},
 }
 RESULTS: dict[str, Any] = {
     "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
@@ -96,6 +115,13 @@ RESULTS: dict[str, Any] = {
     "relax": {"crystals": [RECORD]},
     "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},
     "learn-property": MADE_WITH | {"learned": LEARNED},
+    "compare": MADE_WITH
+    | {
+        "columns": [COMPARED],
+        "paired": [{"a": str, "b": str, "metric": str, "difference": NUMBER, "ci95": Maybe([NUMBER])}],
+        "differing_settings": dict,
+        "metrics": [{"name": str, "title": str, "unit": str, "kind": str, "better": str, "meaning": str}],
+    },
 }
 
 

@@ -19,6 +19,8 @@ from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job
 from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
+from crystal_core.workflows.compare.export import comparison_csv, comparison_html
+from pages._ui.run.compare_call import compare_words
 from pages._ui.run.runs import relaxed_of
 
 TABLE = "table.csv"  # of the archive of a learned property
@@ -44,6 +46,13 @@ def zip_of(job: Job) -> bytes:
         return zip_texts(_property_files(job))
     if job.kind == "learn-property":
         return zip_texts(_learning_files(job))
+    if job.kind == "compare" and job.result:
+        more = {
+            "comparison.csv": comparison_csv(job.result),
+            "comparison.html": comparison_html(job.result),
+            "request.json": json.dumps(settings_of(job), ensure_ascii=False) + "\n",
+        }
+        return zip_texts(run_files(crystals_of(job.result), job.result, job.trajectories) | more)
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
@@ -104,7 +113,7 @@ def _files_of_call(job: Job) -> dict[str, str]:
 
 def settings_of(job: Job) -> dict[str, Any]:
     """The request with the seed that was drawn."""
-    used = (job.result or {}).get("settings", {})
+    used: Mapping[str, Any] = (job.result or {}).get("settings", {})
     return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
 
 
@@ -125,6 +134,8 @@ def as_command(job: Job) -> str:
         return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
     if job.kind == "learn-property":
         return shlex.join(_learning_words(asked))
+    if job.kind == "compare":
+        return shlex.join(compare_words(asked))
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -185,6 +196,14 @@ def as_python(job: Job) -> str:
             f"target = OwnProperty(column={job.request['column']!r}{words})\n"
             f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
             "print(report.mae, report.mae_of_mean)\n"
+        )
+    if job.kind == "compare":
+        return (
+            "import json\n"
+            "from pathlib import Path\n"
+            "from crystal_core.workflows.compare.run import run\n\n"
+            '*_, last = run(json.loads(Path("request.json").read_text()))  # in the archive of the run\n'
+            'print(last.result["paired"])\n'
         )
     if job.kind == "relax":
         return (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.demos import Demo, find_demo
 from crystal_core.errors import RequestError
@@ -41,6 +42,7 @@ WORDS = {
 
 PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "pages/viewer.py"
 PROPERTIES = "pages/property_predictor.py"
+COMPARE = "pages/compare.py"
 DEMO = "demo-"  # begins the id of a recorded run
 NO_SUMMARY = "–"  # of a run without a result
 
@@ -88,6 +90,8 @@ def link_of(job: Job) -> tuple[str, dict[str, str]]:
     """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
     if job.kind in ("predict-property", "learn-property"):
         return PROPERTIES, {"job": job.id}
+    if job.kind == "compare":
+        return COMPARE, {"job": job.id}
     if job.kind == "relax" and not job.parent:
         return VIEWER, {"job": job.id}
     page = PREDICT if job.kind == "predict-structure" else GENERATE
@@ -124,7 +128,15 @@ def title_of(job: Job) -> str:
         return f"properties of {items[0]['source'] if len(items) == 1 else _count(len(items), 'crystal')}"
     if job.kind == "learn-property":
         return f"learning {asked.get('title') or asked['column']} from {_count(len(asked['crystals']), 'crystal')}"
-    return str(asked.get("formula", job.kind))
+    return _compared_words(asked) if job.kind == "compare" else str(asked.get("formula", job.kind))
+
+
+def _compared_words(asked: Mapping[str, Any]) -> str:
+    """The formulas of a comparison and how many columns it has."""
+    formulas = asked.get("formulas") or []
+    of = ", ".join(formulas[:3]) + (" …" if len(formulas) > 3 else "")
+    of = of or (_count(len(asked["targets"]), "known crystal") if asked.get("targets") else "given crystals")
+    return f"{of}: {_count(len(asked['columns']), 'column')} compared"
 
 
 def _count(n: int, word: str) -> str:
@@ -178,8 +190,9 @@ def summary(job: Job) -> str:
         unit = f" {learned['property']['unit']}".rstrip()
         return f"mean error {learned['mae']:.3g}{unit}; of the mean {learned['mae_of_mean']:.3g}{unit}"
     found = crystals_of(result)
-    if not found:
-        return NO_SUMMARY
+    columns = " · ".join(f"{column['letter']}: {column['name']}" for column in result.get("columns") or ())
+    if columns or not found:
+        return columns or NO_SUMMARY
     if job.kind == "relax":
         done = sum("energies" in r for r in found)
         return f"{done} of {len(job.request.get('crystals', found))} relaxed"

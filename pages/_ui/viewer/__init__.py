@@ -1,4 +1,4 @@
-"""The 3D components: one crystal (or the path on which it formed), and a gallery. Data travel as JSON; scripts are local."""
+"""The 3D components: one crystal (or the path on which it formed), several side by side, and a gallery. Data travel as JSON; scripts are local."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ _viewer = st.components.v2.component(
     "crystal_viewer",
     html='<div class="xv"></div>',
     css=_text("viewer.css"),
-    js=_text("draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js"),
+    js=_text("draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js", "mount.js"),
+)
+_comparison = st.components.v2.component(
+    "crystal_comparison",
+    html='<div class="xc"></div>',
+    css=_text("viewer.css", "compare.css"),
+    js=_text(
+        "draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js", "traces.js", "compare.js"
+    ),
 )
 _gallery = st.components.v2.component(
     "crystal_gallery",
@@ -61,6 +69,30 @@ def crystal_viewer(
     }
     result = _viewer(key=key, data=data, on_picked_change=lambda: None)
     return getattr(result, "picked", None)
+
+
+def crystal_comparison(
+    panes: list[dict[str, Any]],
+    *,
+    key: str,
+    traces: list[dict[str, Any]],
+    look: dict[str, Any],
+    height: int = 300,
+) -> dict[str, Any]:
+    """Several crystals, or the paths on which they formed, side by side under one camera and one clock.
+
+    Args:
+        panes: of each {letter, name, colour, scene, frames, caption}; frames are None for what has no path.
+        traces: drawn under the clock, of each {title, unit, lines}: per pane the values along its path, or None.
+        look: what the reader chose before: linked (bool), at (share of the path, 0 to 1), style, polyhedra (bool), camera
+            (quaternion and distance), where known.
+
+    Returns:
+        The look as it is now, with the same keys.
+    """
+    data = {"panes": panes, "traces": traces, "look": look, "height": height}
+    result = _comparison(key=key, data=data, default={"look": look}, on_look_change=lambda: None)
+    return getattr(result, "look", None) or look
 
 
 def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0) -> int:
