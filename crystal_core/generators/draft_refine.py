@@ -250,8 +250,11 @@ class DraftRefineGenerator:
     ) -> GenerationRequest:
         """What the refiner is asked for: to refine ``start`` with the options of a request."""
         options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
-        if request.sampler == "fast" and refinement.sampler is not None:
-            options = {"sampler": refinement.sampler, "steps": request.steps or refinement.steps}
+        if request.sampler == "fast":
+            options = {
+                "sampler": refinement.sampler or "fast",
+                "steps": request.steps or refinement.steps,
+            }
         if refinement.start != "none":
             options |= {
                 "start": start,
