@@ -13,7 +13,8 @@ from crystal_core.errors import RequestError
 from crystal_core.properties import Domain
 
 FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
-Origin = Literal["noise", "prototype", "prototype refined", "draft"]
+# where a cell comes from; "given refined" is a crystal of the user's own
+Origin = Literal["noise", "prototype", "prototype refined", "draft", "draft refined", "given refined"]
 
 
 class Cell(TypedDict):
@@ -122,7 +123,9 @@ class Provenance(TypedDict):
     seed: NotRequired[int | None]
     prototype: NotRequired[dict[str, Any]]
     relaxed: NotRequired[Provenance]
-    draft: NotRequired[dict[str, str]]
+    draft: NotRequired[dict[str, Any]]
+    redraft: NotRequired[dict[str, Any]]
+    stages: NotRequired[list[dict[str, Any]]]
 
 
 class CrystalRecord(Cell):
@@ -183,6 +186,8 @@ class PropertyColumn(TypedDict):
     method: str
     logarithmic: bool
     decimals: int
+    shown_unit: NotRequired[str]
+    shown_factor: NotRequired[float]
 
 
 class PropertyValue(TypedDict):
@@ -287,7 +292,7 @@ class RunResult(TypedDict, total=False):
     summary: dict[str, Any]
     n_failed: int
     rejected: dict[str, int]
-    failed_drafts: list[dict[str, str]]
+    failed_drafts: list[dict[str, Any]]
     notes: list[str]
     settings: dict[str, Any]
     seconds: float

@@ -63,6 +63,17 @@ def from_structures(structures: Sequence[Structure]) -> CrystalBatch:
     )
 
 
+def niggli_reduced(structure: Structure) -> Structure:
+    """The Niggli cell of the same crystal, sites in the same order; the cell as it is where the reduction fails.
+
+    Diffusion models are trained on reduced cells: started from another cell of the same crystal, they pull it apart.
+    """
+    try:
+        return structure.get_reduced_structure()
+    except ValueError:
+        return structure
+
+
 def atomic_numbers(structure: Structure) -> list[int]:
     """Proton numbers of the sites, in order.
 

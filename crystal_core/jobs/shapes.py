@@ -38,7 +38,16 @@ RECORD = CELL | {
 }
 GENERATED = RECORD | {"group": int}
 CANDIDATE = GENERATED | {"z": int, "origin": str, "score": {"value": Maybe(NUMBER), "unit": str}}
-COLUMN = {"name": str, "title": str, "unit": str, "method": str, "logarithmic": bool, "decimals": int}
+COLUMN = {
+    "name": str,
+    "title": str,
+    "unit": str,
+    "method": str,
+    "logarithmic": bool,
+    "decimals": int,
+    "shown_unit": Maybe(str),
+    "shown_factor": Maybe(NUMBER),
+}
 PREDICTED = {
     "source": str,
     "id": Maybe(str),

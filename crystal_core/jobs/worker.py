@@ -141,6 +141,7 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
                     result=update.result,
                     snapshot=update.snapshot,
                     trajectory=update.trajectory,
+                    text=update.text or None,
                 )
                 has_result = has_result or update.result is not None
                 if queue.state_of(job.id) != "running":

@@ -36,6 +36,7 @@ USUAL = (
     "guide",
     "require_all",
     "tuning",
+    "redraft_all",
 )
 
 
@@ -100,9 +101,10 @@ def _cif_names(asked: Mapping[str, Any]) -> list[str]:
 def _files_of_call(job: Job) -> dict[str, str]:
     """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
     files, asked = {}, job.request
-    if asked.get("fix"):
-        # not as CIF, whose sites are read back in another order than --fix-sites counts
-        files["structure.json"] = structure_to_text(structure_from_record(asked["fix"]), "json")
+    for name in ("fix", "start_from"):
+        if asked.get(name):
+            # not as CIF, whose sites are read back in another order than --fix-sites and --redraft-sites count
+            files["structure.json"] = structure_to_text(structure_from_record(asked[name]), "json")
     if asked.get("pattern"):
         points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
         files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
@@ -155,9 +157,11 @@ def as_command(job: Job) -> str:
         if asked.get("z")
         else []
     )
-    parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
+    parts += ["--sampler", asked["sampler"]]
+    # for a model that writes drafts, one option says both where it starts and how its refiner does
+    parts += [] if asked.get("start_draft") and asked["start"] == "both" else ["--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
+    parts += tuning_words(asked) + _draft_words(asked)
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += (
@@ -246,6 +250,20 @@ def _learning_arguments(asked: Mapping[str, Any]) -> str:
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
+def _draft_words(asked: Mapping[str, Any]) -> list[str]:
+    """How drafts are written and refined; none for requests from before there were drafts."""
+    options = {
+        "temperature": "--temperature",
+        "top_p": "--top-p",
+        "back_end": "--back-end",
+        "refiner": "--refiner",
+        "start_draft": "--start",
+        "refine_from": "--tau",
+    }
+    given = {option: asked[name] for name, option in options.items() if asked.get(name) is not None}
+    return [word for option, value in given.items() for word in (option, str(value))]
+
+
 def _dtype_words(asked: dict[str, Any]) -> list[str]:
     return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
 
@@ -258,18 +276,22 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += (
         ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
     )
-    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
+    parts += ["--contain", ",".join(asked["contain"])] if asked.get("contain") else []
+    wishes = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
     parts += [
         word
-        for name in ("density", "guidance")
+        for name in (*wishes, "density", "guidance")
         if asked.get(name) is not None
-        for word in (f"--{name}", str(asked[name]))
+        for word in (f"--{name.replace('_', '-')}", str(asked[name]))
     ]
     parts += ["--fix", "structure.json"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
+    parts += ["--start-from", "structure.json"] if asked.get("start_from") else []
+    sites = "all" if asked.get("redraft_all") else ",".join(map(str, asked.get("redraft_sites") or ()))
+    parts += ["--redraft-sites", sites] if sites else []
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
+    parts += tuning_words(asked) + _draft_words(asked)
     parts += _dtype_words(asked)
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

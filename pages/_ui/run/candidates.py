@@ -66,7 +66,14 @@ ARRANGEMENTS = {
     "A2BC4_cF56_227_d_a_e": "spinel",
     "AB2C_cF16_225_a_c_b": "Heusler",
 }  # of AFLOW names (Mehl et al. 2017)
-SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
+SHORT = {
+    "noise": "from noise",
+    "prototype": "known prototype",
+    "prototype refined": "refined prototype",
+    "draft": "draft",
+    "draft refined": "refined draft",
+    "given refined": "refined crystal",
+}
 
 
 def show_results(job: Job) -> None:

@@ -24,6 +24,9 @@ ORIGINS = {
     "noise": "from noise",
     "prototype": "known prototype, not generated",
     "prototype refined": "prototype, refined by the model",
+    "draft": "written by a language model",
+    "draft refined": "written by a language model, then refined",
+    "given refined": "your crystal, refined by the model",
 }
 
 WORDS = {
