@@ -11,7 +11,6 @@ import streamlit as st
 
 from crystal_core.chemistry.formula import formula_of
 from crystal_core.drawing.style import symbol_of
-from crystal_core.files.parse import MAIN_ELEMENTS
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import parse_uploads
 from crystal_core.registry.store import list_cards
@@ -98,8 +97,7 @@ def _ask_structure(label: str, what: str) -> tuple[dict[str, Any] | None, bool]:
         return recall("given"), False
     (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
     if first.structure is None or first.limitation:
-        reason = (first.limitation or "").removesuffix(MAIN_ELEMENTS)  # nothing is shown here
-        st.error(plain(reason or first.error or "The file holds no structure."))
+        st.error(plain(first.limitation or first.error or "The file holds no structure."))
         return None, True
     for note in first.notes:
         st.warning(plain(note))
