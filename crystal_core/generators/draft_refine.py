@@ -191,7 +191,12 @@ class DraftRefineGenerator:
             for draft, structure in zip(drafted.drafts, as_drafted, strict=True)
         )
         whole = [i for i, structure in enumerate(as_drafted) if structure is not None]
-        told: dict[str, Any] = {"text": drafted.text, "drafts": drafts, "rejected": drafted.rejected}
+        told: dict[str, Any] = {
+            "text": drafted.text,
+            "drafts": drafts,
+            "rejected": drafted.rejected,
+            "left_out": drafted.left_out,
+        }
         calls, stages = 0, [self._draft_stage(request)]
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
@@ -245,8 +250,11 @@ class DraftRefineGenerator:
     ) -> GenerationRequest:
         """What the refiner is asked for: to refine ``start`` with the options of a request."""
         options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
-        if request.sampler == "fast" and refinement.sampler is not None:
-            options = {"sampler": refinement.sampler, "steps": request.steps or refinement.steps}
+        if request.sampler == "fast":
+            options = {
+                "sampler": refinement.sampler or "fast",
+                "steps": request.steps or refinement.steps,
+            }
         if refinement.start != "none":
             options |= {
                 "start": start,

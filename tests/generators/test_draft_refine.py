@@ -15,6 +15,7 @@ from crystal_core.registry.store import find_card, list_cards, load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import niggli_reduced, to_structures
 from crystal_core.testing import check_generator, toy_crystals
+from tests.generators.test_diffcsp import toy_generator
 
 ALONE = DraftOptions(refiner="none")
 
@@ -119,6 +120,22 @@ def test_a_refinement_that_begins_at_the_end_keeps_the_draft(tiny_pair, monkeypa
         assert abs(moved).max() < 0.02
         # the untrained network pulls the cell towards the mean of its statistics
         assert refined.lattice.abc == pytest.approx(reduced.lattice.abc, rel=0.2)
+
+
+@pytest.mark.parametrize("start", ["inject", "renoise", "none"])
+def test_any_structure_generator_refines(tiny_pair, start):
+    model = load_generator(tiny_pair(), "cpu")
+    model._refiners["tiny-refiner"] = toy_generator()
+    end = last(
+        model,
+        GenerationRequest(
+            compositions=((22, 8, 8), (11, 17)), sampler="pc", steps=3, draft=DraftOptions(start_draft=start)
+        ),
+    )
+    assert end.crystals.atomic_numbers.tolist() == [22, 8, 8, 11, 17]
+    draft, refine = end.stages
+    assert refine.model == "tiny-refiner" and refine.settings["start_draft_used"] == start
+    assert refine.network_calls == 6 and model.network_calls == draft.network_calls + 6
 
 
 def test_without_a_refiner_it_is_its_drafter(tiny_pair):

@@ -39,6 +39,7 @@ from crystal_core.files.dft_inputs import espresso_input, vasp_files
 from crystal_core.files.parse import is_mixed, parse_text, with_shares
 from crystal_core.files.records import space_group, zip_texts
 from crystal_core.files.writers import structure_to_text
+from pages._ui.crystal.infill import language_model, offer_infill
 from pages._ui.crystal.shared import show_shared
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.plain import plain
@@ -118,7 +119,7 @@ def _show(
         scene = overlay_scene(structure, pale)
     table = st.session_state.get(f"{key}-sites")
     rows = table.selection.rows if table else []
-    picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows[0] if rows else None, report=True)
+    picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows, report=True)
     if picked is not None and picked < len(structure):
         site = scene["sites"][picked]
         st.caption(
@@ -135,15 +136,19 @@ def _show(
         _summary(structure, text, origin, occupancy)
         known = st.container()
     with sites:
-        st.caption("Select a row to mark its atom above; click an atom to see its row here.")
-        st.dataframe(
+        ask = ", and to ask which elements fit there" if language_model() and not occupancy else ""
+        st.caption(f"Select rows to mark their atoms above{ask}; click an atom to see its row here.")
+        chosen = st.dataframe(
             _sites(text),
             hide_index=True,
             width="stretch",
             on_select="rerun",
-            selection_mode="single-row",
+            selection_mode="multi-row",
             key=f"{key}-sites",
         )
+        if not occupancy:
+            sites = [row for row in chosen.selection.rows if row < len(structure)]
+            offer_infill(structure, sites, key=key)
     with symmetry:
         st.caption(
             "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."

@@ -203,7 +203,7 @@ function drawScene(gl, scene, block, options) {
     if (options.onAtom) Object.assign(sphere, { clickable: true, callback: () => options.onAtom(atom) });
     gl.addSphere(sphere);
     if (atom.s) addSlices(gl, atom, sphere.radius, colours);
-    if (options.selected === atom.site) gl.addSphere({ center: point(atom.p), radius: radius(atom, options.style) + 0.18, color: "#ffb000", opacity: 0.45 });
+    if ([].concat(options.selected ?? []).includes(atom.site)) gl.addSphere({ center: point(atom.p), radius: radius(atom, options.style) + 0.18, color: "#ffb000", opacity: 0.45 });
     if (options.labels) gl.addLabel(atom.e + (atom.site + 1), { position: point(atom.p), fontSize: 12 * scale, fontColor: "#ffffff", backgroundColor: "#1f2937", backgroundOpacity: 0.65 });
   });
   if (options.style !== "space") {
