@@ -247,6 +247,21 @@ class LearnedProperty(TypedDict):
     skipped: list[dict[str, str]]
 
 
+class FittingElement(TypedDict):
+    """An element and its probability at the sites in question."""
+
+    element: str
+    probability: float
+
+
+class FittingElements(TypedDict):
+    """Which elements fit at some sites, the likeliest first: ``present`` is the one there, ``sites`` count from 0."""
+
+    rows: list[FittingElement]
+    present: str
+    sites: list[int]
+
+
 class ComparedColumn(TypedDict):
     """A column of a comparison.
 
@@ -269,10 +284,10 @@ class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
     ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
-    ``learned`` of a property of one's own. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
+    ``learned`` of a property of one's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
-    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``failed_drafts``: text and
+    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``left_out``: some of these; ``failed_drafts``: text and
     problem of those that stand for a crystal.
     """
 
@@ -283,6 +298,7 @@ class RunResult(TypedDict, total=False):
     rows: list[PropertyRow]
     properties: list[PropertyColumn]
     learned: LearnedProperty
+    fitting: FittingElements
     columns: list[ComparedColumn]
     paired: list[dict[str, Any]]
     differing_settings: dict[str, list[Any]]
@@ -292,6 +308,7 @@ class RunResult(TypedDict, total=False):
     summary: dict[str, Any]
     n_failed: int
     rejected: dict[str, int]
+    left_out: list[dict[str, Any]]
     failed_drafts: list[dict[str, Any]]
     notes: list[str]
     settings: dict[str, Any]

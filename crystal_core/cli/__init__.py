@@ -17,6 +17,7 @@ COMMANDS = {
     "infill": ("infill", "infill"),
     "analyse": ("analyse", "analyse"),
     "relax": ("relax", "relax"),
+    "fuzz": ("fuzz", "fuzz"),
     "compare": ("compare", "compare"),
     "evaluate csp": ("evaluate_csp", "csp"),
     "evaluate csp-samplers": ("evaluate_csp", "csp_samplers"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from crystal_core.cli._energies import above_hull_words
-from crystal_core.cli._files import make_output_folder, read_text
+from crystal_core.cli._files import make_output_folder, read_crystal, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
@@ -236,9 +236,7 @@ def predict_structure(
 
 
 def _read_reference(path: Path) -> Any:
-    from crystal_core.files.parse import parse_text
-
-    return parse_text(read_text(path), path.name)
+    return read_crystal(path)
 
 
 def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystal_core.evaluation.matching import bootstrap_mean, wilson
+from crystal_core.evaluation.matching import wilson
 
 Z95 = 1.959964
 REPEATS = 2000
+FEW = 10  # units: a percentile interval of fewer leaves the true mean out too often
 Groups = Sequence[Sequence[float]]  # per target, the values of its samples
 
 
@@ -53,7 +54,7 @@ def effective_number(groups: Groups) -> float:
     if k < 2 or n == k:
         return float(n)
     p = sum(map(sum, groups)) / n
-    # variance of the ratio Σ hits / Σ samples between targets (Cochran 1977, Eq. 11.30)
+    # variance of the ratio Σ hits / Σ samples between targets (Cochran 1977, chapter 6)
     residuals = [sum(group) - p * len(group) for group in groups]
     between = k / (k - 1) * sum(r * r for r in residuals) / n**2
     if p in (0.0, 1.0):
@@ -62,19 +63,36 @@ def effective_number(groups: Groups) -> float:
 
 
 def mean(groups: Groups) -> Estimate | None:
-    """The mean of all values with a bootstrap interval over targets, or over samples where there is one target."""
+    """The mean of all values with a 95 % interval over targets, or over samples where there is one target.
+
+    By bootstrap from :data:`FEW` units on; with fewer, whose resamples would seem too sure, by Student's t.
+    """
     filled = [group for group in groups if len(group)]
     values = [float(x) for group in filled for x in group]
     if not values:
         return None
-    ci95 = bootstrap_mean(values) if len(filled) == 1 else _bootstrap_targets(filled)
+    units: Groups = filled if len(filled) > 1 else [[x] for x in values]
+    ci95 = _student(units) if len(units) < FEW else _bootstrap(units)
     return Estimate(value=float(np.mean(values)), ci95=ci95, n=len(values))
 
 
-def _bootstrap_targets(groups: Groups) -> tuple[float, float]:
-    """95 % percentile interval of the mean over all samples by resampling targets (seed 0)."""
-    sums, sizes = np.array([sum(g) for g in groups]), np.array([len(g) for g in groups])
-    drawn = np.random.default_rng(0).integers(0, len(groups), (REPEATS, len(groups)))
+def _student(units: Groups) -> tuple[float, float] | None:
+    """Student's interval of the ratio Σ values / Σ samples between units (Cochran 1977, chapter 6); None for one unit."""
+    from scipy.stats import t
+
+    k, n = len(units), sum(map(len, units))
+    if k < 2:
+        return None
+    middle = sum(map(sum, units)) / n
+    residuals = [sum(unit) - middle * len(unit) for unit in units]
+    half = float(t.ppf(0.975, k - 1)) * math.sqrt(k / (k - 1) * sum(r * r for r in residuals)) / n
+    return round(middle - half, 4), round(middle + half, 4)
+
+
+def _bootstrap(units: Groups) -> tuple[float, float]:
+    """95 % percentile interval of the mean over all samples by resampling whole units (seed 0)."""
+    sums, sizes = np.array([sum(u) for u in units]), np.array([len(u) for u in units])
+    drawn = np.random.default_rng(0).integers(0, len(units), (REPEATS, len(units)))
     low, high = np.percentile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [2.5, 97.5])
     return round(float(low), 4), round(float(high), 4)
 
@@ -82,7 +100,7 @@ def _bootstrap_targets(groups: Groups) -> tuple[float, float]:
 def share_difference(first: Groups, second: Groups) -> Estimate | None:
     """How much larger the share of ``second`` is than that of ``first``, of the same samples in the same order.
 
-    The interval is Bonett and Price's adjusted one for paired proportions (2012, Eq. 7), which is no point where the two agree
+    The interval is Bonett and Price's adjusted one for paired proportions (2012), which is no point where the two agree
     on every sample. Several targets count once each, with the share of their samples that differ.
     """
     pairs = [list(zip(a, b, strict=True)) for a, b in zip(first, second, strict=True) if len(a)]
@@ -100,7 +118,7 @@ def share_difference(first: Groups, second: Groups) -> Estimate | None:
 
 
 def mean_difference(first: Groups, second: Groups) -> Estimate | None:
-    """The mean of ``second`` less ``first`` over the same samples in the same order, with a bootstrap interval."""
+    """The mean of ``second`` less ``first`` over the same samples in the same order, with its interval as in :func:`mean`."""
     return mean(
         [[y - x for x, y in zip(a, b, strict=True)] for a, b in zip(first, second, strict=True) if len(a)]
     )

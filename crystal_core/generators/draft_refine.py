@@ -196,7 +196,12 @@ class DraftRefineGenerator:
             for draft, structure in zip(drafted.drafts, as_drafted, strict=True)
         )
         whole = [i for i, structure in enumerate(as_drafted) if structure is not None]
-        told: dict[str, Any] = {"text": drafted.text, "drafts": drafts, "rejected": drafted.rejected}
+        told: dict[str, Any] = {
+            "text": drafted.text,
+            "drafts": drafts,
+            "rejected": drafted.rejected,
+            "left_out": drafted.left_out,
+        }
         calls, stages = 0, [self._draft_stage(request)]
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]

@@ -13,7 +13,7 @@ from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups, rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.frames import RunUpdate
+from crystal_core.frames import RunUpdate, few_of_each
 from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT
 from crystal_core.requests import (
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.frames import Template
+    from crystal_core.frames import Draft, Template
     from crystal_core.protocols import Generator
     from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score
     from crystal_core.relax.potential import Potential
@@ -139,6 +139,7 @@ class _Run:
         drafter: Generator | None = None,
     ) -> None:
         self.drafter, self.rejected = drafter, Counter[str]()
+        self.left_out: list[Draft] = []
         self.asked, self.model, self.began, self.measured, self.notes = (
             asked,
             model,
@@ -218,6 +219,7 @@ class _Run:
             templates = [known[i % len(known)] if known else None for i in numbers]
         drafts = frame.drafts or (None,) * len(structures)
         self.rejected.update(frame.rejected)
+        self.left_out = few_of_each([*self.left_out, *frame.left_out])
         self.found += [
             Candidate(z, origin, i, s, template, draft, frame.stages)
             for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
@@ -370,7 +372,10 @@ class _Run:
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
         }
-        return result | {"rejected": dict(self.rejected)} if self.drafter is not None else result
+        if self.drafter is None:
+            return result
+        left_out = [asdict(draft) for draft in self.left_out]
+        return result | {"rejected": dict(self.rejected), "left_out": left_out}
 
     def _provenance(self) -> Provenance:
         request = GenerationRequest(

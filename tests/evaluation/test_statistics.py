@@ -33,11 +33,17 @@ def test_samples_of_one_target_count_less_the_more_they_are_alike():
     assert wide.ci95 == pytest.approx([round(x, 4) for x in wilson(2, 4)])
 
 
-def test_means_are_resampled_by_targets():
-    alike = mean([[0.0] * 20, [1.0] * 20])
-    assert alike.value == pytest.approx(0.5) and alike.ci95 == (0.0, 1.0)
+def test_means_count_targets_and_few_values_are_not_too_sure():
+    assert mean([[1.0, 2.0, 3.0, 4.0]]).ci95 == pytest.approx(
+        (0.4457, 4.5543), abs=1e-4
+    )  # t = 3.182, s = 1.291
+    low, high = mean(
+        [[0.0] * 20, [1.0] * 20, [0.0] * 20, [1.0] * 20]
+    ).ci95  # four targets, not eighty samples
+    assert (low, high) == pytest.approx((0.5 - 3.182 * 0.57735 / 2, 0.5 + 3.182 * 0.57735 / 2), abs=1e-3)
     low, high = mean([[0.0, 1.0] * 20]).ci95
     assert 0.3 < low < 0.5 < high < 0.7
+    assert mean([[0.0, 1.0]]).ci95[0] < -5  # two values prove nothing
     assert mean([[2.0]]) == Estimate(value=2.0, ci95=None, n=1)
 
 
@@ -57,7 +63,8 @@ def test_a_paired_difference_of_means_is_sharper_than_two_means():
     first = [[1.0, 5.0, 9.0, 13.0]]
     second = [[1.5, 5.4, 9.6, 13.5]]
     found = mean_difference(first, second)
-    assert found.value == pytest.approx(0.5) and 0.4 <= found.ci95[0] <= found.ci95[1] <= 0.6
+    assert found.value == pytest.approx(0.5) and 0.3 < found.ci95[0] < found.ci95[1] < 0.7
+    assert mean(first).ci95[0] < 0 < 15 < mean(first).ci95[1]
 
 
 def test_best_is_only_what_overlaps_no_other():

@@ -95,11 +95,11 @@ def comparison_html(result: RunResult, title: str = "Comparison of crystal model
 
 READING = (
     "In brackets: 95 % intervals, Wilson's for shares (with the effective number of samples where targets have several) "
-    "and bootstrap for means. Bold: best, with an interval that overlaps that of no other column."
+    "and bootstrap for means, or Student's t where fewer than ten count. Bold: best, with an interval that overlaps that of no other column."
 )
 PAIRING = (
     "Second less first over the same targets and seeds. Shares: Bonett and Price's interval for paired proportions; "
-    "means: bootstrap. An interval that contains 0 shows no difference."
+    "means: bootstrap, or Student's t. An interval that contains 0 shows no difference."
 )
 
 

@@ -36,10 +36,9 @@ function traceOf(parent, trace, colours, names) {
     values.replaceChildren();
     trace.lines.forEach((line, i) => {
       if (!line) return;
-      const node = element("span", "", values, `${i ? "  " : ""}${short(line[Math.round(share * (line.length - 1))])}`);
-      node.style.color = colours[i];
-      node.style.fontWeight = "600";
-      node.style.marginLeft = "8px";
+      const node = element("span", "value", values); // the ink of the page, because a line's colour is too pale for letters
+      element("span", "mark", node).style.background = colours[i];
+      element("span", "", node, short(line[Math.round(share * (line.length - 1))]));
     });
   };
 }
