@@ -54,6 +54,7 @@ class ModelCard:
         network: the network's sizes. sampling: its default sampler and limits. training: data, steps, hours, curve.
         metrics: name → {value, ci95, n, protocol, data, command}: each printed by a command of this repository.
         format: of the fields; :func:`upgrade` brings an older card to today's.
+        parts: of a model that is made of others, their names → hash of their weights; not in the file.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ModelCard:
     extra: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     format: int = FORMAT
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size_mb(self) -> float:
@@ -91,7 +93,8 @@ class ModelCard:
     @property
     def most_atoms(self) -> int | None:
         """Atoms of the largest cell that the model has statistics of; None where it has no such limit."""
-        return self.sampling.get("most_atoms")
+        counts = self.sampling.get("atom_count_frequencies", {})
+        return self.sampling.get("most_atoms") or max(map(int, counts), default=None)
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -106,7 +109,8 @@ class ModelCard:
     @property
     def weights_sha256(self) -> str:
         """One hash over the hashes of all files that a result depends on: not of the training curve."""
-        joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(self.files.items()) if name != CURVE)
+        hashes = {name: digest for name, digest in self.files.items() if name != CURVE} | dict(self.parts)
+        joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(hashes.items()))
         return hashlib.sha256(joined.encode()).hexdigest()
 
     def problem(self) -> str | None:
