@@ -153,6 +153,19 @@ def is_installed(name: PotentialName = "chgnet") -> bool:
     return find_spec(name) is not None and find_spec("ase") is not None
 
 
+def check_installed(name: PotentialName = "chgnet") -> None:
+    """Say what is missing without loading anything.
+
+    Raises:
+        RequestError: an unknown potential. MissingExtra: its package is not installed.
+    """
+    check_choice("potential", name, get_args(PotentialName))
+    if not is_installed(name):
+        raise MissingExtra(
+            "Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase"
+        )
+
+
 @lru_cache(maxsize=2)
 def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Potential:
     """A potential on a device.
@@ -160,11 +173,7 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     Raises:
         RequestError: an unknown potential or device. MissingExtra: its package is not installed.
     """
-    check_choice("potential", name, get_args(PotentialName))
-    if not is_installed(name):
-        raise MissingExtra(
-            "Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase"
-        )
+    check_installed(name)
     import contextlib
     import io
 
