@@ -45,6 +45,8 @@ from pages._ui.viewer import crystal_viewer
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
 
+BY_HAND = "by hand"
+EFFORTS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough", BY_HAND: "By hand"}
 STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
 SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
@@ -77,6 +79,15 @@ def ask() -> None:
         st.toggle, "Several formulas", key="several", help="A list: each formula becomes a run of its own."
     )
     formulas = _ask_formulas(several=several)
+    effort = field(
+        st.segmented_control,
+        "Effort",
+        list(EFFORTS),
+        format_func=EFFORTS.__getitem__,
+        key="effort",
+        help="Quick: known arrangements and single energies, seconds. Normal: the promising ones are relaxed, half a minute for small cells. "
+        "Thorough: more of them, and samples of the model. By hand: as the fields below say.",
+    )
     model = field(
         st.selectbox,
         "Model",
@@ -113,10 +124,11 @@ def ask() -> None:
     try:
         measured = ask_pattern()
         check_whole(SAMPLES, int(n), 1, MOST)
-        z, rank = (
-            tuple(sorted(units)) or None,
-            "pattern" if measured.ranks else "energy" if relax else "consensus",
-        )
+        rank = "pattern" if measured.ranks else "energy" if relax else "consensus"
+        chosen = effort if effort in EFFORTS and effort != BY_HAND and is_installed() else None
+        z = tuple(sorted(units)) or None
+        if chosen and formulas and z == tuple(units_of(formulas[0], model)[1]):
+            z = None  # nobody chose them, so the effort tries what is known of the formula
         requests = [
             StructurePredictionRequest(
                 formula=formula.text,
@@ -131,7 +143,8 @@ def ask() -> None:
                 relax=relax,
                 rank=rank,
                 pattern=measured.pattern,
-                guide=measured.guides,  # type: ignore[arg-type]
+                guide=measured.guides,
+                effort=chosen,  # type: ignore[arg-type]
             )
             for formula in formulas
         ]
@@ -209,6 +222,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             "sampler": asked.get("sampler", "fast"),
             "several": "formulas" in asked,
             "relax": asked.get("relax", not asked),
+            "effort": asked.get("effort") or (BY_HAND if asked else "normal"),
             "steps": asked.get("steps") or 0,
             "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern",
             "guide": asked.get("guide", False),

@@ -147,8 +147,9 @@ def as_command(job: Job) -> str:
     parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += tuning_words(asked)
+    parts += ["--effort", asked["effort"]] if asked.get("effort") else []
     parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
+    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern", "evidence") else []
     parts += (
         ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
         if asked.get("pattern")
