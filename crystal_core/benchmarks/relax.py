@@ -1,4 +1,4 @@
-"""Time the relaxation of the candidates of one formula: against each other as a prediction does it, beside the plain way."""
+"""Time the relaxation of the candidates of one formula against each other, beside one by one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TwoPassPotential(Potential):
-    """The potential with derivatives as its package takes them: one pass for forces, one for the stress, both recorded."""
+    """The potential with derivatives as its package takes them, in two recorded passes."""
 
     def predict(self, structure: Structure, task: Any = "efs") -> Mapping[str, np.ndarray]:
         """As :meth:`Potential.predict`."""
@@ -41,7 +41,7 @@ def benchmark_relax(
     device: str = "auto",
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Seconds to relax ``n`` prototypes of a formula in cells of ``n_atoms`` atoms; processor seconds beside them.
+    """Seconds, and processor seconds, to relax ``n`` prototypes of a formula in cells of ``n_atoms`` atoms.
 
     Args:
         reference: also relax each to its end, with two-pass derivatives.

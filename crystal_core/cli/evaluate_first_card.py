@@ -15,7 +15,7 @@ Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        help="File that keeps the evidence of each row as soon as it is finished; the same call later goes on from it.",
+        help="File that keeps each row as soon as it is finished; the same call later goes on from it.",
     ),
 ]
 RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": "ranking"}
@@ -43,12 +43,13 @@ def first_card(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Match of the first card, the first three and ten, on rows of known crystals; candidates come from prototypes alone."""
+    """Match of the first card, the first three and ten, with candidates from prototypes alone."""
     from crystal_core.checks import check_choice
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
     from crystal_core.workflows.effort import EFFORTS
+    from crystal_core.workflows.first_card_rates import by_size, first_card_rates
 
     began = time.monotonic()
     check_choice("effort", effort, ("prior", *RULE_OF))
@@ -58,6 +59,9 @@ def first_card(
     potential = None if effort == "prior" else loaded_potential(device)
     plan: Any = EFFORTS["quick" if effort == "prior" else effort]  # type: ignore[index]
     n = min(plan.prototypes, plan.most_relaxed or plan.prototypes)
+    made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
+    if out is not None:
+        workflow.begin(out, made_with)
     rows = workflow.collect(
         references,
         out,
@@ -68,14 +72,14 @@ def first_card(
         say=None if quiet else say,
     )
     weights, rule = without_known(load_weights()), RULE_OF.get(effort, "prior")
-    rates = workflow.first_card_rates(rows, weights)
+    rates = first_card_rates(rows, weights)
     report: dict[str, Any] = {
         **rates[rule]["first card"],
         "first_three": rates[rule]["first 3"],
         "first_ten": rates[rule]["first 10"],
         "any_candidate": rates["any candidate"],
         "rules": {name: told for name, told in rates.items() if name != "any candidate"},
-        **workflow.by_size(rows, rule, weights),
+        **by_size(rows, rule, weights),
         "seconds": round(time.monotonic() - began, 1),
         "settings": {
             "data": data.name,

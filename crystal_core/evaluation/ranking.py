@@ -1,7 +1,9 @@
 """Which candidate is the crystal that is known under its formula: evidence weighed, not sorted.
 
-The energies of rival arrangements often differ by less than the error of the potential, and a prototype that the nearest
-relatives choose is often right although another one lies a little lower. So each candidate gets a score, the logarithm of
+The energies of rival arrangements often differ by less than the error of the potential, and a prototype that
+the nearest
+relatives choose is often right although another one lies a little lower. So each candidate gets a score, the
+logarithm of
 how likely it is up to a constant that all share:
 
     score = log prior(source, place among the prototypes, votes, popularity) - (E - lowest E) / sigma
@@ -29,14 +31,18 @@ class Evidence:
     """What speaks for one candidate of a formula.
 
     Attributes:
-        source: where it comes from, an origin of a record. rank: its place among the prototypes of its composition, 1 first;
+        source: where it comes from, an origin of a record. rank: its place among the prototypes of its
+            composition, 1 first;
             of a refined prototype that of its template; 0 for others.
-        votes: weight of the nearest relatives that have its arrangement. members: known crystals that have it.
+        votes: weight of the nearest relatives that have its arrangement. members: known crystals that have
+            it.
         distance: chemical distance to the nearest of them. repeats: cells of the prototype in this one.
         agreement: candidates of the run that are the same structure, itself among them.
         plausible: no distance below 0.7 × the sum of the covalent radii.
-        single_point, relaxed: energies, eV/atom; None where there is none. converged: the relaxation came to rest.
-        published: energy above the hull, eV/atom, of the known crystal that it is; None where it is none or has no such label.
+        single_point, relaxed: energies, eV/atom; None where there is none. converged: the relaxation came to
+            rest.
+        published: energy above the hull, eV/atom, of the known crystal that it is; None where it is none or
+            has no such label.
         named: the arrangement is named after this very compound (AFLOW).
     """
 
@@ -60,9 +66,11 @@ class Weights:
     """The weights of the score, each per unit of what it weighs.
 
     Attributes:
-        rank: of log(rank). votes: of log(share of the votes). members: of log(1 + members). noise: log prior of a sample from noise.
+        rank: of log(rank). votes: of log(share of the votes). members: of log(1 + members). noise: log prior
+            of a sample from noise.
         agreement: of log(agreement). known: of being a known crystal. named: of a name.
-        sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals, eV/atom.
+        sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals,
+            eV/atom.
         gains: steps of a relaxation → energy that going on still gains in nearly all cases, eV/atom.
         about: what they were fitted on.
     """
@@ -93,7 +101,7 @@ def weights_from_json(data: Mapping[str, Any]) -> Weights:
 
 
 def without_known(weights: Weights) -> Weights:
-    """The weights for an evaluation: its own crystals are left out, so being another known crystal of the formula is no merit."""
+    """The weights for an evaluation: its own crystals are left out, so being another known one is no merit."""
     return replace(weights, known=0.0, named=0.0)
 
 
@@ -127,7 +135,7 @@ def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
 
 
 def tier(evidence: Evidence) -> int:
-    """Candidates of a lower tier come first: relaxed, weighed as laid out, without an energy; a cell that is not plausible is last."""
+    """0 relaxed, 1 weighed as laid out, 2 without an energy, 3 not plausible; lower tiers come first."""
     if not evidence.plausible:
         return 3
     return 0 if evidence.relaxed is not None else 1 if evidence.single_point is not None else 2
@@ -142,7 +150,8 @@ def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:
     """How many spreads each candidate lies above the lowest one; None where it was not relaxed.
 
-    Where the published energy of a known crystal is at hand it takes the place of the potential's. Both scales are laid
+    Where the published energy of a known crystal is at hand it takes the place of the potential's. Both
+    scales are laid
     onto each other by the candidates that have both.
     """
     both = [

@@ -1,4 +1,4 @@
-"""``python -m crystal_core.reference.build_known_energies``: published energies above the hull by id, from the raw data sets."""
+"""``python -m crystal_core.reference.build_known_energies``: published energies above the hull by id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABEL = "e_above_hull_ev"
 
 
 def main() -> None:
-    """Read the tables that ``CRYSTAL_DATA`` names and write ``known_energies.npz``; of several labels of one id the first table's."""
+    """Write ``known_energies.npz`` from the tables that ``CRYSTAL_DATA`` names; the first table with an id counts."""
     import pyarrow.parquet
 
     folder = data_dir()

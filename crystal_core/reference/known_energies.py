@@ -1,7 +1,9 @@
-"""Published energies above the hull of known crystals, by their id, and which arrangements are named after which compound.
+"""Published energies above the hull of known crystals by id, and after which compound arrangements are named.
 
-The table (``known_energies.npz``, built by :mod:`crystal_core.reference.build_known_energies`) holds labels of the Materials
-Project of 2018, from PBE with its corrections. It serves the ranking of a formula whose crystals are known; no evaluation
+The table (``known_energies.npz``, built by :mod:`crystal_core.reference.build_known_energies`) holds labels
+of the Materials
+Project of 2018, from PBE with its corrections. It serves the ranking of a formula whose crystals are known;
+no evaluation
 may use it, because it holds validation and test rows.
 """
 
@@ -27,7 +29,7 @@ class _Table(NamedTuple):
 
 
 def published_energy(material_id: str | None) -> float | None:
-    """Energy above the hull (eV/atom) that the Materials Project published for a crystal; None where none is at hand."""
+    """Published energy above the hull (eV/atom) of a crystal of the Materials Project; None without one."""
     if material_id is None or not material_id.startswith("mp-"):
         return None
     table, number = _table(), int(material_id.removeprefix("mp-"))
@@ -38,7 +40,7 @@ def published_energy(material_id: str | None) -> float | None:
 
 
 def is_named_after(label: str, formula: str) -> bool:
-    """Whether the arrangement of a prototype's label is named after the very compound, as caesium chloride is."""
+    """Whether a prototype's arrangement is named after the very compound, as caesium chloride is."""
     from pymatgen.core import Composition
 
     told = AFLOW_NAME.search(label)

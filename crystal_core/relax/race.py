@@ -1,7 +1,9 @@
-"""Relax the candidates of one composition against each other: all move by turns, and one that can no longer win stops.
+"""Relax the candidates of one composition by turns; one that can no longer win stops.
 
-Most relaxations of a structure prediction end far above the best one. What a relaxation can still gain after so many steps
-is known from relaxations of validation rows (:mod:`crystal_core.evaluation.ranking`), so a hopeless one ends early.
+Most relaxations of a structure prediction end far above the best one. What a relaxation can still gain after
+so many steps
+is known from relaxations of validation rows (:mod:`crystal_core.evaluation.ranking`), so a hopeless one ends
+early.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ TURNS = (1, 5, 5, 10, 20, 40)  # steps of each turn; the last one is repeated
 class Race:
     """Who can still win.
 
-    A candidate's score is its log prior minus its energy over ``sigma``, as in the ranking. It can win as long as its score
+    A candidate's score is its log prior minus its energy over ``sigma``, as in the ranking. It can win as
+    long as its score
     with the largest likely gain is at least that of the best other candidate as it stands.
 
     Attributes:
         sigma: spread of the potential between rivals, eV/atom.
-        gains: steps taken → energy (eV/atom) that relaxing further still gains in nearly all cases, in rising order of steps.
-        energies: candidate → its energy so far, eV/atom. priors: candidate → its log prior, 0 where there is none.
+        gains: steps taken → energy (eV/atom) that relaxing further still gains in nearly all cases, in
+            rising order of steps.
+        energies: candidate → its energy so far, eV/atom. priors: candidate → its log prior, 0 where there is
+            none.
     """
 
     sigma: float

@@ -1,7 +1,9 @@
 """How much is tried for a formula: which sources, how many candidates, how many relaxations, and which cells.
 
-An effort is counted in candidates and relaxation steps, never in seconds, so that the order of the results does not depend
-on how busy the machine is. The seconds named beside each are those of two idle cores for cells of up to 20 atoms.
+An effort is counted in candidates and relaxation steps, never in seconds, so that the order of the results
+does not depend
+on how busy the machine is. The seconds named beside each are those of two idle cores for cells of up to 20
+atoms.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ SECONDS_PER_CALL = (
     0.012,
     0.0045,
 )  # of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
-USUAL_STEPS = 35  # of a relaxation that comes to rest
+USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
+STEPS_IN_A_RACE = 20  # on average, with those that stop early
+STEPS_PER_SECOND = {False: 100, True: 5}  # of the progress bar, without and with parts that a model samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,8 @@ class Effort:
 
     Attributes:
         prototypes: candidates laid out on known arrangements, over all Z together.
-        relax_seconds: seconds of one idle core that the relaxations of one run take in all; 0 relaxes nothing.
+        relax_seconds: seconds of one idle core that the relaxations of one run take in all; 0 relaxes
+            nothing.
         most_relaxed: different structures that are relaxed at most.
         samples: from the model, per Z; 0 leaves the model out where a prototype is known.
     """
@@ -165,9 +170,10 @@ def evidence_of_template(template: Template, rank: int, formula: str) -> Evidenc
 def _likeliest(
     request: StructurePredictionRequest, frame: Frame | None, structures: Sequence[Structure | None], n: int
 ) -> list[int]:
-    """Places of the ``n`` prototypes that are likeliest before any energy is known, in the order of the table.
+    """Places of the ``n`` prototypes that are likeliest before any energy is known, in their order.
 
-    A formula with many known crystals has more of them than relatives vote; those that an arrangement is named after stay.
+    A formula with many known crystals has more of them than relatives vote; those that an arrangement is
+    named after stay.
     """
     weights, name = load_weights(), parse_formula(request.formula).reduced_formula
     worth = {}
@@ -178,10 +184,24 @@ def _likeliest(
     return sorted(sorted(worth, key=lambda k: -worth[k])[:n])
 
 
+def steps_of_energies(effort: EffortName, known: LaidOut, *, samples: bool) -> int:
+    """How much of the progress bar the energies of a run take.
+
+    Args:
+        samples: a model samples before them: parts of 100 steps that take many seconds, where laying out
+            takes about one.
+    """
+    sizes = [len(c.sampled) for c in known.candidates]
+    single = sum(SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size for size in sizes)
+    chosen = sizes[: n_relaxed(effort, sizes)]
+    moving = sum(STEPS_IN_A_RACE * (SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size) for size in chosen)
+    return max(10, round(STEPS_PER_SECOND[samples] * (single + moving)))
+
+
 def cells_beside(
     known: LaidOut, request: StructurePredictionRequest, card: ModelCard
 ) -> dict[int, tuple[int, ...]]:
-    """The cells that the model samples beside the prototypes: those of the best ones within its reach, at most two of them."""
+    """The cells that the model samples: at most two, those of the best prototypes within its reach."""
     if request.model == card.name == "prototype":
         return dict(known.cells)
     counts, most = card.sampling.get("atom_counts"), card.most_atoms or MOST_ATOMS
@@ -194,9 +214,10 @@ def cells_beside(
 
 
 def _cells(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
-    """Formula units → atomic numbers, as the request fixes them, else of every cell up to 40 atoms; always at least one.
+    """Formula units → atomic numbers: the cells of the request, else all up to 40 atoms, at least one.
 
-    Which of them are tried is decided by the prototypes, all Z in one list: the cells that known crystals of the formula and
+    Which of them are tried is decided by the prototypes, all Z in one list: the cells that known crystals of
+    the formula and
     its nearest relatives have come first.
     """
     formula = parse_formula(request.formula)

@@ -1,4 +1,4 @@
-"""Weigh the candidates of a formula: energies of all as sampled, the promising relaxed against each other, one order over all Z."""
+"""Weigh the candidates of a formula: energies of all, the promising relaxed, one order over all Z."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Progress:
     """One moment of the weighing.
 
     Attributes:
-        stage: what is being done. share: of all its work, 0 to 1. moment: a step of a relaxation, None after a single energy.
+        stage: what is being done. share: of all its work, 0 to 1. moment: a step of a relaxation, None after
+            a single energy.
         settled: the candidate whose relaxation has just ended.
     """
 

@@ -1,8 +1,11 @@
-"""What a user sees first: the candidates of known crystals' compositions with all evidence on each, kept row by row.
+"""What a user sees first: candidates for known crystals, with all evidence on each, kept row by row.
 
-For every row of a table the candidates are laid out, weighed as they are, relaxed against each other, and compared with the
-row's own crystal. The evidence is written as one line of JSON per row, so a run over many rows can be spread over several
-sessions, and weights can be fitted and reports made without a potential. The row's own crystal is not among the
+For every row of a table the candidates are laid out, weighed as they are, relaxed against each other, and
+compared with the
+row's own crystal. The evidence is written as one line of JSON per row, so a run over many rows can be spread
+over several
+sessions, and weights can be fitted and reports made without a potential. The row's own crystal is not among
+the
 candidates: the shipped table of prototypes holds no validation or test row.
 """
 
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
-from crystal_core.evaluation.ranking import Evidence, Weights, ranking_of, tier
+from crystal_core.evaluation.ranking import Evidence
 from crystal_core.relax.race import Race, by_turns
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
 CANDIDATES = 8  # prototypes of each row
 STEPS = 100  # of a relaxation
-# a fit needs the energies of those that lose by little, too: more than Race.gains, by a tenth of an electronvolt
+# a fit needs the energies of those that lose by little, too: a tenth of an electronvolt more than Race.gains
 WIDE_GAINS = ((5, 0.7), (10, 0.4), (20, 0.2), (40, 0.12))
 TRACED = (0, 1, 2, 5, 10, 20, 40, 60)  # steps whose energies are kept
 Say = Callable[[str], None]
@@ -43,8 +46,10 @@ class Judged:
     """One candidate: its evidence, and whether it is the crystal of its row.
 
     Attributes:
-        laid_out, relaxed: RMSD to the row's crystal in units of (V/N)^(1/3) before and after relaxing; None where it is another.
-        trace: (steps, energy in eV/atom) of its relaxation. outrun: it was stopped because it could not win any more.
+        laid_out, relaxed: RMSD to the row's crystal in units of (V/N)^(1/3) before and after relaxing; None
+            where it is another.
+        trace: (steps, energy in eV/atom) of its relaxation. outrun: it was stopped because it could not win
+            any more.
         force: the largest, eV/Å, of the cell as laid out; None where the potential cannot take it.
     """
 
@@ -77,7 +82,7 @@ class JudgedRow:
 def rows_in_random_order(
     data: Path, split: str, *, max_atoms: int, first: int, limit: int
 ) -> list[Reference]:
-    """``limit`` rows from number ``first`` on of those with at most ``max_atoms`` atoms, in an order drawn with seed 0.
+    """``limit`` rows of at most ``max_atoms`` atoms, from number ``first`` on in an order drawn with seed 0.
 
     Raises:
         RequestError: there are no such rows.
@@ -106,11 +111,12 @@ def collect(
     open_z: bool = False,
     say: Say | None = None,
 ) -> list[JudgedRow]:
-    """The evidence of every row; those that ``file`` holds already are read, the others are added to it one by one.
+    """The evidence of every row; ``file`` keeps each as soon as it is finished, and those it holds are read.
 
     Args:
         potential: for energies; None leaves them out. relaxes: relax, too.
-        open_z: give the formula alone, as a user does; else the number of atoms of the row's cell is given, as published rates do.
+        open_z: give the formula alone, as a user does; else the number of atoms of the row's cell is given,
+            as published rates do.
     """
     depth = 0 if potential is None else 2 if relaxes else 1
     from crystal_core.registry.store import load_generator
@@ -204,7 +210,7 @@ def prototype_candidates(
 def relax_rivals(
     cells: Sequence[Structure], potential: Potential, *, steps: int = STEPS
 ) -> list[list[RelaxStep]]:
-    """The path of every cell, relaxed by turns until it converges or cannot win; empty where the potential cannot take it.
+    """The path of every cell, relaxed by turns; empty where the potential cannot take it.
 
     Args:
         steps: of each relaxation at most; 0 gives the energies of the cells as they are.
@@ -255,6 +261,30 @@ def _with_energies(one: Judged, path: Sequence[RelaxStep], structure: Structure)
     )
 
 
+def begin(file: Path, settings: Mapping[str, Any]) -> None:
+    """Note what the rows of a file are made with, or see that it was begun with the same.
+
+    Raises:
+        RequestError: it was begun with other settings.
+    """
+    if not file.is_file():
+        file.write_text(json.dumps({"settings": dict(settings)}) + "\n", encoding="utf-8")
+        return
+    lines = file.read_text(encoding="utf-8").splitlines() or [""]
+    try:
+        begun = json.loads(lines[0])["settings"]
+    except (ValueError, KeyError, TypeError):
+        raise RequestError(
+            f"{file.name} is no file that an evaluation of first cards began; choose another one."
+        ) from None
+    for key, value in settings.items():
+        if begun.get(key) != value:
+            raise RequestError(
+                f"{file.name} was begun with {key.replace('_', ' ')} {begun.get(key)}, not {value}; "
+                "repeat its settings, or choose another file."
+            )
+
+
 def read_rows(file: Path) -> list[JudgedRow]:
     """The rows of a file that :func:`collect` wrote; of several lines of one row the last.
 
@@ -265,7 +295,7 @@ def read_rows(file: Path) -> list[JudgedRow]:
         return []
     try:
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return list({row["id"]: _row(row) for row in lines}.values())
+        return list({row["id"]: _row(row) for row in lines if "settings" not in row}.values())
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise RequestError(
             f"{file.name} is no file of candidates and their evidence ({error}); choose another one."
@@ -288,101 +318,3 @@ def _row(data: Mapping[str, Any]) -> JudgedRow:
             ),
         }
     )
-
-
-FIRST = (1, 3, 10)  # cards
-
-
-def cards_of(row: JudgedRow, rule: str, weights: Weights) -> list[float | None]:
-    """RMSD to the row's crystal of every card in the order of a rule, None where a card is another crystal.
-
-    Rules: "first prototype" keeps the order of the prototypes, "lowest energy" that of the relaxed energies, "earliest within
-    20 meV/atom" takes the earliest prototype so near to the lowest one, "prior" weighs without energies, "prior and single
-    points" with those of the cells as laid out, "ranking" with the relaxed ones.
-    """
-    every = list(row.candidates)
-    if rule == "first prototype":
-        return [c.laid_out for c in every]
-    if rule in ("prior", "prior and single points"):
-        evidence = [
-            replace(
-                c.evidence, relaxed=None, single_point=None if rule == "prior" else c.evidence.single_point
-            )
-            for c in every
-        ]
-        return [every[i].laid_out for i in ranking_of(evidence, weights)]
-    if rule == "ranking":
-        return [_shown(every[i]) for i in ranking_of([c.evidence for c in every], weights)]
-    order = sorted(
-        range(len(every)),
-        key=lambda i: (tier(every[i].evidence), every[i].evidence.relaxed or 0.0, i),
-    )
-    if rule == "earliest within 20 meV/atom":
-        energies = {i: every[i].evidence.relaxed for i in order if tier(every[i].evidence) == 0}
-        lowest = min((e for e in energies.values() if e is not None), default=0.0)
-        near = sorted(i for i, e in energies.items() if e is not None and e - lowest <= 0.02)
-        order = near + [i for i in order if i not in near]
-    return [_shown(every[i]) for i in order]
-
-
-RULES = (
-    "first prototype",
-    "prior",
-    "prior and single points",
-    "lowest energy",
-    "earliest within 20 meV/atom",
-    "ranking",
-)
-
-
-NEEDS = {"first prototype": 0, "prior": 0, "prior and single points": 1}  # depth of rows; 2 for the others
-
-
-def _shown(candidate: Judged) -> float | None:
-    """RMSD of the cell that a card shows: relaxed where it was, else as laid out."""
-    return candidate.relaxed if candidate.evidence.relaxed is not None else candidate.laid_out
-
-
-def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, Any]:
-    """Match rates of the first card, of the first three and ten, under each rule, with 95 % Wilson intervals.
-
-    Rules that need energies leave out rows without them; "any candidate" is the most that a rule could reach.
-    """
-    found: dict[str, Any] = {}
-    for rule in RULES:
-        own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
-        cards = [cards_of(row, rule, weights) for row in own]
-        found[rule] = {f"first {k}" if k > 1 else "first card": _rates(cards, k) for k in FIRST}
-    found["any candidate"] = _rates([[c.laid_out for c in row.candidates] for row in rows], None)
-    return found
-
-
-def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, dict[str, dict[str, Any]]]:
-    """Match rate of the first card under a rule, by number of atoms and by number of elements."""
-    from crystal_core.evaluation.matching import BINS
-
-    own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
-    cards = {row.id: cards_of(row, rule, weights) for row in own}
-    atoms = {
-        f"{low}-{high}" if high < 1000 else f">{low - 1}": [r for r in own if low <= r.n_atoms <= high]
-        for low, high in BINS
-    }
-    elements = {str(n): [r for r in own if r.n_elements == n] for n in sorted({r.n_elements for r in own})}
-    return {
-        name: {key: _rates([cards[r.id] for r in part], 1) for key, part in parts.items() if part}
-        for name, parts in (("by_n_atoms", atoms), ("by_n_elements", elements))
-    }
-
-
-def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:
-    from crystal_core.evaluation.matching import wilson
-
-    best = [min((r for r in row[:first] if r is not None), default=None) for row in cards]
-    matched = [r for r in best if r is not None]
-    low, high = wilson(len(matched), len(cards))
-    return {
-        "match_rate": round(len(matched) / max(1, len(cards)), 4),
-        "ci95": [round(low, 4), round(high, 4)],
-        "rmse": round(sum(matched) / len(matched), 4) if matched else None,
-        "n": len(cards),
-    }

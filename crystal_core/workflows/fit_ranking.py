@@ -1,9 +1,13 @@
 """``python -m crystal_core.workflows.fit_ranking``: the weights of the ranking from judged validation rows.
 
-Rows come from ``crystal-core evaluate first-card --split val --out FILE``. Weights maximise the likelihood that the score
-picks a candidate that is the row's crystal (a conditional logit); rows without such a candidate tell nothing of it. Weights
-of the prior are fitted on all rows, those of energies on the rows that were relaxed. What validation rows cannot tell is
-set, not fitted: their own crystal is always left out, so the weight of being known cannot be learnt from them, and they hold
+Rows come from ``crystal-core evaluate first-card --split val --out FILE``. Weights maximise the likelihood
+that the score
+picks a candidate that is the row's crystal (a conditional logit); rows without such a candidate tell nothing
+of it. Weights
+of the prior are fitted on all rows, those of energies on the rows that were relaxed. What validation rows
+cannot tell is
+set, not fitted: their own crystal is always left out, so the weight of being known cannot be learnt from
+    them, and they hold
 no samples of a diffusion model.
 """
 
@@ -21,7 +25,8 @@ import numpy as np
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import WEIGHTS, Weights, log_prior, without_known
-from crystal_core.workflows.first_card import JudgedRow, first_card_rates, read_rows
+from crystal_core.workflows.first_card import JudgedRow, read_rows
+from crystal_core.workflows.first_card_rates import first_card_rates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,8 +39,9 @@ SET = {  # not fitted, see above
     "sigma_published": 0.05,
 }
 PULL = 0.01  # per row, of a squared weight: a little data leaves the weights small
-# spread of energy differences between rivals (eV/atom) before any row is seen, and a factor that it lies within in two of
-# three cases: in a trial with 49 validation rows the earliest prototype within 10 to 30 meV/atom of the lowest was best
+# spread of energy differences between rivals (eV/atom) before any row is seen, and a factor that it lies within
+# in two of three cases: in a trial with 49 validation rows the earliest prototype within 10 to 30 meV/atom of the
+# lowest was the best choice
 EXPECTED = {"relaxed": (0.02, 2.0), "single_point": (0.15, 3.0)}
 EXPECTED_SCALE = 1.5  # the same factor, of the log prior beside an energy
 GAIN_SHARE = 0.95  # of the relaxations gain less than Weights.gains
@@ -183,7 +189,7 @@ def _hits(row: JudgedRow, kind: str) -> NDArray[np.bool_]:
 def _maximised(
     features: Sequence[NDArray[np.float64]], hits: Sequence[NDArray[np.bool_]]
 ) -> NDArray[np.float64]:
-    """Weights that make it likeliest to draw a right candidate, each with the probability softmax(features @ weights)."""
+    """Weights that make a right candidate likeliest, each drawn with probability softmax(features @ weights)."""
     from scipy.optimize import minimize
 
     def loss(weights: NDArray[np.float64]) -> float:

@@ -25,7 +25,13 @@ from crystal_core.requests import (
     seed_or_drawn,
 )
 from crystal_core.workflows.candidate import Candidate
-from crystal_core.workflows.effort import cells_beside, knows_prototype, lay_out, with_effort
+from crystal_core.workflows.effort import (
+    cells_beside,
+    knows_prototype,
+    lay_out,
+    steps_of_energies,
+    with_effort,
+)
 from crystal_core.workflows.evidence import evidence_of, order_by_evidence
 from crystal_core.workflows.sampling_run import (
     BATCH,
@@ -126,6 +132,8 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         parts, first = [part for part in parts if part.origin != "prototype"], 1
     n_parts = first + len(parts)
     run_state = _Run(asked, model, n_parts, began, measured, notes=_notes(asked, formula, cells, model))
+    if known is not None and asked.effort is not None:
+        run_state.energy_steps = steps_of_energies(asked.effort, known, samples=bool(parts))
     if known is not None:
         yield run_state.known_arrangements(known)
     for place, part in enumerate(parts, start=first):
@@ -322,9 +330,15 @@ class _Run:
         self.templates: dict[int, list[Template | None]] = {}
         self.alike: dict[tuple[int, int], bool] = {}
         self.calls, self.failed = 0, 0
-        self.total = PART_STEPS * n_parts * (2 if asked.wants_energies else 1)
+        self.sampling_steps = PART_STEPS * n_parts
+        self.energy_steps = self.sampling_steps if asked.wants_energies else 0
         self.potential_label = ""
         self.guide = None if measured is None or not asked.guide else _guide(measured)
+
+    @property
+    def total(self) -> int:
+        """Steps of the progress bar."""
+        return self.sampling_steps + self.energy_steps
 
     def known_arrangements(self, known: LaidOut) -> RunUpdate:
         """Take in the prototypes of all Z that an effort lays out at once."""
@@ -436,7 +450,7 @@ class _Run:
         first: dict[int, Candidate] = {}
         for candidate, group in zip(self.found, self._groups(), strict=True):
             candidate.alike = first.setdefault(group, candidate)
-        half, shown = self.total // 2, time.monotonic()
+        shown = time.monotonic()
         for now in settle_by_evidence(
             self.found,
             list(first.values()),
@@ -446,7 +460,7 @@ class _Run:
             relax=self.asked.relax,
             seconds=self.asked.relax_seconds,
         ):
-            step = half + round((self.total - half) * now.share)
+            step = self.sampling_steps + round(self.energy_steps * now.share)
             fresh = now.settled is not None or (
                 now.moment is None and time.monotonic() - shown > SECONDS_BETWEEN_RESULTS
             )

@@ -1,4 +1,4 @@
-"""Evidence weighed: small energy differences do not overrule the prior, large ones do, and unlike energies never mix."""
+"""Small energy differences do not overrule the prior, large ones do, and unlike energies never mix."""
 
 import itertools
 from dataclasses import replace

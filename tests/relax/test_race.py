@@ -1,4 +1,4 @@
-"""Relaxing against each other: the hopeless stop, those that can still win go on, and nobody waits for the others."""
+"""Relaxing against each other: the hopeless stop, and those that can still win go on."""
 
 from types import SimpleNamespace
 

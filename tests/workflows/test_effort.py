@@ -1,13 +1,21 @@
-"""An effort decides what is tried: all Z in one list, the same whatever the clock says, and cells up to 40 atoms."""
+"""An effort decides what is tried: all Z in one list, whatever the clock says, and cells up to 40 atoms."""
 
 import pytest
 
 from crystal_core.errors import RequestError
-from crystal_core.evaluation.ranking import load_weights
+from crystal_core.evaluation.ranking import load_weights, log_prior
+from crystal_core.files.records import space_group
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest
-from crystal_core.workflows.effort import EFFORTS, MOST_ATOMS, lay_out, n_relaxed, with_effort
+from crystal_core.workflows.effort import (
+    EFFORTS,
+    MOST_ATOMS,
+    evidence_of_template,
+    lay_out,
+    n_relaxed,
+    with_effort,
+)
 from crystal_core.workflows.predict_structure import run
 
 needs_chgnet = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
@@ -64,6 +72,31 @@ def test_arrangements_named_after_the_compound_are_among_those_tried():
     names = [c.template.label for c in lay_out(asked("TiO2")).candidates]
     for name in ("A2B_tP6_136_f_a", "A2B_tI12_141_e_a"):  # rutile and anatase
         assert any(name in label for label in names)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("formula", "n_atoms", "group"),
+    [
+        ("TiO2", 6, "P4_2/mnm"),
+        ("LiFePO4", 28, "Pnma"),  # olivine
+        ("SrTiO3", 5, "Pm-3m"),
+        ("CsCl", 2, "Pm-3m"),  # PBE prefers rock salt
+        ("Bi2Te3", 5, "R-3m"),
+        ("ZrO2", 12, "P2_1/c"),
+        ("NaCl", 2, "Fm-3m"),
+        ("ZnS", 2, "F-43m"),
+        ("MgAl2O4", 14, "Fd-3m"),
+    ],
+)
+def test_of_textbook_formulas_the_right_cell_is_likeliest_before_any_energy(formula, n_atoms, group):
+    weights = load_weights()
+    candidates = lay_out(asked(formula)).candidates
+    told = {
+        c: log_prior(evidence_of_template(c.template, c.template_rank, formula), weights) for c in candidates
+    }
+    best = max(candidates, key=told.__getitem__)
+    assert (len(best.sampled), space_group(best.sampled)["symbol"]) == (n_atoms, group)
 
 
 @pytest.mark.weights

@@ -1,4 +1,4 @@
-"""Judged rows keep their evidence, weights are found again from rows drawn with them, and rates count the right cards."""
+"""Judged rows keep their evidence, weights are found again from rows drawn with them, rates count cards."""
 
 import json
 from dataclasses import asdict, replace
@@ -11,11 +11,10 @@ from crystal_core.evaluation.ranking import Evidence, Weights, scores
 from crystal_core.workflows.first_card import (
     Judged,
     JudgedRow,
-    by_size,
-    cards_of,
-    first_card_rates,
+    begin,
     read_rows,
 )
+from crystal_core.workflows.first_card_rates import by_size, cards_of, first_card_rates
 from crystal_core.workflows.fit_ranking import SET, fit, gains_of, without_known
 
 TRUE = Weights(rank=-1.0, votes=1.0, members=0.0, sigma_relaxed=0.02, sigma_single_point=0.15, **SET)
@@ -106,6 +105,20 @@ def test_a_relaxation_that_was_stopped_ranks_behind_those_that_ended():
     ended, stopped = candidate(2, -4.9, right=False), candidate(1, -5.5, right=True)
     stopped = replace(stopped, outrun=True, evidence=replace(stopped.evidence, relaxed=None))
     assert cards_of(row(stopped, ended), "ranking", without_known(TRUE)) == [None, 0.02]
+
+
+def test_a_file_goes_on_only_with_the_settings_it_was_begun_with(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    begin(file, {"split": "val", "open_z": False})
+    with file.open("a") as lines:
+        lines.write(json.dumps(asdict(row(candidate(1, -5.0, right=True)))) + "\n")
+    begin(file, {"split": "val", "open_z": False})
+    assert [one.id for one in read_rows(file)] == ["mp-1"]
+    with pytest.raises(RequestError, match="was begun with split val, not test"):
+        begin(file, {"split": "test"})
+    (tmp_path / "other").write_text("x")
+    with pytest.raises(RequestError, match="no file that an evaluation"):
+        begin(tmp_path / "other", {})
 
 
 def test_rows_are_read_as_they_were_written_and_the_last_of_one_id_counts(tmp_path):

@@ -181,11 +181,7 @@ def packed_pools(
     number_of: dict[int, int],
     geometry_of: dict[int, int] | None = None,
 ) -> dict[tuple[int, ...], Pool]:
-    """The pools of an archive: members of prototypes that have a geometry.
-
-    Args:
-        number_of: prototype → its geometry. geometry_of: member → its own; None where they share that of the prototype.
-    """
+    """The pools of an archive: members whose prototype (``number_of``), or which themselves (``geometry_of``), have a geometry."""
     pools = {}
     for pattern, group in groups.items():
         own = geometry_of is not None
@@ -253,11 +249,7 @@ def prototypes_of(
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
-    """Prototype number → its averaged asymmetric unit, of those that have one.
-
-    Args:
-        packing: volume over the sum of element volumes of each member. singletons: also those with one member.
-    """
+    """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
     jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():

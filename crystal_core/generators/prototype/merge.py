@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def merged(first: PrototypeIndex, second: PrototypeIndex) -> PrototypeIndex:
-    """The members of both; numbers of prototypes and geometries of the second table go on from those of the first."""
+    """The members of both; numbers of prototypes and geometries of the second go on from the first."""
     next_prototype = 1 + max(int(pool.prototype.max()) for pool in first.pools.values())
     next_geometry = 1 + max(int(pool.geometry.max()) for pool in first.pools.values())
     pools = dict(first.pools)
