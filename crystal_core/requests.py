@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both"]
+StartKind = Literal["renoise", "inject"]
 TuningName = Literal["card", "published"]
 RankName = Literal["consensus", "energy", "pattern", "evidence"]
 EffortName = Literal["quick", "normal", "thorough"]
@@ -122,7 +123,9 @@ class GenerationRequest(SamplerTuning):
         steps: time steps; None takes the sampler's default of the model card.
         seed: seeds every random draw.
         frame_every: emit a snapshot every so many steps (the last step always is one).
+        start: crystals to begin with, of these compositions, atom by atom; None begins with noise.
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
+        start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
         guide: a wish for the crystals, or None.
         dtype: of the network's products: float32, or bfloat16 where the device is faster with it (off by about 5e-3 a call).
         draft: how a language model writes, for models that are one.
@@ -135,6 +138,7 @@ class GenerationRequest(SamplerTuning):
     frame_every: int = 10
     start: CrystalBatch | None = None
     start_time: float | None = None
+    start_kind: StartKind = "renoise"
     guide: Guide | None = None
     dtype: str = "float32"
     draft: DraftOptions = CARD_DRAFT
@@ -156,6 +160,7 @@ class GenerationRequest(SamplerTuning):
             )
         if self.start_time is not None and not 0 < self.start_time <= 1:
             raise RequestError(f"The start time must lie in (0, 1], not {self.start_time}.")
+        check_choice("start kind", self.start_kind, get_args(StartKind))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def show(name: str, json: Json = False) -> None:
 
 @command
 def import_model(
-    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm or crysldnet.")],
+    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm, crysldnet or diffcsp.")],
     file: Annotated[Path, typer.Argument(help="The official checkpoint.")],
     name: Annotated[str, typer.Option("--name", help="Name of the new checkpoint.")],
     statistics: Annotated[
