@@ -34,7 +34,7 @@ SECONDS_PER_CALL = (
 )  # of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
 USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
 STEPS_IN_A_RACE = 20  # on average, with those that stop early
-STEPS_PER_SECOND = {False: 100, True: 5}  # of the progress bar, without and with parts that a model samples
+STEPS_PER_SECOND = {False: 33, True: 5}  # of the progress bar, without and with parts that a model samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
-from crystal_core.workflows.effort import evidence_of_template, n_relaxed
+from crystal_core.workflows.effort import STEPS_IN_A_RACE, evidence_of_template, n_relaxed
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord
@@ -102,7 +103,8 @@ def settle_by_evidence(
     if not n_first:
         return
     weighed = [replace(evidence[c], single_point=c.single_point) for c in candidates]
-    order = ranking_of(weighed, weights)
+    # an arrangement named after the compound is relaxed whatever its first cell weighs: that cell is a guess
+    order = sorted(ranking_of(weighed, weights), key=lambda i: not weighed[i].named)
     chosen = order[: _count(effort, [sizes[i] for i in order])]
     for i in order[len(chosen) :]:
         candidates[i].mark_not_relaxed(
@@ -135,14 +137,12 @@ def _relaxed(
     work = [float(_steps_of(len(c.sampled))) for c in candidates]
     done = [0.0] * len(work)
     runners = {
-        k: c.settle(
-            potential, seconds=seconds, relax=True, give_up=lambda moment, k=k: race.is_lost(k, moment)
-        )
+        k: c.settle(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
         for k, c in enumerate(candidates)
     }
     stage = f"relaxing the {len(candidates)} most promising structures"
     left = set(runners)
-    for k, moment in by_turns(runners):  # type: ignore[type-var]
+    for k, moment in by_turns(runners):
         done[k] = work[k] * moment.step / (moment.step + 20)
         settled = [i for i in left if candidates[i].is_settled]
         for i in settled:
@@ -162,6 +162,4 @@ def _count(effort: EffortName | None, sizes: Sequence[int]) -> int:
 
 def _steps_of(size: int) -> int:
     """Work of a relaxation in units of one energy of one atom."""
-    from crystal_core.workflows.effort import USUAL_STEPS
-
-    return 4 * USUAL_STEPS * size // 3  # forces and stress cost more than an energy alone
+    return STEPS_IN_A_RACE * size
