@@ -9,6 +9,7 @@ from crystal_core.errors import RequestError
 
 # "module:function" of what turns a card and a device into a generator, by the card's loader
 LOADERS = {
+    "combined": "crystal_core.registry.combined_loader:load_combined",
     "crysllmgen": "crystal_core.generators.crysllmgen.generator:load_crysllmgen",
     "diffcsp": "crystal_core.generators.diffcsp.generator:load_diffcsp",
     "kldm": "crystal_core.generators.kldm.generator:load_kldm",

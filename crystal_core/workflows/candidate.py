@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.evaluation.powder_pattern import MeasuredPattern
-    from crystal_core.frames import Draft, Template
+    from crystal_core.frames import Draft, Stage, Template
     from crystal_core.records import (
         CrystalRecord,
         Origin,
@@ -36,6 +36,7 @@ class Candidate:
 
     Attributes:
         structure: what counts now: the cell as sampled, then the relaxed one. draft: what a language model wrote of it.
+        stages: the models that worked on it, where there were several.
         alike: the candidate that is relaxed in its place, because both are the same structure as sampled; else itself.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
         single_point: the energy of the cell as sampled. relaxed_energy: of the relaxed cell, also where a limit stopped it before
@@ -52,6 +53,7 @@ class Candidate:
         structure: Structure,
         template: Template | None = None,
         draft: Draft | None = None,
+        stages: Sequence[Stage] = (),
         *,
         template_rank: int = 0,
     ) -> None:
@@ -60,7 +62,7 @@ class Candidate:
         self.single_point: float | None = None
         self.relaxed_energy: float | None = None
         self.converged = self.is_settled = False
-        self.draft = draft
+        self.draft, self.stages = draft, tuple(stages)
         self.sampled = structure
         self.alike = self
         self.energy: float | None = None
@@ -157,6 +159,8 @@ class Candidate:
             provenance = self._from_prototype(provenance)
             if self.draft is not None:
                 provenance = {**provenance, "draft": asdict(self.draft)}
+            if self.stages:
+                provenance = {**provenance, "stages": [asdict(stage) for stage in self.stages]}
             known = novelty(self.structure)  # of the relaxed cell once there is one
             self._record = crystal_record(
                 self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance
