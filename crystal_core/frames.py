@@ -24,6 +24,7 @@ class Template:
         formula: the crystal of this arrangement whose elements are nearest to those asked for.
         distance: chemical distance to it; 0 is the same composition.
         repeats: how many of its cells make the one asked for.
+        votes: weight of the nearest relatives that have it, of all votes for the composition.
     """
 
     table: str
@@ -34,6 +35,7 @@ class Template:
     formula: str
     distance: float
     repeats: int
+    votes: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

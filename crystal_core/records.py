@@ -151,6 +151,7 @@ class CrystalRecord(Cell):
     original: NotRequired[Cell]
     pattern: NotRequired[PatternMatch]
     reference: NotRequired[ReferenceMatch]
+    evidence: NotRequired[dict[str, Any]]
 
 
 class RelaxationOutcome(TypedDict, total=False):
@@ -283,7 +284,8 @@ class ComparedColumn(TypedDict):
 class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
-    ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
+    ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per formula where
+    several were asked for), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
     ``learned`` of a property of one's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
@@ -293,6 +295,7 @@ class RunResult(TypedDict, total=False):
 
     format: int
     results: list[FormulaResult]
+    ranking: list[Any]
     crystals: list[CrystalRecord]
     relaxed: list[CrystalRecord]
     rows: list[PropertyRow]

@@ -49,6 +49,8 @@ from pages._ui.viewer import crystal_viewer
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
 
+BY_HAND = "by hand"
+EFFORTS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough", BY_HAND: "By hand"}
 STARTS = {
     "both": "noise and known prototypes",
     "noise": "noise only",
@@ -87,6 +89,15 @@ def ask() -> None:
         st.toggle, "Several formulas", key="several", help="A list: each formula becomes a run of its own."
     )
     formulas = _ask_formulas(several=several)
+    effort = field(
+        st.segmented_control,
+        "Effort",
+        list(EFFORTS),
+        format_func=EFFORTS.__getitem__,
+        key="effort",
+        help="Quick: known arrangements and single energies, seconds. Normal: the promising ones are relaxed, half a minute for small cells. "
+        "Thorough: more of them, and samples of the model. By hand: as the fields below say.",
+    )
     model = field(
         st.selectbox,
         "Model",
@@ -129,10 +140,13 @@ def ask() -> None:
                 f"{model} writes drafts, which no pattern can guide; let the pattern rank alone, or choose another model."
             )
         check_whole(SAMPLES, int(n), 1, MOST)
-        z, rank = (
-            tuple(sorted(units)) or None,
-            "pattern" if measured.ranks else "energy" if relax else "consensus",
-        )
+        rank = "pattern" if measured.ranks else "energy" if relax else "consensus"
+        chosen = effort if effort in EFFORTS and effort != BY_HAND and is_installed() else None
+        z = tuple(sorted(units)) or None
+        if chosen and formulas and z == tuple(units_of(formulas[0], model)[1]):
+            z = None  # nobody chose them, so the effort tries what is known of the formula
+        if chosen in ("quick", "normal"):
+            settings = {}  # they sample only where no arrangement is known, and then as the card says
         requests = [
             StructurePredictionRequest(
                 formula=formula.text,
@@ -146,6 +160,7 @@ def ask() -> None:
                 rank=rank,
                 pattern=measured.pattern,
                 guide=measured.guides,
+                effort=chosen,
                 **settings,
             )
             for formula in formulas
@@ -251,6 +266,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             "sampler": asked.get("sampler", "fast"),
             "several": "formulas" in asked,
             "relax": asked.get("relax", not asked),
+            "effort": asked.get("effort") or (BY_HAND if asked else "normal"),
             "steps": asked.get("steps") or 0,
             "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern",
             "guide": asked.get("guide", False),

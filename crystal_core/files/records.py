@@ -247,13 +247,17 @@ def zip_texts(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def rank_key(record: CrystalRecord) -> tuple[bool, bool, float, bool, int]:
-    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group."""
+def rank_key(record: CrystalRecord) -> tuple[bool, bool, bool, float, bool, int]:
+    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group.
+
+    A cell with its energy as sampled comes after all that were relaxed: relaxing lowers energies, so the two do not compare.
+    """
     energy, score = _energy(record), record["score"]
     value = None if score is None else score["value"]
     return (
         not record["validity"]["structure"],
         not record["validity"]["plausible"],
+        energy is not None and "energies" in record and "error" in record.get("relaxation", {}),
         float("inf") if value is None else -value if energy is None else energy,
         "error" in record.get("relaxation", {}),
         -1 if record["group"] is None else record["group"],
@@ -287,7 +291,7 @@ def _equals(first: CrystalRecord, other: CrystalRecord) -> bool:
     if first is other:
         return True
     low, high = _energy(first), _energy(other)
-    if low is None or high is None or rank_key(first)[:2] != rank_key(other)[:2]:
+    if low is None or high is None or rank_key(first)[:3] != rank_key(other)[:3]:
         return False
     return high - low <= EQUAL_ENERGY
 

@@ -159,18 +159,38 @@ def build(
                 geometry_of[i] = len(geometries)
                 geometries.append(_own_cell(members[i], order, float(packing[i])))
     else:
-        made = _prototypes(members, groups, packing, workers, singletons)
+        made = prototypes_of(members, groups, packing, workers, singletons)
         for number, prototype in made.items():
             number_of[number] = len(geometries)
             geometries.append(prototype)
         geometry_of = {}
+    pools = packed_pools(members, groups, number_of, geometry_of if full else None)
+    save_library(
+        path, pools=pools, geometries=geometries, distance=distance, element_volumes=volumes, source=source
+    )
+    return {
+        "members": sum(len(p.prototype) for p in pools.values()),
+        "prototypes": len({int(n) for p in pools.values() for n in p.prototype}),
+        "patterns": len(pools),
+    }
+
+
+def packed_pools(
+    members: Sequence[Member],
+    groups: dict[tuple[int, ...], Groups],
+    number_of: dict[int, int],
+    geometry_of: dict[int, int] | None = None,
+) -> dict[tuple[int, ...], Pool]:
+    """The pools of an archive: members whose prototype (``number_of``), or which themselves (``geometry_of``), have a geometry."""
     pools = {}
     for pattern, group in groups.items():
-        kept = [k for k in range(len(group.members)) if full or int(group.prototype[k]) in number_of]
+        own = geometry_of is not None
+        kept = [k for k in range(len(group.members)) if own or int(group.prototype[k]) in number_of]
         if not kept:
             continue
         geometry = [
-            geometry_of[group.members[k]] if full else number_of[int(group.prototype[k])] for k in kept
+            number_of[int(group.prototype[k])] if geometry_of is None else geometry_of[group.members[k]]
+            for k in kept
         ]
         pools[pattern] = Pool(
             elements=np.array(
@@ -180,14 +200,7 @@ def build(
             prototype=group.prototype[kept],
             geometry=np.array(geometry),
         )
-    save_library(
-        path, pools=pools, geometries=geometries, distance=distance, element_volumes=volumes, source=source
-    )
-    return {
-        "members": sum(len(p.prototype) for p in pools.values()),
-        "prototypes": len({int(n) for p in pools.values() for n in p.prototype}),
-        "patterns": len(pools),
-    }
+    return pools
 
 
 def _members(rows: Iterable, workers: int) -> list[Member]:
@@ -229,13 +242,14 @@ def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
     )
 
 
-def _prototypes(
+def prototypes_of(
     members: Sequence[Member],
     groups: dict[tuple[int, ...], Groups],
     packing: NDArray,
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
+    """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
     jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():

@@ -176,8 +176,9 @@ def as_command(job: Job) -> str:
     parts += [] if asked.get("start_draft") and asked["start"] == "both" else ["--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += tuning_words(asked) + _draft_words(asked)
+    parts += ["--effort", asked["effort"]] if asked.get("effort") else []
     parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
+    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern", "evidence") else []
     parts += (
         ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
         if asked.get("pattern")

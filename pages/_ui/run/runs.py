@@ -203,8 +203,12 @@ def generated_of(job: Job) -> list[CrystalRecord]:
 
 
 def candidates_of(job: Job) -> list[CrystalRecord]:
-    """All candidates, best first."""
-    return ranked(crystals_of(job.result or {}))
+    """All candidates over all Z, best first; runs of earlier versions name no order, so their scores make it."""
+    found = crystals_of(job.result or {})
+    place = {name: k for k, name in enumerate((job.result or {}).get("ranking") or ())}
+    if len(place) < len(found):
+        return ranked(found)
+    return sorted(found, key=lambda record: place[record["id"]])
 
 
 def summary(job: Job) -> str:

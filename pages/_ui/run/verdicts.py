@@ -23,7 +23,7 @@ from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, Novelty
 
-Tone = Literal["good", "bad", "open"]
+Tone = Literal["good", "bad", "open", "known"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
 NEW = "new"
 NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
@@ -34,7 +34,7 @@ class Verdict:
     """One verdict.
 
     Attributes:
-        tone: good, bad, or open where nothing is decided. word: two or three words for a badge. reason: one sentence.
+        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or three words for a badge. reason: one sentence.
     """
 
     tone: Tone
@@ -68,7 +68,7 @@ def newness(record: CrystalRecord) -> Verdict:
     novelty = record.get("novelty")
     if not novelty:
         return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
-    nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
+    nearest, among = nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
         near = "nearest arrangement, of other elements:" if _is_of_others(record) else "the nearest is"
         told = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
@@ -92,11 +92,7 @@ def newness(record: CrystalRecord) -> Verdict:
     rmsd = (
         f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
     )
-    trained = (
-        " It was among the training crystals of this model or of the one it began from."
-        if was_trained_on(record)
-        else ""
-    )
+    trained = training_words(record)
     theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
     told = f"It is {nearest}"
     if theirs and ours and theirs != ours["number"]:
@@ -142,6 +138,13 @@ def was_trained_on(record: CrystalRecord) -> bool:
     novelty = record.get("novelty") or {}
     model = str(record.get("provenance", {}).get("model", ""))
     return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
+
+
+def training_words(record: CrystalRecord) -> str:
+    """A sentence where the known crystal that it is was seen in training; else empty."""
+    if not was_trained_on(record):
+        return ""
+    return " It was among the training crystals of this model or of the one it began from."
 
 
 def stability(record: CrystalRecord) -> Verdict:
@@ -354,7 +357,7 @@ def _is_of_others(record: CrystalRecord) -> bool:
     return len(own & set(Composition(nearest))) < min(2, len(own))
 
 
-def _nearest_words(novelty: Novelty) -> str:
+def nearest_words(novelty: Novelty) -> str:
     """Id, formula and space group of the nearest known crystal; empty where there is none."""
     if not novelty.get("nearest_id"):
         return ""
