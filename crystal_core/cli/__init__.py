@@ -29,6 +29,7 @@ COMMANDS = {
     "benchmark predict": ("benchmark", "predict"),
     "benchmark graph": ("benchmark", "graph"),
     "benchmark encoder": ("benchmark", "encoder"),
+    "benchmark known": ("benchmark", "known"),
     "data prepare": ("data", "prepare"),
     "data download": ("data", "download"),
     "data graphs": ("data", "graphs"),
