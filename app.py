@@ -16,6 +16,7 @@ st.navigation(
         st.Page("pages/generate.py", title="Generate", icon=":material/grain:"),
         st.Page("pages/predict_structure.py", title="Predict structure", icon=":material/science:"),
         st.Page("pages/property_predictor.py", title="Property predictor", icon=":material/tune:"),
+        st.Page("pages/compare.py", title="Compare", icon=":material/compare:"),
         st.Page("pages/viewer.py", title="Viewer", icon=":material/view_in_ar:"),
         st.Page("pages/history.py", title="History", icon=":material/history:"),
         st.Page("pages/models.py", title="Models", icon=":material/inventory_2:"),

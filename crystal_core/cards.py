@@ -54,6 +54,7 @@ class ModelCard:
         network: the network's sizes. sampling: its default sampler and limits. training: data, steps, hours, curve.
         metrics: name → {value, ci95, n, protocol, data, command}: each printed by a command of this repository.
         format: of the fields; :func:`upgrade` brings an older card to today's.
+        parts: of a model that is made of others, their names → hash of their weights; not in the file.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ModelCard:
     extra: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     format: int = FORMAT
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size_mb(self) -> float:
@@ -91,7 +93,8 @@ class ModelCard:
     @property
     def most_atoms(self) -> int | None:
         """Atoms of the largest cell that the model has statistics of; None where it has no such limit."""
-        return self.sampling.get("most_atoms")
+        counts = self.sampling.get("atom_count_frequencies", {})
+        return self.sampling.get("most_atoms") or max(map(int, counts), default=None)
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -106,7 +109,8 @@ class ModelCard:
     @property
     def weights_sha256(self) -> str:
         """One hash over the hashes of all files that a result depends on: not of the training curve."""
-        joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(self.files.items()) if name != CURVE)
+        hashes = {name: digest for name, digest in self.files.items() if name != CURVE} | dict(self.parts)
+        joined = "".join(f"{name}:{digest}\n" for name, digest in sorted(hashes.items()))
         return hashlib.sha256(joined.encode()).hexdigest()
 
     def problem(self) -> str | None:
@@ -221,15 +225,22 @@ def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
     return folder
 
 
-def forget_measurements(folder: Path) -> None:
+def forget_measurements(folder: Path, *, of: str = "") -> None:
     """Take from a card what was measured with weights that are about to be replaced: metrics, tables of samplers and limits.
 
     What was chosen (corrector strength, steps) stays in use; data and source are for whoever exported to correct.
+
+    Args:
+        of: property of a predictor, of whose metrics alone the card is freed; everything else then stays.
     """
     path = folder / "card.toml"
     if not path.is_file():
         return
     card = _read_upgraded(path)
+    if of:
+        metrics = {key: value for key, value in card.get("metrics", {}).items() if f"_{of}_" not in key}
+        path.write_text(to_toml(card | {"metrics": metrics}), encoding="utf-8")
+        return
     chosen = {
         key: value
         for key, value in card.get("sampling", {}).items()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.records import RunResult, Snapshot, Trajectory
+    from crystal_core.records import Cell, RunResult, Snapshot, Trajectory
+
+FEW = 3  # drafts of each reason that are kept when they are left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +43,43 @@ class Draft:
     Attributes:
         text: lengths, angles, then an element line and a coordinate line per atom; of a draft that is no crystal, what stands there.
         prompt: what it was asked. problem: why it is no crystal; "" where it is one.
+        cell: the crystal as drafted (lattice in Å, atomic_numbers, frac_coords), where it was refined afterwards; else None.
     """
 
     text: str
     prompt: str
     problem: str = ""
+    cell: Cell | None = None
+
+
+def few_of_each(drafts: Iterable[Draft]) -> list[Draft]:
+    """The first :data:`FEW` drafts of each problem, in order.
+
+    >>> [draft.text for draft in few_of_each(Draft(text=str(i), prompt="", problem="p") for i in range(9))]
+    ['0', '1', '2']
+    """
+    counts: Counter[str] = Counter()
+    kept = []
+    for draft in drafts:
+        counts[draft.problem] += 1
+        kept += [draft] if counts[draft.problem] <= FEW else []
+    return kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One of several models that worked on a crystal, one after the other.
+
+    Attributes:
+        stage: what it did, e.g. "draft" or "refine". model, weights_sha256: the checkpoint that did.
+        network_calls: how often its network ran, for all crystals of a batch together. settings: what its defaults came to.
+    """
+
+    stage: str
+    model: str
+    weights_sha256: str
+    network_calls: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +96,8 @@ class Frame:
         templates: what each crystal was laid out on, where that is a known arrangement; empty where none was.
         text: what a language model has written of the first crystal so far.
         drafts: what it wrote of each crystal. rejected: why it wrote others that were left out, and how many of each kind.
+        left_out: some of those others, with the reason as their problem.
+        stages: of a finished frame, the models that worked on its crystals; empty where there was one.
     """
 
     stage: str
@@ -74,6 +111,8 @@ class Frame:
     text: str = ""
     drafts: tuple[Draft, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[Draft, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ class PropertySpec:
         logarithmic: whether the predictor learns the base-10 logarithm; then all values are positive.
         lowest: smallest possible value, or None; predictions below it become it.
         decimals: digits that are shown behind the point.
+        shown_unit, shown_factor: unit that pages and tables for people use, and the factor from ``unit`` to it; data,
+            requests and JSON keep ``unit``. The same unit where absent.
     """
 
     name: str
@@ -33,6 +35,8 @@ class PropertySpec:
     logarithmic: bool = False
     lowest: float | None = None
     decimals: int = 2
+    shown_unit: str = ""
+    shown_factor: float = 1.0
 
     def to_learned(self, value: float) -> float:
         """The number that a predictor learns; NaN where the value has no logarithm."""
@@ -64,7 +68,9 @@ PROPERTIES: dict[str, PropertySpec] = {
             method="PBE, MP 2018",
             decimals=3,
         ),
-        PropertySpec(name="band_gap_ev", lowest=0.0, title="Band gap", unit="eV", method="PBE, MP 2018"),
+        PropertySpec(
+            name="band_gap_ev", lowest=0.0, title="Band gap (PBE)", unit="eV", method="PBE, MP 2018"
+        ),
         PropertySpec(name="band_gap_hse_ev", lowest=0.0, title="Band gap (HSE)", unit="eV", method="HSE"),
         PropertySpec(
             name="band_gap_gllbsc_ev", lowest=0.0, title="Band gap (GLLB-SC)", unit="eV", method="GLLB-SC"
@@ -108,6 +114,7 @@ PROPERTIES: dict[str, PropertySpec] = {
             method="PBE, AGL",
             logarithmic=True,
             decimals=1,
+            shown_unit="W m⁻¹ K⁻¹",
         ),
         PropertySpec(
             name="thermal_expansion_per_k",
@@ -115,7 +122,9 @@ PROPERTIES: dict[str, PropertySpec] = {
             unit="1/K",
             method="PBE, AGL",
             logarithmic=True,
-            decimals=7,
+            decimals=1,
+            shown_unit="10⁻⁶ K⁻¹",
+            shown_factor=1e6,
         ),
         PropertySpec(
             name="refractive_index_n",
@@ -132,6 +141,7 @@ PROPERTIES: dict[str, PropertySpec] = {
             method="PBEsol, DFPT",
             logarithmic=True,
             decimals=0,
+            shown_unit="cm⁻¹",
         ),
     )
 }
@@ -183,6 +193,32 @@ class CrystalPredictions:
     domain: Domain
     nearest: tuple[KnownExample, ...] = ()
     place: tuple[float, float] | None = None
+
+
+def shown_unit(column: Mapping[str, Any]) -> str:
+    """The unit that people read, of a spec as a dictionary; runs of earlier versions name one unit alone."""
+    return str(column.get("shown_unit") or column["unit"])
+
+
+def shown_value(value: float, column: Mapping[str, Any]) -> float:
+    """A physical value in the unit that people read.
+
+    >>> shown_value(3.26e-05, {"unit": "1/K", "shown_factor": 1e6})
+    32.6
+    """
+    return float(f"{value * float(column.get('shown_factor', 1.0)):.12g}")
+
+
+def labelled(title: str, *notes: str) -> str:
+    """A title with notes such as its unit, all in one pair of brackets.
+
+    >>> labelled("Band gap (PBE)", "eV"), labelled("Bulk modulus", "GPa", "predicted"), labelled("Refractive index", "")
+    ('Band gap (PBE, eV)', 'Bulk modulus (GPa, predicted)', 'Refractive index')
+    """
+    words = ", ".join(filter(None, notes))
+    if not words:
+        return title
+    return f"{title[:-1]}, {words})" if title.endswith(")") else f"{title} ({words})"
 
 
 def property_key(column: str) -> str:

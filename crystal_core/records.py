@@ -13,7 +13,8 @@ from crystal_core.errors import RequestError
 from crystal_core.properties import Domain
 
 FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
-Origin = Literal["noise", "prototype", "prototype refined", "draft"]
+# where a cell comes from; "given refined" is a crystal of the user's own
+Origin = Literal["noise", "prototype", "prototype refined", "draft", "draft refined", "given refined"]
 
 
 class Cell(TypedDict):
@@ -128,7 +129,9 @@ class Provenance(TypedDict):
     seed: NotRequired[int | None]
     prototype: NotRequired[dict[str, Any]]
     relaxed: NotRequired[Provenance]
-    draft: NotRequired[dict[str, str]]
+    draft: NotRequired[dict[str, Any]]
+    redraft: NotRequired[dict[str, Any]]
+    stages: NotRequired[list[dict[str, Any]]]
 
 
 class CrystalRecord(Cell):
@@ -189,6 +192,8 @@ class PropertyColumn(TypedDict):
     method: str
     logarithmic: bool
     decimals: int
+    shown_unit: NotRequired[str]
+    shown_factor: NotRequired[float]
 
 
 class PropertyValue(TypedDict):
@@ -248,13 +253,47 @@ class LearnedProperty(TypedDict):
     skipped: list[dict[str, str]]
 
 
+class FittingElement(TypedDict):
+    """An element and its probability at the sites in question."""
+
+    element: str
+    probability: float
+
+
+class FittingElements(TypedDict):
+    """Which elements fit at some sites, the likeliest first: ``present`` is the one there, ``sites`` count from 0."""
+
+    rows: list[FittingElement]
+    present: str
+    sites: list[int]
+
+
+class ComparedColumn(TypedDict):
+    """A column of a comparison.
+
+    ``metrics``: name → {value, ci95, n, better}. ``samples``: what was found of each sample, in the same order for all
+    columns that were made for the same targets; ``crystals``: the records of those that are crystals.
+    """
+
+    letter: str
+    name: str
+    source: str
+    settings: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    n: int
+    n_failed: int
+    samples: list[dict[str, Any]]
+    crystals: list[CrystalRecord]
+
+
 class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
     ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
-    ``learned`` of a property of one's own. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
+    ``learned`` of a property of one's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
-    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``failed_drafts``: text and
+    ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
+    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``left_out``: some of these; ``failed_drafts``: text and
     problem of those that stand for a crystal.
     """
 
@@ -265,11 +304,18 @@ class RunResult(TypedDict, total=False):
     rows: list[PropertyRow]
     properties: list[PropertyColumn]
     learned: LearnedProperty
+    fitting: FittingElements
+    columns: list[ComparedColumn]
+    paired: list[dict[str, Any]]
+    differing_settings: dict[str, list[Any]]
+    metrics: list[dict[str, str]]
+    targets: list[dict[str, Any]]
     provenance: Provenance
     summary: dict[str, Any]
     n_failed: int
     rejected: dict[str, int]
-    failed_drafts: list[dict[str, str]]
+    left_out: list[dict[str, Any]]
+    failed_drafts: list[dict[str, Any]]
     notes: list[str]
     settings: dict[str, Any]
     seconds: float
@@ -277,8 +323,10 @@ class RunResult(TypedDict, total=False):
 
 
 def crystals_of(result: RunResult) -> list[CrystalRecord]:
-    """Every crystal of a result, whether it lists ``crystals`` or ``results`` with ``candidates``."""
+    """Every crystal of a result: its ``crystals``, those of its ``columns``, the ``candidates`` of its ``results``."""
     found = list(result.get("crystals") or [])
+    for column in result.get("columns") or []:
+        found += column["crystals"]
     for item in result.get("results") or []:
         found += item.get("candidates") or []
     return found

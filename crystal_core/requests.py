@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
-StartName = Literal["noise", "prototype", "both"]
+StartName = Literal["noise", "prototype", "both", "draft", "all"]
+StartKind = Literal["renoise", "inject"]
 TuningName = Literal["card", "published"]
 RankName = Literal["consensus", "energy", "pattern"]
 PotentialName = Literal["chgnet"]
@@ -121,7 +122,9 @@ class GenerationRequest(SamplerTuning):
         steps: time steps; None takes the sampler's default of the model card.
         seed: seeds every random draw.
         frame_every: emit a snapshot every so many steps (the last step always is one).
+        start: crystals to begin with, of these compositions, atom by atom; None begins with noise.
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
+        start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
         guide: a wish for the crystals, or None.
         dtype: of the network's products: float32, or bfloat16 where the device is faster with it (off by about 5e-3 a call).
         draft: how a language model writes, for models that are one.
@@ -134,6 +137,7 @@ class GenerationRequest(SamplerTuning):
     frame_every: int = 10
     start: CrystalBatch | None = None
     start_time: float | None = None
+    start_kind: StartKind = "renoise"
     guide: Guide | None = None
     dtype: str = "float32"
     draft: DraftOptions = CARD_DRAFT
@@ -155,6 +159,7 @@ class GenerationRequest(SamplerTuning):
             )
         if self.start_time is not None and not 0 < self.start_time <= 1:
             raise RequestError(f"The start time must lie in (0, 1], not {self.start_time}.")
+        check_choice("start kind", self.start_kind, get_args(StartKind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +263,27 @@ class DeNovoRequest(SamplerTuning):
             check_whole("fewest atoms per cell", low, 1, high)
 
 
+# fields that a structure to start from leaves no choice of, and what they would say
+SAID_BY_START = {
+    "n_atoms": "how many atoms there are",
+    "fix": "what is kept",
+    "contain": "the elements",
+    "require_all": "the elements",
+    "formula": "the formula",
+    "space_group": "how the atoms lie",
+    "crystal_system": "how the atoms lie",
+    "formation_energy": "what the crystal is",
+    "band_gap": "what the crystal is",
+    "e_above_hull": "what the crystal is",
+    "density": "what the crystal is",
+}
+
+
+def _check_cell(given: Any, what: str) -> None:
+    if not isinstance(given, Mapping) or not {"lattice", "atomic_numbers", "frac_coords"} <= set(given):
+        raise RequestError(f"{what} needs lattice, atomic_numbers and frac_coords.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CrystalGenerationRequest(SamplerTuning, DraftOptions):
     """New crystals to invent.
@@ -276,6 +302,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
+        start_from: a structure (as ``fix``) that every crystal starts from, for models that draft and refine: its cell and
+            places are refined. redraft_sites: sites, counted from 0, that get another element first; redraft_all: all sites do.
         dtype: of the network's products, float32 or bfloat16.
         seed: None draws one, which the result reports.
     """
@@ -299,6 +327,9 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
     fix_sites: tuple[int, ...] = ()
     fix_elements: bool = False
     fix_lattice: bool = False
+    start_from: Mapping[str, Any] | None = None
+    redraft_sites: tuple[int, ...] = ()
+    redraft_all: bool = False
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int | None = None
@@ -348,6 +379,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 "A crystal can keep given parts or a space group, not both; leave one of the two out."
             )
         self._check_fix()
+        self._check_start_from()
 
     @property
     def must_hold(self) -> tuple[str, ...]:
@@ -384,6 +416,33 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
             )
 
+    def _check_start_from(self) -> None:
+        if not isinstance(self.redraft_all, bool):
+            raise RequestError(f"redraft_all must be true or false, not {self.redraft_all!r}.")
+        if self.start_from is None:
+            if self.redraft_sites or self.redraft_all:
+                raise RequestError(
+                    "Nothing is given to redraft: add the structure whose sites shall get other elements."
+                )
+            return
+        _check_cell(self.start_from, "The structure to start from")
+        if self.redraft_sites and self.redraft_all:
+            raise RequestError("To redraft all sites already names them; leave one of the two out.")
+        if not isinstance(self.redraft_sites, tuple):
+            raise RequestError("Sites to redraft are whole numbers, counted from 0, e.g. 0,1.")
+        for site in self.redraft_sites:
+            check_whole("site to redraft", site, 0, len(self.start_from["atomic_numbers"]) - 1)
+        for name, what in SAID_BY_START.items():
+            value = getattr(self, name)
+            if value is not None and value is not False and value != ():  # 0 eV is a wish
+                raise RequestError(
+                    f"The structure to start from already says {what}; leave one of the two out."
+                )
+        if (self.elements or self.exclude_elements) and not (self.redraft_sites or self.redraft_all):
+            raise RequestError(
+                "Elements are chosen only for sites to redraft; name such sites, or no elements."
+            )
+
     def _check_fix(self) -> None:
         keeps = bool(self.fix_sites) or self.fix_elements or self.fix_lattice
         if self.fix is None:
@@ -396,10 +455,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             raise RequestError(
                 "Say what of the given structure shall stay: some sites, its elements or its cell."
             )
-        if not isinstance(self.fix, Mapping) or not {"lattice", "atomic_numbers", "frac_coords"} <= set(
-            self.fix
-        ):
-            raise RequestError("The structure to complete needs lattice, atomic_numbers and frac_coords.")
+        _check_cell(self.fix, "The structure to complete")
         if not isinstance(self.fix_sites, tuple):
             raise RequestError("Sites to keep are whole numbers, counted from 0, e.g. 0,1.")
         for site in self.fix_sites:
@@ -419,7 +475,8 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         z: formula units per cell to try; None tries those most frequent in training, at most three.
         exact_cell: the formula is the exact cell content; ``z`` is then not allowed.
         n_samples: samples per number of formula units.
-        start: from noise, from a known prototype at an intermediate time, or both.
+        start: from noise, from a known prototype at an intermediate time, or both; from drafts of a language model, which the
+            model refines; or all of these.
         rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``, else of the
             cells as sampled; or by likeness to ``pattern``.
         pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how

@@ -13,7 +13,7 @@ from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.plain import plain
-from pages._ui.property_table import BASELINES, CHGNET, property_rows
+from pages._ui.property_table import BASELINES, CHGNET, fit_rows, pretraining_rows, property_rows
 from pages._ui.tables import show_table
 
 
@@ -32,16 +32,7 @@ def show_card(card: ModelCard) -> None:
         st.write(plain(sentence(card.good_for or card.trained_on)))
         if card.limits:
             st.caption(plain(f"Limits: {card.limits}"))
-        metrics = measured(card.metrics)
-        if rows := property_rows(metrics):
-            show_table(rows)
-            if any(BASELINES["chgnet-features"] in row for row in rows):
-                st.caption(CHGNET)
-        elif metrics:
-            show_table([metric_row(name, metric) for name, metric in metrics.items()])
-        if parts := parts_table(metrics):
-            with st.expander("These numbers in parts: cell sizes, formulas, other measures"):
-                show_table(parts)
+        show_measured(measured(card.metrics))
         log, table = training_log(card), card.sampling.get("table")
         if table:
             with st.expander("Match rate against network calls"):
@@ -67,6 +58,9 @@ def show_card(card: ModelCard) -> None:
         if log:
             with st.expander("Validation while training"):
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
+        if rows := pretraining_rows(card.extra):
+            with st.expander("What pretraining is worth, by encoder"):
+                show_table(rows)
         for name, compared in card.extra.get("compared", {}).items():
             with st.expander(plain(sentence(f"{name}, compared"))):
                 st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")
@@ -80,6 +74,23 @@ def show_card(card: ModelCard) -> None:
                     "files": dict(card.files),
                 }
             )
+
+
+def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
+    """The measured numbers of a card: errors by property, or one row each, and what they are made of."""
+    rows, fits = property_rows(metrics), fit_rows(metrics)
+    if rows:
+        show_table(rows)
+        if any(BASELINES["chgnet-features"] in row for row in rows):
+            st.caption(CHGNET)
+    elif metrics and not fits:
+        show_table([metric_row(name, metric) for name, metric in metrics.items()])
+    if fits:
+        with st.expander("Ways to train it, compared"):
+            show_table(fits)
+    if parts := parts_table(metrics):
+        with st.expander("These numbers in parts: cell sizes, formulas, other measures"):
+            show_table(parts)
 
 
 def show_origin(table: Mapping[str, Any]) -> None:

@@ -187,6 +187,67 @@ def tiny_writer(tmp_path, monkeypatch):
     return install
 
 
+@pytest.fixture
+def tiny_pair(tiny_writer, tmp_path):
+    """Installs the language model above, an untrained KLDM ("tiny-refiner") and a model made of both; returns a function → its name."""
+    import torch
+
+    from crystal_core.cards import sha256_of, write_card
+    from crystal_core.generators.kldm.codec import LatticeCodec
+    from crystal_core.generators.kldm.config import ProcessConfig
+    from crystal_core.generators.kldm.weights import write_shards
+    from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+
+    def install(refine=None, **sampling):
+        drafter = tiny_writer(**sampling)
+        folder = tmp_path / "checkpoints" / "tiny-refiner"
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(1)
+        config = PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16)
+        codec = LatticeCodec.from_training(
+            torch.exp(1.5 + 0.2 * torch.randn(60, 3)), torch.arange(60) % 4 + 2
+        )
+        files = [*write_shards(PairNetwork(config).state_dict(), folder), "lattice.json"]
+        (folder / "lattice.json").write_text(codec.to_json())
+        both = {
+            "kind": "generator",
+            "method": "test",
+            "source": "test",
+            "licence": "MIT",
+            "trained_on": "nothing",
+            "limits": "untrained",
+        }
+        own = {
+            "name": folder.name,
+            "task": "structure prediction",
+            "loader": "kldm",
+            "parameters": 1,
+            "files": {file: sha256_of(folder / file) for file in files},
+            "network": config.to_dict(),
+            "training": {"process": ProcessConfig().to_dict()},
+            "sampling": {"elements": list(range(1, 93))},
+        }
+        write_card(folder, both | own)
+        pair = tmp_path / "checkpoints" / "tiny-pair"
+        pair.mkdir(exist_ok=True)
+        made_of = {
+            "name": pair.name,
+            "task": "de novo generation",
+            "loader": "combined",
+            "parameters": 0,
+            "network": {"drafter": drafter, "refiner": "kldm", "refiners": {"kldm": folder.name}},
+            "sampling": {
+                "refine_draft": {
+                    "kldm": refine or {"start": "renoise", "start_time": 0.2, "steps": 4, "sampler": "em"}
+                }
+            },
+        }
+        write_card(pair, both | made_of)
+        return pair.name
+
+    return install
+
+
 @pytest.fixture(scope="session")
 def language_model():
     """A function: writes a random Llama into a folder, whose tokenizer has a piece per character and the ``merged`` ones; returns the folder."""

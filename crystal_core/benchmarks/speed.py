@@ -6,23 +6,33 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from crystal_core.checks import check_choice
 from crystal_core.device import pick_device
 from crystal_core.errors import RequestError
+from crystal_core.generators.diffcsp.inference import FastCspNetwork
+from crystal_core.generators.diffcsp.network import CspNetwork, CspNetworkConfig
+from crystal_core.generators.diffcsp.reference import reference_forward as plain_csp
+from crystal_core.generators.diffcsp.weights import load_network
 from crystal_core.generators.kldm.weights import load_weights
 from crystal_core.networks.allocator import keep_freed_memory
-from crystal_core.networks.inference import MAX_EDGES, FastPairNetwork, use_onednn
-from crystal_core.networks.inference import _Linear as Linear  # the product that sampling uses, and no other
+from crystal_core.networks.inference import MAX_EDGES, FastLinear, FastPairNetwork, use_onednn
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.networks.reference import reference_forward
 from crystal_core.registry.store import find_card
 
-SIZES = {"published": PairNetworkConfig(), "cpu": PairNetworkConfig(hidden_dim=256, n_frequencies=64)}
+SIZES: dict[str, PairNetworkConfig | CspNetworkConfig] = {
+    "published": PairNetworkConfig(),
+    "cpu": PairNetworkConfig(hidden_dim=256, n_frequencies=64),
+    "diffcsp-published": CspNetworkConfig(),
+    "diffcsp-cpu": CspNetworkConfig(hidden_dim=256, n_frequencies=64),
+}
 
 WARM_UP = 2  # calls that are not counted: they warm caches and allocators
 
@@ -47,12 +57,13 @@ def benchmark_sampling(
         steps: calls that make one crystal; the crystals per second are those of so many calls on end.
     """
     check_choice("dtype", dtype, ("float32", "bfloat16"))
-    network, n, frac, velocity, species, lattice, place = _case(size, model, batch, n_atoms, device, threads)
-    fast = FastPairNetwork(network, species, n, getattr(torch, dtype))
+    case = _case(size, model, batch, n_atoms, device, threads)
+    place, config = case.place, case.config
+    fast = case.fast(getattr(torch, dtype))
 
     def crystals() -> None:
         for _ in range(steps):
-            fast(0.5, frac, velocity, lattice)
+            fast()
 
     seconds = median_seconds(crystals, repeats, place) / steps
     report = _report(seconds, batch, steps, place) | {
@@ -60,8 +71,8 @@ def benchmark_sampling(
         "dtype": dtype,
     }
     work, peak = (
-        _gflop_per_call(network.config, batch, n_atoms),
-        _product_gflops(network.config.hidden_dim, getattr(torch, dtype), place),
+        _gflop_per_call(config, batch, n_atoms),
+        _product_gflops(config.hidden_dim, getattr(torch, dtype), place),
     )
     report |= {
         "gflop_per_call": round(work, 3),
@@ -69,13 +80,8 @@ def benchmark_sampling(
         "share_of_product_speed": round(work / seconds / peak, 2),
     }
     if reference:
-        packing, t = pack(n), torch.full((batch,), 0.5, device=place)
         with torch.inference_mode():
-            plain = median_seconds(
-                lambda: reference_forward(network, t, frac, velocity, species, lattice, packing),
-                max(1, repeats // 2),
-                place,
-            )
+            plain = median_seconds(case.plain, max(1, repeats // 2), place)
         report |= {"seconds_plain_form": round(plain, 4), "speed_up": round(plain / seconds, 2)}
     return report
 
@@ -97,14 +103,14 @@ def benchmark_training(
         dtype: "bfloat16" multiplies in bf16 (autocast), as training does where the device computes it fast.
     """
     check_choice("dtype", dtype, ("float32", "bfloat16"))
-    network, n, frac, velocity, species, lattice, place = _case(size, model, batch, n_atoms, device, threads)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, amsgrad=True, fused=True)
-    packing, t = pack(n), torch.full((batch,), 0.5, device=place)
+    case = _case(size, model, batch, n_atoms, device, threads)
+    place = case.place
+    optimiser = torch.optim.AdamW(case.network.parameters(), lr=1e-3, amsgrad=True, fused=True)
 
     def step() -> None:
         with torch.autocast(place.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-            v, cell = network(t, frac, velocity, species, lattice, packing)
-        loss = (v.float() ** 2).mean() + (cell.float() ** 2).mean()
+            first, second = case.train()
+        loss = (first.float() ** 2).mean() + (second.float() ** 2).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -114,9 +120,25 @@ def benchmark_training(
     return report | {"seconds_per_step": report["seconds_per_network_call"], "dtype": dtype}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A network on a batch of random crystals.
+
+    Attributes:
+        fast: data type → a call of the inference form. plain: a call of the plain form. train: one of the training form.
+    """
+
+    network: nn.Module
+    config: PairNetworkConfig | CspNetworkConfig
+    place: torch.device
+    fast: Callable[[torch.dtype], Callable[[], object]]
+    plain: Callable[[], object]
+    train: Callable[[], Sequence[Tensor]]
+
+
 def _case(
     size: str | None, model: str | None, batch: int, n_atoms: int, device: str, threads: int | None
-) -> tuple[Any, ...]:
+) -> _Case:
     if (size is None) == (model is None):
         raise RequestError("Name either a size or a model to time, not both.")
     if size is not None:
@@ -126,35 +148,72 @@ def _case(
     place = pick_device(device)
     if place.type == "cpu":
         keep_freed_memory()
+    network = _network(size, model).to(place)
     generator = torch.Generator().manual_seed(0)
     atoms = batch * n_atoms
-    network = (PairNetwork(SIZES[size]) if size is not None else _trained(str(model))).to(place)
-    tensors = (
-        torch.rand((atoms, 3), generator=generator) - 0.5,
-        torch.randn((atoms, 3), generator=generator),
-        torch.randint(1, 90, (atoms,), generator=generator),
-        torch.randn((batch, 6), generator=generator),
+    frac = (torch.rand((atoms, 3), generator=generator) - 0.5).to(place)
+    velocity = torch.randn((atoms, 3), generator=generator).to(place)
+    species = torch.randint(1, 90, (atoms,), generator=generator).to(place)
+    n = torch.full((batch,), n_atoms, device=place)
+    packing = pack(n)
+    if isinstance(network, CspNetwork):
+        cells = 4 * torch.randn((batch, 3, 3), generator=generator).to(place)
+        index = torch.full((batch,), 500, device=place)
+        refiner = network
+
+        def fast_csp(dtype: torch.dtype) -> Callable[[], object]:
+            form = FastCspNetwork(refiner, species, n, dtype)
+            return lambda: form(500, frac, cells)
+
+        return _Case(
+            network=network,
+            config=network.config,
+            place=place,
+            fast=fast_csp,
+            plain=lambda: plain_csp(refiner, index, frac, species, cells, packing),
+            train=lambda: refiner(index, frac, species, cells, packing),
+        )
+    lattice = torch.randn((batch, 6), generator=generator).to(place)
+    t = torch.full((batch,), 0.5, device=place)
+
+    def fast_pair(dtype: torch.dtype) -> Callable[[], object]:
+        form = FastPairNetwork(network, species, n, dtype)
+        return lambda: form(0.5, frac, velocity, lattice)
+
+    return _Case(
+        network=network,
+        config=network.config,
+        place=place,
+        fast=fast_pair,
+        plain=lambda: reference_forward(network, t, frac, velocity, species, lattice, packing),
+        train=lambda: network(t, frac, velocity, species, lattice, packing),
     )
-    return network, torch.full((batch,), n_atoms, device=place), *(x.to(place) for x in tensors), place
 
 
-def _trained(model: str) -> PairNetwork:
-    card = find_card(model)
+def _network(size: str | None, model: str | None) -> PairNetwork | CspNetwork:
+    """Random weights of a declared size, or those of a checkpoint."""
+    if size is not None:
+        config = SIZES[size]
+        return CspNetwork(config) if isinstance(config, CspNetworkConfig) else PairNetwork(config)
+    card = find_card(str(model))
+    if card.loader == "diffcsp":
+        return load_network(card)
     if card.loader != "kldm":
         raise RequestError(
-            f"'{model}' has no network to time; name a checkpoint of KLDM, or give --size instead."
+            f"'{model}' has no network to time; name a checkpoint of KLDM or DiffCSP, or give --size instead."
         )
     network = PairNetwork(PairNetworkConfig(**card.network))
     network.load_state_dict(load_weights(card)[0])
     return network
 
 
-def _gflop_per_call(config: PairNetworkConfig, batch: int, n_atoms: int) -> float:
+def _gflop_per_call(config: PairNetworkConfig | CspNetworkConfig, batch: int, n_atoms: int) -> float:
     """Matrix products of one call in the inference form: features once per pair, the second edge map once per edge."""
     hidden, features = config.hidden_dim, 3 * config.n_frequencies
     pairs, atoms = batch * n_atoms * (n_atoms - 1) // 2, batch * n_atoms
     per_pair = 2 * features * hidden + 2 * hidden * hidden
-    per_atom = (3 + 1 + 1) * hidden * hidden
+    own_edge = isinstance(config, CspNetworkConfig)  # there an atom is its own neighbour, too
+    per_atom = (3 + 1 + 1 + own_edge) * hidden * hidden
     return 2e-9 * config.n_layers * (pairs * per_pair + atoms * per_atom)
 
 
@@ -164,7 +223,7 @@ def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> flo
     The form matters: without native bf16 a product with the plain weight is five times slower than with the transposed one.
     """
     x = torch.randn((MAX_EDGES, hidden), dtype=dtype, device=place)
-    product = Linear(
+    product = FastLinear(
         torch.randn((hidden, hidden), device=place),
         None,
         dtype,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.conditions import REFINER_STEPS
 from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
@@ -58,3 +60,17 @@ def loaded_potential(device: str) -> Potential:
     from crystal_core.relax.potential import load_potential
 
     return load_potential("chgnet", device)
+
+
+def drafts_words(used: Mapping[str, Any]) -> str:
+    """How drafts were written and refined, for the protocol of a card.
+
+    Args:
+        used: ``settings_used`` of a model that writes drafts, names without their ending.
+    """
+    words = f"drafts of {used['back_end']} at temperature {used['temperature']:g}, top-p {used['top_p']:g}"
+    if used["refiner"] == "none":
+        return f"{words}, not refined"
+    start = used["start_draft"]
+    begins = "from noise" if start == "none" else f"{start} at t = {used['refine_from'] / REFINER_STEPS:g}"
+    return f"{words}, refined by {used['refiner']} ({begins})"

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, cast
 
 import typer
 from typer.core import TyperGroup
@@ -226,3 +226,8 @@ def say(text: str) -> None:
     """A line for people, on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def refiner_step(tau: float | None) -> int | None:
+    """A step of the refiner; what is no whole number is left for the request to refuse."""
+    return int(tau) if tau is not None and tau == int(tau) else cast("int | None", tau)

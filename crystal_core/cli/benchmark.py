@@ -10,7 +10,11 @@ from crystal_core.cli._run import Device, Dtype, Json, Threads, command, emit
 
 Model = Annotated[str | None, typer.Option("--model", help="A checkpoint, with its own weights.")]
 Size = Annotated[
-    str | None, typer.Option("--size", help="Random weights at a declared size: published or cpu.")
+    str | None,
+    typer.Option(
+        "--size",
+        help="Random weights at a declared size: published or cpu of KLDM, diffcsp-published or diffcsp-cpu.",
+    ),
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Crystals at once.")]
 Atoms = Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per crystal.")]

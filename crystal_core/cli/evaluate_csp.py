@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from crystal_core.cli._evaluation import (
     Split,
     Workers,
     WriteCard,
+    drafts_words,
     loaded_potential,
     refuse_tuning,
     shown,
@@ -68,6 +69,12 @@ def csp(
         str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
+    refiner: Annotated[
+        str | None,
+        typer.Option(
+            "--refiner", help="What refines drafts, as in predict-structure; none leaves them as written."
+        ),
+    ] = None,
     structures: Annotated[
         Path | None,
         typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
@@ -100,6 +107,7 @@ def csp(
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
     from crystal_core.checks import check_choice
+    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.requests import SamplerTuning
@@ -132,8 +140,10 @@ def csp(
         sampled = time.monotonic() - began
     else:
         generator = _load(model, device, threads)
+        draft = DraftOptions(refiner=refiner)
+        check_declared(generator.card, (), draft)
         time_of_start = _start_time(model, generator, start_time) if start == "prototype" else None
-        used = _used(model, generator, references[0], sampler, steps, tuned, time_of_start) | (
+        used = _used(model, generator, references[0], sampler, steps, tuned, time_of_start, draft) | (
             {"start_time": time_of_start} if time_of_start else {}
         )
         if out is not None:
@@ -154,6 +164,7 @@ def csp(
             tuning=tuned,
             seed=seed,
             start_time=time_of_start,
+            draft=draft,
             say=None if quiet else say,
             kept=kept,
         )
@@ -375,6 +386,7 @@ def _used(
     steps: int | None,
     tuned: SamplerTuning,
     start_time: float | None,
+    draft: Any = None,
 ) -> dict[str, Any]:
     """The sampler, steps and tuning that the words "fast" and "default" stood for.
 
@@ -388,6 +400,12 @@ def _used(
     options: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
     start = None if start_time is None else from_structures([reference.structure])
     request = GenerationRequest(compositions=((1,),), start=start, start_time=start_time, **options)
+    if generator.card.writes_drafts:
+        request = replace(request, draft=draft)
+        check_tuning(model, generator, tuned, [request])
+        told = generator.settings_used(request)
+        used = {name.removesuffix("_used"): value for name, value in told.items()}
+        return {"sampler": "none", **used, "usual": draft.refiner is None}
     check_tuning(model, generator, tuned, [request])
     if not hasattr(generator, "settings"):
         return {"sampler": "none"}
@@ -409,6 +427,7 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
         f"match_rate_{split}"
         + ("_relaxed" if moved else "")
         + ("" if start == "noise" else "_from_prototypes")
+        + ("" if used.get("usual", True) else f"_{used['refiner']}")
         + ("" if used["samples"] == 1 else f"_best_of_{used['samples']}")
     )
     rows = f"{report['n']} rows" + (
@@ -425,9 +444,13 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
         origin = "from noise" if used.get("steps") else "placed on the nearest prototypes"
     else:
         origin = f"from the nearest prototypes at t = {used['start_time']}"
+    if "refiner" in used:
+        origin = drafts_words(used)
     limit = f" --limit {used['limit']}" if used["limit"] else ""
     options = f" --samples {used['samples']}" if used["samples"] != 1 else ""
-    if used.get("steps"):
+    if "refiner" in used and not used["usual"]:
+        options += f" --refiner {used['refiner']}"
+    if used.get("steps") and used.get("usual", True):
         options += "".join(
             f" {word}" for word in ("--sampler", used["sampler"], "--steps", str(used["steps"]))
         )

@@ -18,12 +18,14 @@ from crystal_core.cli._evaluation import (
     Split,
     Workers,
     WriteCard,
+    drafts_words,
     loaded_potential,
     refuse_tuning,
     shown,
 )
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import (
+    BackEnd,
     Device,
     Json,
     NoiseScale,
@@ -31,12 +33,14 @@ from crystal_core.cli._run import (
     Remasking,
     Sampler,
     Seed,
-    Tau,
+    Temperature,
     Threads,
+    TopP,
     Tuning,
     command,
     emit,
     progress,
+    refiner_step,
     set_threads,
 )
 from crystal_core.paths import data_file
@@ -65,6 +69,8 @@ TUNING = {
     "remasking_used": "remasking",
 }
 CORRECTOR = ("tau_used", "noise_scale_used")
+# options of the command line for what is said of drafts, where the names differ
+OPTIONS = {"start_draft": "start", "refine_from": "tau", "top_p": "top-p", "back_end": "back-end"}
 
 
 @command
@@ -79,9 +85,26 @@ def dng(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
     tuning: Tuning = "card",
-    tau: Tau = None,
+    tau: Annotated[
+        float | None,
+        typer.Option(
+            "--tau",
+            help="Strength of the corrector of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+        ),
+    ] = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    back_end: BackEnd = None,
+    refiner: Annotated[
+        str | None,
+        typer.Option("--refiner", help="What refines drafts, as in generate; none leaves them as written."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", help="How the refiner begins: inject, renoise or none, as in generate."),
+    ] = None,
     structures: Annotated[
         Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")
     ] = None,
@@ -122,16 +145,33 @@ def dng(
     json: Json = False,
 ) -> None:
     """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
+    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
+    from crystal_core.registry.store import find_card
     from crystal_core.requests import DeNovoRequest, SamplerTuning, seed_or_drawn
     from crystal_core.workflows import evaluate_dng
     from crystal_core.workflows.generate import load_de_novo
-    from crystal_core.workflows.sampling_run import check_tuning
+    from crystal_core.workflows.sampling_run import check_tuning, with_back_end
 
     began = time.monotonic()
     seed = seed_or_drawn(seed)
-    tuned = SamplerTuning(tuning=tuning, tau=tau, noise_scale=noise_scale, remasking=remasking)  # type: ignore[arg-type]
+    sampled_anew = structures is None and baseline is None
+    drafts = sampled_anew and find_card(model).writes_drafts
+    tuned = SamplerTuning(
+        tuning=tuning,  # type: ignore[arg-type]
+        tau=None if drafts else tau,
+        noise_scale=noise_scale,
+        remasking=remasking,
+    )
+    draft = DraftOptions(
+        temperature=temperature,
+        top_p=top_p,
+        back_end=back_end,
+        refiner=refiner,
+        start_draft=start,  # type: ignore[arg-type]
+        refine_from=refiner_step(tau) if drafts else None,
+    )
     _check_source(structures, baseline, out, write_card=write_card)
     if structures is not None or baseline is not None:
         refuse_tuning(tuned, "--baseline" if structures is None else "--structures")
@@ -151,9 +191,11 @@ def dng(
     }
     # whatever the request gets wrong ends it before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
-    if structures is None and baseline is None:
-        options: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
-        check_tuning(model, load_de_novo(model, device), tuned, [DeNovoRequest(n_atoms=(1,), **options)])
+    if sampled_anew:
+        loaded = with_back_end(load_de_novo(model, device), back_end)
+        check_declared(loaded.card, (), draft)
+        options: Any = {"sampler": sampler, "steps": steps, "draft": draft, **tuned.tuning_fields}
+        check_tuning(model, loaded, tuned, [DeNovoRequest(n_atoms=(1,), **options)])
     with progress(quiet=quiet) as show:
         known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
         sampling = time.monotonic()
@@ -175,12 +217,15 @@ def dng(
                 sampler=sampler,
                 steps=steps,
                 tuning=tuned,
+                draft=draft,
                 seed=seed,
                 device=device,
                 on_progress=show,
                 keep=keep,
             )
             crystals = drawn.structures
+            if drafts:
+                settings |= {"draft": draft.draft_values, "rejected": dict(drawn.rejected)}
             settings |= (
                 {"tuning": tuning} | drawn.settings | {"network_calls_per_sample": drawn.network_calls}
             )
@@ -275,21 +320,26 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
     rows = f"{report['n_known']} rows" + (
         " (fixed random subset, seed 0)" if used["limit"] else " (the whole split)"
     )
-    corrects = used["sampler_used"].startswith("pc")
+    sampler, draft = used.get("sampler_used"), used.get("draft", {})
+    corrects = (sampler or "").startswith("pc")
     values = {
         words: used[key]
         for key, words in TUNING.items()
         if key in used and (corrects or key not in CORRECTOR)
     }
     strength = "".join(f", {words} {value:g}" for words, value in values.items())
+    how = f"{sampler}, {used['steps_used']} steps{strength}, " if sampler else ""
+    if "draft" in used:
+        how = f"{drafts_words({key.removesuffix('_used'): value for key, value in used.items()})}, {how}"
     protocol = (
-        f"{report['n']} crystals, {used['sampler_used']}, {used['steps_used']} steps{strength}, {used['network_calls_per_sample']} network calls, seed "
+        f"{report['n']} crystals, {how}{used['network_calls_per_sample']} network calls, seed "
         f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
         f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5); {report['ci95_means']}"
         + (f"; relaxed with {used['potential']}{_bias_words(report['relaxation'])}" if relaxed else "")
     )
     options = f" --limit {used['limit']}" if used["limit"] else ""
-    options += f" --sampler {used['sampler_used']} --steps {used['steps_used']}"
+    options += f" --sampler {sampler} --steps {used['steps_used']}" if sampler else ""
+    options += "".join(f" --{OPTIONS.get(name, name)} {value}" for name, value in draft.items())
     options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
     options += (
@@ -302,8 +352,10 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
         else ""
     )
     command = f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}"
+    # other than the card's own way of refining
+    way = f"_{draft['refiner']}" if "refiner" in draft else ""
     entries: dict[str, dict[str, Any]] = {
-        f"{key}_{split}": {
+        f"{key}{way}_{split}": {
             "value": report[key],
             "ci95": report["ci95"][key],
             "n": report["n_known" if key == "cov_recall" else "n"],
@@ -314,7 +366,9 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
         for key in (*SHARES, *AFTER_RELAXING)
         if report.get(key) is not None
     }
-    entries[f"valid_{split}"] |= {key: report[key] for key in DISTANCES if report.get(key) is not None} | {
+    entries[f"valid{way}_{split}"] |= {
+        key: report[key] for key in DISTANCES if report.get(key) is not None
+    } | {
         "unique_loose": report["loose"]["unique"],
         "novel_loose": report["loose"]["novel"],
         "n_failed": report["n_failed"],

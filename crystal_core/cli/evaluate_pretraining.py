@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli._evaluation import WriteCard, shown
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
 from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.workflows.pretraining_study import PretrainingStudy
 
 VARIANTS = "scratch,vae,latent,full,types,positions,lattice"
 
@@ -46,9 +50,21 @@ def pretraining(
     config: Annotated[
         Path, typer.Option("--config", help="Training configuration that gives sizes and optimiser.")
     ] = Path("crysldnet-cpu"),
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", help="pddformer or matformer; the configuration's when absent."),
+    ] = None,
+    pdd_weight: Annotated[
+        str | None,
+        typer.Option(
+            "--pdd-weight",
+            help="Of pddformer, the first number of an atom's row of distances: relative (the same in every cell of a crystal) or share (published).",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder that keeps what is finished, and goes on from it.")
     ] = None,
+    write_card: WriteCard = False,
     device: Device = "auto",
     threads: Threads = None,
     quiet: Quiet = False,
@@ -71,7 +87,19 @@ def pretraining(
     make_output_folder(out, trajectory=False)
     set_threads(threads)
     with progress(quiet=quiet) as tell:
-        report = evaluate_pretraining(study, data, config=config, out=out, device=device, on_progress=tell)
+        report = evaluate_pretraining(
+            study,
+            data,
+            config=config,
+            encoder=encoder,
+            pdd_weight=pdd_weight,
+            out=out,
+            device=device,
+            on_progress=tell,
+        )
+    if write_card:
+        used = _command(data, study, encoder, pdd_weight, variants, fractions, kl_weights)
+        _keep(report, used)
     if json:
         emit(report)
         return
@@ -86,12 +114,64 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         raise RequestError(f"{option} takes numbers with commas between them, not '{text}'.") from None
 
 
+def _command(
+    data: Path,
+    study: PretrainingStudy,
+    encoder: str | None,
+    pdd_weight: str | None,
+    variants: str,
+    fractions: str,
+    kl_weights: str,
+) -> str:
+    words = [f"crystal-core evaluate pretraining --data {shown(data)} --property {study.label}"]
+    words += [f"--variants {variants} --fractions {fractions} --seeds {study.seeds}"]
+    words += [f"--pretrain-rows {study.pretrain_rows} --pretrain-samples {study.pretrain_samples}"]
+    words += [f"--samples {study.samples}"]
+    words += [f"--kl-weights {kl_weights}"] if kl_weights else []
+    words += [f"--encoder {encoder}"] if encoder else []
+    words += [f"--pdd-weight {pdd_weight}"] if pdd_weight else []
+    return " ".join(words)
+
+
+def _keep(report: dict[str, Any], used: str) -> None:
+    """The table on the card of the property predictor, under the name of its encoder."""
+    from crystal_core.cards import write_card
+    from crystal_core.registry.store import find_card
+
+    card = find_card("crysldnet")
+    if card.folder is None:
+        return
+    rows = [
+        *report["table"],
+        *({"variant": f"KL weight {row['kl_weight']:g}", **row} for row in report["kl"]),
+    ]
+    table = {
+        "pretraining": [row["variant"] for row in rows],
+        "labels": [row["n_train"] for row in rows],
+        "mae": [row["mae"] for row in rows],
+        "std": ["" if row["std"] is None else row["std"] for row in rows],
+        "seeds": [len(row["maes"]) for row in rows],
+        "encoder": f"{report['encoder_words']}, {report['encoder_parameters']:,} parameters",
+        "metric": f"MAE of {report['property']}, {report['unit']}",
+        "mae_of_mean": report["mae_of_mean"],
+        "protocol": (
+            f"{report['n_validation']} validation rows; {report['pretrain_rows']:,} training rows without labels, "
+            f"{report['pretrain_samples_per_stage']:,} crystals seen by each stage, {report['samples']:,} by each fine-tuning"
+        ),
+        "command": used,
+    }
+    name = report["encoder_words"].replace(" ", "_").replace(",", "")
+    write_card(card.folder, {"extra": {f"pretraining_{name}": table}})
+
+
 def table_lines(report: dict[str, Any]) -> list[str]:
     """The report for people: a row per variant, a column per share of the labels."""
     fractions = list(dict.fromkeys(row["fraction"] for row in report["table"]))
     unit = f" {report['unit']}" if report["unit"] else ""
     measured = f"validation MAE of {report['property']}{unit}, {report['n_validation']} rows"
-    lines = [f"{measured}; {report['mae_of_mean']:g} for the mean of {report['n_train']} training rows"]
+    network = f"{report['encoder_words']} of {report['encoder_parameters']:,} parameters"
+    mean = f"{report['mae_of_mean']:g} for the mean of {report['n_train']} training rows"
+    lines = [f"{measured}; {mean}; {network}"]
     if fractions:
         lines.append(f"{'':<10}" + "".join(f"{f'{100 * fraction:g} %':>20}" for fraction in fractions))
     for variant in dict.fromkeys(row["variant"] for row in report["table"]):

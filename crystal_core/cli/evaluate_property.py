@@ -116,7 +116,10 @@ def evaluate_property(
     }
     settings |= {"properties": ",".join(chosen) or "all", "fold": fold}
     predictor = None if is_baseline else _load(model, device)
-    tables = _tables(data, _names(predictor, chosen, data), split, fold)
+    names = _names(predictor, chosen, data)
+    if predictor is not None and data == DEFAULT:
+        _check_fold(predictor.card.name, names, fold)
+    tables = _tables(data, names, split, fold)
     failed = [{"id": name, "error": reason} for table in tables for name, reason in table.unreadable]
     tables = workflow.limited(tables, limit)
     if structures is not None:
@@ -164,6 +167,21 @@ def _check_training(
         raise RequestError(
             "--train, --limit-train and --features are of a baseline; a predictor is trained already. Leave them out."
         )
+
+
+def _check_fold(model: str, names: Sequence[str], fold: int) -> None:
+    """Raise RequestError where a property was trained on rows that another fold of Matbench measures."""
+    from crystal_core.errors import RequestError
+    from crystal_core.registry.property_cards import property_parts
+
+    parts = property_parts(model)
+    for name in names:
+        own = parts[name].network.get("fold") if name in parts else None
+        if own is not None and own != fold:
+            raise RequestError(
+                f"'{model}' learned {name} on the training rows of fold {own}, among which are the test rows of fold {fold}. "
+                f"Measure it on fold {own}, or every fold with 'crystal-core evaluate adapters --property {name} --fold all'."
+            )
 
 
 def _check_whole(data: Path, split: str, structures: Path | None, limit: int | None, fold: int) -> None:
@@ -250,6 +268,7 @@ def _report(model: str, measured: Sequence[Measured], fold: int) -> dict[str, An
         others = {k: v for k, v in baseline_values(name, one.rows).items() if k != model}
         entry |= {"baselines": {k: {"value": v["value"], "ci95": v["ci95"]} for k, v in others.items()}}
         entry |= {"published": published_value(name, fold)}
+        entry |= {"not_seen": one.not_seen.to_json()} if one.not_seen is not None else {}
         found["properties"][name] = entry
         found["ci95"][name] = errors["ci95"]
         if one.errors.metric == "MAE":
@@ -274,6 +293,7 @@ def _keep(model: str, report: dict[str, Any], *, is_baseline: bool) -> None:
     """Write the numbers where they are read from: on the model's card, or into the file of the baselines."""
     from crystal_core.cards import write_card
     from crystal_core.evaluation.property_references import keep_baseline
+    from crystal_core.registry.property_cards import property_parts
     from crystal_core.registry.store import find_card
 
     used, entries = report["settings"], {}
@@ -288,7 +308,9 @@ def _keep(model: str, report: dict[str, Any], *, is_baseline: bool) -> None:
             entry |= {
                 f"coverage90{end}": one["coverage90"][key] for end, key in (("", "value"), ("_ci95", "ci95"))
             }
-        for part in ("by_domain", "by_n_atoms"):
+        if "not_seen" in one:
+            entry |= {"not_seen": one["not_seen"]["value"], "n_not_seen": one["not_seen"]["n"]}
+        for part in ("by_domain", "by_n_atoms", "by_n_elements"):
             entry |= {
                 f"{part.removeprefix('by_')}_{key.replace('-', '_to_').replace('>', 'over_')}": score["value"]
                 for key, score in one[part].items()
@@ -311,6 +333,9 @@ def _keep(model: str, report: dict[str, Any], *, is_baseline: bool) -> None:
     other += f"_fold_{used['fold']}" if used["fold"] else ""
     metrics = {f"{word[e['metric']]}_{name}_{used['split']}{other}": e for name, e in entries.items()}
     write_card(card.folder, {"metrics": metrics})
+    for name, own in property_parts(model).items():  # the card of a part tells its own number
+        if name in entries and own.folder is not None and own.folder.parent == card.folder.parent:
+            write_card(own.folder, {"metrics": {k: v for k, v in metrics.items() if v is entries[name]}})
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -328,8 +353,12 @@ def _print(report: dict[str, Any]) -> None:
             rows.append(
                 f"90 % intervals hold in {100 * one['coverage90']['value']:.1f} % {one['coverage90']['ci95']}"
             )
+        if "not_seen" in one:
+            new = one["not_seen"]
+            rows.append(f"{new['value']} on the {new['n']} crystals that the encoder was not trained on")
         rows += [f"{key} {score['value']} (n {score['n']})" for key, score in one["by_domain"].items()]
-        rows += [f"{key} atoms {score['value']} (n {score['n']})" for key, score in one["by_n_atoms"].items()]
+        for part, words in (("by_n_atoms", "atoms"), ("by_n_elements", "elements")):
+            rows += [f"{key} {words} {score['value']} (n {score['n']})" for key, score in one[part].items()]
         typer.echo("  " + "; ".join(rows))
         if one.get("note"):
             typer.echo(f"  {one['note']}")

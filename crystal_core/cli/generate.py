@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._files import make_output_folder, read_text
+from crystal_core.cli._files import make_output_folder, read_crystal
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
@@ -30,11 +30,14 @@ from crystal_core.cli._run import (
     command,
     emit,
     progress,
+    refiner_step,
     say,
 )
 
 if TYPE_CHECKING:
     from crystal_core.records import Cell, RunResult, Trajectory
+
+ALL_SITES = "all"
 
 
 @command
@@ -111,6 +114,20 @@ def generate(
     ] = None,
     fix_elements: Annotated[bool, typer.Option("--fix-elements", help="All elements of --fix stay.")] = False,
     fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="The cell of --fix stays.")] = False,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--start-from",
+            help="Structure whose cell is refined, for models that draft and refine; --n variants of it.",
+        ),
+    ] = None,
+    redraft_sites: Annotated[
+        str | None,
+        typer.Option(
+            "--redraft-sites",
+            help="Sites of --start-from that the language model puts other elements on: counted from 0, e.g. 0,1, or all.",
+        ),
+    ] = None,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
@@ -127,11 +144,18 @@ def generate(
     top_p: TopP = None,
     back_end: BackEnd = None,
     refiner: Annotated[
-        str | None, typer.Option("--refiner", help="What refines drafts; none leaves them as written.")
+        str | None,
+        typer.Option(
+            "--refiner",
+            help="What refines drafts: kldm, diffcsp or a checkpoint for structure prediction; none leaves them as written.",
+        ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--start", help="How the refiner begins: inject, renoise or none."),
+        typer.Option(
+            "--start",
+            help="How the refiner begins: with the draft as it is (inject), with noise added (renoise), or from noise (none).",
+        ),
     ] = None,
     out: Out = None,
     trajectory: Annotated[
@@ -175,13 +199,16 @@ def generate(
         require_all=require_all,
         guidance=guidance,
         fix=given,
-        fix_sites=_sites(fix_sites),
+        fix_sites=_sites(fix_sites, "--fix-sites"),
         fix_elements=fix_elements,
         fix_lattice=fix_lattice,
+        start_from=_structure(start_from),
+        redraft_sites=() if redraft_sites == ALL_SITES else _sites(redraft_sites, "--redraft-sites"),
+        redraft_all=redraft_sites == ALL_SITES,
         steps=steps,
         tuning=tuning,  # type: ignore[arg-type]
         tau=None if drafts else tau,
-        refine_from=_step(tau) if drafts else None,
+        refine_from=refiner_step(tau) if drafts else None,
         temperature=temperature,
         top_p=top_p,
         back_end=back_end,
@@ -225,11 +252,6 @@ def _understood(wish: str | None) -> dict[str, Any]:
     return found.fields
 
 
-def _step(tau: float | None) -> int | None:
-    """A step of the refiner; what is no whole number is left for the request to refuse."""
-    return int(tau) if tau is not None and tau == int(tau) else cast("int | None", tau)
-
-
 def _range(text: str | None) -> tuple[int, int] | None:
     from crystal_core.errors import RequestError
 
@@ -254,22 +276,21 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
     return found
 
 
-def _sites(text: str | None) -> tuple[int, ...]:
+def _sites(text: str | None, option: str) -> tuple[int, ...]:
     from crystal_core.errors import RequestError
 
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError:
-        raise RequestError(f"--fix-sites takes whole numbers with commas, e.g. 0,1; not '{text}'.") from None
+        raise RequestError(f"{option} takes whole numbers with commas, e.g. 0,1; not '{text}'.") from None
 
 
 def _structure(path: Path | None) -> Cell | None:
-    from crystal_core.files.parse import parse_text
     from crystal_core.files.records import cell_json
 
     if path is None:
         return None
-    return cell_json(parse_text(read_text(path), path.name))
+    return cell_json(read_crystal(path))
 
 
 def _finish(result: RunResult | None, out: Path | None, paths: list[Trajectory], json: bool) -> None:

@@ -61,7 +61,7 @@ def show(name: str, json: Json = False) -> None:
 
 @command
 def import_model(
-    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm or crysldnet.")],
+    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm, crysldnet or diffcsp.")],
     file: Annotated[Path, typer.Argument(help="The official checkpoint.")],
     name: Annotated[str, typer.Option("--name", help="Name of the new checkpoint.")],
     statistics: Annotated[
@@ -92,15 +92,18 @@ def import_model(
 @command
 def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: Json = False) -> None:
     """Re-hash every weight file against its card."""
-    from crystal_core.errors import CheckpointMismatch
+    from crystal_core.errors import CheckpointMismatch, CheckpointMissing
     from crystal_core.registry.store import checkpoint_folders, find_card
 
     rows: list[dict[str, Any]] = []
-    for name in names or [folder.name for folder in checkpoint_folders()]:
+    installed = [folder.name for folder in checkpoint_folders()]
+    for name in names or installed:
         try:
             problem = find_card(name).problem()
-        except CheckpointMismatch as error:
-            problem = str(error)
+        except (CheckpointMismatch, CheckpointMissing) as error:
+            if name not in installed:
+                raise
+            problem = str(error)  # a part of it is missing
         rows.append({"name": name, "ok": problem is None, "problem": problem})
     if json:
         emit({"models": rows})

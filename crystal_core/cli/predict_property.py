@@ -118,11 +118,16 @@ def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
 
 def _line(row: PropertyRow, column: PropertyColumn) -> str:
     from crystal_core.files.property_table import known_example
+    from crystal_core.properties import shown_unit, shown_value
 
     told, digits = row["predictions"][column["name"]], column["decimals"]
-    text = f"  {column['title']:<30} {told['value']:>12.{digits}f} {told['unit']:<8}"
+
+    def words(value: float) -> str:
+        return f"{shown_value(value, column):.{digits}f}"
+
+    text = f"  {column['title']:<30} {words(told['value']):>12} {shown_unit(column):<11}"
     if "low" in told:
-        text += f" {told['low']:.{digits}f} to {told['high']:.{digits}f}"
+        text += f" {words(told['low'])} to {words(told['high'])}"
     if near := known_example(row, column["name"]):
-        text += f"  known: {near['values'][column['name']]:.{digits}f} ({near['formula']}, {near['id']})"
+        text += f"  known: {words(near['values'][column['name']])} ({near['formula']}, {near['id']})"
     return text.rstrip()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from crystal_core.cli._energies import above_hull_words
-from crystal_core.cli._files import make_output_folder, read_text
+from crystal_core.cli._files import make_output_folder, read_crystal, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
@@ -25,7 +26,6 @@ from crystal_core.cli._run import (
     Remasking,
     Sampler,
     Seed,
-    Tau,
     Temperature,
     Threads,
     TopP,
@@ -33,6 +33,7 @@ from crystal_core.cli._run import (
     command,
     emit,
     progress,
+    refiner_step,
     say,
     sentence_of,
 )
@@ -54,13 +55,33 @@ def predict_structure(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
-    tau: Tau = None,
+    tau: Annotated[
+        float | None,
+        typer.Option(
+            "--tau",
+            help="Strength of the corrector of pc and pc-pf; for a model that writes drafts, the refiner's first step, 1 to 1000.",
+        ),
+    ] = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     back_end: BackEnd = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
-    start: Annotated[str, typer.Option("--start", help="noise, prototype or both.")] = "both",
+    start: Annotated[
+        str,
+        typer.Option(
+            "--start",
+            help="noise, prototype, both, draft (of a language model, refined by --model) or all; for a model that writes drafts also "
+            "how its refiner begins: inject, renoise or none.",
+        ),
+    ] = "both",
+    refiner: Annotated[
+        str | None,
+        typer.Option(
+            "--refiner",
+            help="What refines drafts: kldm, diffcsp or a checkpoint for structure prediction; none leaves them as written.",
+        ),
+    ] = None,
     rank: Annotated[
         str,
         typer.Option(
@@ -109,6 +130,7 @@ def predict_structure(
     json: Json = False,
 ) -> None:
     """Predict the structure of a formula."""
+    from crystal_core.conditions import DraftStart
     from crystal_core.device import pick_device
     from crystal_core.errors import CrystalCoreError, RequestError
     from crystal_core.files.records import write_run
@@ -120,6 +142,8 @@ def predict_structure(
         units = tuple(int(part) for part in z.split(",")) if z else None
     except ValueError:
         raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
+    drafts = find_card(model).writes_drafts
+    begins = drafts and start in get_args(DraftStart)
     common: dict[str, Any] = {
         "z": units,
         "exact_cell": cell,
@@ -128,13 +152,16 @@ def predict_structure(
         "sampler": sampler,
         "steps": steps,
         "tuning": tuning,
-        "tau": tau,
+        "tau": None if drafts else tau,
+        "refine_from": refiner_step(tau) if drafts else None,
+        "refiner": refiner,
+        "start_draft": start if begins else None,
         "temperature": temperature,
         "top_p": top_p,
         "back_end": back_end,
         "noise_scale": noise_scale,
         "remasking": remasking,
-        "start": start,
+        "start": "both" if begins else start,
         "rank": rank,
         "pattern": _read_pattern(pattern, wavelength),
         "guide": guide,
@@ -148,7 +175,6 @@ def predict_structure(
     }
     # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
     StructurePredictionRequest(formula="H", **common)
-    find_card(model)
     pick_device(device)
     make_output_folder(out, trajectory=trajectory)
     known = _read_reference(reference) if reference else None
@@ -210,9 +236,7 @@ def predict_structure(
 
 
 def _read_reference(path: Path) -> Any:
-    from crystal_core.files.parse import parse_text
-
-    return parse_text(read_text(path), path.name)
+    return read_crystal(path)
 
 
 def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:
@@ -246,6 +270,8 @@ def _merge(total: dict[str, Any], result: RunResult | None) -> None:
     total["settings"] = result["settings"]
     total["seconds"] = round(total["seconds"] + result["seconds"], 2)
     total["network_calls"] += result["network_calls"]
+    if "rejected" in result:
+        total["rejected"] = dict(Counter(total.get("rejected", {})) + Counter(result["rejected"]))
 
 
 def _finish(

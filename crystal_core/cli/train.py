@@ -59,6 +59,23 @@ def train(
     rank: Annotated[
         int, typer.Option("--rank", min=0, help="adapter: of its changes to the encoder; 0 for heads alone.")
     ] = 8,
+    full: Annotated[
+        bool, typer.Option("--full", help="adapter: train the whole encoder instead of low-rank changes.")
+    ] = False,
+    measured: Annotated[
+        str | None,
+        typer.Option(
+            "--property",
+            help="adapter: a property of the raw data (CRYSTAL_DATA), trained on the training rows of its own split.",
+        ),
+    ] = None,
+    fold: Annotated[
+        int,
+        typer.Option("--fold", min=0, max=4, help="adapter: fold of Matbench whose test rows are left out."),
+    ] = 0,
+    start: Annotated[
+        str, typer.Option("--start", help="adapter: property whose heads the new ones begin with.")
+    ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")
     ] = None,
@@ -78,6 +95,31 @@ def train(
     from crystal_core.workflows.train import run_training
 
     del json  # it is JSON always
+    if config is not None and str(config) == "adapter" and measured is not None:
+        _property_adapter(
+            measured,
+            refused={
+                "--data": data,
+                "--target": target,
+                "--export": export,
+                "--unit": unit,
+                "--title": title,
+            },
+            rank=rank,
+            full=full,
+            fold=fold,
+            start=start,
+            minutes=minutes,
+            samples=samples,
+            device=device,
+            threads=threads,
+            seed=seed,
+            quiet=quiet,
+        )
+        return
+    for option, value in (("--property", measured), ("--fold", fold), ("--start", start)):
+        if value:
+            raise RequestError(f"{option} belongs to 'crystal-core train adapter --property NAME'.")
     if config is not None and str(config) == "adapter":
         _adapter(
             data,
@@ -86,6 +128,7 @@ def train(
             title=title,
             logarithmic=logarithmic,
             rank=rank,
+            full=full,
             minutes=minutes,
             samples=samples,
             name=export,
@@ -95,8 +138,8 @@ def train(
             quiet=quiet,
         )
         return
-    if target is not None:
-        raise RequestError("--target belongs to 'crystal-core train adapter'.")
+    if target is not None or full:
+        raise RequestError("--target and --full belong to 'crystal-core train adapter'.")
     if not quiet:
         say(f"training {recipe or (config.name if config else '')}")
     emit(
@@ -126,6 +169,7 @@ def _adapter(
     title: str,
     logarithmic: bool,
     rank: int,
+    full: bool,
     minutes: float | None,
     samples: int | None,
     name: str | None,
@@ -145,8 +189,48 @@ def _adapter(
         OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic),
         name=name or "",
         rank=rank,
+        full=full,
         minutes=minutes,
         samples=samples,
+        device=device,
+        threads=threads,
+        seed=seed or 0,
+        on_line=None if quiet else lambda line: say(dumps(line)),
+    )
+    emit(asdict(report))
+
+
+def _property_adapter(
+    name: str,
+    *,
+    refused: dict[str, object],
+    rank: int,
+    full: bool,
+    fold: int,
+    start: str,
+    minutes: float | None,
+    samples: int | None,
+    device: str,
+    threads: int | None,
+    seed: int | None,
+    quiet: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from crystal_core.predictors.crysldnet.adapters import AdapterConfig
+    from crystal_core.workflows.property_adapter import train_property
+
+    if named := [option for option, value in refused.items() if value]:
+        raise RequestError(
+            f"--property takes rows, name and unit from the raw data; leave out {', '.join(named)}."
+        )
+    report = train_property(
+        name,
+        config=AdapterConfig(rank=rank, full=full),
+        fold=fold,
+        start=start,
+        samples=samples,
+        minutes=minutes,
         device=device,
         threads=threads,
         seed=seed or 0,

@@ -18,6 +18,7 @@ from crystal_core.files.records import is_valid, ranked
 from crystal_core.records import CrystalRecord, RunResult, Trajectory, crystals_of, upgrade_result
 
 FOLDER = Path(__file__).parent
+COMPARISONS = FOLDER / "comparisons"  # recorded runs of crystal_core.demos.comparisons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Demo:
     """One recorded run.
 
     Attributes:
-        name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure or generate.
+        name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure, generate or compare.
         request: what was asked for. result: what came out, as the command line's JSON, with ``relaxed`` for a
             generation. trajectories: thinned paths.
     """
@@ -75,24 +76,26 @@ class Demo:
 
 def list_demos() -> list[Demo]:
     """All recorded runs, by name."""
-    return [_read(path) for path in sorted(FOLDER.glob("*.json.gz"))]
+    return [read_demo(path) for path in sorted(FOLDER.glob("*.json.gz"))]
 
 
 def find_demo(name: str) -> Demo:
-    """The recorded run of that name.
+    """The recorded run or comparison of that name.
 
     Raises:
         RequestError: there is none.
     """
-    paths = {path.name.removesuffix(".json.gz"): path for path in sorted(FOLDER.glob("*.json.gz"))}
+    files = (*sorted(FOLDER.glob("*.json.gz")), *sorted(COMPARISONS.glob("*.json.gz")))
+    paths = {path.name.removesuffix(".json.gz"): path for path in files}
     if name not in paths:
         raise RequestError(
             f"There is no recorded run named '{name}'; there are {', '.join(paths) or 'none'}."
         )
-    return _read(paths[name])
+    return read_demo(paths[name])
 
 
-def _read(path: Path) -> Demo:
+def read_demo(path: Path) -> Demo:
+    """The recorded run of a file."""
     data = json.loads(gzip.decompress(path.read_bytes()))
     result = upgrade_result(data["result"])
     return Demo(**data | {"result": result, "trajectories": tuple(data["trajectories"])})

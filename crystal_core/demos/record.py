@@ -9,7 +9,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.demos import FOLDER
+from crystal_core.demos import COMPARISONS, FOLDER
 from crystal_core.files.records import for_relaxing
 from crystal_core.records import crystals_of
 from crystal_core.requests import (
@@ -82,6 +82,27 @@ def record(name: str, request: StructurePredictionRequest | CrystalGenerationReq
     }
 
 
+def record_comparison(name: str) -> dict[str, Any]:
+    """Run a ready comparison to its end; the paths are thinned, nothing else is changed."""
+    from crystal_core.demos.comparisons import READY
+    from crystal_core.workflows.compare.run import run
+
+    request = next(one.request for one in READY if one.name == name)
+    result: RunResult = {}
+    paths: list[Trajectory] = []
+    for update in run(request):
+        result = update.result or result
+        paths += [update.trajectory] if update.trajectory else []
+    return {
+        "name": name,
+        "kind": "compare",
+        "recorded": datetime.now(UTC).date().isoformat(),
+        "request": to_json(request),
+        "result": result,
+        "trajectories": [path | {"frames": thinned(path["frames"])} for path in paths],
+    }
+
+
 def thinned(frames: list[Any]) -> list[Any]:
     """At most :data:`FRAMES` of them, evenly, with the first and the last."""
     if len(frames) <= FRAMES:
@@ -90,17 +111,25 @@ def thinned(frames: list[Any]) -> list[Any]:
 
 
 def main() -> None:
-    """Record the runs named on the command line, or all."""
+    """Record the runs or comparisons named on the command line, or all runs."""
+    from crystal_core.demos.comparisons import READY, ready_comparisons
+
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"which runs, of {', '.join(REQUESTS)}; all when absent")
+    known = [*REQUESTS, *(one.name for one in READY)]
+    parser.add_argument("names", nargs="*", help=f"which, of {', '.join(known)}; all runs when absent")
+    parser.add_argument(
+        "--comparisons", action="store_true", help="all ready comparisons that can be run here"
+    )
     options = parser.parse_args()
-    if unknown := set(options.names) - set(REQUESTS):
-        parser.error(f"There is no run named {', '.join(sorted(unknown))}; there are {', '.join(REQUESTS)}.")
+    if unknown := set(options.names) - set(known):
+        parser.error(f"There is no run named {', '.join(sorted(unknown))}; there are {', '.join(known)}.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for name in options.names or REQUESTS:
-        made = record(name, REQUESTS[name])
+    chosen = options.names or ([one.name for one in ready_comparisons()] if options.comparisons else REQUESTS)
+    COMPARISONS.mkdir(exist_ok=True)
+    for name in chosen:
+        made = record(name, REQUESTS[name]) if name in REQUESTS else record_comparison(name)
         text = json.dumps(made, separators=(",", ":"), allow_nan=False).encode()
-        path = FOLDER / f"{name}.json.gz"
+        path = (FOLDER if name in REQUESTS else COMPARISONS) / f"{name}.json.gz"
         path.write_bytes(gzip.compress(text, 9, mtime=0))
         log.info("%s: %d kB, %.0f s", path.name, path.stat().st_size // 1000, made["result"]["seconds"])
 

@@ -145,7 +145,7 @@ def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None 
     return report
 
 
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(hits: float, n: float, z: float = 1.959964) -> tuple[float, float]:
     """95 % Wilson interval of a rate."""
     if n == 0:
         return 0.0, 1.0

@@ -21,6 +21,7 @@ RESAMPLES = 1000
 DOMAINS = ("inside", "edge", "outside")
 METAL = "is_metal"
 NOMINAL_COVERAGE = 0.9
+MANY_ELEMENTS = 4  # from so many on, crystals are one part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class PropertyErrors:
         main: the number that stands in tables; None where no crystal can be scored.
         also: further numbers by name: "mae_gpa" of the moduli; "accuracy" and "balanced_accuracy" of the metals.
         coverage: share of true values within the 90 % intervals. interval_width: their median width in physical units.
-        by_domain, by_n_atoms: the main number of parts of the crystals.
+        by_domain, by_n_atoms, by_n_elements: the main number of parts of the crystals.
     """
 
     metric: str
@@ -81,6 +82,7 @@ class PropertyErrors:
     interval_width: float | None = None
     by_domain: dict[str, Score] = field(default_factory=dict)
     by_n_atoms: dict[str, Score] = field(default_factory=dict)
+    by_n_elements: dict[str, Score] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The keys of the command line."""
@@ -97,6 +99,7 @@ class PropertyErrors:
                 | {"median_width": None if self.interval_width is None else significant(self.interval_width)},
                 "by_domain": {name: score.to_json() for name, score in self.by_domain.items()},
                 "by_n_atoms": {name: score.to_json() for name, score in self.by_n_atoms.items()},
+                "by_n_elements": {name: score.to_json() for name, score in self.by_n_elements.items()},
             }
         )
 
@@ -119,12 +122,18 @@ def metric_of(spec: PropertySpec) -> tuple[str, str]:
 
 
 def measure(
-    spec: PropertySpec, truth: Floats, predicted: Predicted, n_atoms: Sequence[int], *, seed: int = 0
+    spec: PropertySpec,
+    truth: Floats,
+    predicted: Predicted,
+    n_atoms: Sequence[int],
+    *,
+    n_elements: Sequence[int] = (),
+    seed: int = 0,
 ) -> PropertyErrors:
     """The errors of predictions against (rows,) true values in physical units; NaN truths are left out.
 
     Args:
-        n_atoms: (rows,) atoms of each cell.
+        n_atoms: (rows,) atoms of each cell. n_elements: (rows,) different elements of each; no parts by it where absent.
         seed: of the resampling.
     """
     known = ~np.isnan(truth)
@@ -138,6 +147,9 @@ def measure(
         f"{low}-{high}" if high < 1000 else f">{low - 1}": (counts >= low) & (counts <= high)
         for low, high in BINS
     }
+    different = np.asarray(n_elements)
+    kinds = {str(k): different == k for k in range(1, MANY_ELEMENTS)} if len(different) else {}
+    kinds |= {f">{MANY_ELEMENTS - 1}": different >= MANY_ELEMENTS} if len(different) else {}
     domains = {name: np.array([d == name for d in predicted.domain]) for name in DOMAINS if predicted.domain}
     coverage, width = _coverage(truth, predicted, usable)
     return PropertyErrors(
@@ -150,6 +162,7 @@ def measure(
         interval_width=width,
         by_domain={name: part for name, rows in domains.items() if (part := score(usable & rows))},
         by_n_atoms={name: part for name, rows in sizes.items() if (part := score(usable & rows))},
+        by_n_elements={name: part for name, rows in kinds.items() if (part := score(usable & rows))},
     )
 
 

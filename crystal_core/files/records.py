@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.chemistry.formula import formula_of
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.summary import summary_csv
 from crystal_core.files.writers import structure_to_text
 from crystal_core.structures import atomic_numbers, in_cell
 
@@ -157,7 +158,7 @@ def run_files(
     run_json: Mapping[str, Any],
     trajectories: Sequence[Trajectory] = (),
 ) -> dict[str, str]:
-    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, ``trajectory-1.extxyz`` on.
+    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``, ``run.json``, ``trajectory-1.extxyz`` on.
 
     Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
 
@@ -184,6 +185,7 @@ def run_files(
         files["before-relaxing.extxyz"] = "".join(originals)
     for k, trajectory in enumerate(trajectories, start=1):
         files[f"trajectory-{k}.extxyz"] = trajectory_extxyz(trajectory["frames"], trajectory.get("label", ""))
+    files["summary.csv"] = summary_csv(records)
     files["run.json"] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     return files
 

@@ -12,12 +12,12 @@ from crystal_core.errors import CrystalCoreError
 if TYPE_CHECKING:
     from crystal_core.jobs.queue import Job
 
-SAME = ("model", "sampler", "steps", "start", "relax")
+SAME = ("model", "sampler", "steps", "start", "relax", "back_end", "refiner", "start_draft")
 LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not foretold
 
 
 def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:
-    """Seconds, or None where no finished run used the same model, sampler, steps and start, relaxed or not."""
+    """Seconds, or None where no finished run used the same models, sampler, steps and start, relaxed or not."""
     wanted = _work(request)
     alike = [job for job in jobs if job.state == "done" and job.seconds and _alike(job.request, request)]
     rates = [job.seconds / work for job in alike[:10] if job.seconds and (work := _work(job.request))]
@@ -54,8 +54,9 @@ def _mean_cost(request: Mapping[str, Any]) -> float:
     if request.get("n_atoms"):
         low, high = request["n_atoms"]
         return sum(map(_cost, range(low, high + 1))) / (high - low + 1)
-    if request.get("fix"):
-        return _cost(len(request["fix"]["atomic_numbers"]))
+    given = request.get("fix") or request.get("start_from")
+    if given:
+        return _cost(len(given["atomic_numbers"]))
     try:
         seen = find_card(request["model"]).sampling.get("atom_count_frequencies", {})
     except CrystalCoreError:

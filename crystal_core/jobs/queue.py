@@ -27,7 +27,7 @@ create table if not exists jobs (
     started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]',
     starred integer not null default 0, note text not null default '', batch text not null default '', parent text not null default '',
-    exit_code integer not null default 1, worker text not null default 'cpu');
+    exit_code integer not null default 1, worker text not null default 'cpu', text text not null default '');
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
@@ -39,6 +39,7 @@ ADDED = {
     "parent": "text not null default ''",
     "exit_code": "integer not null default 1",
     "worker": "text not null default 'cpu'",
+    "text": "text not null default ''",
 }
 GPU = Path("/dev/nvidiactl")  # exists only with an NVIDIA driver
 # a row that names no known device belongs to the worker of the CPU: otherwise no worker would ever take it
@@ -64,6 +65,7 @@ class Job:
         exit_code: of a command that failed as this run did; 1 where it did not fail.
         damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says so.
         result_stamp: changes whenever the stored result does, and tells so without reading it; "" without a result.
+        text: what a language model has written of the first crystal so far; "" where none writes.
     """
 
     id: str
@@ -88,6 +90,7 @@ class Job:
     exit_code: int = 1
     damaged: bool = False
     result_stamp: str = ""
+    text: str = ""
 
     @property
     def live(self) -> bool:
@@ -381,6 +384,7 @@ class JobQueue:
             exit_code=_whole(row["exit_code"], 1),
             damaged=bool(fault),
             result_stamp=self.blobs.stamp(row["result"]),
+            text=_text(row["text"]),
         )
 
     @contextmanager

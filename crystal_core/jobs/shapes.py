@@ -38,7 +38,16 @@ RECORD = CELL | {
 }
 GENERATED = RECORD | {"group": int}
 CANDIDATE = GENERATED | {"z": int, "origin": str, "score": {"value": Maybe(NUMBER), "unit": str}}
-COLUMN = {"name": str, "title": str, "unit": str, "method": str, "logarithmic": bool, "decimals": int}
+COLUMN = {
+    "name": str,
+    "title": str,
+    "unit": str,
+    "method": str,
+    "logarithmic": bool,
+    "decimals": int,
+    "shown_unit": Maybe(str),
+    "shown_factor": Maybe(NUMBER),
+}
 PREDICTED = {
     "source": str,
     "id": Maybe(str),
@@ -65,6 +74,16 @@ LEARNED = {
     "predicted": [NUMBER],
     "skipped": [{"id": str, "reason": str}],
 }
+DRAFTED = {"text": str, "problem": str}
+COMPARED = {
+    "letter": str,
+    "name": str,
+    "source": str,
+    "settings": dict,
+    "metrics": dict,
+    "samples": [{"target": Maybe(int), "sample": Maybe(int), "id": Maybe(str)}],
+    "crystals": [RECORD],
+}
 MADE_WITH = {"settings": {"seed": int}, "seconds": NUMBER}
 REQUESTS: dict[str, Any] = {
     "predict-structure": {"formula": str, "z": Maybe([int]), "pattern": Maybe(dict)},
@@ -76,7 +95,17 @@ REQUESTS: dict[str, Any] = {
         "density": Maybe(NUMBER),
         "guidance": Maybe(NUMBER),
         "space_group": Maybe(str),
+        "crystal_system": Maybe(str),
+        "formula": Maybe(str),
+        "contain": Maybe([str]),
+        "band_gap": Maybe(NUMBER),
+        "formation_energy": Maybe(NUMBER),
+        "e_above_hull": Maybe(NUMBER),
+        "temperature": Maybe(NUMBER),
+        "top_p": Maybe(NUMBER),
         "fix": Maybe(CELL),
+        "start_from": Maybe(CELL),
+        "redraft_sites": Maybe([int]),
         "fix_sites": Maybe([int]),
     },
     "relax": {"crystals": [CELL | {"id": str}]},
@@ -89,13 +118,32 @@ REQUESTS: dict[str, Any] = {
         "title": Maybe(str),
         "unit": Maybe(str),
     },
+    "infill": {"crystal": CELL, "sites": [int], "source": Maybe(str)},
+    "compare": {"columns": [dict], "formulas": Maybe([str]), "targets": Maybe([CELL]), "n": int},
 }
 RESULTS: dict[str, Any] = {
-    "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
-    "generate": MADE_WITH | {"crystals": [GENERATED], "summary": {"n": int, "valid": int, "unique": int}},
+    "predict-structure": MADE_WITH
+    | {"results": [{"candidates": [CANDIDATE]}], "rejected": Maybe(dict), "left_out": Maybe([DRAFTED])},
+    "generate": MADE_WITH
+    | {
+        "crystals": [GENERATED],
+        "summary": {"n": int, "valid": int, "unique": int},
+        "rejected": Maybe(dict),
+        "failed_drafts": Maybe([DRAFTED]),
+        "left_out": Maybe([DRAFTED]),
+    },
     "relax": {"crystals": [RECORD]},
     "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},
     "learn-property": MADE_WITH | {"learned": LEARNED},
+    "infill": MADE_WITH
+    | {"fitting": {"present": str, "sites": [int], "rows": [{"element": str, "probability": NUMBER}]}},
+    "compare": MADE_WITH
+    | {
+        "columns": [COMPARED],
+        "paired": [{"a": str, "b": str, "metric": str, "difference": NUMBER, "ci95": Maybe([NUMBER])}],
+        "differing_settings": dict,
+        "metrics": [{"name": str, "title": str, "unit": str, "kind": str, "better": str, "meaning": str}],
+    },
 }
 
 

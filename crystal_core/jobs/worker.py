@@ -33,6 +33,8 @@ RUNNERS = {
     "relax": "crystal_core.workflows.relax:run",
     "predict-property": "crystal_core.workflows.predict_properties:run",
     "learn-property": "crystal_core.workflows.learn_property:run",
+    "infill": "crystal_core.workflows.infill:run",
+    "compare": "crystal_core.workflows.compare.run:run",
 }
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5
@@ -140,6 +142,7 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
                     result=update.result,
                     snapshot=update.snapshot,
                     trajectory=update.trajectory,
+                    text=update.text or None,
                 )
                 has_result = has_result or update.result is not None
                 if queue.state_of(job.id) != "running":

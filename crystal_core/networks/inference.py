@@ -5,6 +5,7 @@ Equal to :mod:`crystal_core.networks.reference` within float32 rounding; bf16 is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def use_onednn() -> bool:
     return "AVX512" in torch.backends.cpu.get_cpu_capability() and torch.backends.mkldnn.is_available()
 
 
-class _Linear:
+class FastLinear:
     """x ↦ activation(x Wᵀ + b) by oneDNN with a prepacked weight, or by PyTorch's default product."""
 
     def __init__(
@@ -58,13 +59,13 @@ class _Linear:
 @dataclass
 class _Layer:
     norm: tuple[Tensor, Tensor]
-    ends: _Linear  # [x | velocity | lattice | 0] → [as receiver | as sender] of an edge
-    even: _Linear
-    odd: _Linear
-    edge: _Linear
-    node: _Linear
-    node_message: _Linear
-    node_out: _Linear
+    ends: FastLinear  # [x | velocity | lattice | 0] → [as receiver | as sender] of an edge
+    even: FastLinear
+    odd: FastLinear
+    edge: FastLinear
+    node: FastLinear
+    node_message: FastLinear
+    node_out: FastLinear
 
 
 class FastPairNetwork:
@@ -95,7 +96,7 @@ class FastPairNetwork:
         with torch.inference_mode():
             self.layers = [_fold(layer, network, dtype, onednn=onednn) for layer in network.pair_layers]
             self.embedding = None if atomic_numbers is None else network.node_embedding(atomic_numbers)
-            self.chunks = list(_chunks(n_atoms, MAX_EDGES if cpu else 1 << 22))
+            self.chunks = list(chunks_of(n_atoms, MAX_EDGES if cpu else 1 << 22))
 
     @torch.inference_mode()
     def __call__(
@@ -179,18 +180,22 @@ def _fold(layer: PairLayer, network: PairNetwork, dtype: torch.dtype, *, onednn:
     )
     return _Layer(
         norm=(layer.layer_norm.weight, layer.layer_norm.bias),
-        ends=_Linear(torch.cat([ends, padding], 1), bias, dtype, silu=False, onednn=onednn),
-        even=_Linear(w_cos, None, dtype, silu=False, onednn=onednn),
-        odd=_Linear(w_sin, None, dtype, silu=False, onednn=onednn),
-        edge=_Linear(second.weight, second.bias, dtype, silu=True, onednn=onednn),
-        node=_Linear(node_in.weight[:, :hidden], node_in.bias, dtype, silu=False, onednn=onednn),
-        node_message=_Linear(node_in.weight[:, hidden:], None, dtype, silu=False, onednn=onednn),
-        node_out=_Linear(node_out.weight, node_out.bias, dtype, silu=True, onednn=onednn),
+        ends=FastLinear(torch.cat([ends, padding], 1), bias, dtype, silu=False, onednn=onednn),
+        even=FastLinear(w_cos, None, dtype, silu=False, onednn=onednn),
+        odd=FastLinear(w_sin, None, dtype, silu=False, onednn=onednn),
+        edge=FastLinear(second.weight, second.bias, dtype, silu=True, onednn=onednn),
+        node=FastLinear(node_in.weight[:, :hidden], node_in.bias, dtype, silu=False, onednn=onednn),
+        node_message=FastLinear(node_in.weight[:, hidden:], None, dtype, silu=False, onednn=onednn),
+        node_out=FastLinear(node_out.weight, node_out.bias, dtype, silu=True, onednn=onednn),
     )
 
 
-def _chunks(n_atoms: Tensor, max_edges: int):  # noqa: ANN202
-    """Runs of crystals with at most ``max_edges`` directed edges (at least one crystal each)."""
+def chunks_of(n_atoms: Tensor, max_edges: int) -> Iterator[tuple[Packing, slice, slice, int]]:
+    """Runs of crystals with at most ``max_edges`` directed edges (at least one crystal each).
+
+    Yields:
+        their packing, where their crystals and their atoms stand in the batch, and their number of edges.
+    """
     counts = n_atoms.tolist()
     begin, edges, atom = 0, 0, 0
     for end in range(1, len(counts) + 1):

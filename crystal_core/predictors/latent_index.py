@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import lzma
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INDEX = "index.npz.xz"
+KNOWN = (
+    "known.json.xz"  # of an adapter: id → true value of those of its training crystals that are in the index
+)
 AXES = 32
 STEP = 0.05  # of the stored coordinates, in root mean square spreads of the first axis; a byte reaches 6.4 of them
 EDGE, OUTSIDE = 0.90, 0.99  # shares of held-out crystals that are nearer
@@ -79,6 +82,25 @@ class LatentIndex:
         )
         _, distances = index._search(held_out, 1)
         return cls(**{**index.__dict__, "held_out": np.sort(distances[:, 0])})
+
+    def with_known(self, name: str, folder: Path | None) -> LatentIndex:
+        """The index with the true values of one more property, which an adapter's folder keeps; itself where there are none.
+
+        Raises:
+            CheckpointMismatch: the file is none.
+        """
+        path = None if folder is None else folder / KNOWN
+        if path is None or not path.is_file():
+            return self
+        try:
+            known = {
+                str(key): float(value)
+                for key, value in json.loads(lzma.decompress(path.read_bytes())).items()
+            }
+        except (OSError, lzma.LZMAError, ValueError, AttributeError, TypeError) as error:
+            raise CheckpointMismatch(f"{path.name} holds no true values ({error}).") from error
+        values = np.array([known.get(one, math.nan) for one in self.ids], np.float32)
+        return replace(self, values={**self.values, name: values})
 
     def nearest(
         self, vectors: NDArray[np.float32], count: int = 1, properties: Sequence[str] = ()
@@ -190,6 +212,13 @@ class LatentIndex:
                 )
         except (OSError, lzma.LZMAError, KeyError, ValueError) as error:
             raise CheckpointMismatch(f"{path.name} is no index of training crystals ({error}).") from error
+
+
+def save_known(folder: Path, known: Mapping[str, float]) -> str:
+    """Write true values by id, four digits, beside an adapter; returns the name of the file."""
+    text = json.dumps({key: float(f"{value:.4g}") for key, value in known.items()})
+    (folder / KNOWN).write_bytes(lzma.compress(text.encode()))
+    return KNOWN
 
 
 def _rounded(coordinates: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,9 @@ from crystal_core.errors import RequestError
 
 # "module:function" of what turns a card and a device into a generator, by the card's loader
 LOADERS = {
+    "combined": "crystal_core.registry.combined_loader:load_combined",
     "crysllmgen": "crystal_core.generators.crysllmgen.generator:load_crysllmgen",
+    "diffcsp": "crystal_core.generators.diffcsp.generator:load_diffcsp",
     "kldm": "crystal_core.generators.kldm.generator:load_kldm",
     "prototype": "crystal_core.generators.prototype.generator:load_prototype",
 }
@@ -22,11 +24,13 @@ TRAINERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.training",
     "crysllmgen": "crystal_core.generators.crysllmgen.training",
     "crysllmgen-lora": "crystal_core.generators.crysllmgen.lora_training",
+    "diffcsp": "crystal_core.generators.diffcsp.training",
     "kldm": "crystal_core.generators.kldm.training",
 }
 # "module:function" of what turns official files into a checkpoint, by the name after 'models import'
 IMPORTERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.import_official:import_crysldnet",
+    "diffcsp": "crystal_core.generators.diffcsp.import_official:import_diffcsp",
     "kldm": "crystal_core.generators.kldm.import_official:import_kldm",
 }
 

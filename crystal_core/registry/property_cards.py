@@ -62,7 +62,7 @@ def predictor_cards() -> dict[str, ModelCard]:
 
 def declared_properties(model: str) -> tuple[PropertySpec, ...]:
     """The properties that are installed for a predictor, read from cards alone: known ones in the order of their table, then others by name."""
-    parts = _parts(model)
+    parts = property_parts(model)
     known = [name for name in PROPERTIES if name in parts]
     others = sorted(set(parts) - set(known))
     return tuple(spec_of(name, parts[name].network) for name in (*known, *others))
@@ -77,9 +77,32 @@ def shipped_property(encoder: str, name: str) -> bool:
     )
 
 
+def property_parts(model: str) -> dict[str, ModelCard]:
+    """Property → card of the part that predicts it: of each that names the encoder of ``model``, the shipped one first."""
+    cards = list_cards("predictor")
+    encoder = next((card.network.get("encoder") for card in cards if card.name == model), None)
+    parts: dict[str, ModelCard] = {}
+    for card in cards:
+        if encoder is not None and "property" in card.network and card.network.get("encoder") == encoder:
+            parts.setdefault(str(card.network["property"]), card)
+    return parts
+
+
+def property_part(model: str, name: str) -> ModelCard:
+    """The card of the part of a predictor that predicts a property.
+
+    Raises:
+        RequestError: it has no such property.
+    """
+    parts = property_parts(model)
+    if name not in parts:
+        raise RequestError(f"'{model}' predicts no {name}. It has: {', '.join(parts)}.")
+    return parts[name]
+
+
 def own_properties(model: str) -> dict[str, ModelCard]:
     """Property → card of each that was learned on this machine and that ``model`` predicts."""
-    return {name: card for name, card in _parts(model).items() if _is_own(card)}
+    return {name: card for name, card in property_parts(model).items() if _is_own(card)}
 
 
 def remove_own_property(model: str, name: str) -> None:
@@ -114,7 +137,7 @@ def _is_own(card: ModelCard) -> bool:
 
 def training_histograms(model: str) -> dict[str, Histogram]:
     """Property → its training values, where the cards of a predictor's parts record them."""
-    found = {name: _histogram(card.extra.get("histogram")) for name, card in _parts(model).items()}
+    found = {name: _histogram(card.extra.get("histogram")) for name, card in property_parts(model).items()}
     return {name: histogram for name, histogram in found.items() if histogram is not None}
 
 
@@ -124,7 +147,12 @@ def known_crystals(model: str) -> LatentIndex | None:
 
     encoder = next((c.network.get("encoder") for c in list_cards("predictor") if c.name == model), None)
     folder = next((folder for folder in checkpoint_folders() if folder.name == encoder), None)
-    return None if folder is None or not (folder / INDEX).is_file() else LatentIndex.load(folder / INDEX)
+    if folder is None or not (folder / INDEX).is_file():
+        return None
+    index = LatentIndex.load(folder / INDEX)
+    for name, part in property_parts(model).items():
+        index = index.with_known(name, part.folder)
+    return index
 
 
 def _histogram(told: Any) -> Histogram | None:
@@ -135,14 +163,3 @@ def _histogram(told: Any) -> Histogram | None:
     if not counts or len(edges) != len(counts) + 1 or not rising or sum(counts) <= 0:
         return None
     return Histogram(edges=edges, counts=counts)
-
-
-def _parts(model: str) -> dict[str, ModelCard]:
-    """Property → card of the part that predicts it: of each that names the encoder of ``model``, the shipped one first."""
-    cards = list_cards("predictor")
-    encoder = next((card.network.get("encoder") for card in cards if card.name == model), None)
-    parts: dict[str, ModelCard] = {}
-    for card in cards:
-        if encoder is not None and "property" in card.network and card.network.get("encoder") == encoder:
-            parts.setdefault(str(card.network["property"]), card)
-    return parts

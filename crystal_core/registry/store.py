@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.cards import CURVE, ModelCard, checkpoint_folders, read_card
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
+from crystal_core.registry.combined import completed, is_combined
 from crystal_core.registry.methods import LOADERS, PREDICTORS, find
 
 if TYPE_CHECKING:
@@ -23,23 +24,31 @@ def list_cards(kind: str | None = None) -> list[ModelCard]:
     cards = []
     for folder in checkpoint_folders():
         try:
-            cards.append(read_card(folder))
-        except CheckpointMismatch as error:
+            cards.append(_whole(read_card(folder)))
+        except (CheckpointMismatch, CheckpointMissing) as error:
             log.warning("%s", error)
     return [card for card in cards if kind is None or card.kind == kind]
 
 
 def find_card(name: str) -> ModelCard:
-    """The card of that name.
+    """The card of that name; that of a combined model with what its parts tell.
 
     Raises:
-        CheckpointMissing: no such checkpoint; the message lists those there are.
+        CheckpointMissing: no such checkpoint, or a part of it is missing; the message lists those there are.
     """
+    return _whole(_card_as_written(name))
+
+
+def _card_as_written(name: str) -> ModelCard:
     folders = {folder.name: folder for folder in reversed(checkpoint_folders())}
     if name not in folders:
         known = ", ".join(sorted(folders)) or "none"
         raise CheckpointMissing(f"No checkpoint named '{name}' is installed. Installed are: {known}.")
     return read_card(folders[name])
+
+
+def _whole(card: ModelCard) -> ModelCard:
+    return completed(card, _card_as_written) if is_combined(card) else card
 
 
 def training_log(card: ModelCard) -> list[dict[str, Any]]:

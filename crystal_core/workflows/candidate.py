@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.evaluation.powder_pattern import MeasuredPattern
-    from crystal_core.frames import Draft, Template
+    from crystal_core.frames import Draft, Stage, Template
     from crystal_core.records import (
         CrystalRecord,
         Origin,
@@ -34,6 +34,7 @@ class Candidate:
 
     Attributes:
         structure: what counts now: the cell as sampled, then the relaxed one. draft: what a language model wrote of it.
+        stages: the models that worked on it, where there were several.
         alike: the candidate that is relaxed in its place, because both are the same structure as sampled; else itself.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
         frames: of the relaxation, for the player.
@@ -47,9 +48,10 @@ class Candidate:
         structure: Structure,
         template: Template | None = None,
         draft: Draft | None = None,
+        stages: Sequence[Stage] = (),
     ) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
-        self.draft = draft
+        self.draft, self.stages = draft, tuple(stages)
         self.sampled = structure
         self.alike = self
         self.energy: float | None = None
@@ -121,6 +123,8 @@ class Candidate:
             provenance = self._from_prototype(provenance)
             if self.draft is not None:
                 provenance = {**provenance, "draft": asdict(self.draft)}
+            if self.stages:
+                provenance = {**provenance, "stages": [asdict(stage) for stage in self.stages]}
             known = novelty(self.structure)  # of the relaxed cell once there is one
             self._record = crystal_record(
                 self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.requests import CARD_TUNING, GenerationRequest, SamplerTuning
 
@@ -110,18 +111,17 @@ def draw_candidates(
     tuning: SamplerTuning = CARD_TUNING,
     seed: int = 0,
     start_time: float | None = None,
+    draft: DraftOptions = CARD_DRAFT,
     say: Say | None = None,
     kept: KeptCandidates | None = None,
 ) -> Drawn:
-    """Candidates for every reference, in order.
+    """Candidates for every reference, in order; none for one with an element that a language model has no word for.
 
     Args:
         kept: gets every chunk as soon as it is drawn; a chunk that it holds whole is not drawn again.
         start_time: None starts from noise; a time in (0, 1] starts there from the nearest known prototypes (the k-th
             sample from the k-th nearest). A composition without a known prototype then has no candidate.
     """
-    from crystal_core.structures import to_structures
-
     began = time.monotonic()
     prototypes: Generator | None = None
     if start_time is not None:
@@ -144,11 +144,11 @@ def draw_candidates(
             "steps": steps,
             "seed": seed + first,
             "frame_every": 5000,
+            "draft": draft,
             **tuning.tuning_fields,
         }
         if prototypes is None:
-            crystals, calls = _run(generator, GenerationRequest(compositions=compositions, **options))
-            structures = to_structures(crystals)
+            structures, calls = _sample(generator, compositions, options)
         else:
             structures, calls = _refine(generator, prototypes, compositions, start_time, options)
         if kept:
@@ -161,6 +161,25 @@ def draw_candidates(
     return Drawn(
         candidates=found, calls_per_sample=calls, seconds=time.monotonic() - began, n_from_before=from_before
     )
+
+
+def _sample(
+    generator: Generator, compositions: tuple[tuple[int, ...], ...], options: dict[str, Any]
+) -> tuple[list[Structure | None], int]:
+    from crystal_core.structures import to_structures
+
+    known = set(range(1, 119))
+    if generator.card.writes_drafts:
+        known = set(getattr(generator, "elements", known))
+    possible = [i for i, cell in enumerate(compositions) if known.issuperset(cell)]
+    structures: list[Structure | None] = [None] * len(compositions)
+    if not possible:
+        return structures, 0
+    request = GenerationRequest(compositions=tuple(compositions[i] for i in possible), **options)
+    crystals, calls = _run(generator, request)
+    for i, structure in zip(possible, to_structures(crystals), strict=True):
+        structures[i] = structure
+    return structures, calls
 
 
 def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:

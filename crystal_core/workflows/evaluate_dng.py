@@ -11,7 +11,7 @@ import logging
 import random
 import time
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
@@ -56,11 +57,12 @@ Keep = Callable[[int, "Sequence[Structure | None]"], None]  # number of the firs
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Generated crystals (None = could not be decoded), in order, and how: network calls of each, the sampler that the words "fast" and "default" stood for."""
+    """Generated crystals (None = could not be decoded), in order, and how: network calls of each, the sampler that the words "fast" and "default" stood for; why drafts were left out."""
 
     structures: list[Structure | None]
     network_calls: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +101,16 @@ def draw_crystals(
     sampler: str = "fast",
     steps: int | None = None,
     tuning: SamplerTuning = CARD_TUNING,
+    draft: DraftOptions = CARD_DRAFT,
     seed: int = 0,
     device: str = "auto",
     on_progress: Progress | None = None,
     keep: Keep | None = None,
 ) -> Drawn:
-    """``n`` crystals of a de novo model, their atom counts as often as in training.
+    """``n`` crystals of a de novo model, their atom counts as often as in training; a language model chooses them itself.
 
     Args:
+        draft: how a language model writes, and what refines it.
         keep: gets every batch as soon as it is sampled.
 
     Raises:
@@ -115,29 +119,34 @@ def draw_crystals(
     from crystal_core.requests import DeNovoRequest
     from crystal_core.structures import to_structures
     from crystal_core.workflows.generate import load_de_novo
-    from crystal_core.workflows.sampling_run import last_frame, sampler_used
+    from crystal_core.workflows.sampling_run import last_frame, sampler_used, with_back_end
 
-    generator = load_de_novo(model, device)
+    generator = with_back_end(load_de_novo(model, device), draft.back_end)
     frequencies = generator.atom_count_frequencies
     if not frequencies:
         raise RequestError(f"The card of {model} does not tell how many atoms its training crystals have.")
     counts = random.Random(seed).choices(list(frequencies), list(frequencies.values()), k=n)  # noqa: S311 (no secret)
     structures: list[Structure | None] = []
-    calls, settings = 0, dict[str, Any]()
+    calls, settings, rejected = 0, dict[str, Any](), Counter[str]()
     for first in range(0, n, CHUNK):
         options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
         options |= tuning.tuning_fields
-        request = DeNovoRequest(n_atoms=tuple(counts[first : first + CHUNK]), **options)
+        some = tuple(counts[first : first + CHUNK])
+        if generator.card.writes_drafts:
+            options |= {"draft": draft, "at_least": (1,) * len(some)}
+            some = (max(frequencies),) * len(some)
+        request = DeNovoRequest(n_atoms=some, **options)
         frame = last_frame(generator, request)
         assert frame.crystals is not None
         made = to_structures(frame.crystals)
         if keep:
             keep(first + 1, made)
         structures += made
+        rejected.update(frame.rejected)
         calls, settings = getattr(generator, "network_calls", 0), sampler_used(generator, request)
         if on_progress:
             on_progress("sampling", len(structures), n)
-    return Drawn(structures=structures, network_calls=calls, settings=settings)
+    return Drawn(structures=structures, network_calls=calls, settings=settings, rejected=rejected)
 
 
 def draw_baseline(

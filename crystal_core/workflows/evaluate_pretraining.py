@@ -47,6 +47,8 @@ def evaluate_pretraining(
     data: Path,
     *,
     config: Path = Path("crysldnet-cpu"),
+    encoder: str | None = None,
+    pdd_weight: str | None = None,
     out: Path | None = None,
     device: str = "auto",
     on_progress: Callable[[str, int, int], None] | None = None,
@@ -56,6 +58,7 @@ def evaluate_pretraining(
     Args:
         data: prepared file with splits and labels. config: file or shipped name of a training configuration, which gives
             the sizes of all networks and how to optimise; its stage, rows and samples do not count.
+        encoder: kind of encoder instead of the configuration's. pdd_weight: of PDDFormer, see :mod:`crystal_core.graphs.pdd`.
         out: folder that keeps finished pretrainings and cells, and goes on from them; nothing is kept where absent.
         on_progress: gets what is done at the moment, the number of finished cells, and of all.
 
@@ -66,7 +69,8 @@ def evaluate_pretraining(
 
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        run = _Run(study, data, config, out or Path(scratch), pick_device(device))
+        chosen = _configuration(config, encoder, pdd_weight)
+        run = _Run(study, data, chosen, out or Path(scratch), pick_device(device))
         cells = study.cells
         for done, cell in enumerate(cells):
             if run.kept.result(cell) is None:
@@ -84,21 +88,32 @@ def shortened(fit: FitConfig, samples: int) -> FitConfig:
     return replace(fit, planned_samples=samples, warmup_steps=min(fit.warmup_steps, max(1, steps // 10)))
 
 
+def _configuration(config: Path, encoder: str | None, pdd_weight: str | None) -> CrysldnetTraining:
+    """The settings of a file or a shipped name, with another encoder or another first number of its rows of distances."""
+    from crystal_core.predictors.crysldnet.training import settings_from
+
+    text = configuration_text(config)
+    if method_of(text) != METHOD:
+        raise RequestError(
+            f"The configuration {config.name} is not of {METHOD}, whose pretraining is compared."
+        )
+    found = replace(settings_from(text), init_from="", targets=())
+    if encoder is not None:
+        found = replace(found, encoder_kind=encoder)  # type: ignore[arg-type]
+    if pdd_weight is not None:
+        if found.encoder_kind != "pddformer":
+            raise RequestError("--pdd-weight is of the encoder pddformer; leave it out.")
+        found = replace(found, encoder=replace(found.encoder, pdd_weight=pdd_weight))  # type: ignore[arg-type]
+    return found
+
+
 class _Run:
     """One study on one file; graphs are built when the first training needs them."""
 
     def __init__(
-        self, study: PretrainingStudy, data: Path, config: Path, out: Path, device: torch.device
+        self, study: PretrainingStudy, data: Path, config: CrysldnetTraining, out: Path, device: torch.device
     ) -> None:
-        from crystal_core.predictors.crysldnet.training import settings_from
-
-        text = configuration_text(config)
-        if method_of(text) != METHOD:
-            raise RequestError(
-                f"The configuration {config.name} is not of {METHOD}, whose pretraining is compared."
-            )
-        self.study, self.data, self.device = study, data, device
-        self.config: CrysldnetTraining = replace(settings_from(text), init_from="", targets=())
+        self.study, self.data, self.device, self.config = study, data, device, config
         if not data.is_file():
             raise RequestError(
                 f"There is no prepared file {data.name}. Make it with 'crystal-core data prepare-properties'."
@@ -259,6 +274,9 @@ class _Run:
         largest = max(study.fractions)
         return {
             "property": study.label,
+            "encoder": self.config.encoder_kind,
+            "encoder_words": self._words(),
+            "encoder_parameters": self._parameters(),
             "unit": f"log10({unit})" if spec and spec.logarithmic else unit,
             "n_train": len(train),
             "n_validation": len(held),
@@ -282,6 +300,16 @@ class _Run:
             ],
             "pretraining": {v: line for v in study.variants if (line := self.kept.validation(v)) is not None},
         }
+
+    def _words(self) -> str:
+        if self.config.encoder_kind == "pddformer":
+            return f"pddformer, {self.config.encoder.pdd_weight} weights"
+        return self.config.encoder_kind
+
+    def _parameters(self) -> int:
+        from crystal_core.predictors.crysldnet.encoders.build import build_encoder
+
+        return sum(p.numel() for p in build_encoder(self.config.sizes, self.config.graph).parameters())
 
     def _over_seeds(self, variant: str, fraction: float) -> dict[str, Any]:
         results = [

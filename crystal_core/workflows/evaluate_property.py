@@ -17,7 +17,7 @@ import numpy as np
 
 from crystal_core.datasets.property_splits import MeasuredRows, property_value
 from crystal_core.errors import CrystalCoreError, RequestError
-from crystal_core.evaluation.property_errors import Predicted, PropertyErrors, measure
+from crystal_core.evaluation.property_errors import Predicted, PropertyErrors, Score, measure
 from crystal_core.properties import PROPERTIES, PropertySpec
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Measured:
 
     Attributes:
         rows: number and short hash of the rows and their true values. n_train, settings, note: of a baseline.
+        not_seen: the main number over the crystals that the predictor's encoder was not trained on with other labels;
+            None where that is all of them.
     """
 
     spec: PropertySpec
@@ -50,6 +52,7 @@ class Measured:
     n_train: int | None = None
     settings: str = ""
     note: str = ""
+    not_seen: Score | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +136,14 @@ def evaluate_model(
         if not names:
             continue
         predictions = predict_rows(predictor, table.rows, names, on_progress)
+        seen = np.array([row.id in getattr(predictor, "training_ids", ()) for row in table.rows])
         for name in names:
-            found.append(_measured(known[name], table, _column(predictions, name), seed))
+            column = _column(predictions, name)
+            one = _measured(known[name], table, column, seed)
+            if seen.any():
+                rest = replace(table, truth={name: np.where(seen, np.nan, table.truth[name])})
+                one = replace(one, not_seen=_measured(known[name], rest, column, seed).errors.main)
+            found.append(one)
     return found
 
 
@@ -242,12 +251,13 @@ def digest(rows: Sequence[CrystalRow], values: np.ndarray) -> str:
 def _measured(spec: PropertySpec, table: MeasuredRows, predicted: Predicted, seed: int) -> Measured:
     truth = table.truth[spec.name]
     sizes = [len(row.atomic_numbers) for row in table.rows]
+    kinds = [len(set(row.atomic_numbers.tolist())) for row in table.rows]
     return Measured(
         spec=spec,
         source=table.source,
         protocol=table.protocol,
         rows=digest(table.rows, truth),
-        errors=measure(spec, truth, predicted, sizes, seed=seed),
+        errors=measure(spec, truth, predicted, sizes, n_elements=kinds, seed=seed),
     )
 
 

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
-from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
-from crystal_core.conditions import DraftOptions, check_declared
-from crystal_core.errors import CheckpointMissing, MemoryFull, RequestError
+from crystal_core.conditions import CARD_DRAFT, DraftOptions, check_declared
+from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups, rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.frames import RunUpdate
+from crystal_core.frames import RunUpdate, few_of_each
 from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT
 from crystal_core.requests import (
-    MAX_ATOMS,
     GenerationRequest,
     StructurePredictionRequest,
     from_json,
     seed_or_drawn,
 )
 from crystal_core.workflows.candidate import Candidate
+from crystal_core.workflows.prediction_plan import (
+    Part,
+    cells_of,
+    check_elements,
+    check_tuning_of,
+    draft_options,
+    drafter_of,
+    has_prototypes,
+    load_structure_generator,
+    notes_on,
+    plan_parts,
+)
 from crystal_core.workflows.sampling_run import (
     BATCH,
     HALVED,
     PART_STEPS,
-    check_tuning,
     path_for_player,
     provenance,
     sampled,
     sampler_used,
-    with_back_end,
     with_tuning_in_use,
 )
 
@@ -42,8 +50,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.frames import Template
-    from crystal_core.generators.prototype.generator import PrototypeGenerator
+    from crystal_core.frames import Draft, Template
     from crystal_core.protocols import Generator
     from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score
     from crystal_core.relax.potential import Potential
@@ -51,29 +58,16 @@ if TYPE_CHECKING:
 MOST_RELAXED = (
     10  # different structures; large cells out of noise take a minute each, and seldom end among the first
 )
-MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
-MOST_KNOWN = (
-    12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
-)
+DRAFTED: tuple[Origin, ...] = ("draft", "draft refined")
+STAGES = {
+    "noise": "from noise",
+    "prototype": "known prototypes",
+    "prototype refined": "refining prototypes",
+    "draft": "drafts",
+    "draft refined": "drafts, refined",
+}
 RELAXING = 10  # as much work as so many single energies
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
-
-
-@lru_cache(maxsize=4)
-def load_structure_generator(name: str, device: str) -> Generator:
-    """A model that places the atoms of a given composition.
-
-    Raises:
-        RequestError: it chooses its own elements. CheckpointMissing: it is not installed.
-    """
-    from crystal_core.registry.store import find_card, load_generator
-
-    card = find_card(name)
-    if card.task == "de novo generation" and "composition" not in card.conditions:
-        raise RequestError(
-            f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
-        )
-    return cast("Generator", load_generator(name, device))
 
 
 def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
@@ -98,181 +92,30 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         from crystal_core.relax.potential import load_potential
 
         load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
-    model = with_back_end(load_structure_generator(asked.model, asked.device), asked.back_end)
+    model = load_structure_generator(asked.model, asked.device)
+    drafter = drafter_of(asked, model)
+    if drafter is not None and model.card.writes_drafts:
+        model = drafter
     if asked.guide and not hasattr(model, "settings"):
         raise RequestError(
             f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
         )
-    check_declared(model.card, (), asked)
-    _check_tuning(asked, model)
-    _check_elements(asked, formula, model)
+    check_declared((drafter or model).card, (), asked)
+    check_tuning_of(asked, model)
+    for one in filter(None, dict.fromkeys((model, drafter))):
+        check_elements(asked, formula, one)
     cells = cells_of(asked, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
     began = time.monotonic()
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
-    parts = _plan(asked, cells, batch, refines=not model.card.writes_drafts)
-    run_state = _Run(asked, model, len(parts), began, measured, notes=_notes(asked, formula, cells, model))
+    parts = plan_parts(asked, cells, batch, model)
+    notes = notes_on(asked, formula, cells, model)
+    run_state = _Run(asked, model, len(parts), began, measured, notes=notes, drafter=drafter)
     for place, part in enumerate(parts):
         yield from run_state.part(place, part, cells[part.z])
     if asked.wants_energies:
         yield from run_state.energies()
     yield RunUpdate(stage="done", step=run_state.total, n_steps=run_state.total, result=run_state.result())
-
-
-def has_prototypes() -> bool:
-    """Whether the table of known prototypes is installed."""
-    from crystal_core.registry.store import find_card
-
-    try:
-        find_card("prototype")
-    except CheckpointMissing:
-        return False
-    return True
-
-
-def cells_of(
-    asked: StructurePredictionRequest, atom_counts: Collection[int] | None
-) -> dict[int, tuple[int, ...]]:
-    """Formula units → atomic numbers of the cell, for each cell that a run of the request makes.
-
-    Args:
-        atom_counts: the only sizes of cell that the model was trained on, where its card names them.
-
-    Raises:
-        RequestError: a cell is of no such size, or too large for any model; or no number of formula units fits.
-    """
-    from crystal_core.chemistry.formula import default_z, parse_formula
-
-    formula = parse_formula(asked.formula)
-    if asked.exact_cell:
-        cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}
-    else:
-        cells = {
-            z: tuple(formula.atomic_numbers_of(z))
-            for z in asked.z or default_z(formula, atom_counts=atom_counts)
-        }
-    for z, atoms in cells.items():
-        cell, smaller = ("The formula", "a smaller cell") if asked.exact_cell else (f"Z = {z}", "a smaller Z")
-        if atom_counts and len(atoms) not in atom_counts:
-            raise RequestError(
-                f"{asked.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z."
-            )
-        if len(atoms) > MAX_ATOMS:
-            raise RequestError(
-                f"{cell} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose {smaller}."
-            )
-    if not cells:
-        sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
-        raise RequestError(
-            f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z."
-        )
-    return cells
-
-
-def _check_tuning(asked: StructurePredictionRequest, model: Generator) -> None:
-    """Raise RequestError where a value of the tuning changes nothing, neither from noise nor in refining."""
-    import torch
-
-    from crystal_core.crystal import CrystalBatch
-
-    cell = CrystalBatch(
-        atomic_numbers=torch.tensor([1]),
-        frac_coords=torch.zeros(1, 3),
-        lattice=torch.eye(3)[None],
-        n_atoms=torch.tensor([1]),
-    )
-    noise = GenerationRequest(
-        compositions=((1,),), sampler=asked.sampler, steps=asked.steps, **asked.tuning_fields
-    )
-    refined = replace(noise, start=cell, start_time=1.0)
-    kinds = {"noise": [noise], "prototype": [refined], "both": [noise, refined]}[asked.start]
-    check_tuning(asked.model, model, asked, kinds)
-
-
-def _check_elements(asked: StructurePredictionRequest, formula: Any, model: Generator) -> None:
-    """Before the prototypes: they know every element, so a run would go well until the model's own part.
-
-    Raises:
-        RequestError: the model cannot place an element of the formula.
-    """
-    known = getattr(model, "elements", None)  # the prototypes name none
-    if known is None:
-        return
-    from pymatgen.core import Element
-
-    lacking = [
-        Element.from_Z(z).symbol for z in sorted(set(formula.atomic_numbers_of(1, exact=True)) - set(known))
-    ]
-    if lacking:
-        raise RequestError(
-            f"{asked.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
-        )
-
-
-def _notes(
-    asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
-) -> list[str]:
-    """What is to be said of the cells before anyone reads their structures."""
-    notes = []
-    if not asked.exact_cell and formula.counts != formula.unit:
-        notes.append(
-            f"{asked.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
-        )
-    most = model.card.most_atoms
-    beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
-    if beyond:
-        notes.append(
-            f"{asked.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess."
-        )
-    return notes
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts origins and Zs, for the seed."""
-
-    place: int
-    z: int
-    origin: Origin
-    first: int
-    n: int
-
-
-def _plan(
-    asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int, *, refines: bool
-) -> list[_Part]:
-    by_start: dict[str, list[Origin]] = {
-        "noise": ["noise"],
-        "prototype": ["prototype", "prototype refined"],
-        "both": ["prototype", "noise", "prototype refined"],
-    }
-    origins = by_start[asked.start]
-    if asked.model == "prototype":
-        origins = ["prototype"]
-    if not refines:
-        origins = [origin for origin in origins if origin != "prototype refined"]
-    parts = []
-    for place, (origin, z) in enumerate(product(origins, cells)):
-        if origin == "prototype":  # in one part: each next one of a request is the next best
-            known = cast(
-                "PrototypeGenerator", load_structure_generator("prototype", "cpu")
-            ).index.reach_of_known(cells[z], MOST_KNOWN)
-            parts.append(
-                _Part(
-                    place=place,
-                    z=z,
-                    origin=origin,
-                    first=0,
-                    n=max(known, min(asked.n_samples, MOST_PROTOTYPES)),
-                )
-            )
-            continue
-        n = asked.n_samples
-        parts += [
-            _Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first))
-            for first in range(0, n, batch)
-        ]
-    return parts
 
 
 def _guide(measured: MeasuredPattern) -> Guide:
@@ -293,7 +136,10 @@ class _Run:
         measured: MeasuredPattern | None = None,
         *,
         notes: Sequence[str] = (),
+        drafter: Generator | None = None,
     ) -> None:
+        self.drafter, self.rejected = drafter, Counter[str]()
+        self.left_out: list[Draft] = []
         self.asked, self.model, self.began, self.measured, self.notes = (
             asked,
             model,
@@ -311,15 +157,14 @@ class _Run:
         self.guide = None if measured is None or not asked.guide else _guide(measured)
 
     def part(
-        self, place: int, part: _Part, atoms: tuple[int, ...], *, halved: bool = False
+        self, place: int, part: Part, atoms: tuple[int, ...], *, halved: bool = False
     ) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.crystal import CrystalBatch
         from crystal_core.structures import to_structures
 
         z, origin, numbers = part.z, part.origin, range(part.first, part.first + part.n)
-        generator = load_structure_generator("prototype", "cpu") if origin == "prototype" else self.model
-        start = None
+        generator, start = self._generator(origin), None
         atoms_of = (atoms,) * part.n
         if origin == "prototype refined":
             starts = self.starts.get(z)
@@ -335,20 +180,13 @@ class _Run:
             frame_every=1,
             start=start,
             start_time=getattr(self.model, "start_time", None) if start is not None else None,
-            guide=self.guide,
+            guide=None if origin in DRAFTED else self.guide,
             dtype=self.asked.dtype,
-            draft=DraftOptions(**self.asked.draft_fields),
+            draft=self._draft_options(origin),
             **self.asked.tuning_fields,
         )
         request = with_tuning_in_use(generator, request)
-        name = (
-            f"Z = {z}, "
-            + {
-                "noise": "from noise",
-                "prototype": "known prototypes",
-                "prototype refined": "refining prototypes",
-            }[origin]
-        )
+        name = f"Z = {z}, {STAGES[origin]}"
         stage = name
         if part.n < self.asked.n_samples and origin != "prototype":
             stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.asked.n_samples}"
@@ -380,8 +218,10 @@ class _Run:
             known = self.templates.get(z) if origin == "prototype refined" else None
             templates = [known[i % len(known)] if known else None for i in numbers]
         drafts = frame.drafts or (None,) * len(structures)
+        self.rejected.update(frame.rejected)
+        self.left_out = few_of_each([*self.left_out, *frame.left_out])
         self.found += [
-            Candidate(z, origin, i, s, template, draft)
+            Candidate(z, origin, i, s, template, draft, frame.stages)
             for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
             if s is not None
         ]
@@ -394,6 +234,20 @@ class _Run:
             result=self.result(),
             trajectory=path,
         )
+
+    def _generator(self, origin: Origin) -> Generator:
+        if origin == "prototype":
+            return load_structure_generator("prototype", "cpu")
+        return self.drafter if origin in DRAFTED and self.drafter is not None else self.model
+
+    def _draft_options(self, origin: Origin) -> DraftOptions:
+        """How drafts are written and refined: by the model, unless it is the one that writes them or cannot refine."""
+        if not self._generator(origin).card.writes_drafts:
+            return CARD_DRAFT
+        options = draft_options(self.asked)
+        if self.model.card.writes_drafts or self.asked.model == "prototype" or options.refiner is not None:
+            return options
+        return replace(options, refiner=self.asked.model)
 
     def energies(self) -> Iterator[RunUpdate]:
         """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
@@ -506,7 +360,7 @@ class _Run:
             record["score"], record["group"], record["n_alike"] = score, group, sizes[group]
             by_z.setdefault(candidate.z, []).append(record)
         by_z = {z: ranked(records) for z, records in by_z.items()}
-        return {
+        result: RunResult = {
             "format": FORMAT,
             "results": [
                 {"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank}
@@ -518,12 +372,17 @@ class _Run:
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
         }
+        if self.drafter is None:
+            return result
+        left_out = [asdict(draft) for draft in self.left_out]
+        return result | {"rejected": dict(self.rejected), "left_out": left_out}
 
     def _provenance(self) -> Provenance:
         request = GenerationRequest(
             compositions=((1,),),
             sampler=self.asked.sampler,
             steps=self.asked.steps,
+            draft=draft_options(self.asked) if self.model.card.writes_drafts else CARD_DRAFT,
             **self.asked.tuning_fields,
         )
         settings = asdict(self.asked) | sampler_used(self.model, with_tuning_in_use(self.model, request))
@@ -549,7 +408,3 @@ def compare_with_reference(records: list[CrystalRecord], reference: Structure) -
     for record in records:
         rmsd = rms_distance(reference, structure_from_record(record), MATCHER)
         record["reference"] = {"matches": rmsd is not None, "rmsd": None if rmsd is None else round(rmsd, 4)}
-
-
-def _join(counts: Collection[int]) -> str:
-    return ", ".join(map(str, counts))

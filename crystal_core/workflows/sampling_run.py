@@ -23,6 +23,7 @@ AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
 PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
+STAGES = {"draft": "drafting", "refine": "refining"}  # of models that work in two of them
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 
 
@@ -50,6 +51,7 @@ def sampled(
 
     paths: list[list[Snapshot]] = []
     frame: Frame | None = None
+    kept = 0  # step of the last cell on the paths
     for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
         crystals = frame.crystals
@@ -58,14 +60,16 @@ def sampled(
             if crystals is not None
             else []
         )
-        if cells and (frame.finished or frame.step % max(1, frame.n_steps // SNAPSHOT_FRAMES) == 0):
+        if cells and (frame.finished or frame.step - kept >= max(1, frame.n_steps // SNAPSHOT_FRAMES)):
+            kept = frame.step
             paths = paths or [[] for _ in cells]
             for path, cell in zip(paths, cells, strict=True):
                 path.append(cell)
         shown: Snapshot | None = cells[0] if cells else None
         if shown is not None and watched > 1:
             shown = {**shown, "cells": [*cells]}
-        yield RunUpdate(stage=stage, step=done, n_steps=n_steps, snapshot=shown, text=frame.text)
+        doing = f"{stage}, {STAGES[frame.stage]}" if frame.stage in STAGES else stage
+        yield RunUpdate(stage=doing, step=done, n_steps=n_steps, snapshot=shown, text=frame.text)
     return frame, paths
 
 

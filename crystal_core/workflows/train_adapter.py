@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -14,6 +14,7 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import home_dir
 from crystal_core.properties import PROPERTIES, PropertySpec, property_key
 from crystal_core.registry.property_cards import shipped_property
+from crystal_core.registry.store import find_card
 from crystal_core.requests import LARGEST_VALUE, MAX_LEARNED_ATOMS, MIN_LEARNED
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from crystal_core.predictors.crysldnet.fit_adapter import AdapterProgress
+    from crystal_core.cards import ModelCard
+    from crystal_core.predictors.crysldnet.fit_adapter import AdapterPlan, AdapterProgress
 
 FEWEST_HELD = 10  # held-out crystals, of which the interval is calibrated
 HELD_OUT = 0.2  # share of the crystals, at random, where the table names no split
 MOST_SAMPLES = 60_000  # crystals seen in all, on which five minutes of two cores are spent
 EPOCHS = 30
+HeldOutBy = Literal["split", "composition"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class AdapterReport:
     n_held_out: int
     mae: float
     mae_of_mean: float
-    held_out_by: Literal["split", "composition"]
+    held_out_by: HeldOutBy
     seconds: float
     ids: list[str]
     formulas: list[str]
@@ -90,6 +93,7 @@ def train_adapter(
     name: str = "",
     folder: Path | None = None,
     rank: int = 8,
+    full: bool = False,
     minutes: float | None = None,
     samples: int | None = None,
     device: str = "auto",
@@ -102,8 +106,9 @@ def train_adapter(
     Args:
         table: Parquet of the data schema, or CSV with a column ``cif``. Its own split is used where it names one.
         name: of the checkpoint; "crysldnet-<column>" where absent. folder: of checkpoints; the user's own where absent.
-        rank: of the changes of the encoder; 0 trains heads alone. samples: crystals seen in all; 30 epochs, at most
-            60,000 crystals, where absent. on_line: gets samples, their plan and the validation error after each epoch.
+        rank: of the changes of the encoder; 0 trains heads alone. full: train the whole encoder instead.
+        samples: crystals seen in all; 30 epochs, at most 60,000 crystals, where absent.
+        on_line: gets samples, their plan and the validation error after each epoch.
 
     Raises:
         RequestError: no such column, fewer than 50 crystals with a value, or a shipped property has that name.
@@ -116,6 +121,7 @@ def train_adapter(
         encoder=encoder,
         checkpoint=(folder or home_dir() / "checkpoints") / (name or f"crysldnet-{target.spec.name}"),
         rank=rank,
+        full=full,
         minutes=minutes,
         samples=samples,
         device=device,
@@ -146,6 +152,7 @@ def adapter_steps(
     threads: int | None,
     seed: int,
     source: str,
+    full: bool = False,
     skipped: Sequence[dict[str, str]] = (),
 ) -> Generator[AdapterProgress, None, AdapterReport]:
     """Train on rows whose labels hold the column, and put the checkpoint into its place when it is whole.
@@ -160,8 +167,7 @@ def adapter_steps(
     """
     from crystal_core.device import pick_device, use_threads
     from crystal_core.predictors.crysldnet.adapters import AdapterConfig
-    from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
-    from crystal_core.registry.store import find_card
+    from crystal_core.predictors.crysldnet.fit_adapter import AdapterPlan
 
     use_threads(threads)
     card, spec = find_card(encoder), target.spec
@@ -174,6 +180,45 @@ def adapter_steps(
         raise RequestError(
             f"All training crystals have the same value of '{target.column}', so there is nothing to learn."
         )
+    plan = AdapterPlan(
+        config=AdapterConfig(rank=rank, full=full),
+        samples=samples or usual_samples(len(train)),
+        minutes=minutes,
+        device=pick_device(device),
+        seed=seed,
+    )
+    report = yield from install_adapter(
+        card, spec, target.column, train, held, plan=plan, checkpoint=checkpoint, source=source
+    )
+    how: HeldOutBy = "split" if _names_split(rows) else "composition"
+    return replace(report, held_out_by=how, skipped=list(skipped))
+
+
+def usual_samples(n_train: int) -> int:
+    """Crystals that a training sees where nobody names a number."""
+    return min(EPOCHS * n_train, MOST_SAMPLES)
+
+
+def install_adapter(
+    card: ModelCard,
+    spec: PropertySpec,
+    column: str,
+    train: Sequence[CrystalRow],
+    held: Sequence[CrystalRow],
+    *,
+    plan: AdapterPlan,
+    checkpoint: Path,
+    source: str,
+    about: dict[str, Any] | None = None,
+    texts: dict[str, str] | None = None,
+) -> Generator[AdapterProgress, None, AdapterReport]:
+    """Train on ``train``, calibrate on ``held``, and put the checkpoint into its place when it is whole.
+
+    Args:
+        card: of the encoder. column: label of the rows. about, texts: what the card says besides, see :func:`fit_adapter`.
+    """
+    from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
+
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     # written near its place, so that putting it there is one move; the folder of checkpoints itself is searched for cards
     with (
@@ -184,17 +229,15 @@ def adapter_steps(
         fitted = yield from fit_adapter(
             card,
             spec,
-            target.column,
+            column,
             train,
             held,
-            config=AdapterConfig(rank=rank),
-            samples=samples or min(EPOCHS * len(train), MOST_SAMPLES),
-            minutes=minutes,
-            device=pick_device(device),
-            seed=seed,
+            plan=plan,
             run=Path(run),
             checkpoint=written,
             source=source,
+            about=about,
+            texts=texts,
         )
         if checkpoint.exists():
             checkpoint.rename(Path(near) / "before")
@@ -205,13 +248,13 @@ def adapter_steps(
         n_held_out=len(held),
         mae=_mean_difference(fitted.true, fitted.predicted),
         mae_of_mean=_mean_difference(fitted.true, [fitted.mean] * len(held)),
-        held_out_by="split" if _names_split(rows) else "composition",
+        held_out_by="split",
         seconds=round(fitted.seconds, 1),
         ids=[row.id for row in held],
         formulas=[row.formula for row in held],
         true=fitted.true,
         predicted=fitted.predicted,
-        skipped=list(skipped),
+        skipped=[],
     )
 
 

@@ -6,13 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from crystal_core.evaluation.property_references import baseline_values, published_value
-from crystal_core.properties import PROPERTIES, PropertySpec
+from crystal_core.properties import PROPERTIES, PropertySpec, labelled
 
 BASELINES = {
     "mean": "mean",
     "composition": "composition alone",
     "nearest": "nearest known crystal",
     "chgnet-features": "CHGNet features",
+}
+WAYS = {
+    "start": "heads of {start}, as they are",
+    "line": "heads of {start}, behind a straight line",
+    "heads": "new heads alone",
+    "lora": "low-rank changes and heads",
+    "full": "the whole encoder and heads",
+}
+PRETRAININGS = {
+    "scratch": "none",
+    "vae": "autoencoder",
+    "latent": "latent flow",
+    "full": "autoencoder, then latent flow",
+    "types": "autoencoder of the types alone",
+    "positions": "autoencoder of the positions alone",
+    "lattice": "autoencoder of the lattice alone",
 }
 CHGNET = "CHGNet was trained on most of these crystals; for energies and hull distances that is a leak."
 
@@ -28,23 +44,76 @@ def property_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
-    unit = str(metric.get("unit", ""))
-    label = f"{spec.title} ({unit})" if unit else spec.title
+    # a modulus is measured as a logarithm, whose unit is none of the property's own
+    own = metric.get("unit", "") == spec.unit
+    unit, factor = (spec.shown_unit or spec.unit, spec.shown_factor) if own else (metric.get("unit", ""), 1.0)
     ci95, covered = metric.get("ci95"), metric.get("coverage90")
     published = published_value(spec.name)
     row: dict[str, Any] = {
-        "property": label,
+        "property": labelled(spec.title, unit),
         "error": metric["metric"],
-        "value": short(metric["value"]),
-        "95 %": f"{short(ci95[0])} – {short(ci95[1])}" if ci95 else None,
+        "value": short(factor * metric["value"]),
+        "95 %": f"{short(factor * ci95[0])} – {short(factor * ci95[1])}" if ci95 else None,
         "n": metric.get("n"),
         "90 % intervals hold": f"{100 * covered:.0f} %" if covered is not None else None,
     }
     for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
-        row[BASELINES.get(name, name)] = short(entry["value"])
+        row[BASELINES.get(name, name)] = short(factor * entry["value"])
     if published is not None and published["metric"] == metric["metric"]:
-        row["published"] = f"{short(published['value'])} ({published['method']}; {published['protocol']})"
+        row["published"] = (
+            f"{short(factor * published['value'])} ({published['method']}; {published['protocol']})"
+        )
     return row
+
+
+def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Other ways to fit the property of a part, as its card measured them: ``crystal-core evaluate adapters --write-card``."""
+    rows = []
+    for metric in metrics.values():
+        if not isinstance(metric, Mapping) or metric.get("way") not in WAYS:
+            continue
+        start = PROPERTIES.get(str(metric.get("start")))
+        words = WAYS[metric["way"]].format(start=start.title if start else "another property")
+        if start and metric["way"] not in ("start", "line"):
+            words = words.replace("new heads", "heads") + f", from those of {start.title}"
+        ci95, not_seen = metric.get("ci95"), metric.get("not_seen")
+        rows.append(
+            {
+                "trained": words,
+                "labels": f"{metric['n_train']:,}",
+                "error": labelled(metric["metric"], metric.get("unit", "")),
+                "test": short(metric["value"]),
+                "95 %": f"{short(ci95[0])} – {short(ci95[1])}" if ci95 else None,
+                "±": short(metric["std"]) if metric.get("std") is not None else None,
+                "validation": short(metric["validation_mae"]),
+                "crystals new to the encoder": f"{short(not_seen)} (n {metric['n_not_seen']})"
+                if not_seen
+                else None,
+                "n": metric["n"],
+                "protocol": metric["protocol"],
+            }
+        )
+    return rows
+
+
+def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Errors after fine-tuning from several pretrainings and encoders: ``crystal-core evaluate pretraining --write-card``."""
+    tables = [table for name, table in extra.items() if name.startswith("pretraining_")]
+    return [
+        {
+            "encoder": table["encoder"],
+            "pretraining": PRETRAININGS.get(kind, kind),
+            "labels": f"{labels:,}",
+            "error": f"{short(mae)} ± {short(std)}" if std != "" else short(mae),
+            "seeds": seeds,
+            "measured": table["metric"],
+            "protocol": table["protocol"],
+        }
+        for table in tables
+        for kind, labels, mae, std, seeds in zip(
+            table["pretraining"], table["labels"], table["mae"], table["std"], table["seeds"], strict=True
+        )
+    ]
 
 
 def short(value: float) -> str:

@@ -13,6 +13,21 @@ def test_no_call_is_much_faster_than_its_products(dtype):
     assert 0 < report["share_of_product_speed"] < 2
 
 
+def test_the_refiner_is_timed_beside_its_plain_form_and_in_training():
+    report = speed.benchmark_sampling(
+        "diffcsp-cpu", 2, 3, 1, "float32", reference=True, device="cpu", threads=1
+    )
+    assert report["speed_up"] == pytest.approx(
+        report["seconds_plain_form"] / report["seconds_per_network_call"], rel=0.05, abs=0.02
+    )
+    assert (
+        speed.benchmark_training("diffcsp-cpu", 2, 3, 1, "float32", device="cpu", threads=1)[
+            "seconds_per_step"
+        ]
+        > 0
+    )
+
+
 def test_drafts_are_counted_beside_those_of_a_larger_model(monkeypatch):
     from crystal_core.benchmarks import text
     from crystal_core.generators.crysllmgen.config import TinyConfig

@@ -269,7 +269,7 @@ def test_a_forming_crystal_whose_elements_change_keeps_the_camera(page):
     show(page, "Si (diamond)")
     source = "\n".join(
         (ROOT / "pages/_ui/viewer" / f"{name}.js").read_text()
-        for name in ("draw", "camera", "picture", "pace", "measure", "viewer")
+        for name in ("draw", "camera", "picture", "pace", "measure", "viewer", "mount")
     )
     forming = [
         Structure(Lattice.cubic(4.2), elements, [[0, 0, 0], [0.5, 0.5, 0.5]])

@@ -122,3 +122,42 @@ def test_a_large_cell_is_told_what_can_be_told_in_time(tmp_path):
         and row["sites"] == row["peaks"] == []
     )
     assert "512 sites" in row["limitation"]
+
+
+def test_partly_occupied_sites_are_described_as_they_are_and_not_judged(tmp_path):
+    alloy = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.3}, "O"], [[0, 0, 0], [0.5] * 3]
+    )
+    path = tmp_path / "alloy.cif"
+    path.write_text(str(CifWriter(alloy)), encoding="utf-8")
+    (row,) = json.loads(call(path, "--json").stdout)["rows"]
+    assert row["formula"] == "Fe0.6Ni0.3O" and row["density"] == pytest.approx(alloy.density, abs=1e-3)
+    assert row["validity"]["structure"] is None and row["nearest_known"] is None
+    assert row["space_group"]["number"] == 225 and row["peaks"]
+    assert row["occupancy"][0] == {"Fe": 0.6, "Ni": 0.3} and row["sites"][0]["element"] == "Fe0.6 Ni0.3"
+    assert "main element" not in call(path).stdout
+    half = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.5, "Ni": 0.5}, "O"], [[0] * 3, [0.5] * 3]
+    )
+    path.write_text(str(CifWriter(half)), encoding="utf-8")
+    (row,) = json.loads(call(path, "--orderings", tmp_path / "ordered", "--json").stdout)["rows"]
+    files = sorted(one.name for one in (tmp_path / "ordered").iterdir())
+    assert files == row["orderings"] and files[0] == "alloy-ordering-1.cif"
+    assert (
+        json.loads(call(tmp_path / "ordered" / files[0], "--json").stdout)["rows"][0]["formula"] == "FeNiO2"
+    )
+
+
+def test_encodings_of_other_programs_are_read(rock_salt, tmp_path):
+    text = rock_salt.read_text(encoding="utf-8")
+    versions = {
+        "mark.cif": b"\xef\xbb\xbf" + text.encode(),
+        "utf16.cif": text.encode("utf-16"),
+        "utf16le.cif": text.encode("utf-16-le"),
+        "mac.cif": text.replace("\n", "\r").encode(),
+        "latin.cif": ("# é\n" + text).encode("latin-1"),
+    }
+    for name, content in versions.items():
+        (tmp_path / name).write_bytes(content)
+    rows = json.loads(call(*(tmp_path / name for name in versions), "--json").stdout)["rows"]
+    assert [row.get("formula") for row in rows] == ["NaCl"] * len(versions)

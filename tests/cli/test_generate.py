@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
 from crystal_core.errors import SamplingDiverged
+from crystal_core.files.writers import structure_to_text
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import list_cards
 
@@ -442,3 +443,66 @@ def test_crystals_contain_what_is_wished_beside_others(tiny_writer, tiny_de_novo
     assert all({8, 22} <= set(c["atomic_numbers"]) for c in data["crystals"])
     result = call(*small("tiny-masking"), "--contain", "O", "--exclude-elements", "O")
     assert result.exit_code == 2 and "may not appear" in result.stderr
+
+
+def test_drafts_are_refined_and_every_crystal_tells_its_way(tiny_pair, tmp_path):
+    words = [*wishes(tiny_pair()), "--formula", "SrTiO3", "--tau", 300, "--start", "inject"]
+    result = call(*words, "--out", tmp_path / "out", "--trajectory")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    used = data["settings"]
+    assert (used["refiner_used"], used["start_draft_used"], used["refine_from_used"]) == (
+        "tiny-refiner",
+        "inject",
+        300,
+    )
+    for crystal in data["crystals"]:
+        told = crystal["provenance"]
+        assert crystal["formula"] == "SrTiO3" and crystal["origin"] == "draft refined"
+        assert sorted(told["draft"]["cell"]["atomic_numbers"]) == sorted(crystal["atomic_numbers"])
+        assert [stage["stage"] for stage in told["stages"]] == ["draft", "refine"]
+    total = sum(stage["network_calls"] for stage in data["crystals"][0]["provenance"]["stages"])
+    assert data["network_calls"] == total
+    assert len(list((tmp_path / "out").glob("*.cif"))) == len(data["crystals"])
+    alone = json.loads(call(*wishes("tiny-pair"), "--formula", "SrTiO3", "--refiner", "none").stdout)
+    assert [c["provenance"]["draft"]["text"] for c in alone["crystals"]] == [
+        c["provenance"]["draft"]["text"] for c in data["crystals"]
+    ]
+    assert alone["crystals"][0]["origin"] == "draft" and alone["settings"]["refiner_used"] == "none"
+
+
+def test_a_file_is_redrafted_on_the_command_line(tiny_pair, tmp_path):
+    file = tmp_path / "salt.cif"
+    file.write_text(
+        structure_to_text(Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]), "cif")
+    )
+    result = call(*wishes(tiny_pair()), "--start-from", file, "--redraft-sites", "all")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert all(len(c["provenance"]["redraft"]["changes"]) == 2 for c in data["crystals"])
+    bad = call("--model", "tiny-pair", "--start-from", file, "--redraft-sites", "x")
+    assert bad.exit_code == 2 and "--redraft-sites takes whole numbers" in bad.stderr
+
+
+def test_refined_drafts_stand_among_the_candidates_of_any_model(tiny_pair, monkeypatch):
+    from crystal_core.workflows import prediction_plan
+
+    monkeypatch.setattr(prediction_plan, "DRAFTER", tiny_pair())
+    words = ["predict-structure", "NaCl", "--n", "2", "--z", "1", "--seed", "1", "--json", "--quiet"]
+    result = CliRunner().invoke(build_app(), [*words, "--model", "tiny-refiner", "--start", "draft"])
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    (item,) = data["results"]
+    for candidate in item["candidates"]:
+        assert candidate["origin"] == "draft refined"
+        draft, refine = candidate["provenance"]["stages"]
+        assert (draft["model"], refine["model"]) == ("tiny-writer", "tiny-refiner")
+    assert data["rejected"] == {}
+    same = [*words, "--model", "tiny-pair", "--start", "renoise", "--tau", "300"]
+    data = json.loads(CliRunner().invoke(build_app(), same).stdout)
+    assert {c["origin"] for item in data["results"] for c in item["candidates"]} <= {
+        "draft refined",
+        "prototype",
+        "prototype refined",
+    }
+    assert data["settings"]["refine_from_used"] == 300

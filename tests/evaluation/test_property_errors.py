@@ -40,6 +40,16 @@ def test_errors_of_a_gap_by_hand():
     assert found.coverage is None and found.by_domain == {}
 
 
+def test_pure_elements_are_a_part_of_their_own():
+    predicted = Predicted(values=numbers(0.1, 0.3, 0, 0))
+    found = measure(GAP, numbers(0, 0, 1, 2), predicted, [1] * 4, n_elements=[1, 1, 2, 6])
+    assert {key: (part.value, part.n) for key, part in found.by_n_elements.items()} == {
+        "1": (pytest.approx(0.2), 2),
+        "2": (1.0, 1),
+        ">3": (2.0, 1),
+    }
+
+
 def test_moduli_are_measured_in_log10_and_in_gpa():
     found = measure(BULK, numbers(10, 100, 100), Predicted(values=numbers(100, 10, -5)), [1, 1, 1])
     assert found.main.value == pytest.approx(1.0) and found.unit == "log10 GPa"

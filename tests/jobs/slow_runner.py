@@ -21,4 +21,10 @@ def count(request):
         if request.get("crash_at") == i:
             raise ZeroDivisionError("secret detail")
         time.sleep(request.get("pause", 0.01))
-        yield RunUpdate(stage="counting", step=i + 1, n_steps=n, result={"format": FORMAT, "finished": i + 1})
+        yield RunUpdate(
+            stage="counting",
+            step=i + 1,
+            n_steps=n,
+            result={"format": FORMAT, "finished": i + 1},
+            text=f"written {i + 1}" if i < n - 1 else "",
+        )

@@ -60,6 +60,7 @@ def test_jobs_run_in_order_and_keep_their_results(worker):
     first, second = (queue.submit("count", {"n": 3}) for _ in range(2))
     done = until(queue, second, lambda j: j.state == "done")
     assert done.result["finished"] == 3 and queue.get(first).finished <= done.started
+    assert done.text == "written 2"  # an update without a text leaves the last one standing
 
 
 def test_cancel_keeps_what_is_finished(worker):

@@ -187,3 +187,52 @@ def test_errors_of_a_predictor_stand_with_their_unit_and_the_published_value():
     assert (rows[0]["value"], rows[0]["95 %"]) == ("0.0491", "0.047 – 0.0513")
     assert rows[0]["90 % intervals hold"] == "90 %"
     assert rows[0]["published"].startswith("0.015 (CrysLDNet")
+
+
+def test_a_part_tells_how_other_ways_to_train_it_compare():
+    from pages._ui.property_table import fit_rows
+
+    entry = {
+        "way": "lora",
+        "share": 0.2,
+        "start": "band_gap_ev",
+        "metric": "MAE",
+        "unit": "eV",
+        "value": 0.3111,
+        "ci95": [0.27, 0.35],
+        "std": 0.004,
+        "n": 468,
+        "n_train": 538,
+        "validation_mae": 0.3,
+        "not_seen": 0.33,
+        "n_not_seen": 270,
+        "protocol": "a tenth",
+    }
+    (row,) = fit_rows({"mae_band_gap_hse_ev_test": {"value": 0.3}, "mae_band_gap_hse_ev_test_lora": entry})
+    assert row["trained"] == "low-rank changes and heads, from those of Band gap (PBE)"
+    assert (row["labels"], row["test"], row["error"]) == ("538", "0.311", "MAE (eV)")
+    assert row["crystals new to the encoder"] == "0.33 (n 270)"
+
+
+def test_a_small_unit_is_shown_in_one_that_people_read():
+    from pages._ui.property_table import property_rows
+
+    metric = {"metric": "MAE", "value": 4.439e-06, "unit": "1/K", "ci95": [3.5e-06, 5.5e-06], "n": 735}
+    (row,) = property_rows({"mae_thermal_expansion_per_k_test": metric})
+    assert row["property"] == "Thermal expansion (300 K, 10⁻⁶ K⁻¹)"
+    assert (row["value"], row["95 %"]) == ("4.44", "3.5 – 5.5")
+
+
+def test_the_worth_of_pretraining_stands_on_the_card_with_its_seeds():
+    from pages._ui.property_table import pretraining_rows
+
+    rows = pretraining_rows(find_card("crysldnet").extra)
+    (scratch,) = [
+        row
+        for row in rows
+        if row["encoder"].startswith("pddformer, relative")
+        and row["pretraining"] == "none"
+        and row["labels"] == "3,857"
+    ]
+    assert scratch["error"] == "0.102 ± 0.00408" and scratch["seeds"] == 3
+    assert "441 validation rows" in scratch["protocol"]

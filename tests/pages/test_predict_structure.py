@@ -12,9 +12,11 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.demos import find_demo
 from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
+from pages._ui.run.calls import as_command
 from pages._ui.run.candidates import arrangement_words, with_lowest
 
 ROOT = Path(__file__).parents[2]
@@ -552,3 +554,27 @@ def test_an_uploaded_pattern_can_guide(monkeypatch):
     )
     at.toggle(key="guide").set_value(True).run()
     assert asked[-1]["guide"] is True and not at.exception
+
+
+def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writer):
+    name = tiny_writer()
+    at = page(formula="NaCl")
+    assert not at.exception and not at.error
+    labels = [field.label for field in (*at.selectbox, *at.number_input)]
+    assert at.selectbox(key="model").value == name and "Temperature" in labels
+    assert "Sampler" not in labels and not any(label.startswith("Steps") for label in labels)
+    at.number_input(key="n").set_value(2).run()
+    relax = [toggle for toggle in at.toggle if toggle.key == "relax"]
+    if relax:
+        relax[0].set_value(False).run()
+    at.button(key="predict").click().run()
+    queue = JobQueue()
+    run_job(queue, queue.take(), RUNNERS)
+    (job,) = queue.list_jobs()
+    job = queue.get(job.id)
+    assert job.state == "done" and job.request["model"] == name, job.error
+    at = page(job=job.id)
+    assert "written by a language model" in words(at.subheader) and not at.exception
+    texts = [block.value for block in at.code]
+    assert any(record["provenance"]["draft"]["text"] in texts for record in crystals_of(job.result))
+    assert f"--model {name}" in as_command(job) and "--temperature" not in as_command(job)

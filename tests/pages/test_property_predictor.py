@@ -97,15 +97,15 @@ def test_files_become_a_table_in_which_bad_ones_say_why():
     row = table[table["crystal"] == "salt.cif"].iloc[0]
     salt = next(r for r in job.result["rows"] if r["source"] == "salt.cif")
     assert (
-        row["Band gap (eV)"] == salt["predictions"]["band_gap_ev"]["value"]
+        row["Band gap (PBE, eV)"] == salt["predictions"]["band_gap_ev"]["value"]
         and "Formation energy (eV/atom)" not in table
     )
     assert row["training range"] == "● inside" and row["closest known"] == "NaCl (mp-22862)"
     assert "inside the training range" in words(at.markdown)
     at.button_group(key=f"columns-{job.id}").set_value(["90 % intervals", "known values"]).run()
     table = at.dataframe[0].value
-    assert " to " in table[table["crystal"] == "salt.cif"].iloc[0]["Band gap, 90 %"]
-    assert table["Band gap, known"].notna().sum() == 1 and not at.exception
+    assert " to " in table[table["crystal"] == "salt.cif"].iloc[0]["Band gap (PBE), 90 %"]
+    assert table["Band gap (PBE), known"].notna().sum() == 1 and not at.exception
 
 
 def test_examples_and_pasted_text_are_predicted():
@@ -188,8 +188,8 @@ def test_a_whole_run_is_predicted_by_one_click_and_its_table_gains_columns(name,
     if name == "generate":
         at.button_group(key="how").set_value("Table").run()
     tables = [frame.value for frame in at.dataframe]
-    table = next(one for one in tables if "band gap (eV, predicted)" in one)
-    assert table["band gap (eV, predicted)"].notna().all() and "training range" in table
+    table = next(one for one in tables if "band gap (PBE, eV, predicted)" in one)
+    assert table["band gap (PBE, eV, predicted)"].notna().all() and "training range" in table
     assert "Predicted properties" in words(at.markdown) and not at.exception
     assert not [button for button in at.button if button.key == "properties"]
     link = next(link for link in at.get("page_link") if link.proto.label == "Properties in full")

@@ -89,3 +89,23 @@ def test_the_table_of_a_run_gains_columns_and_none_where_nothing_is_predicted():
     }
     assert words.run_cells(None, []) == {}
     assert words.run_cells(None, [GAP]) == {"band gap (eV, predicted)": None, "training range": ""}
+
+
+def test_a_small_unit_is_shown_in_one_that_people_read_with_one_pair_of_brackets():
+    from dataclasses import asdict
+
+    expansion = asdict(PROPERTIES["thermal_expansion_per_k"])
+    predicted = {"value": 3.26e-05, "unit": "1/K", "low": 2e-05, "high": 4.44e-05, "domain": "inside"}
+    row = ROW | {
+        "predictions": {"thermal_expansion_per_k": predicted},
+        "nearest": [
+            {"id": "x", "formula": "TiO2", "distance": 1.0, "values": {"thermal_expansion_per_k": 3e-05}}
+        ],
+    }
+    (line,) = words.card_rows(row, [expansion], {})
+    assert (line["value"], line["unit"], line["interval"]) == ("32.6", "10⁻⁶ K⁻¹", "20.0 to 44.4")
+    assert line["known"] == "30.0"
+    cells = words.run_cells(row, [expansion])
+    assert cells["thermal expansion (300 K, 10⁻⁶ K⁻¹, predicted)"] == 32.6
+    assert words.table_row(row, [expansion])["Thermal expansion (300 K, 10⁻⁶ K⁻¹)"] == 32.6
+    assert words.label_of(asdict(PROPERTIES["band_gap_hse_ev"])) == "Band gap (HSE, eV)"

@@ -14,7 +14,7 @@ from crystal_core.predictors.crysldnet.adapters import AdapterConfig
 from crystal_core.predictors.crysldnet.encoders.build import encoder_of
 from crystal_core.predictors.crysldnet.encoders.matformer import Matformer, MatformerConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import PDDFORMER_SIZE, Pddformer
-from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
+from crystal_core.predictors.crysldnet.fit_adapter import AdapterPlan, fit_adapter
 from crystal_core.predictors.crysldnet.heads import HeadsConfig
 from crystal_core.predictors.crysldnet.latent_flow import FlowConfig
 from crystal_core.predictors.crysldnet.predictor import load_adapter, load_encoder
@@ -138,11 +138,7 @@ def test_an_adapter_changes_either_encoder(trained, monkeypatch, tmp_path):
         "bulk_modulus_gpa",
         list(rows_of(splits["train"])),
         list(rows_of(splits["val"])),
-        config=AdapterConfig(rank=2, heads=HeadsConfig(hidden=16)),
-        samples=120,
-        minutes=None,
-        device=CPU,
-        seed=0,
+        plan=AdapterPlan(config=AdapterConfig(rank=2, heads=HeadsConfig(hidden=16)), samples=120, device=CPU),
         run=tmp_path / "run",
         checkpoint=tmp_path / "own",
         source="a table",

@@ -128,7 +128,9 @@ def test_the_error_of_a_cell_is_that_of_validation_rows_alone(files, tmp_path, m
 def test_variants_begin_from_what_they_are_named_after(files, tmp_path):
     data, config = files
     study = PretrainingStudy(label="band_gap_ev", variants=("full", "types"), kl_weights=(0.5,), **SIZE)
-    run = workflow._Run(study, data, config, tmp_path, torch.device("cpu"))
+    run = workflow._Run(
+        study, data, workflow._configuration(config, None, None), tmp_path, torch.device("cpu")
+    )
     plans = {}
 
     def stage(name, plan, initial):
@@ -148,6 +150,25 @@ def test_variants_begin_from_what_they_are_named_after(files, tmp_path):
     assert (vae.type_weight, vae.position_weight, vae.lattice_weight) == (0, 0, 1)
     run.pretrained("kl-0.5")
     assert plans["kl-0.5"][0].vae.kl_weight == 0.5
+
+
+def test_another_encoder_or_weight_is_another_study(files, tmp_path):
+    data, config = files
+    study = PretrainingStudy(
+        label="bulk_modulus_gpa", variants=("scratch", "vae"), fractions=(1.0,), seeds=1, **SIZE
+    )
+    relative = evaluate_pretraining(study, data, config=config, out=tmp_path / "relative")
+    share = evaluate_pretraining(study, data, config=config, pdd_weight="share", out=tmp_path / "share")
+    assert relative["encoder_parameters"] == share["encoder_parameters"]
+    assert relative["table"][0]["maes"] != share["table"][0]["maes"]
+    with pytest.raises(RequestError, match="another configuration"):
+        evaluate_pretraining(study, data, config=config, pdd_weight="share", out=tmp_path / "relative")
+    other = config.with_name("matformer.toml")
+    other.write_text(CONFIGURATION + "[matformer]\nwidth = 8\nn_layers = 1\nn_heads = 2\n", encoding="utf-8")
+    found = evaluate_pretraining(study, data, config=other, encoder="matformer")
+    assert found["encoder"] == "matformer" and len(found["table"]) == 2
+    with pytest.raises(RequestError, match="is of the encoder pddformer"):
+        evaluate_pretraining(study, data, config=other, encoder="matformer", pdd_weight="share")
 
 
 def test_a_short_training_warms_up_for_a_tenth_of_its_steps():

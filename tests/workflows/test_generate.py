@@ -9,27 +9,27 @@ from pymatgen.core import Lattice, Structure
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.requests import CrystalGenerationRequest
-from crystal_core.workflows import generate
+from crystal_core.workflows import cell_plan, completion, generate
 
 HISTOGRAM = {2: 0.25, 5: 0.75}
 
 
 def test_atom_counts_follow_the_histogram_and_the_first_do_not_depend_on_how_many():
-    many = generate.draw_atom_counts(CrystalGenerationRequest(n=200, seed=1), HISTOGRAM)
+    many = cell_plan.draw_atom_counts(CrystalGenerationRequest(n=200, seed=1), HISTOGRAM)
     assert set(many) == {2, 5} and 0.6 < Counter(many)[5] / 200 < 0.9
-    assert generate.draw_atom_counts(CrystalGenerationRequest(n=7, seed=1), HISTOGRAM) == many[:7]
+    assert cell_plan.draw_atom_counts(CrystalGenerationRequest(n=7, seed=1), HISTOGRAM) == many[:7]
 
 
 def test_a_range_includes_both_ends():
     """The published range leaves its upper end out."""
-    drawn = generate.draw_atom_counts(CrystalGenerationRequest(n=200, seed=0, n_atoms=(3, 5)), {})
+    drawn = cell_plan.draw_atom_counts(CrystalGenerationRequest(n=200, seed=0, n_atoms=(3, 5)), {})
     assert set(drawn) == {3, 4, 5}
-    assert set(generate.draw_atom_counts(CrystalGenerationRequest(n=5, seed=0, n_atoms=(8, 8)), {})) == {8}
+    assert set(cell_plan.draw_atom_counts(CrystalGenerationRequest(n=5, seed=0, n_atoms=(8, 8)), {})) == {8}
 
 
 def test_a_card_without_counts_asks_for_them():
     with pytest.raises(RequestError, match="number or range"):
-        generate.draw_atom_counts(CrystalGenerationRequest(seed=0), {})
+        cell_plan.draw_atom_counts(CrystalGenerationRequest(seed=0), {})
 
 
 def test_each_batch_brings_its_crystals_and_stopping_keeps_the_finished_ones(tiny_de_novo, monkeypatch):
@@ -123,7 +123,7 @@ def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
     asked = CrystalGenerationRequest(
         elements=("Li", "O"), require_all=True, fix=given, fix_sites=(1,), n_atoms=(3, 3)
     )
-    parts = generate.known_parts(asked, (3,))
+    parts = completion.known_parts(asked, (3,))
     assert parts.places == (True, False, False) and parts.types == (True, True, False)
     assert parts.crystals.atomic_numbers.tolist()[:2] == [8, 3]
 
@@ -141,8 +141,8 @@ def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
 def test_all_wished_elements_are_refused_where_they_cannot_be(options, told):
     def check():
         asked = CrystalGenerationRequest(**({"elements": ("Li", "Ti", "O"), "require_all": True} | options))
-        generate.allowed_elements(asked, (3, 8, 22))
-        generate.check_atom_counts(asked, HISTOGRAM)
+        cell_plan.allowed_elements(asked, (3, 8, 22))
+        cell_plan.check_atom_counts(asked, HISTOGRAM)
 
     with pytest.raises(RequestError, match=told):
         check()

@@ -10,7 +10,7 @@ from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.records import crystals_of
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
-from crystal_core.workflows import predict_structure
+from crystal_core.workflows import predict_structure, prediction_plan
 from crystal_core.workflows.evaluate_csp import Reference, draw_candidates
 from crystal_core.workflows.predict_structure import run
 
@@ -88,14 +88,14 @@ def test_all_known_crystals_of_the_formula_are_tried_however_few_samples_are_ask
     )
     sources = [record["provenance"]["prototype"] for record in crystals_of(last.result)]
     assert wanted <= {source["label"].split(", ")[-1] for source in sources}
-    assert n < len(sources) <= predict_structure.MOST_KNOWN and all(
+    assert n < len(sources) <= prediction_plan.MOST_KNOWN and all(
         source["distance"] == 0 for source in sources
     )
 
 
 def test_beyond_known_crystals_as_many_prototypes_are_tried_as_samples_asked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    for n, made in ((3, 3), (9, predict_structure.MOST_PROTOTYPES)):
+    for n, made in ((3, 3), (9, prediction_plan.MOST_PROTOTYPES)):
         *_, last = run(
             StructurePredictionRequest(
                 formula="SrTiO3", z=(1,), n_samples=n, model="prototype", start="prototype", seed=0

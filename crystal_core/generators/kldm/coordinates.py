@@ -109,6 +109,11 @@ class CoordinateProcess(ABC):
     ) -> Coordinates:
         """One corrector step of size ``delta`` (atoms, 1); ``transport`` is the time by which positions move along, or 0."""
 
+    def at_rest(self, frac_coords: Tensor, packing: Packing) -> Coordinates:
+        """Given coordinates as the network sees them without noise."""
+        del packing
+        return _at_rest(frac_coords)
+
     def noise(self, like: Tensor, packing: Packing, rng: torch.Generator) -> Tensor:
         """Unit normal numbers, with zero mean per crystal where the process is mean-free."""
         drawn = torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
@@ -267,6 +272,9 @@ class EuclideanCoordinates(CoordinateProcess):
         clean = self.centred(EUCLIDEAN_SCALE * wrap(frac_coords), packing)
         noise = self.noise(frac_coords, packing, rng)
         return _flat(vp.add_noise(clean, t[packing.crystal_index], noise)), noise
+
+    def at_rest(self, frac_coords: Tensor, packing: Packing) -> Coordinates:
+        return _flat(self.centred(EUCLIDEAN_SCALE * wrap(frac_coords), packing))
 
     def initial(self, packing: Packing, rng: torch.Generator) -> Coordinates:
         like = torch.zeros((packing.crystal_index.shape[0], 3), device=packing.n_atoms.device)

@@ -163,7 +163,8 @@ class KldmGenerator(_Kldm):
         """Frames from noise (or from ``request.start`` at ``start_time``) to crystals; the last one is finished.
 
         Raises:
-            RequestError: an element that the model does not know, or an option of a language model.
+            RequestError: an element that the model does not know, an option of a language model, or a start time at
+                which sampling is over.
         """
         check_declared(self.card, (), request.draft)
         largest = self.network.config.n_types - 1
@@ -189,7 +190,7 @@ class KldmGenerator(_Kldm):
                 raise RequestError(
                     "The start structures do not have the requested compositions, atom by atom."
                 )
-            state = sampler.start_from(*encode(start, self.codec), start_time, rng)
+            state = sampler.start_from(*encode(start, self.codec), start_time, rng, request.start_kind)
         yield from self._frames(
             sampler,
             state,

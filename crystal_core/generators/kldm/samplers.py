@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from crystal_core.errors import IncompatibleSampler
+from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import (
     MIN_SQUARED_SCORE,
@@ -112,7 +112,15 @@ class SamplerSettings:
         return (corrector if self.calls_per_step > 1 else {}) | types
 
     def times(self, start: float = 1.0) -> list[float]:
-        """Steps + 1 times from ``start`` to ``t_end``, evenly spaced."""
+        """Steps + 1 times from ``start`` to ``t_end``, evenly spaced.
+
+        Raises:
+            RequestError: there is nothing between the two.
+        """
+        if start <= self.t_end:
+            raise RequestError(
+                f"The start time must be later than {self.t_end:g}, where sampling ends, not {start:g}."
+            )
         return [start + (self.t_end - start) * i / self.steps for i in range(self.steps + 1)]
 
 
@@ -170,8 +178,21 @@ class LatentSampler:
             state = self._symmetric(replace(state, frac_coords=places, velocity=velocity))
         return self._impose(state, 1.0, rng)
 
-    def start_from(self, frac_coords: Tensor, lattice: Tensor, t: float, rng: torch.Generator) -> LatentState:
-        """A given crystal, moved forward to time t: positions, lattice and velocity drawn from their forward marginals."""
+    def start_from(
+        self, frac_coords: Tensor, lattice: Tensor, t: float, rng: torch.Generator, kind: str = "renoise"
+    ) -> LatentState:
+        """The state at time t that begins with a given crystal.
+
+        Args:
+            kind: "renoise" draws position, velocity and lattice together from the forward process that starts there
+                with the velocity of training (0, or normal of ``initial_velocity_scale``): the velocity then has its
+                forward marginal given the position: from rest and before wrapping, v | r ~ N(g r, sigma_v² - g² w) with
+                g = kappa sigma_v² / w and w the marginal variance of the displacement r. "inject" takes the crystal as
+                it is, at rest.
+        """
+        if kind == "inject":
+            still = self.coordinates.at_rest(frac_coords, self.packing)
+            return LatentState(still.frac_coords, still.velocity, lattice)
         times = torch.full((self.packing.n_crystals,), t, device=lattice.device)
         moved, _ = self.coordinates.noisy(frac_coords, times, self.packing, rng)
         noise = torch.randn(lattice.shape, generator=rng, device=lattice.device)

@@ -1,7 +1,8 @@
 """One property on the shared encoder: heads of its own, and low-rank changes of the encoder's maps (LoRA, by peft).
 
 The encoder itself stays as it is, with the statistics of its batch norms, so an adapter is a few hundred kB. To predict,
-the low-rank products are added to a copy of the maps: that needs no peft and costs what the encoder costs.
+the low-rank products are added to a copy of the maps: that needs no peft and costs what the encoder costs. Full
+fine-tuning, the published way, trains a copy of the whole encoder instead and keeps it with the heads.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ TARGETS = (
     "msg_layer.0",
 )
 LORA = "lora."  # begins the names of the low-rank factors in a file of weights
+ENCODER = "encoder."  # begins the names of an encoder that was trained as a whole
 NAME = "property"  # of the adapter, for peft
 EncoderT = TypeVar("EncoderT", bound=nn.Module)
 
@@ -53,6 +55,7 @@ class AdapterConfig:
 
     Attributes:
         rank: of the changes; 0 leaves the encoder as it is and trains heads alone. alpha: their factor is alpha / rank.
+        full: train the whole encoder instead; ``rank`` is then not used.
 
     Raises:
         RequestError: a value is out of range.
@@ -60,6 +63,7 @@ class AdapterConfig:
 
     rank: int = 8
     alpha: int = 16
+    full: bool = False
     heads: HeadsConfig = field(default_factory=HeadsConfig)
 
     def __post_init__(self) -> None:
@@ -77,20 +81,22 @@ class AdapterConfig:
 
 
 class AdapterNetwork(nn.Module):
-    """The frozen encoder with its low-rank changes, the mean over a crystal's atoms, and the heads of one property."""
+    """The encoder with its low-rank changes, or trained as a whole, the mean over a crystal's atoms, and one property's heads."""
 
     def __init__(self, encoder: Pddformer | Matformer, name: str, config: AdapterConfig) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(encoder).requires_grad_(False)
-        if config.rank:
+        self.config = config
+        self.encoder = copy.deepcopy(encoder).requires_grad_(config.full)
+        if config.rank and not config.full:
             _add_lora(self.encoder, config)
         self.heads = PropertyHeads((name,), encoder.width, config.heads)
         self.train()
 
     def train(self, mode: bool = True) -> AdapterNetwork:
-        """As of any module, but the encoder stays in evaluation mode: its batch norms keep what they know."""
+        """As of any module, but an encoder that is not trained itself stays in evaluation mode: its batch norms keep what they know."""
         super().train(mode)
-        self.encoder.eval()
+        if not self.config.full:
+            self.encoder.eval()
         return self
 
     def pooled(self, batch: GraphBatch) -> Float[Tensor, "crystals width"]:
@@ -99,14 +105,20 @@ class AdapterNetwork(nn.Module):
         return mean_per_crystal(self.encoder(graphs), graphs.crystal_index, len(graphs))
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """The tensors that a file of weights keeps: low-rank factors, and the heads of the property without their first axis."""
-        state = {
+        """The tensors that a file of weights keeps: low-rank factors or the whole encoder, and the heads without their first axis."""
+        if self.config.full:
+            state = {f"{ENCODER}{key}": value for key, value in self.encoder.state_dict().items()}
+        else:
+            state = self._low_rank_factors()
+        return state | {f"heads.{key}": value[0] for key, value in self.heads.state_dict().items()}
+
+    def _low_rank_factors(self) -> dict[str, Tensor]:
+        return {
             f"{LORA}{name}.{side}": factors[NAME].weight.detach()
             for name, module in self.encoder.named_modules()
             for side in ("lora_A", "lora_B")
             if (factors := getattr(module, side, None))
         }
-        return state | {f"heads.{key}": value[0] for key, value in self.heads.state_dict().items()}
 
 
 def _add_lora(encoder: nn.Module, config: AdapterConfig) -> None:
@@ -120,11 +132,20 @@ def _add_lora(encoder: nn.Module, config: AdapterConfig) -> None:
 
 
 def adapted_encoder(encoder: EncoderT, state: Mapping[str, Tensor], scaling: float) -> EncoderT:
-    """A copy of the encoder with the changes of an adapter added to its maps; the encoder itself where there are none.
+    """A copy of the encoder with the changes of an adapter added to its maps, or with the weights of an adapter that keeps all.
+
+    The encoder itself where there are none.
 
     Raises:
         CheckpointMismatch: the changes are of another encoder.
     """
+    if whole := {key.removeprefix(ENCODER): v for key, v in state.items() if key.startswith(ENCODER)}:
+        own = copy.deepcopy(encoder)
+        try:
+            own.load_state_dict(whole)
+        except RuntimeError as error:
+            raise CheckpointMismatch("The adapter holds the weights of another kind of encoder.") from error
+        return own
     names = sorted({key.rpartition(".")[0] for key in state if key.startswith(LORA)})
     if not names:
         return encoder

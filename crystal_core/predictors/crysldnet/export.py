@@ -14,7 +14,7 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.predictors.calibration import calibrate
 from crystal_core.predictors.crysldnet.heads import IS_METAL
-from crystal_core.predictors.latent_index import INDEX, LatentIndex
+from crystal_core.predictors.latent_index import INDEX, LatentIndex, save_known
 from crystal_core.properties import PROPERTIES
 from crystal_core.training.checkpoint import WEIGHTS, write_checkpoint, write_shards
 
@@ -176,13 +176,17 @@ def export_adapter(
     encoder: ModelCard,
     trained_on: str,
     network: dict[str, Any] | None = None,
+    texts: dict[str, str] | None = None,
+    examples: dict[str, float] | None = None,
 ) -> Path:
     """Write the folder of one property: its heads, their calibration on held-out crystals, the histogram of its labels.
 
     Args:
         outputs: members (crystals, members) and log scales (crystals,) of the held-out crystals.
         labels: of training and held-out crystals, (crystals,) each, as they are learned, NaN where unknown.
-        scale: mean and standard deviation of the training labels, as they are learned.
+        scale: mean and standard deviation that the heads are in units of, as they are learned.
+        texts: sentences of the card: source, licence, limits, what it is good for.
+        examples: id → true value of the training crystals that are in the encoder's index, to be named as known examples.
 
     Raises:
         RequestError: fewer than ten held-out crystals have the property.
@@ -190,7 +194,8 @@ def export_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{WEIGHTS}*.safetensors"):
         old.unlink()
-    written = write_shards(state, folder)
+    written = write_shards(state, folder, exact=[key for key in state if "running_" in key])
+    written += [save_known(folder, examples)] if examples else []
     train_labels, held_labels = labels
     known = held_labels.isfinite()
     if int(known.sum()) < 10:
@@ -231,6 +236,7 @@ def export_adapter(
                 **(network or {}),
             },
             "extra": extra,
+            **(texts or {}),
         },
     )
 

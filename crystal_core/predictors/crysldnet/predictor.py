@@ -111,8 +111,16 @@ class CrysldnetPredictor:
 
     @cached_property
     def index(self) -> LatentIndex:
-        """The training crystals."""
-        return LatentIndex.load(self._index_file)
+        """The training crystals, with the true values that the encoder and the adapters learned."""
+        index = LatentIndex.load(self._index_file)
+        for adapter in self.adapters:
+            index = index.with_known(adapter.spec.name, adapter.card.folder)
+        return index
+
+    @cached_property
+    def training_ids(self) -> frozenset[str]:
+        """Of the crystals that the encoder was trained on, with whatever labels these had."""
+        return frozenset(self.index.ids)
 
     def predict(
         self,

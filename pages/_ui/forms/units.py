@@ -14,7 +14,7 @@ from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
-from crystal_core.workflows.predict_structure import cells_of
+from crystal_core.workflows.prediction_plan import cells_of
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.link.session import field, value_of
 from pages._ui.plain import plain

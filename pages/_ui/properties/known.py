@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.drawing.figures.latent_map import map_figure, shown_rows
+from crystal_core.properties import shown_unit
 from crystal_core.reference.known_cells import known_cell
 from crystal_core.registry.property_cards import known_crystals
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.plain import plain
-from pages._ui.properties.words import DISTANCE, fixed, label_of
+from pages._ui.properties.words import DISTANCE, label_of, value_words
 from pages._ui.tables import show_table
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def show_known(
 
 def _alike(near: Any, columns: Sequence[PropertyColumn]) -> dict[str, Any]:
     values = near["values"]
-    known = {label_of(c): fixed(values[c["name"]], c["decimals"]) for c in columns if c["name"] in values}
+    known = {label_of(c): value_words(values[c["name"]], c) for c in columns if c["name"] in values}
     return {"crystal": formula_text(near["formula"]), "id": near["id"], "distance": near["distance"], **known}
 
 
@@ -79,9 +80,9 @@ def _map(
     placed = [row for row in rows if "place" in row]
     figure = map_figure(
         index.map_places[some],
-        values[some],
+        values[some] * float(column.get("shown_factor", 1.0)),
         [
-            f"{formula_text(index.formulas[k])} ({index.ids[k]})<br>{fixed(float(values[k]), column['decimals'])} {column['unit']}"
+            f"{formula_text(index.formulas[k])} ({index.ids[k]})<br>{value_words(float(values[k]), column)} {shown_unit(column)}"
             for k in some.tolist()
         ],
         label=label_of(column),
@@ -101,7 +102,7 @@ def _map(
 
 def _show_point(index: LatentIndex, row: int, columns: Sequence[PropertyColumn]) -> None:
     known = {
-        label_of(c): fixed(float(index.values[c["name"]][row]), c["decimals"])
+        label_of(c): value_words(float(index.values[c["name"]][row]), c)
         for c in columns
         if c["name"] in index.values and isfinite(index.values[c["name"]][row])
     }

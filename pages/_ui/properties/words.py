@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.files.property_table import known_example
+from crystal_core.properties import labelled, shown_unit, shown_value
 from pages._ui.crystal.typeset import formula_text
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ DISTANCE = "1 is the usual distance between a held-out crystal and its closest t
 
 
 def label_of(column: PropertyColumn) -> str:
-    """``Band gap (eV)``; a pure number has no unit."""
-    return f"{column['title']} ({column['unit']})" if column["unit"] else column["title"]
+    """``Band gap (PBE, eV)``; a pure number has no unit."""
+    return labelled(column["title"], shown_unit(column))
 
 
 def note_of(column: PropertyColumn) -> str:
@@ -87,11 +88,16 @@ def fixed(value: float, decimals: int) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def interval_words(predicted: PropertyValue, decimals: int) -> str:
+def value_words(value: float, column: PropertyColumn) -> str:
+    """A physical value in the unit that people read, with the property's digits."""
+    return fixed(shown_value(value, column), column["decimals"])
+
+
+def interval_words(predicted: PropertyValue, column: PropertyColumn) -> str:
     """Both ends of the interval; empty where there is none."""
     if "low" not in predicted or "high" not in predicted:
         return ""
-    return f"{fixed(predicted['low'], decimals)} to {fixed(predicted['high'], decimals)}"
+    return f"{value_words(predicted['low'], column)} to {value_words(predicted['high'], column)}"
 
 
 def example_words(near: NearExample) -> str:
@@ -112,16 +118,16 @@ def card_rows(
         predicted = row.get("predictions", {}).get(column["name"])
         if predicted is None:
             continue
-        near, digits = known_example(row, column["name"]), column["decimals"]
+        near = known_example(row, column["name"])
         histogram = histograms.get(column["name"])
         lines.append(
             {
                 "title": column["title"],
                 "note": note_of(column),
-                "value": fixed(predicted["value"], digits),
-                "unit": column["unit"],
-                "interval": interval_words(predicted, digits),
-                "known": fixed(near["values"][column["name"]], digits) if near else "",
+                "value": value_words(predicted["value"], column),
+                "unit": shown_unit(column),
+                "interval": interval_words(predicted, column),
+                "known": value_words(near["values"][column["name"]], column) if near else "",
                 "knownOf": example_words(near) if near and near != row["nearest"][0] else "",
                 "strip": training_strip(histogram, predicted, logarithmic=column["logarithmic"])
                 if histogram
@@ -177,14 +183,14 @@ def table_row(
         "note": " ".join(row.get("notes", ())),
     }
     for column in columns:
-        name, digits = column["name"], column["decimals"]
+        name = column["name"]
         predicted = row.get("predictions", {}).get(name)
-        line[label_of(column)] = predicted["value"] if predicted else None
+        line[label_of(column)] = shown_value(predicted["value"], column) if predicted else None
         if INTERVALS in shown:
-            line[f"{column['title']}, 90 %"] = interval_words(predicted, digits) if predicted else ""
+            line[f"{column['title']}, 90 %"] = interval_words(predicted, column) if predicted else ""
         if KNOWN in shown:
             known = known_example(row, name)
-            line[f"{column['title']}, known"] = known["values"][name] if known else None
+            line[f"{column['title']}, known"] = shown_value(known["values"][name], column) if known else None
     return line | {"closest known": example_words(near[0]) if near else ""}
 
 
@@ -198,7 +204,9 @@ def run_cells(row: PropertyRow | None, columns: Sequence[PropertyColumn]) -> dic
     """The columns that the table of a run gains for one of its crystals; None where nothing is predicted of it."""
     predictions = row.get("predictions", {}) if row else {}
     cells: dict[str, Any] = {
-        run_label(column): predictions[column["name"]]["value"] if column["name"] in predictions else None
+        run_label(column): shown_value(predictions[column["name"]]["value"], column)
+        if column["name"] in predictions
+        else None
         for column in columns
     }
     return cells | ({"training range": range_words(row) if row else ""} if columns else {})
@@ -207,4 +215,4 @@ def run_cells(row: PropertyRow | None, columns: Sequence[PropertyColumn]) -> dic
 def run_label(column: PropertyColumn) -> str:
     """The head of a property's column among those that were not predicted."""
     title = column["title"][:1].lower() + column["title"][1:]
-    return f"{title} ({column['unit']}, predicted)" if column["unit"] else f"{title} (predicted)"
+    return labelled(title, shown_unit(column), "predicted")

@@ -19,11 +19,15 @@ from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job
 from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
+from crystal_core.workflows.compare.export import comparison_csv, comparison_html
+from pages._ui.run.compare_call import compare_words
 from pages._ui.run.runs import relaxed_of
 
 TABLE = "table.csv"  # of the archive of a learned property
 # written only where they differ from the default
 USUAL = (
+    "contain",
+    "redraft_sites",
     "keep_trajectory",
     "device",
     "dtype",
@@ -34,6 +38,7 @@ USUAL = (
     "guide",
     "require_all",
     "tuning",
+    "redraft_all",
 )
 
 
@@ -43,6 +48,15 @@ def zip_of(job: Job) -> bytes:
         return zip_texts(_property_files(job))
     if job.kind == "learn-property":
         return zip_texts(_learning_files(job))
+    if job.kind == "infill":
+        return zip_texts(_infill_files(job))
+    if job.kind == "compare" and job.result:
+        more = {
+            "comparison.csv": comparison_csv(job.result),
+            "comparison.html": comparison_html(job.result),
+            "request.json": json.dumps(settings_of(job), ensure_ascii=False) + "\n",
+        }
+        return zip_texts(run_files(crystals_of(job.result), job.result, job.trajectories) | more)
     result, relaxed = job.result or {}, relaxed_of(job)
     told = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
@@ -79,6 +93,17 @@ def _learning_files(job: Job) -> dict[str, str]:
     }
 
 
+def _infill_files(job: Job) -> dict[str, str]:
+    """The elements with their probabilities as a table, the crystal as :func:`as_command` names it, and the run as JSON."""
+    result = job.result or {}
+    rows = [f"{row['element']},{row['probability']}" for row in result["fitting"]["rows"]]
+    return {
+        "elements.csv": "\n".join(["element,probability", *rows]) + "\n",
+        "structure.json": structure_to_text(structure_from_record(job.request["crystal"]), "json"),
+        "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+    }
+
+
 def _cif_names(asked: Mapping[str, Any]) -> list[str]:
     """A file name for each crystal of a prediction, after what it is called."""
     names: list[str] = []
@@ -91,9 +116,10 @@ def _cif_names(asked: Mapping[str, Any]) -> list[str]:
 def _files_of_call(job: Job) -> dict[str, str]:
     """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
     files, asked = {}, job.request
-    if asked.get("fix"):
-        # not as CIF, whose sites are read back in another order than --fix-sites counts
-        files["structure.json"] = structure_to_text(structure_from_record(asked["fix"]), "json")
+    for name in ("fix", "start_from"):
+        if asked.get(name):
+            # not as CIF, whose sites are read back in another order than --fix-sites and --redraft-sites count
+            files["structure.json"] = structure_to_text(structure_from_record(asked[name]), "json")
     if asked.get("pattern"):
         points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
         files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
@@ -102,7 +128,7 @@ def _files_of_call(job: Job) -> dict[str, str]:
 
 def settings_of(job: Job) -> dict[str, Any]:
     """The request with the seed that was drawn."""
-    used = (job.result or {}).get("settings", {})
+    used: Mapping[str, Any] = (job.result or {}).get("settings", {})
     return dict(job.request) | ({"seed": used["seed"]} if "seed" in used else {})
 
 
@@ -121,8 +147,9 @@ def as_command(job: Job) -> str:
         chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
         words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
         return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
-    if job.kind == "learn-property":
-        return shlex.join(_learning_words(asked))
+    own = {"learn-property": _learning_words, "infill": _infill_words, "compare": compare_words}
+    if job.kind in own:
+        return shlex.join(own[job.kind](asked))
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -144,9 +171,11 @@ def as_command(job: Job) -> str:
         if asked.get("z")
         else []
     )
-    parts += ["--sampler", asked["sampler"], "--start", asked["start"]]
+    parts += ["--sampler", asked["sampler"]]
+    # for a model that writes drafts, one option says both where it starts and how its refiner does
+    parts += [] if asked.get("start_draft") and asked["start"] == "both" else ["--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
+    parts += tuning_words(asked) + _draft_words(asked)
     parts += ["--relax"] if asked.get("relax") else []
     parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
     parts += (
@@ -172,15 +201,16 @@ def as_python(job: Job) -> str:
             f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
             "print(found[0].predictions, found[0].domain)\n"
         )
-    if job.kind == "learn-property":
-        own = {name: job.request[name] for name in ("title", "unit", "logarithmic") if job.request.get(name)}
-        words = "".join(f", {name}={value!r}" for name, value in own.items())
+    own_calls = {"learn-property": _learning_python, "infill": _infill_python}
+    if job.kind in own_calls:
+        return own_calls[job.kind](job)
+    if job.kind == "compare":
         return (
+            "import json\n"
             "from pathlib import Path\n"
-            "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
-            f"target = OwnProperty(column={job.request['column']!r}{words})\n"
-            f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
-            "print(report.mae, report.mae_of_mean)\n"
+            "from crystal_core.workflows.compare.run import run\n\n"
+            '*_, last = run(json.loads(Path("request.json").read_text()))  # in the archive of the run\n'
+            'print(last.result["paired"])\n'
         )
     if job.kind == "relax":
         return (
@@ -213,6 +243,37 @@ def as_python(job: Job) -> str:
     )
 
 
+def _learning_python(job: Job) -> str:
+    own = {name: job.request[name] for name in ("title", "unit", "logarithmic") if job.request.get(name)}
+    words = "".join(f", {name}={value!r}" for name, value in own.items())
+    return (
+        "from pathlib import Path\n"
+        "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
+        f"target = OwnProperty(column={job.request['column']!r}{words})\n"
+        f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
+        "print(report.mae, report.mae_of_mean)\n"
+    )
+
+
+def _infill_python(job: Job) -> str:
+    own = {name: True for name in ("all_alike", "exchangeable") if job.request.get(name)}
+    named = {"model": job.request["model"], **own, "seed": settings_of(job).get("seed")}
+    words = "".join(f", {name}={value!r}" for name, value in named.items() if value is not None)
+    return (
+        "from pymatgen.core import Structure\n"
+        "from crystal_core.workflows.infill import infill\n\n"
+        f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
+        'print(found["rows"][:10])\n'
+    )
+
+
+def _infill_words(asked: Mapping[str, Any]) -> list[str]:
+    parts = ["crystal-core", "infill", "structure.json", "--model", asked["model"]]
+    parts += [word for site in asked["sites"] for word in ("--site", str(site))]
+    parts += [f"--{name}" for name in ("all-alike", "exchangeable") if asked.get(name.replace("-", "_"))]
+    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
+
+
 def _learning_words(asked: Mapping[str, Any]) -> list[str]:
     parts = ["crystal-core", "train", "adapter", "--data", TABLE, "--target", asked["column"]]
     for name in ("title", "unit", "rank", "samples", "minutes", "seed"):
@@ -227,6 +288,20 @@ def _learning_arguments(asked: Mapping[str, Any]) -> str:
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
+def _draft_words(asked: Mapping[str, Any]) -> list[str]:
+    """How drafts are written and refined; none for requests from before there were drafts."""
+    options = {
+        "temperature": "--temperature",
+        "top_p": "--top-p",
+        "back_end": "--back-end",
+        "refiner": "--refiner",
+        "start_draft": "--start",
+        "refine_from": "--tau",
+    }
+    given = {option: asked[name] for name, option in options.items() if asked.get(name) is not None}
+    return [word for option, value in given.items() for word in (option, str(value))]
+
+
 def _dtype_words(asked: dict[str, Any]) -> list[str]:
     return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
 
@@ -239,18 +314,22 @@ def _generate_words(asked: dict[str, Any]) -> list[str]:
     parts += (
         ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
     )
-    parts += ["--space-group", asked["space_group"]] if asked.get("space_group") else []
+    parts += ["--contain", ",".join(asked["contain"])] if asked.get("contain") else []
+    wishes = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
     parts += [
         word
-        for name in ("density", "guidance")
+        for name in (*wishes, "density", "guidance")
         if asked.get(name) is not None
-        for word in (f"--{name}", str(asked[name]))
+        for word in (f"--{name.replace('_', '-')}", str(asked[name]))
     ]
     parts += ["--fix", "structure.json"] if asked.get("fix") else []
     parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
     parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
+    parts += ["--start-from", "structure.json"] if asked.get("start_from") else []
+    sites = "all" if asked.get("redraft_all") else ",".join(map(str, asked.get("redraft_sites") or ()))
+    parts += ["--redraft-sites", sites] if sites else []
     parts += ["--sampler", asked["sampler"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked)
+    parts += tuning_words(asked) + _draft_words(asked)
     parts += _dtype_words(asked)
     return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])

@@ -31,6 +31,7 @@ from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.calls import zip_of
+from pages._ui.run.drafts import beside_draft, draft_views, show_left_out, stage_words
 from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import newness, unmatched_word, was_trained_on
 from pages._ui.tables import show_table
@@ -66,7 +67,14 @@ ARRANGEMENTS = {
     "A2BC4_cF56_227_d_a_e": "spinel",
     "AB2C_cF16_225_a_c_b": "Heusler",
 }  # of AFLOW names (Mehl et al. 2017)
-SHORT = {"noise": "from noise", "prototype": "known prototype", "prototype refined": "refined prototype"}
+SHORT = {
+    "noise": "from noise",
+    "prototype": "known prototype",
+    "prototype refined": "refined prototype",
+    "draft": "draft",
+    "draft refined": "refined draft",
+    "given refined": "refined crystal",
+}
 
 
 def show_results(job: Job) -> None:
@@ -88,6 +96,7 @@ def show_results(job: Job) -> None:
         help="CIF, extxyz, JSON, paths",
     )
     st.caption(plain(ranking_words(candidates)))
+    show_left_out(result)
     predicting = show_predicting(job)
     predicted, columns = predicted_of(job, candidates)
     offer_properties(job, candidates, predicted, busy=predicting)
@@ -113,6 +122,8 @@ def show_results(job: Job) -> None:
     record = _choose(job, members, shown)
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
     show_verdict(replace(newness(record), tone="open"))  # to find the known crystal again is no fault here
+    if words := stage_words(record):
+        st.caption(plain(words))
     if template := record["provenance"].get("prototype"):
         st.caption(plain(arrangement_words(template)))
     if "reference" in record:
@@ -121,7 +132,8 @@ def show_results(job: Job) -> None:
     if found := predicted.get(record["id"]):
         st.markdown("**Predicted properties**")
         show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
-    show_views(_views(record, reference), key=record["id"])
+    with beside_draft(record):
+        show_views(_views(record, reference), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
         show_table(
             [
@@ -155,7 +167,7 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
             shown, reference, "Solid: this candidate. Pale, with the dashed cell: the reference."
         )
         views |= {OVER_REFERENCE: view} if view else {}
-    return views | known_views(record, shown)
+    return views | draft_views(record, shown) | known_views(record, shown)
 
 
 def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> CrystalRecord:

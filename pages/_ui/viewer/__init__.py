@@ -1,7 +1,8 @@
-"""The 3D components: one crystal (or the path on which it formed), and a gallery. Data travel as JSON; scripts are local."""
+"""The 3D components: one crystal (or the path on which it formed), several side by side, and a gallery. Data travel as JSON; scripts are local."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,15 @@ _viewer = st.components.v2.component(
     "crystal_viewer",
     html='<div class="xv"></div>',
     css=_text("viewer.css"),
-    js=_text("draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js"),
+    js=_text("draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js", "mount.js"),
+)
+_comparison = st.components.v2.component(
+    "crystal_comparison",
+    html='<div class="xc"></div>',
+    css=_text("viewer.css", "compare.css"),
+    js=_text(
+        "draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js", "traces.js", "compare.js"
+    ),
 )
 _gallery = st.components.v2.component(
     "crystal_gallery",
@@ -35,7 +44,7 @@ def crystal_viewer(
     key: str,
     frames: list[dict[str, Any]] | None = None,
     height: int = 440,
-    selected: int | None = None,
+    selected: Sequence[int] = (),
     report: bool = False,
     live: bool = False,
 ) -> int | None:
@@ -44,7 +53,7 @@ def crystal_viewer(
     The camera and the chosen look are kept when new data come under the same ``key``.
 
     Args:
-        selected: site to highlight.
+        selected: sites to highlight.
         report: rerun the page when an atom is clicked.
         live: the scene belongs to a run that is going on: where drawing is slow, scenes are skipped rather than the run held up.
 
@@ -55,12 +64,36 @@ def crystal_viewer(
         "scene": scene,
         "frames": frames,
         "height": height,
-        "selected": selected,
+        "selected": list(selected),
         "report": report,
         "live": live,
     }
     result = _viewer(key=key, data=data, on_picked_change=lambda: None)
     return getattr(result, "picked", None)
+
+
+def crystal_comparison(
+    panes: list[dict[str, Any]],
+    *,
+    key: str,
+    traces: list[dict[str, Any]],
+    look: dict[str, Any],
+    height: int = 300,
+) -> dict[str, Any]:
+    """Several crystals, or the paths on which they formed, side by side under one camera and one clock.
+
+    Args:
+        panes: of each {letter, name, colour, scene, frames, caption}; frames are None for what has no path.
+        traces: drawn under the clock, of each {title, unit, lines}: per pane the values along its path, or None.
+        look: what the reader chose before: linked (bool), at (share of the path, 0 to 1), style, polyhedra (bool), camera
+            (quaternion and distance), where known.
+
+    Returns:
+        The look as it is now, with the same keys.
+    """
+    data = {"panes": panes, "traces": traces, "look": look, "height": height}
+    result = _comparison(key=key, data=data, default={"look": look}, on_look_change=lambda: None)
+    return getattr(result, "look", None) or look
 
 
 def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0) -> int:

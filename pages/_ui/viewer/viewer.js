@@ -117,6 +117,7 @@ function toolbar(view) {
 
 // a forming cell grows, shrinks and wanders: follow it, but leave the camera alone while it stays about where it was
 function follow(view) {
+  if (view.following) { view.following(); return; } // one of several beside each other, which keep one scale
   const scene = view.current, middle = at(scene.lattice, [0.5, 0.5, 0.5]);
   const radius = Math.max(...[[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]].map((f) => Math.hypot(...minus(at(scene.lattice, f), middle))));
   const last = view.framed;
@@ -381,16 +382,3 @@ function update(view, data, setTriggerValue) {
 }
 
 const first = (view) => { home(view); follow(view); };
-
-export default function (component) {
-  const { data, parentElement, setTriggerValue } = component;
-  const root = parentElement.querySelector(".xv");
-  if (!root) return;
-  library().then(($3Dmol) => {
-    if (!root.isConnected) return; // left before the script had come
-    if (!root.__view) root.__view = open($3Dmol, root, data);
-    update(root.__view, data, setTriggerValue);
-  }).catch((error) => { root.dataset.error = error.message; root.textContent = error.message; });
-  // also called for data that newer data have overtaken, with the viewer still in the page
-  return () => { if (root.__view && !root.isConnected) root.__view.close(); };
-}

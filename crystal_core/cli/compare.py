@@ -1,0 +1,255 @@
+"""``crystal-core compare``: two to four columns on the same formulas and seeds."""
+
+from __future__ import annotations
+
+import json as json_module
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crystal_core.cli._files import check_output, make_output_folder, read_crystals, read_text
+from crystal_core.cli._queue import submitted
+from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Seed, Threads, command, emit, progress, say
+from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.records import RunResult, Trajectory
+    from crystal_core.workflows.evaluate_csp import Reference
+
+SUFFIXES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json")
+
+
+@command
+def compare(
+    column: Annotated[
+        list[str],
+        typer.Option(
+            "--column",
+            help="model=NAME[,sampler=NAME][,steps=N][,start=noise|prototype][,tau=X][,name=TEXT], run=ID or folder=DIR; "
+            "give two to four.",
+        ),
+    ],
+    formula: Annotated[
+        list[str] | None, typer.Option("--formula", help="To predict; may be repeated.")
+    ] = None,
+    z: Annotated[
+        int | None,
+        typer.Option("--z", help="Formula units per cell; the most frequent in training when absent."),
+    ] = None,
+    cell: Annotated[bool, typer.Option("--cell", help="Each formula is the exact cell content.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Known crystals to find, in place of formulas: a Parquet or CSV file."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Of --data.")] = "test",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="A fixed random subset of --data.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Samples of each formula or known crystal.")] = 4,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="Known crystal of a single formula.")
+    ] = None,
+    energies: Annotated[
+        bool, typer.Option("--energies", help="Single-point energies of the plausible crystals with CHGNet.")
+    ] = False,
+    properties: Annotated[
+        str | None,
+        typer.Option(
+            "--properties", help="Predicted by CrysLDNet, with commas; none for none; usual ones when absent."
+        ),
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page to look at.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Also write metrics and differences as a table.")
+    ] = None,
+    out: Out = None,
+    queue: Queue = False,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Compare models, samplers, runs or files: metrics with 95 % intervals and paired differences."""
+    from crystal_core.device import pick_device
+    from crystal_core.requests import seed_or_drawn
+    from crystal_core.workflows.compare.request import ComparisonRequest
+    from crystal_core.workflows.compare.run import run
+
+    for file, option in ((html, "--html"), (csv, "--csv")):
+        if file is not None:
+            check_output(file, option)
+    known = _references(data, split, limit)
+    request = ComparisonRequest(
+        columns=tuple(_column(text, known) for text in column),
+        formulas=tuple(formula or ()),
+        z=z,
+        exact_cell=cell,
+        targets=tuple(_target(one) for one in known),
+        reference=_reference(reference),
+        n=n,
+        seed=seed_or_drawn(seed),
+        energies=energies,
+        properties=_names(properties),
+        device=device,
+        threads=threads,
+        keep_trajectory=out is not None,
+    )
+    pick_device(device)
+    make_output_folder(out, trajectory=False)
+    work = partial(submitted, "compare") if queue else run
+    result: RunResult | None = None
+    paths: list[Trajectory] = []
+    try:
+        with progress(quiet=quiet) as show:
+            for update in work(request):
+                result = update.result or result
+                paths += [update.trajectory] if update.trajectory else []
+                show(update.stage, update.step, update.n_steps)
+    except (KeyboardInterrupt, Exception):
+        _finish(result, paths, html, csv, out, json)  # finished columns are kept whatever ends the others
+        raise
+    _finish(result, paths, html, csv, out, json)
+
+
+def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:
+    from crystal_core.paths import data_file
+    from crystal_core.workflows.evaluate_csp import read_references
+
+    if data is None:
+        if limit is not None:
+            raise RequestError("--limit is a number of rows of a table; add --data FILE or leave it out.")
+        return []
+    return read_references(data_file(data), split, limit)
+
+
+def _target(reference: Reference) -> Any:
+    from crystal_core.workflows.compare.given import target_json
+
+    return target_json(reference)
+
+
+def _column(text: str, known: list[Reference]) -> dict[str, Any]:
+    from crystal_core.registry.store import find_card
+    from crystal_core.workflows.compare.request import model_column, read_column
+
+    words = read_column(text)
+    name = words.pop("name", "")
+    for source in ("run", "folder"):
+        if source in words:
+            if set(words) != {source}:
+                raise RequestError(f"A column with a {source} takes nothing else but a name, not '{text}'.")
+            return (
+                _of_run(words["run"], name)
+                if source == "run"
+                else _of_folder(Path(words["folder"]), name, known)
+            )
+    found = model_column(words | ({"name": name} if name else {}))
+    find_card(found["model"])
+    return found
+
+
+def _of_run(job_id: str, name: str) -> dict[str, Any]:
+    from crystal_core.jobs.queue import JobQueue
+    from crystal_core.workflows.compare.given import column_of_run
+
+    job = JobQueue().get(job_id)
+    if job is None:
+        raise RequestError(f"There is no run {job_id} on this machine; 'History' in the app lists them.")
+    return column_of_run(job.kind, job.result, name or job.request.get("formula") or job.id[:8])
+
+
+def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any]:
+    from crystal_core.structures import printable
+    from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
+    from crystal_core.workflows.evaluate_csp import read_candidates
+
+    shown = printable(folder.name)
+    if not folder.is_dir():
+        raise RequestError(f"There is no folder {shown}.")
+    if known:
+        return column_of_candidates(read_candidates(folder, known), name or shown)
+    found = []
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name != "run.json"):
+        for label, structure in read_crystals(path):
+            if isinstance(structure, str):
+                say(f"{label}: {structure}")
+            else:
+                found.append(structure)
+    if not found:
+        raise RequestError(
+            f"{shown} holds no readable crystal; it needs CIF, POSCAR, extended XYZ or JSON files."
+        )
+    return column_of_files(found, name or shown)
+
+
+def _reference(path: Path | None) -> Any:
+    from crystal_core.files.parse import parse_text
+    from crystal_core.files.records import cell_json
+
+    return None if path is None else dict(cell_json(parse_text(read_text(path), path.name)))
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    return () if names == ("none",) else names
+
+
+def _finish(
+    result: RunResult | None,
+    paths: list[Trajectory],
+    html: Path | None,
+    csv: Path | None,
+    out: Path | None,
+    json: bool,
+) -> None:
+    from crystal_core.files.records import write_run, write_whole
+    from crystal_core.records import crystals_of
+    from crystal_core.workflows.compare.export import comparison_csv, comparison_html
+
+    if result is None:
+        return
+    if html is not None:
+        write_whole(html, comparison_html(result))
+    if csv is not None:
+        write_whole(csv, comparison_csv(result))
+    if out is not None:
+        write_run(crystals_of(result), out, result, paths)
+    if json:
+        emit(result)
+        return
+    _print(result)
+
+
+def _print(result: RunResult) -> None:
+    from crystal_core.workflows.compare.export import interval_text, number_text
+
+    for column in result["columns"]:
+        typer.echo(f"{column['letter']}  {column['name']}  ({column['n']} samples)")
+    for name, values in result["differing_settings"].items():
+        typer.echo(
+            f"   {name}: " + " | ".join("–" if v is None else json_module.dumps(v).strip('"') for v in values)
+        )
+    width = max((len(metric["title"]) for metric in result["metrics"]), default=0)
+    for metric in result["metrics"]:
+        cells = []
+        for column in result["columns"]:
+            found = column["metrics"].get(metric["name"])
+            if found is None:
+                cells.append("–")
+                continue
+            interval = interval_text(found["ci95"], metric["unit"])
+            mark = "*" if found["better"] else ""
+            cells.append(
+                number_text(found["value"], metric["unit"], metric["kind"])
+                + mark
+                + (f" ({interval})" if interval else "")
+            )
+        typer.echo(f"{metric['title']:<{width}}  " + "  ".join(f"{cell:<28}" for cell in cells).rstrip())
+    say(
+        "In brackets 95 % intervals; * best, with an interval that overlaps no other. Paired differences: --json or --csv."
+    )

@@ -1,0 +1,222 @@
+"""``crystal-core evaluate conditions``: whether crystals have what their prompt asked for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from crystal_core.cli._evaluation import Data, Split, WriteCard
+from crystal_core.cli._run import (
+    BackEnd,
+    Device,
+    Json,
+    Quiet,
+    Seed,
+    Temperature,
+    Threads,
+    TopP,
+    command,
+    emit,
+    progress,
+    refiner_step,
+    set_threads,
+)
+
+ALONE = "alone"
+
+
+@command
+def conditions(
+    data: Data,
+    model: Annotated[
+        str, typer.Option("--model", help="A language model, or one that drafts and refines.")
+    ] = "crysllmgen-mp",
+    split: Split = None,
+    n: Annotated[
+        int, typer.Option("--n", min=2, help="Prompts: a fixed random subset (seed 0) of so many rows.")
+    ] = 500,
+    refiner: Annotated[
+        str | None,
+        typer.Option(
+            "--refiner",
+            help="Refiners to compare with the language model alone, with commas; the card's when absent.",
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start", help="How the refiners begin: inject, renoise or none; as the card has it when absent."
+        ),
+    ] = None,
+    tau: Annotated[
+        float | None,
+        typer.Option("--tau", help="The refiners' first step, 1 to 1000; the card's when absent."),
+    ] = None,
+    properties: Annotated[
+        str,
+        typer.Option(
+            "--properties",
+            help="formation_energy, band_gap and e_above_hull, with commas; judged by crysldnet.",
+        ),
+    ] = "",
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    back_end: BackEnd = None,
+    write_card: WriteCard = False,
+    device: Device = "auto",
+    seed: Seed = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts and of refined drafts."""
+    from crystal_core.checks import check_choice
+    from crystal_core.conditions import DraftOptions, check_declared
+    from crystal_core.datasets.rows import read_rows, split_named
+    from crystal_core.errors import RequestError
+    from crystal_core.requests import seed_or_drawn
+    from crystal_core.workflows import evaluate_conditions as workflow
+    from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.sampling_run import with_back_end
+
+    wished = _names(properties)
+    for name in wished:
+        check_choice("property", name, tuple(workflow.PROPERTIES))
+    loaded: Any = with_back_end(load_de_novo(model, device), back_end)
+    check_declared(
+        loaded.card, ("composition", "space_group", *wished), DraftOptions(temperature=temperature)
+    )
+    begins = {
+        name: value
+        for name, value in (("start_draft", start), ("refine_from", refiner_step(tau)))
+        if value is not None
+    }
+    ways = _ways(loaded, refiner, begins, temperature=temperature, top_p=top_p)
+    seed, split = seed_or_drawn(seed), split_named(split, data)
+    set_threads(threads)
+    table = list(read_rows(data, None if split == "all" else split))
+    rows = workflow.read_prompts(table, n, loaded.elements)
+    if len(rows) < 2:
+        raise RequestError(f"{data.name} has no rows of {split} that name their space group.")
+    predictor = None
+    if wished:
+        from crystal_core.workflows.predict_properties import load_property_predictor
+
+        predictor = load_property_predictor("crysldnet", device)
+    with progress(quiet=quiet) as show:
+        report = workflow.evaluate_conditions(
+            loaded, rows, ways, properties=wished, predictor=predictor, seed=seed, on_progress=show
+        )
+    report["settings"] = {
+        "model": model,
+        "data": data.name,
+        "split": split,
+        "seed": seed,
+        "ways": list(ways),
+        "start": start,
+        "tau": tau,
+    }
+    if write_card:
+        _keep(loaded.card, report)
+    if json:
+        emit(report)
+    else:
+        _show(report)
+
+
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling: Any) -> dict[str, Any]:
+    """Name → options of the drafts: the language model alone first, then each refiner.
+
+    Raises:
+        RequestError: the model has no refiner, or none of that name.
+    """
+    from crystal_core.cli.evaluate_refinement import refinement_of
+    from crystal_core.conditions import DraftOptions
+
+    if not hasattr(loaded, "refinement"):
+        if refiners is not None or begins:
+            refinement_of(loaded, loaded.card.name, refiners)
+        return {ALONE: DraftOptions(**sampling)}
+    ways = {ALONE: DraftOptions(refiner="none", **sampling)}
+    for name in _names(refiners) if refiners else [loaded.card.network["refiner"]]:
+        refinement_of(loaded, loaded.card.name, name)
+        ways[name] = DraftOptions(refiner=name, **begins, **sampling)
+    return ways
+
+
+def _show(report: dict[str, Any]) -> None:
+    def line(name: str, entry: dict[str, Any], more: str = "") -> None:
+        low, high = entry["ci95"]
+        typer.echo(f"{name:28} {entry['share']:7.1%}   {low:.1%} to {high:.1%}, n = {entry['n']}{more}")
+
+    line("formula, no grammar", report["formula"])
+    for size, entry in report["formula"]["by_n_atoms"].items():
+        line(f"  {size} atoms", entry)
+    for name, entry in report["space_group"].items():
+        above = entry.get("above_alone")
+        line(f"space group, {name}", entry, "" if above is None else f", {above:+.0%} against the drafts")
+    for wish, by_way in report["properties"].items():
+        for name, entry in by_way.items():
+            if entry["mae"] is None:
+                typer.echo(f"{wish}, {name}: too few crystals to judge")
+                continue
+            correlation = "–" if entry["correlation"] is None else f"{entry['correlation']:.2f}"
+            typer.echo(
+                f"{wish}, {name}: mean distance {entry['mae']:.3f}, of shuffled wishes {entry['mae_shuffled']:.3f}, "
+                f"correlation {correlation}, n = {entry['n']}"
+            )
+
+
+def _keep(card: Any, report: dict[str, Any]) -> None:
+    """An entry per way and condition on the card."""
+    from crystal_core.cards import write_card
+
+    if card.folder is None:
+        return
+    used = report["settings"]
+    refiners = ",".join(name for name in used["ways"] if name != ALONE)
+    words = "".join(f" --{name} {used[name]}" for name in ("start", "tau") if used[name] is not None)
+    words += (f" --refiner {refiners}" if refiners else "") + (
+        f" --properties {','.join(report['properties'])}" if report["properties"] else ""
+    )
+    about = {
+        "data": used["data"],
+        "command": f"crystal-core evaluate conditions --data {used['data']} --model {card.name} --split {used['split']} "
+        f"--n {report['n']}{words} --seed {used['seed']}",
+    }
+    begun = "".join(f", {name} {used[name]}" for name in ("start", "tau") if used[name] is not None)
+    split, prompt = used["split"], f"prompts with formula and space group of rows of {used['split']}"
+    entries: dict[str, dict[str, Any]] = {
+        f"formula_match_{split}": {
+            "value": report["formula"]["share"],
+            "ci95": report["formula"]["ci95"],
+            "n": report["formula"]["n"],
+            "protocol": f"{prompt}; drafts without the grammar that have the reduced formula",
+            "by_n_atoms": {size: entry["share"] for size, entry in report["formula"]["by_n_atoms"].items()},
+        }
+        | about
+    }
+    for name, entry in report["space_group"].items():
+        entries[f"space_group_match_{name}_{split}"] = {
+            "value": entry["share"],
+            "ci95": entry["ci95"],
+            "n": entry["n"],
+            "protocol": f"{prompt}; space group within 0.2 Å, "
+            + ("drafts as written" if name == ALONE else f"drafts refined by {name}{begun}"),
+        } | about
+    for wish, by_way in report["properties"].items():
+        for name, entry in by_way.items():
+            if entry["mae"] is not None:
+                entries[f"{wish}_mae_{name}_{split}"] = {
+                    "value": entry["mae"],
+                    "shuffled": entry["mae_shuffled"],
+                    "n": entry["n"],
+                    "protocol": f"prompts with the value of rows of {split} alone; mean distance of what crysldnet predicts from it; "
+                    "shuffled: the same with the values of other rows",
+                } | about
+    write_card(card.folder, {"metrics": entries})

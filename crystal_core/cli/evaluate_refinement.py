@@ -1,0 +1,196 @@
+"""``crystal-core evaluate refinement``: how the refiner of drafts best begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crystal_core.cli._evaluation import Data, Split, Workers, WriteCard
+from crystal_core.cli._run import (
+    BackEnd,
+    Device,
+    Json,
+    Quiet,
+    Sampler,
+    Seed,
+    Temperature,
+    Threads,
+    TopP,
+    command,
+    emit,
+    progress,
+    say,
+    set_threads,
+)
+
+if TYPE_CHECKING:
+    from crystal_core.cards import ModelCard
+
+COLUMNS = ("start", "start_time", "match_rate", "rmse", "structure_valid", "plausible", "network_calls")
+
+
+@command
+def refinement(
+    data: Data,
+    model: Annotated[str, typer.Option("--model", help="A model that drafts and refines.")] = "crysllmgen-mp",
+    split: Split = "val",
+    n: Annotated[
+        int, typer.Option("--n", min=1, help="A fixed random subset (seed 0) of so many rows.")
+    ] = 100,
+    start: Annotated[
+        str, typer.Option("--start", help="inject, renoise or both with a comma.")
+    ] = "inject,renoise",
+    start_time: Annotated[
+        str, typer.Option("--start-time", help="Times in (0, 1]; 0.1 is --tau 100 of the other commands.")
+    ] = "0.02,0.05,0.1,0.2,0.4",
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            help="Refine drafts for the formulas of the rows, or the rows themselves, rounded as text.",
+        ),
+    ] = "drafts",
+    refiner: Annotated[
+        str | None, typer.Option("--refiner", help="As in generate; the card's when absent.")
+    ] = None,
+    sampler: Sampler = "fast",
+    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    back_end: BackEnd = None,
+    write_card: WriteCard = False,
+    workers: Workers = 1,
+    device: Device = "auto",
+    seed: Seed = None,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """How the refiner best begins with a draft: match rate and RMSE by start and start time, on rows that are known."""
+    from crystal_core.checks import check_choice
+    from crystal_core.conditions import DraftOptions
+    from crystal_core.datasets.rows import split_named
+    from crystal_core.requests import seed_or_drawn
+    from crystal_core.workflows import evaluate_refinement as workflow
+    from crystal_core.workflows.evaluate_csp import read_references
+    from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.sampling_run import with_back_end
+
+    check_choice("source", source, workflow.SOURCES)
+    begins = workflow.grid(_words(start), _times(start_time))
+    loaded: Any = with_back_end(load_de_novo(model, device), back_end)
+    chosen = refinement_of(loaded, model, refiner)
+    seed, split = seed_or_drawn(seed), split_named(split, data)
+    set_threads(threads)
+    known = set(loaded.elements)
+    references = [r for r in read_references(data, split, n) if known.issuperset(r.atomic_numbers)]
+    settings: dict[str, Any] = {
+        "model": model,
+        "refiner": chosen.model,
+        "source": source,
+        "data": data.name,
+        "split": split,
+        "limit": n,
+        "sampler": sampler,
+        "steps": steps,
+        "seed": seed,
+    }
+    rows: list[dict[str, Any]] = []
+    if not json:
+        typer.echo("  ".join(f"{name:>14}" for name in COLUMNS))
+    with progress(quiet=quiet) as show:
+        for row in workflow.evaluate_refinement(
+            loaded,
+            references,
+            begins,
+            source=source,
+            refiner=refiner,
+            sampler=sampler,
+            steps=steps,
+            options=DraftOptions(temperature=temperature, top_p=top_p),
+            seed=seed,
+            workers=workers,
+            on_progress=show,
+        ):
+            rows.append(row)
+            if not json:
+                typer.echo("  ".join(f"{_told(row[name]):>14}" for name in COLUMNS))
+    best = workflow.best_of(rows)
+    if write_card:
+        _keep_table(loaded.card, rows, best, settings)
+    if json:
+        emit({"rows": rows, "best": best, "settings": settings})
+    elif best:
+        say(f"Best: {best['start']} at {best['start_time']:g}.")
+
+
+def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
+    """How a model refines its drafts.
+
+    Raises:
+        RequestError: it does not.
+    """
+    from crystal_core.conditions import DraftOptions
+    from crystal_core.errors import RequestError
+
+    chosen = loaded.refinement(DraftOptions(refiner=refiner)) if hasattr(loaded, "refinement") else None
+    if chosen is None:
+        raise RequestError(f"{model} refines no drafts here; choose crysllmgen-mp, with a refiner.")
+    return chosen
+
+
+def _words(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _times(text: str) -> list[float]:
+    from crystal_core.errors import RequestError
+
+    try:
+        return [float(part) for part in _words(text)]
+    except ValueError:
+        raise RequestError(f"--start-time takes numbers with commas, e.g. 0.05,0.1; not '{text}'.") from None
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _keep_table(
+    card: ModelCard, rows: list[dict[str, Any]], best: dict[str, Any] | None, settings: dict[str, Any]
+) -> None:
+    """The table on the card, and of drafts the best row as what is done where nothing else is asked for."""
+    from crystal_core.cards import read_card, write_card
+
+    if card.folder is None:
+        return
+    own = read_card(card.folder)  # as it is in the file, without what its parts tell
+    names = own.network.get("refiners", {})
+    short = next((key for key, name in names.items() if name == settings["refiner"]), settings["refiner"])
+    used = {key: settings[key] for key in ("sampler", "steps") if settings[key] not in (None, "fast")}
+    words = "".join(f" --{name} {value}" for name, value in used.items())
+    times = sorted({row["start_time"] for row in rows if row["start_time"] is not None})
+    starts = list(dict.fromkeys(row["start"] for row in rows if row["start_time"] is not None))
+    table = {
+        name: ["" if row[name] is None else row[name] for row in rows]
+        for name in (*COLUMNS[:2], "match_rate", "rmse", "structure_valid", "network_calls")
+    } | {
+        "protocol": f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), "
+        + (
+            "one draft each for the formula"
+            if settings["source"] == "drafts"
+            else "the known crystals, rounded as text"
+        )
+        + f", seed {settings['seed']}",
+        "command": f"crystal-core evaluate refinement --data {settings['data']} --model {card.name} --split {settings['split']} --n {settings['limit']} "
+        f"--start {','.join(starts)} --start-time {','.join(f'{t:g}' for t in times)} --source {settings['source']} --refiner {short}{words} "
+        f"--seed {settings['seed']}",
+    }
+    sampling: dict[str, Any] = {f"refinement_of_{settings['source']}_{short}": table}
+    if best is not None and settings["source"] == "drafts":
+        chosen = {"start": best["start"], "start_time": best["start_time"]} | used
+        sampling["refine_draft"] = {**own.sampling.get("refine_draft", {}), short: chosen}
+    write_card(card.folder, {"sampling": sampling})

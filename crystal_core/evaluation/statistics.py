@@ -1,0 +1,139 @@
+"""Shares, means and paired differences with 95 % intervals, of samples that belong to targets.
+
+Samples of one target resemble each other. Where there are several targets, intervals therefore count targets rather than
+samples: a share has the effective number of samples in Wilson's interval (Kish 1965, design effect), a mean is resampled
+by whole targets, and a paired difference counts each target once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from crystal_core.evaluation.matching import wilson
+
+Z95 = 1.959964
+REPEATS = 2000
+FEW = 10  # units: a percentile interval of fewer leaves the true mean out too often
+Groups = Sequence[Sequence[float]]  # per target, the values of its samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval (None where there is none) and the number of samples behind it."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    n: int
+
+
+def share(groups: Groups) -> Estimate | None:
+    """The mean of values 0 and 1 with Wilson's interval; None without values.
+
+    >>> share([[1, 1, 0, 0]])
+    Estimate(value=0.5, ci95=(0.15, 0.85), n=4)
+    """
+    filled = [group for group in groups if len(group)]
+    n = sum(map(len, filled))
+    if not n:
+        return None
+    p = sum(map(sum, filled)) / n
+    low, high = wilson(p * (size := effective_number(filled)), size)
+    return Estimate(value=round(p, 6), ci95=(round(low, 4), round(high, 4)), n=n)
+
+
+def effective_number(groups: Groups) -> float:
+    """Independent samples that would give a share as exactly: between the number of targets and that of samples.
+
+    With one target, or one sample of each, the number of samples itself.
+    """
+    n, k = sum(map(len, groups)), len(groups)
+    if k < 2 or n == k:
+        return float(n)
+    p = sum(map(sum, groups)) / n
+    # variance of the ratio Σ hits / Σ samples between targets (Cochran 1977, chapter 6)
+    residuals = [sum(group) - p * len(group) for group in groups]
+    between = k / (k - 1) * sum(r * r for r in residuals) / n**2
+    if p in (0.0, 1.0):
+        return float(k)  # nothing tells how alike the samples of a target are
+    return n if between <= 0 else min(float(n), max(float(k), p * (1 - p) / between))
+
+
+def mean(groups: Groups) -> Estimate | None:
+    """The mean of all values with a 95 % interval over targets, or over samples where there is one target.
+
+    By bootstrap from :data:`FEW` units on; with fewer, whose resamples would seem too sure, by Student's t.
+    """
+    filled = [group for group in groups if len(group)]
+    values = [float(x) for group in filled for x in group]
+    if not values:
+        return None
+    units: Groups = filled if len(filled) > 1 else [[x] for x in values]
+    ci95 = _student(units) if len(units) < FEW else _bootstrap(units)
+    return Estimate(value=float(np.mean(values)), ci95=ci95, n=len(values))
+
+
+def _student(units: Groups) -> tuple[float, float] | None:
+    """Student's interval of the ratio Σ values / Σ samples between units (Cochran 1977, chapter 6); None for one unit."""
+    from scipy.stats import t
+
+    k, n = len(units), sum(map(len, units))
+    if k < 2:
+        return None
+    middle = sum(map(sum, units)) / n
+    residuals = [sum(unit) - middle * len(unit) for unit in units]
+    half = float(t.ppf(0.975, k - 1)) * math.sqrt(k / (k - 1) * sum(r * r for r in residuals)) / n
+    return round(middle - half, 4), round(middle + half, 4)
+
+
+def _bootstrap(units: Groups) -> tuple[float, float]:
+    """95 % percentile interval of the mean over all samples by resampling whole units (seed 0)."""
+    sums, sizes = np.array([sum(u) for u in units]), np.array([len(u) for u in units])
+    drawn = np.random.default_rng(0).integers(0, len(units), (REPEATS, len(units)))
+    low, high = np.percentile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [2.5, 97.5])
+    return round(float(low), 4), round(float(high), 4)
+
+
+def share_difference(first: Groups, second: Groups) -> Estimate | None:
+    """How much larger the share of ``second`` is than that of ``first``, of the same samples in the same order.
+
+    The interval is Bonett and Price's adjusted one for paired proportions (2012), which is no point where the two agree
+    on every sample. Several targets count once each, with the share of their samples that differ.
+    """
+    pairs = [list(zip(a, b, strict=True)) for a, b in zip(first, second, strict=True) if len(a)]
+    n = sum(map(len, pairs))
+    if not n:
+        return None
+    value = sum(b - a for pair in pairs for a, b in pair) / n
+    units = n if len(pairs) == 1 else len(pairs)
+    gained = units * sum(b > a for pair in pairs for a, b in pair) / n
+    lost = units * sum(b < a for pair in pairs for a, b in pair) / n
+    up, down = (gained + 1) / (units + 2), (lost + 1) / (units + 2)
+    half = Z95 * math.sqrt((up + down - (up - down) ** 2) / (units + 2))
+    low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
+    return Estimate(value=round(value, 6), ci95=(round(low, 4), round(high, 4)), n=n)
+
+
+def mean_difference(first: Groups, second: Groups) -> Estimate | None:
+    """The mean of ``second`` less ``first`` over the same samples in the same order, with its interval as in :func:`mean`."""
+    return mean(
+        [[y - x for x, y in zip(a, b, strict=True)] for a, b in zip(first, second, strict=True) if len(a)]
+    )
+
+
+def disjoint_best(estimates: Sequence[Estimate | None], *, higher: bool) -> int | None:
+    """Which of several is best with an interval that overlaps none of the others; None where there is no such one."""
+    known = [(i, e) for i, e in enumerate(estimates) if e is not None]
+    if len(known) < 2 or any(e.ci95 is None for _, e in known):
+        return None
+    best, chosen = (max if higher else min)(known, key=lambda item: item[1].value)
+    for i, other in known:
+        if i == best:
+            continue
+        (low, high), (other_low, other_high) = chosen.ci95 or (0, 0), other.ci95 or (0, 0)
+        if (low <= other_high) if higher else (high >= other_low):
+            return None
+    return best

@@ -1,0 +1,374 @@
+"""A generator made of two: one drafts crystals, another that is given their compositions refines cell and places.
+
+The composition of a draft is kept; nothing else is. Khastagir et al. 2025 (CrysLLMGen, NeurIPS), Algorithm 1, where the
+refiner takes the draft as it is ("inject"); "renoise" first moves it forward to the time at which the refiner begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from crystal_core.conditions import CARD_DRAFT, REFINER_STEPS, DraftOptions
+from crystal_core.crystal import CrystalBatch
+from crystal_core.errors import IncompatibleSampler, RequestError
+from crystal_core.frames import Frame, Stage
+from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
+from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.cards import ModelCard
+    from crystal_core.protocols import Generator as StructureGenerator
+
+N_STEPS = 1000  # of the progress of both stages together
+DRAFTED = 500  # of these, when the drafts are written
+
+
+class DraftRefineGenerator:
+    """De novo generation and structure prediction in two stages: drafts, then cells refined at fixed composition.
+
+    Args:
+        drafter: writes drafts for compositions or conditions. refiner_of: gives the structure generator of a checkpoint.
+        card: ``network`` names the drafter, the refiner and short names of refiners; ``sampling["refine_draft"]`` has what
+            was chosen for each of them.
+    """
+
+    def __init__(
+        self, drafter: Any, refiner_of: Callable[[str], StructureGenerator], *, card: ModelCard
+    ) -> None:
+        self.drafter, self._refiner_of, self.card = drafter, refiner_of, card
+        self.network_calls = 0
+        self._refiners: dict[str, StructureGenerator] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where both stages run."""
+        return self.drafter.device
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that the drafter writes and the usual refiner can place."""
+        usual = self.refinement(CARD_DRAFT)
+        return self._common_elements(usual)
+
+    @property
+    def atom_count_frequencies(self) -> dict[int, float]:
+        """Atom count → share of the drafter's training crystals."""
+        return self.drafter.atom_count_frequencies
+
+    @property
+    def batch_crystals(self) -> int:
+        """Crystals that are drafted together."""
+        return self.drafter.batch_crystals
+
+    @property
+    def trained_atoms(self) -> int:
+        """Atoms of the drafter's largest training crystal."""
+        return self.drafter.trained_atoms
+
+    @property
+    def back_end(self) -> Any:
+        """What writes."""
+        return self.drafter.back_end
+
+    @property
+    def start_time(self) -> float:
+        """Where the refinement of a known crystal begins, as the usual refiner's card has it."""
+        usual = self.refinement(CARD_DRAFT)
+        own = None if usual is None else getattr(self.refiner(usual.model), "start_time", None)
+        return float(own or USUAL["start_time"])
+
+    def with_back_end(self, name: str) -> DraftRefineGenerator:
+        """The same with another language model; raises as that of the drafter."""
+        drafter = self.drafter.with_back_end(name)
+        sampling = {**self.card.sampling, "conditions": list(drafter.card.conditions)}
+        parts = {name: digest for name, digest in self.card.parts.items() if name != self.drafter.card.name}
+        parts |= {drafter.card.name: drafter.card.weights_sha256}
+        other = DraftRefineGenerator(
+            drafter, self._refiner_of, card=replace(self.card, sampling=sampling, parts=parts)
+        )
+        other._refiners = self._refiners
+        return other
+
+    def sampling_of(self, options: DraftOptions) -> dict[str, float]:
+        """Temperature and top-p of the drafts."""
+        return self.drafter.sampling_of(options)
+
+    def fitting_elements(
+        self, crystal: CrystalBatch, sites: Sequence[int], *, seed: int, elements: Sequence[int] | None = None
+    ) -> dict[int, float]:
+        """As the drafter tells it."""
+        return self.drafter.fitting_elements(crystal, sites, seed=seed, elements=elements)
+
+    def refiner(self, model: str) -> StructureGenerator:
+        """The structure generator of a checkpoint, loaded when it is first needed."""
+        if model not in self._refiners:
+            self._refiners[model] = self._refiner_of(model)
+        return self._refiners[model]
+
+    def refinement(self, options: DraftOptions) -> Refinement | None:
+        """What the options come to; None where drafts stay as they are written.
+
+        Raises:
+            RequestError: an option would change nothing.
+        """
+        return refinement_of(self.card, options)
+
+    def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
+        """What the defaults of the request come to, of both stages."""
+        refinement = self.refinement(request.draft)
+        used = self.drafter.settings_used(_drafting(request))
+        if refinement is None:
+            return used
+        asked = self.refining(request, refinement, _lone_atom())
+        return used | refinement.used | self._sampler_used(refinement.model, asked)
+
+    def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
+        """The values of the tuning that would change nothing, with the reason as the start of a sentence."""
+        refinement = self.refinement(request.draft)
+        if refinement is None:
+            return dict.fromkeys(request.tuning_values, f"{self.card.name} refines no drafts here")
+        own = {"remasking": f"{self.card.name} hides no types while it samples"}
+        own = {name: reason for name, reason in own.items() if name in request.tuning_values}
+        refiner: Any = self.refiner(refinement.model)
+        if not hasattr(refiner, "idle_tuning"):
+            return dict.fromkeys(request.tuning_values, f"{refinement.model} has no sampler to tune")
+        if isinstance(request, GenerationRequest) and request.start is not None:
+            return refiner.idle_tuning(replace(request, draft=CARD_DRAFT))
+        asked = self.refining(replace(request, remasking=None), refinement, _lone_atom())
+        return own | refiner.idle_tuning(asked)
+
+    def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
+        """Frames of both stages; the last one is finished and tells the drafts, with their cells, and both stages.
+
+        A request with a start structure is not drafted, only refined. A draft that is no crystal stays none.
+
+        Raises:
+            RequestError, IncompatibleSampler: as the two models; an element that one of them does not know.
+        """
+        self.network_calls = 0
+        refinement = self.refinement(request.draft)
+        if isinstance(request, GenerationRequest) and request.start is not None:
+            yield from self._refine_given(request, refinement)
+            return
+        for name, reason in self.idle_tuning(request).items():
+            raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
+        self._check(request, refinement)
+        drafting = self._with_common_elements(_drafting(request), refinement)
+        drafted: Frame | None = None
+        for frame in self.drafter.sample(drafting):
+            drafted = frame
+            part = DRAFTED if refinement is not None else N_STEPS
+            step = part * frame.step // max(1, frame.n_steps)
+            last = frame.finished and refinement is None
+            yield replace(
+                frame,
+                step=step,
+                n_steps=N_STEPS,
+                time=1 - step / N_STEPS,
+                finished=last,
+                stages=(self._draft_stage(request),) if last else (),
+            )
+        self.network_calls = self.drafter.network_calls
+        if refinement is not None and drafted is not None:
+            yield from self._refine_drafts(request, refinement, drafted)
+
+    def _refine_drafts(
+        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, drafted: Frame
+    ) -> Iterator[Frame]:
+        from crystal_core.files.records import snapshot
+        from crystal_core.structures import from_structures, niggli_reduced, to_structures
+
+        assert drafted.crystals is not None
+        cells, as_drafted = list(drafted.crystals), to_structures(drafted.crystals)
+        drafts = tuple(
+            draft if structure is None else replace(draft, cell=snapshot(structure))
+            for draft, structure in zip(drafted.drafts, as_drafted, strict=True)
+        )
+        whole = [i for i, structure in enumerate(as_drafted) if structure is not None]
+        told: dict[str, Any] = {
+            "text": drafted.text,
+            "drafts": drafts,
+            "rejected": drafted.rejected,
+            "left_out": drafted.left_out,
+        }
+        calls, stages = 0, [self._draft_stage(request)]
+        if whole:
+            reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
+            start = from_structures(reduced)
+            asked = self.refining(request, refinement, start)
+            refiner = self.refiner(refinement.model)
+            for frame in refiner.sample(asked):
+                crystals, calls = None, getattr(refiner, "network_calls", 0)
+                if frame.crystals is not None:
+                    for i, crystal in zip(whole, frame.crystals, strict=True):
+                        cells[i] = crystal
+                    crystals = CrystalBatch.concat(cells)
+                if not frame.finished:
+                    yield replace(_of_both(frame, crystals), text=drafted.text)
+            stages.append(self._refine_stage(refinement, asked, calls))
+        self.network_calls = self.drafter.network_calls + calls
+        crystals = CrystalBatch.concat(cells)
+        yield Frame(
+            stage="refine",
+            step=N_STEPS,
+            n_steps=N_STEPS,
+            time=0.0,
+            crystals=crystals,
+            sample_ids=tuple(range(len(crystals))),
+            finished=True,
+            stages=tuple(stages),
+            **told,
+        )
+
+    def _refine_given(self, request: GenerationRequest, refinement: Refinement | None) -> Iterator[Frame]:
+        """Refine crystals that nothing was drafted of; the request says where and how it starts."""
+        if refinement is None:
+            raise IncompatibleSampler("A start structure is there to be refined; name a refiner.")
+        asked = replace(request, draft=CARD_DRAFT)
+        refiner = self.refiner(refinement.model)
+        for frame in refiner.sample(asked):
+            self.network_calls = calls = getattr(refiner, "network_calls", 0)
+            begun = {
+                "start_draft_used": request.start_kind,
+                "refine_from_used": round((request.start_time or 1.0) * REFINER_STEPS),
+            }
+            stage = self._refine_stage(refinement, asked, calls) if frame.finished else None
+            yield replace(
+                frame,
+                stage="refine",
+                stages=(replace(stage, settings={**stage.settings, **begun}),) if stage else (),
+            )
+
+    def refining(
+        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, start: CrystalBatch
+    ) -> GenerationRequest:
+        """What the refiner is asked for: to refine ``start`` with the options of a request."""
+        options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
+        if request.sampler == "fast":
+            options = {
+                "sampler": refinement.sampler or "fast",
+                "steps": request.steps or refinement.steps,
+            }
+        if refinement.start != "none":
+            options |= {
+                "start": start,
+                "start_time": refinement.start_time,
+                "start_kind": refinement.start,
+            }
+        return GenerationRequest(
+            compositions=tuple(tuple(crystal.atomic_numbers.tolist()) for crystal in start),
+            seed=request.seed,
+            frame_every=request.frame_every,
+            guide=request.guide,
+            dtype=request.dtype,
+            **options,
+            **request.tuning_fields,
+        )
+
+    def _sampler_used(self, model: str, asked: GenerationRequest) -> dict[str, Any]:
+        """Sampler, steps and tuning of a refiner for what it is asked."""
+        refiner: Any = self.refiner(model)
+        if not hasattr(refiner, "settings"):
+            return {}
+        chosen = refiner.settings(asked)
+        return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {
+            f"{name}_used": value for name, value in chosen.tuning.items()
+        }
+
+    def _draft_stage(self, request: GenerationRequest | DeNovoRequest) -> Stage:
+        return Stage(
+            stage="draft",
+            model=self.drafter.card.name,
+            weights_sha256=self.drafter.card.weights_sha256,
+            network_calls=self.drafter.network_calls,
+            settings=self.sampling_of(request.draft),
+        )
+
+    def _refine_stage(self, refinement: Refinement, asked: GenerationRequest, calls: int) -> Stage:
+        used = refinement.used | self._sampler_used(refinement.model, asked)
+        return Stage(
+            stage="refine",
+            model=refinement.model,
+            weights_sha256=self.refiner(refinement.model).card.weights_sha256,
+            network_calls=calls,
+            settings={name: value for name, value in used.items() if name != "refiner_used"},
+        )
+
+    def _common_elements(self, refinement: Refinement | None) -> tuple[int, ...]:
+        if refinement is None:
+            return self.drafter.elements
+        placed = set(getattr(self.refiner(refinement.model), "elements", self.drafter.elements))
+        return tuple(z for z in self.drafter.elements if z in placed)
+
+    def _with_common_elements(
+        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement | None
+    ) -> GenerationRequest | DeNovoRequest:
+        """A de novo request that leaves out what the refiner cannot place."""
+        common = self._common_elements(refinement)
+        if (
+            isinstance(request, GenerationRequest)
+            or request.elements is not None
+            or len(common) == len(self.drafter.elements)
+        ):
+            return request
+        return replace(request, elements=common)
+
+    def _check(self, request: GenerationRequest | DeNovoRequest, refinement: Refinement | None) -> None:
+        """Refuse what the refiner would only refuse after the drafts are written."""
+        if refinement is None:
+            if request.sampler != "fast" or request.steps is not None:
+                raise IncompatibleSampler(
+                    "Without a refiner there is no sampler and there are no steps; leave both out."
+                )
+            return
+        if request.guide is not None:
+            raise IncompatibleSampler(
+                f"{self.card.name} cannot be guided while it writes; leave the wish out, or choose a KLDM model."
+            )
+        refiner: Any = self.refiner(refinement.model)
+        asked = request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]
+        placed = set(getattr(refiner, "elements", range(1, 119)))
+        unknown = sorted({z for cell in asked for z in cell} - placed)
+        if unknown:
+            from pymatgen.core import Element
+
+            names = ", ".join(Element.from_Z(z).symbol for z in unknown)
+            raise RequestError(f"{refinement.model} was not trained on {names}; choose other elements.")
+        if hasattr(refiner, "settings"):
+            refiner.settings(self.refining(request, refinement, _lone_atom()))
+
+
+def _drafting(request: Any) -> Any:
+    """The request as the drafter gets it: what belongs to the refiner is left out."""
+    options = DraftOptions(temperature=request.draft.temperature, top_p=request.draft.top_p)
+    return replace(request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields)
+
+
+def _of_both(frame: Frame, crystals: CrystalBatch | None) -> Frame:
+    """A frame of the refiner as one of both stages."""
+    step = DRAFTED + (N_STEPS - DRAFTED) * frame.step // max(1, frame.n_steps)
+    return replace(
+        frame,
+        stage="refine",
+        step=step,
+        n_steps=N_STEPS,
+        crystals=crystals,
+        sample_ids=() if crystals is None else tuple(range(len(crystals))),
+        finished=False,
+    )
+
+
+def _lone_atom() -> CrystalBatch:
+    """Stands for any start: settings depend on whether there is one."""
+    return CrystalBatch(
+        atomic_numbers=torch.tensor([1]),
+        frac_coords=torch.zeros(1, 3),
+        lattice=3.0 * torch.eye(3)[None],
+        n_atoms=torch.tensor([1]),
+    )

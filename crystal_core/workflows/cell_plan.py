@@ -1,0 +1,239 @@
+"""Which cells a generation makes: their atom counts, elements, space groups and conditions, all drawn from the seed beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crystal_core.errors import RequestError
+from crystal_core.requests import MAX_ATOMS
+from crystal_core.workflows.wishes import plan_wishes
+
+if TYPE_CHECKING:
+    from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
+    from crystal_core.protocols import DeNovoGenerator
+    from crystal_core.requests import CellSymmetry, CrystalGenerationRequest
+    from crystal_core.workflows.redraft import Redraft
+    from crystal_core.workflows.wishes import Wish
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """The cells of a run, or of a part of it.
+
+    Attributes:
+        counts: atoms of each, or the most where the model may choose. symmetry: the operations of each, or None.
+        wishes: what each is told to a model with a prompt, or None. starts: a crystal that each starts from, or None.
+    """
+
+    counts: tuple[int, ...]
+    symmetry: tuple[CellSymmetry, ...] | None = None
+    wishes: tuple[Wish, ...] | None = None
+    starts: tuple[Redraft, ...] | None = None
+
+    def __getitem__(self, some: slice) -> Cells:
+        return Cells(
+            counts=self.counts[some],
+            symmetry=None if self.symmetry is None else self.symmetry[some],
+            wishes=None if self.wishes is None else self.wishes[some],
+            starts=None if self.starts is None else self.starts[some],
+        )
+
+
+def plan_cells(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> Cells:
+    """All cells of a run, drawn from its seed.
+
+    Raises:
+        RequestError: no cell can have what is asked for.
+    """
+    frequencies = model.atom_count_frequencies
+    if model.card.writes_drafts:
+        wishes = tuple(plan_wishes(asked, model.card, frequencies=frequencies))
+        return Cells(counts=tuple(wish.most for wish in wishes), wishes=wishes)
+    assignments = None if asked.space_group is None else space_group_assignments(asked, frequencies)
+    possible = room_for_all(asked) if assignments is None else assignments.atom_counts
+    counts = draw_atom_counts(asked, frequencies, possible)
+    symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
+    return Cells(counts=tuple(counts), symmetry=symmetry)
+
+
+def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
+    """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
+
+    Raises:
+        RequestError: an unknown symbol, an element the model was not trained on, nothing is left, or not all of what shall
+            stay of a structure to complete, or an element that every crystal shall hold is excluded.
+    """
+    from crystal_core.chemistry.formula import atomic_number_of
+
+    kept = _kept_elements(asked)
+    wanted = [atomic_number_of(symbol) for symbol in asked.elements]
+    excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
+    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known] + _symbols(
+        kept - set(known)
+    )
+    if foreign:
+        raise RequestError(
+            f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model."
+        )
+    left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
+    if not left:
+        raise RequestError(
+            "The excluded elements leave none to build a crystal from; allow more elements or exclude fewer."
+        )
+    if barred := _symbols(kept - set(left)):
+        raise RequestError(
+            f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts."
+        )
+    required = set(required_elements(asked))
+    if lacking := _symbols(required - set(known)):
+        raise RequestError(
+            f"{asked.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out or choose another model."
+        )
+    if barred := _symbols(required - set(left)):
+        raise RequestError(
+            f"{', '.join(barred)} shall be in every crystal but may not appear; take it out of one of the two lists."
+        )
+    return left
+
+
+def room_for_all(asked: CrystalGenerationRequest) -> range | None:
+    """The atom counts of cells with room for the kept sites and all wished elements; None where not all have to be there."""
+    return range(_least_atoms(asked), MAX_ATOMS + 1) if asked.must_hold else None
+
+
+def required_elements(asked: CrystalGenerationRequest) -> list[int]:
+    """Atomic numbers that every crystal shall hold, each once."""
+    from crystal_core.chemistry.formula import atomic_number_of
+
+    return list(dict.fromkeys(map(atomic_number_of, asked.must_hold)))
+
+
+def _least_atoms(asked: CrystalGenerationRequest) -> int:
+    """Atoms of the smallest cell with the kept sites and all wished elements."""
+    kept = (
+        0
+        if asked.fix is None
+        else len(asked.fix["atomic_numbers"] if asked.fix_elements else set(asked.fix_sites))
+    )
+    return kept + len(set(required_elements(asked)) - _kept_elements(asked))
+
+
+def _symbols(atomic_numbers: Collection[int]) -> list[str]:
+    from pymatgen.core import Element
+
+    return [Element.from_Z(z).symbol for z in sorted(atomic_numbers)]
+
+
+def _kept_elements(asked: CrystalGenerationRequest) -> set[int]:
+    """Atomic numbers of what shall stay of the structure to complete."""
+    if asked.fix is None:
+        return set()
+    numbers = asked.fix["atomic_numbers"]
+    return set(numbers if asked.fix_elements else [numbers[site] for site in asked.fix_sites])
+
+
+def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> str | None:
+    """What is to be said of atom counts that reach beyond those of the training crystals; None where they do not.
+
+    Raises:
+        RequestError: all that are asked for, or those of the structure to complete, are below the least trained one, or other than the
+            only one; or no cell of such counts can hold all wished elements.
+    """
+    _check_room(asked, frequencies)
+    if not frequencies or (asked.n_atoms is None and asked.fix is None):
+        return None
+    low, high = asked.n_atoms or (len((asked.fix or {})["atomic_numbers"]),) * 2
+    least, most = min(frequencies), max(frequencies)
+    trained = f"{asked.model} was trained on cells of {_span(least, most)} atoms"
+    if high < least or (least == most and not low <= least <= high):
+        raise RequestError(
+            f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model."
+        )
+    return f"{trained}; other numbers of atoms are a guess." if low < least or high > most else None
+
+
+def _check_room(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
+    """Raise RequestError unless a cell of the atom counts asked for can hold all elements that have to be there."""
+    if not asked.must_hold:
+        return
+    most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(asked)
+    if asked.n_atoms is not None or asked.fix is not None:
+        most = asked.n_atoms[1] if asked.n_atoms else len((asked.fix or {})["atomic_numbers"])
+    if least > most:
+        raise RequestError(
+            f"A crystal that holds all of {', '.join(asked.must_hold)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
+            "or let some elements be absent."
+        )
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def space_group_assignments(
+    asked: CrystalGenerationRequest, frequencies: Mapping[int, float]
+) -> SpaceGroupAssignments:
+    """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
+
+    Raises:
+        RequestError: there is no such group, no assignment of such cells, or elements that every crystal shall hold. CheckpointMissing: the table is not installed.
+    """
+    from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+    from crystal_core.generators.prototype.space_groups import assignments_of
+    from crystal_core.registry.store import find_card
+
+    if asked.must_hold:
+        raise RequestError(
+            "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
+        )
+    number = space_group_number(asked.space_group or "")
+    counts = (
+        list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
+    )
+    found = assignments_of(find_card("prototype"), number, counts)
+    if counts and not found.atom_counts:
+        size = _span(min(counts), max(counts))
+        raise RequestError(
+            f"The table of prototypes has no Wyckoff assignment of {size} atoms per primitive cell in {space_group_symbol(number)} ({number}); "
+            "ask for another number of atoms or another group."
+        )
+    return found
+
+
+def draw_symmetry(
+    assignments: SpaceGroupAssignments, counts: list[int], seed: int | None
+) -> tuple[CellSymmetry, ...]:
+    """An assignment for each crystal, drawn from the seed as often as among known crystals."""
+    import random
+
+    draw = random.Random(f"{seed} assignments")  # noqa: S311 (no secret)
+    return tuple(assignments.draw(count, draw) for count in counts)
+
+
+def draw_atom_counts(
+    asked: CrystalGenerationRequest, frequencies: Mapping[int, float], possible: Collection[int] | None = None
+) -> list[int]:
+    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
+
+    Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
+    to complete gives its own count where no other is asked for. ``possible`` are the counts of a space group, or those with
+    room for all wished elements; None for all.
+    """
+    import random
+
+    draw = random.Random(asked.seed)  # noqa: S311 (no secret)
+    if asked.fix is not None and asked.n_atoms is None:
+        return [len(asked.fix["atomic_numbers"])] * asked.n
+    if asked.n_atoms is not None:
+        low, high = asked.n_atoms
+        if possible is not None:
+            return draw.choices([n for n in range(low, high + 1) if n in possible], k=asked.n)
+        return [draw.randint(low, high) for _ in range(asked.n)]
+    if not frequencies:
+        raise RequestError(
+            f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms."
+        )
+    shares = {n: share for n, share in frequencies.items() if possible is None or n in possible}
+    return [draw.choices(list(shares), list(shares.values()))[0] for _ in range(asked.n)]

@@ -1,0 +1,359 @@
+"""What is measured of the columns of a comparison: each metric once, with its interval, and the paired differences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+from crystal_core.evaluation.statistics import (
+    Estimate,
+    disjoint_best,
+    mean,
+    mean_difference,
+    share,
+    share_difference,
+)
+from crystal_core.properties import PROPERTIES
+
+Kind = Literal["share", "mean", "cost"]
+Better = Literal["higher", "lower", ""]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number of a column.
+
+    Attributes:
+        kind: a share of the samples, a mean over those that have a value, or a cost without an interval.
+        better: "" where neither direction is better. value: of one sample's row; None where the sample has none.
+        meaning: what is counted, as a sentence.
+    """
+
+    name: str
+    title: str
+    unit: str
+    kind: Kind
+    better: Better
+    meaning: str
+    value: Callable[[Row], float | None] = lambda _row: None
+
+    def to_json(self) -> dict[str, str]:
+        """All but the function."""
+        names = ("name", "title", "unit", "kind", "better", "meaning")
+        return {name: getattr(self, name) for name in names}
+
+
+def _flag(name: str) -> Callable[[Row], float | None]:
+    return lambda row: float(bool(row.get(name)))
+
+
+def _number(name: str) -> Callable[[Row], float | None]:
+    return lambda row: row.get(name)
+
+
+SAMPLES = (
+    Metric(
+        name="valid",
+        title="valid",
+        unit="%",
+        kind="share",
+        better="higher",
+        meaning="Samples whose distances, volume and charges pass the published checks.",
+        value=_flag("valid"),
+    ),
+    Metric(
+        name="structure_valid",
+        title="valid structure",
+        unit="%",
+        kind="share",
+        better="higher",
+        meaning="Samples without a distance below 0.5 Å and with a volume.",
+        value=_flag("structure_valid"),
+    ),
+    Metric(
+        name="plausible",
+        title="plausible distances",
+        unit="%",
+        kind="share",
+        better="higher",
+        meaning="Samples without a distance below 0.7 × the sum of the covalent radii.",
+        value=_flag("plausible"),
+    ),
+)
+WITH_REFERENCE = (
+    Metric(
+        name="match_share",
+        title="match the reference",
+        unit="%",
+        kind="share",
+        better="higher",
+        meaning="Samples that match the reference (StructureMatcher, ltol 0.3, stol 0.5, angle 10°).",
+        value=_flag("matches"),
+    ),
+    Metric(
+        name="rmse",
+        title="RMSE to the reference",
+        unit="",
+        kind="mean",
+        better="lower",
+        meaning="Mean distance of the atoms of matching samples, in units of (V/N)^(1/3).",
+        value=_number("rmsd"),
+    ),
+)
+KNOWN = (
+    Metric(
+        name="known",
+        title="are a known crystal",
+        unit="%",
+        kind="share",
+        better="higher",
+        meaning="Samples that are a crystal of the reference set of known crystals.",
+        value=_flag("known"),
+    ),
+    Metric(
+        name="known_rmsd",
+        title="RMSD to the known crystal",
+        unit="",
+        kind="mean",
+        better="lower",
+        meaning="Of samples that are a known crystal whose cell is at hand, in units of (V/N)^(1/3).",
+        value=_number("known_rmsd"),
+    ),
+)
+NOVEL = (
+    Metric(
+        name="novel",
+        title="not among known crystals",
+        unit="%",
+        kind="share",
+        better="",
+        meaning="Valid samples that match no crystal of the reference set of known crystals.",
+        value=_flag("novel"),
+    ),
+)
+NUMBERS = (
+    Metric(
+        name="energy_per_atom_ev",
+        title="energy (CHGNet)",
+        unit="eV/atom",
+        kind="mean",
+        better="lower",
+        meaning="Mean energy of the plausible samples by the machine-learning potential, as sampled unless a run relaxed them.",
+        value=_number("energy_per_atom_ev"),
+    ),
+    Metric(
+        name="density",
+        title="density",
+        unit="g/cm³",
+        kind="mean",
+        better="",
+        meaning="Of the samples with a valid structure.",
+        value=_number("density"),
+    ),
+    Metric(
+        name="volume_per_atom",
+        title="volume per atom",
+        unit="Å³",
+        kind="mean",
+        better="",
+        meaning="Of the samples with a valid structure.",
+        value=_number("volume_per_atom"),
+    ),
+)
+COSTS = (
+    Metric(
+        name="seconds_per_crystal",
+        title="time per crystal",
+        unit="s",
+        kind="cost",
+        better="lower",
+        meaning="Of sampling, on this machine, once; loading the model is left out.",
+    ),
+    Metric(
+        name="network_calls",
+        title="network calls per crystal",
+        unit="",
+        kind="cost",
+        better="lower",
+        meaning="Evaluations of the network for one batch.",
+    ),
+    Metric(
+        name="peak_memory_mb",
+        title="peak memory of the device",
+        unit="MB",
+        kind="cost",
+        better="lower",
+        meaning="Largest amount that sampling held on the GPU.",
+    ),
+)
+FOUND = Metric(
+    name="match_rate",
+    title="references found",
+    unit="%",
+    kind="share",
+    better="higher",
+    meaning="References that at least one of their samples matches.",
+)
+UNIQUE = Metric(
+    name="unique",
+    title="distinct",
+    unit="%",
+    kind="cost",
+    better="higher",
+    meaning="Distinct crystals among those made, within each formula (StructureMatcher, default tolerances).",
+)
+
+
+def predicted_metric(name: str) -> Metric:
+    """The mean of a predicted property."""
+    spec = PROPERTIES[name]
+    return Metric(
+        name=f"predicted_{name}",
+        title=f"predicted {spec.title.lower()}",
+        unit=spec.unit,
+        kind="mean",
+        better="",
+        meaning="Mean of what the property predictor says of the valid samples; its own error comes on top.",
+        value=_number(f"predicted_{name}"),
+    )
+
+
+def metrics_for(*, targets: bool, references: int, properties: Sequence[str]) -> list[Metric]:
+    """The metrics that a comparison can have, in the order shown.
+
+    Args:
+        targets: all columns were made for the same formulas. references: how many of them have a known crystal.
+    """
+    found = [*SAMPLES]
+    found += [FOUND] if references > 1 else []
+    found += WITH_REFERENCE if references else ()
+    found += KNOWN if targets else NOVEL
+    return [*found, UNIQUE, *NUMBERS, *map(predicted_metric, properties), *COSTS]
+
+
+def grouped(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[list[float]]:
+    """Values per target, samples without one left out; samples of no target form a group of their own."""
+    groups: dict[int, list[float]] = {}
+    for row in rows:
+        number = value(row)
+        if number is not None:
+            groups.setdefault(-1 if row.get("target") is None else row["target"], []).append(number)
+    return list(groups.values())
+
+
+def estimate(metric: Metric, rows: Sequence[Row], costs: Mapping[str, float | None]) -> Estimate | None:
+    """A metric of one column; None where no sample has a value."""
+    if metric.name == FOUND.name:
+        return share(_found(rows))
+    if metric.name == UNIQUE.name:
+        return _unique(rows)
+    if metric.kind == "cost":
+        cost = costs.get(metric.name)
+        return None if cost is None else Estimate(value=cost, ci95=None, n=len(rows))
+    groups = grouped(rows, metric.value)
+    return share(groups) if metric.kind == "share" else mean(groups)
+
+
+def _found(rows: Sequence[Row]) -> list[list[float]]:
+    """Per target with a reference, whether any sample matches."""
+    hits: dict[int, float] = {}
+    for row in rows:
+        if row.get("target") is not None and row.get("has_reference"):
+            hits[row["target"]] = max(hits.get(row["target"], 0.0), float(bool(row.get("matches"))))
+    return [[hit] for _, hit in sorted(hits.items())]
+
+
+def _unique(rows: Sequence[Row]) -> Estimate | None:
+    made = [row for row in rows if row.get("group") is not None]
+    if not made:
+        return None
+    return Estimate(value=len({row["group"] for row in made}) / len(made), ci95=None, n=len(made))
+
+
+def column_metrics(
+    metrics: Sequence[Metric],
+    columns: Sequence[tuple[Sequence[Row], Mapping[str, float | None]]],
+) -> list[dict[str, dict[str, Any]]]:
+    """Per column: metric → {value, ci95, n, better}; ``better`` where its interval overlaps that of no other column.
+
+    Args:
+        columns: rows of the samples, and costs, of each.
+    """
+    found: list[dict[str, dict[str, Any]]] = [{} for _ in columns]
+    for metric in metrics:
+        estimates = [estimate(metric, rows, costs) for rows, costs in columns]
+        best = disjoint_best(estimates, higher=metric.better == "higher") if metric.better else None
+        for i, one in enumerate(estimates):
+            if one is not None:
+                found[i][metric.name] = {
+                    "value": round(one.value, 6),
+                    "ci95": None if one.ci95 is None else list(one.ci95),
+                    "n": one.n,
+                    "better": i == best,
+                }
+    return found
+
+
+def paired_differences(
+    metrics: Sequence[Metric], columns: Sequence[tuple[str, Sequence[Row]]]
+) -> list[dict[str, Any]]:
+    """Second less first for every two columns whose samples belong together, over the samples that both have.
+
+    Args:
+        columns: letter and rows of each; a column is paired with another where the target and number of every one of
+            its samples are known.
+    """
+    found = []
+    usable = [(letter, by_place) for letter, rows in columns if (by_place := _by_place(rows)) is not None]
+    for (a, first), (b, second) in combinations(usable, 2):
+        places = sorted(first.keys() & second.keys())
+        if not places:
+            continue
+        for metric in metrics:
+            if metric.name == FOUND.name:
+                some = {place[0] for place in places}
+                one = share_difference(
+                    [[x for g in _found([r for p, r in first.items() if p[0] in some]) for x in g]],
+                    [[x for g in _found([r for p, r in second.items() if p[0] in some]) for x in g]],
+                )
+            elif metric.kind == "cost":
+                continue
+            else:
+                one = _difference(metric, [(first[p], second[p]) for p in places])
+            if one is not None:
+                ci95 = None if one.ci95 is None else list(one.ci95)
+                found.append(
+                    {
+                        "a": a,
+                        "b": b,
+                        "metric": metric.name,
+                        "difference": round(one.value, 6),
+                        "ci95": ci95,
+                        "n": one.n,
+                    }
+                )
+    return found
+
+
+def _by_place(rows: Sequence[Row]) -> dict[tuple[int, int], Row] | None:
+    """Rows by target and sample; None where they are not known of every row, or two rows share them."""
+    places = [(row.get("target"), row.get("sample")) for row in rows]
+    if any(t is None or k is None for t, k in places) or max(Counter(places).values(), default=0) > 1:
+        return None
+    return {(row["target"], row["sample"]): row for row in rows}
+
+
+def _difference(metric: Metric, pairs: Sequence[tuple[Row, Row]]) -> Estimate | None:
+    groups: dict[int, tuple[list[float], list[float]]] = {}
+    for one, other in pairs:
+        x, y = metric.value(one), metric.value(other)
+        if x is not None and y is not None:
+            first, second = groups.setdefault(one["target"], ([], []))
+            first.append(x)
+            second.append(y)
+    a, b = [g[0] for g in groups.values()], [g[1] for g in groups.values()]
+    return share_difference(a, b) if metric.kind == "share" else mean_difference(a, b)

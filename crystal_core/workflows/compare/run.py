@@ -1,0 +1,287 @@
+"""A comparison from its request to its result: columns one after another, then energies, properties and metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import CheckpointMissing, RelaxationFailed, RequestError
+from crystal_core.frames import RunUpdate
+from crystal_core.records import FORMAT
+from crystal_core.requests import from_json, seed_or_drawn
+from crystal_core.workflows.compare.draw import (
+    MadeColumn,
+    Slot,
+    Target,
+    differing,
+    draw_column,
+    given_column,
+    load_column,
+    n_parts,
+    targets_of,
+)
+from crystal_core.workflows.compare.measure import column_metrics, metrics_for, paired_differences
+from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, ModelColumn
+from crystal_core.workflows.sampling_run import PART_STEPS
+
+if TYPE_CHECKING:
+    from crystal_core.protocols import Generator as StructureGenerator
+    from crystal_core.records import ComparedColumn, CrystalRecord, RunResult
+
+USUAL_PROPERTIES = ("formation_energy_per_atom_ev", "e_above_hull_ev", "band_gap_ev")
+PREDICTOR = "crysldnet"
+HIDDEN = ("keep_trajectory", "columns", "targets", "reference")  # of the request, not repeated in the result
+
+
+def run(request: ComparisonRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+    """Work through a comparison; the result so far follows each finished column, so stopping keeps those.
+
+    Raises:
+        RequestError: a formula, a column or a setting is wrong. CheckpointMissing: a model is not installed.
+    """
+    from crystal_core.device import use_threads
+
+    asked = request if isinstance(request, ComparisonRequest) else from_json(ComparisonRequest, request)
+    asked = replace(asked, seed=seed_or_drawn(asked.seed), properties=_properties(asked))
+    targets, columns = targets_of(asked), asked.typed_columns
+    use_threads(asked.threads)
+    # every model is loaded and checked first: a mistake in the last column must not cost the work of the others
+    models = [load_column(c, targets, asked.device) if isinstance(c, ModelColumn) else None for c in columns]
+    comparison = _Comparison(asked, targets, models)
+    yield from comparison.columns()
+    yield RunUpdate(stage="done", step=comparison.total, n_steps=comparison.total, result=comparison.result())
+
+
+def _properties(asked: ComparisonRequest) -> tuple[str, ...]:
+    """Names of the properties to predict, checked.
+
+    Raises:
+        RequestError: the predictor has no such property. CheckpointMissing: properties are named and it is not installed.
+    """
+    from crystal_core.properties import PROPERTIES
+    from crystal_core.registry.store import list_cards
+
+    if asked.properties == ():
+        return ()
+    names = {card.name for card in list_cards("predictor")}
+    if PREDICTOR not in names and asked.properties is not None:
+        raise CheckpointMissing(
+            f"Predicted properties need the checkpoint {PREDICTOR}, which is not installed."
+        )
+    parts = {name.removeprefix(f"{PREDICTOR}-") for name in names} if PREDICTOR in names else set()
+    if asked.properties is None:
+        return tuple(name for name in USUAL_PROPERTIES if name in parts)
+    unknown = [name for name in asked.properties if name not in parts or name not in PROPERTIES]
+    if unknown:
+        raise RequestError(
+            f"The property predictor has no {', '.join(unknown)}; it has {', '.join(sorted(parts & set(PROPERTIES)))}."
+        )
+    return asked.properties
+
+
+class _Comparison:
+    """The state of one request: the columns that are finished, and the rows of their samples."""
+
+    def __init__(
+        self, asked: ComparisonRequest, targets: Sequence[Target], models: Sequence[StructureGenerator | None]
+    ) -> None:
+        self.asked, self.targets, self.models = asked, targets, models
+        self.began = time.monotonic()
+        self.made: list[tuple[MadeColumn, list[dict[str, Any]], list[CrystalRecord]]] = []
+        self.parts = n_parts(len(targets), asked.n)
+        # measuring a column counts as much as one of its batches
+        self.share = [(self.parts if model is not None else 0) + 1 for model in models]
+        self.total = PART_STEPS * sum(self.share)
+
+    def columns(self) -> Iterator[RunUpdate]:
+        """Sample and measure one column after the other."""
+        names = self.asked.names
+        for i, (column, model) in enumerate(zip(self.asked.typed_columns, self.models, strict=True)):
+            first, letter = sum(self.share[:i]), LETTERS[i]
+            if isinstance(column, ModelColumn):
+                assert model is not None
+                made = yield from draw_column(
+                    column,
+                    model,
+                    self.targets,
+                    self.asked,
+                    letter=letter,
+                    name=names[i],
+                    first_part=first,
+                    n_steps=self.total,
+                )
+            else:
+                made = given_column(column, self.targets, letter=letter, name=names[i])
+            done = PART_STEPS * (first + self.share[i] - 1)
+            rows, records = yield from self._measured(made, done)
+            self.made.append((made, rows, records))
+            done += PART_STEPS
+            yield RunUpdate(
+                stage=f"{letter}: {made.name}", step=done, n_steps=self.total, result=self.result()
+            )
+
+    def _measured(
+        self, made: MadeColumn, done: int
+    ) -> Generator[RunUpdate, None, tuple[list[dict[str, Any]], list[CrystalRecord]]]:
+        rows, records = [], []
+        stage = f"{made.letter}: measuring"
+        for k, slot in enumerate(made.slots):
+            row, record = self._row(made, slot, k)
+            rows.append(row)
+            records += [record] if record is not None else []
+            step = done + round(0.6 * PART_STEPS * (k + 1) / len(made.slots))
+            yield RunUpdate(stage=stage, step=step, n_steps=self.total)
+        _add_groups(rows, made.slots)
+        if self.asked.properties:
+            yield RunUpdate(
+                stage=f"{made.letter}: properties", step=done + round(0.7 * PART_STEPS), n_steps=self.total
+            )
+            _add_predictions(rows, records, self.asked.properties, self.asked.device)
+        return rows, records
+
+    def _row(self, made: MadeColumn, slot: Slot, place: int) -> tuple[dict[str, Any], CrystalRecord | None]:
+        """What is known of one sample, and its record."""
+        from crystal_core.evaluation.alike import rms_distance
+        from crystal_core.evaluation.matching import MATCHER
+        from crystal_core.files.records import crystal_record
+        from crystal_core.reference.known import novelty
+
+        target = None if slot.target is None else self.targets[slot.target]
+        reference = None if target is None else target.reference
+        row: dict[str, Any] = {
+            "target": slot.target,
+            "sample": slot.sample,
+            "id": None,
+            "has_reference": reference is not None,
+        }
+        structure = slot.structure
+        if structure is None:
+            return row, None
+        name = f"{made.letter.lower()}-{structure.composition.reduced_formula}-{place + 1}"
+        record = crystal_record(structure, id=name.replace("(", "").replace(")", ""), provenance=made.made_by)
+        validity = record["validity"]
+        row |= {
+            "id": record["id"],
+            "structure_valid": validity["structure"],
+            "valid": validity["structure"] and validity["composition"],
+            "plausible": validity["plausible"],
+            "space_group": None if record["space_group"] is None else record["space_group"]["number"],
+        }
+        if not validity["structure"]:
+            return row, record
+        row |= {"density": record["density"], "volume_per_atom": structure.volume / len(structure)}
+        if (known := novelty(structure)) is not None:
+            record["novelty"] = known
+            row["known"], row["novel"] = known["known"], row["valid"] and not known["known"]
+            row["known_rmsd"] = known["rmsd"] if known["known"] else None
+        if reference is not None:
+            rmsd = rms_distance(reference, structure, MATCHER)
+            row |= {"matches": rmsd is not None, "rmsd": rmsd}
+            record["reference"] = {"matches": rmsd is not None, "rmsd": rmsd}
+        energies = slot.energies
+        if energies is None and self.asked.energies and validity["plausible"]:
+            energies = _energies(structure, self.asked.device)
+        if energies is not None:
+            record["energies"] = energies
+            row["energy_per_atom_ev"] = energies["energy_per_atom_ev"]
+        return row, record
+
+    def result(self) -> RunResult:
+        """The finished columns as the JSON of cli.md."""
+        references = sum(target.reference is not None for target in self.targets)
+        metrics = metrics_for(
+            targets=bool(self.targets), references=references, properties=self.asked.properties or ()
+        )
+        costs = [_costs(made) for made, _, _ in self.made]
+        measured = column_metrics(
+            metrics, [(rows, cost) for (_, rows, _), cost in zip(self.made, costs, strict=True)]
+        )
+        columns: list[ComparedColumn] = [
+            {
+                "letter": made.letter,
+                "name": made.name,
+                "source": made.source,
+                "settings": made.settings,
+                "metrics": found,
+                "n": len(rows),
+                "n_failed": sum(slot.structure is None for slot in made.slots),
+                "samples": rows,
+                "crystals": records,
+            }
+            for (made, rows, records), found in zip(self.made, measured, strict=True)
+        ]
+        shown = {name for found in measured for name in found}
+        settings = {k: v for k, v in asdict(self.asked).items() if k not in HIDDEN}
+        return {
+            "format": FORMAT,
+            "columns": columns,
+            "paired": paired_differences(metrics, [(m.letter, rows) for m, rows, _ in self.made]),
+            "differing_settings": differing([made.settings for made, _, _ in self.made]),
+            "metrics": [metric.to_json() for metric in metrics if metric.name in shown],
+            "targets": [
+                {"label": t.label, "n_atoms": len(t.atomic_numbers), "has_reference": t.reference is not None}
+                for t in self.targets
+            ],
+            "notes": self._notes(),
+            "settings": settings,
+            "seconds": round(time.monotonic() - self.began, 2),
+            "network_calls": int(
+                sum((m.network_calls or 0) * len(m.slots) for m, _, _ in self.made if m.source == "model")
+            ),
+        }
+
+    def _notes(self) -> list[str]:
+        notes = []
+        for made, rows, _ in self.made:
+            beyond = [row for row in rows if self.targets and row["target"] is None and row["id"]]
+            if beyond:
+                notes.append(f"{len(beyond)} crystals of column {made.letter} are of none of the formulas.")
+        return notes
+
+
+def _costs(made: MadeColumn) -> dict[str, float | None]:
+    n = max(1, len(made.slots))
+    return {
+        "seconds_per_crystal": None if made.seconds is None else round(made.seconds / n, 4),
+        "network_calls": made.network_calls,
+        "peak_memory_mb": made.peak_memory_mb,
+    }
+
+
+def _add_groups(rows: Sequence[dict[str, Any]], slots: Sequence[Slot]) -> None:
+    """The number of the group of equal crystals of each sample, among those with a valid structure."""
+    from crystal_core.evaluation.novelty import group_numbers
+
+    sound = [s.structure if row.get("structure_valid") else None for row, s in zip(rows, slots, strict=True)]
+    for row, group in zip(rows, group_numbers(sound), strict=True):
+        row["group"] = group
+
+
+def _add_predictions(
+    rows: Sequence[dict[str, Any]], records: Sequence[CrystalRecord], names: Sequence[str], device: str
+) -> None:
+    from crystal_core.properties import chosen_properties
+    from crystal_core.workflows.predict_properties import load_property_predictor, property_rows
+
+    by_id = {record["id"]: record for record in records}
+    wanted = [row for row in rows if row.get("valid")]
+    predictor = load_property_predictor(PREDICTOR, device)
+    specs = chosen_properties(tuple(names), predictor.properties)
+    items = [{"source": row["id"], **by_id[row["id"]]} for row in wanted]
+    for row, told in zip(wanted, property_rows(items, predictor, specs), strict=True):
+        for name, found in told.get("predictions", {}).items():
+            row[f"predicted_{name}"] = found["value"]
+
+
+def _energies(structure: Any, device: str) -> Any:
+    """Energies of a crystal as it is; None where the potential cannot take it."""
+    from crystal_core.relax.energies import energies_of
+    from crystal_core.relax.potential import load_potential
+
+    try:
+        energy = float(load_potential("chgnet", device).predict(structure, "e")["e"])
+        return energies_of(structure.composition, energy).of_unrelaxed.to_json()
+    except RelaxationFailed:
+        return None

@@ -1,0 +1,106 @@
+"""A given structure of which parts stay: what a sampler keeps, and the way from its reduced cell back to the axes given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from crystal_core.requests import KnownParts
+from crystal_core.workflows.cell_plan import required_elements
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from pymatgen.core import Structure
+
+    from crystal_core.requests import CrystalGenerationRequest
+
+WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
+
+
+def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
+    """What is given of cells of these atom counts.
+
+    The kept sites of ``asked.fix`` come first, then a type each of the elements that every crystal shall hold and no kept
+    site has, then those to be sampled.
+
+    Raises:
+        StructureParseError: the given structure is no crystal.
+    """
+    if asked.fix is None and not asked.must_hold:
+        return None
+    import torch
+
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.files.records import structure_from_record
+    from crystal_core.structures import from_structures
+
+    if asked.fix is None:
+        # only its types are used; any cell will do
+        required = required_elements(asked)
+        given = CrystalBatch(
+            atomic_numbers=torch.tensor(required),
+            frac_coords=torch.zeros(len(required), 3),
+            lattice=5.0 * torch.eye(3)[None],
+            n_atoms=torch.tensor([len(required)]),
+        )
+    else:
+        # the models know Niggli-reduced cells; reducing keeps the order of the sites, and in_given_setting undoes it
+        given = from_structures([structure_from_record(asked.fix).get_reduced_structure()])
+    atoms = len(given.atomic_numbers)
+    kept = list(dict.fromkeys(asked.fix_sites))
+    order = kept + [i for i in range(atoms) if i not in kept]
+    crystals, places, types = [], [], []
+    for count in counts:
+        chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
+        numbers, typed = (
+            given.atomic_numbers[chosen],
+            [i < len(kept) or asked.fix_elements for i in range(count)],
+        )
+        free = (i for i, is_given in enumerate(typed) if not is_given)
+        held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
+        for z in required_elements(asked):
+            if z not in held:
+                place = next(free)
+                numbers[place], typed[place] = z, True
+        crystals.append(
+            replace(
+                given,
+                atomic_numbers=numbers,
+                frac_coords=given.frac_coords[chosen],
+                n_atoms=torch.tensor([count]),
+            )
+        )
+        places += [i < len(kept) for i in range(count)]
+        types += typed
+    return KnownParts(
+        crystals=CrystalBatch.concat(crystals),
+        places=tuple(places),
+        types=tuple(types),
+        lattice=asked.fix_lattice,
+    )
+
+
+def reduction_of(given: Structure) -> NDArray | None:
+    """(3, 3) whole numbers: the axes of the reduced cell in those of ``given``, a row each; None where it is reduced already."""
+    import numpy as np
+
+    change = given.get_reduced_structure().lattice.matrix @ np.linalg.inv(given.lattice.matrix)
+    whole = np.rint(change)
+    return None if np.abs(change - whole).max() > WHOLE or (whole == np.eye(3)).all() else whole
+
+
+def in_given_setting(made: Structure, reduction: NDArray) -> Structure:
+    """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
+    from pymatgen.core import Structure
+
+    lattice, frac_coords = in_axes(made.lattice.matrix, made.frac_coords, reduction)
+    return Structure(lattice, made.species, frac_coords)
+
+
+def in_axes(lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray) -> tuple[NDArray, NDArray]:
+    """Lattice (rows in Å) and coordinates of a cell with the axes of the cell that was reduced, see :func:`reduction_of`."""
+    import numpy as np
+
+    from crystal_core.structures import in_cell
+
+    return np.linalg.solve(reduction, np.asarray(lattice)), in_cell(np.asarray(frac_coords) @ reduction)

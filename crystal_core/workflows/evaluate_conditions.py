@@ -1,0 +1,253 @@
+"""Does a crystal have what its prompt asked for? Formula, space group and properties, of drafts and of refined drafts.
+
+Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula match by
+number of atoms, space group within 0.2 Å against the language model alone. Properties are judged by a predictor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.conditions import Conditions, DraftOptions
+from crystal_core.evaluation.matching import wilson
+from crystal_core.requests import DeNovoRequest
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.datasets.rows import CrystalRow
+    from crystal_core.generators.crysllmgen.backends.protocol import Wanted
+
+SYMPREC = 0.2  # Å, as published
+SIZES = (5, 10, 25)  # atoms up to which formula matches are counted, as published
+CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
+# condition of a prompt → column of the data and property of the predictor
+PROPERTIES = {
+    "formation_energy": "formation_energy_per_atom_ev",
+    "band_gap": "band_gap_ev",
+    "e_above_hull": "e_above_hull_ev",
+}
+Progress = Callable[[str, int, int], None]  # what, finished, of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """Crystals of one way of making them, in the order of their prompts; None where there is none."""
+
+    name: str
+    structures: list[Structure | None]
+
+
+def read_prompts(rows: Sequence[CrystalRow], n: int, elements: Collection[int]) -> list[CrystalRow]:
+    """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell, in order of size."""
+    import numpy as np
+
+    told = [
+        row
+        for row in rows
+        if row.space_group is not None and set(elements).issuperset(row.atomic_numbers.tolist())
+    ]
+    order = np.random.default_rng(0).permutation(len(told))[:n]
+    return [told[i] for i in sorted(order, key=lambda i: len(told[i].atomic_numbers))]
+
+
+def make(
+    model: Any,
+    conditions: Sequence[Conditions],
+    most: int,
+    ways: Mapping[str, DraftOptions],
+    *,
+    seed: int,
+    on_progress: Progress | None = None,
+) -> list[Made]:
+    """Crystals for the conditions, one each, in several ways that share their drafts, because they share the seed.
+
+    Args:
+        most: atoms of a crystal without a composition. ways: name → how drafts are written and refined.
+    """
+    from crystal_core.structures import to_structures
+    from crystal_core.workflows.sampling_run import last_frame
+
+    made = {name: Made(name=name, structures=[]) for name in ways}
+    for name, options in ways.items():
+        for first in range(0, len(conditions), CHUNK):
+            some = tuple(conditions[first : first + CHUNK])
+            request = DeNovoRequest(
+                n_atoms=tuple(one.n_atoms or most for one in some),
+                at_least=tuple(one.n_atoms or 1 for one in some),
+                conditions=some,
+                draft=options,
+                seed=seed + first,
+                frame_every=5000,
+            )
+            frame = last_frame(model, request)
+            assert frame.crystals is not None
+            made[name].structures.extend(to_structures(frame.crystals))
+            if on_progress:
+                on_progress(name, len(made[name].structures), len(conditions))
+    return list(made.values())
+
+
+def formula_matches(
+    model: Any, rows: Sequence[CrystalRow], options: DraftOptions, *, seed: int
+) -> dict[str, Any]:
+    """Share of drafts with the formula of their prompt where no grammar keeps it, by number of atoms.
+
+    With the grammar every draft has the formula by construction, so only the model on its own can be measured.
+    """
+    import torch
+
+    from crystal_core.generators.crysllmgen.backends.protocol import Wanted
+
+    writer = model.back_end
+    wanted = [
+        Wanted(
+            conditions=_formula_and_group(row),
+            least=len(row.atomic_numbers),
+            most=len(row.atomic_numbers),
+            elements=tuple(sorted(set(row.atomic_numbers.tolist()))),
+        )
+        for row in rows
+    ]
+    rng = torch.Generator(model.device).manual_seed(seed)
+    right = [
+        _reduced(numbers) == _reduced(row.atomic_numbers.tolist())
+        for row, numbers in zip(
+            rows, _free_drafts(writer, wanted, rng, model.sampling_of(options)), strict=True
+        )
+    ]
+    by_size = {}
+    for low, high in zip((0, *SIZES), SIZES, strict=False):
+        part = [hit for row, hit in zip(rows, right, strict=True) if low < len(row.atomic_numbers) <= high]
+        if part:
+            by_size[f"{low + 1}-{high}"] = _share(part)
+    return _share(right) | {"by_n_atoms": by_size}
+
+
+def group_matches(rows: Sequence[CrystalRow], made: Sequence[Made]) -> dict[str, dict[str, Any]]:
+    """Share of crystals with the space group of their prompt within 0.2 Å, for each way of making them."""
+    from crystal_core.files.records import space_group
+
+    found = {}
+    for one in made:
+        hits = []
+        for row, structure in zip(rows, one.structures, strict=True):
+            group = None if structure is None else space_group(structure, SYMPREC)
+            hits.append(group is not None and group["number"] == row.space_group)
+        found[one.name] = _share(hits)
+    alone = found[made[0].name]["share"]
+    for name, entry in found.items():
+        if name != made[0].name:
+            entry["above_alone"] = round(entry["share"] / alone - 1, 4) if alone else None
+    return found
+
+
+def property_errors(
+    predictor: Any, column: str, targets: Sequence[float], made: Sequence[Made]
+) -> dict[str, dict[str, Any]]:
+    """Mean distance of a predicted property from the one asked for, and from one asked for of another crystal.
+
+    Returns:
+        For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number: what a model
+        that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
+    """
+    import numpy as np
+
+    from crystal_core.structures import from_structures
+
+    found: dict[str, dict[str, Any]] = {}
+    for one in made:
+        pairs = [(t, s) for t, s in zip(targets, one.structures, strict=True) if s is not None]
+        predictions = predictor.predict(from_structures([s for _, s in pairs]), (column,)) if pairs else []
+        values = np.array([p.predictions[column].value for p in predictions], dtype=float)
+        wished = np.array([t for t, _ in pairs], dtype=float)
+        whole = np.isfinite(values)
+        values, wished = values[whole], wished[whole]
+        if len(values) < 2:
+            found[one.name] = {"n": len(values), "mae": None, "mae_shuffled": None, "correlation": None}
+            continue
+        varies = values.std() > 0 and wished.std() > 0
+        found[one.name] = {
+            "n": len(values),
+            "mae": round(float(np.abs(values - wished).mean()), 4),
+            "mae_shuffled": round(float(np.abs(values - np.roll(wished, len(wished) // 2)).mean()), 4),
+            "correlation": round(float(np.corrcoef(values, wished)[0, 1]), 4) if varies else None,
+        }
+    return found
+
+
+def evaluate_conditions(
+    model: Any,
+    rows: Sequence[CrystalRow],
+    ways: Mapping[str, DraftOptions],
+    *,
+    properties: Sequence[str] = (),
+    predictor: Any = None,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The report: formula, space_group and properties, each for every way; the first way is the language model alone.
+
+    Args:
+        rows: what the prompts are taken from. properties: names of :data:`PROPERTIES`, judged by ``predictor``.
+    """
+    began = time.monotonic()
+    alone = next(iter(ways.values()))
+    report: dict[str, Any] = {
+        "n": len(rows),
+        "formula": formula_matches(model, rows, alone, seed=seed),
+    }
+    pairs = make(
+        model, [_formula_and_group(row) for row in rows], 0, ways, seed=seed, on_progress=on_progress
+    )
+    report["space_group"] = group_matches(rows, pairs)
+    report["properties"] = {}
+    for name in properties:
+        column = PROPERTIES[name]
+        targets = [row.labels[column] for row in rows if column in row.labels]
+        told = [_wish(name, target) for target in targets]
+        made = make(model, told, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
+        report["properties"][name] = property_errors(predictor, column, targets, made)
+    return report | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def _wish(name: str, target: float) -> Conditions:
+    value: dict[str, Any] = {name: target}
+    return Conditions(**value)
+
+
+def _formula_and_group(row: CrystalRow) -> Conditions:
+    return Conditions(composition=Counter(row.atomic_numbers.tolist()), space_group=row.space_group)
+
+
+def _free_drafts(
+    writer: Any, wanted: Sequence[Wanted], rng: Any, sampling: Mapping[str, float]
+) -> Iterator[list[int]]:
+    """Atomic numbers of a draft for each crystal, written without the grammar; empty where it is none."""
+    for first in range(0, len(wanted), writer.batch):
+        some = wanted[first : first + writer.batch]
+        for progress in writer.write(some, generator=rng, constrained=False, **sampling):
+            for draft in progress.drafts:
+                yield [] if draft.crystal is None else draft.crystal.atomic_numbers.tolist()
+
+
+def _reduced(atomic_numbers: Sequence[int]) -> frozenset[tuple[int, int]]:
+    """A formula: elements with the smallest whole numbers of atoms."""
+    from math import gcd
+
+    counts = Counter(atomic_numbers)
+    common = gcd(*counts.values()) if counts else 1
+    return frozenset((z, n // common) for z, n in counts.items())
+
+
+def _share(hits: Sequence[bool]) -> dict[str, Any]:
+    low, high = wilson(sum(hits), len(hits))
+    return {
+        "share": round(sum(hits) / max(1, len(hits)), 4),
+        "ci95": [round(low, 4), round(high, 4)],
+        "n": len(hits),
+    }

@@ -1,0 +1,237 @@
+"""What a structure prediction does, before it does it: which cells, from which starts, in which parts, and whether the model can."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING, Any, cast
+
+from crystal_core.conditions import CARD_DRAFT, DraftOptions
+from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.requests import MAX_ATOMS, GenerationRequest, StructurePredictionRequest
+from crystal_core.workflows.sampling_run import check_tuning, with_back_end
+
+if TYPE_CHECKING:
+    from crystal_core.generators.prototype.generator import PrototypeGenerator
+    from crystal_core.protocols import Generator
+    from crystal_core.records import Origin
+
+MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
+DRAFTER = "crysllmgen-mp"  # writes drafts for models that write none
+MOST_KNOWN = (
+    12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
+)
+
+
+@lru_cache(maxsize=4)
+def load_structure_generator(name: str, device: str) -> Generator:
+    """A model that places the atoms of a given composition.
+
+    Raises:
+        RequestError: it chooses its own elements. CheckpointMissing: it is not installed.
+    """
+    from crystal_core.registry.store import find_card, load_generator
+
+    card = find_card(name)
+    if card.task == "de novo generation" and "composition" not in card.conditions:
+        raise RequestError(
+            f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
+        )
+    return cast("Generator", load_generator(name, device))
+
+
+def has_prototypes() -> bool:
+    """Whether the table of known prototypes is installed."""
+    from crystal_core.registry.store import find_card
+
+    try:
+        find_card("prototype")
+    except CheckpointMissing:
+        return False
+    return True
+
+
+def cells_of(
+    asked: StructurePredictionRequest, atom_counts: Collection[int] | None
+) -> dict[int, tuple[int, ...]]:
+    """Formula units → atomic numbers of the cell, for each cell that a run of the request makes.
+
+    Args:
+        atom_counts: the only sizes of cell that the model was trained on, where its card names them.
+
+    Raises:
+        RequestError: a cell is of no such size, or too large for any model; or no number of formula units fits.
+    """
+    from crystal_core.chemistry.formula import default_z, parse_formula
+
+    formula = parse_formula(asked.formula)
+    if asked.exact_cell:
+        cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}
+    else:
+        cells = {
+            z: tuple(formula.atomic_numbers_of(z))
+            for z in asked.z or default_z(formula, atom_counts=atom_counts)
+        }
+    for z, atoms in cells.items():
+        cell, smaller = ("The formula", "a smaller cell") if asked.exact_cell else (f"Z = {z}", "a smaller Z")
+        if atom_counts and len(atoms) not in atom_counts:
+            raise RequestError(
+                f"{asked.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z."
+            )
+        if len(atoms) > MAX_ATOMS:
+            raise RequestError(
+                f"{cell} makes a cell of {len(atoms)} atoms; the models end at {MAX_ATOMS}. Choose {smaller}."
+            )
+    if not cells:
+        sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
+        raise RequestError(
+            f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z."
+        )
+    return cells
+
+
+def check_tuning_of(asked: StructurePredictionRequest, model: Generator) -> None:
+    """Raise RequestError where a value of the tuning changes nothing, neither from noise nor in refining."""
+    import torch
+
+    from crystal_core.crystal import CrystalBatch
+
+    cell = CrystalBatch(
+        atomic_numbers=torch.tensor([1]),
+        frac_coords=torch.zeros(1, 3),
+        lattice=torch.eye(3)[None],
+        n_atoms=torch.tensor([1]),
+    )
+    noise = GenerationRequest(
+        compositions=((1,),),
+        sampler=asked.sampler,
+        steps=asked.steps,
+        draft=draft_options(asked) if model.card.writes_drafts else CARD_DRAFT,
+        **asked.tuning_fields,
+    )
+    refined = replace(noise, start=cell, start_time=1.0)
+    kinds = {"noise": [noise], "prototype": [refined]}.get(asked.start, [noise, refined])
+    check_tuning(asked.model, model, asked, kinds)
+
+
+def draft_options(asked: StructurePredictionRequest) -> DraftOptions:
+    """How drafts are written and refined."""
+    return DraftOptions(**asked.draft_fields)
+
+
+def drafter_of(asked: StructurePredictionRequest, model: Generator) -> Generator | None:
+    """What makes the drafts of a run: the model, or one that is given the model as refiner; None where there are none.
+
+    Raises:
+        CheckpointMissing: drafts are asked for, and no language model is installed.
+    """
+    if not model.card.writes_drafts:
+        if asked.start not in ("draft", "all"):
+            return None
+        model = load_structure_generator(DRAFTER, asked.device)
+    return with_back_end(model, asked.back_end)
+
+
+def check_elements(asked: StructurePredictionRequest, formula: Any, model: Generator) -> None:
+    """Before the prototypes: they know every element, so a run would go well until the model's own part.
+
+    Raises:
+        RequestError: the model cannot place an element of the formula.
+    """
+    known = getattr(model, "elements", None)  # the prototypes name none
+    if known is None:
+        return
+    from pymatgen.core import Element
+
+    lacking = [
+        Element.from_Z(z).symbol for z in sorted(set(formula.atomic_numbers_of(1, exact=True)) - set(known))
+    ]
+    if lacking:
+        raise RequestError(
+            f"{asked.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
+        )
+
+
+def notes_on(
+    asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
+) -> list[str]:
+    """What is to be said of the cells before anyone reads their structures."""
+    notes = [formula.note] if formula.note else []
+    if not asked.exact_cell and formula.counts != formula.unit:
+        notes.append(
+            f"{asked.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
+        )
+    most = model.card.most_atoms
+    beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
+    if beyond:
+        notes.append(
+            f"{asked.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess."
+        )
+    return notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts origins and Zs, for the seed."""
+
+    place: int
+    z: int
+    origin: Origin
+    first: int
+    n: int
+
+
+def origins_of(asked: StructurePredictionRequest, model: Generator) -> list[Origin]:
+    """Where the candidates of a run come from, in the order in which they are made."""
+    by_start: dict[str, list[Origin]] = {
+        "noise": ["noise"],
+        "prototype": ["prototype", "prototype refined"],
+        "both": ["prototype", "noise", "prototype refined"],
+        "draft": ["draft refined"],
+        "all": ["prototype", "noise", "draft refined", "prototype refined"],
+    }
+    origins = by_start[asked.start]
+    if asked.model == "prototype":
+        return ["prototype", *(origin for origin in origins if origin == "draft refined")]
+    if not model.card.writes_drafts:
+        return origins
+    own: Any = model
+    refines = hasattr(own, "refinement") and own.refinement(draft_options(asked)) is not None
+    written: Origin = "draft refined" if refines else "draft"
+    origins = [written if origin in ("noise", "draft refined") else origin for origin in origins]
+    return [o for o in dict.fromkeys(origins) if refines or o != "prototype refined"]
+
+
+def plan_parts(
+    asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int, model: Generator
+) -> list[Part]:
+    """The parts of a run, in order: for each origin and Z as many as the batch asks for, known prototypes in one."""
+    origins = origins_of(asked, model)
+    parts = []
+    for place, (origin, z) in enumerate(product(origins, cells)):
+        if origin == "prototype":  # in one part: each next one of a request is the next best
+            known = cast(
+                "PrototypeGenerator", load_structure_generator("prototype", "cpu")
+            ).index.reach_of_known(cells[z], MOST_KNOWN)
+            parts.append(
+                Part(
+                    place=place,
+                    z=z,
+                    origin=origin,
+                    first=0,
+                    n=max(known, min(asked.n_samples, MOST_PROTOTYPES)),
+                )
+            )
+            continue
+        n = asked.n_samples
+        parts += [
+            Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first))
+            for first in range(0, n, batch)
+        ]
+    return parts
+
+
+def _join(counts: Collection[int]) -> str:
+    return ", ".join(map(str, counts))

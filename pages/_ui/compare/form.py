@@ -1,0 +1,341 @@
+"""The form of a comparison: what is predicted, and two to four columns of models, runs or files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.checks import check_whole
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.demos import list_demos
+from crystal_core.errors import CrystalCoreError, RequestError
+from crystal_core.files.records import cell_json
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.registry.property_cards import is_installed as has_predictor
+from crystal_core.registry.store import list_cards
+from crystal_core.relax.potential import is_installed as has_potential
+from crystal_core.workflows.compare.given import KINDS, column_of_run
+from crystal_core.workflows.compare.request import (
+    LETTERS,
+    MAX_SAMPLES,
+    STARTS,
+    ComparisonRequest,
+    ModelColumn,
+)
+from crystal_core.workflows.predict_structure import has_prototypes
+from pages._ui.forms.own_files import ask_uploads, read_files
+from pages._ui.forms.samplers import SAMPLERS, seed_of
+from pages._ui.link.session import field, recall, remember, value_of
+from pages._ui.plain import plain
+from pages._ui.run.runs import DEMO, as_job, find_job, title_of
+
+SOURCES = {"model": "Model", "run": "A run", "files": "Files"}
+KEPT = "As it was"
+MOST_FORMULAS = 12
+RECENT = 40
+COLOUR_NAMES = ("blue", "orange", "green", "violet")
+BEGIN = "cmp-"  # of the keys of all fields
+SAMPLES = "Samples of each"
+
+
+def models() -> list[str]:
+    """The checkpoints that place the atoms of a formula, the most general first."""
+    cards = [
+        card
+        for card in list_cards("generator")
+        if card.task == "structure prediction" or "composition" in card.conditions
+    ]
+    return [
+        card.name for card in sorted(cards, key=lambda c: (c.loader == "prototype", -len(c.elements), c.name))
+    ]
+
+
+def default_columns(installed: Sequence[str]) -> list[dict[str, Any]]:
+    """What the columns begin with: two samplers of the most general model."""
+    model = "kldm-csp-mp" if "kldm-csp-mp" in installed else next(iter(installed), "")
+    return [
+        {"model": model, "sampler": "em", "steps": 100},
+        {"model": model, "sampler": "pc", "steps": 50},
+        {"model": model, "sampler": "fast", "start": "prototype"},
+        {"model": model, "sampler": "ode"},
+    ]
+
+
+def fields_of(asked: Mapping[str, Any], seed: str) -> dict[str, Any]:
+    """Key → value of every field of the form for a request; an empty request gives the defaults."""
+    installed = models()
+    columns = list(asked.get("columns") or ())
+    targets = [item.get("id", "") for item in asked.get("targets") or ()]
+    # what the form has no field for is kept as long as what it belongs to stays
+    remember(f"{BEGIN}asked", dict(asked))
+    values: dict[str, Any] = {
+        f"{BEGIN}formula": ", ".join(asked.get("formulas") or ([] if targets else ["TiO2"])),
+        f"{BEGIN}z": asked.get("z") or 0,
+        f"{BEGIN}n": asked.get("n", 4),
+        f"{BEGIN}seed": seed,
+        f"{BEGIN}count": max(2, len(columns)),
+        f"{BEGIN}energies": bool(asked.get("energies")),
+        f"{BEGIN}properties": asked.get("properties") != [] and asked.get("properties") != (),
+    }
+    kept: dict[int, Any] = {}
+    for i, usual in enumerate(default_columns(installed)):
+        given = columns[i] if i < len(columns) else usual
+        if "crystals" in given:
+            kept[i] = given
+            values[f"{BEGIN}{i}-source"] = KEPT
+            given = usual
+        else:
+            values[f"{BEGIN}{i}-source"] = "model"
+        start = given.get("start", "noise")
+        values |= {
+            f"{BEGIN}{i}-model": given["model"],
+            f"{BEGIN}{i}-sampler": given.get("sampler", "fast"),
+            f"{BEGIN}{i}-steps": given.get("steps") or 0,
+            f"{BEGIN}{i}-temperature": float(given.get("temperature") or 0.0),
+            f"{BEGIN}{i}-start": start if start in STARTS else "noise",
+        }
+    remember(f"{BEGIN}kept", kept)
+    return values
+
+
+def ask_comparison() -> ComparisonRequest | None:
+    """The form; what is wrong with it is said in it, and the request is then None."""
+    installed = models()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = field(
+            st.text_input,
+            "Formulas",
+            key=f"{BEGIN}formula",
+            width="stretch",
+            help="One or several with commas, e.g. TiO2, SrTiO3. All columns get the same formulas and seeds.",
+        )
+        z = field(
+            st.number_input,
+            "Z (0 = usual)",
+            step=1,
+            key=f"{BEGIN}z",
+            width=130,
+            help="Formula units per cell; 0 takes the smallest number that is frequent in training.",
+        )
+        n = field(
+            st.number_input, SAMPLES, step=1, key=f"{BEGIN}n", width=150, help=f"At most {MAX_SAMPLES}."
+        )
+        seed = field(
+            st.text_input,
+            "Seed",
+            key=f"{BEGIN}seed",
+            width=110,
+            placeholder="drawn",
+            help="Blank: drawn and reported.",
+        )
+        count = field(
+            st.segmented_control,
+            "Columns",
+            [2, 3, 4],
+            key=f"{BEGIN}count",
+            default=2,
+            required=True,
+            width="content",
+        )
+    columns: list[dict[str, Any]] = []
+    problems = False
+    for i, box in enumerate(st.columns(int(count or 2), border=True)):
+        with box:
+            try:
+                columns.append(_ask_column(i, installed, narrow=int(count or 2) > 3))
+            except CrystalCoreError as error:
+                problems = True
+                st.caption(f":red[{plain(error)}]")
+    with st.container(horizontal=True):
+        energies = has_potential() and field(
+            st.toggle,
+            "Energies (CHGNet)",
+            key=f"{BEGIN}energies",
+            help="Energy per atom of every plausible crystal as it is; about a second each.",
+        )
+        predicted = has_predictor("crysldnet") and field(
+            st.toggle,
+            "Predicted properties",
+            key=f"{BEGIN}properties",
+            help="Formation energy, energy above the hull and band gap by CrysLDNet.",
+        )
+    try:
+        formulas = _formulas(text)
+        check_whole(SAMPLES, int(n), 1, MAX_SAMPLES)
+        if problems:
+            return None  # the column says why
+        asked = recall(f"{BEGIN}asked") or {}
+        same = formulas == tuple(asked.get("formulas") or ())
+        exact = same and not z and bool(asked.get("exact_cell"))
+        return ComparisonRequest(
+            columns=tuple(columns),
+            formulas=formulas,
+            targets=() if formulas else tuple(asked.get("targets") or ()),
+            reference=asked.get("reference") if same else None,
+            exact_cell=exact,
+            z=int(z) or None if formulas else None,
+            n=int(n),
+            seed=seed_of(seed),
+            energies=bool(energies),
+            properties=tuple(asked.get("properties") or ()) or None if predicted else (),
+        )
+    except CrystalCoreError as error:
+        st.error(plain(error))
+        return None
+
+
+def _formulas(text: str) -> tuple[str, ...]:
+    found = tuple(part for part in re.split(r"[,;\s]+", text) if part)
+    if len(found) > MOST_FORMULAS:
+        raise RequestError(f"{len(found)} formulas are too many for this form; give at most {MOST_FORMULAS}.")
+    for formula in found:
+        parse_formula(formula)
+    return found
+
+
+def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, Any]:
+    """The fields of one column, beneath each other where it is narrow.
+
+    Raises:
+        RequestError: nothing is chosen yet, or the files hold no crystal.
+    """
+    kept = (recall(f"{BEGIN}kept") or {}).get(i)
+    sources = [*SOURCES, *([KEPT] if kept else [])]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":{_colour(i)}[●] **{LETTERS[i]}**", width="content")
+        source = field(
+            st.segmented_control,
+            f"Column {LETTERS[i]}",
+            sources,
+            key=f"{BEGIN}{i}-source",
+            default="model",
+            required=True,
+            format_func=lambda name: SOURCES.get(name, name),
+            label_visibility="collapsed",
+        )
+    if source == KEPT and kept:
+        st.caption(plain(f"{kept.get('name') or kept['source']}: {len(kept['crystals'])} crystals"))
+        return dict(kept)
+    if source == "run":
+        return _ask_run(i)
+    if source == "files":
+        return _ask_files(i)
+    if not installed:
+        raise RequestError("No structure-prediction model is installed; see the README on checkpoints.")
+    letter = LETTERS[i]
+    model = field(
+        st.selectbox, f"Model of {letter}", installed, key=f"{BEGIN}{i}-model", label_visibility="collapsed"
+    )
+    given: dict[str, Any] = {"model": model}
+    if model == "prototype":
+        st.caption("Known arrangements with these elements, the likeliest first; no network.")
+        return given
+    if any(card.name == model and card.writes_drafts for card in list_cards("generator")):
+        temperature = field(
+            st.number_input,
+            f"Temperature of {letter}",
+            step=0.1,
+            key=f"{BEGIN}{i}-temperature",
+            help="Of the language model's tokens; 0 takes that of the card. Below 1 writes likelier, less diverse crystals.",
+        )
+        return _with_kept(i, given | {"temperature": float(temperature) or None})
+    return _with_kept(i, given | _ask_sampler(i, narrow=narrow))
+
+
+def _with_kept(i: int, given: dict[str, Any]) -> dict[str, Any]:
+    """The column with those settings of the run to be changed that the form has no field for, while model and sampler stay."""
+    columns = list((recall(f"{BEGIN}asked") or {}).get("columns") or ())
+    before: dict[str, Any] = dict(columns[i]) if i < len(columns) else {}
+    was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}
+    if was["model"] != given["model"] or was["sampler"] != given.get("sampler", was["sampler"]):
+        return given
+    kept = {k: v for k, v in before.items() if k not in given and v not in (None, "", "card")}
+    unchanged = all(was[k] == v for k, v in given.items())
+    if not unchanged:
+        kept.pop("name", None)  # it may have named what is changed now
+    told = [f"{k.replace('_', ' ')} {v}" for k, v in kept.items() if k not in ("name", "sampler", "start")]
+    if told:
+        st.caption(plain("Also: " + ", ".join(told)))
+    return given | kept
+
+
+def _ask_sampler(i: int, *, narrow: bool) -> dict[str, Any]:
+    """Sampler, steps and start of a column."""
+    letter = LETTERS[i]
+    left, right = (st.container(), st.container()) if narrow else st.columns([3, 2])
+    sampler = field(
+        left.selectbox,
+        f"Sampler of {letter}",
+        list(SAMPLERS),
+        key=f"{BEGIN}{i}-sampler",
+        format_func=lambda name: SAMPLERS[name].split(" – ")[0],
+        help="; ".join(SAMPLERS.values()) + ".",
+    )
+    steps = field(
+        right.number_input,
+        f"Steps of {letter}",
+        step=1,
+        key=f"{BEGIN}{i}-steps",
+        help="0 takes the sampler's default.",
+    )
+    start = field(
+        st.selectbox,
+        f"Start of {letter}",
+        list(STARTS) if has_prototypes() else ["noise"],
+        key=f"{BEGIN}{i}-start",
+        format_func=lambda start: f"from {'noise' if start == 'noise' else 'a known prototype'}",
+        label_visibility="collapsed",
+    )
+    return {"sampler": sampler, "steps": int(steps) or None, "start": start}
+
+
+def _ask_run(i: int) -> dict[str, Any]:
+    jobs = [
+        job for job in JobQueue().list_jobs(RECENT, results=False) if job.kind in KINDS and job.result_stamp
+    ]
+    chosen = value_of(f"{BEGIN}{i}-run")
+    names = {job.id: title_of(job) for job in jobs}
+    if chosen and chosen not in names and (job := find_job(chosen)) is not None:
+        names = {job.id: title_of(job)} | names  # a recorded run, or an older one
+    names |= {f"{DEMO}{demo.name}": f"recorded: {title_of(as_job(demo))}" for demo in list_demos()}
+    job_id = field(
+        st.selectbox,
+        f"Run of {LETTERS[i]}",
+        list(names),
+        key=f"{BEGIN}{i}-run",
+        format_func=lambda one: names.get(one, one),
+        label_visibility="collapsed",
+    )
+    job = find_job(job_id)
+    column = column_of_run(job.kind, job.result, title_of(job)) if job else {}
+    if not column:
+        raise RequestError("This run was deleted; choose another one.")
+    st.caption(f"{len(column['crystals'])} crystals")
+    return column
+
+
+def _ask_files(i: int) -> dict[str, Any]:
+    found = [item for item in read_files(ask_uploads(f"{BEGIN}{i}-")) if not item.limitation]
+    for item in found:
+        if item.error:
+            st.error(plain(f"{item.name}: {item.error}"))
+    good = [item for item in found if item.structure is not None]
+    if not good:
+        raise RequestError("Upload at least one crystal.")
+    cells = [dict(cell_json(item.structure)) for item in good if item.structure is not None]
+    name = good[0].name if len(good) == 1 else f"{len(good)} files"
+    return {"crystals": cells, "source": "files", "name": name}
+
+
+def _colour(i: int) -> str:
+    """Streamlit's name of the colour of a column."""
+    return COLOUR_NAMES[i]
+
+
+def names_of(request: ComparisonRequest) -> str:
+    """The columns in one line."""
+    return " | ".join(f"{letter}: {name}" for letter, name in zip(LETTERS, request.names, strict=False))

@@ -1,0 +1,323 @@
+"""The crystals of a comparison side by side: one camera, one clock, cells in one orientation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.drawing.figures.colours import COLUMNS
+from crystal_core.drawing.scene import build_scene, cell_choice, frame_scene
+from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.paths import displacement_to_end, volume_per_atom
+from crystal_core.files.records import structure_from_record
+from crystal_core.files.uploads import superposed
+from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
+from crystal_core.workflows.compare.request import LETTERS
+from pages._ui.crystal.typeset import group_text
+from pages._ui.errors import guard
+from pages._ui.plain import plain
+from pages._ui.run.runs import VIEWER, find_job
+from pages._ui.viewer import crystal_comparison
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.jobs.queue import Job
+    from crystal_core.records import ComparedColumn, CrystalRecord
+
+MOST_FRAMES = 41  # of a path in the browser
+PATHS, CELLS = "Paths", "Finished cells"
+LOOK = ("at", "linked", "style", "polyhedra", "camera")
+USUAL = {"at": 1.0, "linked": True, "style": "ball", "polyhedra": True}
+HEIGHTS = {2: 340, 3: 300, 4: 270}
+
+
+@st.fragment
+@guard()
+def show_crystals(job_id: str) -> None:
+    """The viewer with its choices, which the link keeps."""
+    job = find_job(job_id)
+    if job is None or not (job.result or {}).get("columns"):
+        return
+    columns = job.result["columns"]
+    places = _places(columns)
+    if not places:
+        st.info("No column has a crystal to show.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        place = places[0]
+        if len(places) > 1:
+            places = _telling_first(places, columns)
+            labels = {p: _place_words(job, p) for p in places}
+            place = _linked(  # the first is what the link need not name
+                st.selectbox,
+                "Sample",
+                places,
+                "sample",
+                lambda p: f"{p[0]}-{p[1]}",
+                key=f"sample-{job_id}",
+                labels=labels,
+            )
+        paths = _paths(job) if place[0] in (0, None) else {}
+        has_paths = any((letter, place[1]) in paths for letter in LETTERS)
+        ways = [PATHS, CELLS] if has_paths else [CELLS]
+        way = ways[0]
+        if len(ways) > 1:
+            way = _linked(
+                st.segmented_control,
+                "Shown",
+                ways,
+                "shown",
+                lambda w: w.split()[0].lower(),
+                key=f"way-{job_id}",
+            )
+        aligned = _linked(
+            st.toggle,
+            "Align cells",
+            [True, False],
+            "align",
+            lambda on: "1" if on else "0",
+            key=f"align-{job_id}",
+            help="Finished cells in their conventional form, equal crystals laid onto each other; paths in one orientation. "
+            "A turned or differently chosen cell is then not mistaken for another crystal.",
+        )
+    shown = _panes(job_id, job.result_stamp, place, paths=way == PATHS, aligned=aligned)
+    for sentence in shown["missing"]:
+        st.caption(plain(sentence))
+    if not shown["panes"]:
+        return
+    look = crystal_comparison(
+        shown["panes"],
+        key=f"panes-{job_id}",
+        traces=shown["traces"],
+        look=_look_of_link(),
+        height=HEIGHTS.get(len(shown["panes"]), 300),
+    )
+    _keep_look(look)
+    with st.container(horizontal=True):
+        for pane in shown["panes"]:
+            label, query = f"{pane['letter']} in the viewer", {"job": job_id, "crystal": pane["id"]}
+            st.page_link(VIEWER, label=label, icon=":material/view_in_ar:", query_params=query)
+
+
+def _linked(
+    widget: Any, label: str, options: list[Any], name: str, word: Any, *, key: str, **settings: Any
+) -> Any:
+    """A choice that the link keeps under ``name``; the first option is not written into it."""
+    words = {word(option): option for option in options}
+    first = words.get(st.query_params.get(name, ""), options[0])
+    labels = settings.pop("labels", None)
+    if widget is st.toggle:
+        value = widget(label, value=first, key=key, **settings)
+    elif widget is st.selectbox:
+        value = widget(
+            label,
+            options,
+            index=options.index(first),
+            key=key,
+            format_func=labels.get,
+            label_visibility="collapsed",
+            width=260,
+        )
+    else:
+        value = widget(label, options, default=first, required=True, key=key, label_visibility="collapsed")
+    _set_param(name, "" if value == options[0] else word(value))
+    return value
+
+
+def _set_param(name: str, value: str) -> None:
+    if value and st.query_params.get(name) != value:
+        st.query_params[name] = value
+    elif not value and name in st.query_params:
+        del st.query_params[name]
+
+
+def _look_of_link() -> dict[str, Any]:
+    """The view that the link names; what is no such value is left out."""
+    asked, look = st.query_params, dict(USUAL)
+    with suppress(ValueError):
+        look["at"] = min(1.0, max(0.0, float(asked.get("at", "1"))))
+    look["linked"], look["polyhedra"] = asked.get("linked") != "0", asked.get("polyhedra") != "0"
+    if asked.get("style") in ("ball", "stick", "space", "poly"):
+        look["style"] = asked["style"]
+    with suppress(ValueError):
+        camera = [float(x) for x in asked.get("camera", "").split(",")]
+        if len(camera) == 5 and all(abs(x) < 1e4 for x in camera):
+            look["camera"] = camera
+    return look
+
+
+def _keep_look(look: Mapping[str, Any]) -> None:
+    """Write the reader's view into the link."""
+    if not set(look) >= set(USUAL) or look == _look_of_link():
+        return
+    _set_param("at", "" if look["at"] == 1 else f"{look['at']:g}")
+    _set_param("linked", "" if look["linked"] else "0")
+    _set_param("polyhedra", "" if look["polyhedra"] else "0")
+    _set_param("style", "" if look["style"] == "ball" else str(look["style"]))
+    if look.get("camera"):
+        _set_param("camera", ",".join(f"{x:g}" for x in look["camera"]))
+
+
+def _places(columns: Sequence[ComparedColumn]) -> list[tuple[int | None, int]]:
+    """Target and number of every sample that some column has, in order."""
+    found = dict.fromkeys(place for column in columns for place in _by_place(column))
+    return sorted(found, key=lambda p: (p[0] is None, p[0] or 0, p[1]))
+
+
+def _by_place(column: ComparedColumn) -> dict[tuple[int | None, int], str]:
+    """Target and number of each sample → id of its crystal; what was made from no seed of ours is counted."""
+    found: dict[tuple[int | None, int], str] = {}
+    counts: dict[int | None, int] = {}
+    for row in column["samples"]:
+        target = row["target"]
+        number = counts.get(target, 0) if row["sample"] is None else row["sample"]
+        counts[target] = number + 1
+        if row["id"]:
+            found[target, number] = row["id"]
+    return found
+
+
+def _telling_first(
+    places: list[tuple[int | None, int]], columns: Sequence[ComparedColumn]
+) -> list[tuple[int | None, int]]:
+    """The samples in order, but before them the first of those (of the first target) that are most often a known crystal."""
+    good = [
+        (row["target"], row["sample"])
+        for column in columns
+        for row in column["samples"]
+        if row.get("matches") or row.get("known")
+    ]
+    best = max(
+        (p for p in places if p[1] < KEPT_PATHS and p[0] in (0, None)), key=good.count, default=places[0]
+    )
+    return [best, *(p for p in places if p != best)]
+
+
+def _place_words(job: Job, place: tuple[int | None, int]) -> str:
+    targets = (job.result or {}).get("targets") or []
+    of = (
+        "other formula"
+        if place[0] is None and targets
+        else ""
+        if place[0] is None
+        else targets[place[0]]["label"]
+    )
+    number = f"sample {place[1] + 1}"
+    return f"{of} · {number}" if of and len(targets) > 1 else number
+
+
+def _paths(job: Job) -> dict[tuple[str, int], list[Any]]:
+    """Letter and number of the sample → frames, of the samples of the first target whose path was kept."""
+    kept = {path["label"]: path["frames"] for path in job.trajectories}
+    return {
+        (letter, k): kept[name]
+        for letter in LETTERS
+        for k in range(len(kept))
+        if (name := path_label(letter, k)) in kept
+    }
+
+
+@st.cache_data(max_entries=60, show_spinner="Preparing the crystals …")
+def _panes(
+    job_id: str,
+    stamp: str,  # noqa: ARG001 (a part of the key)
+    place: tuple[int | None, int],
+    *,
+    paths: bool,
+    aligned: bool,
+) -> dict[str, Any]:
+    """What the viewer gets of one sample of all columns, and a sentence for each column that has none."""
+    job = find_job(job_id)
+    columns = ((job.result if job else None) or {}).get("columns", [])
+    kept = _paths(job) if job and paths else {}
+    found: list[dict[str, Any]] = []
+    lines: list[tuple[list[float], list[float]] | None] = []
+    missing, first = [], None
+    for i, column in enumerate(columns):
+        name = _by_place(column).get(place)
+        record = next((r for r in column["crystals"] if r["id"] == name), None)
+        if record is None:
+            missing.append(f"{column['letter']}: no crystal for this sample.")
+            continue
+        frames = _thinned(kept.get((column["letter"], place[1]), []))
+        structure = structure_from_record(record)
+        if frames:
+            frames = [_upright(frame) for frame in frames] if aligned else frames
+            structure = structure_from_record(frames[-1])
+        elif aligned:
+            structure = _aligned(structure, first)
+            first = first or structure
+        scene = build_scene(structure)
+        found.append(
+            {
+                "letter": column["letter"],
+                "id": record["id"],
+                "name": column["name"],
+                "colour": COLUMNS[i],
+                "scene": scene,
+                "frames": [*(frame_scene(frame) for frame in frames[:-1]), scene] if frames else None,
+                "caption": _caption(record),
+            }
+        )
+        lines.append((volume_per_atom(frames), displacement_to_end(frames)) if frames else None)
+    return {"panes": found, "traces": _traces(lines), "missing": missing}
+
+
+def _traces(lines: Sequence[tuple[list[float], list[float]] | None]) -> list[dict[str, Any]]:
+    if not any(lines):
+        return []
+    volumes, ways = ([None if one is None else one[k] for one in lines] for k in (0, 1))
+    return [
+        {"title": "Volume per atom", "unit": "Å³", "lines": volumes},
+        {"title": "Mean distance of the atoms from their final places", "unit": "Å", "lines": ways},
+    ]
+
+
+def _thinned(frames: Sequence[Any]) -> list[Any]:
+    if len(frames) <= MOST_FRAMES:
+        return list(frames)
+    return [frames[round(k * (len(frames) - 1) / (MOST_FRAMES - 1))] for k in range(MOST_FRAMES)]
+
+
+def _upright(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """The same cell with c along z and a in the plane of x and z; as it is where its lattice is too flat for that."""
+    import numpy as np
+    from pymatgen.core import Lattice
+
+    lattice = Lattice(frame["lattice"])
+    with suppress(ValueError, ZeroDivisionError, FloatingPointError):
+        turned = Lattice.from_parameters(*lattice.parameters).matrix
+        if np.isfinite(turned).all() and abs(np.linalg.det(turned)) > 1e-3:
+            return {**frame, "lattice": turned.round(4).tolist()}
+    return dict(frame)
+
+
+def _aligned(structure: Structure, first: Structure | None) -> Structure:
+    """In its conventional cell; laid onto the first crystal where it is the same one."""
+    standard = structure
+    with suppress(CrystalCoreError):
+        standard = cell_choice(structure, "conventional")
+    if first is None or first.composition.reduced_formula != structure.composition.reduced_formula:
+        return standard
+    return superposed(first, structure) or standard
+
+
+def _caption(record: CrystalRecord) -> str:
+    parts = [
+        group_text((record["space_group"] or {}).get("symbol", "no symmetry")),
+        f"{record['density']:.2f} g/cm³",
+    ]
+    if energies := record.get("energies"):
+        parts.append(f"{energies['energy_per_atom_ev']:.3f} eV/atom")
+    reference, known = record.get("reference"), record.get("novelty")
+    if reference is not None:
+        parts.append(f"matches, RMSE {reference['rmsd']:.3f}" if reference["matches"] else "no match")
+    elif known is not None and known["known"]:
+        parts.append(f"known: {known['nearest_id']}")
+    if not record["validity"]["plausible"]:
+        parts.append("implausible distances")
+    return " · ".join(parts)

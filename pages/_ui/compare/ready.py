@@ -1,0 +1,74 @@
+"""Ready comparisons on the page: those recorded open at once, the others fill the form; and the samplers of all models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.demos.comparisons import ready_comparisons
+from crystal_core.drawing.figures.comparison import sampler_lab_figure
+from crystal_core.registry.store import list_cards
+from pages._ui.plain import plain
+from pages._ui.run.runs import COMPARE, DEMO
+
+
+@st.cache_data(ttl=600, show_spinner=False)
+def _ready() -> list[dict[str, Any]]:
+    """What is told of each, read once: a recorded run is a large file."""
+    found = []
+    for one in ready_comparisons():
+        demo = one.recorded
+        note = (
+            ""
+            if demo is None
+            else f"Recorded {demo.recorded}" + (f", {demo.weights_note}" if demo.weights_note else "")
+        )
+        query = {"job": f"{DEMO}{one.name}"} if demo else {"ready": one.name}
+        found.append(
+            {
+                "title": one.title,
+                "words": one.words,
+                "note": note,
+                "query": query,
+                "recorded": demo is not None,
+            }
+        )
+    return found
+
+
+def show_ready() -> None:
+    """A card for each comparison whose models are installed."""
+    ready = _ready()
+    if not ready:
+        return
+    st.subheader("Ready comparisons")
+    for column, one in zip(st.columns(len(ready)), ready, strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"**{plain(one['title'])}**")
+            st.caption(plain(one["words"]))
+            if one["note"]:
+                st.caption(plain(one["note"]))
+            label = "Open" if one["recorded"] else "Set up"
+            icon = ":material/play_circle:" if one["recorded"] else ":material/edit:"
+            st.page_link(COMPARE, label=label, icon=icon, query_params=one["query"])
+
+
+def show_sampler_lab() -> None:
+    """Match rate and RMSE against network calls from the tables on the cards of all models."""
+    cards = [card for card in list_cards("generator") if card.sampling.get("table")]
+    if not cards:
+        st.info("No installed model has a table of its samplers.")
+        return
+    st.plotly_chart(
+        sampler_lab_figure({card.name: card.sampling["table"] for card in cards}),
+        width="stretch",
+        key="sampler-lab",
+    )
+    st.caption(
+        "Click an entry of the legend to hide its line, double-click to see it alone. A cell with roughly placed "
+        "atoms can match, so read both plots: few calls match often at a large RMSE."
+    )
+    for card in cards:
+        table = card.sampling["table"]
+        st.caption(plain(f"{card.name}: {table['protocol']}. {table['command']}"))

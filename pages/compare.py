@@ -1,0 +1,123 @@
+"""Two to four ways to crystals side by side: the same formulas and seeds, one camera, one clock, numbers with intervals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.demos.comparisons import READY
+from crystal_core.drawing.scene import frame_scene
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from crystal_core.requests import to_json
+from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
+from pages._ui.compare.ready import show_ready, show_sampler_lab
+from pages._ui.compare.results import show_comparison, show_head
+from pages._ui.errors import guard
+from pages._ui.link.session import (
+    action_button,
+    apply_link,
+    is_link_applied,
+    mark_link_applied,
+    restore_link,
+    set_link,
+)
+from pages._ui.plain import plain
+from pages._ui.run.calls import seed_made_with
+from pages._ui.run.progress import job_panel
+from pages._ui.run.runs import find_job, first_run
+from pages._ui.viewer import crystal_viewer
+
+if TYPE_CHECKING:
+    from crystal_core.records import Snapshot
+    from crystal_core.workflows.compare.request import ComparisonRequest
+
+
+@st.fragment
+@guard()
+def ask() -> None:
+    """The form; what is typed reruns only this part, and the button puts the request into the queue."""
+    _adopt_link()
+    request = ask_comparison()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = action_button("Compare", type="primary", disabled=request is None, key="compare", width=180)
+        if request is not None:
+            st.caption(plain(names_of(request)))
+    if pressed and request is not None:
+        submit(request)
+        st.rerun()
+
+
+def _link() -> str:
+    """What tells one link to this page from another."""
+    return "compare|" + "|".join(
+        st.query_params.get(name, "") for name in ("job", "fork", "ready", "run", "formula")
+    )
+
+
+def _adopt_link() -> None:
+    """Fill the form from the link: a comparison to change, a ready one, a run to compare, or a formula."""
+    if is_link_applied(_link()):
+        return
+    asked: dict[str, Any] = {}
+    seed = ""
+    job = first_run("compare", st.query_params.get("job", ""), st.query_params.get("fork", ""))
+    ready = next((one for one in READY if one.name == st.query_params.get("ready")), None)
+    if job is not None:
+        asked, seed = dict(job.request), seed_made_with(job)
+    elif ready is not None:
+        asked, seed = to_json(ready.request), str(ready.request.seed or 0)
+    values = fields_of(asked, seed)
+    if formula := st.query_params.get("formula"):
+        values[f"{BEGIN}formula"] = formula
+    if run := find_job(st.query_params.get("run", "")):
+        values |= {f"{BEGIN}0-source": "run", f"{BEGIN}0-run": run.id}
+        if run.request.get("formula"):
+            values[f"{BEGIN}formula"] = run.request["formula"]
+    apply_link(_link(), values)
+
+
+def submit(request: ComparisonRequest) -> None:
+    """Into the queue, and its id into the link, which the form fits already."""
+    ensure_worker()
+    set_link("compare", job=JobQueue().submit("compare", to_json(request)))
+    mark_link_applied(_link())
+
+
+def draw_snapshot(snapshot: Snapshot) -> None:
+    """The cell as it stands now."""
+    crystal_viewer(frame_scene(snapshot), key="live", height=320, live=True)
+
+
+def show_job(job_id: str) -> None:
+    """A comparison, live, finished or recorded; its form is folded in below."""
+    job = find_job(job_id)
+    show_head(job)
+    if job is None or (job.kind != "compare" and not job.damaged):
+        st.warning("This comparison was deleted or belongs to another computer.")
+        ask()
+        return
+    with st.container(key="run-live" if job.live else "run"):
+        now = job_panel(job_id, draw_snapshot) or job
+        if job.live and not now.live:
+            st.rerun()  # it ended meanwhile, and the panel is that of a live run
+        show_comparison(now)
+
+
+def main() -> None:
+    restore_link("compare")
+    if job_id := st.query_params.get("job"):
+        show_job(job_id)
+        return
+    st.title("Compare")
+    compare, lab = st.tabs(["Compare", "Sampler lab"])
+    with compare:
+        ask()
+        show_ready()
+    with lab:
+        show_sampler_lab()
+
+
+with guard():
+    main()

@@ -1,0 +1,117 @@
+"""Two samplers compared as a chemist does it: run, turn, scrub, share the link, take the files."""
+
+import json
+
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.weights]
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+MOVE = """(e, value) => { e.value = value;
+  for (const kind of ["input", "change"]) e.dispatchEvent(new Event(kind, { bubbles: true })); }"""
+
+
+def number(page, label, value):
+    box = page.get_by_label(label, exact=True)
+    box.fill(str(value))
+    box.press("Enter")
+    page.at_rest()
+
+
+def choose(page, label, option):
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    page.at_rest()
+
+
+def views(page):
+    """x, y, z, distance and quaternion of the camera before each crystal."""
+    return page.locator(".xc").evaluate("e => e.getViews()")
+
+
+def drag(page, pane):
+    box = page.locator(".xc .canvas").nth(pane).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 25, steps=4)
+    page.mouse.up()
+
+
+def test_two_live_runs_one_camera_one_clock_and_a_link_that_keeps_it(open_page, tmp_path):
+    page = open_page("/compare")
+    page.get_by_role("button", name="Compare", exact=True).wait_for()
+    page.at_rest()
+    page.get_by_label("Formulas", exact=True).fill("SrTiO3")
+    page.get_by_label("Formulas", exact=True).press("Enter")
+    page.at_rest()
+    for letter, sampler in (("A", "em"), ("B", "ode")):
+        choose(page, f"Model of {letter}", "kldm-csp-perov5")
+        choose(page, f"Sampler of {letter}", sampler)
+        number(page, f"Steps of {letter}", 20)
+    number(page, "Samples of each", 2)
+    page.get_by_text("A: em | B: ode").wait_for()
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.wait_for_url("**job=*")
+    expect(page.get_by_text("network calls per crystal")).to_be_visible(timeout=300_000)
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0, timeout=300_000)
+    viewer = page.locator('.xc[data-panes="2"]')
+    viewer.wait_for()
+    expect(page.locator(".xc .trace svg polyline")).to_have_count(4)
+    page.at_rest()
+
+    before = views(page)
+    drag(page, 0)
+    page.wait_for_url("**camera=*")
+    first, second = views(page)
+    assert first[4:] != before[0][4:]
+    assert second[3:] == pytest.approx(first[3:], abs=1e-6)  # turned alike and on one scale
+    assert second[:3] != first[:3]  # each before its own crystal
+
+    slider = page.get_by_label("Share of the path")
+    slider.evaluate(MOVE, 300)
+    page.wait_for_url("**at=0.3*")
+    expect(viewer).to_have_attribute("data-at", "0.300")
+    turned = views(page)
+
+    again = open_page(page.url.removeprefix(page.url.split("/compare")[0]))
+    again.locator('.xc[data-at="0.300"]').wait_for()
+    again.at_rest()
+    assert views(again)[0][4:] == pytest.approx(turned[0][4:], abs=1e-3)
+
+    again.get_by_role("button", name="Link cameras").click()
+    again.wait_for_url("**linked=0*")
+    still = views(again)[1]
+    before = again.url
+    drag(again, 0)
+    again.wait_for_url(lambda url: url != before)
+    assert views(again)[1] == still and views(again)[0][4:] != turned[0][4:]
+
+    again.at_rest()
+    again.get_by_role("button", name="Export").click()
+    for label, check in (
+        ("HTML, to look at", lambda text: "Paired differences" in text and "<script" not in text),
+        ("CSV, the numbers", lambda text: text.startswith("what,column,name,metric")),
+        ("JSON, everything", lambda text: len(json.loads(text)["columns"]) == 2),
+    ):
+        with again.expect_download() as download:
+            again.get_by_role("button", name=label).click()
+        path = tmp_path / download.value.suggested_filename
+        download.value.save_as(path)
+        assert check(path.read_text(encoding="utf-8"))
+    for one in (page, again):
+        assert one.outside == [] and one.faults == []
+
+
+@pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
+def test_a_ready_comparison_opens_at_once(open_page, look):
+    page = open_page("/compare", **look)
+    page.get_by_role("link", name="Open").first.click()
+    page.locator('.xc[data-panes="3"]').wait_for()
+    page.at_rest()
+    boxes = [pane.bounding_box() for pane in page.locator(".xc .pane").all()]
+    width = page.viewport_size["width"]
+    assert all(box["width"] > 120 and box["x"] + box["width"] <= width for box in boxes)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing is pushed out sideways
+    assert page.outside == [] and page.faults == []

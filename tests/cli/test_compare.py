@@ -1,0 +1,108 @@
+"""``crystal-core compare`` keeps to the contract: keys, exit codes, files, folders and runs beside models."""
+
+import json
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.jobs.queue import JobQueue
+
+EM = ["--column", "model=kldm-csp-perov5,sampler=em,steps=8"]
+PC = ["--column", "model=kldm-csp-perov5,sampler=pc,steps=4,name=few steps"]
+USUAL = ["--formula", "SrTiO3", "--n", "2", "--seed", "1", "--properties", "none", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
+
+
+def compare(*options):
+    return CliRunner().invoke(build_app(), ["compare", *map(str, options)])
+
+
+@pytest.mark.weights
+def test_two_samplers_answer_with_the_keys_of_the_contract(tmp_path):
+    files = ["--html", tmp_path / "c.html", "--csv", tmp_path / "c.csv", "--out", tmp_path / "out"]
+    result = compare(*EM, *PC, *USUAL, "--json", *files)
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert {"columns", "paired", "differing_settings"} <= set(data)
+    assert [c["name"] for c in data["columns"]] == ["em · 8 steps", "few steps"]
+    for column in data["columns"]:
+        assert {"name", "settings", "metrics"} <= set(column)
+        assert all({"value", "ci95"} <= set(found) for found in column["metrics"].values())
+        assert column["settings"]["model"] == "kldm-csp-perov5"
+    assert all({"a", "b", "metric", "difference", "ci95"} <= set(pair) for pair in data["paired"])
+    assert data["differing_settings"]["sampler"] == ["em", "pc"]
+    assert data["differing_settings"]["steps"] == [8, 4] and "model" not in data["differing_settings"]
+    assert data["settings"]["seed"] == 1
+    assert (
+        "few steps" in (tmp_path / "c.html").read_text() and (tmp_path / "c.csv").read_text().count("\n") > 10
+    )
+    assert len(list((tmp_path / "out").glob("*.cif"))) == sum(len(c["crystals"]) for c in data["columns"])
+
+
+@pytest.mark.weights
+def test_a_folder_and_a_run_stand_beside_a_model(tmp_path):
+    sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    cell = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], sites)
+    (tmp_path / "mine").mkdir()
+    cell.to(filename=str(tmp_path / "mine" / "a.cif"))
+    (tmp_path / "mine" / "bad.cif").write_text("data_x\n")
+    jobs = JobQueue()
+    job = jobs.submit("predict-structure", {"formula": "SrTiO3"})
+    jobs.update(job, state="done", result=predicted(cell))
+    result = compare(
+        *EM, "--column", f"folder={tmp_path / 'mine'}", "--column", f"run={job}", *USUAL, "--json"
+    )
+    assert result.exit_code == 0, result.stderr
+    _, folder, run = json.loads(result.stdout)["columns"]
+    assert "bad.cif" in result.stderr
+    assert (folder["source"], folder["name"], folder["n"]) == ("files", "mine", 1)
+    assert (run["source"], run["name"], run["settings"]["model"]) == ("run", "SrTiO3", "kldm-csp-mp")
+    assert run["metrics"]["valid"]["value"] == 1.0
+
+
+def predicted(cell):
+    """The result of a prediction that found one crystal."""
+    from crystal_core.files.records import crystal_record
+
+    made_by = {
+        "model": "kldm-csp-mp",
+        "version": "1",
+        "settings": {},
+        "device": "cpu",
+        "libraries": {},
+        "note": "",
+    }
+    record = crystal_record(cell, id="SrTiO3-1", provenance=made_by, origin="noise", group=0)
+    record |= {"z": 1, "score": {"name": "consensus", "value": 1, "unit": "candidates alike"}, "n_alike": 1}
+    item = {"formula": "SrTiO3", "z": 1, "candidates": [record], "rank_by": "consensus"}
+    return {
+        "format": 2,
+        "results": [item],
+        "notes": [],
+        "settings": {"seed": 1, "model": "kldm-csp-mp"},
+        "seconds": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (EM, 2, "2 to 4 columns"),
+        ([*EM, "--column", "em"], 2, "is written model="),
+        ([*EM, "--column", "model=kldm-csp-perov5,steps=many"], 2, "steps takes a number"),
+        ([*EM, "--column", "model=none-such"], 3, "No checkpoint named"),
+        ([*EM, "--column", "run=none-such"], 2, "no run none-such"),
+        ([*EM, "--column", "folder=/none/such"], 2, "no folder such"),
+        ([*EM, *EM, "--limit", "3"], 2, "add --data"),
+        ([*EM, *EM, "--html", "/none/such/c.html"], 2, "no folder"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(options, code, words):
+    result = compare(*options, "--formula", "SrTiO3", "--quiet")
+    assert result.exit_code == code and words in result.stderr and result.stderr.count("\n") == 1

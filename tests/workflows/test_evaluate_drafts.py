@@ -1,0 +1,207 @@
+"""Drafts and refined drafts by the published protocols: the table of starts, conditions that are met, cards that tell the way."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+from typer.testing import CliRunner
+
+from crystal_core.cli import build_app
+from crystal_core.datasets.rows import read_rows
+from crystal_core.errors import RequestError
+from crystal_core.registry.store import find_card, load_generator
+from crystal_core.workflows import evaluate_conditions, evaluate_refinement
+from crystal_core.workflows.evaluate_conditions import Made
+from crystal_core.workflows.evaluate_csp import read_references
+
+CELLS = {
+    "x-1": ["Sr", "Ti", "O", "O", "O"],
+    "x-2": ["Ba", "Ti", "O", "O", "O"],
+    "x-3": ["Pu", "Ti", "O", "O", "O"],  # the refiner of the fixture ends at 92
+}
+PLACES = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+
+
+def perovskite(symbols):
+    return Structure(Lattice.cubic(3.9), symbols, PLACES)
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
+    rows = [
+        {
+            "material_id": name,
+            "formula": cell.composition.reduced_formula,
+            "n_atoms": len(cell),
+            "lattice": cell.lattice.matrix.ravel(),
+            "species": np.array([s.specie.Z for s in cell]),
+            "frac_coords": cell.frac_coords.ravel(),
+            "split": split,
+            "spacegroup_number": 221,
+            "band_gap_ev": 1.5,
+        }
+        for name, cell, split in (
+            *((name, perovskite(symbols), "val") for name, symbols in CELLS.items()),
+            ("x-4", perovskite(["Ca", "Ti", "O", "O", "O"]), "train"),
+        )
+    ]
+    path = tmp_path / "cells.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def run(*words):
+    return CliRunner().invoke(build_app(), ["evaluate", *map(str, words)])
+
+
+def test_right_drafts_match_and_a_refinement_at_the_end_keeps_them(table, tiny_pair):
+    model = load_generator(tiny_pair(), "cpu")
+    references = read_references(table, "val", 2)
+    begins = evaluate_refinement.grid(["inject"], [0.0011])
+    rows = list(
+        evaluate_refinement.evaluate_refinement(
+            model, references, begins, source="rows", sampler="ode", steps=2
+        )
+    )
+    assert [(row["start"], row["start_time"]) for row in rows] == [
+        ("draft", None),
+        ("noise", None),
+        ("inject", 0.0011),
+    ]
+    kept = [rows[0], rows[2]]
+    assert all(row["match_rate"] == 1.0 and row["structure_valid"] == 1.0 for row in kept)
+    assert [row["network_calls"] for row in rows] == [0, 2, 2]
+    assert evaluate_refinement.best_of(rows) is rows[2]
+
+
+def test_a_missing_draft_stays_missing(tiny_pair):
+    model = load_generator(tiny_pair(), "cpu")
+    begin = evaluate_refinement.Begin(start="renoise", time=0.1)
+    made, calls = evaluate_refinement.refine_drafts(
+        model, [None, perovskite(CELLS["x-1"])], begin, sampler="em", steps=3
+    )
+    assert made[0] is None and made[1].composition.reduced_formula == "SrTiO3" and calls == 3
+
+
+def test_the_table_of_drafts_is_kept_with_what_it_chooses(table, tiny_pair):
+    name = tiny_pair()
+    words = ["refinement", "--data", table, "--model", name, "--n", 3, "--seed", 1, "--start", "renoise"]
+    result = run(*words, "--start-time", "0.1,0.3", "--sampler", "em", "--steps", 2, "--write-card", "--json")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert {row["n"] for row in report["rows"]} == {2} and len(report["rows"]) == 4
+    card = find_card(name)
+    kept = card.sampling["refinement_of_drafts_kldm"]
+    assert kept["start"] == ["draft", "noise", "renoise", "renoise"] and len(kept["match_rate"]) == 4
+    assert (
+        "--start renoise --start-time 0.1,0.3 --source drafts --refiner kldm --sampler em" in kept["command"]
+    )
+    chosen = card.sampling["refine_draft"]["kldm"]
+    assert chosen == {
+        "start": "renoise",
+        "start_time": report["best"]["start_time"],
+        "sampler": "em",
+        "steps": 2,
+    }
+    bad = run(*words, "--start-time", "0.1,x")
+    assert bad.exit_code == 2 and "--start-time takes numbers" in bad.stderr
+    bad = run("refinement", "--data", table, "--model", "tiny-writer")
+    assert bad.exit_code == 2 and "refines no drafts" in bad.stderr
+
+
+def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_pair):
+    name = tiny_pair()
+    words = ["conditions", "--data", table, "--model", name, "--n", 5, "--seed", 1, "--refiner", "kldm"]
+    words += ["--start", "inject", "--tau", 50]
+    result = run(*words, "--write-card", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["n"] == 2 and set(report["space_group"]) == {"alone", "kldm"}
+    assert report["formula"]["share"] == 0.0  # an untrained model writes no crystal without the grammar
+    assert report["formula"]["by_n_atoms"]["1-5"]["n"] == 2
+    kept = find_card(name).metrics
+    assert (
+        kept["space_group_match_alone_val"]["n"] == 2
+        and "--start inject --tau 50.0 --refiner kldm" in kept["formula_match_val"]["command"]
+    )
+
+
+def test_space_groups_are_compared_with_those_of_the_prompts(table):
+    rows = list(read_rows(table))[:2]
+    right = perovskite(CELLS["x-1"])
+    bent = right.copy()
+    bent.translate_sites([1], [0.1, 0.04, 0.02])
+    found = evaluate_conditions.group_matches(
+        rows, [Made(name="alone", structures=[right, None]), Made(name="k", structures=[right, right])]
+    )
+    assert found["alone"]["share"] == 0.5 and found["k"]["share"] == 1.0 and found["k"]["above_alone"] == 1.0
+    found = evaluate_conditions.group_matches(rows, [Made(name="alone", structures=[bent, bent])])
+    assert found["alone"]["share"] == 0.0
+
+
+def test_a_property_is_judged_against_what_was_asked_for_and_against_another_wish():
+    class Judge:
+        def predict(self, crystals, properties):
+            (name,) = properties
+            return [
+                SimpleNamespace(predictions={name: SimpleNamespace(value=float(z))})
+                for z in (crystal.atomic_numbers[0] for crystal in crystals)
+            ]
+
+    made = Made(
+        name="alone", structures=[perovskite([s, *["O"] * 4]) for s in ("Li", "Be", "B", "C")] + [None]
+    )
+    entry = evaluate_conditions.property_errors(Judge(), "p", [3, 4, 5, 6.5, 9], [made])["alone"]
+    assert entry["n"] == 4 and entry["mae"] == 0.125  # |6 - 6.5| / 4
+    assert entry["mae_shuffled"] == pytest.approx((2 + 2.5 + 2 + 2) / 4) and entry["correlation"] > 0.99
+
+
+def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pair):
+    name = tiny_pair()
+    words = ["dng", "--data", table, "--reference-set", table, "--model", name, "--n", 3, "--seed", 1]
+    reports = {}
+    for options in ((), ("--refiner", "none"), ("--start", "inject", "--tau", 50)):
+        result = run(*words, *options, "--workers", 1, "--write-card", "--json", "--quiet")
+        assert result.exit_code == 0, result.stderr
+        reports[options] = json.loads(result.stdout)
+    used = [report["settings"] for report in reports.values()]
+    assert [u["refiner_used"] for u in used] == ["tiny-refiner", "none", "tiny-refiner"]
+    assert used[0]["network_calls_per_sample"] == used[1]["network_calls_per_sample"] + 4
+    assert used[2]["refine_from_used"] == 50 and used[2]["start_draft_used"] == "inject"
+    kept = find_card(name).metrics
+    assert (
+        "--refiner none" in kept["valid_none_val"]["command"]
+        and "not refined" in kept["valid_none_val"]["protocol"]
+    )
+    assert "--start inject --tau 50" in kept["valid_val"]["command"]
+
+
+def test_the_refiner_of_a_structure_prediction_is_named_on_the_card(table, tiny_pair):
+    name = tiny_pair()
+    result = run(
+        "csp", "--data", table, "--model", name, "--seed", 1, "--write-card", "--json", "--workers", 1
+    )
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (
+        report["n"] == 3 and report["n_failed"] >= 1
+    )  # Pu is no element of the refiner: a failure, not an end
+    assert (
+        "refined by tiny-refiner (renoise at t = 0.2)"
+        in find_card(name).metrics["match_rate_val"]["protocol"]
+    )
+    result = run("csp", "--data", table, "--model", name, "--refiner", "none", "--seed", 1, "--write-card")
+    assert result.exit_code == 0, result.stderr
+    kept = find_card(name).metrics["match_rate_val_none"]
+    assert "--refiner none" in kept["command"] and "not refined" in kept["protocol"]
+
+
+def test_a_grid_is_checked():
+    with pytest.raises(RequestError, match="inject or renoise"):
+        evaluate_refinement.grid(["noise"], [0.1])
+    with pytest.raises(RequestError, match="lies in"):
+        evaluate_refinement.grid(["inject"], [0.0])
