@@ -57,7 +57,11 @@ class Score(TypedDict):
 
 
 class Novelty(TypedDict):
-    """Whether a crystal is one of the reference set, and the nearest one there; ``rmsd`` is in units of (V/N)^(1/3)."""
+    """Whether a crystal is one of the reference set, and the nearest one there.
+
+    ``rmsd`` is in units of (V/N)^(1/3), given where both have the same arrangement; ``volume_ratio`` is the volume per atom over
+    that of the nearest crystal, whose published energy above the hull is in eV/atom.
+    """
 
     known: bool
     nearest_id: str | None
@@ -65,6 +69,8 @@ class Novelty(TypedDict):
     reference: str
     nearest_formula: NotRequired[str]
     nearest_space_group: NotRequired[int]
+    nearest_e_above_hull_ev: NotRequired[float | None]
+    volume_ratio: NotRequired[float | None]
     training: NotRequired[bool]
     training_of: NotRequired[list[str]]
     method: NotRequired[str]

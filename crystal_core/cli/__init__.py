@@ -36,6 +36,7 @@ COMMANDS = {
     "benchmark relax": ("benchmark", "relax"),
     "benchmark graph": ("benchmark", "graph"),
     "benchmark encoder": ("benchmark", "encoder"),
+    "benchmark known": ("benchmark", "known"),
     "data prepare": ("data", "prepare"),
     "data download": ("data", "download"),
     "data graphs": ("data", "graphs"),

@@ -205,7 +205,12 @@ def _known_sentence(found: dict[str, Any] | None) -> str:
     if found["nearest_id"] is None:
         return f". Nothing alike is among {found['reference']}"
     if found["known"]:
-        how = "its distances alone" if found["rmsd"] is None else f"RMSD {found['rmsd']:.3f} (V/N)^(1/3)"
-        return f". Known as {found['nearest_id']} ({how})"
-    by = " by its distances alone" if found["method"] == "distances" else ""
-    return f". Not known{by}; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"
+        above = found["nearest_e_above_hull_ev"]
+        energy = "" if above is None else f"; published energy above the hull {above:.3f} eV/atom"
+        return f". Known as {found['nearest_id']} (RMSD {found['rmsd']:.3f} (V/N)^(1/3){energy})"
+    if found["rmsd"] is not None:
+        return (
+            f". Not known: it has the arrangement of {found['nearest_id']} ({found['nearest_formula']}), "
+            f"but {found['volume_ratio']:.2f} times its volume"
+        )
+    return f". Not known; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"

@@ -190,6 +190,17 @@ def text(
     )
 
 
+@command
+def known(
+    n: Annotated[int, typer.Option("--n", min=1, help="Crystals that are looked up.")] = 200,
+    json: Json = False,
+) -> None:
+    """Milliseconds of a verdict on whether a crystal is known."""
+    from crystal_core.benchmarks.known import benchmark_known
+
+    _show(benchmark_known(n), json=json)
+
+
 def _size(size: str | None, model: str | None, default: str) -> str | None:
     return default if size is None and model is None else size
 

@@ -52,6 +52,18 @@ def test_a_disordered_crystal_is_not_taken_for_the_known_one_of_its_main_element
     assert "Known as" not in told and "3 of 5 sites are partly occupied" in told
 
 
+def test_a_known_crystal_brings_its_published_energy_and_one_at_another_volume_is_not_known(
+    rock_salt, tmp_path
+):
+    assert "Known as mp-22862" in (told := call(rock_salt).stdout)
+    assert "published energy above the hull 0.000 eV/atom" in told
+    Structure.from_file(rock_salt).apply_strain(0.89).to(filename=str(tmp_path / "bohr.cif"))
+    told = call(tmp_path / "bohr.cif").stdout
+    assert (
+        "Not known: it has the arrangement of mp-22862 (NaCl), but 6.9" in told and "times its volume" in told
+    )
+
+
 def test_one_bad_file_loses_no_other_but_alone_is_a_wrong_request(rock_salt, tmp_path):
     bad = tmp_path / "bad.cif"
     bad.write_text("this is no crystal", encoding="utf-8")

@@ -86,6 +86,7 @@ OPTIONS = {
         "--threads",
         "--json",
     },
+    "benchmark known": {"--n", "--json"},
     "benchmark graph": {"--batch", "--n-atoms", "--repeats", "--threads", "--json"},
     "benchmark encoder": {
         "--encoder",

@@ -15,7 +15,6 @@ from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.reference import known, known_cells
-from crystal_core.reference.known import load_known
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import (
     CrystalGenerationRequest,
@@ -104,9 +103,7 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
     assert "the known one" in words(at.caption) and not at.exception and not at.error
 
 
-def test_where_the_cells_of_known_crystals_are_absent_the_page_says_how_far_their_distances_can_be_trusted(
-    tiny_de_novo,
-):
+def test_a_run_judged_by_distances_alone_says_how_far_they_can_be_trusted(tiny_de_novo):
     tiny_de_novo()
     novelty = {
         "known": False,
@@ -122,10 +119,7 @@ def test_where_the_cells_of_known_crystals_are_absent_the_page_says_how_far_thei
     )
     at = page(job=job)
     assert "4 new by their distances alone" in words(at.success) and not at.exception
-    share = load_known().about["agreement"]["recall"]
-    assert "Judged by its distances alone" in words(
-        at.markdown
-    ) and f"this finds {100 * share:.0f} % of the equal ones" in words(at.markdown)
+    assert "Judged by its distances alone, as earlier versions did" in words(at.markdown)
 
 
 def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):
