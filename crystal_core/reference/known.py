@@ -334,7 +334,7 @@ def _reduced(structure: Structure) -> Structure:
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     found = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
     if found is not None and len(found[2]) < len(structure):
-        structure = Structure(Lattice(found[0]), found[2].tolist(), found[1])
+        structure = Structure(Lattice(found[0]), np.asarray(found[2]).tolist(), found[1])
     try:
         return structure.get_reduced_structure("niggli").get_primitive_structure()
     except (ValueError, ArithmeticError, RuntimeError):  # a sliver, which matches nothing
