@@ -249,7 +249,7 @@ def _alike(index: KnownIndex, asked: _Asked, rows: list[int]) -> list[_Compared]
             cell = _reduced_row(index, row)
             if len(cell) != len(reduced):
                 continue
-            rmsd = rms_distance(reduced, cell, REDUCED, seconds=SECONDS)
+            rmsd = rms_distance(reduced, cell, REDUCED, seconds=SECONDS, furthest=SAME["stol"])
             if rmsd is not None:
                 found.append(_Compared(rmsd, row, ratios[row]))
         if found:
