@@ -58,10 +58,14 @@ def rms_distance(
     tolerances: dict[str, Any] = SAME,
     *,
     seconds: float = PAIR_SECONDS,
+    furthest: float | None = None,
 ) -> float | None:
     """Root mean square distance of the atoms in units of (V/N)^(1/3), None where the two are not the same crystal.
 
     Of primitive cells at equal volume. A pair that the matcher cannot handle, or that takes longer than ``seconds``, does not match.
+
+    Args:
+        furthest: largest distance of one atom, in the same units. StructureMatcher's ``fit`` has ``stol`` here, its distance none.
     """
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
@@ -70,7 +74,9 @@ def rms_distance(
             found = StructureMatcher(**tolerances).get_rms_dist(structure, other)
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
         return None
-    return None if found is None else float(found[0])
+    if found is None or (furthest is not None and found[1] > furthest):
+        return None
+    return float(found[0])
 
 
 def superposed(

@@ -249,7 +249,7 @@ def _alike(index: KnownIndex, asked: _Asked, rows: list[int]) -> list[_Compared]
             cell = _reduced_row(index, row)
             if len(cell) != len(reduced):
                 continue
-            rmsd = rms_distance(reduced, cell, REDUCED, seconds=SECONDS)
+            rmsd = rms_distance(reduced, cell, REDUCED, seconds=SECONDS, furthest=SAME["stol"])
             if rmsd is not None:
                 found.append(_Compared(rmsd, row, ratios[row]))
         if found:
@@ -334,7 +334,7 @@ def _reduced(structure: Structure) -> Structure:
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     found = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
     if found is not None and len(found[2]) < len(structure):
-        structure = Structure(Lattice(found[0]), list(found[2]), found[1])
+        structure = Structure(Lattice(found[0]), np.asarray(found[2]).tolist(), found[1])
     try:
         return structure.get_reduced_structure("niggli").get_primitive_structure()
     except (ValueError, ArithmeticError, RuntimeError):  # a sliver, which matches nothing

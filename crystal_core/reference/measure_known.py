@@ -20,7 +20,7 @@ import numpy as np
 
 from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
 from crystal_core.errors import RequestError
-from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.alike import SAME, rms_distance
 from crystal_core.evaluation.matching import wilson
 from crystal_core.paths import data_dir
 from crystal_core.reference.known import MAX_VOLUME_RATIO, find_known, known_matches
@@ -113,7 +113,7 @@ def pairs(rows: Sequence[CrystalRow], n: int, rng: np.random.Generator) -> dict[
         ratio = first.volume_per_atom / second.volume_per_atom
         equal = (
             1 / MAX_VOLUME_RATIO < ratio < MAX_VOLUME_RATIO
-            and rms_distance(one, other, seconds=5) is not None
+            and rms_distance(one, other, seconds=5, furthest=SAME["stol"]) is not None
         )
         called = second.id in [match.id for match in known_matches(one)]
         counted[f"{'equal' if equal else 'different'}, called {'equal' if called else 'different'}"] += 1
