@@ -93,7 +93,8 @@ class ModelCard:
     @property
     def most_atoms(self) -> int | None:
         """Atoms of the largest cell that the model has statistics of; None where it has no such limit."""
-        return self.sampling.get("most_atoms")
+        counts = self.sampling.get("atom_count_frequencies", {})
+        return self.sampling.get("most_atoms") or max(map(int, counts), default=None)
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.records import Cell, RunResult, Snapshot, Trajectory
+
+FEW = 3  # drafts of each reason that are kept when they are left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,7 @@ class Template:
         formula: the crystal of this arrangement whose elements are nearest to those asked for.
         distance: chemical distance to it; 0 is the same composition.
         repeats: how many of its cells make the one asked for.
+        votes: weight of the nearest relatives that have it, of all votes for the composition.
     """
 
     table: str
@@ -31,6 +35,7 @@ class Template:
     formula: str
     distance: float
     repeats: int
+    votes: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,20 @@ class Draft:
     prompt: str
     problem: str = ""
     cell: Cell | None = None
+
+
+def few_of_each(drafts: Iterable[Draft]) -> list[Draft]:
+    """The first :data:`FEW` drafts of each problem, in order.
+
+    >>> [draft.text for draft in few_of_each(Draft(text=str(i), prompt="", problem="p") for i in range(9))]
+    ['0', '1', '2']
+    """
+    counts: Counter[str] = Counter()
+    kept = []
+    for draft in drafts:
+        counts[draft.problem] += 1
+        kept += [draft] if counts[draft.problem] <= FEW else []
+    return kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +98,7 @@ class Frame:
         templates: what each crystal was laid out on, where that is a known arrangement; empty where none was.
         text: what a language model has written of the first crystal so far.
         drafts: what it wrote of each crystal. rejected: why it wrote others that were left out, and how many of each kind.
+        left_out: some of those others, with the reason as their problem.
         stages: of a finished frame, the models that worked on its crystals; empty where there was one.
     """
 
@@ -93,6 +113,7 @@ class Frame:
     text: str = ""
     drafts: tuple[Draft, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[Draft, ...] = ()
     stages: tuple[Stage, ...] = ()
 
 

@@ -57,7 +57,11 @@ class Score(TypedDict):
 
 
 class Novelty(TypedDict):
-    """Whether a crystal is one of the reference set, and the nearest one there; ``rmsd`` is in units of (V/N)^(1/3)."""
+    """Whether a crystal is one of the reference set, and the nearest one there.
+
+    ``rmsd`` is in units of (V/N)^(1/3), given where both have the same arrangement; ``volume_ratio`` is the volume per atom over
+    that of the nearest crystal, whose published energy above the hull is in eV/atom.
+    """
 
     known: bool
     nearest_id: str | None
@@ -65,6 +69,8 @@ class Novelty(TypedDict):
     reference: str
     nearest_formula: NotRequired[str]
     nearest_space_group: NotRequired[int]
+    nearest_e_above_hull_ev: NotRequired[float | None]
+    volume_ratio: NotRequired[float | None]
     training: NotRequired[bool]
     training_of: NotRequired[list[str]]
     method: NotRequired[str]
@@ -151,6 +157,7 @@ class CrystalRecord(Cell):
     original: NotRequired[Cell]
     pattern: NotRequired[PatternMatch]
     reference: NotRequired[ReferenceMatch]
+    evidence: NotRequired[dict[str, Any]]
 
 
 class RelaxationOutcome(TypedDict, total=False):
@@ -247,6 +254,21 @@ class LearnedProperty(TypedDict):
     skipped: list[dict[str, str]]
 
 
+class FittingElement(TypedDict):
+    """An element and its probability at the sites in question."""
+
+    element: str
+    probability: float
+
+
+class FittingElements(TypedDict):
+    """Which elements fit at some sites, the likeliest first: ``present`` is the one there, ``sites`` count from 0."""
+
+    rows: list[FittingElement]
+    present: str
+    sites: list[int]
+
+
 class ComparedColumn(TypedDict):
     """A column of a comparison.
 
@@ -268,21 +290,24 @@ class ComparedColumn(TypedDict):
 class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
-    ``results`` of a structure prediction, ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
-    ``learned`` of a property of one's own. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
+    ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per formula where
+    several were asked for), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
+    ``learned`` of a property of one's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
-    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``failed_drafts``: text and
+    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``left_out``: some of these; ``failed_drafts``: text and
     problem of those that stand for a crystal.
     """
 
     format: int
     results: list[FormulaResult]
+    ranking: list[Any]
     crystals: list[CrystalRecord]
     relaxed: list[CrystalRecord]
     rows: list[PropertyRow]
     properties: list[PropertyColumn]
     learned: LearnedProperty
+    fitting: FittingElements
     columns: list[ComparedColumn]
     paired: list[dict[str, Any]]
     differing_settings: dict[str, list[Any]]
@@ -292,6 +317,7 @@ class RunResult(TypedDict, total=False):
     summary: dict[str, Any]
     n_failed: int
     rejected: dict[str, int]
+    left_out: list[dict[str, Any]]
     failed_drafts: list[dict[str, Any]]
     notes: list[str]
     settings: dict[str, Any]

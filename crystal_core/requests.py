@@ -27,7 +27,8 @@ SamplerName = Literal["fast", "em", "exp-em", "pc", "pc-pf", "ode"]
 StartName = Literal["noise", "prototype", "both", "draft", "all"]
 StartKind = Literal["renoise", "inject"]
 TuningName = Literal["card", "published"]
-RankName = Literal["consensus", "energy", "pattern"]
+RankName = Literal["consensus", "energy", "pattern", "evidence"]
+EffortName = Literal["quick", "normal", "thorough"]
 PotentialName = Literal["chgnet"]
 
 MAX_SAMPLES = 200
@@ -478,7 +479,7 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         start: from noise, from a known prototype at an intermediate time, or both; from drafts of a language model, which the
             model refines; or all of these.
         rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``, else of the
-            cells as sampled; or by likeness to ``pattern``.
+            cells as sampled; by likeness to ``pattern``; or by all evidence, see :mod:`crystal_core.evaluation.ranking`.
         pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how
             alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`. guide: let it guide sampling, too.
         relax: relax the most promising different structures with ``potential``, as many as
@@ -486,6 +487,8 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
         dtype: of the network's products, float32 or bfloat16.
+        effort: how much is tried; it decides on start, samples, relaxing and rank, see :mod:`crystal_core.workflows.effort`.
+            None leaves them as the other fields say.
     """
 
     formula: str
@@ -507,11 +510,12 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
     device: str = "auto"
     threads: int | None = None
     keep_trajectory: bool = True
+    effort: EffortName | None = None
 
     @property
     def wants_energies(self) -> bool:
         """Whether a potential has to be loaded."""
-        return self.relax or self.rank == "energy"
+        return self.relax or self.rank in ("energy", "evidence")
 
     def __post_init__(self) -> None:
         if not isinstance(self.formula, str) or not self.formula.strip():
@@ -526,6 +530,7 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))
+        check_choice("effort", "normal" if self.effort is None else self.effort, get_args(EffortName))
         if self.pattern is None and self.rank == "pattern":
             raise RequestError("To rank by a pattern, give the measured one.")
         if not isinstance(self.guide, bool):

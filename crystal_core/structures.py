@@ -10,7 +10,7 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
+    from pymatgen.core import Composition, Structure
 
     from crystal_core.crystal import CrystalBatch
 
@@ -101,7 +101,17 @@ def partial_occupancy(structure: Structure) -> str:
     """Which sites are partly occupied, as a sentence."""
     partial = [site for site in structure if not site.is_ordered]
     example = printable(partial[0].species_string)[:60]
-    return f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {example}), which models cannot take. Give an ordered cell."
+    return f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {example}), which models cannot take. Give an ordered cell: the viewer and 'analyse --orderings' make some."
+
+
+def amounts_in(composition: Composition) -> dict[str, float]:
+    """Symbol → amount, with deuterium and tritium as D and T, which pymatgen counts as H."""
+    found: dict[str, float] = {}
+    for species, amount in composition.items():
+        element = getattr(species, "element", species)
+        name = getattr(element, "name", None) or str(element.symbol)
+        found[name] = found.get(name, 0.0) + float(amount)
+    return found
 
 
 def in_cell(frac_coords: np.ndarray) -> np.ndarray:

@@ -10,28 +10,37 @@ from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
 from crystal_core.chemistry.formula import formula_of
 from crystal_core.drawing.scene import frame_scene
-from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
-from crystal_core.files.parse import MAIN_ELEMENTS
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.files.uploads import parse_uploads
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.workflows.generate import allowed_elements, check_atom_counts
+from crystal_core.workflows.wishes import check_wishes, plan_wishes
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
-from pages._ui.forms.completing import handed_over
+from pages._ui.forms.completing import ask_fix, ask_start, handed_over
+from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.samplers import SAMPLERS, seed_of
+from pages._ui.forms.wishes import (
+    FIXED,
+    RANGE,
+    USUAL,
+    adopt_sentence,
+    adopt_wishes,
+    ask_sentence,
+    ask_wishes,
+    example_of,
+    show_wishes,
+)
 from pages._ui.link.session import (
     action_button,
     apply_link,
     field,
-    fill,
     is_link_applied,
     mark_link_applied,
     recall,
@@ -45,12 +54,12 @@ from pages._ui.run.demos import demo_gallery
 from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
+from pages._ui.theme import form_foot
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
 
-USUAL, FIXED, RANGE = "As in training", "Number", "Range"
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for
 LINK = (
@@ -63,6 +72,7 @@ LINK = (
     "elements",
     "exclude",
     "atoms",
+    "wish",
 )  # what of a link fills the form
 
 
@@ -79,81 +89,122 @@ def ask(cards: dict[str, ModelCard]) -> None:
 
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
     """
-    adopt_link(
-        cards
-    )  # here, because the first run of the page may end before this part, whose next run is then its own
+    # here, because the first run of the page may end before this part, whose next run is then its own
+    adopt_link(cards)
+    with st.container(gap="xsmall"):
+        _ask_for(_ask_request(cards))
+
+
+def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None:
+    """The request that the fields make; None where one is wrong, with the reason beneath it."""
     card = cards[field(st.selectbox, "Model", list(cards), key="make-model")]
-    if words := " ".join(filter(None, (card.good_for, card.limits))):
-        st.caption(plain(words))
-    n = field(st.number_input, CRYSTALS, step=1, key="make-n")
-    counts = _ask_counts(card)
+    if card.good_for or card.limits:
+        purpose, *_ = card.good_for.split(";")
+        st.caption(plain(purpose.rstrip(".") or "Its limits"), help=plain(f"{card.good_for} {card.limits}"))
+    meant = ask_sentence(card, cards)
+    told = st.container()  # beside the sentence stands what it came to
+    left, right = st.columns([1, 2.7])
+    with right:
+        counts = _ask_counts(card)
+    n = field(left.number_input, CRYSTALS, step=1, key="make-n")
     elements = ask_elements(card)
-    every = bool(elements and elements[0]) and field(
-        st.toggle,
-        "Each crystal holds all of them",
-        key="require-all",
-        help="Off: a crystal holds some of them; those with the most are shown first.",
-    )
+    wishes = ask_wishes(card)
     with field(
         st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        sampler = field(
-            st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler"
-        )
-        steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="make-steps")
+        settings = ask_drafting(card) if card.writes_drafts else {}
+        if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
+            settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
-        wishes = _ask_wishes()
-        fix = _ask_fix()
+        given = ask_start() if refines_drafts(card) else {} if card.writes_drafts else ask_fix()
+    request = None
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)
-        request = (
-            None
-            if elements is None or fix is None
-            else CrystalGenerationRequest(
+        if meant and elements is not None and given is not None:
+            asked = CrystalGenerationRequest(
                 n=int(n),
                 model=card.name,
                 n_atoms=counts,
-                elements=elements[0],
-                exclude_elements=elements[1],
-                sampler=sampler,  # type: ignore[arg-type]
-                require_all=every,
-                steps=int(steps) or None,
                 seed=seed_of(seed),
+                **elements,
+                **settings,
                 **wishes,
-                **fix,
+                **given,
             )
-        )
-        if request is not None:
-            if request.space_group:
-                space_group_number(request.space_group)
-            allowed_elements(request, card.elements)
-            note = check_atom_counts(request, _counts_of(card))
-            if note:
-                st.warning(plain(note))
+            _check(asked, card)
+            request = asked
     except CrystalCoreError as error:
         st.error(plain(error))
-        request = None
-    pressed = action_button(
-        "Generate",
-        type="primary",
-        width="stretch",
-        disabled=request is None,
-        shortcut="Ctrl+Enter",
-        key="generate",
+    if request is not None:
+        with told:
+            show_wishes(request)
+    return request
+
+
+def _ask_for(request: CrystalGenerationRequest | None) -> None:
+    """The button, in sight however long the form is, and how long a run will take."""
+    with form_foot():
+        pressed = action_button(
+            "Generate",
+            type="primary",
+            width="stretch",
+            disabled=request is None,
+            shortcut="Ctrl+Enter",
+            key="generate",
+        )
+        if request is None:
+            return
+        if pressed:
+            ensure_worker()
+            set_link("generate", job=JobQueue().submit("generate", to_json(request)))
+            mark_link_applied(_link())  # the form fits it already
+            st.rerun()
+        seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
+        st.caption(
+            f"About {max(1, seconds):.0f} s on this machine."
+            if seconds
+            else "First run of this kind on this machine: time not known yet."
+        )
+
+
+def _check(request: CrystalGenerationRequest, card: ModelCard) -> None:
+    """Say what lies beyond the training of the model.
+
+    Raises:
+        RequestError: the model cannot take the request.
+    """
+    if request.space_group:
+        space_group_number(request.space_group)
+    allowed_elements(request, card.elements)
+    check_wishes(request, card)
+    note = check_atom_counts(request, _counts_of(card))
+    if card.writes_drafts:
+        note = _size_words(request, card) or note
+    if note:
+        st.warning(plain(note))
+
+
+def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
+    """A warning where the cells of a formula are larger than those of the training; empty where they are not.
+
+    Raises:
+        RequestError: no cell of the formula has the atoms asked for.
+    """
+    wishes, most = plan_wishes(request, card, frequencies=_counts_of(card)), max(_counts_of(card), default=0)
+    largest = max(wish.conditions.n_atoms for wish in wishes)
+    if not most or largest <= most:
+        return ""
+    cells = f"{formula_text(request.formula)} makes cells of {largest}"
+    return f"{card.name} was trained on cells of up to {most} atoms, and {cells}: those are a guess."
+
+
+def _ask_sampling() -> dict[str, Any]:
+    """Sampler and steps: the fields of the request."""
+    sampler = field(
+        st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="make-sampler"
     )
-    if request is None:
-        return
-    if pressed:
-        ensure_worker()
-        set_link("generate", job=JobQueue().submit("generate", to_json(request)))
-        mark_link_applied(_link())  # the form fits it already
-        st.rerun()
-    seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
-    st.caption(
-        f"About {max(1, seconds):.0f} s on this machine."
-        if seconds
-        else "No estimate of the time yet: it comes from runs of the same kind."
-    )
+    steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="make-steps")
+    return {"sampler": sampler, "steps": int(steps) or None}
 
 
 def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
@@ -183,88 +234,6 @@ def _counts_of(card: ModelCard) -> dict[int, float]:
     return {int(count): share for count, share in card.sampling.get("atom_count_frequencies", {}).items()}
 
 
-def _ask_wishes() -> dict[str, Any]:
-    """A density to aim at and a space group to keep: the fields of the request, None where nothing is wished for."""
-    left, right = st.columns(2)
-    density = field(
-        left.number_input,
-        "Density (g/cm³)",
-        value=None,
-        step=0.5,
-        key="make-density",
-        placeholder="any",
-        help="Guides the crystals towards this density.",
-    )
-    strength = field(
-        right.number_input,
-        "Strength",
-        step=1.0,
-        key="make-guidance",
-        disabled=density is None,
-        help="Of the wish for a density: 1 bends gently, 5 firmly.",
-    )
-    group = field(
-        st.text_input,
-        "Space group to keep (experimental)",
-        key="make-group",
-        placeholder="any",
-        help="A number or a symbol, such as 225 or Fm-3m, kept while sampling; its sites are those of known prototypes.",
-    )
-    return {
-        "density": density,
-        "guidance": None if density is None else strength,
-        "space_group": group.strip() or None,
-    }
-
-
-def _ask_fix() -> dict[str, Any] | None:
-    """A structure to complete: the fields of the request that say what of it stays; empty without one, None where it is unreadable."""
-    st.markdown("**Complete a structure**")
-    upload = st.file_uploader(
-        "Structure to complete (optional)",
-        key="fix",
-        help="CIF, POSCAR, extended XYZ or JSON. What you keep stays; the rest is sampled.",
-    )
-    given = recall("given")
-    if upload is not None:
-        (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
-        if first.structure is None:
-            st.error(plain(first.error or "The file holds no structure."))
-            return None
-        if first.limitation:
-            st.error(plain(first.limitation.removesuffix(MAIN_ELEMENTS)))  # nothing is shown here
-            return None
-        for note in first.notes:
-            st.warning(plain(note))
-        given = cell_json(first.structure)
-    if given is None:
-        return {}
-    structure = structure_from_record(given)
-    names = [
-        f"{k}: {symbol_of(z)} ({', '.join(f'{x:.2f}' for x in f)})"
-        for k, (z, f) in enumerate(zip(given["atomic_numbers"], given["frac_coords"], strict=True), 1)
-    ]
-    st.caption(
-        plain(
-            f"{formula_text(formula_of(structure.composition))}, {len(structure)} atoms. Crystals get as many, unless a number is chosen above."
-        )
-    )
-    sites = field(
-        st.multiselect,
-        "Sites that stay",
-        range(len(names)),
-        format_func=names.__getitem__,
-        key="fix-sites",
-        placeholder="none",
-    )
-    elements = field(st.toggle, "All its elements stay", key="fix-elements")
-    lattice = field(st.toggle, "Its cell stays", key="fix-lattice")
-    if upload is None and st.button("Complete nothing", key="forget"):
-        remember("given", None)
-        st.rerun()  # beside the form, the page speaks of it too
-    return {"fix": given, "fix_sites": tuple(sites), "fix_elements": elements, "fix_lattice": lattice}
-
-
 def _link() -> str:
     """What tells one link to this page from another."""
     return "generate|" + "|".join(st.query_params.get(name, "") for name in LINK)
@@ -287,9 +256,13 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         if asked.get("n_atoms")
         else USUAL
     )
-    model = asked.get("model") or link["model"]
-    density = None if asked.get("density") is None else _within(asked["density"], *DENSITY_RANGE)
+    model = (basis and link["model"]) or asked.get("model") or link["model"]
+    if asked.get("density") is not None:
+        asked = asked | {"density": _within(asked["density"], *DENSITY_RANGE)}
     values: dict[str, Any] = {
+        **adopt_wishes(asked),
+        **adopt_drafting(asked),
+        **adopt_sentence("" if job else link["wish"]),
         "make-model": model if model in cards else next(iter(cards)),
         "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
         "elements": "-".join(asked.get("elements", ())) or link["elements"],
@@ -307,14 +280,14 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "make-guidance": 1.0
         if asked.get("guidance") is None
         else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
-        "make-group": asked.get("space_group") or "",
         "fix-sites": [] if basis else list(asked.get("fix_sites", ())),
         "fix-elements": asked.get("fix_elements", False) and not basis,
         "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
+        "redraft-sites": [] if basis else list(asked.get("redraft_sites", ())),
+        "redraft-all": asked.get("redraft_all", False) and not basis,
         "make-advanced": True if basis else None,  # where it stands
     }
-    remember("given", basis or asked.get("fix"))
-    fill("make-density", density)
+    remember("given", basis or asked.get("fix") or asked.get("start_from"))
     apply_link(_link(), values)
 
 
@@ -357,13 +330,14 @@ def welcome(cards: dict[str, ModelCard]) -> None:
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))
         st.info(
-            plain(
-                f"{formula} is in the form, under Advanced: say there which sites of it stay, and whether its elements and its cell do."
-            )
+            plain(f"{formula} is in the form, under Advanced: say there which sites of it stay or change.")
         )
     card = next(iter(cards.values()))
     counts = card.sampling.get("atom_count_frequencies", {})
-    prompts = [("Eight of any kind", {"n": "8"})]
+    prompts = [
+        ("Eight of any kind", {"n": "8"}),
+        ("A stable oxide, gap near 2 eV", {"wish": example_of(card)}),
+    ]
     prompts += [
         (f"From {'-'.join(some)}", {"elements": "-".join(some)})
         for some in (("Li", "Fe", "O"), ("Sr", "Ti", "O"))

@@ -93,7 +93,7 @@ def actions(job: Job) -> None:
             st.switch_page(page, query_params={"job": shown})
         if (
             job.request
-            and job.kind not in ("relax", "learn-property")
+            and job.kind not in ("relax", "learn-property", "infill")
             and st.button("Change and run", key="fork", help="Opens the form with these settings.")
         ):
             named = {"formula": job.request["formula"]} if "formula" in job.request else {}

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
 from crystal_core.chemistry.formula import Formula, parse_formula, rare_elements
 from crystal_core.drawing.scene import frame_scene
-from crystal_core.errors import CrystalCoreError
+from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
@@ -18,10 +19,11 @@ from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.workflows.predict_structure import MOST_RELAXED
-from crystal_core.workflows.prediction_plan import MOST_PROTOTYPES, has_prototypes
+from crystal_core.workflows.prediction_plan import DRAFTER, MOST_PROTOTYPES, has_prototypes
 from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
+from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
@@ -41,12 +43,25 @@ from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run
+from pages._ui.theme import form_foot
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
 
-STARTS = {"both": "noise and known prototypes", "noise": "noise only", "prototype": "known prototypes only"}
+BY_HAND = "by hand"
+EFFORTS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough", BY_HAND: "By hand"}
+STARTS = {
+    "both": "noise and known prototypes",
+    "noise": "noise only",
+    "prototype": "known prototypes only",
+    "draft": "drafts of a language model",
+    "all": "noise, prototypes and drafts",
+}
+OF_DRAFTS = {
+    "both": "drafts and known prototypes",
+    "noise": "drafts only",
+}  # what a model that writes begins with
 SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
@@ -61,23 +76,28 @@ def ask() -> None:
 
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
     """
-    cards = [
-        card
-        for card in list_cards("generator")
-        if card.task == "structure prediction" and card.loader != "prototype"
-    ]
-    models = [
-        card.name for card in sorted(cards, key=lambda card: (-len(card.elements), card.name))
-    ]  # the most general first
+    cards = sorted(filter(_takes_formulas, list_cards("generator")), key=_generality)
+    models = [card.name for card in cards]
     if not models:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
         return
-    starts = list(STARTS) if has_prototypes() else ["noise"]
+    starts = ["both", "noise", "prototype"] if has_prototypes() else ["noise"]
+    if any(card.name == DRAFTER for card in cards):
+        starts += ["draft", "all"] if has_prototypes() else ["draft"]
     _adopt_link(models, starts)
     several = field(
         st.toggle, "Several formulas", key="several", help="A list: each formula becomes a run of its own."
     )
     formulas = _ask_formulas(several=several)
+    effort = field(
+        st.segmented_control,
+        "Effort",
+        list(EFFORTS),
+        format_func=EFFORTS.__getitem__,
+        key="effort",
+        help="Quick: known arrangements and single energies, seconds. Normal: the promising ones are relaxed, half a minute for small cells. "
+        "Thorough: more of them, and samples of the model. By hand: as the fields below say.",
+    )
     model = field(
         st.selectbox,
         "Model",
@@ -104,20 +124,29 @@ def ask() -> None:
     with field(
         st.expander, "Advanced", key="advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        sampler = field(
-            st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler"
-        )
-        steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="steps")
-        start = field(st.selectbox, "Start from", starts, format_func=STARTS.__getitem__, key="start")
+        card = next(card for card in cards if card.name == model)
+        settings = ask_drafting(card) if card.writes_drafts else {}
+        if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
+            settings |= _ask_sampling()
+        words = STARTS | (OF_DRAFTS if card.writes_drafts else {})
+        offered = [start for start in starts if not card.writes_drafts or start not in ("draft", "all")]
+        start = field(st.selectbox, "Start from", offered, format_func=words.__getitem__, key="start")
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
     requests: list[StructurePredictionRequest] = []
     try:
         measured = ask_pattern()
+        if measured.guides and card.writes_drafts:
+            raise RequestError(
+                f"{model} writes drafts, which no pattern can guide; let the pattern rank alone, or choose another model."
+            )
         check_whole(SAMPLES, int(n), 1, MOST)
-        z, rank = (
-            tuple(sorted(units)) or None,
-            "pattern" if measured.ranks else "energy" if relax else "consensus",
-        )
+        rank = "pattern" if measured.ranks else "energy" if relax else "consensus"
+        chosen = effort if effort in EFFORTS and effort != BY_HAND and is_installed() else None
+        z = tuple(sorted(units)) or None
+        if chosen and formulas and z == tuple(units_of(formulas[0], model)[1]):
+            z = None  # nobody chose them, so the effort tries what is known of the formula
+        if chosen in ("quick", "normal"):
+            settings = {}  # they sample only where no arrangement is known, and then as the card says
         requests = [
             StructurePredictionRequest(
                 formula=formula.text,
@@ -125,20 +154,26 @@ def ask() -> None:
                 exact_cell=exact,
                 n_samples=int(n),
                 model=model,
-                sampler=sampler,
-                steps=int(steps) or None,
                 start=start,
                 seed=seed_of(seed),
                 relax=relax,
                 rank=rank,
                 pattern=measured.pattern,
-                guide=measured.guides,  # type: ignore[arg-type]
+                guide=measured.guides,
+                effort=chosen,
+                **settings,
             )
             for formula in formulas
         ]
         requests = within_reach(requests, model, models)
     except CrystalCoreError as error:
         st.error(plain(error))
+    with form_foot():
+        _submit_or_estimate(requests, several=several)
+
+
+def _submit_or_estimate(requests: list[StructurePredictionRequest], *, several: bool) -> None:
+    """The button, in sight however long the form is, and how long the runs will take."""
     pressed = action_button(
         "Predict structure", type="primary", width="stretch", disabled=not requests, key="predict"
     )
@@ -153,8 +188,27 @@ def ask() -> None:
     st.caption(
         f"About {max(1, whole):.0f} s on this machine."
         if whole
-        else "No estimate of the time yet: it comes from runs of the same kind."
+        else "First run of this kind on this machine: time not known yet."
     )
+
+
+def _takes_formulas(card: ModelCard) -> bool:
+    """Whether a model predicts structures by learning; the table of prototypes is no model of its own here."""
+    return card.loader != "prototype" and (
+        card.task == "structure prediction" or "composition" in card.conditions
+    )
+
+
+def _generality(card: ModelCard) -> tuple[bool, int, str]:
+    """Sort key: models made for structure prediction first, then by the elements they know."""
+    return card.task != "structure prediction", -len(card.elements), card.name
+
+
+def _ask_sampling() -> dict[str, Any]:
+    """Sampler and steps: the fields of the request."""
+    sampler = field(st.selectbox, "Sampler", list(SAMPLERS), format_func=SAMPLERS.__getitem__, key="sampler")
+    steps = field(st.number_input, "Steps (0 = the sampler's default)", step=1, key="steps")
+    return {"sampler": sampler, "steps": int(steps) or None}
 
 
 def _ask_formulas(*, several: bool) -> list[Formula]:
@@ -177,6 +231,8 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
             f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"
         )
     )
+    if formula.note:
+        st.info(plain(formula.note))
     if not value_of("exact") and (told := multiple_words([formula])):
         st.info(plain(told))
     _domain(formula)
@@ -210,6 +266,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             "sampler": asked.get("sampler", "fast"),
             "several": "formulas" in asked,
             "relax": asked.get("relax", not asked),
+            "effort": asked.get("effort") or (BY_HAND if asked else "normal"),
             "steps": asked.get("steps") or 0,
             "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern",
             "guide": asked.get("guide", False),
@@ -220,7 +277,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
             values[key] = list(asked.get("z") or usual)
     carry_pattern(asked.get("pattern"))
-    apply_link(_link(), values)
+    apply_link(_link(), values | adopt_drafting(asked))
 
 
 def _settings_of_link() -> dict[str, Any]:

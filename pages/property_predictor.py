@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.chemistry.formula import formula_of
-from crystal_core.files.parse import MAIN_ELEMENTS, parse_text
+from crystal_core.files.parse import parse_text
 from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.registry.property_cards import declared_properties, predictor_cards
@@ -110,7 +110,7 @@ def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
 
 def _item(found: ParsedUpload) -> dict[str, Any]:
     if found.structure is None or found.limitation:
-        error = found.error or (found.limitation or "").removesuffix(MAIN_ELEMENTS)
+        error = found.error or found.limitation or ""
         return {"source": found.name, "error": error}
     return own_item(found.structure, found.name)
 

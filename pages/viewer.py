@@ -13,13 +13,16 @@ from crystal_core.files.parse import parse_text
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import ParsedUpload
 from crystal_core.records import crystals_of
+from crystal_core.workflows.infill import substituted
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.detail import newness_of_own, show_structure
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.examples import EXAMPLES
+from pages._ui.crystal.infill import KIND, choose_element
+from pages._ui.crystal.path import is_path, show_path
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.errors import guard
-from pages._ui.forms.completing import hand_over, keep_parts_button
+from pages._ui.forms.completing import generation_query, hand_over
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
 from pages._ui.link.session import field, restore_link, set_link
 from pages._ui.plain import plain
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord
 
 VIEWER = "pages/viewer.py"
+MOST_NAMED = 4  # sites
 GONE = "This crystal was deleted with its run or belongs to another computer."
 
 
@@ -64,6 +68,9 @@ def show_job(job_id: str) -> bool:
     job = find_job(job_id)
     if job is None:
         return False
+    if job.kind == KIND:
+        of_infill(job)
+        return True
     if "crystal" not in st.query_params:
         if job.kind != "relax":
             return False
@@ -96,6 +103,41 @@ def of_relaxation(job: Job) -> None:
             ),
             key="given",
         )
+
+
+def of_infill(job: Job) -> None:
+    """Which elements fit at some sites of a crystal, and the crystal with the one that is chosen."""
+    st.page_link(VIEWER, label="Back to the crystals", icon=":material/arrow_back:")
+    job = job_panel(job.id, lambda _: None) or job
+    given = structure_from_record(job.request["crystal"])
+    fitting = (job.result or {}).get("fitting")
+    if fitting is None:
+        show_structure(given, key="given")
+        return
+    sites, present = fitting["sites"], fitting["present"]
+    places = ", ".join(f"{present}{site + 1}" for site in sites[:MOST_NAMED])
+    places += f" and {len(sites) - MOST_NAMED} more" if len(sites) > MOST_NAMED else ""
+    chosen = st.query_params.get("element", present)
+    if chosen not in (row["element"] for row in fitting["rows"]):  # a link of somebody else's making
+        chosen = present
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        st.subheader(plain(f"Elements that fit at {places}"))
+        st.caption(
+            plain(f"Probability by {job.request['model']}, with all other atoms and the cell as they stand.")
+        )
+        picked = choose_element(fitting, chosen)
+    if picked != chosen:
+        set_link("viewer", job=job.id, element=picked)
+        st.rerun()
+    with right:
+        crystal = substituted(given, sites, chosen)
+        formula = formula_text(formula_of(crystal.composition))
+        st.subheader(plain(formula if chosen == present else f"{formula}: {chosen} in place of {present}"))
+        if chosen != present:
+            st.caption("The cell is that of the crystal before: relax it before you rely on it.")
+        send_on(crystal, f"{formula_of(crystal.composition)}")
+        show_structure(crystal, key=f"fitting-{job.id}-{chosen}", compare=True)
 
 
 def _relaxed(record: CrystalRecord) -> None:
@@ -139,8 +181,9 @@ def send_on(structure: Structure, name: str) -> None:
             icon=":material/science:",
             query_params={"formula": formula},
         )
-        if keep_parts_button():
-            st.switch_page(GENERATE, query_params={"own": hand_over(cell_json(structure))})
+        query = generation_query()
+        if query is not None:
+            st.switch_page(GENERATE, query_params={"own": hand_over(cell_json(structure))} | query)
 
 
 def ask() -> list[tuple[str, bytes]] | None:
@@ -174,7 +217,8 @@ def example() -> list[ParsedUpload]:
 
 def _card(item: ParsedUpload, structure: Structure) -> dict[str, Any]:
     formula = (item.occupancy or {}).get("formula") or formula_of(structure.composition)
-    scene = build_scene(structure, sentence=describe(structure, item.occupancy))
+    shares = (item.occupancy or {}).get("shares")
+    scene = build_scene(structure, sentence=describe(structure, item.occupancy), shares=shares)
     return {"scene": scene, "title": formula_text(formula), "caption": item.name}
 
 
@@ -194,7 +238,9 @@ def main() -> None:
     if not good:
         return
     index = 0
-    if len(good) > 1:
+    if is_path(good):
+        index = show_path(good, key="viewer")
+    elif len(good) > 1:
         shown = good[:MAX_CARDS]
         if len(good) > MAX_CARDS:
             page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")

@@ -36,9 +36,12 @@ _IONS = {
 POLYATOMIC = tuple((ion[:-1], ligand, int(ion[-1])) for ligand, ions in _IONS.items() for ion in ions.split())
 CLOSING = {"(": ")", "[": "]"}
 # CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
-HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*H2O(?:[·•∙*.]|$))", re.IGNORECASE)
+HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
+# CuSO4 5H2O: a number that stands before what it counts begins a part of its own
+PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
+DEUTERIUM = 2.014  # g/mol
 RARE = 200  # training crystals of an element, below which it is rare
 MAX_RESPELT, MAX_SPELLINGS = (
     40,
@@ -53,6 +56,7 @@ class Formula:
     Attributes:
         counts: (symbol, count) as typed. unit: the same over their greatest common divisor: one formula unit.
         molar_mass: g/mol of one formula unit. hint: charge balance in words.
+        note: how the text is read where it might be read otherwise, as sentences; often empty.
     """
 
     text: str
@@ -60,6 +64,7 @@ class Formula:
     unit: tuple[tuple[str, int], ...]
     molar_mass: float
     hint: str
+    note: str = ""
 
     @property
     def reduced_formula(self) -> str:
@@ -88,10 +93,19 @@ def formula_of(composition: Composition) -> str:
     >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12", "MgFe2O4", "CaO2H2")]
     ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3', 'MgFe2O4', 'Ca(OH)2']
     """
+    return formula_from(composition.get_el_amt_dict())
+
+
+def formula_from(counts: Mapping[str, float]) -> str:
+    """As :func:`formula_of`, from symbol → count; D and T are symbols too.
+
+    >>> formula_from({"Li": 4, "D": 4}), formula_from({"Ge": 1.6, "Sb": 1.6, "Te": 4})
+    ('LiD', 'Ge1.6Sb1.6Te4')
+    """
     from pymatgen.core.composition import reduce_formula
 
-    amounts = {symbol: round(n, 3) for symbol, n in composition.get_el_amt_dict().items()}
-    if any(n != round(n) for n in amounts.values()):
+    amounts = {symbol: round(n, 3) for symbol, n in counts.items()}
+    if not amounts.keys() <= periodic_table().keys() or any(n != round(n) for n in amounts.values()):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
             return str(reduce_formula(amounts)[0])
@@ -169,7 +183,12 @@ def parse_formula(text: str) -> Formula:
     """
     if len(text) > MAX_LENGTH:
         raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
-    plain = HYDRATE.sub("·", re.sub(r"\s+", "", text.translate(SUBSCRIPTS)))
+    spaced = PART.sub("·", text.strip().translate(SUBSCRIPTS))
+    if re.search(r"\d\s+\d", spaced):
+        raise RequestError(
+            f"'{_short(text)}' has a blank between two numbers. Write CuSO4·5H2O for a hydrate, or counts without blanks."
+        )
+    plain = HYDRATE.sub("·", re.sub(r"\s+", "", spaced))
     if not plain:
         raise RequestError("Type a formula, e.g. TiO2.")
     if re.search(r"\d[.,]\d", plain):
@@ -188,17 +207,33 @@ def parse_formula(text: str) -> Formula:
         counts = _counted(plain, text)
     except _UnknownSymbolError as error:
         raise RequestError(_unknown(error.symbol, plain, text)) from None
+    n_heavy = counts.get("D", 0)
+    counts = _with_light_hydrogen(counts)
     divisor = gcd(*counts.values())
     unit = tuple((s, n // divisor) for s, n in counts.items())
     elements = periodic_table()
     mass = sum(elements[s].mass * n for s, n in unit)
+    notes = [f"'{_short(text)}' is read as {_short(plain)}."] if "·" in plain and "·" not in text else []
+    if n_heavy:
+        mass += (DEUTERIUM - elements["H"].mass) * n_heavy / divisor
+        notes.append("D is deuterium: the molar mass is its own, and models treat it as hydrogen.")
     return Formula(
         text=text.strip(),
         counts=tuple(counts.items()),
         unit=unit,
         molar_mass=round(mass, 3),
         hint=charge_hint(unit),
+        note=" ".join(notes),
     )
+
+
+def _with_light_hydrogen(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts with deuterium added to hydrogen, at the place of whichever comes first."""
+    found: dict[str, int] = {}
+    for symbol, n in counts.items():
+        name = "H" if symbol == "D" else symbol
+        found[name] = found.get(name, 0) + n
+    return found
 
 
 def _counted(plain: str, text: str) -> dict[str, int]:
@@ -324,7 +359,7 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
             raise _UnknownSymbolError(part[position : position + 2])
         symbol, count, opening, closing, times = match.groups()
         if symbol:
-            if symbol not in periodic_table():
+            if symbol not in periodic_table() and symbol != "D":
                 raise _UnknownSymbolError(symbol)
             stack[-1][symbol] = stack[-1].get(symbol, 0) + (int(count) if count else 1)
         elif opening:

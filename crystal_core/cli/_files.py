@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crystal_core.errors import RequestError
+from crystal_core.errors import RequestError, StructureParseError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 MAX_BYTES = 20_000_000
 
 
-def read_text(path: Path) -> str:
-    """A text file of at most :data:`MAX_BYTES`.
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """A text file of at most ``most`` bytes, in any of the encodings of :mod:`crystal_core.files.encoding`.
 
     Raises:
         RequestError: there is no such file, it is larger, or it may not be read.
     """
+    from crystal_core.files.encoding import text_of
     from crystal_core.structures import printable
 
     name = printable(path.name)
     try:
         if not path.is_file():
             raise RequestError(f"There is no file {name}.")
-        if path.stat().st_size > MAX_BYTES:
-            raise RequestError(f"{name} is larger than {MAX_BYTES // 10**6} MB.")
-        return path.read_text(encoding="utf-8", errors="replace")
+        if path.stat().st_size > most:
+            raise RequestError(f"{name} is larger than {most // 10**6} MB.")
+        return text_of(path.read_bytes())
     except OSError as error:
         raise RequestError(f"{name} cannot be read ({error.strerror}).") from None
 
@@ -74,12 +75,11 @@ def check_output(file: Path, option: str = "--output") -> None:
 
 def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, Structure | str]]:
     """Name and crystal of everything in a file, or name and the sentence why there is none; ``#2`` marks the second of one file."""
-    from crystal_core.files.parse import parse_each
     from crystal_core.structures import printable
 
     name = printable(path.name)
     try:
-        found = parse_each(read_text(path), path.name, purpose=purpose)
+        found = _parsed(path, purpose)
     except RequestError as error:
         return [(name, str(error))]
     names = [name] if len(found) == 1 else [f"{name} #{i}" for i in range(1, len(found) + 1)]
@@ -87,3 +87,33 @@ def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, 
         (label, str(one) if isinstance(one, RequestError) else one)
         for label, one in zip(names, found, strict=True)
     ]
+
+
+def read_crystal(path: Path) -> Structure:
+    """The first crystal of a file, as models take it.
+
+    Raises:
+        RequestError: what is wrong with the file or the crystal.
+    """
+    first = _parsed(path, "model")[0]
+    if isinstance(first, RequestError):
+        raise first
+    return first
+
+
+def _parsed(path: Path, purpose: Purpose) -> list[Structure | StructureParseError]:
+    """Everything in a file, within the size and the time of an upload."""
+    from crystal_core.evaluation.parallel import time_limit
+    from crystal_core.files.parse import parse_each
+    from crystal_core.files.uploads import MAX_FILE_BYTES, SECONDS_PER_FILE
+    from crystal_core.structures import printable
+
+    text = read_text(path, MAX_FILE_BYTES)
+    try:
+        with time_limit(SECONDS_PER_FILE):
+            return parse_each(text, path.name, purpose=purpose)
+    except TimeoutError:
+        raise RequestError(
+            f"{printable(path.name)}: Reading took longer than {SECONDS_PER_FILE:g} s and was stopped. "
+            "Use a smaller or simpler cell."
+        ) from None

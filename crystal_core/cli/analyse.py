@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.chemistry.formula import formula_of
-from crystal_core.cli._files import read_crystals
+from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+NOT_JUDGED = "Not judged, because sites are shared or partly occupied."
 
 
 @command
@@ -27,10 +29,15 @@ def analyse(
     symprec: Annotated[
         float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")
     ] = 0.1,
+    orderings: Annotated[
+        Path | None,
+        typer.Option("--orderings", help="Folder for ordered cells of crystals with shared sites."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
     radiation = _radiation(wavelength)
+    make_output_folder(orderings, trajectory=False)
     rows: list[dict[str, Any]] = []
     items = [item for path in files for item in read_crystals(path, purpose="view")]
     if len(items) == 1 and isinstance(items[0][1], str):
@@ -40,7 +47,10 @@ def analyse(
             rows.append({"source": source, "error": structure})
             continue
         try:
-            rows.append({"source": source} | describe(structure, radiation, symprec))
+            row = {"source": source} | describe(structure, radiation, symprec)
+            if orderings is not None:
+                row |= _write_orderings(structure, source, orderings)
+            rows.append(row)
         except Exception as error:
             if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):
                 raise
@@ -53,18 +63,52 @@ def analyse(
         typer.echo(f"{row['source']}: {row['error']}" if "error" in row else _sentence(row))
 
 
+def _write_orderings(structure: Structure, source: str, folder: Path) -> dict[str, list[str]]:
+    """Write ordered cells of a crystal with shared sites; returns their file names, or why there are none."""
+    from crystal_core.files.orderings import orderings
+    from crystal_core.files.parse import is_mixed
+    from crystal_core.files.records import write_whole
+    from crystal_core.files.writers import structure_to_text
+
+    occupancy = structure.properties.get("occupancy")
+    if occupancy is None or not is_mixed(occupancy):
+        return {}
+    try:
+        cells = orderings(structure, occupancy["shares"])
+    except RequestError as error:
+        return {"orderings": [], "notes": [*structure.properties.get("notes", []), str(error)]}
+    stem = (
+        "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(source).stem).strip("-") or "crystal"
+    )
+    names = [f"{stem}-ordering-{k}.cif" for k in range(1, len(cells) + 1)]
+    for name, cell in zip(names, cells, strict=True):
+        write_whole(folder / name, structure_to_text(cell, "cif"))
+    return {"orderings": names}
+
+
 def describe(structure: Structure, radiation: str | float = "CuKa", symprec: float = 0.1) -> dict[str, Any]:
-    """One row of the answer: lengths in Å, angles and 2θ in degrees, density in g/cm3."""
+    """One row of the answer: lengths in Å, angles and 2θ in degrees, density in g/cm3.
+
+    A crystal with shared or partly occupied sites is described as the file has it and not judged.
+    """
     from crystal_core.evaluation.symmetry import MAX_ANALYSED, site_table, space_group_curve
     from crystal_core.evaluation.validity import check_structure
+    from crystal_core.files.parse import with_shares
     from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
-    verdict, limitation = check_structure(structure), structure.properties.get("limitation")
+    limitation, occupancy = (
+        structure.properties.get("limitation"),
+        structure.properties.get("occupancy") or {},
+    )
+    notes = list(structure.properties.get("notes", []))
+    true = with_shares(structure, occupancy["shares"]) if occupancy else structure
+    is_partial = not true.is_ordered
+    verdict = check_structure(structure)
     lattice, small = structure.lattice, len(structure) <= MAX_ANALYSED
-    searched = verdict.structure and small
+    searched = (is_partial or verdict.structure) and small
     row: dict[str, Any] = {
-        "formula": formula_of(structure.composition),
+        "formula": occupancy.get("formula") or formula_of(structure.composition),
         "n_atoms": len(structure),
         "lattice": {
             "matrix": lattice.matrix.tolist(),
@@ -76,23 +120,23 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
             "gamma": lattice.gamma,
             "volume": lattice.volume,
         },
-        "density": float(structure.density),
+        "density": occupancy.get("density") or float(structure.density),
         "validity": {
-            "structure": verdict.structure,
-            "composition": verdict.composition,
-            "plausible": verdict.plausible,
-            "reasons": list(verdict.reasons),
+            "structure": None if is_partial else verdict.structure,
+            "composition": None if is_partial else verdict.composition,
+            "plausible": None if is_partial else verdict.plausible,
+            "reasons": [NOT_JUDGED] if is_partial else list(verdict.reasons),
         },
-        "space_group": space_group(structure, symprec) if searched else None,
+        "space_group": space_group(true, symprec) if searched else None,
         "space_group_by_tolerance": [
             {"symprec": entry["tolerance (Å)"], "symbol": entry["space group"], "number": entry["number"]}
-            for entry in (space_group_curve(structure) if searched else [])
+            for entry in (space_group_curve(true) if searched else [])
         ],
         "sites": [
             {"element": s["element"], "wyckoff": s["Wyckoff"], "frac_coords": [s["x"], s["y"], s["z"]]}
-            for s in (site_table(structure, symprec) if small else [])
+            for s in (site_table(true, symprec) if small else [])
         ],
-        "peaks": _peaks(structure, radiation) if searched else [],
+        "peaks": _peaks(true, radiation) if searched else [],
         "nearest_known": novelty(structure)
         if verdict.structure and not limitation
         else None,  # not that of another crystal
@@ -100,9 +144,12 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     if not small:
         large = f"This cell has {len(structure)} sites; symmetry, sites and pattern are given for up to {MAX_ANALYSED}."
         limitation = f"{limitation} {large}" if limitation else large
+    if occupancy:
+        row["occupancy"] = occupancy["shares"]
+        notes.append(f"The crystal has {occupancy['sites']}.")
     if limitation:
         row["limitation"] = limitation
-    row["notes"] = list(structure.properties.get("notes", []))
+    row["notes"] = notes
     return row
 
 
@@ -141,9 +188,15 @@ def _sentence(row: dict[str, Any]) -> str:
     verdict = "; ".join(row["validity"]["reasons"]) or "no objections"
     strongest = max(row["peaks"], key=lambda p: p["intensity"], default=None)
     peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
-    known = _known_sentence(row["nearest_known"]) + (f". {row['limitation']}" if "limitation" in row else "")
-    known += "".join(f"{'' if known.endswith('.') else '.'} Note: {note}" for note in row["notes"])
-    return f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {group}, {row['density']:.2f} g/cm3{peak}. {verdict}{known}"
+    counted = "sites" if NOT_JUDGED in row["validity"]["reasons"] else "atoms"
+    parts = [
+        f"{row['source']}: {row['formula']}, {row['n_atoms']} {counted}, {group}, {row['density']:.2f} g/cm3{peak}",
+        verdict,
+        _known_sentence(row["nearest_known"]).removeprefix(". "),
+        row.get("limitation", ""),
+        *(f"Note: {note}" for note in row["notes"]),
+    ]
+    return ". ".join(part.rstrip(".") for part in parts if part) + ("." if len(row["notes"]) else "")
 
 
 def _known_sentence(found: dict[str, Any] | None) -> str:
@@ -152,7 +205,12 @@ def _known_sentence(found: dict[str, Any] | None) -> str:
     if found["nearest_id"] is None:
         return f". Nothing alike is among {found['reference']}"
     if found["known"]:
-        how = "its distances alone" if found["rmsd"] is None else f"RMSD {found['rmsd']:.3f} (V/N)^(1/3)"
-        return f". Known as {found['nearest_id']} ({how})"
-    by = " by its distances alone" if found["method"] == "distances" else ""
-    return f". Not known{by}; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"
+        above = found["nearest_e_above_hull_ev"]
+        energy = "" if above is None else f"; published energy above the hull {above:.3f} eV/atom"
+        return f". Known as {found['nearest_id']} (RMSD {found['rmsd']:.3f} (V/N)^(1/3){energy})"
+    if found["rmsd"] is not None:
+        return (
+            f". Not known: it has the arrangement of {found['nearest_id']} ({found['nearest_formula']}), "
+            f"but {found['volume_ratio']:.2f} times its volume"
+        )
+    return f". Not known; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"

@@ -135,6 +135,26 @@ def predict(
 
 
 @command
+def relax(
+    formula: Annotated[str, typer.Option("--formula", help="Whose prototypes are relaxed.")] = "TiO2",
+    n_atoms: Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per cell.")] = 12,
+    n: Annotated[int, typer.Option("--n", min=1, max=100, help="Candidates.")] = 10,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also relax each to its end with CHGNet's own derivatives.")
+    ] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Seconds to relax the candidates of one formula against each other."""
+    from crystal_core.benchmarks.relax import benchmark_relax
+
+    _show(
+        benchmark_relax(formula, n_atoms, n, reference=reference, device=device, threads=threads), json=json
+    )
+
+
+@command
 def text(
     model: Annotated[
         str | None, typer.Option("--model", help="A small language model, with its weights.")
@@ -168,6 +188,17 @@ def text(
         ),
         json=json,
     )
+
+
+@command
+def known(
+    n: Annotated[int, typer.Option("--n", min=1, help="Crystals that are looked up.")] = 200,
+    json: Json = False,
+) -> None:
+    """Milliseconds of a verdict on whether a crystal is known."""
+    from crystal_core.benchmarks.known import benchmark_known
+
+    _show(benchmark_known(n), json=json)
 
 
 def _size(size: str | None, model: str | None, default: str) -> str | None:

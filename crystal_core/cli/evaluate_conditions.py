@@ -19,6 +19,7 @@ from crystal_core.cli._run import (
     command,
     emit,
     progress,
+    refiner_step,
     set_threads,
 )
 
@@ -41,6 +42,16 @@ def conditions(
             "--refiner",
             help="Refiners to compare with the language model alone, with commas; the card's when absent.",
         ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start", help="How the refiners begin: inject, renoise or none; as the card has it when absent."
+        ),
+    ] = None,
+    tau: Annotated[
+        float | None,
+        typer.Option("--tau", help="The refiners' first step, 1 to 1000; the card's when absent."),
     ] = None,
     properties: Annotated[
         str,
@@ -76,7 +87,12 @@ def conditions(
     check_declared(
         loaded.card, ("composition", "space_group", *wished), DraftOptions(temperature=temperature)
     )
-    ways = _ways(loaded, refiner, temperature=temperature, top_p=top_p)
+    begins = {
+        name: value
+        for name, value in (("start_draft", start), ("refine_from", refiner_step(tau)))
+        if value is not None
+    }
+    ways = _ways(loaded, refiner, begins, temperature=temperature, top_p=top_p)
     seed, split = seed_or_drawn(seed), split_named(split, data)
     set_threads(threads)
     table = list(read_rows(data, None if split == "all" else split))
@@ -92,7 +108,15 @@ def conditions(
         report = workflow.evaluate_conditions(
             loaded, rows, ways, properties=wished, predictor=predictor, seed=seed, on_progress=show
         )
-    report["settings"] = {"model": model, "data": data.name, "split": split, "seed": seed, "ways": list(ways)}
+    report["settings"] = {
+        "model": model,
+        "data": data.name,
+        "split": split,
+        "seed": seed,
+        "ways": list(ways),
+        "start": start,
+        "tau": tau,
+    }
     if write_card:
         _keep(loaded.card, report)
     if json:
@@ -105,7 +129,7 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def _ways(loaded: Any, refiners: str | None, **sampling: Any) -> dict[str, Any]:
+def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling: Any) -> dict[str, Any]:
     """Name → options of the drafts: the language model alone first, then each refiner.
 
     Raises:
@@ -115,13 +139,13 @@ def _ways(loaded: Any, refiners: str | None, **sampling: Any) -> dict[str, Any]:
     from crystal_core.conditions import DraftOptions
 
     if not hasattr(loaded, "refinement"):
-        if refiners is not None:
+        if refiners is not None or begins:
             refinement_of(loaded, loaded.card.name, refiners)
         return {ALONE: DraftOptions(**sampling)}
     ways = {ALONE: DraftOptions(refiner="none", **sampling)}
     for name in _names(refiners) if refiners else [loaded.card.network["refiner"]]:
         refinement_of(loaded, loaded.card.name, name)
-        ways[name] = DraftOptions(refiner=name, **sampling)
+        ways[name] = DraftOptions(refiner=name, **begins, **sampling)
     return ways
 
 
@@ -156,7 +180,8 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
         return
     used = report["settings"]
     refiners = ",".join(name for name in used["ways"] if name != ALONE)
-    words = (f" --refiner {refiners}" if refiners else "") + (
+    words = "".join(f" --{name} {used[name]}" for name in ("start", "tau") if used[name] is not None)
+    words += (f" --refiner {refiners}" if refiners else "") + (
         f" --properties {','.join(report['properties'])}" if report["properties"] else ""
     )
     about = {
@@ -164,6 +189,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
         "command": f"crystal-core evaluate conditions --data {used['data']} --model {card.name} --split {used['split']} "
         f"--n {report['n']}{words} --seed {used['seed']}",
     }
+    begun = "".join(f", {name} {used[name]}" for name in ("start", "tau") if used[name] is not None)
     split, prompt = used["split"], f"prompts with formula and space group of rows of {used['split']}"
     entries: dict[str, dict[str, Any]] = {
         f"formula_match_{split}": {
@@ -181,7 +207,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
             "ci95": entry["ci95"],
             "n": entry["n"],
             "protocol": f"{prompt}; space group within 0.2 Å, "
-            + ("drafts as written" if name == ALONE else f"drafts refined by {name}"),
+            + ("drafts as written" if name == ALONE else f"drafts refined by {name}{begun}"),
         } | about
     for wish, by_way in report["properties"].items():
         for name, entry in by_way.items():

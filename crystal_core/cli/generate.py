@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._files import make_output_folder, read_text
+from crystal_core.cli._files import make_output_folder, read_crystal
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
@@ -286,12 +286,11 @@ def _sites(text: str | None, option: str) -> tuple[int, ...]:
 
 
 def _structure(path: Path | None) -> Cell | None:
-    from crystal_core.files.parse import parse_text
     from crystal_core.files.records import cell_json
 
     if path is None:
         return None
-    return cell_json(parse_text(read_text(path), path.name))
+    return cell_json(read_crystal(path))
 
 
 def _finish(result: RunResult | None, out: Path | None, paths: list[Trajectory], json: bool) -> None:

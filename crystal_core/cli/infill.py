@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crystal_core.cli._files import read_text
+from crystal_core.cli._files import read_crystal
 from crystal_core.cli._run import BackEnd, Device, Json, Seed, Threads, command, emit, set_threads
 
 SHOWN = 10  # elements that people see; --json has all
@@ -37,10 +37,9 @@ def infill(
     json: Json = False,
 ) -> None:
     """Which elements fit at a site of a crystal."""
-    from crystal_core.files.parse import parse_text
     from crystal_core.workflows.infill import infill as fitting
 
-    structure = parse_text(read_text(file), file.name)
+    structure = read_crystal(file)
     set_threads(threads)
     found = fitting(
         structure,

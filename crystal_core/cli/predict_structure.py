@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from crystal_core.cli._energies import above_hull_words
-from crystal_core.cli._files import make_output_folder, read_text
+from crystal_core.cli._files import make_output_folder, read_crystal, read_text
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
@@ -86,9 +86,16 @@ def predict_structure(
         str,
         typer.Option(
             "--rank",
-            help="consensus, energy (of the relaxed cells with --relax), or pattern (likeness to --pattern).",
+            help="consensus, energy (of the relaxed cells with --relax), pattern (likeness to --pattern), or evidence.",
         ),
     ] = "consensus",
+    effort: Annotated[
+        str | None,
+        typer.Option(
+            "--effort",
+            help="quick, normal or thorough: decides on start, samples, relaxing and rank instead of those options.",
+        ),
+    ] = None,
     relax: Annotated[
         bool,
         typer.Option(
@@ -172,6 +179,7 @@ def predict_structure(
         "device": device,
         "threads": threads,
         "keep_trajectory": trajectory,
+        "effort": effort,
     }
     # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
     StructurePredictionRequest(formula="H", **common)
@@ -182,6 +190,7 @@ def predict_structure(
     total: dict[str, Any] = {
         "format": FORMAT,
         "results": [],
+        "ranking": [],
         "n_failed": 0,
         "notes": [],
         "settings": {},
@@ -202,6 +211,8 @@ def predict_structure(
     def finish() -> None:
         if len(formulas) > 1:
             total["settings"]["formula"] = list(formulas)
+        else:
+            total["ranking"] = total["ranking"][0] if total["ranking"] else []
         _finish(total, out, paths, json, write_run)
 
     for formula in formulas:
@@ -229,6 +240,8 @@ def predict_structure(
                     finish()
                 raise
             logging.getLogger(__name__).debug("%s failed", formula, exc_info=True)
+            if result is None:
+                total["ranking"].append([])
             total["results"].append({"formula": formula, "error": sentence_of(error)})
             continue
         merge(result)
@@ -236,9 +249,7 @@ def predict_structure(
 
 
 def _read_reference(path: Path) -> Any:
-    from crystal_core.files.parse import parse_text
-
-    return parse_text(read_text(path), path.name)
+    return read_crystal(path)
 
 
 def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:
@@ -263,10 +274,13 @@ def _merge(total: dict[str, Any], result: RunResult | None) -> None:
     if result is None:
         return
     taken = {record["id"] for item in total["results"] for record in item.get("candidates", [])}
+    names: dict[str, str] = {}
     for record in (record for item in result["results"] for record in item["candidates"]):
-        record["id"] = unique_name(record["id"], taken)  # two spellings of a formula give the same ids
+        # two spellings of a formula give the same ids
+        names[record["id"]] = record["id"] = unique_name(record["id"], taken)
         taken.add(record["id"])
     total["results"] += result["results"]
+    total["ranking"].append([names[name] for name in result.get("ranking", [])])
     total["n_failed"] += result["n_failed"]
     total["notes"] += result.get("notes", [])
     total["settings"] = result["settings"]
@@ -285,31 +299,47 @@ def _finish(
     if json:
         emit(total)
         return
+    lists = total["ranking"] if isinstance(total["settings"].get("formula"), list) else [total["ranking"]]
+    by_id = {
+        record["id"]: (item, record) for item in total["results"] for record in item.get("candidates", [])
+    }
+    for names in lists:
+        for place, name in enumerate(names, start=1):
+            typer.echo(_line(place, *by_id[name]))
+        if names:
+            item, record = by_id[names[0]]
+            typer.echo(f"{item['formula']}: ranked by {record['score']['name']}, all Z in one list")
     for item in total["results"]:
         if "error" in item:
             typer.echo(f"{item['formula']}: {item['error']}")
-            continue
-        for place, record in enumerate(item["candidates"], start=1):
-            group = record["space_group"]["symbol"] if record["space_group"] else "–"
-            match = record.get("reference")
-            known = (
-                ""
-                if match is None
-                else f"  matches the reference (rmsd {match['rmsd']})"
-                if match["matches"]
-                else "  no match"
-            )
-            note = (
-                ""
-                if record["validity"]["plausible"]
-                else "  implausible: " + " ".join(record["validity"]["reasons"])
-            )
-            typer.echo(
-                f"{item['formula']} Z={item['z']} #{place:<3} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}{_likeness(record)}"
-                f"alike {record['n_alike']:<3} {record['origin']}{known}{note}"
-            )
-        if item["candidates"]:
-            typer.echo(f"{item['formula']} Z={item['z']}: ranked by {item['candidates'][0]['score']['name']}")
+
+
+def _line(place: int, item: dict[str, Any], record: dict[str, Any]) -> str:
+    """One candidate of the table."""
+    group = record["space_group"]["symbol"] if record["space_group"] else "–"
+    match = record.get("reference")
+    known = (
+        ""
+        if match is None
+        else f"  matches the reference (rmsd {match['rmsd']})"
+        if match["matches"]
+        else "  no match"
+    )
+    note = (
+        "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
+    )
+    return (
+        f"{item['formula']} #{place:<3} Z={item['z']:<2} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}"
+        f"{_likeness(record)}alike {record['n_alike']:<3} {record['origin']}{_rest(record)}{known}{note}"
+    )
+
+
+def _rest(record: dict[str, Any]) -> str:
+    """Whether its energy is that of a cell at rest; nothing where nothing was relaxed."""
+    told = record.get("relaxation")
+    if told is None or told["converged"]:
+        return ""
+    return "  not relaxed" if "error" in told else "  not converged"
 
 
 def _likeness(record: dict[str, Any]) -> str:

@@ -97,7 +97,7 @@ def relax(
                     row = {"error": sentence_of(error)}
                     frames = []
                 notes = list(structure.properties.get("notes", []))
-                total["rows"].append({"source": source} | row | ({"notes": notes} if notes else {}))
+                total["rows"].append({"source": source} | row | {"notes": notes})
                 if trajectory and frames:
                     paths.append({"label": f"Relaxation of {source}", "frames": frames})
     except KeyboardInterrupt:

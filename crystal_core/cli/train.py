@@ -73,6 +73,12 @@ def train(
         int,
         typer.Option("--fold", min=0, max=4, help="adapter: fold of Matbench whose test rows are left out."),
     ] = 0,
+    recalibrate: Annotated[
+        bool,
+        typer.Option(
+            "--recalibrate", help="adapter --property: keep the weights and measure their intervals anew."
+        ),
+    ] = False,
     start: Annotated[
         str, typer.Option("--start", help="adapter: property whose heads the new ones begin with.")
     ] = "",
@@ -95,6 +101,12 @@ def train(
     from crystal_core.workflows.train import run_training
 
     del json  # it is JSON always
+    if config is not None and str(config) == "adapter" and measured is not None and recalibrate:
+        from crystal_core.workflows.property_adapter import recalibrate_property
+
+        recalibrate_property(measured, device=device, threads=threads)
+        emit({"property": measured, "recalibrated": True})
+        return
     if config is not None and str(config) == "adapter" and measured is not None:
         _property_adapter(
             measured,
@@ -117,7 +129,12 @@ def train(
             quiet=quiet,
         )
         return
-    for option, value in (("--property", measured), ("--fold", fold), ("--start", start)):
+    for option, value in (
+        ("--property", measured),
+        ("--fold", fold),
+        ("--start", start),
+        ("--recalibrate", recalibrate),
+    ):
         if value:
             raise RequestError(f"{option} belongs to 'crystal-core train adapter --property NAME'.")
     if config is not None and str(config) == "adapter":

@@ -30,8 +30,13 @@ CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=float)
 EDGES = [(i, j) for i in range(8) for j in range(i + 1, 8) if np.abs(CORNERS[i] - CORNERS[j]).sum() == 1]
 
 
-def build_scene(structure: Structure, *, sentence: str = "") -> dict[str, Any]:
+def build_scene(
+    structure: Structure, *, sentence: str = "", shares: Sequence[Mapping[str, float]] | None = None
+) -> dict[str, Any]:
     """Everything a viewer needs of one crystal.
+
+    Args:
+        shares: element → occupancy of every site, where some are shared or partly occupied: these are drawn in slices.
 
     Returns:
         lattice: rows a, b, c in Å; sites: [{f: [3] in [0, 1), e, r}]; bonds: [[i, j, n1, n2, n3]], atom i of the cell to
@@ -46,7 +51,24 @@ def build_scene(structure: Structure, *, sentence: str = "") -> dict[str, Any]:
     symbols = [symbol_of(z) for z in atomic_numbers(structure)]
     scene = _scene(np.asarray(structure.lattice.matrix), symbols, structure.frac_coords, polyhedra=True)
     scene["sentence"] = sentence or describe(structure)
+    if shares:
+        _slice(scene, shares)
     return scene
+
+
+def _slice(scene: dict[str, Any], shares: Sequence[Mapping[str, float]]) -> None:
+    """Add ``s``: [[element, share]] to each shared site, and the further elements to legend and palettes."""
+    amounts: dict[str, float] = {}
+    for site, share in zip(scene["sites"], shares, strict=True):
+        drawn = [("H" if element in ("D", "T") else element, round(x, 4)) for element, x in share.items()]
+        if len(drawn) > 1 or drawn[0][1] < 1:
+            site["s"] = [list(one) for one in drawn]
+        for element, x in drawn:
+            amounts[element] = amounts.get(element, 0.0) + x
+    chi = electronegativity()
+    shown = sorted(amounts, key=lambda e: (chi[e], e))
+    scene["legend"] = [{"e": e, "n": float(f"{amounts[e]:.3g}")} for e in shown]
+    scene["palettes"], scene["dark_palettes"] = palettes(tuple(shown)), dark_palettes(tuple(shown))
 
 
 def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
@@ -100,19 +122,22 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
     """One sentence about a crystal, for screen readers and for copying.
 
     Args:
-        occupancy: of a crystal whose shared sites were filled, see :func:`crystal_core.structures.occupancy_of`; told first.
+        occupancy: of a crystal with shared sites, see :func:`crystal_core.files.parse.occupancy_of`.
     """
     from crystal_core.chemistry.formula import formula_of
 
     a, b, c = structure.lattice.abc
-    of_file = (
-        f"{occupancy['formula']}, density {occupancy['density']:.2f} g/cm3. Filled with main elements: "
-        if occupancy
-        else ""
+    formula, density, contents = (
+        formula_of(structure.composition),
+        structure.density,
+        f"{len(structure)} atoms",
     )
+    if occupancy:
+        formula, density = occupancy["formula"], occupancy["density"]
+        contents = f"{len(structure)} sites, {occupancy['sites']}"
     return (
-        f"{of_file}{formula_of(structure.composition)}, {len(structure)} atoms, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
-        f"volume {structure.volume:.1f} Å3, density {structure.density:.2f} g/cm3."
+        f"{formula}, {contents}, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
+        f"volume {structure.volume:.1f} Å3, density {density:.2f} g/cm3."
     )
 
 

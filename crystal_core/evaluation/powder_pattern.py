@@ -243,7 +243,8 @@ def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None
         for angle, scale in ((first, 1 / SCALES[0]), (last, 1 / SCALES[-1]))
     )
     try:
-        peaks = pattern(structure, measured.wavelength, (float(wide[0]), float(min(wide[1], 179.9))))
+        window = (float(wide[0]), float(min(wide[1], 179.9)))
+        peaks = pattern(structure, measured.wavelength, window, named=False)
     except RequestError:
         return None
     if not peaks.two_theta:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import RequestError
-from crystal_core.structures import in_cell
+from crystal_core.structures import amounts_in, in_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pymatgen.core import Structure
+    from pymatgen.core import PeriodicSite, Structure
 
 MAX_ANALYSED = 500  # sites; searching symmetry and summing reflections both grow with the square of the cell
 TOLERANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
 
 
 def space_group_number(text: str) -> int:
-    """The number, 1..230, of a space group given by number or by its short or full symbol.
+    """The number, 1..230, of a space group given by number or by a symbol of any of its settings.
 
-    >>> space_group_number("225"), space_group_number("Fm-3m"), space_group_number("P 2_1/c")
-    (225, 225, 14)
+    >>> [space_group_number(text) for text in ("225", "Fm-3m", "P 2_1/c", "P21/n", "Fm3m", "R-3m:H")]
+    [225, 225, 14, 14, 225, 166]
 
     Raises:
         RequestError: there is no such group.
@@ -31,6 +31,11 @@ def space_group_number(text: str) -> int:
     if plain.isascii() and plain.isdigit() and len(plain) <= 3 and 1 <= int(plain) <= 230:
         return int(plain)
     found = _numbers().get(plain)
+    if found is None:
+        from crystal_core.files.space_groups import of_symbol
+
+        others = {setting.number for setting in of_symbol(text)}
+        found = others.pop() if len(others) == 1 else None
     if found is None:
         raise RequestError(
             f"'{text[:40]}' is no space group; give a number from 1 to 230 or a symbol such as Fm-3m."
@@ -95,7 +100,7 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
     return [
         {
             "site": i + 1,
-            "element": site.specie.symbol,
+            "element": _contents(site),
             "Wyckoff": letter,
             **{
                 name: round(float(v), 4)
@@ -105,6 +110,14 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
         }
         for i, (site, letter) in enumerate(zip(structure, letters, strict=True))
     ]
+
+
+def _contents(site: PeriodicSite) -> str:
+    """The element of a site, or all of them with their shares, e.g. ``Ge0.4 Sb0.4``."""
+    shares = amounts_in(site.species)
+    if site.is_ordered:
+        return next(iter(shares))
+    return " ".join(f"{symbol}{share:.3g}" for symbol, share in shares.items())
 
 
 def _plain(text: str) -> str:

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.cif_text import Block
-from crystal_core.files.diagnosis import AGAIN
+from crystal_core.files.cif_text import AGAIN, Block
+from crystal_core.files.diagnosis import NAMES, NUMBER, POSITIONS
+from crystal_core.structures import printable
 
-POSITIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
-TYPE, LABEL = "_atom_site_type_symbol", "_atom_site_label"
+TYPE, LABEL = NAMES
+OCCUPANCY = "_atom_site_occupancy"
 MAX_NATURAL = 103  # heavier elements form no crystal: Cn or Nh is a label
 MOST_ROUNDING = 0.03  # a site may be occupied 1.01 times, from rounded shares
 # types of the International Tables' scattering factors that are no plain symbols
 _VALENCE = {"CVAL": "C", "SIVA": "Si", "SIVAL": "Si"}
+HEAVY_HYDROGEN = ("D", "T")
 _DOUBTFUL = {"Ho", "No", "Po"}  # in capitals these may as well begin HO1, NO3, PO4
-_NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((\d+)\))?")
 _SHARE = re.compile(r"\s*(\d*\.?\d+)(?:\(\d+\))?\s*(?:<sup>)?\s*([A-Z][a-z]?)")
 
 
@@ -27,19 +28,17 @@ class Atom:
     """One element on one site of the list.
 
     Attributes:
-        element: its symbol.
-        written: the type of the file where a parser reads the same element from it, else the symbol.
-        coords: three numbers as the file writes them.
-        place: the same as numbers, in fractions of the cell.
+        element: its symbol; D and T are deuterium and tritium.
+        place: fractions of the cell.
+        precision: of ``place``, one unit of the last decimal that the file writes.
         share: occupancy, above 0 and at most 1.
         row: number of its row, from 0.
     """
 
     element: str
-    written: str
     label: str
-    coords: tuple[str, str, str]
     place: tuple[float, float, float]
+    precision: float
     share: float
     row: int
 
@@ -53,33 +52,30 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
     Raises:
         StructureParseError: a row names no element or several, or its occupancy is no number from 0 to 1.
     """
-    columns = {tag: block.column(tag) for tag in (*POSITIONS, TYPE, LABEL, "_atom_site_occupancy")}
-    dummy = block.column("_atom_site_calc_flag")
+    columns = {tag: block.column(tag) for tag in (TYPE, LABEL, OCCUPANCY, "_atom_site_calc_flag")}
+    places = [block.column(tag) for tag in POSITIONS]
     atoms, notes, empty = list[Atom](), list[str](), 0
-    for row in range(len(columns[POSITIONS[0]])):
-        kind, label, occupancy = (
-            columns[tag][row] if columns[tag] else "" for tag in (TYPE, LABEL, "_atom_site_occupancy")
-        )
-        if dummy and dummy[row].lower() == "dum":
+    for row, coords in enumerate(zip(*places, strict=True)):
+        kind, label, occupancy, flag = (column[row] if column else "" for column in columns.values())
+        if flag.lower() == "dum":
             notes.append(f"The row {_short(label)} of the list of atoms is a dummy and is left out.")
+            continue
+        if not any(coords):
+            notes.append(f"The file gives no position for {_short(label or kind)}: it is not in the crystal.")
             continue
         share = _share(occupancy, row, notes)
         if share == 0:
             empty += 1
             continue
-        coords = tuple(columns[tag][row] for tag in POSITIONS)
-        place = tuple(_plain(text) for text in coords)
+        numbers, precision = _place(coords, row)
         mixed = [found for part in kind.split(" + ") if (found := _SHARE.fullmatch(part))]
         if " + " in kind and len(mixed) == len(kind.split(" + ")):
-            parts = [(found[2], found[2], float(found[1]) * share) for found in mixed]
+            parts = [(found[2], float(found[1]) * share) for found in mixed]
         else:
-            element, written, remark = _element(kind, label, formula)
+            element, remark = _element(kind, label, formula)
             notes += [remark] if remark else []
-            parts = [(element, written, share)]
-        atoms += [
-            Atom(element, written, label or element, coords, place, part, row)  # type: ignore[arg-type]
-            for element, written, part in parts
-        ]
+            parts = [(element, share)]
+        atoms += [Atom(element, label or element, numbers, precision, part, row) for element, part in parts]
     if empty:
         rows = "One row" if empty == 1 else f"{empty} rows"
         notes.append(
@@ -88,32 +84,34 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
     return atoms, list(dict.fromkeys(notes))
 
 
-def crowded(atoms: Collection[Atom]) -> list[tuple[float, list[Atom]]]:
-    """Sites of the list whose shares add up to more than 1, with the sum."""
-    sites: dict[tuple[float, ...], list[Atom]] = {}
-    for atom in atoms:
-        sites.setdefault(tuple(round(x % 1.0, 4) % 1.0 for x in atom.place), []).append(atom)
-    sums = [(sum(atom.share for atom in site), site) for site in sites.values()]
-    return [(total, site) for total, site in sums if total > 1.001]
-
-
 def number_of(text: str) -> float | None:
     """A number of a CIF without its standard uncertainty, or None."""
-    found = _NUMBER.fullmatch(text)
+    found = NUMBER.fullmatch(text)
     return float(found[1]) if found else None
 
 
-def _plain(text: str) -> float:
-    value = number_of(text)
-    if value is None:  # the diagnosis of the text says in which row
-        raise ValueError(text)
-    return value
+def _place(coords: tuple[str, ...], row: int) -> tuple[tuple[float, float, float], float]:
+    """Three numbers, and one unit of their last decimal."""
+    numbers, precision = [], 1e-6
+    for tag, text in zip(POSITIONS, coords, strict=True):
+        found = NUMBER.fullmatch(text)
+        if found is None:
+            raise StructureParseError(
+                f"The value of {tag} in row {row + 1} of the list of atoms is '{_short(text) or '?'}', "
+                f"which is no number: write the number there, {AGAIN}"
+            )
+        numbers.append(float(found[1]))
+        digits = found[1].lower().split("e")[0].partition(".")[2]
+        # 0, 0.5 and 0.25 are meant exactly
+        if digits.strip("0") and digits not in ("5", "25", "75", "125", "375", "625", "875"):
+            precision = max(precision, 10.0 ** -len(digits))
+    return (numbers[0], numbers[1], numbers[2]), precision
 
 
 def _share(text: str, row: int, notes: list[str]) -> float:
     if not text:
         return 1.0
-    found = _NUMBER.fullmatch(text)
+    found = NUMBER.fullmatch(text)
     where = f"The occupancy in row {row + 1} of the list of atoms is {_short(text)}, "
     if found is None:
         raise StructureParseError(f"{where}which is no number: write one from 0 to 1, {AGAIN}")
@@ -127,31 +125,50 @@ def _share(text: str, row: int, notes: list[str]) -> float:
     return share
 
 
-def _element(kind: str, label: str, formula: Collection[str]) -> tuple[str, str, str]:
-    """Element, type for the parser, and a note or an empty text."""
+def _element(kind: str, label: str, formula: Collection[str]) -> tuple[str, str]:
+    """Element, and a note or an empty text."""
     text = kind or label
-    isotope = re.fullmatch(r"\d{1,3}([A-Za-z]{1,2})", text)
-    letters = re.match(r"[A-Za-z]+", isotope[1] if isotope else text)
+    isotope = re.fullmatch(r"(\d{1,3})([A-Za-z]{1,2})", text)
+    letters = re.match(r"[A-Za-z]+", isotope[2] if isotope else text)
     if letters is None:
         raise _no_element(text)
+    # "H2O" is a molecule and not hydrogen
+    rest = "" if isotope or not kind else text[letters.end() :]
+    if text.upper() == "H2O" or re.search(r"[A-Za-z]", rest):
+        raise _no_element(text)
     word = letters[0]
-    element = _from_type(word) if kind else _from_label(word, text, formula)
+    element, remark = (_from_type(word, formula), "") if kind else _from_label(word, text, formula)
     if element == "":
         raise _no_element(text)
-    remark = ""
-    if element == "D":
-        remark = "Deuterium is read as hydrogen, so the density is that of hydrogen."
-    elif isotope:
-        remark = f"The isotope {_short(text)} is read as {element}."
-    elif _holds_hydrogen(word, element):
-        remark = (
+    if isotope and element == "H":
+        element = {"1": "H", "2": "D", "3": "T"}.get(isotope[1], "H")
+    if element in HEAVY_HYDROGEN:
+        name = "deuterium" if element == "D" else "tritium"
+        return element, f"{_short(text)} is read as {name}. Models treat it as hydrogen."
+    if isotope and element != "H":
+        return element, f"The isotope {_short(text)} is read as {element}."
+    if _holds_hydrogen(word, element):
+        return element, (
             f"'{_short(text)}' is read as {element}; its hydrogen has no position and is not in the crystal."
         )
-    plain = re.match(rf"{element}(?![A-Za-z])", text, re.IGNORECASE)
-    return element, text if plain and kind else element, remark
+    if kind and label and (other := _other_element(label, element)):
+        return (
+            element,
+            f"The row '{_short(label)}' of the type {_short(kind)} is read as {element}, not {other}.",
+        )
+    return element, remark
 
 
-def _from_type(word: str) -> str:
+def _other_element(label: str, element: str) -> str:
+    """The element that a label names for certain and that is not ``element``; empty otherwise."""
+    found = re.match(r"([A-Z][a-z])(?![a-z])", label)
+    name = found[1] if found else ""
+    return name if name != element and _is_natural(name) and name[0] != element[0] else ""
+
+
+def _from_type(word: str, formula: Collection[str]) -> str:
+    if word == "T":  # also a name for the tetrahedral sites of a framework
+        return "T" if "T" in formula or not formula else ""
     if word.upper() in _VALENCE:
         return _VALENCE[word.upper()]
     if _is_water(word):
@@ -163,21 +180,29 @@ def _from_type(word: str) -> str:
     return ""
 
 
-def _from_label(word: str, text: str, formula: Collection[str]) -> str:
+def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, str]:
+    """Element, and a note or an empty text."""
     if _is_water(word):
-        return "O"
+        return "O", ""
     two, one = word[:2].title(), word[0].upper()
-    readings = [name for name in (two, one) if _is_natural(name) and (name != "D" or word == "D")]
+    readings = [name for name in dict.fromkeys((two, one)) if _is_natural(name)]
+    readings = [name for name in readings if name != "D" or word == "D"]
     known = [name for name in readings if name in formula]
-    if known:
-        return known[0]
-    if len(readings) > 1 and two in _DOUBTFUL and word[:2].isupper():
+    capitals = len(word) > 1 and word[:2].isupper()
+    if len(known) == 1:
+        return known[0], ""
+    if len(readings) > 1 and two in _DOUBTFUL and capitals:
         raise StructureParseError(
             f"The label '{_short(text)}' may mean {two} or {one}: add the column {TYPE} with element symbols, "
             f"{AGAIN}"
         )
     superheavy = word[1:2].islower() and two not in readings and _is_element(two)
-    return "" if not readings or superheavy else readings[0]
+    if not readings or superheavy:
+        return "", ""
+    doubt = (
+        f"The label '{_short(text)}' is read as {two}, not {one}." if len(readings) > 1 and capitals else ""
+    )
+    return readings[0], doubt
 
 
 def _is_water(word: str) -> bool:
@@ -193,7 +218,7 @@ def _holds_hydrogen(word: str, element: str) -> bool:
 def _is_element(name: str) -> bool:
     from pymatgen.core import Element
 
-    return name not in ("T", "X") and Element.is_valid_symbol(name)
+    return name != "T" and Element.is_valid_symbol(name)
 
 
 @lru_cache(maxsize=512)
@@ -211,5 +236,5 @@ def _no_element(text: str) -> StructureParseError:
 
 
 def _short(text: str) -> str:
-    cleaned = "".join(ch if ch.isprintable() else "?" for ch in text.strip())
+    cleaned = printable(text.strip())
     return cleaned if len(cleaned) <= 40 else cleaned[:40] + "…"

@@ -8,17 +8,22 @@ from functools import cached_property
 
 import numpy as np
 
+from crystal_core.errors import StructureParseError
 from crystal_core.files.cif_atoms import Atom, number_of
+from crystal_core.files.cif_sites import Sites, sites_of
 from crystal_core.files.cif_text import Block
 from crystal_core.files.limits import MAX_ATOMS
-from crystal_core.files.operations import SAME_SITE, Operations
+from crystal_core.files.operations import Operations
 
 MOST_COMPARED = 1000  # atoms whose distances are looked at while a setting is chosen
 TOO_MANY = 1.1 * MAX_ATOMS  # of a count that may be a little too high
+TOO_LARGE = f"The cell has more than {MAX_ATOMS:,} atoms, the most that can be opened. Use a smaller cell."
+SAME = 2e-3  # fractional; a listed atom this near to an image is that image
 MAIN_SHARE = 0.5  # sites that are filled less may lie close together: they are not filled at once
 FORMULA_TOLERANCE = 0.03  # relative, of each element's count
 DENSITY_TOLERANCE = 0.05
-HYDROGEN = ("H", "D")
+VOLUME_TOLERANCE = 0.01
+HYDROGEN = ("H", "D", "T")
 _FORMULA = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
 
 
@@ -49,58 +54,101 @@ class Contents:
 
         sites = cKDTree(self._all_images(to) % 1.0 % 1.0, boxsize=1.0)
         gaps, _ = sites.query(self._all_images(operations) % 1.0 % 1.0, p=np.inf)
-        return bool((gaps < SAME_SITE).all())
+        return bool((gaps < SAME).all())
 
     def _all_images(self, operations: Operations) -> np.ndarray:
         images = np.einsum("nij,aj->ani", operations.rotations, np.array(self._places))
         return (images + operations.translations).reshape(-1, 3)
 
+    def sites(self, operations: Operations) -> Sites:
+        """The sites of the cell; see :func:`~crystal_core.files.cif_sites.sites_of`."""
+        return sites_of(self._atoms, operations, self._matrix)
+
     def agree(self, operations: Operations) -> bool:
         """Whether the crystal that these operations make fits what the file says and has no atoms too close."""
         if self.n_sites(operations) > TOO_MANY:
             return False
-        images = {place: operations.images(place) for place in self._places}
-        counts: dict[str, float] = {}
-        for atom in self._atoms:
-            counts[atom.element] = counts.get(atom.element, 0.0) + atom.share * len(images[atom.place])
+        try:
+            sites = self.sites(operations)
+        except StructureParseError:
+            return False
+        # an atom that moves beyond rounding was not meant to lie on that special position
+        moved = any("special position" in note for note in sites.notes)
         return (
-            not misfits(counts, self.formula, self.units)
-            and self._multiplicities_agree(images)
-            and self._density_agrees(counts)
-            and self._is_plausible(images)
+            not moved
+            and not misfits(sites.counts, self.formula, self.units)
+            and not self._wrong_multiplicities(sites)
+            and not self._wrong_density(sites.counts)
+            and self._is_plausible(sites)
         )
 
-    def _multiplicities_agree(self, images: Mapping[tuple[float, float, float], np.ndarray]) -> bool:
+    def differences(self, sites: Sites) -> list[str]:
+        """How the sites differ from formula, Z, multiplicities, density and volume of the file, as sentences."""
+        found = misfits(sites.counts, self.formula, self.units)
+        found += self._wrong_multiplicities(sites) + self._wrong_density(sites.counts) + self._wrong_volume()
+        return found + ([] if self.formula else self._wrong_weight(sites.counts))
+
+    def _wrong_weight(self, counts: Mapping[str, float]) -> list[str]:
+        from pymatgen.core import Composition
+
+        given = number_of(self._block.value("_chemical_formula_weight"))
+        if not given or not self.units:
+            return []
+        weight = float(Composition(dict(counts)).weight) / self.units
+        if abs(weight / given - 1) < DENSITY_TOLERANCE:
+            return []
+        note = (
+            f"The file gives Z = {self.units:g} and a formula weight of {given:g} g/mol, "
+            f"but the cell that was read makes it {weight:.4g}."
+        )
+        return [note]
+
+    def _wrong_multiplicities(self, sites: Sites) -> list[str]:
         column = self._block.column(
             "_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity"
         )
-        given = [(atom, number_of(column[atom.row])) for atom in self._atoms if column]
-        return all(count is None or count == len(images[atom.place]) for atom, count in given)
+        for atom, n in zip(self._atoms, sites.multiplicities, strict=True) if column else ():
+            given = number_of(column[atom.row])
+            if given is not None and given != n:
+                return [f"The file gives {atom.label} the multiplicity {given:g}, but {n} are read."]
+        return []
 
-    def _density_agrees(self, counts: Mapping[str, float]) -> bool:
+    def _wrong_density(self, counts: Mapping[str, float]) -> list[str]:
         from pymatgen.core import Composition
 
         given = number_of(self._block.value("_exptl_crystal_density_diffrn"))
         if not given:
-            return True
-        mass = Composition(dict(counts)).weight / abs(float(np.linalg.det(self._matrix))) * 1.66054
-        return abs(mass / given - 1) < DENSITY_TOLERANCE
+            return []
+        density = Composition(dict(counts)).weight / abs(float(np.linalg.det(self._matrix))) * 1.66054
+        if abs(density / given - 1) < DENSITY_TOLERANCE:
+            return []
+        return [
+            f"The file gives a density of {given:g} g/cm3, but the crystal that was read has {density:.3g}."
+        ]
 
-    def _is_plausible(self, images: Mapping[tuple[float, float, float], np.ndarray]) -> bool:
+    def _wrong_volume(self) -> list[str]:
+        given = number_of(self._block.value("_cell_volume"))
+        volume = abs(float(np.linalg.det(self._matrix)))
+        if not given or abs(volume / given - 1) < VOLUME_TOLERANCE:
+            return []
+        return [
+            f"The file gives a cell volume of {given:g} Å³, but its lengths and angles make {volume:.4g}."
+        ]
+
+    def _is_plausible(self, sites: Sites) -> bool:
         from pymatgen.core import Lattice, Structure
 
         from crystal_core.evaluation.validity import check_structure
 
-        sites = [
-            (atom.element, point)
-            for atom in self._atoms
-            if atom.share > MAIN_SHARE
-            for point in images[atom.place]
+        main = [
+            (max(site, key=lambda element: site[element]), place)
+            for site, place in zip(sites.shares, sites.places, strict=True)
+            if sum(site.values()) > MAIN_SHARE
         ]
-        if not sites or len(sites) > MOST_COMPARED:
+        if not main or len(main) > MOST_COMPARED:
             return True
-        elements, points = zip(*sites, strict=True)
-        return check_structure(Structure(Lattice(self._matrix), elements, points)).plausible
+        elements, places = zip(*main, strict=True)
+        return check_structure(Structure(Lattice(self._matrix), elements, places)).plausible
 
 
 def formula_in(block: Block) -> dict[str, float]:

@@ -13,12 +13,13 @@ import numpy as np
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files import space_groups
-from crystal_core.files.cif_contents import Contents
+from crystal_core.files.cif_contents import TOO_LARGE, TOO_MANY, Contents
 from crystal_core.files.cif_text import Block
 from crystal_core.files.operations import Operations
 from crystal_core.files.space_groups import LAST_MONOCLINIC, Setting
 
 OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
 _SYMBOLS = ("_space_group_name_h-m_full", "_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m")
 _HALL_SYMBOLS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
@@ -35,12 +36,14 @@ class Named:
         settings: every setting that all names allow and that the cell allows.
         problem: why there is no such setting, the beginning of a sentence; empty otherwise.
         assumed: only a number names the group, and the cell would allow other settings than the standard one.
+        by_hall: the names contradict each other, and the settings are those of the Hall symbol.
     """
 
     words: str
     settings: tuple[Setting, ...]
     problem: str = ""
     assumed: bool = False
+    by_hall: bool = False
 
 
 def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple[Operations, list[str]]:
@@ -54,10 +57,7 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         StructureParseError: no operations are listed and the named group is not known for certain, or those that are
             listed are no operations.
     """
-    texts = [text for tag in OPERATIONS for text in (block.column(tag) or block.column(f"{tag}_")) if text]
-    # an unread list must not pass for no list
-    if block.torn.intersection(OPERATIONS):
-        raise StructureParseError(f"The list of symmetry operations in this CIF breaks off: {_GIVE}")
+    texts = _listed(block)
     named = named_group(block, matrix)
     if not texts:
         return _from_name(named, contents)
@@ -74,6 +74,22 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         return whole, notes + _doubt(named)
     chosen, more = _from_conflict(whole, named, contents)
     return chosen, notes + more
+
+
+def _listed(block: Block) -> list[str]:
+    """The operations as the file writes them, the time reversal of a magnetic file aside."""
+    texts = [text for tag in OPERATIONS for text in (block.column(tag) or block.column(f"{tag}_")) if text]
+    if texts:
+        return texts
+    lists = [[",".join(text.split(",")[:3]) for text in block.column(tag) if text] for tag in _MAGNETIC]
+    centrings = lists[1] or ["x,y,z"]
+    if not lists[0]:
+        return []
+    whole = Operations.from_xyz(lists[0]), Operations.from_xyz(centrings)
+    return Operations(
+        np.tile(whole[0].rotations, (len(centrings), 1, 1)),
+        np.concatenate([whole[0].translations + shift for shift in whole[1].translations]),
+    ).to_xyz()
 
 
 def named_group(block: Block, matrix: np.ndarray) -> Named:
@@ -100,6 +116,9 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     if not all(sets):
         return Named(words, (), "is not known")
     fitting = [setting for setting in sets[0] if all(setting in found for found in sets)]
+    contradicts = not fitting
+    if contradicts:
+        fitting = [setting for setting in by_hall if setting.operations().fit(matrix)]
     if not fitting:
         return Named(words, (), "contradicts itself")
     code = block.value("_space_group_it_coordinate_system_code").lower()
@@ -108,9 +127,9 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     in_cell = [setting for setting in fitting if setting.operations().fit(matrix)]
     if not in_cell:
         return Named(words, (), "does not fit the cell")
-    allowed = [s for s in space_groups.of_number(in_cell[0].number) if s.operations().fit(matrix)]
+    allowed = [s for s in space_groups.tabulated(in_cell[0].number) if s.operations().fit(matrix)]
     assumed = len(sets) == 1 and bool(number) and len(_different(allowed)) > len(_different(in_cell))
-    return Named(words, _conventional(in_cell), assumed=assumed)
+    return Named(words, _conventional(in_cell), assumed=assumed, by_hall=contradicts)
 
 
 def _symbol(block: Block, tag: str) -> str:
@@ -146,8 +165,15 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if len(named.settings) == 1:
         setting = named.settings[0]
         note = f"The file gives only {named.words} as its space group; the standard setting, {setting.symbol}, is used."
-        return setting.operations(), [note] if named.assumed else []
+        notes = [note] if named.assumed else []
+        if named.by_hall:
+            notes.append(
+                f"The names of the space group ({named.words}) contradict each other; the Hall symbol is used."
+            )
+        return setting.operations(), notes
     fitting = [setting for setting in named.settings if contents.agree(setting.operations())]
+    if all(contents.n_sites(setting.operations()) > TOO_MANY for setting in named.settings):
+        raise StructureParseError(TOO_LARGE)
     if len(fitting) != 1:
         names = " or ".join(setting.symbol for setting in named.settings[:4])
         raise StructureParseError(

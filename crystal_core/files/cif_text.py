@@ -1,26 +1,33 @@
-"""Text of a CIF → data blocks, with every tag in one spelling: lower case, underscores in place of dots.
+"""Text of a CIF → data blocks through gemmi's grammar, with every tag in lower case and underscores in place of dots.
 
-A text field between semicolons is one value, whatever its lines look like. What a tag means is decided elsewhere.
+Slips outside the list of atoms, the cell and the symmetry are mended, each with a note; any other line that breaks the
+rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from crystal_core.structures import printable
+
+if TYPE_CHECKING:
+    import gemmi
 
 UNKNOWN = ""  # a value written . or ?
+MOST_REPAIRS = 20
+MAX_LINE = 2000  # characters of a row that are looked at
+AGAIN = "or export the file again."
+# tags whose loss or misreading changes the crystal
+VITAL = ("_atom_site", "_cell", "_symmetry", "_space_group", "_chemical_formula", "_atom_type")
 
-_TOKEN = re.compile(
-    r"""^;(?P<field>.*?)(?:\n;|\Z)
-      | \#[^\n]*
-      | '(?P<single>(?:[^'\n]|'(?=\S))*)'(?=\s|\Z)
-      | "(?P<double>(?:[^"\n]|"(?=\S))*)"(?=\s|\Z)
-      | (?P<bare>\S+)""",
-    re.MULTILINE | re.DOTALL | re.VERBOSE,
-)
-# symbols are often written without quotes, as in: _symmetry_space_group_name_H-M F m -3 m
-_WORDY = ("_symmetry_space_group_name", "_space_group_name", "_chemical_formula")
+_ASCII = str.maketrans("−–’‘“”\u00a0\u2007\u202f\t\x1a\x0c", "--''\"\"      ")
+# symbols and formulas are often written without quotes, as in: _symmetry_space_group_name_H-M F m -3 m
+_UNQUOTED = re.compile(r"^(\s*_[^\s'\"]+)[ ]+([^\s_'\";#][^'\"#]*?[ ]+[^'\"#]*?)\s*(?:#.*)?$")
+_PLACE = re.compile(r"^[^:]*:(\d+)(?::(\d+)\((?:\d+)\))?(?: in [^:]*)?: (.*)", re.DOTALL)
+_VALUE = re.compile(r"'(?:[^'\n]|'(?=\S))*'|\"(?:[^\"\n]|\"(?=\S))*\"|[^\s'\"]\S*")
+_BORDER = re.compile(r"\s*(_|loop_|data_|global_)", re.IGNORECASE)
 
 
 @dataclass
@@ -28,16 +35,25 @@ class Block:
     """One data block.
 
     Attributes:
-        text: the block as it stands in the file.
+        name: what follows ``data_``.
         values: tag → value of the entries outside loops, :data:`UNKNOWN` for ``.`` and ``?``.
         columns: tag → values of a column of a loop; columns of one loop are equally long.
-        torn: tags of loops whose values do not fill whole rows.
+        notes: what was mended or left out, as sentences.
+        trouble: why the block cannot be read, as a sentence; empty otherwise.
+        is_macromolecular: whether its atoms have mmCIF's Cartesian positions.
     """
 
-    text: str = ""
+    name: str = ""
     values: dict[str, str] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
-    torn: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    trouble: str = ""
+    is_macromolecular: bool = False
+
+    @property
+    def tags(self) -> set[str]:
+        """Every tag of the block."""
+        return {*self.values, *self.columns}
 
     def value(self, *tags: str) -> str:
         """The first known value among the tags, also that of a loop with one row."""
@@ -57,83 +73,137 @@ class Block:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The data blocks of a CIF, in order; none where no line begins with ``data_``."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    reading, starts = _Reading(), list[int]()
-    for token in _TOKEN.finditer(text):
-        kind = token.lastgroup
-        if kind is None:  # a comment
+    """The data blocks of a CIF, in order, at least one; a block that breaks the rules of CIF has its ``trouble``."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_ASCII).split("\n")
+    return [block for part in _parts(lines) for block in _read(part)]
+
+
+def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
+    """Each data block as the number of lines before it and its lines, with quotes around values of several words."""
+    parts: list[tuple[int, list[str]]] = [(0, [])]
+    in_field = False
+    for k, line in enumerate(lines):
+        if line.startswith(";"):
+            in_field = not in_field
+        elif not in_field and (found := _UNQUOTED.match(line)) and not re.search(r"\s_", found[2]):
+            parts[-1][1].append(f"{found[1]} '{found[2]}'")
             continue
-        word = token[kind].lower() if kind == "bare" else ""
-        if word.startswith("data_"):
-            reading.begin_block()
-            starts.append(token.start())
-        elif not reading.blocks:
-            continue
-        elif word == "loop_":
-            reading.begin_loop()
-        elif word.startswith("_"):
-            reading.add_tag(word.replace(".", "_"))
+        elif not in_field and line.lstrip()[:5].lower() == "data_":
+            parts.append((k, []))
+        parts[-1][1].append(line)
+    return parts[1:] or [(-1, ["data_", *parts[0][1]])]
+
+
+def _read(part: tuple[int, list[str]]) -> list[Block]:
+    from gemmi import cif
+
+    before, lines = part
+    notes: list[str] = []
+    for _ in range(MOST_REPAIRS):
+        source = "\n".join([*lines, ""]).encode("ascii", errors="replace")
+        try:
+            found = [_block(one) for one in cif.read_string(source, check_level=0)]
+        except (ValueError, RuntimeError) as error:
+            if trouble := _mend(lines, str(error), notes, before):
+                return [Block(trouble=trouble)]
         else:
-            reading.add_value(UNKNOWN if word in (".", "?") else " ".join(token[kind].split()))
-    reading.end_loop()
-    for block, start, end in zip(reading.blocks, starts, [*starts[1:], len(text)], strict=True):
-        block.text = text[start:end]
-    return reading.blocks
+            for block in found:
+                block.notes += notes
+            return found
+    return [
+        Block(trouble=f"More than {MOST_REPAIRS} lines of this CIF break its rules: correct them, {AGAIN}")
+    ]
 
 
-class _Reading:
-    """The blocks that were read so far, and the loop or entry that is being read."""
-
-    def __init__(self) -> None:
-        self.blocks: list[Block] = []
-        self._tag = ""  # of an entry outside loops
-        self._loop: list[str] | None = None  # tags of the loop
-        self._rows: list[str] = []  # values of the loop, row after row
-
-    def begin_block(self) -> None:
-        self.end_loop()
-        self.blocks.append(Block())
-
-    def begin_loop(self) -> None:
-        self.end_loop()
-        self._loop = []
-
-    def end_loop(self) -> None:
-        if self._loop:
-            block, n = self.blocks[-1], len(self._loop)
-            block.torn.update(self._loop if len(self._rows) % n else ())
-            block.columns.update({name: self._rows[k::n] for k, name in enumerate(self._loop)})
-        self._tag, self._loop, self._rows = "", None, []
-
-    def add_tag(self, name: str) -> None:
-        if self._loop is not None and not self._rows:
-            self._loop.append(name)
-            return
-        self.end_loop()
-        self._tag = name
-        self.blocks[-1].values[name] = UNKNOWN
-
-    def add_value(self, value: str) -> None:
-        if self._loop is not None:
-            self._rows.append(value)
-            return
-        values = self.blocks[-1].values
-        if self._tag and not values[self._tag]:
-            values[self._tag] = value
-        elif self._tag.startswith(_WORDY) and value:
-            values[self._tag] += f" {value}"
+def _mend(lines: list[str], message: str, notes: list[str], before: int) -> str:
+    """Change the lines so that the error of gemmi goes away, or say what it is in a sentence."""
+    place = _PLACE.match(message)
+    at, what = (int(place[1]) - 1, place[3]) if place else (0, message)
+    at = min(at, len(lines) - 1)
+    if "Wrong number of values in loop" in what:
+        return _mend_loop(lines, at, notes)
+    line = lines[at]
+    following = next((text for text in lines[at + 1 :] if text.strip()), "")
+    if line.strip().lower() == "loop_" and not _tag(following):  # a loop of nothing
+        lines[at] = ""
+        return ""
+    owner = next((tag for k in range(at, -1, -1) if (tag := _tag(lines[k]))), "")
+    if not line.strip() or owner.startswith(VITAL) or at == 0 or line.startswith(";") or "field" in what:
+        shown = printable(line.strip())[:60]
+        return (
+            f"Line {before + at + 1} of this CIF{f' ({shown})' if shown else ''} breaks the rules of CIF "
+            f"({printable(what)[:60]}): correct it, {AGAIN}"
+        )
+    shown = printable(line.strip())[:40]
+    notes.append(f"Line {before + at + 1} of the file ({shown}) is no CIF and is left out.")
+    lines[at] = ""
+    return ""
 
 
-def written(values: Mapping[str, str], loops: Iterable[Mapping[str, Sequence[str]]]) -> str:
-    """A data block for a parser: entries, then loops given as tag → column."""
-    lines = ["data_crystal", *(f"{tag} {_quoted(value)}" for tag, value in values.items())]
-    for loop in loops:
-        lines += ["loop_", *loop]
-        lines += [" ".join(map(_quoted, row)) for row in zip(*loop.values(), strict=True)]
-    return "\n".join(lines) + "\n"
+def _mend_loop(lines: list[str], at: int, notes: list[str]) -> str:
+    """Leave out a loop that breaks off, or say so where the crystal depends on it."""
+    last = at + 1
+    while last < len(lines) and (not _BORDER.match(lines[last]) or _is_header(lines, at, last)):
+        last += 1
+    words = [word for line in lines[at:last] if line.lstrip()[:1] in ("_", "l", "L") for word in line.split()]
+    tags = [word.lower() for word in words if word.startswith("_")]
+    if any(tag.startswith(VITAL) for tag in tags):
+        return _torn(tags, [line for line in lines[at:last] if line.strip() and not _is_tag(line)])
+    name = printable(tags[0])[:40] if tags else "no tags"
+    notes.append(f"The loop of {name} breaks off and is not read.")
+    lines[at:last] = [""] * (last - at)
+    return ""
 
 
-def _quoted(value: str) -> str:
-    clean = value.replace("#", "").replace("'", "").replace('"', "").strip()
-    return clean if re.fullmatch(r"[^\s_;\[\]$][^\s]*", clean) and clean[-1] != "_" else f"'{clean or '?'}'"
+def _tag(line: str) -> str:
+    word = line.split(maxsplit=1)[0].lower() if line.strip() else ""
+    return word if word.startswith("_") else ""
+
+
+def _is_header(lines: list[str], first: int, k: int) -> bool:
+    """Whether line ``k`` still belongs to the tags of the loop that begins at line ``first``."""
+    return lines[k].lstrip().startswith("_") and all(
+        not line.strip() or line.lstrip().startswith(("_", "#")) for line in lines[first + 1 : k]
+    )
+
+
+def _is_tag(line: str) -> bool:
+    return line.lstrip().lower().startswith(("_", "loop_", "#"))
+
+
+def _torn(tags: list[str], rows: list[str]) -> str:
+    kind = "atoms" if tags[0].startswith(("_atom_site", "_atom_type")) else "symmetry operations"
+    needed = [f"_atom_site_fract_{x}" for x in "xyz"]
+    missing = [tag for tag in needed if tag not in map(_plain, tags)]
+    if 0 < len(missing) < 3:
+        columns = f"the column{'' if len(missing) == 1 else 's'} {', '.join(missing)}"
+        return f"The list of atoms in this CIF lacks {columns}: add {'it' if len(missing) == 1 else 'them'} {AGAIN}"
+    for number, row in enumerate(rows, start=1):
+        n = len(_VALUE.findall(row[:MAX_LINE].split(" #")[0]))
+        if n != len(tags):
+            return (
+                f"Row {number} of the list of {kind} in this CIF ('{printable(' '.join(row.split()))[:60]}') has "
+                f"{n} values for {len(tags)} columns: complete the row, {AGAIN}"
+            )
+    return f"The list of {kind} in this CIF breaks off: complete it, {AGAIN}"
+
+
+def _block(block: gemmi.cif.Block) -> Block:
+    from gemmi import cif
+
+    found = Block(name=block.name.strip(), is_macromolecular=bool(block.find_values("_atom_site.Cartn_x")))
+    for item in block:
+        if item.pair is not None:
+            tag, value = cast("tuple[str, str]", item.pair)
+            found.values.setdefault(_plain(tag), "" if cif.is_null(value) else cif.as_string(value).strip())
+        elif item.loop is not None and item.loop.tags:
+            tags, values = item.loop.tags, item.loop.values
+            n = len(tags)
+            for k, tag in enumerate(tags):
+                column = ["" if cif.is_null(v) else cif.as_string(v).strip() for v in values[k::n]]
+                found.columns.setdefault(_plain(tag), column)
+    return found
+
+
+def _plain(tag: str) -> str:
+    return tag.lower().replace(".", "_")

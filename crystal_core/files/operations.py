@@ -1,22 +1,21 @@
-"""Symmetry operations as arrays: read from and written as ``x,y,z`` strings, closed to a group, applied to a site."""
+"""Symmetry operations as arrays: read through gemmi from ``x,y,z`` strings, closed to a group, applied to sites."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crystal_core.errors import StructureParseError
+from crystal_core.structures import printable
+
+if TYPE_CHECKING:
+    import gemmi
 
 MAX_OPERATIONS = 768  # of a group: 192 of a face-centred cubic one, and some more translations in a supercell
 CELL_TOLERANCE = 0.03  # relative, of the metric tensor: 1.5 % of an edge, about 1.5° of an angle
-SAME_SITE = 1e-3  # fractional; images closer than this are one atom
-SNAP = 0.004  # a translation of 0.333 or 0.67 is a third
-
-_TERM = re.compile(r"([+-]?)(?:(\d+\.?\d*|\.\d+)(?:/(\d+))?)?\*?([xyz])?")
 
 
 @dataclass(frozen=True)
@@ -33,15 +32,29 @@ class Operations:
         Raises:
             StructureParseError: one of them is no symmetry operation.
         """
-        pairs = [_from_xyz(text) for text in texts]
-        return cls(np.array([w for w, _ in pairs]), np.array([t for _, t in pairs]))
+        return cls.from_gemmi(map(_from_xyz, texts))
+
+    @classmethod
+    def from_gemmi(cls, operations: Iterable[gemmi.Op]) -> Operations:
+        """The operations of gemmi, as they are, in order."""
+        ops = list(operations)
+        rotations = [np.array(op.rot) // op.DEN for op in ops]
+        # thirds are exact to the last digit only where they are divided here
+        return cls(
+            np.array(rotations, dtype=int).reshape(-1, 3, 3),
+            np.array([op.tran for op in ops], dtype=float).reshape(-1, 3) / 24.0,
+        )
 
     def to_xyz(self) -> list[str]:
-        """One ``x,y,z`` string each, translations as fractions."""
-        return [
-            ",".join(_row(row, shift) for row, shift in zip(w, t, strict=True))
-            for w, t in zip(self.rotations.tolist(), self.translations.tolist(), strict=True)
-        ]
+        """One ``x,y,z`` string each, translations as fractions with the divisor 24 or a part of it."""
+        import gemmi
+
+        found = []
+        for rotation, translation in zip(self.rotations, self.translations, strict=True):
+            op = gemmi.Op("x,y,z")
+            op.rot, op.tran = (rotation * op.DEN).tolist(), np.rint(translation * op.DEN).astype(int).tolist()
+            found.append(op.triplet())
+        return found
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -53,6 +66,13 @@ class Operations:
     def is_same(self, other: Operations) -> bool:
         """Whether both are the same operations, in any order."""
         return self.keys() == other.keys()
+
+    def is_group(self) -> bool:
+        """Whether every product of two of them is one of them."""
+        try:
+            return len(self.closed()) == len(self.keys())
+        except StructureParseError:
+            return False
 
     def closed(self) -> Operations:
         """These operations first, then all their products: the group that they generate.
@@ -90,60 +110,22 @@ class Operations:
         moved = np.einsum("nji,jk,nkl->nil", self.rotations, metric, self.rotations)
         return bool((np.abs(moved - metric) <= CELL_TOLERANCE * np.outer(edges, edges)).all())
 
-    def images(self, frac_coords: Sequence[float]) -> np.ndarray:
-        """The different images of one site in the cell, ``(images, 3)``, its own first where the identity is."""
-        points = self.rotations @ np.asarray(frac_coords, dtype=float) + self.translations
-        gaps = points[:, None] - points[None]
-        same = (np.abs(gaps - np.round(gaps)) < SAME_SITE).all(-1)
-        return points[same.argmax(1) == np.arange(len(points))]
-
     def _ordered_keys(self) -> list[bytes]:
         shifts = np.mod(np.round(self.translations * 10_000), 10_000)
         table = np.concatenate([self.rotations.reshape(-1, 9), shifts], axis=1).astype(np.int64)
         return [row.tobytes() for row in table]
 
 
-def _from_xyz(text: str) -> tuple[np.ndarray, np.ndarray]:
-    parts = re.sub(r"\s", "", text).lower().split(",")
-    rotation, translation = np.zeros((3, 3), dtype=int), np.zeros(3)
-    readable = len(parts) == 3
-    for i, part in enumerate(parts if readable else ()):
-        at = 0
-        while at < len(part) and readable:
-            term = _TERM.match(part, at)
-            sign, value, divisor, axis = term.groups() if term else ("", None, None, None)
-            if term is None or term.end() == at or (value is None and axis is None):
-                readable = False
-                break
-            size = float(value or 1) / float(divisor or 1) if float(divisor or 1) else np.nan
-            size = -size if sign == "-" else size
-            if axis is None:
-                translation[i] += size
-            elif abs(size) < 9 and size == round(size):
-                rotation[i, "xyz".index(axis)] += round(size)
-            else:
-                readable = False
-            at = term.end()
-    if not readable or not np.isfinite(translation).all() or abs(round(np.linalg.det(rotation))) != 1:
-        shown = "".join(ch if ch.isprintable() else "?" for ch in text)[:60]
-        raise StructureParseError(
-            f"'{shown}' in this CIF is no symmetry operation: write it like x,-y,z+1/2, or export the file again."
-        )
-    return rotation, np.array([_snapped(x) for x in translation])
+def _from_xyz(text: str) -> gemmi.Op:
+    import gemmi
 
-
-def _snapped(value: float) -> float:
-    near = Fraction(value).limit_denominator(24)
-    return float(near) if abs(near - Fraction(value)) < SNAP else value
-
-
-def _row(row: Sequence[int], shift: float) -> str:
-    text = ""
-    for factor, axis in zip(row, "xyz", strict=True):
-        if factor:
-            text += f"{'+' if factor > 0 and text else '-' if factor < 0 else ''}{abs(factor) if abs(factor) > 1 else ''}{axis}"
-    near = Fraction(shift).limit_denominator(24)
-    if not shift:
-        return text
-    exact = abs(near - Fraction(shift)) < Fraction(1, 10**9)
-    return f"{text}{'+' if shift > 0 else ''}{near if exact else f'{shift:.6f}'}"
+    try:
+        op = gemmi.Op(text.strip().strip("'\"").strip())
+        if op.det_rot() in (op.DEN**3, -(op.DEN**3)) and all(x % op.DEN == 0 for row in op.rot for x in row):
+            return op
+    except (ValueError, RuntimeError):
+        pass
+    raise StructureParseError(
+        f"'{printable(text)[:60]}' in this CIF is no symmetry operation: write it like x,-y,z+1/2, "
+        "or export the file again."
+    )

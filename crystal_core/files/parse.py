@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import gcd
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula import formula_from
 from crystal_core.errors import StructureParseError
-from crystal_core.files import cif, readers
+from crystal_core.files import readers
+from crystal_core.files.encoding import with_plain_line_ends
 from crystal_core.files.limits import (
     MAX_ATOMS,
     MAX_VOLUME_PER_ATOM,
@@ -19,8 +20,10 @@ from crystal_core.files.limits import (
     check_atom_count,
     check_thickness,
 )
+from crystal_core.files.remarks import remarks_on
 from crystal_core.structures import (
     NO_ELEMENT,
+    amounts_in,
     heights,
     in_cell,
     is_element,
@@ -38,9 +41,6 @@ T = TypeVar("T")
 MAX_MODEL_ATOMS = 500
 MAX_CRYSTALS = 200
 DUPLICATE_DISTANCE = 0.1
-MAIN_ELEMENTS = (
-    " Shown here with every site filled by its main element."  # ends a limitation where that is so
-)
 
 __all__ = [
     "MAX_ATOMS",
@@ -52,12 +52,7 @@ __all__ = [
     "parse_text",
 ]
 
-_READERS = {
-    "cif": cif.read_cif,
-    "poscar": readers.read_poscar,
-    "extxyz": readers.read_extxyz,
-    "json": readers.read_json,
-}
+HEAVY_HYDROGEN = ("D", "T")
 
 
 def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Structure:
@@ -96,30 +91,65 @@ def parse_each(
     Raises:
         StructureParseError: the text as a whole cannot be read.
     """
-    text = text.removeprefix("\ufeff")  # the byte order mark that some editors write
+    text = with_plain_line_ends(text)
     name = printable(name)
     prefix = f"{name}: " if name else ""
     if "\0" in text:
         raise StructureParseError(f"{prefix}This is a binary file; give CIF, POSCAR, extended XYZ or JSON.")
     try:
         kind = readers.detect_format(text)
-        found = _attempt(kind, partial(_READERS[kind], text))
+        found = _attempt(kind, partial(readers.READERS[kind], text))
         if not found:
             raise StructureParseError(f"The {kind.upper()} holds no crystal with atoms.")
-        if len(found) > MAX_CRYSTALS:
+        frames = [*range(len(found))]
+        if len(found) > MAX_CRYSTALS and kind in readers.TRAJECTORIES:
+            frames = np.linspace(0, len(found) - 1, MAX_CRYSTALS).round().astype(int).tolist()
+        elif len(found) > MAX_CRYSTALS:
             raise StructureParseError(
                 f"The file holds {len(found)} crystals; at most {MAX_CRYSTALS} are read. Split it."
             )
     except StructureParseError as error:
         raise StructureParseError(f"{prefix}{error}") from error
     crystals: list[Structure | StructureParseError] = []
-    for i, read in enumerate(found, start=1):
+    for i in frames:
         try:
-            crystals.append(checked_crystal(_attempt(kind, read), purpose))
+            structure = _attempt(kind, found[i])
+            notes = [*structure.properties.get("notes", ()), *_attempt(kind, partial(remarks_on, structure))]
+            if len(frames) < len(found):
+                notes.append(f"{len(frames)} of {len(found)} frames are read, evenly spread.")
+            structure.properties["notes"] = notes
+            crystals.append(checked_crystal(structure, purpose))
         except StructureParseError as error:
-            label = f"{name} #{i}: " if name and len(found) > 1 else prefix
+            label = f"{name} #{i + 1}: " if name and len(found) > 1 else prefix
             crystals.append(StructureParseError(f"{label}{error}"))
+    if len(crystals) > 1 and kind in readers.TRAJECTORIES:
+        _mark_frames(crystals, frames, len(found), kind)
     return crystals
+
+
+def _mark_frames(
+    crystals: Sequence[Structure | StructureParseError],
+    frames: Sequence[int],
+    n_frames: int,
+    kind: readers.Format,
+) -> None:
+    """Give each crystal its ``properties["frame"]``, ``{"index", "of", "energy"?}``, where they are one path.
+
+    They are in an XDATCAR, and in an XYZ file whose frames all have an energy and the same atoms in order.
+    """
+    read = [one for one in crystals if not isinstance(one, StructureParseError)]
+    numbered = kind == "xdatcar" or all("energy" in one.properties for one in read)
+    if not numbered or any(one.species != read[0].species for one in read):
+        return
+    for one, index in zip(crystals, frames, strict=True):
+        if not isinstance(one, StructureParseError):
+            energy = one.properties.get("energy")
+            told = "" if energy is None else f", energy {energy:.6g} eV"
+            notes = one.properties.get("notes", [])
+            one.properties["notes"] = [f"Frame {index + 1} of {n_frames}{told}.", *notes]
+            one.properties["frame"] = {"index": index, "of": n_frames} | (
+                {} if energy is None else {"energy": energy}
+            )
 
 
 def _or_raise(found: Structure | StructureParseError) -> Structure:
@@ -169,14 +199,16 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
     limitation = model_limitation(structure)
     if limitation and purpose == "model":
         raise StructureParseError(limitation)
-    occupancy = None if structure.is_ordered else occupancy_of(structure)
-    notes = [*structure.properties.get("notes", ())]
-    if occupancy:
+    heavy = any(symbol in HEAVY_HYDROGEN for symbol in amounts_in(structure.composition))
+    occupancy = occupancy_of(structure) if heavy or not structure.is_ordered else None
+    notes, energy = [*structure.properties.get("notes", ())], structure.properties.get("energy")
+    if not structure.is_ordered:
         structure = _main_elements(structure)
-        limitation = f"{limitation}{MAIN_ELEMENTS}"
     clean = plain_structure(structure)
     if notes:
         clean.properties["notes"] = notes
+    if energy is not None:
+        clean.properties["energy"] = energy
     if occupancy:
         clean.properties["occupancy"] = occupancy
     if limitation:
@@ -201,7 +233,7 @@ def model_limitation(structure: Structure) -> str | None:
 
 
 def occupancy_of(structure: Structure) -> dict[str, Any]:
-    """What partly occupied sites hold.
+    """What sites hold that are partly occupied, shared, or filled with deuterium or tritium.
 
     Returns:
         formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe 0.6, Ni 0.4";
@@ -209,7 +241,7 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
     """
     kinds: dict[tuple[tuple[str, float], ...], int] = {}
     for site in structure:
-        shares = site.species.get_el_amt_dict()
+        shares = amounts_in(site.species)
         kind = tuple(
             (symbol, round(shares[symbol], 3)) for symbol in sorted(shares, key=lambda s: (-shares[s], s))
         )
@@ -218,18 +250,31 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
     for kind, n in kinds.items():
         vacant = round(1.0 - sum(share for _, share in kind), 3)
         if len(kind) == 1 and not vacant:
+            if kind[0][0] in HEAVY_HYDROGEN:
+                words.append(f"{n} site{'' if n == 1 else 's'} of {kind[0][0]}")
             continue
         shares_in_words = [f"{symbol} {share:g}" for symbol, share in kind] + (
             [f"vacant {vacant:g}"] if vacant > 0 else []
         )
         words.append(f"{n} site{'' if n == 1 else 's'} of {', '.join(shares_in_words)}")
-    unit = structure.composition / gcd(*kinds.values())
     return {
-        "formula": formula_of(unit),
+        "formula": formula_from(_unit_amounts(structure, kinds.values())),
         "sites": "; ".join(words),
         "density": round(float(structure.density), 4),
-        "shares": [site.species.get_el_amt_dict() for site in structure],
+        "shares": [amounts_in(site.species) for site in structure],
     }
+
+
+def _unit_amounts(structure: Structure, n_sites: Iterable[int]) -> dict[str, float]:
+    """Symbol → count of one formula unit, of which the sites of each kind hold a whole number."""
+    units = gcd(*n_sites)
+    return {symbol: n / units for symbol, n in amounts_in(structure.composition).items()}
+
+
+def is_mixed(occupancy: Mapping[str, Any] | None) -> bool:
+    """Whether sites are shared or partly occupied, rather than filled with heavy hydrogen alone."""
+    shares = (occupancy or {}).get("shares", ())
+    return any(len(share) > 1 or abs(sum(share.values()) - 1) > 1e-3 for share in shares)
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:

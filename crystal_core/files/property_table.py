@@ -39,7 +39,7 @@ def parity_csv(learned: LearnedProperty) -> str:
     for name, formula, true, predicted in zip(
         learned["ids"], learned["formulas"], learned["true"], learned["predicted"], strict=True
     ):
-        writer.writerow([_text(name), formula, true, predicted])
+        writer.writerow([spreadsheet_text(name), formula, true, predicted])
     return text.getvalue()
 
 
@@ -50,7 +50,7 @@ def known_example(row: PropertyRow, name: str) -> NearExample | None:
 
 def _cells(row: PropertyRow, properties: Sequence[PropertyColumn]) -> dict[str, Any]:
     cells: dict[str, Any] = {
-        "source": _text(row["source"]),
+        "source": spreadsheet_text(row["source"]),
         "formula": row.get("formula", ""),
         "n_atoms": row.get("n_atoms", ""),
         "domain": row.get("domain", ""),
@@ -66,11 +66,12 @@ def _cells(row: PropertyRow, properties: Sequence[PropertyColumn]) -> dict[str, 
             if part in predicted:
                 cells[f"{name}_{part}"] = predicted[part]
         if near := known_example(row, name):
-            cells |= {f"{name}_known": near["values"][name], f"{name}_known_id": _text(near["id"])}
+            cells |= {f"{name}_known": near["values"][name], f"{name}_known_id": spreadsheet_text(near["id"])}
     if notes := row.get("notes"):
-        cells["notes"] = _text(" ".join(notes))
-    return cells | ({"error": _text(row["error"])} if "error" in row else {})
+        cells["notes"] = spreadsheet_text(" ".join(notes))
+    return cells | ({"error": spreadsheet_text(row["error"])} if "error" in row else {})
 
 
-def _text(text: str) -> str:
+def spreadsheet_text(text: str) -> str:
+    """The text, quoted where a spreadsheet would compute it."""
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text

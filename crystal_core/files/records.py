@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.chemistry.formula import formula_of
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.summary import summary_csv
 from crystal_core.files.writers import structure_to_text
 from crystal_core.structures import atomic_numbers, in_cell
 
@@ -157,7 +158,7 @@ def run_files(
     run_json: Mapping[str, Any],
     trajectories: Sequence[Trajectory] = (),
 ) -> dict[str, str]:
-    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``run.json``, ``trajectory-1.extxyz`` on.
+    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``, ``run.json``, ``trajectory-1.extxyz`` on.
 
     Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
 
@@ -184,6 +185,7 @@ def run_files(
         files["before-relaxing.extxyz"] = "".join(originals)
     for k, trajectory in enumerate(trajectories, start=1):
         files[f"trajectory-{k}.extxyz"] = trajectory_extxyz(trajectory["frames"], trajectory.get("label", ""))
+    files["summary.csv"] = summary_csv(records)
     files["run.json"] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     return files
 
@@ -245,13 +247,17 @@ def zip_texts(files: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def rank_key(record: CrystalRecord) -> tuple[bool, bool, float, bool, int]:
-    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group."""
+def rank_key(record: CrystalRecord) -> tuple[bool, bool, bool, float, bool, int]:
+    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group.
+
+    A cell with its energy as sampled comes after all that were relaxed: relaxing lowers energies, so the two do not compare.
+    """
     energy, score = _energy(record), record["score"]
     value = None if score is None else score["value"]
     return (
         not record["validity"]["structure"],
         not record["validity"]["plausible"],
+        energy is not None and "energies" in record and "error" in record.get("relaxation", {}),
         float("inf") if value is None else -value if energy is None else energy,
         "error" in record.get("relaxation", {}),
         -1 if record["group"] is None else record["group"],
@@ -285,7 +291,7 @@ def _equals(first: CrystalRecord, other: CrystalRecord) -> bool:
     if first is other:
         return True
     low, high = _energy(first), _energy(other)
-    if low is None or high is None or rank_key(first)[:2] != rank_key(other)[:2]:
+    if low is None or high is None or rank_key(first)[:3] != rank_key(other)[:3]:
         return False
     return high - low <= EQUAL_ENERGY
 

@@ -1,29 +1,26 @@
 """Space-group symbols, Hall symbols and numbers → the settings they may mean, with the symmetry operations of each.
 
-The table is spglib's: 530 settings of the 230 types. A name that fits several settings (an origin choice that is not
-stated, a unique axis) gives them all; :mod:`crystal_core.files.cif_symmetry` decides with what else the file says.
+The table is gemmi's: 564 settings of the 230 types, the 530 of International Tables B among them, whose full symbols
+come from spglib. A name that fits several settings (an origin choice that is not stated, a unique axis) gives them all;
+:mod:`crystal_core.files.cif_symmetry` decides with what else the file says.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from crystal_core.files.operations import Operations
 
-if TYPE_CHECKING:
-    from spglib import SpaceGroupType
-
 LAST_MONOCLINIC, FIRST_CUBIC = 15, 195
-# the glide that stood where tables now write e; the settings of groups 67 and 68 differ in it by their origin
-_GLIDES = dict(zip(range(316, 334), "abbccaaabbbbccccaa", strict=True))
+N_STANDARD = 530  # settings of International Tables B, numbered as Hall numbers are
 _ORIGIN_LETTERS = {"s": "1", "z": "2"}  # ICSD's letters for the two origin choices
 _EXTENSION = re.compile(r"\s*:\s*(-?[0-9a-z][0-9a-z-]*)\s*$", re.IGNORECASE)
+_ORIGIN_WORDS = re.compile(r"\s*[(,;]?\s*origin\s*(?:choice)?\s*(?:at\s*)?([12])\s*\)?\s*$", re.IGNORECASE)
 _LAST_LETTER = re.compile(r"(?<=[\s0-9a-z])\s*([HRSZ])\s*$")
-
 
 Table: TypeAlias = (
     "Mapping[str, Mapping[str, tuple[Setting, ...]]]"  # name without spaces → with spaces → settings
@@ -32,73 +29,66 @@ Table: TypeAlias = (
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table.
+    """One setting of a space-group type.
 
     Attributes:
-        hall_number: 1 to 530, spglib's numbering.
         number: of the space-group type, 1 to 230.
-        symbol: full Hermann–Mauguin symbol of the setting, with its extension where others share the symbol.
-        choice: spglib's code of unique axis, cell choice, axes and origin, e.g. "b1", "cab", "2", "H"; often empty.
+        symbol: Hermann–Mauguin symbol of the setting, with its extension (origin or axes) where there is one.
+        hall: its Hall symbol, from which the operations follow.
+        choice: code of unique axis, cell choice, axes and origin, e.g. "b1", "cab", "2", "h"; often empty.
     """
 
-    hall_number: int
     number: int
     symbol: str
+    hall: str
     choice: str
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     def operations(self) -> Operations:
         """The operations of the setting, translations of the lattice's centring included."""
-        return _operations(self.hall_number)
+        return _operations(self.hall)
 
 
 @lru_cache(maxsize=64)
-def _operations(hall_number: int) -> Operations:
-    import spglib
+def _operations(hall: str) -> Operations:
+    import gemmi
 
-    found = spglib.get_symmetry_from_database(hall_number)
-    if found is None:
-        raise LookupError(hall_number)
-    return Operations(found["rotations"], found["translations"])
-
-
-def _row(hall_number: int) -> SpaceGroupType:
-    import spglib
-
-    found = spglib.get_spacegroup_type(hall_number)
-    if found is None:
-        raise LookupError(hall_number)
-    return found
+    return Operations.from_gemmi(gemmi.symops_from_hall(hall))
 
 
 @lru_cache(maxsize=1)
 def settings() -> tuple[Setting, ...]:
-    """All 530, by Hall number."""
-    rows = [_row(number) for number in range(1, 531)]
-    full = [
-        row.international_full.replace("_", "").replace("e", _GLIDES.get(number, "e"))
-        for number, row in enumerate(rows, start=1)
-    ]
-    return tuple(
-        Setting(
-            hall_number=k,
-            number=row.number,
-            symbol=f"{symbol} :{row.choice}" if row.choice and full.count(symbol) > 1 else symbol,
-            choice=row.choice.lower(),
-        )
-        for k, (row, symbol) in enumerate(zip(rows, full, strict=True), start=1)
-    )
+    """All of them: first the 530 by Hall number, then gemmi's further ones."""
+    import gemmi
+    import spglib
+
+    found = []
+    for k, row in enumerate(gemmi.spacegroup_table(), start=1):
+        extension = row.ext.strip("\0 ")
+        names = {row.hm}
+        choice = extension or row.qualifier
+        if k <= N_STANDARD and (kind := spglib.get_spacegroup_type(k)) is not None:
+            names |= {kind.international_full.replace("_", "")}
+            names |= (
+                {kind.international.split("=")[-1].replace("_", "").strip()} if row.number > 15 else set()
+            )
+            choice = kind.choice
+        symbol = f"{row.hm} :{extension}" if extension else row.hm
+        found.append(Setting(row.number, symbol, row.hall, choice.lower(), tuple(sorted(names))))
+    return tuple(found)
 
 
 def of_symbol(text: str) -> tuple[Setting, ...]:
     """The settings that a Hermann–Mauguin symbol may name, with or without its extension; empty for an unknown one.
 
     Spaces may be missing (``P21/n``), screw axes may be written ``2_1`` or ``2(1)``, the overbar of 3 in cubic symbols
-    may be missing (``F m 3 m``), and glides now written e may have their old letter.
+    may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are known.
     """
     symbol = " ".join(text.replace("_", "").split())
     extension = ""
-    if written := _EXTENSION.search(symbol):
-        symbol, extension = symbol[: written.start()], written[1].lower()
+    for pattern in (_EXTENSION, _ORIGIN_WORDS):
+        if written := pattern.search(symbol):
+            symbol, extension = symbol[: written.start()], written[1].lower()
     found = tuple(_named(symbol))
     if not found and not extension and (last := _LAST_LETTER.search(symbol)):
         extension = last[1].lower()
@@ -111,8 +101,22 @@ def of_symbol(text: str) -> tuple[Setting, ...]:
 
 
 def of_hall_symbol(text: str) -> tuple[Setting, ...]:
-    """The settings of a Hall symbol; empty where it is not one of the table."""
-    return tuple(_matches(text, _by_hall_symbol()))
+    """The setting of a Hall symbol, also of one that no table lists; empty where it is no Hall symbol."""
+    if found := tuple(_matches(text, _by_hall_symbol())):
+        return found
+    import gemmi
+
+    plain = " ".join(text.replace("_", " ").split())
+    try:
+        group = gemmi.symops_from_hall(plain) if re.match(r"-?[PABCIRSTFH] ", plain, re.IGNORECASE) else None
+    except (ValueError, RuntimeError):
+        return ()
+    operations = None if group is None else Operations.from_gemmi(group)
+    if group is None or operations is None or not len(operations) or not operations.is_group():
+        return ()
+    known = gemmi.find_spacegroup_by_ops(group)
+    number, name = (known.number, known.xhm()) if known else (0, f"Hall symbol {plain}")
+    return (Setting(number, name, plain, ""),)
 
 
 def of_number(number: int) -> tuple[Setting, ...]:
@@ -120,9 +124,14 @@ def of_number(number: int) -> tuple[Setting, ...]:
     return tuple(s for s in settings() if s.number == number)
 
 
+def tabulated(number: int) -> tuple[Setting, ...]:
+    """Those of :func:`of_number` that International Tables list."""
+    return tuple(s for s in settings()[:N_STANDARD] if s.number == number)
+
+
 def standard_of(number: int) -> tuple[Setting, ...]:
     """The setting that a number alone stands for: unique axis b; both origin choices, and both cells of an R group."""
-    found = of_number(number)
+    found = tabulated(number)
     return tuple(s for s in found if s is found[0] or (found[0].choice, s.choice) in (("1", "2"), ("h", "r")))
 
 
@@ -138,43 +147,60 @@ def _matches(text: str, table: Table) -> Iterable[Setting]:
         if _spaces(text) == _spaces(name):
             return setting
     # "P 3 2" is not P 32, though "P32" is
-    return [one for name, setting in names.items() if _spaces(text) <= _spaces(name) for one in setting]
+    found = [one for name, setting in names.items() if _spaces(text) <= _spaces(name) for one in setting]
+    return list(dict.fromkeys(found))
 
 
 @lru_cache(maxsize=1)
 def _by_symbol() -> Table:
     found: dict[str, dict[str, tuple[Setting, ...]]] = {}
     for setting in settings():
-        row = _row(setting.hall_number)
-        full = row.international_full.replace("_", "")
-        short = row.international.split("=")[-1] if setting.number > LAST_MONOCLINIC else full
-        for spaced in _spellings(setting, full, short.replace("_", "").strip()):
+        for spaced in _spellings(setting):
             same = found.setdefault(_squeezed(spaced), {})
             same[spaced] = (*same.get(spaced, ()), setting)
     return found
 
 
-def _spellings(setting: Setting, full: str, short: str) -> set[str]:
-    spellings = {full, short}
-    if 3 <= setting.number <= LAST_MONOCLINIC:
-        spellings.add(" ".join(word for word in full.split() if word != "1"))
-    if 123 <= setting.number <= 142:  # "P 4/n 21/m 2/m", where the table leaves out the last axis
-        spellings.add(" ".join(f"2/{w}" if len(w) == 1 and k else w for k, w in enumerate(full.split())))
+def _spellings(setting: Setting) -> set[str]:
+    spellings = {name for spelt in setting.names for name in _with_old_glide(spelt, setting)}
+    if setting.number <= LAST_MONOCLINIC:
+        words = [name.split() for name in setting.names]
+        spellings |= {" ".join(w for w in name if w != "1") for name in words if len(name) == 4}
+    if 123 <= setting.number <= 142:  # "P 4/n 21/m 2/m", where spglib leaves out the last axis
+        spellings |= {
+            " ".join(f"2/{w}" if len(w) == 1 and k else w for k, w in enumerate(name.split()))
+            for name in setting.names
+            if len(name.split()) == 4
+        }
+    if setting.choice == "h":
+        spellings |= {f"H{name[1:]}" for name in setting.names}
     if setting.number >= FIRST_CUBIC:
         spellings |= {name.replace("-3", "3") for name in spellings if "-4" not in name}
-    for name in [name for name in spellings if "e" in name]:
-        axis = next(k for k, word in enumerate(name.split()) if "e" in word)
-        letters = _GLIDES.get(setting.hall_number) or "abc".replace("abc"[axis - 1], "")
-        spellings |= {name.replace("e", letter) for letter in letters}
     return spellings
+
+
+def _with_old_glide(name: str, setting: Setting) -> set[str]:
+    """The name, and with the letters that stood where tables now write e."""
+    words = name.split()
+    axis = next((k for k, word in enumerate(words) if k and "e" in word), 0)
+    if not axis:
+        return {name}
+    # the settings of groups 67 and 68 differ in that letter by their origin
+    letters = (
+        setting.symbol.split()[axis][-1] if setting.number in (67, 68) else "abc".replace("abc"[axis - 1], "")
+    )
+    return {
+        name,
+        *(" ".join([*words[:axis], words[axis].replace("e", x), *words[axis + 1 :]]) for x in letters),
+    }
 
 
 @lru_cache(maxsize=1)
 def _by_hall_symbol() -> Table:
     found: dict[str, dict[str, tuple[Setting, ...]]] = {}
     for setting in settings():
-        name = _row(setting.hall_number).hall_symbol
-        same = found.setdefault(_squeezed(name), {})
+        same = found.setdefault(_squeezed(setting.hall), {})
+        name = setting.hall.strip()
         same[name] = (*same.get(name, ()), setting)
     return found
 

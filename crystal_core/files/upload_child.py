@@ -74,6 +74,7 @@ def main(memory: int, seconds: float) -> None:
             "limitation": structure.properties.get("limitation"),
             "occupancy": structure.properties.get("occupancy"),
             "notes": structure.properties.get("notes", []),
+            "frame": structure.properties.get("frame"),
         }
 
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:

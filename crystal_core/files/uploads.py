@@ -23,6 +23,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files.encoding import text_of
 from crystal_core.files.records import cell_json
 from crystal_core.paths import REPOSITORY
 
@@ -52,6 +53,7 @@ class ParsedUpload:
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
         occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
         notes: what in the file does not fit what was read, as sentences.
+        frame: of a trajectory, ``{"index", "of", "energy"?}``, energy in eV; None for a crystal by itself.
         unsettled: the error is none of the file, which may be read the next time.
     """
 
@@ -61,6 +63,7 @@ class ParsedUpload:
     limitation: str | None = None
     occupancy: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    frame: Mapping[str, Any] | None = None
     unsettled: bool = False
 
 
@@ -167,11 +170,7 @@ def _is_hidden(path: str) -> bool:
 
 def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    try:
-        answer = _PARSER.ask(text)
+        answer = _PARSER.ask(text_of(content))
     except StructureParseError as error:
         return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))]
     crystals = answer["crystals"]
@@ -185,6 +184,7 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
             limitation=crystal.get("limitation"),
             occupancy=crystal.get("occupancy"),
             notes=tuple(crystal.get("notes") or ()),
+            frame=crystal.get("frame"),
         )
         for label, crystal in zip(names, crystals, strict=True)
     ]

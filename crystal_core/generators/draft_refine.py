@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
 
 N_STEPS = 1000  # of the progress of both stages together
+REFINED = 980  # of these, when they are refined for the first time
+AGAIN = 2  # times at most that a draft is refined once more, from other noise, where atoms of the refined cell overlap
+OTHER_SEED = 104_729  # far from the seeds of other parts of a run
 DRAFTED = 500  # of these, when the drafts are written
 
 
@@ -170,7 +173,9 @@ class DraftRefineGenerator:
                 frame,
                 step=step,
                 n_steps=N_STEPS,
-                time=1 - step / N_STEPS,
+                time=1.0
+                if refinement is not None
+                else 1 - step / N_STEPS,  # the refiner's own time comes after
                 finished=last,
                 stages=(self._draft_stage(request),) if last else (),
             )
@@ -191,22 +196,38 @@ class DraftRefineGenerator:
             for draft, structure in zip(drafted.drafts, as_drafted, strict=True)
         )
         whole = [i for i, structure in enumerate(as_drafted) if structure is not None]
-        told: dict[str, Any] = {"text": drafted.text, "drafts": drafts, "rejected": drafted.rejected}
+        told: dict[str, Any] = {
+            "text": drafted.text,
+            "drafts": drafts,
+            "rejected": drafted.rejected,
+            "left_out": drafted.left_out,
+        }
         calls, stages = 0, [self._draft_stage(request)]
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
-            start = from_structures(reduced)
-            asked = self.refining(request, refinement, start)
-            refiner = self.refiner(refinement.model)
-            for frame in refiner.sample(asked):
-                crystals, calls = None, getattr(refiner, "network_calls", 0)
-                if frame.crystals is not None:
-                    for i, crystal in zip(whole, frame.crystals, strict=True):
-                        cells[i] = crystal
-                    crystals = CrystalBatch.concat(cells)
-                if not frame.finished:
-                    yield replace(_of_both(frame, crystals), text=drafted.text)
-            stages.append(self._refine_stage(refinement, asked, calls))
+            asked = self.refining(request, refinement, from_structures(reduced))
+            refiner, left, again = self.refiner(refinement.model), whole, 0
+            for attempt in range(1 + AGAIN):
+                if attempt:
+                    step = REFINED + attempt
+                    yield Frame(stage="refine", step=step, n_steps=N_STEPS, time=0.0, text=drafted.text)
+                for frame in refiner.sample(asked):
+                    crystals = None
+                    if frame.crystals is not None:
+                        for i, crystal in zip(left, frame.crystals, strict=True):
+                            cells[i] = crystal
+                        crystals = CrystalBatch.concat(cells)
+                    if not attempt and not frame.finished:
+                        yield replace(_of_both(frame, crystals), text=drafted.text)
+                calls += getattr(refiner, "network_calls", 0)
+                left = [i for i in left if _overlaps(cells[i])]
+                if not left or attempt == AGAIN:
+                    break
+                again += len(left)
+                start = from_structures([reduced[whole.index(i)] for i in left])
+                other = self.refining(request, refinement, start)
+                asked = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
+            stages.append(self._refine_stage(refinement, asked, calls, again=again))
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(
@@ -245,8 +266,11 @@ class DraftRefineGenerator:
     ) -> GenerationRequest:
         """What the refiner is asked for: to refine ``start`` with the options of a request."""
         options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
-        if request.sampler == "fast" and refinement.sampler is not None:
-            options = {"sampler": refinement.sampler, "steps": request.steps or refinement.steps}
+        if request.sampler == "fast":
+            options = {
+                "sampler": refinement.sampler or "fast",
+                "steps": request.steps or refinement.steps,
+            }
         if refinement.start != "none":
             options |= {
                 "start": start,
@@ -282,8 +306,11 @@ class DraftRefineGenerator:
             settings=self.sampling_of(request.draft),
         )
 
-    def _refine_stage(self, refinement: Refinement, asked: GenerationRequest, calls: int) -> Stage:
+    def _refine_stage(
+        self, refinement: Refinement, asked: GenerationRequest, calls: int, *, again: int = 0
+    ) -> Stage:
         used = refinement.used | self._sampler_used(refinement.model, asked)
+        used |= {"refined_again": again} if again else {}
         return Stage(
             stage="refine",
             model=refinement.model,
@@ -342,9 +369,18 @@ def _drafting(request: Any) -> Any:
     return replace(request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields)
 
 
+def _overlaps(crystal: CrystalBatch) -> bool:
+    """Whether a cell fails the published check of distances, or is none."""
+    from crystal_core.evaluation.validity import is_structurally_valid
+    from crystal_core.structures import to_structures
+
+    (structure,) = to_structures(crystal)
+    return structure is None or not is_structurally_valid(structure)
+
+
 def _of_both(frame: Frame, crystals: CrystalBatch | None) -> Frame:
     """A frame of the refiner as one of both stages."""
-    step = DRAFTED + (N_STEPS - DRAFTED) * frame.step // max(1, frame.n_steps)
+    step = DRAFTED + (REFINED - DRAFTED) * frame.step // max(1, frame.n_steps)
     return replace(
         frame,
         stage="refine",

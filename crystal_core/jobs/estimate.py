@@ -12,12 +12,12 @@ from crystal_core.errors import CrystalCoreError
 if TYPE_CHECKING:
     from crystal_core.jobs.queue import Job
 
-SAME = ("model", "sampler", "steps", "start", "relax", "back_end", "refiner", "start_draft")
+SAME = ("model", "sampler", "steps", "start", "relax", "effort", "back_end", "refiner", "start_draft")
 LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not foretold
 
 
 def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:
-    """Seconds, or None where no finished run used the same models, sampler, steps and start, relaxed or not."""
+    """Seconds, or None where no finished run used the same models, sampler, steps, start and effort, relaxed or not."""
     wanted = _work(request)
     alike = [job for job in jobs if job.state == "done" and job.seconds and _alike(job.request, request)]
     rates = [job.seconds / work for job in alike[:10] if job.seconds and (work := _work(job.request))]

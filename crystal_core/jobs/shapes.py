@@ -74,6 +74,7 @@ LEARNED = {
     "predicted": [NUMBER],
     "skipped": [{"id": str, "reason": str}],
 }
+DRAFTED = {"text": str, "problem": str}
 COMPARED = {
     "letter": str,
     "name": str,
@@ -94,7 +95,17 @@ REQUESTS: dict[str, Any] = {
         "density": Maybe(NUMBER),
         "guidance": Maybe(NUMBER),
         "space_group": Maybe(str),
+        "crystal_system": Maybe(str),
+        "formula": Maybe(str),
+        "contain": Maybe([str]),
+        "band_gap": Maybe(NUMBER),
+        "formation_energy": Maybe(NUMBER),
+        "e_above_hull": Maybe(NUMBER),
+        "temperature": Maybe(NUMBER),
+        "top_p": Maybe(NUMBER),
         "fix": Maybe(CELL),
+        "start_from": Maybe(CELL),
+        "redraft_sites": Maybe([int]),
         "fix_sites": Maybe([int]),
     },
     "relax": {"crystals": [CELL | {"id": str}]},
@@ -107,14 +118,25 @@ REQUESTS: dict[str, Any] = {
         "title": Maybe(str),
         "unit": Maybe(str),
     },
+    "infill": {"crystal": CELL, "sites": [int], "source": Maybe(str)},
     "compare": {"columns": [dict], "formulas": Maybe([str]), "targets": Maybe([CELL]), "n": int},
 }
 RESULTS: dict[str, Any] = {
-    "predict-structure": MADE_WITH | {"results": [{"candidates": [CANDIDATE]}]},
-    "generate": MADE_WITH | {"crystals": [GENERATED], "summary": {"n": int, "valid": int, "unique": int}},
+    "predict-structure": MADE_WITH
+    | {"results": [{"candidates": [CANDIDATE]}], "rejected": Maybe(dict), "left_out": Maybe([DRAFTED])},
+    "generate": MADE_WITH
+    | {
+        "crystals": [GENERATED],
+        "summary": {"n": int, "valid": int, "unique": int},
+        "rejected": Maybe(dict),
+        "failed_drafts": Maybe([DRAFTED]),
+        "left_out": Maybe([DRAFTED]),
+    },
     "relax": {"crystals": [RECORD]},
     "predict-property": {"rows": [PREDICTED], "properties": [COLUMN], "seconds": NUMBER},
     "learn-property": MADE_WITH | {"learned": LEARNED},
+    "infill": MADE_WITH
+    | {"fitting": {"present": str, "sites": [int], "rows": [{"element": str, "probability": NUMBER}]}},
     "compare": MADE_WITH
     | {
         "columns": [COMPARED],

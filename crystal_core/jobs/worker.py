@@ -33,6 +33,7 @@ RUNNERS = {
     "relax": "crystal_core.workflows.relax:run",
     "predict-property": "crystal_core.workflows.predict_properties:run",
     "learn-property": "crystal_core.workflows.learn_property:run",
+    "infill": "crystal_core.workflows.infill:run",
     "compare": "crystal_core.workflows.compare.run:run",
 }
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives

@@ -1,155 +1,202 @@
-"""``python -m crystal_core.reference.build_known``: the index of known crystals from the raw data sets.
+"""``python -m crystal_core.reference.build_known``: the file of known crystals from the raw data sets.
 
-Every readable row of the Materials Project tables and of Perov-5 is in it, validation and test rows too: it is the set that
-"known" refers to, no training set. The threshold of the verdict without tables is chosen on pairs of training rows
-of the Materials Project with one formula; its agreement with the exact verdict is measured on other such pairs and on such of Perov-5.
+Every readable row of the Materials Project tables with at most 40 atoms in the cell is in it, Perov-5 as a whole, and the
+elemental references that are no row of these tables. Validation and test rows are in it too: it is the set that "known"
+refers to, no training set. How well the verdicts do is measured by :mod:`crystal_core.reference.measure_known`.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import lzma
 import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.datasets.prepare import training_rows
 from crystal_core.datasets.rows import (
     MP20_TABLE,
     MP_TABLE,
     PEROV5_TABLE,
     CrystalRow,
-    held_out_ids,
     read_rows,
-    reason_not_to_train,
 )
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.paths import data_dir
-from crystal_core.reference.known import INDEX, PREFIXES, SECONDS, ordered_roles
-from crystal_core.reference.known_cells import PEROV5
-from crystal_core.reference.pair_histogram import distances, pair_histogram
+from crystal_core.reference.asymmetric_unit import (
+    AsymmetricUnit,
+    asymmetric_unit,
+    primitive_cell,
+    without_symmetry,
+)
+from crystal_core.reference.known import ordered_roles
+from crystal_core.reference.known_file import ELEMENT, FILE, NO_ENERGY, PREFIXES, KnownIndex, write_known
+from crystal_core.reference.packed_cells import PackedCells, pack_units
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
 N_ELEMENTS = 119
-MODELS = {  # by the beginning of the id: how the names of the models begin that its training rows trained, or the layers they began with
+MAX_ATOMS = 40  # of the tabulated cell, which is primitive in most tables
+ROWS_PER_BLOCK = 5_000
+LARGE_TABLES = ("mp2018_properties.parquet", "mpts52_val_test.parquet", "mp_cgcnn36k.parquet")
+ELEMENT_TABLE = "mp_element_refs.parquet"
+ABOVE_HULL = "e_above_hull_ev"
+IN_2020_SCHEME = (MP20_TABLE, "mpts52_val_test.parquet")  # their energies replace those of 2018
+PEROV5 = "perov5-"  # begins the ids here; Perov-5 itself only numbers its rows
+MODELS = {  # by the beginning of the id: how the names of the models begin that its training rows trained
     "mp": ["kldm-csp-mp", "kldm-dng-mp"],
     "mvc": ["kldm-csp-mp", "kldm-dng-mp"],
     "perov5": ["kldm-csp-perov5", "kldm-dng-perov5"],
 }
-KEPT_PRECISION = (
-    0.8  # of the pairs called the same, at least so many are: calling a new crystal known hides it
+LICENCE = (
+    "Crystals and energies: The Materials Project (A. Jain et al., APL Materials 1 (2013) 011002), CC-BY 4.0, by way of fxcoudert/topology_databases "
+    "(release 2025.02.12), MEGNet's and CGCNN's benchmark sets, MP-20 and MPTS-52; changed here: reduced to primitive cells, symmetrised within "
+    "0.005 Å, coordinates rounded to 1/10,080. Perov-5: I. E. Castelli et al., Energy Environ. Sci. 5 (2012) 5814, by way of CDVAE (MIT)."
 )
+VOLUME_ERROR = 1e-3  # relative: more than rounding to 1e-4 does
 
 
-class Entry(NamedTuple):
-    """One row of the index; elements by falling count, then along the Mendeleev axis."""
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row of the file; elements by falling count, then along the Mendeleev axis."""
 
     name: str
     elements: tuple[int, ...]
     counts: tuple[int, ...]
-    n_atoms: int
+    unit: AsymmetricUnit
     space_group: int
-    histogram: NDArray[np.uint8]
+    above_hull: float | None
+    usable: bool = False
+
+    @property
+    def key(self) -> tuple:
+        """Rows of one formula stand together, formulas of one count pattern too."""
+        return len(self.elements), self.counts, self.elements, self.unit.hall_number, self.name
 
 
 def main() -> None:
-    """Read the tables that ``CRYSTAL_DATA`` names, measure, write ``known.npz.xz``, and print what is in it."""
+    """Read the tables that ``CRYSTAL_DATA`` names, write ``known.zip``, and print what is in it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument(
-        "--pairs",
-        type=int,
-        default=20_000,
-        help="formulas of which one pair of training rows is measured, at most",
-    )
     asked = parser.parse_args()
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
-    tables = [folder / MP_TABLE, folder / MP20_TABLE]
-    rows: dict[str, CrystalRow] = {}
-    groups: dict[str, int] = {}
-    for table in tables:
-        groups = tabulated_space_groups(table) | groups
-        for row in read_rows(table):
-            rows.setdefault(row.id, row)
-    held_out = held_out_ids(tables)
-    training = {row.id for row in rows.values() if reason_not_to_train(row, held_out) is None}
-    groups |= {PEROV5 + name: group for name, group in tabulated_space_groups(folder / PEROV5_TABLE).items()}
-    perovskites = {
-        PEROV5 + row.id: replace(row, id=PEROV5 + row.id) for row in read_rows(folder / PEROV5_TABLE)
-    }
-    rows |= perovskites
-    held_out |= {row.id for row in perovskites.values() if row.split != "train"}
-    trained_perovskites = perovskites.keys() - held_out
+    rows = list(gathered_rows(folder))
     sys.stderr.write(f"{len(rows)} rows\n")
     with ProcessPoolExecutor(asked.workers) as pool:
-        entries = list(pool.map(entry_of, rows.values(), [groups[name] for name in rows], chunksize=200))
-        pairs = same_formula_pairs([e for e in entries if e.name in training], asked.pairs)
-        exact = list(pool.map(same_crystal, [(rows[a.name], rows[b.name]) for a, b in pairs], chunksize=20))
-        others = same_formula_pairs([e for e in entries if e.name in trained_perovskites], asked.pairs)
-        exact_others = list(
-            pool.map(same_crystal, [(rows[a.name], rows[b.name]) for a, b in others], chunksize=20)
-        )
-    threshold = choose_threshold(pairs[::2], np.array(exact[::2]))
-    agreement = measure(pairs[1::2], np.array(exact[1::2]), threshold)
-    agreement["protocol"] = (
-        "one random pair of training rows per formula with several; against StructureMatcher(ltol 0.2, stol 0.3, angle_tol 5); threshold chosen on "
-        f"{len(pairs[::2])} other pairs, for a precision of at least {KEPT_PRECISION}. These pairs are the hard ones: the Materials Project has merged most equal crystals."
-    )
-    about = {
-        "reference": (
-            f"{len(entries) - len(perovskites):,} crystals of the Materials Project with up to 20 atoms in the cell and {len(perovskites):,} computed "
-            "perovskites of Perov-5"
-        ),
-        "rows": (
-            f"Every readable row of {MP_TABLE} (Materials Project 2025.02.12, ids below 2,000,000, at most 20 atoms, CC-BY 4.0), and those of "
-            f"{MP20_TABLE} whose id is not among them; {PEROV5_TABLE} as a whole (Castelli et al. 2012, CDVAE's split). Validation and test rows are in "
-            "it: it is a reference set, no training set."
-        ),
-        "training_rows": (
-            f"{len(training):,} rows of the Materials Project are marked as training rows: in no validation or test split of these tables and at most "
-            f"60 Å3 per atom; and {len(trained_perovskites):,} of Perov-5."
-        ),
-        "n_rows": len(entries),
-        "n_training": len(training | trained_perovskites),
-        "n_held_out": sum(e.name in held_out for e in entries),
-        "models": MODELS,
-        "threshold": threshold,
-        "agreement": agreement,
-        "agreement_perov5": measure(others, np.array(exact_others), threshold),
-        "command": "python -m crystal_core.reference.build_known",
+        found = [e for e in pool.map(entry_of, rows, chunksize=200) if e is not None]
+    entries = with_new_elements(found, folder)
+    sys.stderr.write(f"{len(entries)} crystals\n")
+    usable = usable_ids(folder, asked.workers)
+    write(FILE, [replace(entry, usable=entry.name in usable) for entry in entries])
+    print(json.dumps(KnownIndex(FILE).about | {"bytes": FILE.stat().st_size}, indent=1, ensure_ascii=False))
+
+
+def gathered_rows(folder: Path) -> Iterator[CrystalRow]:
+    """Rows of the Materials Project, each id once, with the published energy above the hull; then those of Perov-5."""
+    newer: dict[str, float] = {}
+    for name in IN_2020_SCHEME:
+        newer |= {
+            row.id: row.labels[ABOVE_HULL] for row in read_rows(folder / name) if ABOVE_HULL in row.labels
+        }
+    older = {
+        row.id: row.labels[ABOVE_HULL]
+        for row in read_rows(folder / LARGE_TABLES[0])
+        if ABOVE_HULL in row.labels
     }
-    write(INDEX, entries, training | trained_perovskites, about)
-    print(json.dumps(about | {"bytes": INDEX.stat().st_size}, indent=1, ensure_ascii=False))
+    energies = older | newer
+    seen: set[str] = set()
+    for name in (MP_TABLE, MP20_TABLE, *LARGE_TABLES):
+        for row in read_rows(folder / name):
+            if row.id not in seen and row.id.split("-")[0] in PREFIXES:
+                seen.add(row.id)
+                yield replace(row, labels={ABOVE_HULL: energies[row.id]} if row.id in energies else {})
+    for row in read_rows(folder / PEROV5_TABLE):
+        yield replace(row, id=PEROV5 + row.id, labels={})
 
 
-def tabulated_space_groups(table: Path) -> dict[str, int]:
-    """Id → space group number, as the table states it (found within 0.1 Å)."""
-    import pyarrow.parquet
-
-    columns = pyarrow.parquet.read_table(table, columns=["material_id", "spacegroup_number"]).to_pydict()
-    return dict(zip(columns["material_id"], columns["spacegroup_number"], strict=True))
+def usable_ids(folder: Path, workers: int) -> set[str]:
+    """Ids of the rows that trained the shipped models."""
+    trained = {row.id for row in training_rows(folder, workers)}
+    return trained | {PEROV5 + row.id for row in read_rows(folder / PEROV5_TABLE, "train")}
 
 
-def entry_of(row: CrystalRow, group: int) -> Entry:
-    """The row as the index keeps it."""
-    roles, elements, counts = ordered_roles(row.atomic_numbers, mendeleev_axis())
-    histogram = pair_histogram(row.lattice, row.frac_coords, roles, len(elements))
-    return Entry(row.id, elements, counts, len(row.atomic_numbers), group, histogram)
+def entry_of(row: CrystalRow) -> Entry | None:
+    """The row as the file keeps it; None where its cell is too large or none."""
+    numbers = np.asarray(row.atomic_numbers)
+    if not 0 < len(numbers) <= MAX_ATOMS or not 1e-3 < row.volume_per_atom < 1e4:
+        return None
+    _, elements, counts = ordered_roles(numbers, mendeleev_axis())
+    for unit in (
+        asymmetric_unit(row.lattice, row.frac_coords, numbers),
+        without_symmetry(row.lattice, row.frac_coords, numbers),
+    ):
+        if unit is None:
+            continue
+        try:
+            stored = PackedCells(pack_units([unit], [elements])).unit(0, elements)
+        except ValueError:
+            return None
+        if is_whole(row, primitive_cell(stored)):
+            return Entry(
+                name=row.id,
+                elements=elements,
+                counts=counts,
+                unit=unit,
+                space_group=row.space_group or 1,
+                above_hull=row.labels.get(ABOVE_HULL),
+            )
+    return None
+
+
+def is_whole(row: CrystalRow, kept: tuple[NDArray, NDArray, NDArray]) -> bool:
+    """Whether a cell (lattice, coordinates, atomic numbers) has the composition and the volume per atom of a row."""
+    lattice, _, numbers = kept
+    copies, rest = divmod(len(row.atomic_numbers), len(numbers))
+    counts = [np.bincount(part, minlength=N_ELEMENTS) for part in (row.atomic_numbers, numbers)]
+    if rest or (counts[0] != copies * counts[1]).any():
+        return False
+    volume = abs(float(np.linalg.det(lattice))) / len(numbers)
+    return abs(volume / row.volume_per_atom - 1) < VOLUME_ERROR
+
+
+def with_new_elements(entries: Sequence[Entry], folder: Path) -> list[Entry]:
+    """The entries, and the elemental references that match none of them; energies against the lowest form of the element."""
+    known: dict[int, list[Structure]] = defaultdict(list)
+    for entry in entries:
+        if len(entry.elements) == 1:
+            known[entry.elements[0]].append(_structure(*primitive_cell(entry.unit)))
+    rows = list(read_rows(folder / ELEMENT_TABLE))
+    lowest: dict[int, float] = {}
+    for row in rows:
+        z, energy = int(row.atomic_numbers[0]), row.labels["energy_per_atom_ev"]
+        lowest[z] = min(energy, lowest.get(z, np.inf))
+    found = list(entries)
+    for row in rows:
+        z = int(row.atomic_numbers[0])
+        cell = _structure(row.lattice, row.frac_coords, row.atomic_numbers)
+        if len(cell) > MAX_ATOMS or any(
+            rms_distance(cell, other, seconds=5) is not None for other in known[z]
+        ):
+            continue
+        above = row.labels["energy_per_atom_ev"] - lowest[z]
+        number = row.id.rpartition("-")[2]
+        new = entry_of(replace(row, id=f"{PREFIXES[ELEMENT]}-{number}", labels={ABOVE_HULL: above}))
+        if new is not None:
+            found.append(new)
+    return found
 
 
 @cache
@@ -166,95 +213,81 @@ def mendeleev_axis() -> NDArray[np.int16]:
     return axis
 
 
-def same_formula_pairs(entries: Sequence[Entry], most: int) -> list[tuple[Entry, Entry]]:
-    """One random pair of each formula that has two rows or more, in random order; the same every time."""
-    by_formula: dict[tuple, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_formula[entry.elements, entry.counts].append(entry)
-    rng = np.random.default_rng(0)
-    several = [by_formula[key] for key in sorted(by_formula) if len(by_formula[key]) > 1]
-    pairs = []
-    for i in rng.permutation(len(several))[:most]:
-        a, b = rng.choice(len(several[i]), 2, replace=False)
-        pairs.append((several[i][a], several[i][b]))
-    return pairs
-
-
-def same_crystal(pair: tuple[CrystalRow, CrystalRow]) -> bool:
-    """The exact verdict."""
-    first, second = map(_structure, pair)
-    return rms_distance(first, second, seconds=SECONDS) is not None
-
-
-def choose_threshold(pairs: Sequence[tuple[Entry, Entry]], exact: NDArray[np.bool_]) -> float:
-    """The largest distance below which the share of equal pairs is at least :data:`KEPT_PRECISION`."""
-    return _largest_precise(_apart(pairs), exact)
-
-
-def measure(
-    pairs: Sequence[tuple[Entry, Entry]], exact: NDArray[np.bool_], threshold: float
-) -> dict[str, Any]:
-    """Precision and recall of the verdict without tables."""
-    called = _apart(pairs) < threshold
-    hits, n_called, n_same = int((called & exact).sum()), int(called.sum()), int(exact.sum())
-    return {
-        "precision": round(hits / max(1, n_called), 3),
-        "recall": round(hits / max(1, n_same), 3),
-        "accuracy": round(float((called == exact).mean()), 3),
-        "n_pairs": len(pairs),
-        "n_same": n_same,
-        "n_called_same": n_called,
-    }
-
-
-def _apart(pairs: Sequence[tuple[Entry, Entry]]) -> NDArray:
-    return np.array([distances(a.histogram, b.histogram[None])[0] for a, b in pairs])
-
-
-def write(path: Path, entries: Iterable[Entry], training: set[str], about: dict[str, Any]) -> None:
-    """Write the index, rows of a formula side by side; the same content gives the same bytes."""
-    ordered = sorted(entries, key=lambda e: (len(e.elements), e.counts, e.elements, e.name))
-    keys = [(e.elements, e.counts) for e in ordered]
-    first = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1]]
-    width = max(len(e.elements) for e in ordered)
-    prefixes, numbers = zip(*(e.name.split("-") for e in ordered), strict=True)
-    column: Callable[[Iterable[int], Any], NDArray] = lambda values, dtype: np.array(
-        list(values), dtype=dtype
-    )
-    arrays = {
-        "about": np.array(json.dumps(about, ensure_ascii=False)),
-        "ids": column(map(int, numbers), np.int32),
-        "prefixes": column(map(PREFIXES.index, prefixes), np.uint8),
-        "space_groups": column((e.space_group for e in ordered), np.uint8),
-        "n_atoms": column((e.n_atoms for e in ordered), np.uint8),
-        "training": column((e.name in training for e in ordered), np.bool_),
-        "start": column([*first, len(ordered)], np.int32),
+def write(path: Path, entries: Iterable[Entry]) -> None:
+    """Write the file."""
+    ordered = sorted(entries, key=lambda entry: entry.key)
+    formulas = [(entry.counts, entry.elements) for entry in ordered]
+    first = [i for i, formula in enumerate(formulas) if i == 0 or formula != formulas[i - 1]]
+    width = max(len(entry.elements) for entry in ordered)
+    starts = [0]
+    for i in first:
+        if i - starts[-1] >= ROWS_PER_BLOCK:
+            starts.append(i)
+    prefixes, numbers = zip(*(_id_parts(entry.name) for entry in ordered), strict=True)
+    energies = [
+        NO_ENERGY if e.above_hull is None else min(max(round(1000 * e.above_hull), 0), NO_ENERGY - 1)
+        for e in ordered
+    ]
+    columns: dict[str, NDArray] = {
         "elements": np.array([_padded(ordered[i].elements, width) for i in first], dtype=np.uint8),
         "counts": np.array([_padded(ordered[i].counts, width) for i in first], dtype=np.uint8),
-        "histograms": np.concatenate([e.histogram for e in ordered]),
         "axis": mendeleev_axis(),
+        "rows": np.diff([*first, len(ordered)]).astype(np.uint16),
+        "space_groups": np.array([e.space_group for e in ordered], dtype=np.uint8),
+        "above_hull": np.array(energies, dtype=np.uint16),
+        "usable": np.array([e.usable for e in ordered], dtype=np.uint8),
+        "blocks": np.array(starts, dtype=np.int32),
+        "ids": np.array(numbers, dtype=np.int32),
+        "prefixes": np.array(prefixes, dtype=np.uint8),
     }
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    path.write_bytes(lzma.compress(buffer.getvalue(), preset=9))
+    blocks = []
+    for begin, end in zip(starts, [*starts[1:], len(ordered)], strict=True):
+        part = ordered[begin:end]
+        blocks.append(pack_units([e.unit for e in part], [e.elements for e in part]))
+    write_known(path, about(ordered), columns, blocks)
 
 
-def _largest_precise(apart: NDArray, exact: NDArray[np.bool_]) -> float:
-    """The largest distance below which the share of equal pairs is at least :data:`KEPT_PRECISION`; 0 where there is none."""
-    order = np.argsort(apart)
-    precision = np.cumsum(exact[order]) / np.arange(1, len(order) + 1)
-    good = np.flatnonzero(precision >= KEPT_PRECISION)
-    return round(float(apart[order][good[-1]]), 4) if len(good) else 0.0
+def about(entries: Sequence[Entry]) -> dict[str, Any]:
+    """What the file says about itself."""
+    of = [PREFIXES[_id_parts(entry.name)[0]] for entry in entries]
+    perovskites, references = of.count("perov5"), of.count("element")
+    project = len(of) - perovskites - references
+    return {
+        "reference": (
+            f"{project + references:,} crystals of the Materials Project with up to {MAX_ATOMS} atoms in the cell and "
+            f"{perovskites:,} computed perovskites of Perov-5"
+        ),
+        "licence": LICENCE,
+        "rows": (
+            f"Every readable row of {MP_TABLE}, {MP20_TABLE}, {', '.join(LARGE_TABLES)} with an id of the Materials Project below 2,000,000 and at most "
+            f"{MAX_ATOMS} atoms in the cell, each id once, from the first of these tables; {references} elemental references that match no such "
+            f"row; {PEROV5_TABLE} as a whole. Validation and test rows are in it: it is a reference set, no training set."
+        ),
+        "energies": (
+            "Published energies above the hull: that of MP-20 or MPTS-52 where there is one, else that of the Materials Project of 2018; of "
+            f"{sum(e.above_hull is not None for e in entries):,} crystals. Of an elemental reference: its total energy against the lowest one of its element."
+        ),
+        "training_rows": "Rows marked usable trained the shipped models: in no validation or test split, equal to no test row, at most 60 Å3 per atom.",
+        "n_rows": len(entries),
+        "n_training": sum(entry.usable for entry in entries),
+        "models": MODELS,
+        "command": "python -m crystal_core.reference.build_known",
+    }
+
+
+def _id_parts(name: str) -> tuple[int, int]:
+    prefix, _, number = name.rpartition("-")
+    return PREFIXES.index(prefix), int(number)
 
 
 def _padded(values: tuple[int, ...], width: int) -> list[int]:
     return [*values, *[0] * (width - len(values))]
 
 
-def _structure(row: CrystalRow) -> Structure:
+def _structure(lattice: NDArray, frac_coords: NDArray, numbers: NDArray) -> Structure:
     from pymatgen.core import Lattice, Structure
 
-    return Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
+    return Structure(Lattice(lattice), np.asarray(numbers).tolist(), frac_coords)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,60 @@
-"""The nearest known crystal of a cell, offline: whether what a model made is a crystal of the Materials Project or of Perov-5.
+"""Whether a crystal is a known one, offline: compared atom by atom with those of the Materials Project and of Perov-5.
 
-The index (``known.npz.xz``, built by :mod:`crystal_core.reference.build_known`) holds formula, space group, id and a small
-histogram of distances per crystal, no coordinates. Where the tables themselves are at hand (``CRYSTAL_DATA``, or a
-downloaded MP-20), the candidates of the formula are compared atom by atom. *Known* speaks of the reference set named beside
-it and of nothing else; *training* marks the rows that models of their data set were trained on, and names these models.
+The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
+atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:
+StructureMatcher finds the same arrangement, and the volumes agree within :data:`MAX_VOLUME_RATIO`. *Training* marks the rows that
+models of their data set were trained on, and names these models.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import lzma
-import warnings
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from crystal_core.reference.pair_histogram import N_BINS, distances, n_bytes, pair_histogram
+from crystal_core.evaluation.alike import SAME, rms_distance, superposed
+from crystal_core.reference.known_file import KnownIndex, load_known
+from crystal_core.reference.pair_histogram import distances, pair_histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
     from crystal_core.records import Novelty
 
-log = logging.getLogger(__name__)
-INDEX = Path(__file__).parent / "known.npz.xz"
 MAX_ATOMS = 500
-MAX_COMPARED = 12  # candidates of a formula, nearest histograms first, that are compared atom by atom
-SECONDS = 5.0  # for each of them; usual ones take milliseconds
-PREFIXES = ("mp", "mvc", "perov5")
+MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
+MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
+AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
+SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
+SAME_TRANSLATION = 0.25  # Å: pymatgen's tolerance for a translation that maps a crystal onto itself
+SECONDS = 5.0  # for each comparison; usual ones take milliseconds
+REDUCED: dict[str, Any] = {**SAME, "primitive_cell": False}  # both cells are primitive already
 
-Method = Literal["structure matcher", "distances", "formula"]
+Method = Literal["structure matcher", "formula"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownMatch:
+    """A known crystal that a cell is.
+
+    Attributes:
+        id: of the Materials Project, or of Perov-5 where it begins with perov5. formula: its reduced formula.
+        space_group: number, as tabulated. rmsd: between the two, in units of (V/N)^(1/3).
+        volume_ratio: volume per atom of the cell asked about over that of the known crystal.
+        e_above_hull: published energy above the hull, eV/atom; None where none is at hand.
+        training_of: how the names of the models begin that were trained on it.
+    """
+
+    id: str
+    formula: str
+    space_group: int
+    rmsd: float
+    volume_ratio: float
+    e_above_hull: float | None
+    training_of: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,10 +64,13 @@ class KnownNeighbour:
     Attributes:
         known: both are the same crystal.
         nearest_id: of the Materials Project, or of Perov-5 where it begins with perov5. formula: its reduced formula. space_group: its number.
-        rmsd: between the two, in units of (V/N)^(1/3); only where ``known`` was found atom by atom.
+        rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement. That it is given and ``known``
+            is false means that the volumes differ too much.
+        volume_ratio: volume per atom of the cell asked about over that of the nearest; None where the formulas differ.
+        e_above_hull: published energy of the nearest above the hull, eV/atom; None where none is at hand.
         training: the nearest crystal is a training row of its data set; its being known does not imply it.
         training_of: how the names of the models begin that were trained on it, or began with layers that were.
-        structure: the nearest crystal, where its table is at hand; laid onto the cell asked about where both are the same.
+        structure: the nearest crystal; laid onto the cell asked about where both are the same.
         method: how ``known`` was decided; "formula" says that nothing with this formula is known.
         reference: the set that was searched.
     """
@@ -60,9 +80,11 @@ class KnownNeighbour:
     formula: str
     space_group: int
     rmsd: float | None
+    volume_ratio: float | None
+    e_above_hull: float | None
     training: bool
     training_of: tuple[str, ...]
-    structure: Structure | None
+    structure: Structure
     method: Method
     reference: str
 
@@ -74,6 +96,8 @@ class KnownNeighbour:
             "rmsd": self.rmsd,
             "nearest_formula": self.formula,
             "nearest_space_group": self.space_group,
+            "nearest_e_above_hull_ev": self.e_above_hull,
+            "volume_ratio": self.volume_ratio,
             "training": self.training,
             "training_of": list(self.training_of),
             "method": self.method,
@@ -81,111 +105,48 @@ class KnownNeighbour:
         }
 
 
-@dataclass(eq=False)
-class KnownIndex:
-    """The known crystals, rows of one formula side by side.
+class _Asked(NamedTuple):
+    """A cell in question, and the formula it is compared with."""
 
-    Attributes:
-        about: origin, rows, how well the verdict without tables agrees with the exact one; as sentences and numbers.
-        ids: (rows,) number of the id. prefixes: (rows,) its place in :data:`PREFIXES`. space_groups: (rows,).
-        n_atoms: (rows,) of the tabulated cell. training: (rows,) bool.
-        start: (formulas + 1,) first row of each formula.
-        elements: (formulas, roles) atomic numbers in the order of :func:`ordered_roles`, 0 where a formula has fewer.
-        counts: (formulas, roles) atoms of each in the reduced formula.
-        histograms: all histograms, one after the other. axis: (119,) Mendeleev numbers.
-    """
+    cell: Structure
+    formula: int
+    same_formula: bool
+    histogram: NDArray[np.uint8]
+    volume_per_atom: float
 
-    about: dict[str, Any]
-    ids: NDArray[np.int32]
-    prefixes: NDArray[np.uint8]
-    space_groups: NDArray[np.uint8]
-    n_atoms: NDArray[np.uint8]
-    training: NDArray[np.bool_]
-    start: NDArray[np.int32]
-    elements: NDArray[np.uint8]
-    counts: NDArray[np.uint8]
-    histograms: NDArray[np.uint8]
-    axis: NDArray[np.int16]
 
-    def name(self, row: int) -> str:
-        """The id of a row, such as ``mp-149``."""
-        return f"{PREFIXES[self.prefixes[row]]}-{self.ids[row]}"
+class _Compared(NamedTuple):
+    """A row with the same arrangement."""
 
-    def training_of(self, row: int) -> tuple[str, ...]:
-        """How the names of the models begin that a row trained."""
-        return tuple(self.about["models"][PREFIXES[self.prefixes[row]]]) if self.training[row] else ()
+    rmsd: float
+    row: int
+    volume_ratio: float
 
-    def rows(self, formula: int) -> range:
-        """Rows of a formula."""
-        return range(int(self.start[formula]), int(self.start[formula + 1]))
+    @property
+    def is_same(self) -> bool:
+        """Whether it is the same crystal: the volumes agree too."""
+        return 1 / MAX_VOLUME_RATIO < self.volume_ratio < MAX_VOLUME_RATIO
 
-    def formula_of(self, elements: Sequence[int], counts: Sequence[int]) -> int | None:
-        """Number of the formula with these roles; None where it is not known."""
-        return self._formulas.get(_key(elements, counts, self.elements.shape[1]))
 
-    def nearest_formula(self, elements: Sequence[int], counts: Sequence[int]) -> int | None:
-        """The formula of the same counts whose elements stand nearest on the Mendeleev axis; None where the counts are new.
-
-        Roles of equal count are in the order of the axis on both sides, which is the pairing of least total distance.
-        """
-        wide = np.zeros(self.elements.shape[1], dtype=np.int64)
-        if len(counts) > len(wide):
-            return None
-        wide[: len(counts)] = counts
-        like = np.flatnonzero((self.counts == wide).all(axis=1))
-        if not len(like):
-            return None
-        gaps = np.abs(
-            self.axis[self.elements[like, : len(counts)]].astype(int) - self.axis[list(elements)].astype(int)
+def known_matches(structure: Structure) -> list[KnownMatch]:
+    """The known crystals that a cell is, the one with the nearest atoms first; empty where it is none or cannot be compared."""
+    index = load_known()
+    asked = _asked(structure, index)
+    if asked is None or not asked.same_formula:
+        return []
+    return [
+        KnownMatch(
+            id=index.name(match.row),
+            formula=index.reduced_formula(asked.formula),
+            space_group=int(index.space_groups[match.row]),
+            rmsd=round(match.rmsd, 4),
+            volume_ratio=round(match.volume_ratio, 4),
+            e_above_hull=index.e_above_hull(match.row),
+            training_of=index.training_of(match.row),
         )
-        return int(like[gaps.sum(axis=1).argmin()])
-
-    def histograms_of(self, formula: int) -> NDArray[np.uint8]:
-        """(rows of the formula, bytes)."""
-        width = n_bytes(int((self.counts[formula] > 0).sum()))
-        first = int(self._offsets[formula])
-        return self.histograms[first : first + width * len(self.rows(formula))].reshape(-1, width)
-
-    def reduced_formula(self, formula: int) -> str:
-        """As pymatgen spells it."""
-        from pymatgen.core import Composition, Element
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
-            pairs = zip(self.elements[formula].tolist(), self.counts[formula].tolist(), strict=True)
-            return Composition({Element.from_Z(z).symbol: n for z, n in pairs if n}).reduced_formula
-
-    def is_near(self, distance: float) -> bool:
-        """The verdict without tables on two crystals of one formula, from the distance of their histograms.
-
-        Being of one space group too was measured to add nothing: the threshold is the same for pairs of one and of two.
-        """
-        return distance < float(self.about["threshold"])
-
-    @cached_property
-    def reference(self) -> str:
-        """The set, in a few words."""
-        return str(self.about["reference"])
-
-    @cached_property
-    def _formulas(self) -> dict[bytes, int]:
-        joined = np.concatenate([self.elements, self.counts], axis=1)
-        return {row.tobytes(): i for i, row in enumerate(joined)}
-
-    @cached_property
-    def _offsets(self) -> NDArray[np.int64]:
-        roles = (self.counts > 0).sum(axis=1)
-        sizes = roles * (roles + 1) // 2 * N_BINS * np.diff(self.start)
-        return np.concatenate([[0], np.cumsum(sizes)])
-
-
-@lru_cache(maxsize=1)
-def load_known() -> KnownIndex:
-    """The shipped index."""
-    with np.load(BytesIO(lzma.decompress(INDEX.read_bytes()))) as data:
-        arrays = {name: data[name] for name in data.files}
-    about = json.loads(str(arrays.pop("about")))
-    return KnownIndex(about=about, **arrays)
+        for match in _alike(index, asked, _by_distances(index, asked))
+        if match.is_same
+    ]
 
 
 def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour | None:
@@ -198,26 +159,21 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
         overlay: lay the crystal found onto the cell asked about; False saves its time where nobody will draw it.
     """
     index = load_known()
-    asked = _arrays(structure)
+    asked = _asked(structure, index)
     if asked is None:
         return None
-    lattice, frac_coords, numbers = asked
-    roles, elements, counts = ordered_roles(numbers, index.axis)
-    formula = index.formula_of(elements, counts)
-    same_formula = formula is not None
-    if formula is None:
-        formula = index.nearest_formula(elements, counts)
-    if formula is None:
-        return None
-    apart = distances(
-        pair_histogram(lattice, frac_coords, roles, len(elements)), index.histograms_of(formula)
-    )
-    order = np.argsort(apart, kind="stable")
-    rows = [index.rows(formula)[i] for i in order]
-    if not same_formula:
-        return _neighbour(index, formula, rows[0], method="formula")
-    return _compare(
-        structure, index, formula, list(zip(rows, apart[order].tolist(), strict=True)), overlay=overlay
+    rows = _by_distances(index, asked)
+    if not asked.same_formula:
+        return _neighbour(index, asked, rows[0], method="formula")
+    found = _alike(index, asked, rows)
+    same = next((match for match in found if match.is_same), None)
+    if same is not None:
+        laid = superposed(asked.cell, index.cell(same.row), seconds=SECONDS) if overlay else None
+        return _neighbour(index, asked, same.row, known=True, rmsd=same.rmsd, structure=laid)
+    return (
+        _neighbour(index, asked, found[0].row, rmsd=found[0].rmsd)
+        if found
+        else _neighbour(index, asked, rows[0])
     )
 
 
@@ -244,65 +200,145 @@ def ordered_roles(
     )
 
 
-def _compare(
-    structure: Structure, index: KnownIndex, formula: int, near: list[tuple[int, float]], *, overlay: bool
-) -> KnownNeighbour:
-    """The verdict on rows of the same formula, sorted by distance: atom by atom where their cells are at hand."""
-    from crystal_core.evaluation.alike import rms_distance, superposed
-    from crystal_core.reference.known_cells import known_cell
+def _asked(structure: Structure, index: KnownIndex) -> _Asked | None:
+    """What of a cell is compared, and with which formula; None where it is comparable with nothing."""
+    arrays = _arrays(structure)
+    if arrays is None:
+        return None
+    lattice, frac_coords, numbers = arrays
+    roles, elements, counts = ordered_roles(numbers, index.axis)
+    formula = index.formula_of(elements, counts)
+    same_formula = formula is not None
+    if formula is None:
+        formula = index.nearest_formula(elements, counts)
+    if formula is None:
+        return None
+    from pymatgen.core import Lattice, Structure
 
-    best: tuple[float, int] | None = None
-    unseen: list[tuple[int, float]] = []
-    for row, apart in near[:MAX_COMPARED]:
-        cell = known_cell(index.name(row))
-        if cell is None:
-            unseen.append((row, apart))
-        elif (rmsd := rms_distance(structure, cell, seconds=SECONDS)) is not None and (
-            best is None or rmsd < best[0]
-        ):
-            best = (rmsd, row)
-    if best is not None:
-        rmsd, row = best
-        cell = known_cell(index.name(row))
-        laid = superposed(structure, cell, seconds=SECONDS) if overlay and cell is not None else None
-        return _neighbour(
-            index,
-            formula,
-            row,
-            known=True,
-            rmsd=round(rmsd, 4),
-            structure=laid or cell,
-            method="structure matcher",
-        )
-    if unseen and index.is_near(unseen[0][1]):
-        return _neighbour(index, formula, unseen[0][0], known=True, method="distances")
-    return _neighbour(index, formula, near[0][0], method="distances" if unseen else "structure matcher")
+    return _Asked(
+        # elements only: charges and isotopes make no other crystal
+        cell=Structure(Lattice(lattice), numbers.tolist(), frac_coords),
+        formula=formula,
+        same_formula=same_formula,
+        histogram=pair_histogram(lattice, frac_coords, roles, len(elements)),
+        volume_per_atom=abs(float(np.linalg.det(lattice))) / len(numbers),
+    )
+
+
+def _by_distances(index: KnownIndex, asked: _Asked) -> list[int]:
+    """Rows of the formula, those with the most similar distances between atoms first."""
+    rows = index.rows(asked.formula)
+    if len(rows) == 1:
+        return [rows[0]]
+    apart = distances(asked.histogram, np.stack([_features(index, row).histogram for row in rows]))
+    return [rows[i] for i in np.argsort(apart, kind="stable")]
+
+
+def _alike(index: KnownIndex, asked: _Asked, rows: list[int]) -> list[_Compared]:
+    """Rows with the same arrangement: those with a like volume first, then by distance of the atoms.
+
+    Rows whose volumes differ too much are compared only where no other matches.
+    """
+    ratios = {row: asked.volume_per_atom / _features(index, row).volume_per_atom for row in rows}
+    near = [row for row in rows if _Compared(0.0, row, ratios[row]).is_same]
+    far = [row for row in rows if row not in set(near)]
+    reduced = _reduced(asked.cell)
+    for part in (near, far):
+        found = []
+        for row in part[:MAX_COMPARED]:
+            cell = _reduced_row(index, row)
+            if len(cell) != len(reduced):
+                continue
+            rmsd = rms_distance(reduced, cell, REDUCED, seconds=SECONDS)
+            if rmsd is not None:
+                found.append(_Compared(rmsd, row, ratios[row]))
+        if found:
+            return _in_order(found, index, reduced)
+    return []
+
+
+def _in_order(found: list[_Compared], index: KnownIndex, asked: Structure) -> list[_Compared]:
+    """By distance of the atoms; of those as near as the nearest, one of the same space group first, then of lowest published energy."""
+    import spglib
+
+    found = sorted(found)
+    ties = [match for match in found if match.rmsd <= found[0].rmsd + AS_NEAR]
+    if len(ties) == 1:
+        return found
+    cell: Any = (asked.lattice.matrix, asked.frac_coords, asked.atomic_numbers)
+    symmetry = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    number = symmetry.number if symmetry is not None else 1
+
+    def key(match: _Compared) -> tuple[bool, float, float]:
+        above = index.e_above_hull(match.row)
+        return index.space_groups[match.row] != number, np.inf if above is None else above, match.rmsd
+
+    return sorted(ties, key=key) + found[len(ties) :]
 
 
 def _neighbour(
     index: KnownIndex,
-    formula: int,
+    asked: _Asked,
     row: int,
     *,
-    method: Method,
+    method: Method = "structure matcher",
     known: bool = False,
     rmsd: float | None = None,
     structure: Structure | None = None,
 ) -> KnownNeighbour:
-    from crystal_core.reference.known_cells import known_cell
-
+    ratio = asked.volume_per_atom / _features(index, row).volume_per_atom
+    training_of = index.training_of(row)
     return KnownNeighbour(
         known=known,
         nearest_id=index.name(row),
-        formula=index.reduced_formula(formula),
+        formula=index.reduced_formula(asked.formula),
         space_group=int(index.space_groups[row]),
-        rmsd=rmsd,
-        training=bool(index.training[row]),
-        training_of=index.training_of(row),
-        structure=structure if structure is not None else known_cell(index.name(row)),
+        rmsd=None if rmsd is None else round(rmsd, 4),
+        volume_ratio=round(ratio, 4) if asked.same_formula else None,
+        e_above_hull=index.e_above_hull(row),
+        training=bool(training_of),
+        training_of=training_of,
+        structure=index.cell(row) if structure is None else structure,
         method=method,
         reference=index.reference,
     )
+
+
+class _Features(NamedTuple):
+    histogram: NDArray[np.uint8]
+    volume_per_atom: float
+
+
+@lru_cache(maxsize=20_000)
+def _features(index: KnownIndex, row: int) -> _Features:
+    lattice, frac_coords, numbers = index.arrays(row)
+    roles, elements, _ = ordered_roles(numbers, index.axis)
+    volume = abs(float(np.linalg.det(lattice))) / len(numbers)
+    return _Features(pair_histogram(lattice, frac_coords, roles, len(elements)), volume)
+
+
+@lru_cache(maxsize=1000)
+def _reduced_row(index: KnownIndex, row: int) -> Structure:
+    return _reduced(index.cell(row))
+
+
+def _reduced(structure: Structure) -> Structure:
+    """The primitive Niggli cell; the input where it cannot be reduced.
+
+    By spglib first: pymatgen's reduction, which StructureMatcher uses, leaves cells of two or four as they are once atoms are
+    moved by a few hundredths of an Å, and then nothing matches.
+    """
+    import spglib
+    from pymatgen.core import Lattice, Structure
+
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
+    found = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
+    if found is not None and len(found[2]) < len(structure):
+        structure = Structure(Lattice(found[0]), list(found[2]), found[1])
+    try:
+        return structure.get_reduced_structure("niggli").get_primitive_structure()
+    except (ValueError, ArithmeticError, RuntimeError):  # a sliver, which matches nothing
+        return structure
 
 
 def _arrays(structure: Structure) -> tuple[NDArray, NDArray, NDArray] | None:
@@ -322,11 +358,3 @@ def _arrays(structure: Structure) -> tuple[NDArray, NDArray, NDArray] | None:
     ):
         return None
     return lattice, frac_coords, numbers
-
-
-def _key(elements: Sequence[int], counts: Sequence[int], width: int) -> bytes:
-    if len(elements) > width or max(counts) > 255:
-        return b""
-    wide = np.zeros((2, width), dtype=np.uint8)
-    wide[0, : len(elements)], wide[1, : len(counts)] = elements, counts
-    return wide.tobytes()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -27,6 +28,7 @@ CUTOFF = 6.0  # Å: CHGNet's graph; an atom without a neighbour within it has no
 MIN_VOLUME_PER_ATOM = 3.0  # Å3: diamond has 5.7; the cost of a denser cell grows without bound
 HEAVIEST = 94
 MAX_ATOMS = 500
+GPA_PER_EV_PER_CUBIC_ANGSTROM = 160.21766208
 Task = Literal["e", "efs"]
 
 
@@ -43,13 +45,19 @@ class Potential:
     device: str
     model: Any
 
-    def predict(self, structure: Structure, task: Task = "efs") -> dict[str, np.ndarray]:
+    def predict(self, structure: Structure, task: Task = "efs") -> Mapping[str, np.ndarray]:
         """Energy ``e`` (eV/atom, 2020 scheme); with "efs" also forces ``f`` (atoms, 3) in eV/Å and stress ``s`` (3, 3) in GPa.
 
         Raises:
             RelaxationFailed: the cell is outside what the potential can take, or its answer is not finite.
         """
-        return self._finite(structure, task=task)
+        return self._finite(structure, partial(_derivatives, self.model) if task == "efs" else self._energy)
+
+    def _energy(self, graph: Any) -> dict[str, np.ndarray]:
+        import torch
+
+        with torch.no_grad():
+            return dict(self.model.predict_graph(graph, task="e"))
 
     def features(self, structure: Structure) -> np.ndarray:
         """(64,) what the network knows of the crystal before its last layers: the mean over its atoms, the same for any cell.
@@ -60,18 +68,22 @@ class Potential:
         import torch
 
         with torch.no_grad():
-            found = self._finite(structure, task="e", return_crystal_feas=True)
+            found = self._finite(
+                structure, partial(self.model.predict_graph, task="e", return_crystal_feas=True)
+            )
         # CHGNet sums over atoms here, so a supercell would have other features
         return np.asarray(found["crystal_fea"], dtype=np.float64) / len(structure)
 
-    def _finite(self, structure: Structure, **options: Any) -> dict[str, np.ndarray]:
+    def _finite(
+        self, structure: Structure, answer: Callable[[Any], Mapping[str, np.ndarray]]
+    ) -> Mapping[str, np.ndarray]:
         check_cell(structure)
         threshold = gc.get_threshold()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 graph = self.model.graph_converter(_without_files(structure))
-                found = self.model.predict_graph(graph, **options)
+                found = answer(graph)
         except (ValueError, RuntimeError, IndexError) as error:
             raise RelaxationFailed(_reason(error, self.label)) from error
         finally:
@@ -109,9 +121,49 @@ class Potential:
         return Bridge()
 
 
+def _derivatives(model: Any, graph: Any) -> dict[str, np.ndarray]:
+    """Energy, forces and stress of one graph from a single backward pass.
+
+    CHGNet's own ``predict_graph`` takes one pass for the forces and one for the stress, and records both so that a
+    training could differentiate them again; nothing here needs that, and without it the same numbers cost half.
+    """
+    import torch
+    from chgnet.model.model import BatchedGraph
+
+    graph = graph.to(next(model.parameters()).device)
+    batch = BatchedGraph.from_graphs(
+        [graph],
+        bond_basis_expansion=model.bond_basis_expansion,
+        angle_basis_expansion=model.angle_basis_expansion,
+        compute_stress=True,
+    )
+    energy = model._compute(batch)["e"]
+    total = energy.sum() * (len(graph.atomic_number) if model.is_intensive else 1)
+    slope, strain = torch.autograd.grad(total, [batch.atom_positions[0], batch.strains[0]])
+    reference = 0.0 if model.composition_model is None else model.composition_model([graph])
+    return {
+        "e": (energy + reference).detach().cpu().numpy()[0],
+        "f": -slope.cpu().numpy(),
+        "s": (strain / batch.volumes[0] * GPA_PER_EV_PER_CUBIC_ANGSTROM).cpu().numpy(),
+    }
+
+
 def is_installed(name: PotentialName = "chgnet") -> bool:
     """Whether the package of a potential is there; imports nothing."""
     return find_spec(name) is not None and find_spec("ase") is not None
+
+
+def check_installed(name: PotentialName = "chgnet") -> None:
+    """Say what is missing without loading anything.
+
+    Raises:
+        RequestError: an unknown potential. MissingExtra: its package is not installed.
+    """
+    check_choice("potential", name, get_args(PotentialName))
+    if not is_installed(name):
+        raise MissingExtra(
+            "Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase"
+        )
 
 
 @lru_cache(maxsize=2)
@@ -121,11 +173,7 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     Raises:
         RequestError: an unknown potential or device. MissingExtra: its package is not installed.
     """
-    check_choice("potential", name, get_args(PotentialName))
-    if not is_installed(name):
-        raise MissingExtra(
-            "Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase"
-        )
+    check_installed(name)
     import contextlib
     import io
 
@@ -141,6 +189,7 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
 
         model = CHGNet.load(verbose=False, use_device=str(place))
     model.graph_converter.set_isolated_atom_response("error")
+    model.requires_grad_(False)  # derivatives are taken by positions and strain alone
     return Potential(name=name, label=f"CHGNet {model.version}", device=str(place), model=model)
 
 

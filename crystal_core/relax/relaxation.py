@@ -36,6 +36,7 @@ class RelaxStatus(StrEnum):
     SINGLE_POINT = "Energy of the cell as given; nothing was moved."
     STEP_LIMIT = "Stopped at the step limit before the forces were small; the last cell is kept."
     TIME_LIMIT = "Stopped at the time limit before the forces were small; the last cell is kept."
+    OUTRUN = "Stopped before the forces were small: its energy stays too far above that of another candidate."
     INTERRUPTED = "The potential failed on the way; the last cell it could take is kept."
 
 
@@ -96,6 +97,7 @@ def relax_steps(
     fmax: float = FMAX,
     steps: int = STEPS,
     seconds: float = SECONDS,
+    give_up: Callable[[RelaxStep], bool] | None = None,
 ) -> Iterator[RelaxStep]:
     """The relaxation step by step; the last step carries a status. Nothing runs before the first ``next``; closing stops it.
 
@@ -103,6 +105,7 @@ def relax_steps(
         fmax: done when no force (eV/Å), that on the cell included, is larger.
         steps: at most so many; 0 gives the energy of the cell as it is.
         seconds: no step begins later than this after the first.
+        give_up: whether a step is to be the last because the cell cannot become the best of its rivals any more.
 
     Raises:
         RequestError: an option is out of range. RelaxationFailed: the potential cannot take the cell as given.
@@ -126,6 +129,8 @@ def relax_steps(
             shown = replace(moment, status=RelaxStatus.STEP_LIMIT)
         elif moment.status is None and time.monotonic() > stop:
             shown = replace(moment, status=RelaxStatus.TIME_LIMIT)
+        elif moment.status is None and give_up is not None and give_up(moment):
+            shown = replace(moment, status=RelaxStatus.OUTRUN)
         yield shown
         if shown.status is not None:
             return

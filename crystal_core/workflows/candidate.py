@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from crystal_core.chemistry.formula import SUBSCRIPTS
+from crystal_core.relax.relaxation import RelaxStatus
 from crystal_core.workflows.relax import RelaxationRun
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from crystal_core.relax.relaxation import RelaxStep
 
 STILL_ALIKE = 0.1
+WEIGHING_SECONDS = 600.0
 
 
 class Candidate:
@@ -37,6 +39,9 @@ class Candidate:
         stages: the models that worked on it, where there were several.
         alike: the candidate that is relaxed in its place, because both are the same structure as sampled; else itself.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
+        single_point: the energy of the cell as sampled. relaxed_energy: of the relaxed cell, also where a limit stopped it before
+            the forces were small; None where it was stopped as hopeless. converged: they became small.
+        template_rank: place of its prototype among those of its formula, 1 first; 0 without one.
         frames: of the relaxation, for the player.
     """
 
@@ -49,8 +54,14 @@ class Candidate:
         template: Template | None = None,
         draft: Draft | None = None,
         stages: Sequence[Stage] = (),
+        *,
+        template_rank: int = 0,
     ) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
+        self.template_rank = template_rank
+        self.single_point: float | None = None
+        self.relaxed_energy: float | None = None
+        self.converged = self.is_settled = False
         self.draft, self.stages = draft, tuple(stages)
         self.sampled = structure
         self.alike = self
@@ -64,17 +75,42 @@ class Candidate:
     def id(self, formula: str) -> str:
         return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
 
-    def settle(self, potential: Potential, *, seconds: float, relax: bool) -> Iterator[RelaxStep]:
-        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason."""
+    def weigh(self, potential: Potential) -> None:
+        """Take the energy of the cell as sampled."""
+        for _ in self.settle(potential, seconds=WEIGHING_SECONDS, relax=False):
+            pass
+        self.is_settled = False
+
+    def settle(
+        self,
+        potential: Potential,
+        *,
+        seconds: float,
+        relax: bool,
+        give_up: Callable[[RelaxStep], bool] | None = None,
+    ) -> Generator[RelaxStep]:
+        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason.
+
+        Args:
+            give_up: whether a step shows that the cell cannot become the best any more, which ends its relaxation.
+        """
         cell = RelaxationRun(self.sampled)
-        yield from cell.steps(potential, seconds=seconds, relax=relax)
+        yield from cell.steps(potential, seconds=seconds, relax=relax, give_up=give_up)
+        self.is_settled = True
+        self._record = None
+        if cell.status is RelaxStatus.OUTRUN:
+            self.mark_not_relaxed(str(cell.status))
+            return
         self.structure, self.energy, self.frames, self._outcome = (
             cell.structure,
             cell.energy,
             cell.frames,
             cell.outcome,
         )
-        self._record = None
+        if relax:
+            self.relaxed_energy, self.converged = cell.energy, cell.status is RelaxStatus.CONVERGED
+        else:
+            self.single_point = cell.energy
 
     @property
     def ranking_energy(self) -> float | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.frames import RunUpdate
+from crystal_core.frames import RunUpdate, few_of_each
 from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT
 from crystal_core.requests import (
@@ -152,6 +152,7 @@ class _Run:
         self.drafts: list[Draft] = []  # of all structures, where a language model wrote them
         self.stages: list[tuple[Stage, ...]] = []  # of all structures: the models that worked on them
         self.rejected: Counter[str] = Counter()
+        self.left_out: list[Draft] = []
         self.redrafts = Redrafts(starts=()) if redrafts is None else redrafts
         self.calls = self.redrafts.stage.network_calls if self.redrafts.stage else 0
         self.total = PART_STEPS * n_parts
@@ -194,6 +195,7 @@ class _Run:
         redrafted = (self.redrafts.stage,) if self.redrafts.stage else ()
         self.stages += [(*redrafted, *frame.stages)] * len(counts)
         self.rejected.update(frame.rejected)
+        self.left_out = few_of_each([*self.left_out, *frame.left_out])
         made, axes = to_structures(frame.crystals), self.reduction
         self.structures += (
             made
@@ -273,6 +275,7 @@ class _Run:
         }
         if self.drafts:
             result |= {"rejected": dict(self.rejected), "failed_drafts": failed}
+            result["left_out"] = [asdict(draft) for draft in self.left_out]
         return result
 
     def _origin(self, i: int) -> Origin:

@@ -2,18 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.checks import check_whole
 from crystal_core.errors import RequestError
-from crystal_core.requests import seed_or_drawn
+from crystal_core.frames import RunUpdate
+from crystal_core.records import FORMAT
+from crystal_core.requests import MAX_SEED, from_json, seed_or_drawn
 from crystal_core.workflows.generate import load_de_novo
 from crystal_core.workflows.sampling_run import provenance, with_back_end
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.records import RunResult
+
 MODEL = "crysllmgen-tiny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfillRequest:
+    """Sites of a crystal for which a run of the queue tells the elements that fit.
+
+    Attributes:
+        crystal: lattice (Å), atomic_numbers and frac_coords. source: what it is called.
+        sites, all_alike, exchangeable: as in :func:`infill`. model: a language model.
+        seed: of the origins over which the answer is averaged; None draws one, which the result reports.
+    """
+
+    crystal: Mapping[str, Any]
+    sites: tuple[int, ...]
+    source: str = ""
+    model: str = MODEL
+    all_alike: bool = False
+    exchangeable: bool = False
+    seed: int | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.crystal, Mapping) or not {"lattice", "atomic_numbers", "frac_coords"} <= set(
+            self.crystal
+        ):
+            raise RequestError("The crystal needs lattice, atomic_numbers and frac_coords.")
+        if not isinstance(self.sites, tuple) or not self.sites:
+            raise RequestError("Name at least one site, counted from 0.")
+        for site in self.sites:
+            check_whole("site", site, 0, len(self.crystal["atomic_numbers"]) - 1)
+        for name in ("all_alike", "exchangeable"):
+            if not isinstance(getattr(self, name), bool):
+                raise RequestError(f"{name} must be true or false, not {getattr(self, name)!r}.")
+        check_whole("seed", self.seed, 0, MAX_SEED, optional=True)
+        check_whole("threads", self.threads, 1, 512, optional=True)
+
+
+def run(request: InfillRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+    """Work through a request; the last update has the elements with their probabilities.
+
+    Raises:
+        RequestError: as :func:`infill`. CheckpointMissing: the model is not installed.
+    """
+    from crystal_core.device import use_threads
+    from crystal_core.files.records import structure_from_record
+
+    asked = request if isinstance(request, InfillRequest) else from_json(InfillRequest, request)
+    use_threads(asked.threads)
+    began = time.monotonic()
+    yield RunUpdate(stage="reading the crystal with every element in turn", step=0, n_steps=1)
+    found = infill(
+        structure_from_record(asked.crystal),
+        asked.sites,
+        model=asked.model,
+        all_alike=asked.all_alike,
+        exchangeable=asked.exchangeable,
+        seed=asked.seed,
+        device=asked.device,
+    )
+    result: RunResult = {
+        "format": FORMAT,
+        "notes": [],
+        "fitting": {"rows": found["rows"], "present": found["present"], "sites": found["sites"]},
+        "provenance": found["provenance"],
+        "settings": asdict(asked) | {"seed": found["provenance"]["seed"]},
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    yield RunUpdate(stage="done", step=1, n_steps=1, result=result)
+
+
+def substituted(structure: Structure, sites: Sequence[int], symbol: str) -> Structure:
+    """The crystal with another element at some sites (counted from 0); cell and places stay."""
+    other = structure.copy()
+    for site in sites:
+        other.replace(site, symbol)
+    return other
 
 
 def infill(

@@ -13,7 +13,7 @@ from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups, rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.frames import RunUpdate
+from crystal_core.frames import RunUpdate, few_of_each
 from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT
 from crystal_core.requests import (
@@ -23,6 +23,14 @@ from crystal_core.requests import (
     seed_or_drawn,
 )
 from crystal_core.workflows.candidate import Candidate
+from crystal_core.workflows.effort import (
+    cells_beside,
+    knows_prototype,
+    lay_out,
+    steps_of_energies,
+    with_effort,
+)
+from crystal_core.workflows.evidence import evidence_of, order_by_evidence
 from crystal_core.workflows.prediction_plan import (
     Part,
     cells_of,
@@ -50,11 +58,14 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.frames import Template
+    from crystal_core.evaluation.ranking import Evidence
+    from crystal_core.frames import Draft, Template
     from crystal_core.protocols import Generator
     from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score
     from crystal_core.relax.potential import Potential
+    from crystal_core.workflows.effort import LaidOut
 
+SECONDS_BETWEEN_RESULTS = 2.0  # while single energies come in
 MOST_RELAXED = (
     10  # different structures; large cells out of noise take a minute each, and seldom end among the first
 )
@@ -88,10 +99,11 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     measured = None if asked.pattern is None else MeasuredPattern.from_json(asked.pattern)
     start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
     asked = replace(asked, seed=seed_or_drawn(asked.seed), start=start)
+    asked = with_effort(asked, prototypes_known=has_prototypes() and knows_prototype(asked))
     if asked.wants_energies:
-        from crystal_core.relax.potential import load_potential
+        from crystal_core.relax.potential import check_installed
 
-        load_potential(asked.potential, asked.device)  # what is missing is told before an hour of sampling
+        check_installed(asked.potential)  # what is missing is told before an hour of sampling
     model = load_structure_generator(asked.model, asked.device)
     drafter = drafter_of(asked, model)
     if drafter is not None and model.card.writes_drafts:
@@ -104,17 +116,27 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     check_tuning_of(asked, model)
     for one in filter(None, dict.fromkeys((model, drafter))):
         check_elements(asked, formula, one)
-    cells = cells_of(asked, model.card.sampling.get("atom_counts"))
     use_threads(asked.threads)
     began = time.monotonic()
+    known = None if asked.effort is None or asked.start == "noise" else lay_out(asked)
+    if known is None:
+        cells = cells_of(asked, model.card.sampling.get("atom_counts"))
+    else:
+        cells = cells_beside(known, asked, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
     parts = plan_parts(asked, cells, batch, model)
+    first = 0
+    if known is not None:
+        parts, first = [part for part in parts if part.origin != "prototype"], 1
     notes = notes_on(asked, formula, cells, model)
-    run_state = _Run(asked, model, len(parts), began, measured, notes=notes, drafter=drafter)
-    for place, part in enumerate(parts):
+    run_state = _Run(asked, model, first + len(parts), began, measured, notes=notes, drafter=drafter)
+    if known is not None and asked.effort is not None:
+        run_state.energy_steps = steps_of_energies(asked.effort, known, samples=bool(parts))
+        yield run_state.known_arrangements(known)
+    for place, part in enumerate(parts, start=first):
         yield from run_state.part(place, part, cells[part.z])
     if asked.wants_energies:
-        yield from run_state.energies()
+        yield from run_state.by_evidence() if asked.rank == "evidence" else run_state.energies()
     yield RunUpdate(stage="done", step=run_state.total, n_steps=run_state.total, result=run_state.result())
 
 
@@ -139,6 +161,7 @@ class _Run:
         drafter: Generator | None = None,
     ) -> None:
         self.drafter, self.rejected = drafter, Counter[str]()
+        self.left_out: list[Draft] = []
         self.asked, self.model, self.began, self.measured, self.notes = (
             asked,
             model,
@@ -151,9 +174,21 @@ class _Run:
         self.templates: dict[int, list[Template | None]] = {}
         self.alike: dict[tuple[int, int], bool] = {}
         self.calls, self.failed = 0, 0
-        self.total = PART_STEPS * n_parts * (2 if asked.wants_energies else 1)
+        self.sampling_steps = PART_STEPS * n_parts
+        self.energy_steps = self.sampling_steps if asked.wants_energies else 0
         self.potential_label = ""
         self.guide = None if measured is None or not asked.guide else _guide(measured)
+
+    @property
+    def total(self) -> int:
+        """Steps of the progress bar."""
+        return self.sampling_steps + self.energy_steps
+
+    def known_arrangements(self, known: LaidOut) -> RunUpdate:
+        """Take in the prototypes of all Z that an effort lays out at once."""
+        self.found += known.candidates
+        self.starts, self.templates = dict(known.starts), dict(known.templates)
+        return RunUpdate(stage="known prototypes", step=PART_STEPS, n_steps=self.total, result=self.result())
 
     def part(
         self, place: int, part: Part, atoms: tuple[int, ...], *, halved: bool = False
@@ -218,8 +253,18 @@ class _Run:
             templates = [known[i % len(known)] if known else None for i in numbers]
         drafts = frame.drafts or (None,) * len(structures)
         self.rejected.update(frame.rejected)
+        self.left_out = few_of_each([*self.left_out, *frame.left_out])
         self.found += [
-            Candidate(z, origin, i, s, template, draft, frame.stages)
+            Candidate(
+                z,
+                origin,
+                i,
+                s,
+                template,
+                draft,
+                frame.stages,
+                template_rank=self._template_rank(origin, z, i),
+            )
             for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
             if s is not None
         ]
@@ -246,6 +291,70 @@ class _Run:
         if self.model.card.writes_drafts or self.asked.model == "prototype" or options.refiner is not None:
             return options
         return replace(options, refiner=self.asked.model)
+
+    def _template_rank(self, origin: Origin, z: int, index: int) -> int:
+        """Place of a candidate's prototype among those of its formula, 1 first; 0 without one."""
+        if origin == "prototype":
+            return index + 1
+        known = self.templates.get(z)
+        return index % len(known) + 1 if origin == "prototype refined" and known else 0
+
+    def by_evidence(self) -> Iterator[RunUpdate]:
+        """Energies of all different structures; then the promising ones are relaxed against each other."""
+        from crystal_core.files.records import snapshot
+        from crystal_core.relax.potential import load_potential
+        from crystal_core.workflows.evidence import settle_by_evidence
+
+        potential = load_potential(self.asked.potential, self.asked.device)
+        self.potential_label = potential.label
+        evidence = self._evidence()
+        first: dict[int, Candidate] = {}
+        for candidate, group in zip(self.found, self._groups(), strict=True):
+            candidate.alike = first.setdefault(group, candidate)
+        shown = time.monotonic()
+        for now in settle_by_evidence(
+            self.found,
+            list(first.values()),
+            evidence,
+            potential,
+            effort=self.asked.effort,
+            relax=self.asked.relax,
+            seconds=self.asked.relax_seconds,
+        ):
+            step = self.sampling_steps + round(self.energy_steps * now.share)
+            fresh = now.settled is not None or (
+                now.moment is None and time.monotonic() - shown > SECONDS_BETWEEN_RESULTS
+            )
+            shown = time.monotonic() if fresh else shown
+            path = None
+            if now.settled is not None:
+                label = f"Relaxation of {now.settled.id(self.asked.formula)}"
+                path = path_for_player(label, now.settled.frames, keep=self._keeps_path())
+            yield RunUpdate(
+                stage=now.stage,
+                step=step,
+                n_steps=self.total,
+                result=self.result() if fresh else None,
+                snapshot=snapshot(now.moment.structure) if now.moment is not None else None,
+                trajectory=path,
+            )
+
+    def _keeps_path(self) -> bool:
+        settled = sum(candidate.relaxed_energy is not None for candidate in self.found)
+        return self.asked.keep_trajectory and settled <= KEPT_RELAXATIONS
+
+    def _groups(self) -> list[int]:
+        return alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
+
+    def _evidence(self) -> dict[Candidate, Evidence]:
+        """What speaks for every candidate, as things stand."""
+        groups, made_by = self._groups(), self._provenance()
+        return {
+            candidate: evidence_of(
+                candidate, candidate.record(self.asked.formula, made_by), groups.count(group)
+            )
+            for candidate, group in zip(self.found, groups, strict=True)
+        }
 
     def energies(self) -> Iterator[RunUpdate]:
         """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
@@ -335,42 +444,72 @@ class _Run:
         from crystal_core.files.records import ranked
 
         made_by = self._provenance()
-        groups = alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
+        groups = self._groups()
         sizes = {g: groups.count(g) for g in groups}
-        by_z: dict[int, list[CrystalRecord]] = {}
+        records: list[CrystalRecord] = []
         for candidate, group in zip(self.found, groups, strict=True):
-            score: Score = {"name": "consensus", "value": sizes[group], "unit": "candidates alike"}
-            if self.asked.rank == "energy" and self.potential_label:
-                score = {
-                    "name": f"energy ({self.potential_label})",
-                    "value": candidate.ranking_energy,
-                    "unit": "eV/atom",
-                }
             record = candidate.record(self.asked.formula, made_by)
             if self.measured is not None:
                 record["pattern"] = candidate.pattern(self.measured)
-                if self.asked.rank == "pattern":
-                    score = {
-                        "name": "likeness to the measured pattern",
-                        "value": record["pattern"]["similarity"],
-                        "unit": "similarity, 0 to 1",
-                    }
-            record["score"], record["group"], record["n_alike"] = score, group, sizes[group]
-            by_z.setdefault(candidate.z, []).append(record)
-        by_z = {z: ranked(records) for z, records in by_z.items()}
+            record["score"] = self._score(candidate, record, sizes[group])
+            record["group"], record["n_alike"] = group, sizes[group]
+            records.append(record)
+        best_first = self._by_evidence(records) if self.asked.rank == "evidence" else ranked(records)
+        by_z: dict[int, list[CrystalRecord]] = {}
+        for record in records:
+            by_z.setdefault(record["z"], []).append(record)
+        place = {record["id"]: k for k, record in enumerate(best_first)}
+        by_z = {
+            z: sorted(part, key=lambda record: place[record["id"]])
+            if self.asked.rank == "evidence"
+            else ranked(part)
+            for z, part in by_z.items()
+        }
         result: RunResult = {
             "format": FORMAT,
             "results": [
-                {"formula": self.asked.formula, "z": z, "candidates": records, "rank_by": self.asked.rank}
-                for z, records in by_z.items()
+                {"formula": self.asked.formula, "z": z, "candidates": part, "rank_by": self.asked.rank}
+                for z, part in by_z.items()
             ],
+            "ranking": [record["id"] for record in best_first],
             "n_failed": self.failed,
             "notes": self.notes,
             "settings": made_by["settings"],
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
         }
-        return result | {"rejected": dict(self.rejected)} if self.drafter is not None else result
+        if self.drafter is None:
+            return result
+        left_out = [asdict(draft) for draft in self.left_out]
+        return result | {"rejected": dict(self.rejected), "left_out": left_out}
+
+    def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
+        """What the candidate is ranked by; that of all evidence needs the others, and is set by :meth:`_by_evidence`."""
+        if self.measured is not None and self.asked.rank == "pattern":
+            return {
+                "name": "likeness to the measured pattern",
+                "value": record["pattern"]["similarity"],
+                "unit": "similarity, 0 to 1",
+            }
+        if self.asked.rank == "energy" and self.potential_label:
+            return {
+                "name": f"energy ({self.potential_label})",
+                "value": candidate.ranking_energy,
+                "unit": "eV/atom",
+            }
+        return {"name": "consensus", "value": alike, "unit": "candidates alike"}
+
+    def _by_evidence(self, records: list[CrystalRecord]) -> list[CrystalRecord]:
+        """The records, best first, with their scores and what these were made of."""
+        evidence = {c.id(self.asked.formula): told for c, told in self._evidence().items()}
+        by_id = {record["id"]: record for record in records}
+        ordered = []
+        for name, value in order_by_evidence(evidence):
+            record = by_id[name]
+            record["score"] = {"name": "evidence", "value": round(value, 3), "unit": "log-likelihood"}
+            record["evidence"] = asdict(evidence[name])
+            ordered.append(record)
+        return ordered
 
     def _provenance(self) -> Provenance:
         request = GenerationRequest(

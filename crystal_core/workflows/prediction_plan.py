@@ -158,7 +158,7 @@ def notes_on(
     asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
 ) -> list[str]:
     """What is to be said of the cells before anyone reads their structures."""
-    notes = []
+    notes = [formula.note] if formula.note else []
     if not asked.exact_cell and formula.counts != formula.unit:
         notes.append(
             f"{asked.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."

@@ -172,6 +172,57 @@ def train_property(
             on_line(asdict(progress))
 
 
+def recalibrate_property(
+    name: str, *, encoder: str = ENCODER, device: str = "cpu", threads: int | None = None
+) -> None:
+    """Measure intervals, range and spread of a shipped adapter's values anew, on the rows that its card names; weights stay.
+
+    Raises:
+        RequestError: as :func:`property_split`, or no such adapter is installed. CheckpointMismatch: its weights changed.
+    """
+    from crystal_core.device import pick_device, use_threads
+    from crystal_core.predictors.crysldnet.export import export_adapter, outputs_of
+    from crystal_core.predictors.crysldnet.fit_adapter import adapter_rows, seen_ids
+    from crystal_core.predictors.crysldnet.predictor import load_adapter, load_encoder
+    from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
+    from crystal_core.training.checkpoint import read_shards
+
+    use_threads(threads)
+    where, card = pick_device(device), find_card(encoder)
+    model = card.name.removesuffix("-encoder")
+    part = property_part(model, name)
+    split = property_split(name, fold=int(part.network.get("fold", 0)))
+    adapter = load_adapter(part, load_encoder(card).to(where))
+    rows = adapter_rows(split.spec, name, split.train, split.held, adapter.encoder.graph, where)
+    outputs, seen = (
+        outputs_of(PropertyNetwork(adapter.encoder, adapter.heads).eval(), rows.held),
+        seen_ids(card),
+    )
+    if part.folder is None:
+        raise RequestError(f"'{part.name}' is not installed.")
+    about = ("encoder", "encoder_sha256", "property", "title", "unit", "logarithmic")
+    export_adapter(
+        part.folder,
+        spec=split.spec,
+        state=read_shards(part),
+        outputs=(outputs.members[:, 0], outputs.log_scale[:, 0]),
+        labels=(rows.train.labels[:, 0].cpu(), rows.held.labels[:, 0].cpu()),
+        scale=(float(adapter.heads.mean[0]), float(adapter.heads.std[0])),
+        encoder=card,
+        trained_on=part.trained_on,
+        network={key: value for key, value in part.network.items() if key not in about},
+        texts={
+            "source": part.source,
+            "licence": part.licence,
+            "limits": part.limits,
+            "good_for": part.good_for,
+        },
+        examples={row.id: row.labels[name] for row in split.train if row.id in seen},
+    )
+    for folder in (part.folder, checkpoints_dir() / model):
+        forget_measurements(folder, of=name)  # their intervals are gone
+
+
 def start_heads(model: str, start: str, spec: PropertySpec) -> StartHeads:
     """The shipped heads of another property of the same predictor.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from crystal_core.records import Provenance, RelaxationOutcome, RelaxationRecord, RunResult, Snapshot
     from crystal_core.relax.potential import Potential
-    from crystal_core.relax.relaxation import Relaxation, RelaxStep
+    from crystal_core.relax.relaxation import Relaxation, RelaxStatus, RelaxStep
 
 PATH_FRAMES = 60  # kept of one relaxation, for the player
 CRYSTAL_STEPS = 100  # of the progress bar, for each crystal of a run
@@ -92,6 +92,7 @@ class RelaxationRun:
         structure: what counts: the cell as given, then the relaxed one.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
         frames: of the relaxation, for the player. outcome: the keys that its record gains.
+        status: how it ended; None before, and where the potential cannot take the cell.
     """
 
     def __init__(self, structure: Structure) -> None:
@@ -99,8 +100,16 @@ class RelaxationRun:
         self.energy: float | None = None
         self.frames: list[Snapshot] = []
         self.outcome: RelaxationOutcome = {}
+        self.status: RelaxStatus | None = None
 
-    def steps(self, potential: Potential, *, seconds: float, relax: bool = True) -> Iterator[RelaxStep]:
+    def steps(
+        self,
+        potential: Potential,
+        *,
+        seconds: float,
+        relax: bool = True,
+        give_up: Callable[[RelaxStep], bool] | None = None,
+    ) -> Iterator[RelaxStep]:
         """Relax, or take the energy as it is; what the potential cannot take stays as given, with the reason."""
         from crystal_core.files.records import cell_json
         from crystal_core.relax.energies import energies_of
@@ -108,7 +117,8 @@ class RelaxationRun:
 
         began, path, given = time.monotonic(), [], self.structure
         try:
-            for moment in relax_steps(given, potential, steps=STEPS if relax else 0, seconds=seconds):
+            limits = {"steps": STEPS if relax else 0, "seconds": seconds}
+            for moment in relax_steps(given, potential, **limits, give_up=give_up):  # type: ignore[arg-type]
                 path.append(moment)
                 yield moment
             done = relaxation_of(path, time.monotonic() - began)
@@ -119,6 +129,7 @@ class RelaxationRun:
                 "relaxation": {"potential": potential.label, "converged": False, "error": str(error)}
             }
             return
+        self.status = done.status
         self.energy, self.frames = round(done.energy, 5), frames_of(done)
         self.outcome = {"energies": energies.to_json()}
         if relax:

@@ -120,8 +120,10 @@ def _slice(
         raise RequestError(
             f"{folder} holds a training already: go on with it by --resume {folder}, or name another folder with --out."
         )
+    records = json.loads((folder / SLICES).read_text(encoding="utf-8")) if (folder / SLICES).is_file() else []
+    if resume and records:
+        _check_same_process(records[-1].get("configuration", ""), settings, trainer_of, folder)
     if branch:
-        records = json.loads((folder / SLICES).read_text(encoding="utf-8"))
         settings = replace(settings, fit=branch_of(settings.fit, records[-1]["samples"]))
     initial = _initial(settings.init_from, trainer_of) if settings.init_from else None
     about = {
@@ -151,6 +153,23 @@ def _slice(
         target = trainer_of.export_checkpoint(export, trained=trained, settings=settings, log=folder / LOG)
         shutil.copyfile(folder / SLICES, target / RECIPE)
     return trained.last
+
+
+def _check_same_process(before: str, settings: Any, trainer_of: Any, folder: Path) -> None:
+    """Weights of one process fit the network of another: only what they mean differs, and no error would follow.
+
+    Raises:
+        RequestError: the last slice had another process.
+    """
+    try:
+        process = getattr(trainer_of.settings_from(before), "process", None)
+    except RequestError:  # of an older version, which had other keys
+        return
+    if process != getattr(settings, "process", None):
+        raise RequestError(
+            f"The training in {folder} was begun with another [process]; go on with the configuration that it was begun with, "
+            "or name another folder with --out."
+        )
 
 
 def _initial(name: str, trainer_of: Any) -> dict[str, torch.Tensor]:

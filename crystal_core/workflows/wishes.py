@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
 from crystal_core.errors import RequestError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
     from crystal_core.requests import CrystalGenerationRequest
 
+How = Literal["prompt", "guided", "kept"]
 KEPT = {
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
@@ -59,6 +60,11 @@ def check_wishes(asked: CrystalGenerationRequest, card: ModelCard) -> None:
     named = asked_conditions(asked)
     if not card.writes_drafts:
         named = tuple(name for name in named if name not in guided_properties(asked))
+        if asked.space_group is not None and asked.must_hold:
+            raise RequestError(
+                f"{card.name} keeps a space group or makes every crystal hold {', '.join(asked.must_hold)}, not both; "
+                "leave one of the two out or choose a language model."
+            )
     if card.writes_drafts:
         named += ("space_group",) if asked.space_group is not None else ()
         named += tuple(name for name, numbers in _required(asked).items() if numbers)
@@ -82,6 +88,19 @@ def guided_properties(asked: CrystalGenerationRequest) -> dict[str, tuple[str, f
         return {}
     known = {spec.name for spec in declared_properties(PREDICTOR)}
     return {name: target for name, target in wished.items() if target[0] in known}
+
+
+def possible_wishes(card: ModelCard) -> dict[str, How]:
+    """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling, or kept by operations."""
+    from crystal_core.registry.property_cards import declared_properties, is_installed
+
+    if card.writes_drafts:
+        fields = {"composition": "formula", "space_group": "space_group", "crystal_system": "crystal_system"}
+        fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
+        return {field: "prompt" for name, field in fields.items() if name in card.conditions}
+    known = {spec.name for spec in declared_properties(PREDICTOR)} if is_installed(PREDICTOR) else set()
+    guided = [name for name, label in GUIDED.items() if label in known]
+    return {"space_group": "kept", **dict.fromkeys(guided, "guided"), "density": "guided"}
 
 
 def plan_wishes(

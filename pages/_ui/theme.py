@@ -22,6 +22,11 @@ def compact() -> None:
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"  # the pressed one is everywhere
+        " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
+        " .st-key-form-foot { background: light-dark(#ffffff, #171614); padding: 0.4rem 0; }"  # that of the page, for the form scrolls under it
+        # a long form that was scrolled must not hide that its run has begun
+        " @media (min-width: 641px) { [data-testid=stLayoutWrapper]:has(> .st-key-run-live) { position: sticky; top: 4.5rem; }"
+        " [data-testid=stColumn]:has(.st-key-run-live) > [data-testid=stVerticalBlock] { height: 100%; } }"
         " @media (max-width: 640px) { [data-testid=stColumn]:has(.st-key-run, .st-key-run-live) { order: -1; }"
         # without the form the page is short and ends at its top, where the run is
         " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"
@@ -32,3 +37,8 @@ def compact() -> None:
 def run_panel(*, live: bool) -> DeltaGenerator:
     """Where a page draws a run, beside the form; on a phone above it, and alone while the run is ``live``."""
     return st.container(key="run-live" if live else "run")
+
+
+def form_foot() -> DeltaGenerator:
+    """The end of a form, with its button: it stays in sight while a longer form scrolls."""
+    return st.container(key="form-foot", gap="xxsmall")

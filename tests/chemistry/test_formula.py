@@ -534,3 +534,32 @@ def test_elements_are_read_however_they_are_joined(text):
 def test_what_is_no_list_of_elements_says_why(text, part):
     with pytest.raises(RequestError, match=part):
         parse_elements(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("MgSO4 7H2O", {"Mg": 1, "S": 1, "O": 11, "H": 14}),
+        ("NaBr 2H2O", {"Na": 1, "Br": 1, "H": 4, "O": 2}),
+        ("Na2CO3 10 H2O", {"Na": 2, "C": 1, "O": 13, "H": 20}),
+        ("K Al(SO4)2 12H2O", {"K": 1, "Al": 1, "S": 2, "O": 20, "H": 24}),
+        ("Ti 2 O 3", {"Ti": 2, "O": 3}),
+    ],
+)
+def test_a_number_before_what_it_counts_begins_a_part_of_its_own(text, counts):
+    found = parse_formula(text)
+    assert dict(found.counts) == counts
+    assert bool(found.note) == ("H2O" in text) and (not found.note or "·" in found.note)
+
+
+@pytest.mark.parametrize("text", ["ZrO2 2", "Fe2 3 O4", "Na2 10 CO3"])
+def test_numbers_with_a_blank_between_them_are_never_joined(text):
+    with pytest.raises(RequestError, match="blank between two numbers"):
+        parse_formula(text)
+
+
+def test_deuterium_is_weighed_as_such_and_computed_as_hydrogen():
+    heavy, light = parse_formula("D2O"), parse_formula("H2O")
+    assert heavy.unit == light.unit and heavy.molar_mass == pytest.approx(20.027, abs=2e-3)
+    assert "deuterium" in heavy.note and not light.note
+    assert dict(parse_formula("HDO").counts) == {"H": 2, "O": 1}

@@ -52,6 +52,18 @@ def test_a_disordered_crystal_is_not_taken_for_the_known_one_of_its_main_element
     assert "Known as" not in told and "3 of 5 sites are partly occupied" in told
 
 
+def test_a_known_crystal_brings_its_published_energy_and_one_at_another_volume_is_not_known(
+    rock_salt, tmp_path
+):
+    assert "Known as mp-22862" in (told := call(rock_salt).stdout)
+    assert "published energy above the hull 0.000 eV/atom" in told
+    Structure.from_file(rock_salt).apply_strain(0.89).to(filename=str(tmp_path / "bohr.cif"))
+    told = call(tmp_path / "bohr.cif").stdout
+    assert (
+        "Not known: it has the arrangement of mp-22862 (NaCl), but 6.9" in told and "times its volume" in told
+    )
+
+
 def test_one_bad_file_loses_no_other_but_alone_is_a_wrong_request(rock_salt, tmp_path):
     bad = tmp_path / "bad.cif"
     bad.write_text("this is no crystal", encoding="utf-8")
@@ -110,3 +122,42 @@ def test_a_large_cell_is_told_what_can_be_told_in_time(tmp_path):
         and row["sites"] == row["peaks"] == []
     )
     assert "512 sites" in row["limitation"]
+
+
+def test_partly_occupied_sites_are_described_as_they_are_and_not_judged(tmp_path):
+    alloy = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.3}, "O"], [[0, 0, 0], [0.5] * 3]
+    )
+    path = tmp_path / "alloy.cif"
+    path.write_text(str(CifWriter(alloy)), encoding="utf-8")
+    (row,) = json.loads(call(path, "--json").stdout)["rows"]
+    assert row["formula"] == "Fe0.6Ni0.3O" and row["density"] == pytest.approx(alloy.density, abs=1e-3)
+    assert row["validity"]["structure"] is None and row["nearest_known"] is None
+    assert row["space_group"]["number"] == 225 and row["peaks"]
+    assert row["occupancy"][0] == {"Fe": 0.6, "Ni": 0.3} and row["sites"][0]["element"] == "Fe0.6 Ni0.3"
+    assert "main element" not in call(path).stdout
+    half = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.5, "Ni": 0.5}, "O"], [[0] * 3, [0.5] * 3]
+    )
+    path.write_text(str(CifWriter(half)), encoding="utf-8")
+    (row,) = json.loads(call(path, "--orderings", tmp_path / "ordered", "--json").stdout)["rows"]
+    files = sorted(one.name for one in (tmp_path / "ordered").iterdir())
+    assert files == row["orderings"] and files[0] == "alloy-ordering-1.cif"
+    assert (
+        json.loads(call(tmp_path / "ordered" / files[0], "--json").stdout)["rows"][0]["formula"] == "FeNiO2"
+    )
+
+
+def test_encodings_of_other_programs_are_read(rock_salt, tmp_path):
+    text = rock_salt.read_text(encoding="utf-8")
+    versions = {
+        "mark.cif": b"\xef\xbb\xbf" + text.encode(),
+        "utf16.cif": text.encode("utf-16"),
+        "utf16le.cif": text.encode("utf-16-le"),
+        "mac.cif": text.replace("\n", "\r").encode(),
+        "latin.cif": ("# é\n" + text).encode("latin-1"),
+    }
+    for name, content in versions.items():
+        (tmp_path / name).write_bytes(content)
+    rows = json.loads(call(*(tmp_path / name for name in versions), "--json").stdout)["rows"]
+    assert [row.get("formula") for row in rows] == ["NaCl"] * len(versions)

@@ -36,7 +36,8 @@ def test_predict_structure_answers_with_candidates_and_repeats(tmp_path):
     first = call("predict-structure", "SrTiO3", *PEROV, "--json", "--out", str(tmp_path / "out"))
     assert first.exit_code == 0, first.stderr
     data = json.loads(first.stdout)
-    assert set(data) == {"format", "results", "n_failed", "notes", "settings", "seconds", "network_calls"}
+    keys = {"format", "results", "ranking", "n_failed", "notes", "settings", "seconds", "network_calls"}
+    assert set(data) == keys
     (item,) = data["results"]
     assert (item["formula"], item["z"], item["rank_by"], len(item["candidates"])) == (
         "SrTiO3",
@@ -44,6 +45,7 @@ def test_predict_structure_answers_with_candidates_and_repeats(tmp_path):
         "consensus",
         2,
     )
+    assert data["ranking"] == [candidate["id"] for candidate in item["candidates"]]
     crystal = item["candidates"][0]
     assert {
         "id",
@@ -70,6 +72,7 @@ def test_predict_structure_answers_with_candidates_and_repeats(tmp_path):
 def test_one_bad_formula_does_not_lose_the_others():
     data = json.loads(call("predict-structure", "Xx2", "BaTiO3", *PEROV, "--json").stdout)
     assert "Did you mean" in data["results"][0]["error"] and data["results"][1]["candidates"]
+    assert data["ranking"][0] == [] and len(data["ranking"][1]) == len(data["results"][1]["candidates"])
 
 
 @pytest.mark.weights
@@ -89,6 +92,8 @@ def test_two_spellings_of_a_formula_get_files_of_their_own(tmp_path):
     assert result.exit_code == 0, result.stderr
     names = [crystal["id"] for item in json.loads(result.stdout)["results"] for crystal in item["candidates"]]
     assert len(set(names)) == len(names) and {path.stem for path in tmp_path.glob("*.cif")} == set(names)
+    first, second = json.loads(result.stdout)["ranking"]
+    assert first and second and {*first, *second} == set(names)
 
 
 @pytest.mark.weights

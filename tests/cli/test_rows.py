@@ -86,6 +86,7 @@ OPTIONS = {
         "--threads",
         "--json",
     },
+    "benchmark known": {"--n", "--json"},
     "benchmark graph": {"--batch", "--n-atoms", "--repeats", "--threads", "--json"},
     "benchmark encoder": {
         "--encoder",
@@ -477,6 +478,7 @@ def test_a_file_that_may_not_be_read_is_one_sentence(table, tmp_path, monkeypatc
 
     (tmp_path / "x-1.cif").write_text("")
     monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
     result = call(*[word.format(file=tmp_path / "x-1.cif", table=table, folder=tmp_path) for word in words])
     assert (result.exit_code, result.stderr) == (2, "x-1.cif cannot be read (Permission denied).\n")
 

@@ -176,6 +176,8 @@ def test_a_number_of_atoms_is_awaited_and_forced_only_in_the_last_round():
     assert slots.crystals[0].atomic_numbers.tolist() == [11, 17] and slots.crystals[1] is None
     assert slots.drafts[1].problem == "no crystal"
     assert slots.rejected == {OTHER_COUNT: 9, "no crystal": 3}
+    assert [draft.problem for draft in slots.left_out].count(OTHER_COUNT) == 3  # a few of each, to read
+    assert all(draft.text for draft in slots.left_out if draft.problem == OTHER_COUNT)
 
 
 def test_drafts_with_other_atoms_are_written_again():
@@ -233,6 +235,7 @@ def test_what_cannot_be_written_keeps_its_place(tiny_writer, monkeypatch):
     monkeypatch.setattr(model, "back_end", Scripted())
     frame = finished(model, DeNovoRequest(n_atoms=(2, 3), at_least=(1, 1)))
     assert to_structures(frame.crystals) == [None, None]
+    assert "no crystal" in {draft.problem for draft in frame.left_out}
     assert frame.rejected["no crystal"] >= 2 and frame.drafts[0].problem == "no crystal"
 
 

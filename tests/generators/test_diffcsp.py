@@ -1,4 +1,4 @@
-"""DiffCSP end to end, very small: noise levels, targets, samplers, starts from crystals, and the contract of generators."""
+"""DiffCSP end to end, very small: noise levels, targets, samplers, starts, and the contract of generators."""
 
 import math
 

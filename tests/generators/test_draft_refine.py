@@ -15,6 +15,7 @@ from crystal_core.registry.store import find_card, list_cards, load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import niggli_reduced, to_structures
 from crystal_core.testing import check_generator, toy_crystals
+from tests.generators.test_diffcsp import toy_generator
 
 ALONE = DraftOptions(refiner="none")
 
@@ -121,6 +122,22 @@ def test_a_refinement_that_begins_at_the_end_keeps_the_draft(tiny_pair, monkeypa
         assert refined.lattice.abc == pytest.approx(reduced.lattice.abc, rel=0.2)
 
 
+@pytest.mark.parametrize("start", ["inject", "renoise", "none"])
+def test_any_structure_generator_refines(tiny_pair, start):
+    model = load_generator(tiny_pair(), "cpu")
+    model._refiners["tiny-refiner"] = toy_generator()
+    end = last(
+        model,
+        GenerationRequest(
+            compositions=((22, 8, 8), (11, 17)), sampler="pc", steps=3, draft=DraftOptions(start_draft=start)
+        ),
+    )
+    assert end.crystals.atomic_numbers.tolist() == [22, 8, 8, 11, 17]
+    draft, refine = end.stages
+    assert refine.model == "tiny-refiner" and refine.settings["start_draft_used"] == start
+    assert refine.network_calls == 6 and model.network_calls == draft.network_calls + 6
+
+
 def test_without_a_refiner_it_is_its_drafter(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
     cells = ((22, 8, 8), (11, 17))
@@ -140,6 +157,30 @@ def test_a_draft_that_is_no_crystal_keeps_its_place_and_the_others_are_refined(t
     none, whole = to_structures(end.crystals)
     assert none is None and whole.composition.reduced_formula == "NaCl"
     assert end.drafts[0].cell is None and end.drafts[1].cell["atomic_numbers"] == [11, 17]
+
+
+def test_a_refined_cell_whose_atoms_overlap_is_refined_once_more(tiny_pair, monkeypatch):
+    model = load_generator(tiny_pair(), "cpu")
+    salt, iron = toy_crystals()["rock salt"], toy_crystals()["iron"]
+    monkeypatch.setattr(model.drafter, "sample", writing(iron, salt, salt))
+    flat = replace(salt, frac_coords=torch.zeros(2, 3))
+    refiner, asked = model.refiner("tiny-refiner"), []
+
+    def sample(request):
+        asked.append(request)
+        made = [salt if len(asked) > 1 else flat for _ in request.compositions]
+        made = [iron if cell == (26,) else one for one, cell in zip(made, request.compositions, strict=True)]
+        refiner.network_calls = 4
+        yield Frame(
+            stage="denoise", step=1, n_steps=1, time=0, crystals=CrystalBatch.concat(made), finished=True
+        )
+
+    monkeypatch.setattr(refiner, "sample", sample)
+    end = last(model, DeNovoRequest(n_atoms=(1, 2, 2), at_least=(1, 1, 1)))
+    assert [r.compositions for r in asked] == [((26,), (11, 17), (11, 17)), ((11, 17), (11, 17))]
+    assert asked[0].seed != asked[1].seed
+    assert torch.equal(end.crystals.frac_coords[1:3], salt.frac_coords)
+    assert end.stages[1].network_calls == 8 and end.stages[1].settings["refined_again"] == 2
 
 
 def test_a_known_crystal_is_only_refined(tiny_pair):

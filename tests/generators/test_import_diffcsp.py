@@ -1,4 +1,4 @@
-"""Official DiffCSP files, built from their published layout with random weights: read whole, or refused by name."""
+"""Official DiffCSP files, of the published layout with random weights: read whole, or refused by name."""
 
 import json
 

@@ -9,6 +9,7 @@ def no_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
     for module in (
         "crystal_core.jobs.worker",
+        "pages._ui.crystal.infill",
         "pages._ui.forms.batch",
         "pages._ui.properties.learning",
         "pages._ui.properties.sending",

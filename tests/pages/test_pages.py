@@ -13,9 +13,8 @@ from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo, list_demos
 from crystal_core.drawing.figures.xrd import xrd_figure
-from crystal_core.drawing.scene import CELL_KINDS
 from crystal_core.evaluation.xrd import pattern
-from crystal_core.files.parse import occupancy_of
+from crystal_core.files.parse import occupancy_of, parse_text
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
@@ -87,14 +86,15 @@ ALLOY = {"Cu": 0.5, "Au": 0.5}
 @pytest.mark.parametrize(("a", "b"), [(ALLOY, ALLOY), ({"Fe": 0.9}, "O"), ("La", {"F": 0.6, "O": 0.4})])
 def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_elements(a, b, monkeypatch):
     mixed = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [a, b], [[0, 0, 0], [0.5] * 3])
-    cards, drawn, patterns = [], [], []
+    cards, drawn, patterns, files = [], [], [], {}
     monkeypatch.setattr("pages._ui.viewer.crystal_gallery", lambda items, **_: cards.extend(items) or 0)
+    monkeypatch.setattr("pages._ui.crystal.shared.crystal_viewer", lambda scene, **_: drawn.append(scene))
     monkeypatch.setattr(
-        "pages._ui.crystal.detail.crystal_viewer", lambda scene, **_: drawn.append(scene["sentence"])
+        "pages._ui.crystal.shared.xrd_figure",
+        lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
     )
     monkeypatch.setattr(
-        "pages._ui.crystal.detail.xrd_figure",
-        lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
+        "streamlit.download_button", lambda label, content, name, *_, **__: files.setdefault(name, content)
     )
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
@@ -102,16 +102,53 @@ def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_e
     assert not at.exception and not at.error
     formula = occupancy_of(mixed)["formula"]
     assert {card["title"] for card in cards} == {formula_text(formula)} and formula_text(formula) != formula
-    says = f"{formula}, density {mixed.density:.2f} g/cm3. Filled with main elements: "
-    assert all(
-        words.startswith(says) for words in (drawn[-1], at.code[0].value, cards[0]["scene"]["sentence"])
+    says = f"{formula}, {len(mixed)} sites, "
+    words = (drawn[-1]["sentence"], at.code[0].value, cards[0]["scene"]["sentence"])
+    assert all(one.startswith(says) and f"density {mixed.density:.2f} g/cm3" in one for one in words)
+    shared = [site["s"] for site in drawn[-1]["sites"] if "s" in site]
+    assert len(shared) == (8 if a == b else 4)
+    assert {e for slices in shared for e, _ in slices} == set(a if isinstance(a, dict) else b)
+    assert not any("valid" in entry.value and "badge" in entry.value for entry in at.markdown)
+    assert any("not judged" in entry.value for entry in at.text)
+    assert patterns[-1].two_theta == pytest.approx(pattern(mixed).two_theta)
+    assert patterns[-1].intensity == pytest.approx(pattern(mixed).intensity, abs=0.01)
+    cif = files[f"{formula}.cif"]
+    assert parse_text(cif, purpose="view").properties["occupancy"]["density"] == pytest.approx(
+        mixed.density, abs=1e-3
     )
-    assert not any("charge" in entry.value for entry in (*at.markdown, *at.text))
-    assert sum("each site holds its main element alone" in caption.value for caption in at.caption) == 2
-    for kind in CELL_KINDS:
-        at.button_group(key="viewer-cell").set_value(kind).run()
-        assert patterns[-1].two_theta == pytest.approx(pattern(mixed).two_theta) and not at.exception
-        assert patterns[-1].intensity == pytest.approx(pattern(mixed).intensity, abs=0.01)
+
+
+def test_the_orderings_of_a_shared_site_hold_what_the_file_holds(monkeypatch):
+    mixed = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.5, "Ni": 0.5}, "O"], [[0, 0, 0], [0.5] * 3]
+    )
+    files = {}
+    monkeypatch.setattr(
+        "streamlit.download_button", lambda label, content, name, *_, **__: files.setdefault(name, content)
+    )
+    at = page("viewer")
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(str(CifWriter(mixed))).run()
+    at.toggle(key="viewer-order").set_value(True).run()
+    assert not at.exception and not at.error and not at.info, [box.value for box in at.info]
+    with ZipFile(BytesIO(next(files[name] for name in files if name.endswith("-orderings.zip")))) as archive:
+        found = [parse_text(archive.read(name).decode()) for name in archive.namelist()]
+    assert found and all(one.composition.reduced_formula == "FeNiO2" and len(one) <= 20 for one in found)
+
+
+def test_a_trajectory_is_played_with_its_energies(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "pages._ui.crystal.path.crystal_viewer", lambda scene, *, frames, **_: drawn.extend(frames)
+    )
+    frame = '2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3 energy={}\nCs 0 0 0\nBr 2.1 2.1 {}\n'
+    at = page("viewer")
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value("".join(frame.format(-k, 2.1 + k / 10) for k in range(4))).run()
+    assert not at.exception and not at.error
+    assert len(drawn) == 4 and [round(one["sites"][1]["f"][2], 2) for one in drawn] == [0.5, 0.52, 0.55, 0.57]
+    assert at.slider(key="viewer-frame").value == 4
+    assert any("Frame 4 of 4" in box.value for box in at.warning), [box.value for box in at.warning]
 
 
 def test_a_link_fills_the_form_and_typing_afterwards_stays():
@@ -482,4 +519,4 @@ def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):
     at.query_params["job"] = "demo-strontium-titanate"
     at.switch_page("pages/predict_structure.py").run()
     said = " ".join(box.value for box in at.warning)
-    assert "partly occupied" in said and "main element" in said and not at.error and not at.exception
+    assert "partly occupied" in said and not at.error and not at.exception

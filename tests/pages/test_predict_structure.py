@@ -12,10 +12,12 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.demos import find_demo
 from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
-from pages._ui.run.candidates import arrangement_words, with_lowest
+from pages._ui.run.calls import as_command
+from pages._ui.run.candidates import arrangement_words, identity_of, with_lowest
 
 ROOT = Path(__file__).parents[2]
 PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -66,7 +68,7 @@ def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypat
     at = page(job=finished_run())
     told = words(at.markdown)
     assert (
-        "· known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
+        "✓ known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
     )
     marks = {card["caption"].rsplit(" · ", 1)[1] for card in cards}
     assert marks == {"known", "not in the reference set"}
@@ -92,10 +94,10 @@ def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
     told = words(at.markdown)
     assert (
         "· known arrangement" in told
-        and "comes from a known arrangement of this formula (prototype table)" in told
+        and "It has a known arrangement of this formula, " in told
         and not at.exception
     )
-    assert "The set is a part of the Materials Project" in told and "· new" not in told
+    assert "a part of what is known" in told and "· new" not in told
     assert not any(card["caption"].endswith("new") for card in cards) and any(
         card["caption"].endswith("known arrangement") for card in cards
     )
@@ -119,8 +121,9 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
         "energy (eV/atom)",
         "above hull (eV/atom, ML estimate)",
     ]
-    energies = table["energy (eV/atom)"].dropna()
-    above = table["above the lowest (meV/atom, ML estimate)"].dropna()
+    relaxed = table.dropna(subset=["above the lowest (meV/atom, ML estimate)"])
+    energies = relaxed["energy (eV/atom)"]
+    above = relaxed["above the lowest (meV/atom, ML estimate)"]
     assert above.iloc[0] == 0 and above.tolist() == pytest.approx(
         (1000 * (energies - energies.min())).tolist(), abs=0.06
     )
@@ -148,14 +151,15 @@ def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_s
     assert "perov5-14806 (SrTiO3, space group 221)" in words(at.markdown).translate(PLAIN_DIGITS)
 
 
-def test_a_known_crystal_of_another_space_group_is_called_the_same_arrangement():
+def test_a_known_crystal_of_another_space_group_says_which_both_are():
     def tetragonal(record):
         if record["id"] == "SrTiO3-z1-prototype-1":
             record["space_group"] = {"symbol": "P4mm", "number": 99, "symprec": 0.1}
 
     at = page(job=finished_run("strontium-titanate", tetragonal))
     assert words(at.subheader).startswith("SrTiO₃ · P4mm") and not at.exception
-    assert "Same arrangement as perov5-14806 (Pm-3m); this cell is P4mm" in words(at.markdown)
+    told = words(at.markdown).translate(PLAIN_DIGITS)
+    assert "It is perov5-14806 (SrTiO3, space group 221), within 0.1 Å as P4mm" in told
 
 
 @pytest.mark.parametrize(
@@ -165,16 +169,16 @@ def test_a_known_crystal_of_another_space_group_is_called_the_same_arrangement()
             "Pm-3m abc, 1310 known, AFLOW AB3C_cP5_221_a_c_b",
             1310,
             0.0,
-            "Known arrangement (cubic perovskite), in 1,310 known crystals.",
+            "the cubic perovskite arrangement of 1,310 known crystals",
         ),
         (
             "P1 a, 1 known, AFLOW A2B_xP9_1_a",
             1,
             0.0,
-            "Known arrangement (AFLOW A2B_xP9_1_a), in 1 known crystal.",
+            "the AFLOW A2B_xP9_1_a arrangement of 1 known crystal",
         ),
-        ("Cmcm fcfcb, 54 known", 54, 0.66, "Known arrangement, in 54 known crystals, here after MgTi₂O₄."),
-        ("mp-5229", 3, 0.0, "Known arrangement, in 3 known crystals."),  # the full index
+        ("Cmcm fcfcb, 54 known", 54, 0.66, "an arrangement of 54 known crystals"),
+        ("mp-5229", 3, 0.0, "an arrangement of 3 known crystals"),  # the full index
     ],
 )
 def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, members, distance, told):
@@ -198,6 +202,71 @@ def test_the_lowest_energy_is_that_of_a_plausible_cell():
     ]
     assert [record.get("above_lowest_mev") for record in with_lowest(run)] == [0.0, 500.0, None, -5500.0]
     assert with_lowest(run[3:])[0]["above_lowest_mev"] == 0.0 and with_lowest([]) == []
+    relaxed = [candidate("e", -3.2, True) | {"original": {}}, *run]
+    # an energy as sampled is not compared with a relaxed one
+    assert [record.get("above_lowest_mev") for record in with_lowest(relaxed)] == [0.0, *[None] * 4]
+
+
+@pytest.mark.parametrize(
+    ("novelty", "distance", "group", "told"),
+    [
+        (
+            {
+                "known": True,
+                "nearest_id": "mp-2657",
+                "nearest_formula": "TiO2",
+                "nearest_space_group": 136,
+                "rmsd": 0.0123,
+            },
+            0.0,
+            ("P4_2/mnm", 136),
+            "It is mp-2657 (TiO₂, space group 136), the rutile arrangement of 29 known crystals, RMSD 0.012 of the mean atomic spacing.",
+        ),
+        (
+            {
+                "known": True,
+                "nearest_id": "mp-34688",
+                "nearest_formula": "TiO2",
+                "nearest_space_group": 15,
+                "rmsd": None,
+            },
+            0.0,
+            ("I4_1/amd", 141),  # it was relaxed into another cell than its prototype, so the name is gone
+            "It is mp-34688 (TiO₂, space group 15), within 0.1 Å as I4₁/amd.",
+        ),
+        (
+            {"known": False, "nearest_id": None, "rmsd": None, "reference": "a set"},
+            0.0,
+            ("P4_2/mnm", 136),
+            "It has a known arrangement of this formula, the rutile arrangement of 29 known crystals; it is not in the reference set (a set), a part of what is known.",
+        ),
+        (
+            {"known": False, "nearest_id": None, "rmsd": None, "reference": "a set"},
+            0.7,
+            ("P4_2/mnm", 136),
+            "It has the rutile arrangement of 29 known crystals, after SnO₂; it matches nothing in the reference set (a set), a part of what is known.",
+        ),
+    ],
+)
+def test_what_a_candidate_is_stands_in_one_sentence(novelty, distance, group, told):
+    template = {
+        "label": "P4_2/mnm af, 29 known, AFLOW A2B_tP6_136_f_a",
+        "members": 29,
+        "distance": distance,
+        "formula": "SnO2",
+    }
+    record = {
+        "z": 2,
+        "formula": "TiO2",
+        "origin": "prototype",
+        "novelty": novelty,
+        "provenance": {"prototype": template},
+        "space_group": {"symbol": group[0], "number": group[1], "symprec": 0.1},
+        "validity": {"structure": True, "composition": True, "plausible": True, "reasons": []},
+    }
+    verdict = identity_of(record)
+    assert verdict.reason == told
+    assert verdict.tone == ("known" if novelty["known"] else "open")
 
 
 def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch):
@@ -552,3 +621,27 @@ def test_an_uploaded_pattern_can_guide(monkeypatch):
     )
     at.toggle(key="guide").set_value(True).run()
     assert asked[-1]["guide"] is True and not at.exception
+
+
+def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writer):
+    name = tiny_writer()
+    at = page(formula="NaCl")
+    assert not at.exception and not at.error
+    labels = [field.label for field in (*at.selectbox, *at.number_input)]
+    assert at.selectbox(key="model").value == name and "Temperature" in labels
+    assert "Sampler" not in labels and not any(label.startswith("Steps") for label in labels)
+    at.number_input(key="n").set_value(2).run()
+    relax = [toggle for toggle in at.toggle if toggle.key == "relax"]
+    if relax:
+        relax[0].set_value(False).run()
+    at.button(key="predict").click().run()
+    queue = JobQueue()
+    run_job(queue, queue.take(), RUNNERS)
+    (job,) = queue.list_jobs()
+    job = queue.get(job.id)
+    assert job.state == "done" and job.request["model"] == name, job.error
+    at = page(job=job.id)
+    assert "written by a language model" in words(at.subheader) and not at.exception
+    texts = [block.value for block in at.code]
+    assert any(record["provenance"]["draft"]["text"] in texts for record in crystals_of(job.result))
+    assert f"--model {name}" in as_command(job) and "--temperature" not in as_command(job)

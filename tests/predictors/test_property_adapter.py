@@ -18,7 +18,11 @@ from crystal_core.predictors.crysldnet.predictor import load_adapter, load_encod
 from crystal_core.registry.property_cards import known_crystals
 from crystal_core.registry.store import find_card, load_predictor
 from crystal_core.workflows.adapter_trials import AdapterTrials, evaluate_adapters
-from crystal_core.workflows.property_adapter import property_split, train_property
+from crystal_core.workflows.property_adapter import (
+    property_split,
+    recalibrate_property,
+    train_property,
+)
 from tests.predictors.test_adapters import own_table
 
 PEAK, HSE = "last_phdos_peak_per_cm", "band_gap_hse_ev"
@@ -160,3 +164,21 @@ def _batch(rows):
     from crystal_core.workflows.evaluate_property import crystals_of
 
     return crystals_of(rows)
+
+
+def test_no_prediction_goes_beyond_the_training_values_and_new_intervals_change_no_weight(raw, tmp_path):
+    train_property(HSE, config=AdapterConfig(rank=0), encoder="tiny-encoder", samples=600)
+    folder = tmp_path / "checkpoints" / f"tiny-{HSE}"
+    before = read_card(folder)
+    values = [row.labels[HSE] for row in property_split(HSE).train]
+    told = before.extra["calibration"]
+    assert (told["lowest"], told["highest"]) == pytest.approx((min(values), max(values)), rel=1e-5)
+    write_card(folder, {"extra": {"calibration": {**told, "lowest": 2.0, "highest": 2.01, "interval": 99.0}}})
+    near = load_predictor("tiny", "cpu").predict(_batch(property_split(HSE).test), (HSE,))
+    predicted = [one.predictions[HSE].value for one in near]
+    assert min(predicted) >= 2.0 and max(predicted) <= 2.01 + 1e-6
+    recalibrate_property(HSE, encoder="tiny-encoder")
+    after = read_card(folder)
+    assert after.files == before.files and after.network == before.network
+    again = after.extra["calibration"]
+    assert again["lowest"] == told["lowest"] and again["interval"] == pytest.approx(told["interval"], rel=0.1)

@@ -1,18 +1,29 @@
-"""The index of known crystals: found again in any cell, told apart from other formulas, exact where the tables are at hand."""
+"""Known crystals: found again in any cell, told apart from what only looks like them, with cell and published energy."""
 
-import io
 import json
-import lzma
-import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure, SymmOp
 
+from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
+from crystal_core.evaluation.alike import rms_distance
 from crystal_core.paths import data_dir
-from crystal_core.reference import build_known
-from crystal_core.reference.known import INDEX, find_known, load_known, novelty, ordered_roles
-from crystal_core.reference.pair_histogram import distances, pair_histogram
+from crystal_core.reference import build_known, known
+from crystal_core.reference.asymmetric_unit import (
+    AsymmetricUnit,
+    asymmetric_unit,
+    cell_parameters,
+    matrix_of,
+    operations,
+    primitive_cell,
+)
+from crystal_core.reference.known import find_known, known_matches, novelty
+from crystal_core.reference.known_cells import known_cell
+from crystal_core.reference.known_file import FILE, KnownIndex, load_known
+from crystal_core.reference.measure_known import disguised, spoiled
+from crystal_core.reference.packed_cells import STEPS, PackedCells, pack_units
 
 
 def rock_salt(a=5.64, metal="Na", other="Cl"):
@@ -20,128 +31,218 @@ def rock_salt(a=5.64, metal="Na", other="Cl"):
     return Structure(Lattice.cubic(a), [metal] * 4 + [other] * 4, [*corners, *(corners + 0.5)])
 
 
-@pytest.fixture
-def without_tables(monkeypatch, tmp_path):
+def of_group(group, lattice, species, coords):
+    return Structure.from_spacegroup(group, lattice, species, coords)
+
+
+RUTILE = of_group("P4_2/mnm", Lattice.tetragonal(4.6, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
+ANATASE = of_group("I4_1/amd", Lattice.tetragonal(3.78, 9.51), ["Ti", "O"], [[0, 0, 0], [0, 0, 0.208]])
+WURTZITE = of_group(
+    "P6_3mc", Lattice.hexagonal(3.81, 6.23), ["Zn", "S"], [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.375]]
+)
+ZINC_BLENDE = of_group("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0, 0, 0], [0.25] * 3])
+QUARTZ = of_group(
+    "P3_221", Lattice.hexagonal(4.91, 5.40), ["Si", "O"], [[0.47, 0, 2 / 3], [0.41, 0.27, 0.79]]
+)
+DIAMOND = of_group("Fd-3m", Lattice.cubic(3.57), ["C"], [[0, 0, 0]])
+GRAPHITE = of_group(
+    "P6_3/mmc", Lattice.hexagonal(2.46, 6.71), ["C", "C"], [[0, 0, 0.25], [1 / 3, 2 / 3, 0.25]]
+)
+IRON = Structure(Lattice.cubic(2.87), ["Fe", "Fe"], [[0, 0, 0], [0.5] * 3])
+PEROVSKITE = of_group("Pm-3m", Lattice.cubic(3.905), ["Sr", "Ti", "O"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]])
+TEXTBOOK = {
+    "rock salt": (rock_salt(), 225),
+    "rutile": (RUTILE, 136),
+    "anatase": (ANATASE, 141),
+    "wurtzite": (WURTZITE, 186),
+    "zinc blende": (ZINC_BLENDE, 216),
+    "quartz": (QUARTZ, 154),
+    "diamond": (DIAMOND, 227),
+    "graphite": (GRAPHITE, 194),
+    "iron": (IRON, 229),
+    "perovskite": (PEROVSKITE, 221),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTBOOK))
+def test_textbook_crystals_are_known_in_any_cell_and_through_noise(name, monkeypatch):
     monkeypatch.delenv("CRYSTAL_DATA", raising=False)
-    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    structure, _ = TEXTBOOK[name]
+    for asked in (structure, disguised(structure, np.random.default_rng(1))):
+        found = find_known(asked, overlay=False)
+        assert found.known and found.method == "structure matcher" and found.rmsd < 0.1
+        assert found.formula == structure.composition.reduced_formula
+        assert 0.8 < found.volume_ratio < 1.2 and "Materials Project" in found.reference
 
 
-@pytest.fixture
-def with_tables():
-    if data_dir() is None:
-        pytest.skip("CRYSTAL_DATA is not set: the tables of known crystals are not at hand")
+def squeezed(structure, factor):
+    other = structure.copy()
+    other.scale_lattice(factor * structure.volume)
+    return other
 
 
-def test_a_known_crystal_is_found_in_any_cell_and_through_noise(without_tables):
+NOT_KNOWN = {
+    "rock salt at 0.3 g/cm3": squeezed(rock_salt(), 6.7),
+    "rock salt a tenth too long": squeezed(rock_salt(), 1.1**3),
+    "diamond squeezed to half": squeezed(DIAMOND, 0.5),
+    "lengths in bohr": squeezed(RUTILE, 1.88973**3),
+    "caesium chloride of nickel oxide": Structure(Lattice.cubic(2.6), ["Ni", "O"], [[0] * 3, [0.5] * 3]),
+    "a chain of pairs": Structure(Lattice.orthorhombic(3, 4, 4.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0.1]]),
+    "sodium and chlorine as in zinc blende": of_group(
+        "F-43m", Lattice.cubic(6.1), ["Na", "Cl"], [[0, 0, 0], [0.25] * 3]
+    ),
+    "francium chloride": rock_salt(6.9, "Fr"),
+    "titanium and strontium exchanged": of_group(
+        "Pm-3m", Lattice.cubic(3.905), ["Ti", "Sr", "O"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]]
+    ),
+    "half of the oxygen gone": Structure(
+        Lattice.cubic(3.905), ["Sr", "Ti", "O"], [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]]
+    ),
+}
+NOT_KNOWN |= {f"rutile with {kind}": structure for kind, structure in spoiled(RUTILE)}
 
-    moved = rock_salt(5.7).get_primitive_structure() * [[1, 1, 0], [0, 2, 1], [0, 0, 1]]
-    moved.perturb(0.05)
-    for structure in (rock_salt(), rock_salt().get_primitive_structure(), moved):
-        found = find_known(structure)
-        assert (found.known, found.formula, found.space_group) == (True, "NaCl", 225)
-        assert found.rmsd is None and found.structure is None and found.method == "distances"
-        assert "Materials Project" in found.reference
+
+@pytest.mark.parametrize("name", sorted(NOT_KNOWN))
+def test_what_only_looks_like_a_known_crystal_is_not_known(name):
+    assert not find_known(NOT_KNOWN[name], overlay=False).known
+    assert known_matches(NOT_KNOWN[name]) == []
 
 
-def test_another_arrangement_of_a_known_formula_is_not_known(without_tables):
-    rows_of_pairs = Structure(Lattice.orthorhombic(3, 4, 4.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0.1]])
-    found = find_known(rows_of_pairs)
-    assert not found.known and found.formula == "NaCl" and found.nearest_id
+def test_polymorphs_are_told_apart():
+    ids = {name: find_known(TEXTBOOK[name][0], overlay=False).nearest_id for name in TEXTBOOK}
+    assert len(set(ids.values())) == len(TEXTBOOK)
+    index = load_known()
+    for name, id in ids.items():
+        assert index.space_groups[index.row_of(id)] == TEXTBOOK[name][1], name
 
 
-def test_an_unknown_formula_names_the_nearest_elements(without_tables):
-    found = find_known(
-        rock_salt(metal="Fr")
-    )  # no francium chloride: caesium or rubidium stand next on the axis
+def test_another_volume_names_the_crystal_whose_arrangement_it_has():
+    found = find_known(squeezed(rock_salt(), 6.7), overlay=False)
+    assert not found.known and found.rmsd < 0.01 and found.space_group == 225 and 6 < found.volume_ratio < 7.5
+
+
+def test_the_published_energy_comes_with_the_match():
+    (best, *_) = known_matches(DIAMOND)
+    assert best.id == "mp-66" and best.e_above_hull == pytest.approx(0.136, abs=0.02)
+    iron = find_known(IRON)
+    assert iron.nearest_id.startswith("element-Fe-") and iron.e_above_hull == 0.0
+    assert novelty(DIAMOND)["nearest_e_above_hull_ev"] == best.e_above_hull
+
+
+def test_charges_and_isotopes_make_no_other_crystal():
+    charged = rock_salt()
+    charged.add_oxidation_state_by_element({"Na": 1, "Cl": -1})
+    assert find_known(charged).known
+
+
+def test_an_unknown_formula_names_the_nearest_elements():
+    found = find_known(rock_salt(metal="Fr"))  # caesium or rubidium stand next on the axis
     assert not found.known and found.method == "formula" and found.formula in ("CsCl", "RbCl")
+    assert found.volume_ratio is None and found.rmsd is None
 
 
-def test_what_is_like_nothing_has_no_neighbour(without_tables):
+def test_what_is_like_nothing_has_no_neighbour():
     odd = Structure(Lattice.cubic(20), ["H"] * 97 + ["He"] * 89, np.random.default_rng(0).random((186, 3)))
-    assert find_known(odd) is None
-    assert novelty(odd) == {
-        "known": False,
-        "nearest_id": None,
-        "rmsd": None,
-        "reference": load_known().reference,
-    }
+    assert find_known(odd) is None and known_matches(odd) == []
+    nothing = {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}
+    assert novelty(odd) == nothing
     shared = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])
     flat = Structure(Lattice([[4, 0, 0], [0, 4, 0], [4, 4, 0]]), ["Na"], [[0, 0, 0]])
     assert find_known(shared) is None and find_known(flat) is None
 
 
-def test_novelty_has_the_keys_of_the_contract(without_tables):
+def test_novelty_has_the_keys_of_the_contract():
     said = json.loads(json.dumps(novelty(rock_salt())))
-    assert {"known", "nearest_id", "rmsd", "reference", "training"} <= set(said) and "structure" not in said
+    wanted = {
+        "known",
+        "nearest_id",
+        "rmsd",
+        "reference",
+        "training",
+        "nearest_e_above_hull_ev",
+        "volume_ratio",
+    }
+    assert wanted <= set(said) and "structure" not in said
 
 
-def test_with_the_tables_the_verdict_is_exact_and_brings_the_crystal(with_tables):
-    asked = rock_salt(5.6)
-    found = find_known(asked)
-    assert found.known and found.method == "structure matcher" and found.rmsd == pytest.approx(0, abs=1e-6)
-    assert found.structure.composition.reduced_formula == "NaCl"
-    # laid onto the cell asked about: every atom within a tenth of an Å of its like, in fractions of the own cell
-    assert len(found.structure) == len(asked)
-    shift = found.structure.frac_coords - asked.frac_coords
-    shift -= shift[0]
-    assert np.abs(shift - np.round(shift)).max() < 0.01
-
-
-def test_the_crystal_found_is_turned_with_the_cell_asked_about(with_tables):
+def test_the_crystal_found_lies_on_the_cell_asked_about():
     asked = rock_salt(5.6)
     asked.apply_operation(SymmOp.from_axis_angle_and_translation([1, 2, 0.5], 37))
     found = find_known(asked).structure
     ratio = found.volume ** (1 / 3) / asked.volume ** (1 / 3)
-    assert np.allclose(found.lattice.matrix, ratio * asked.lattice.matrix, atol=1e-3)
+    assert np.allclose(found.lattice.matrix, ratio * asked.lattice.matrix, atol=2e-3)
+    assert len(found) == len(asked)
+    shift = found.frac_coords - asked.frac_coords
+    shift -= shift[0]
+    assert np.abs(shift - np.round(shift)).max() < 0.01
 
 
-def test_the_index_tells_what_it_holds_and_keeps_training_apart():
+def test_the_file_tells_origin_and_licence_and_keeps_training_apart():
     index = load_known()
-    about = index.about
-    assert about["n_rows"] == len(index.ids) == int(index.start[-1]) and about["n_training"] == int(
-        index.training.sum()
-    )
-    assert about["n_held_out"] > 0 and "Validation and test rows" in about["rows"]
+    assert FILE.stat().st_size <= 4_000_000
+    assert "CC-BY 4.0" in index.about["licence"] and "Materials Project" in index.about["licence"]
+    assert index.about["n_rows"] == len(index) == len(index.ids) == len(index.above_hull)
+    assert index.about["n_training"] == int(index.usable.sum()) > 50_000
+    assert "no training set" in index.about["rows"]
+
+
+def test_every_id_leads_to_its_cell():
+    index = load_known()
+    rows = np.random.default_rng(0).choice(len(index), 40, replace=False).tolist()
+    for row in rows:
+        cell = known_cell(index.name(row))
+        assert index.row_of(index.name(row)) == row
+        assert cell.composition.reduced_formula == index.reduced_formula(index.formula_of_row(row))
+    assert known_cell("mp-999999999") is None and known_cell("nothing") is None and known_cell("") is None
+
+
+@pytest.mark.parametrize("name", sorted(TEXTBOOK))
+def test_asymmetric_unit_and_back_is_the_same_crystal(name):
+    structure, group = TEXTBOOK[name]
+    numbers = np.array(structure.atomic_numbers)
+    unit = asymmetric_unit(structure.lattice.matrix, structure.frac_coords, numbers)
+    elements = sorted(set(numbers.tolist()))
+    stored = PackedCells(pack_units([unit, unit], [elements, elements])).unit(1, elements)
+    lattice, coords, back = primitive_cell(stored)
+    cell = Structure(Lattice(lattice), back.tolist(), coords)
     assert (
-        about["agreement"]["n_pairs"] >= 1000
-        and about["agreement"]["precision"] > 0.7
-        and about["agreement"]["recall"] > 0.5
+        rms_distance(structure, cell, {"ltol": 1e-3, "stol": 1e-3, "angle_tol": 0.1, "scale": False}) < 2e-4
     )
-    assert INDEX.stat().st_size < 4_000_000
+    assert len(cell) == len(structure.get_primitive_structure())
+    assert cell.get_space_group_info(symprec=1e-3)[1] == group
 
 
-def test_the_index_is_no_copy_of_the_data():
-    with np.load(io.BytesIO(lzma.decompress(INDEX.read_bytes()))) as data:
-        assert {n for n in data.files if data[n].dtype.kind == "f"} == set()
-        assert data["histograms"].dtype == np.uint8
+def test_every_setting_has_a_primitive_cell():
+    point = np.array([[0.1234, 0.2345, 0.0456]])
+    for hall_number in range(1, 531):
+        angles = np.array([90.0, 90.0, 120.0 if 430 <= hall_number <= 488 else 90.0])
+        unit = AsymmetricUnit(
+            hall_number=hall_number,
+            lengths=np.full(3, 20.0),
+            angles=angles,
+            points=point,
+            numbers=np.array([14]),
+        )
+        lattice, coords, _ = primitive_cell(unit)
+        copies = abs(np.linalg.det(matrix_of(unit.lengths, angles)) / np.linalg.det(lattice))
+        # a general position has one atom for each operation of the conventional cell
+        assert copies * len(coords) == pytest.approx(len(operations(hall_number)[0])), hall_number
 
 
-def test_a_lookup_is_quick(without_tables):
-    other = rock_salt(metal="K")
-    find_known(rock_salt())
-    began = time.process_time()
-    for _ in range(10):
-        find_known(other)
-    assert (time.process_time() - began) / 10 < 0.05
+def test_the_space_between_two_steps_is_the_accuracy():
+    rng = np.random.default_rng(3)
+    cell = Structure(Lattice.from_parameters(5, 6, 7, 80, 95, 110), ["Si"] * 6, rng.random((6, 3)))
+    numbers = np.array(cell.atomic_numbers)
+    unit = asymmetric_unit(cell.lattice.matrix, cell.frac_coords, numbers)
+    stored = PackedCells(pack_units([unit], [[14]])).unit(0, [14])
+    # the same order of orbits, up to sorting by code; free coordinates move by half a step
+    gaps = [np.abs((stored.points - p + 0.5) % 1 - 0.5).max(axis=1).min() for p in unit.points]
+    assert max(gaps) <= 1.6 / STEPS
+    lengths, angles = cell_parameters(primitive_cell(stored)[0])
+    assert np.allclose(lengths, unit.lengths, rtol=6e-5) and np.allclose(angles, unit.angles, atol=2e-3)
 
 
-def test_the_histogram_knows_no_cell_origin_or_size():
-    one = rock_salt().get_primitive_structure()
-    two = rock_salt(7.0) * [[1, 1, 0], [0, 1, 0], [0, 0, 2]]
-    two.translate_sites(range(len(two)), [0.13, 0.4, 0.77])
-    axis = build_known.mendeleev_axis()
-    found = []
-    for s in (one, two):
-        roles, elements, _ = ordered_roles(np.array(s.atomic_numbers), axis)
-        found.append(pair_histogram(s.lattice.matrix, s.frac_coords, roles, len(elements)))
-    # one step of 255 at the edge of a bin of the fine grid
-    assert distances(found[0], found[1][None])[0] < 0.005
-
-
-def test_a_small_index_is_written_and_read(tmp_path, monkeypatch, without_tables):
-    from crystal_core.datasets.rows import CrystalRow
-    from crystal_core.reference import known
-
+def test_a_small_file_is_written_and_read(tmp_path, monkeypatch):
     def row(name, structure):
         return CrystalRow(
             id=name,
@@ -150,25 +251,50 @@ def test_a_small_index_is_written_and_read(tmp_path, monkeypatch, without_tables
             frac_coords=structure.frac_coords,
             atomic_numbers=np.array(structure.atomic_numbers),
             split="",
+            space_group=225,
+            labels={"e_above_hull_ev": 0.0123},
         )
 
-    entries = [
-        build_known.entry_of(row(name, s), 225)
-        for name, s in (("mp-7", rock_salt()), ("mvc-8", rock_salt(6.3, "K")))
-    ]
-    about = {"reference": "two crystals", "threshold": 0.02, "models": build_known.MODELS}
-    build_known.write(tmp_path / "known.npz.xz", entries, {"mvc-8"}, about)
-    monkeypatch.setattr(known, "INDEX", tmp_path / "known.npz.xz")
-    known.load_known.cache_clear()
-    try:
-        first, second = find_known(rock_salt()), find_known(rock_salt(6.3, "K"))
-        assert (first.nearest_id, first.training, second.nearest_id, second.training) == (
-            "mp-7",
-            False,
-            "mvc-8",
-            True,
-        )
-        assert (first.training_of, second.training_of) == ((), tuple(build_known.MODELS["mvc"]))
-        assert first.known and second.known and first.reference == "two crystals"
-    finally:
-        known.load_known.cache_clear()
+    potassium = rock_salt(6.3, "K")
+    entries = [build_known.entry_of(row("mp-7", rock_salt())), build_known.entry_of(row("mvc-8", potassium))]
+    path = tmp_path / "known.zip"
+    build_known.write(path, [entries[0], replace(entries[1], usable=True)])
+    first = path.read_bytes()
+    build_known.write(path, [entries[0], replace(entries[1], usable=True)])
+    assert path.read_bytes() == first
+    small = KnownIndex(path)
+    monkeypatch.setattr(known, "load_known", lambda: small)
+    salt, other = find_known(rock_salt()), find_known(potassium)
+    assert (salt.nearest_id, salt.training, salt.e_above_hull) == ("mp-7", False, 0.012)
+    assert (other.nearest_id, other.training_of) == ("mvc-8", tuple(build_known.MODELS["mvc"]))
+    assert salt.known and other.known and salt.reference.startswith("2 crystals")
+
+
+def test_a_cell_that_does_not_fit_the_columns_is_left_out():
+    row = CrystalRow(
+        id="mp-1",
+        formula="",
+        lattice=np.diag([900.0, 3, 3]),
+        frac_coords=np.zeros((1, 3)),
+        atomic_numbers=np.array([14]),
+        split="",
+    )
+    assert build_known.entry_of(row) is None
+
+
+@pytest.mark.data
+@pytest.mark.skipif(data_dir() is None, reason="needs the raw data sets (CRYSTAL_DATA)")
+def test_the_cells_are_those_of_the_raw_rows():
+    index = load_known()
+    rows = list(read_rows(data_dir() / MP_TABLE))
+    missing = {row.id for row in rows} - {index.name(k) for k in range(len(index))}
+    assert (
+        len(rows) > 70_000 and len(missing) <= 3
+    )  # hydrogen in cells shorter than 1 Å, which the columns cannot hold
+    exact = {"ltol": 0.01, "stol": 0.01, "angle_tol": 0.5, "scale": False}
+    for k in np.random.default_rng(0).choice(len(rows), 150, replace=False).tolist():
+        row = rows[k]
+        raw = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
+        kept = known_cell(row.id)
+        assert rms_distance(raw, kept, exact) < 0.003, row.id
+        assert kept.volume / len(kept) == pytest.approx(row.volume_per_atom, rel=1e-3)

@@ -1,4 +1,4 @@
-"""DiffCSP's training: slices, a branch with an export that loads and samples, and crystals learnt by heart."""
+"""DiffCSP's training: slices, a branch whose export samples, and crystals learnt by heart."""
 
 import json
 from dataclasses import replace
@@ -87,6 +87,10 @@ def test_slices_a_branch_and_an_export_that_samples(prepared, tmp_path, monkeypa
     )
     config.write_text(SETTINGS.replace("planned_samples = 64", "planned_samples = 128"))
     assert run_training(config, data=prepared, resume=trunk, quiet=True)["samples"] == 128
+    config.write_text(SETTINGS.replace("lattice_std = 4.0", "lattice_std = 0.0"))
+    with pytest.raises(RequestError, match=r"another \[process\]"):
+        run_training(config, data=prepared, resume=trunk, quiet=True)
+    config.write_text(SETTINGS)
     last = run_training(config, data=prepared, branch=trunk, export="toy", quiet=True)
     assert last["samples"] > 128
     card = find_card("toy")
@@ -110,7 +114,7 @@ def test_slices_a_branch_and_an_export_that_samples(prepared, tmp_path, monkeypa
 
 
 def test_crystals_learnt_by_heart_are_found_again_beneath_noise(prepared, tmp_path):
-    """Of what 0.02 cell edges of noise hide, less than a third is left, and the losses are far below those of silence."""
+    """Of noise of 0.02 cell edges less than a third is left; losses are far below those of silence."""
     config = DiffcspTraining(
         name="two",
         network=CspNetworkConfig(hidden_dim=32, n_layers=2, n_frequencies=8, time_dim=32),

@@ -116,6 +116,7 @@ def test_the_table_of_drafts_is_kept_with_what_it_chooses(table, tiny_pair):
 def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_pair):
     name = tiny_pair()
     words = ["conditions", "--data", table, "--model", name, "--n", 5, "--seed", 1, "--refiner", "kldm"]
+    words += ["--start", "inject", "--tau", 50]
     result = run(*words, "--write-card", "--json", "--quiet")
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
@@ -125,7 +126,7 @@ def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_
     kept = find_card(name).metrics
     assert (
         kept["space_group_match_alone_val"]["n"] == 2
-        and "--refiner kldm" in kept["formula_match_val"]["command"]
+        and "--start inject --tau 50.0 --refiner kldm" in kept["formula_match_val"]["command"]
     )
 
 

@@ -11,7 +11,7 @@ from crystal_core.errors import RequestError
 from crystal_core.guides.density import DensityTarget
 from crystal_core.guides.protocol import AllOf
 from crystal_core.requests import CrystalGenerationRequest
-from crystal_core.workflows.wishes import check_wishes, guided_properties
+from crystal_core.workflows.wishes import check_wishes, guided_properties, possible_wishes
 
 KLDM = ModelCard(
     name="kldm",
@@ -61,3 +61,14 @@ def test_wishes_add_up():
 def test_guidance_needs_a_target():
     with pytest.raises(RequestError, match="something to guide towards"):
         CrystalGenerationRequest(guidance=2.0)
+
+
+def test_a_model_takes_what_its_prompt_says_or_what_guides_it(composition_predictor):
+    told = replace(KLDM, sampling={"conditions": ["composition", "band_gap"], "draft": {}})
+    assert possible_wishes(told) == {"formula": "prompt", "band_gap": "prompt"}
+    guided = possible_wishes(KLDM)
+    assert guided["space_group"] == "kept" and guided["band_gap"] == guided["density"] == "guided"
+    assert "formula" not in guided and "crystal_system" not in guided
+    both = CrystalGenerationRequest(space_group="225", contain=("O",))
+    with pytest.raises(RequestError, match="not both"):
+        check_wishes(both, KLDM)

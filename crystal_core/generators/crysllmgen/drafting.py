@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from crystal_core.frames import Draft
+from crystal_core.frames import Draft, few_of_each
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -28,12 +28,14 @@ class Slots:
 
     Attributes:
         crystals, drafts: one per crystal asked for, None until there is one. rejected: reason → drafts left out.
+        left_out: some of these, with the reason as their problem.
     """
 
     wanted: tuple[Wanted, ...]
     crystals: list[CrystalBatch | None] = field(default_factory=list)
     drafts: list[Draft | None] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
+    left_out: list[Draft] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.crystals = [None] * len(self.wanted)
@@ -53,13 +55,13 @@ class Slots:
         same = [i for i in self.open if self.wanted[i].conditions == prompted.conditions]
         draft = Draft(text=written.text, prompt=written.prompt, problem=written.problem)
         if written.crystal is None:
-            self.rejected[kind_of(written.problem)] += 1
+            self._leave_out(draft, kind_of(written.problem))
             for i in same[:1]:
                 self.drafts[i] = draft  # shown where no other draft comes to stand
             return
         counts = Counter(written.crystal.atomic_numbers.tolist())
         if not _has_atoms(counts, prompted):
-            self.rejected[OTHER_ATOMS] += 1
+            self._leave_out(draft, OTHER_ATOMS)
             return
         n = counts.total()
         for i in same:
@@ -67,7 +69,11 @@ class Slots:
                 self.crystals[i], self.drafts[i] = written.crystal, draft
                 return
         if same:  # else it is one more than needed, and nothing is wrong with it
-            self.rejected[OTHER_COUNT] += 1
+            self._leave_out(draft, OTHER_COUNT)
+
+    def _leave_out(self, draft: Draft, reason: str) -> None:
+        self.rejected[reason] += 1
+        self.left_out = few_of_each([*self.left_out, replace(draft, problem=reason)])
 
 
 def write_crystals(

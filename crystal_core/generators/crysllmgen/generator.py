@@ -150,6 +150,7 @@ class CrysLLMGenerator:
             text=drafts[0].text,
             drafts=drafts,
             rejected=dict(slots.rejected),
+            left_out=tuple(slots.left_out),
         )
 
     def sampling_of(self, options: DraftOptions) -> dict[str, float]:

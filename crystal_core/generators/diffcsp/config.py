@@ -14,13 +14,17 @@ class ProcessConfig:
     """Choices of the forward process; the defaults are the published ones.
 
     Attributes:
-        n_times: noise levels; the time index runs from 1 (nearly clean) to ``n_times`` (noise), and 0 is clean.
-        sigma_min, sigma_max: standard deviation of the coordinates at index 1 and at ``n_times``, in cell edges.
-        centred: the score has zero mean per crystal. The network does not notice a common shift of all atoms, so the mean
-            of the published target is noise to it; without it the best prediction is the same and training is steadier.
-        lattice_std: Å. The network gets the lattice over sqrt(alpha lattice_std² + 1 - alpha), alpha the share of the clean
-            lattice's variance that is left, so that it has one size at all times. 0 hands it over as it is, as published:
-            L Lᵀ then has entries near 3 in noise, where the cell is decided, and up to 400 in data.
+        n_times: noise levels; the time index runs from 1 (nearly clean) to ``n_times`` (noise), and 0 is
+            clean.
+        sigma_min, sigma_max: standard deviation of the coordinates at index 1 and at ``n_times``, in cell
+            edges.
+        centred: the score has zero mean per crystal. The network does not notice a common shift of all atoms,
+            so the mean of the published target is noise to it; without it the best prediction is the same and
+            training is steadier.
+        lattice_std: Å. The network gets the lattice over sqrt(alpha lattice_std² + 1 - alpha), alpha the
+            share of the clean lattice's variance that is left, so that it has one size at all times. 0 hands
+            it over as it is, as published: L Lᵀ then has entries near 3 in noise, where the cell is decided,
+            and up to 400 in data.
 
     Raises:
         RequestError: a value is out of range.

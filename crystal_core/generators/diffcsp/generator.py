@@ -1,4 +1,4 @@
-"""DiffCSP as a generator: compositions in, frames out, from noise or from crystals that it refines at fixed composition."""
+"""DiffCSP as a generator: compositions in, frames out, from noise or from crystals that it refines."""
 
 from __future__ import annotations
 
@@ -67,18 +67,20 @@ class DiffcspGenerator:
     def settings(self, request: GenerationRequest) -> SamplerSettings:
         """The sampler, step count and tuning this request means for this model.
 
-        "fast" depends on whether the request starts from a crystal. What the card names of ``TUNED`` was chosen on
-        validation rows; with the tuning "published", and where the card names nothing, the published values hold.
+        "fast" depends on whether the request starts from a crystal. What the card names of ``TUNED`` was
+        chosen on validation rows; with the tuning "published", and where the card names nothing, the
+        published values hold.
 
         Raises:
-            RequestError: a value of the tuning would change nothing. IncompatibleSampler: there is no such sampler.
+            RequestError: a value of the tuning would change nothing.
+            IncompatibleSampler: there is no such sampler.
         """
         for name, reason in self.idle_tuning(request).items():
             raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
         return self._chosen(request)
 
     def idle_tuning(self, request: GenerationRequest) -> dict[str, str]:
-        """The values of the tuning that would change nothing: their names, with the reason as the start of a sentence."""
+        """The values of the tuning that change nothing, each with the reason as the start of a sentence."""
         chosen, idle = self._chosen(request), {}
         for name in request.tuning_values:
             if name == "remasking":
@@ -99,14 +101,16 @@ class DiffcspGenerator:
         return SamplerSettings(**{**chosen, **values, "steps": request.steps or chosen["steps"] or 1})
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
-        """Frames from noise (or from ``request.start`` at ``start_time``) to crystals; the last one is finished.
+        """Frames from noise, or from ``request.start``, to crystals; the last one is finished.
 
-        Frames show the cell that the network expects at the end, since the noisy one has no meaning before. A start at a
-        time that rounds to index 0 is handed back as it is. Cells are taken as they are: the training cells were reduced.
+        Frames show the cell that the network expects at the end, since the noisy one has no meaning before. A
+        start at a time that rounds to index 0 is handed back as it is. Cells are taken as they are: the
+        training cells were reduced.
 
         Raises:
-            RequestError: an element that the model does not know, start structures of other compositions, or an option of a
-                language model. IncompatibleSampler: an unknown sampler, or a wish, which this model cannot follow.
+            RequestError: an element that the model does not know, start structures of other compositions, or
+                an option of a language model.
+            IncompatibleSampler: an unknown sampler, or a wish, which this model cannot follow.
         """
         check_declared(self.card, (), request.draft)
         if request.guide is not None:

@@ -1,7 +1,8 @@
 """An official DiffCSP checkpoint, or the refiner of CrysLLMGen, as one of ours, in the user's own folder.
 
-The file is read as tensors and plain values only: nothing in it can run. Every name and shape in it is checked against the
-network it implies, so that a foreign or newer layout is refused by name and never half loaded.
+The file is read as tensors and plain values only: nothing in it can run. Every name and shape in it is
+checked against the network it implies, so that a foreign or newer layout is refused by name and never half
+loaded.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ def import_diffcsp(file: Path, statistics: Path | None, name: str) -> Imported:
     """Write ``checkpoints/<name>/`` in the home folder from an official file.
 
     Args:
-        file: Lightning checkpoint or state dictionary. statistics: not needed, DiffCSP has none. name: not yet in use.
+        file: Lightning checkpoint or state dictionary. statistics: not needed, DiffCSP has none. name: not
+            yet in use.
 
     Raises:
         RequestError: the file cannot be read, statistics are given, or the name is taken.
-        CheckpointMismatch: unknown or missing names, wrong shapes, or a noise schedule that this version does not sample with.
+        CheckpointMismatch: unknown or missing names, wrong shapes, or a noise schedule that this version does
+            not sample with.
     """
     import torch
 
@@ -93,7 +96,8 @@ def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
     ends = [key.removesuffix(TELLING) for key in state if key.endswith(TELLING)]
     if len(ends) != 1:
         raise CheckpointMismatch(
-            f"The file holds {len(ends)} networks of DiffCSP (names ending in {TELLING}), expected one; give {EXPECTED}."
+            f"The file holds {len(ends)} networks of DiffCSP (names ending in {TELLING}), expected one; "
+            f"give {EXPECTED}."
         )
     inside = ends[0]
     outside = inside.removesuffix(DECODER)
@@ -114,7 +118,7 @@ def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
 
 
 def _network_of(weights: Mapping[str, Tensor]) -> CspNetworkConfig:
-    """The network that these weights fit; sizes come from a few tensors, and the others are checked against them."""
+    """The network that these weights fit: sizes come from a few tensors, the others are checked."""
     import torch
 
     from crystal_core.generators.diffcsp.network import GRAM, CspNetwork, CspNetworkConfig
@@ -127,8 +131,8 @@ def _network_of(weights: Mapping[str, Tensor]) -> CspNetworkConfig:
     features = weights[telling[2]].shape[1] - 2 * hidden - GRAM
     if features < 6 or features % 6 or joined <= hidden:
         raise CheckpointMismatch(
-            f"csp_layer_0.edge_mlp.0.weight has {weights[telling[2]].shape[1]} columns and {TELLING} {joined}: "
-            "no CSPNet with Fourier features, L Lᵀ and time features has these."
+            f"csp_layer_0.edge_mlp.0.weight has {weights[telling[2]].shape[1]} columns and {TELLING} "
+            f"{joined}: no CSPNet with Fourier features, L Lᵀ and time features has these."
         )
     layers = {int(found[1]) for key in weights if (found := re.match(r"csp_layer_(\d+)\.", key))}
     config = CspNetworkConfig(
@@ -167,8 +171,8 @@ def _process_of(stored: Mapping[str, Tensor]) -> tuple[ProcessConfig, Tensor | N
     for key, table in known.items():
         if key in stored and not _close(stored[key].double(), table()):
             raise CheckpointMismatch(
-                f"{key} is no {'cosine' if key == BETAS else 'geometric'} schedule of {process.n_times} times; "
-                "this version samples with no other."
+                f"{key} is no {'cosine' if key == BETAS else 'geometric'} schedule of {process.n_times} "
+                "times; this version samples with no other."
             )
     norms = stored.get(NORMS)
     if norms is not None and (len(norms) != process.n_times + 1 or not bool((norms > 0).all())):
@@ -191,6 +195,6 @@ def _limits(*, has_schedule: bool, has_norms: bool) -> str:
     norms = (
         "The score norms are those of the file."
         if has_norms
-        else "The file has no score norms, so they are calculated, some per cent off from those drawn for its training."
+        else "The file has no score norms, so they are calculated, some per cent off those of its training."
     )
     return f"Imported weights, not measured here. {schedule}{norms}"

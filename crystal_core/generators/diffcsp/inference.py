@@ -57,7 +57,7 @@ class _Chunk:
 
 
 class FastCspNetwork:
-    """A trained network bound to fixed compositions, to be called many times at changing coordinates and cells.
+    """A trained network bound to fixed compositions, to be called often at changing coordinates and cells.
 
     Args:
         network: the weights; copied and split, later changes are not seen.
@@ -90,7 +90,7 @@ class FastCspNetwork:
     def __call__(
         self, t: int, frac_coords: Float[Tensor, "atoms 3"], lattice: Float[Tensor, "crystals 3 3"]
     ) -> tuple[Tensor, Tensor]:
-        """Lattice noise (crystals, 3, 3) and coordinate score (atoms, 3) at one time index for all crystals."""
+        """Lattice noise (crystals, 3, 3) and coordinate score (atoms, 3) at one time index for all."""
         network, hidden = self.network, self.config.hidden_dim
         time = functional.linear(
             network.time_features(torch.full((1,), t, device=self.device)),

@@ -1,4 +1,4 @@
-"""Match rates of a DiffCSP in training on fixed validation rows, from noise and from disturbed crystals: what the loss does not tell."""
+"""Match rates of a DiffCSP in training: fixed validation rows out of noise and out of disturbed copies."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ START = 0.6  # share of the time indices at which refining begins: noise of abou
 def match_rates(
     network: CspNetwork, rows: PreparedCrystals, schedules: Schedules, *, steps: int, centred: bool
 ) -> dict[str, Any]:
-    """One sample per row out of noise and one out of the disturbed row, always with the same draws, ``steps`` steps each.
+    """One sample per row out of noise and one out of the disturbed row, always with the same draws.
 
     Products are in bf16 where the device computes it fast, as in training.
 
     Returns:
-        ``match_rate``, ``rmse`` and ``n`` out of noise; with ``disturbed_`` before them those of the disturbed rows as they are,
-        with ``refined_`` after refining. Empty where pymatgen, which compares the crystals, is not installed.
+        ``match_rate``, ``rmse`` and ``n`` out of noise; with ``disturbed_`` before them those of the
+        disturbed rows as they are, with ``refined_`` after refining. Empty where pymatgen, which compares the
+        crystals, is not installed.
     """
     if find_spec("pymatgen") is None:
         log.info("no match rate: pymatgen is not installed")

@@ -1,11 +1,13 @@
 """CSPNet, the network of DiffCSP, in its packed form for training.
 
-Parameters have the published names and shapes, so one state dictionary serves every form. The forward pass uses identities
-that are exact in real arithmetic: the first map of a message is linear, so its parts for atoms and cells are applied per
-atom and per cell; of the Fourier features of d and -d the sines flip and the cosines stay, so every unordered pair is
-multiplied once. :mod:`crystal_core.generators.diffcsp.reference` has the plain form.
+Parameters have the published names and shapes, so one state dictionary serves every form. The forward pass
+uses identities that are exact in real arithmetic: the first map of a message is linear, so its parts for
+atoms and cells are applied per atom and per cell; of the Fourier features of d and -d the sines flip and the
+cosines stay, so every unordered pair is multiplied once. The plain form is in
+:mod:`crystal_core.generators.diffcsp.reference`.
 
-Symbols of Jiao et al. 2023, section 4.2: h node features, F fractional coordinates, L lattice, psi Fourier features.
+Symbols of Jiao et al. 2023, section 4.2: h node features, F fractional coordinates, L lattice, psi Fourier
+features.
 """
 
 from __future__ import annotations
@@ -137,7 +139,7 @@ class CspNetwork(nn.Module):
         lattice: Float[Tensor, "crystals 3 3"],
         packing: Packing,
     ) -> tuple[Tensor, Tensor]:
-        """Lattice noise (crystals, 3, 3), which turns with the cell, and coordinate score (atoms, 3) over its norm."""
+        """Lattice noise (crystals, 3, 3), turning with the cell; score (atoms, 3) over its norm."""
         index = packing.crystal_index
         whole = self.node_embedding.weight.dtype
         z = self.atom_latent_emb(

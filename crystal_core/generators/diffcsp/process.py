@@ -1,6 +1,7 @@
-"""DiffCSP's forward process: noisy lattice and coordinates at a time index, and what the network is to predict.
+"""DiffCSP's forward process: noisy lattice and coordinates at a time index, and what the network predicts.
 
-Jiao, Huang, Lin, Han, Chen, Lu, Liu: Crystal Structure Prediction by Joint Equivariant Diffusion, NeurIPS 2023, section 4.1.
+Jiao, Huang, Lin, Han, Chen, Lu, Liu: Crystal Structure Prediction by Joint Equivariant Diffusion, NeurIPS
+2023, section 4.1.
 """
 
 from __future__ import annotations
@@ -75,11 +76,11 @@ def diffcsp_loss(
     process: ProcessConfig,
     schedules: Schedules,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The sum of two mean squared errors, of lattice noise and standardised score, one time index per crystal in 1..n_times."""
+    """Mean squared errors of lattice noise and standardised score, added; one time index per crystal."""
     packing = pack(batch.n_atoms)
     device = batch.n_atoms.device
     t = torch.randint(1, schedules.n_times + 1, (packing.n_crystals,), generator=generator, device=device)
-    # a mirror image has the same lengths, angles and energy, and the network knows neither from the other: learn both
+    # lengths, angles and energy fit a crystal and its mirror image alike: learn both
     hand = torch.randint(0, 2, (packing.n_crystals,), generator=generator, device=device)
     mirrored = (1 - 2 * hand)[packing.crystal_index].unsqueeze(-1) * batch.frac_coords
     lattice = lattice_from_parameters(batch.cell_parameters)

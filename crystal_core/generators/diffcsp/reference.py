@@ -1,4 +1,4 @@
-"""CSPNet written the plain way, edge by edge as published: slow, obviously right, the yardstick of the fast forms."""
+"""CSPNet the plain way, edge by edge as published: slow, obviously right, the yardstick of the fast forms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def all_edges(n_atoms: Tensor) -> tuple[Tensor, Tensor]:
-    """Receivers i and senders j of every ordered pair of atoms of a crystal, i = j included; (edges,) each."""
+    """Receivers i and senders j, (edges,) each, of all ordered pairs of atoms of a crystal, i = j too."""
     first = torch.cumsum(n_atoms, 0) - n_atoms
     pairs = [
         start + torch.cartesian_prod(torch.arange(n), torch.arange(n)).to(n_atoms.device)

@@ -1,9 +1,9 @@
-"""DiffCSP's samplers: one step from a time index to a smaller one, no loop, no memory. Lattice and coordinates move together.
+"""DiffCSP's samplers: one step from a time index to a smaller one; no loop, no memory.
 
-With stride 1 the predictor-corrector is the published one: the corrector at t, then the predictor to t - 1 (Jiao et al.
-2023, Algorithm 2; CrysLLMGen's Algorithm 1 prints them the other way round, its code does not). Larger strides take the
-same conditional distributions of the forward process between two indices, so no new approximation comes in but that the
-network's prediction is held over the stride.
+With stride 1 the predictor-corrector is the published one: the corrector at t, then the predictor to t - 1
+(Jiao et al. 2023, Algorithm 2; CrysLLMGen's Algorithm 1 prints them the other way round, its code does not).
+Larger strides take the same conditional distributions of the forward process between two indices, so no new
+approximation comes in but that the network's prediction is held over the stride.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class SamplerSettings:
     """What a sampler does at each step.
 
     Attributes:
-        name: "pc" (corrector, then predictor), "pc-pf" (predictor first), "em" (the predictor alone) or "ode" (without noise).
+        name: "pc" (corrector, then predictor), "pc-pf" (predictor first), "em" (the predictor alone) or "ode"
+            (without noise).
         steps: at most as many as there are time indices.
         tau: the corrector's step over the variance of the coordinates: gamma / sigma_1² for DiffCSP's gamma.
         noise_scale: factor on the corrector's noise; 1 is the published process.
@@ -88,8 +89,9 @@ class SamplerSettings:
     def indices(self, n_times: int, start: int | None = None) -> list[int]:
         """Time indices from ``start`` to 0, evenly spaced; from noise where ``start`` is None.
 
-        From noise, long strides begin half a stride below ``n_times``: there 1e-10 of the lattice's variance is left, and
-        what the network is off by would be multiplied by 60,000. One step per index begins at ``n_times``, as published.
+        From noise, long strides begin half a stride below ``n_times``: there 1e-10 of the lattice's variance
+        is left, and what the network is off by would be multiplied by 60,000. One step per index begins at
+        ``n_times``, as published.
         """
         first = start
         if first is None:
@@ -145,7 +147,7 @@ class LatticeSampler:
         return noise, score * float(self.schedules.norms[t]) ** 0.5
 
     def _correct(self, predict: Predict, state: State, t: int, rng: torch.Generator, *, noisy: bool) -> State:
-        """Langevin step of the coordinates: F' = F - eta score + sqrt(2 eta) z, eta = tau sigma²; the lattice rests."""
+        """Langevin step of the coordinates, F' = F - eta score + sqrt(2 eta) z with eta = tau sigma²."""
         _, score = self._outputs(predict, state, t)
         eta = self.settings.tau * float(self.schedules.sigmas[t]) ** 2
         moved = state.frac_coords - eta * score
@@ -156,7 +158,7 @@ class LatticeSampler:
     def _predict(
         self, predict: Predict, state: State, t: int, t_next: int, rng: torch.Generator | None
     ) -> State:
-        """The ancestral step, or without ``rng`` the deterministic one, exact for a constant noise prediction."""
+        """The ancestral step; without ``rng`` the deterministic one, exact for constant noise."""
         noise, score = self._outputs(predict, state, t)
         sigma, sigma_next = self.schedules.sigmas[[t, t_next]].tolist()
         kept, kept_next = self.schedules.alphas_cumprod[[t, t_next]].tolist()
@@ -182,7 +184,7 @@ class LatticeSampler:
 
 
 def to_crystals(state: State, atomic_numbers: Tensor, n_atoms: Tensor) -> CrystalBatch:
-    """The current guess as crystals in the usual orientation; a cell without extent becomes a flat one, never NaN."""
+    """The current guess as crystals in the usual orientation; a cell without extent becomes a flat one."""
     rows = state.lattice if state.clean is None else state.clean
     exists = (rows.norm(dim=-1) > SHORTEST).all(-1).view(-1, 1, 1)
     unit = torch.eye(3, device=rows.device, dtype=rows.dtype).expand_as(rows)

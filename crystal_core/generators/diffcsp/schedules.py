@@ -1,7 +1,7 @@
-"""The noise levels of DiffCSP: cosine for the lattice, a geometric row for the coordinates, and the norms of their score.
+"""The noise levels of DiffCSP, cosine for the lattice and geometric for the coordinates, and score norms.
 
-Jiao et al. 2023, section 4.1; the cosine schedule is that of Nichol and Dhariwal 2021, Eq. 17. All tables are float64 with
-n_times + 1 rows; row 0 is clean.
+Jiao et al. 2023, section 4.1; the cosine schedule is that of Nichol and Dhariwal 2021, Eq. 17. All tables are
+float64 with n_times + 1 rows; row 0 is clean.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Schedules:
     """Tables over the time index.
 
     Attributes:
-        alphas_cumprod: share of the clean lattice's variance that is left. sigmas: standard deviation of the coordinates.
+        alphas_cumprod: share of the clean lattice's variance that is left. sigmas: standard deviation of the
+            coordinates.
         norms: lambda_t, mean square of the coordinate score over its own distribution; 1 at index 0.
         lattice_scales: Å, by which the lattice is divided before the network sees it; 1 where published.
     """
@@ -52,7 +53,8 @@ def schedules_of(config: ProcessConfig, norms: Tensor | None = None) -> Schedule
     """The tables of a process.
 
     Args:
-        norms: lambda_t of an imported checkpoint, which its training drew at random; None for those by quadrature.
+        norms: lambda_t of an imported checkpoint, which its training drew at random; None for those by
+            quadrature.
     """
     sigmas = torch.tensor(_sigmas(config.n_times, config.sigma_min, config.sigma_max), dtype=torch.float64)
     known = _norms(config.n_times, config.sigma_min, config.sigma_max) if norms is None else norms.double()
@@ -64,7 +66,10 @@ def schedules_of(config: ProcessConfig, norms: Tensor | None = None) -> Schedule
 
 
 def cosine_betas(n_times: int) -> Float[Tensor, "times"]:
-    """beta_t = clip(1 - f(t) / f(t - 1), 1e-4, 0.9999), f(t) = cos²((t/T + s) / (1 + s) · pi/2), s = 0.008; beta_0 = 0."""
+    """beta_t = clip(1 - f(t) / f(t - 1), 1e-4, 0.9999) and beta_0 = 0.
+
+    f(t) = cos²((t/T + s) / (1 + s) · pi/2) with s = 0.008.
+    """
     t = torch.arange(n_times + 1, dtype=torch.float64) / n_times
     f = torch.cos((t + COSINE_OFFSET) / (1 + COSINE_OFFSET) * 0.5 * math.pi) ** 2
     betas = (1.0 - f[1:] / f[:-1]).clamp(*BETA_RANGE)

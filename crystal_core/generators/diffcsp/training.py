@@ -1,4 +1,4 @@
-"""Train DiffCSP on a prepared file: its configuration, its validation, and the checkpoint folder at the end."""
+"""Train DiffCSP on a prepared file: configuration, validation, and the checkpoint folder at the end."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class DiffcspTraining(RowSettings):
 
     Attributes:
         init_from: checkpoint or run folder whose EMA weights start the run, or "".
-        match_rows: fixed random validation rows whose match rates are measured every ``match_every_epochs`` with
-            ``match_steps`` predictor-corrector steps; 0 for none. Needs pymatgen, and is left out without it.
+        match_rows: fixed random validation rows whose match rates are measured every ``match_every_epochs``
+            with ``match_steps`` predictor-corrector steps; 0 for none. Needs pymatgen, and is left out
+            without it.
     """
 
     name: str
@@ -169,11 +170,11 @@ def train(
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: DiffcspTraining, log: Path) -> Path:
-    """Write ``checkpoints/<name>/``: EMA weights, score norms, validation curve, and a card without metrics yet.
+    """Write ``checkpoints/<name>/``: EMA weights, score norms, validation curve, and a card without metrics.
 
-    The card also states the elements of the training crystals, the atoms of the largest cell that at least ten of them have
-    and, where all have one atom count, that count. Of an older card of that name, what was measured with other weights goes;
-    data and source, which people write, stay.
+    The card also states the elements of the training crystals, the atoms of the largest cell that at least
+    ten of them have and, where all have one atom count, that count. Of an older card of that name, what was
+    measured with other weights goes; data and source, which people write, stay.
     """
     known = json.loads((log.parent / STATISTICS).read_text(encoding="utf-8"))
     counts = [int(n) for n in known["atom_count_frequencies"]]
@@ -218,6 +219,7 @@ def _start_from(network: CspNetwork, initial: Mapping[str, Tensor]) -> None:
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     if {name: value.shape for name, value in initial.items()} != shapes:
         raise CheckpointMismatch(
-            "Training cannot start from these weights: they are of a network of other sizes. Set the sizes in [network]."
+            "Training cannot start from these weights: they are of a network of other sizes. "
+            "Set the sizes in [network]."
         )
     network.load_state_dict(initial)

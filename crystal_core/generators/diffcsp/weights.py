@@ -1,4 +1,4 @@
-"""DiffCSP checkpoints on disk: safetensors shards, the norms of the score they were trained with, and the card, read back."""
+"""DiffCSP checkpoints on disk: safetensors shards, the score norms they were trained with, and the card."""
 
 from __future__ import annotations
 

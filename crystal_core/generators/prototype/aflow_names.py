@@ -22,7 +22,7 @@ def name_fits(name: str, form: SymmetryForm) -> bool:
     """
     from pymatgen.analysis.prototypes import WYCKOFF_POSITION_RELAB_DICT
 
-    from crystal_core.generators.prototype.symmetry_form import space_group_of_hall
+    from crystal_core.reference.asymmetric_unit import space_group_of_hall
 
     parts = name.removeprefix("AFLOW ").split("_")
     pearson = re.fullmatch(r"[a-z][A-Z](\d+)", parts[1]) if len(parts) > 3 else None

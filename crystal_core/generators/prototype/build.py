@@ -1,7 +1,8 @@
 """Build the prototype table from raw data: ``python -m crystal_core.generators.prototype.build --data FOLDER``.
 
 Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full index of this
-machine (``--full``), and a checkpoint made from the training split of one table (``--table FILE --name NAME``).
+machine (``--full``; from the shipped file of known crystals where the raw tables are not at hand), and a checkpoint made
+from the training split of one table (``--table FILE --name NAME``).
 Rows of any validation or test split, and rows above 60 Å3 per atom, take no part.
 """
 
@@ -27,6 +28,7 @@ from crystal_core.generators.prototype.index import Pool
 from crystal_core.generators.prototype.library import Cell, Prototype, save_library
 from crystal_core.generators.prototype.similarity import count_replacements, distances
 from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, to_form
+from crystal_core.reference.known_file import PREFIXES, load_known
 from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ class Groups(NamedTuple):
     orders: list[tuple[int, ...]]
 
 
-def member_of(id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: Sequence[int]) -> Member:
+def member_of(
+    id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: Sequence[int] | NDArray
+) -> Member:
     """The crystal as a member, in its primitive cell."""
     roles, elements, _ = roles_of(atomic_numbers)
     lattice, frac_coords, roles = to_primitive(lattice, frac_coords, roles)
@@ -77,6 +81,14 @@ def member_of(id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: S
 def usable_members(folder: Path, workers: int) -> list[Member]:
     """Every Materials Project row that may train."""
     return _members(training_rows(folder, workers), workers)
+
+
+def known_members() -> list[Member]:
+    """The same rows from the shipped file of known crystals, in their primitive cells."""
+    index = load_known()
+    project = np.isin(index.prefixes, [PREFIXES.index("mp"), PREFIXES.index("mvc")])
+    rows = np.flatnonzero(index.usable & project).tolist()
+    return [member_of(index.name(row), *index.arrays(row)) for row in rows]
 
 
 def split_members(table: Path, workers: int) -> list[Member]:
@@ -159,18 +171,38 @@ def build(
                 geometry_of[i] = len(geometries)
                 geometries.append(_own_cell(members[i], order, float(packing[i])))
     else:
-        made = _prototypes(members, groups, packing, workers, singletons)
+        made = prototypes_of(members, groups, packing, workers, singletons)
         for number, prototype in made.items():
             number_of[number] = len(geometries)
             geometries.append(prototype)
         geometry_of = {}
+    pools = packed_pools(members, groups, number_of, geometry_of if full else None)
+    save_library(
+        path, pools=pools, geometries=geometries, distance=distance, element_volumes=volumes, source=source
+    )
+    return {
+        "members": sum(len(p.prototype) for p in pools.values()),
+        "prototypes": len({int(n) for p in pools.values() for n in p.prototype}),
+        "patterns": len(pools),
+    }
+
+
+def packed_pools(
+    members: Sequence[Member],
+    groups: dict[tuple[int, ...], Groups],
+    number_of: dict[int, int],
+    geometry_of: dict[int, int] | None = None,
+) -> dict[tuple[int, ...], Pool]:
+    """The pools of an archive: members whose prototype (``number_of``), or which themselves (``geometry_of``), have a geometry."""
     pools = {}
     for pattern, group in groups.items():
-        kept = [k for k in range(len(group.members)) if full or int(group.prototype[k]) in number_of]
+        own = geometry_of is not None
+        kept = [k for k in range(len(group.members)) if own or int(group.prototype[k]) in number_of]
         if not kept:
             continue
         geometry = [
-            geometry_of[group.members[k]] if full else number_of[int(group.prototype[k])] for k in kept
+            number_of[int(group.prototype[k])] if geometry_of is None else geometry_of[group.members[k]]
+            for k in kept
         ]
         pools[pattern] = Pool(
             elements=np.array(
@@ -180,14 +212,7 @@ def build(
             prototype=group.prototype[kept],
             geometry=np.array(geometry),
         )
-    save_library(
-        path, pools=pools, geometries=geometries, distance=distance, element_volumes=volumes, source=source
-    )
-    return {
-        "members": sum(len(p.prototype) for p in pools.values()),
-        "prototypes": len({int(n) for p in pools.values() for n in p.prototype}),
-        "patterns": len(pools),
-    }
+    return pools
 
 
 def _members(rows: Iterable, workers: int) -> list[Member]:
@@ -229,13 +254,14 @@ def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
     )
 
 
-def _prototypes(
+def prototypes_of(
     members: Sequence[Member],
     groups: dict[tuple[int, ...], Groups],
     packing: NDArray,
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
+    """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
     jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():
@@ -346,12 +372,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         members, source = split_members(asked.table, asked.workers), f"{asked.table.name}, training split"
         folder = home_dir() / "checkpoints" / asked.name
     else:
-        if asked.data is None:
+        if asked.data is None and not asked.full:
             parser.error("give the folder of the raw tables with --data, or set CRYSTAL_DATA")
-        members, source = (
-            usable_members(asked.data, asked.workers) + aflow_members(),
-            f"{MP_TABLE}, {MP20_TABLE} and AFLOW",
-        )
+        members = known_members() if asked.data is None else usable_members(asked.data, asked.workers)
+        source = f"{MP_TABLE}, {MP20_TABLE} and AFLOW"
+        members += aflow_members()
         folder = checkpoints_dir() / asked.name
     path = full_index_path() if asked.full and asked.table is None else folder / TABLE
     counts = build(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
 
 TABLE = "prototypes.npz"
+LARGE_TABLE = "large.npz"  # prototypes of 21 to 40 atoms
 
 
 class PrototypeGenerator:
@@ -48,10 +49,6 @@ class PrototypeGenerator:
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
         """One finished frame. Nothing here is random: the seed changes nothing."""
-        import torch
-
-        from crystal_core.crystal import CrystalBatch
-
         if request.start is not None:
             raise IncompatibleSampler(
                 "The prototype baseline starts from nothing; leave the start structure out."
@@ -59,16 +56,41 @@ class PrototypeGenerator:
         wanted = Counter(tuple(sorted(c)) for c in request.compositions)
         found: dict[tuple[int, ...], list[Candidate]] = {}
         taken: Counter[tuple[int, ...]] = Counter()
-        lattices, coords = [], []
-        templates: list[Template | None] = []
+        placed: list[tuple[tuple[int, ...], Candidate | None]] = []
         for composition in request.compositions:
             key = tuple(sorted(composition))
             if key not in found:
                 found[key] = self.index.candidates(key, wanted[key])
             rank = taken[key]
             taken[key] += 1
-            if rank < len(found[key]):
-                candidate = found[key][rank]
+            placed.append((composition, found[key][rank] if rank < len(found[key]) else None))
+        yield self._frame(placed)
+
+    def lay_out(
+        self, cells: Mapping[int, Sequence[int]], n: int, *, repeats: bool = False
+    ) -> tuple[list[int], Frame | None]:
+        """The ``n`` best prototypes of one formula over all its cells: formula units of each, and a frame with all; None without any.
+
+        Args:
+            cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
+        """
+        ordered = {z: tuple(sorted(atoms)) for z, atoms in cells.items()}
+        found = self.index.candidates_over(ordered, n, repeats=repeats)
+        if not found:
+            return [], None
+        return [z for z, _ in found], self._frame([(ordered[z], candidate) for z, candidate in found])
+
+    def _frame(self, placed: Sequence[tuple[Sequence[int], Candidate | None]]) -> Frame:
+        """One frame with a crystal for every composition, a flat cell where it has no candidate."""
+        import torch
+
+        from crystal_core.crystal import CrystalBatch
+
+        lattices, coords = [], []
+        templates: list[Template | None] = []
+        for composition, candidate in placed:
+            if candidate is not None:
+                # candidates have their atoms sorted
                 back = np.argsort(np.argsort(composition, kind="stable"), kind="stable")
                 lattice, frac = niggli(candidate.lattice, candidate.frac_coords[back])
                 lattices.append(lattice)
@@ -80,18 +102,18 @@ class PrototypeGenerator:
                 templates.append(None)
         frac_coords = torch.tensor(np.concatenate(coords), dtype=torch.float32)
         crystals = CrystalBatch(
-            atomic_numbers=torch.tensor([z for c in request.compositions for z in c]),
+            atomic_numbers=torch.tensor([z for composition, _ in placed for z in composition]),
             frac_coords=torch.where(frac_coords >= 1.0, 0.0, frac_coords),
             lattice=torch.tensor(np.stack(lattices), dtype=torch.float32),
-            n_atoms=torch.tensor([len(c) for c in request.compositions]),
+            n_atoms=torch.tensor([len(composition) for composition, _ in placed]),
         )
-        yield Frame(
+        return Frame(
             stage=f"known prototypes ({self.index.kind})",
             step=1,
             n_steps=1,
             time=0.0,
             crystals=crystals,
-            sample_ids=tuple(range(len(request.compositions))),
+            sample_ids=tuple(range(len(placed))),
             finished=True,
             templates=tuple(templates),
         )
@@ -112,6 +134,7 @@ class PrototypeGenerator:
             formula=formula,
             distance=round(candidate.distance - penalty, 4),
             repeats=candidate.repeats,
+            votes=round(candidate.votes, 4),
         )
 
 
@@ -143,6 +166,7 @@ def load_prototype(card: ModelCard, device: str = "cpu") -> PrototypeGenerator: 
     """
     from crystal_core.cards import sha256_of
     from crystal_core.generators.prototype.library import load_index
+    from crystal_core.generators.prototype.merge import merged
 
     if card.folder is None:
         raise CheckpointMismatch("The prototype card has no folder.")
@@ -153,4 +177,7 @@ def load_prototype(card: ModelCard, device: str = "cpu") -> PrototypeGenerator: 
     problem = card.problem()
     if problem:
         raise CheckpointMismatch(f"Checkpoint '{card.name}': {problem}")
-    return PrototypeGenerator(load_index(card.folder / TABLE, ranking), card, card.files[TABLE])
+    index = load_index(card.folder / TABLE, ranking)
+    if LARGE_TABLE in card.files:
+        index = merged(index, load_index(card.folder / LARGE_TABLE, ranking))
+    return PrototypeGenerator(index, card, card.files[TABLE])

@@ -54,7 +54,7 @@ class Candidate:
     Attributes:
         lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the atoms asked for.
         distance: chemical distance to the nearest member of this prototype; 0 = the same composition.
-        votes: weight of all members of this prototype among the relatives. label: what the template is.
+        votes: share of the relatives' votes that its members have. label: what the template is.
         prototype: its number. repeats: cells of it in this one. relative: atomic number → atoms in the nearest member.
     """
 
@@ -131,38 +131,76 @@ class PrototypeIndex:
             (rank for rank, candidate in enumerate(found, start=1) if candidate.distance == 0.0), default=0
         )
 
+    def candidates_over(
+        self, cells: Mapping[int, Sequence[int]], n: int, *, repeats: bool = False
+    ) -> list[tuple[int, Candidate]]:
+        """Up to ``n`` different prototypes for one formula, best first over all its cells, each with its formula units.
+
+        The relatives of all cells vote together, so those that the formula's nearest relatives have come first.
+
+        Args:
+            cells: formula units → atomic numbers.
+            repeats: also repeat smaller prototypes to fill a cell; with all cells given these are the same crystals again.
+        """
+        rows: list[Match] = []
+        units: dict[tuple[int, int], int] = {}
+        for z, atomic_numbers in cells.items():
+            divisor = math.gcd(*roles_of(atomic_numbers)[2]) if repeats else 1
+            for copies in (d for d in range(1, divisor + 1) if divisor % d == 0):
+                near = self._near(atomic_numbers, copies)
+                # a prototype has one count pattern, so with its copies it fills one cell
+                units |= dict.fromkeys(((match.prototype, copies) for match in near), z)
+                rows += near
+        found: list[tuple[int, Candidate]] = []
+        for match in self._voted(rows):
+            z = units[match.prototype, match.copies]
+            candidate = self._place(cells[z], match)
+            if candidate is not None:
+                found.append((z, candidate))
+            if len(found) == n:
+                break
+        return found
+
     def ranked(self, atomic_numbers: Sequence[int]) -> list[Match]:
         """Prototypes by the votes of the nearest relatives, most first; of equals the nearest, then those with the most members."""
+        divisor = math.gcd(*roles_of(atomic_numbers)[2])
+        rows: list[Match] = []
+        for copies in (d for d in range(1, divisor + 1) if divisor % d == 0):
+            rows += self._near(atomic_numbers, copies)
+        return self._voted(rows)
+
+    def _near(self, atomic_numbers: Sequence[int], copies: int) -> list[Match]:
+        """The nearest members of the count pattern that fills the cell with so many copies."""
         _, elements, counts = roles_of(atomic_numbers)
         asked = np.array(elements)
-        rows: list[Match] = []
-        divisor = math.gcd(*counts)
-        for copies in (d for d in range(1, divisor + 1) if divisor % d == 0):
-            pattern = tuple(c // copies for c in counts)
-            pool = self.pools.get(pattern)
-            if pool is None:
-                continue
-            weight = np.array(pattern, dtype=float) ** self.ranking.count_power
-            weight /= weight.sum() / len(weight)
-            orders = role_permutations(pattern)
-            per_order = np.stack(
-                [(self.distance[asked[list(order)][None], pool.elements] * weight).sum(1) for order in orders]
+        pattern = tuple(c // copies for c in counts)
+        pool = self.pools.get(pattern)
+        if pool is None:
+            return []
+        weight = np.array(pattern, dtype=float) ** self.ranking.count_power
+        weight /= weight.sum() / len(weight)
+        orders = role_permutations(pattern)
+        per_order = np.stack(
+            [(self.distance[asked[list(order)][None], pool.elements] * weight).sum(1) for order in orders]
+        )
+        best = per_order.argmin(0)
+        distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
+        nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
+        return [
+            Match(
+                float(distance[i]),
+                copies,
+                orders[best[i]],
+                int(pool.prototype[i]),
+                int(pool.geometry[i]),
+                int(i),
             )
-            best = per_order.argmin(0)
-            distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
-            nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
-            rows += [
-                Match(
-                    float(distance[i]),
-                    copies,
-                    orders[best[i]],
-                    int(pool.prototype[i]),
-                    int(pool.geometry[i]),
-                    int(i),
-                )
-                for i in nearest
-            ]
-        rows.sort(key=lambda row: row.distance)
+            for i in nearest
+        ]
+
+    def _voted(self, rows: list[Match]) -> list[Match]:
+        """One match for each prototype, by the votes of the nearest rows."""
+        rows = sorted(rows, key=lambda row: row.distance)
         votes: dict[tuple[int, int], float] = {}
         first: dict[tuple[int, int], Match] = {}
         for rank, row in enumerate(rows):
@@ -176,7 +214,8 @@ class PrototypeIndex:
         order = sorted(
             first, key=lambda key: (-votes.get(key, 0.0), first[key].distance, -self.members[key[0]])
         )
-        return [first[key]._replace(votes=votes.get(key, 0.0)) for key in order]
+        total = sum(votes.values()) or 1.0
+        return [first[key]._replace(votes=votes.get(key, 0.0) / total) for key in order]
 
     def _place(self, atomic_numbers: Sequence[int], match: Match) -> Candidate | None:
         geometry = self.geometry(match.geometry)

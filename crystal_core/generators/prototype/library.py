@@ -17,7 +17,8 @@ import numpy as np
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.prototype.cells import roles_of
 from crystal_core.generators.prototype.index import Geometry, Pool, PrototypeIndex, Ranking
-from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, space_group_of_hall
+from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form
+from crystal_core.reference.asymmetric_unit import space_group_of_hall
 from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ The form knows nothing of absolute size: lengths are divided by (volume / atoms)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.reference.asymmetric_unit import cell_parameters, matrix_of, operations
 from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
@@ -39,26 +39,6 @@ class SymmetryForm:
     roles: NDArray[np.int64]
     letters: str
     multiplicities: NDArray[np.int64]
-
-
-@lru_cache(maxsize=530)
-def operations(hall_number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rotations (n, 3, 3) and translations (n, 3) of the conventional cell, lattice centring included."""
-    import spglib
-
-    found = spglib.get_symmetry_from_database(hall_number)
-    assert found is not None  # hall numbers come from spglib or from a table made with it
-    return found["rotations"], found["translations"]
-
-
-@lru_cache(maxsize=530)
-def space_group_of_hall(hall_number: int) -> int:
-    """Number, 1..230, of the space group of a setting."""
-    import spglib
-
-    found = spglib.get_spacegroup_type(hall_number)
-    assert found is not None  # hall numbers come from spglib or from a table made with it
-    return int(found.number)
 
 
 def to_form(
@@ -133,23 +113,6 @@ def from_form(
     lattice, coords, types = map(np.asarray, primitive)
     scale = (len(types) / abs(np.linalg.det(lattice))) ** (1 / 3)
     return lattice * scale, in_cell(coords), types - 1
-
-
-def cell_parameters(lattice: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lengths, and angles in degrees, of lattice rows."""
-    lengths = np.linalg.norm(lattice, axis=1)
-    unit = lattice / lengths[:, None]
-    cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
-    return lengths, np.degrees(np.arccos(cosines.clip(-1, 1)))
-
-
-def matrix_of(lengths: NDArray, angles: NDArray) -> NDArray[np.float64]:
-    """Lattice rows from lengths and angles: a along x, b in the xy plane (spglib's own orientation)."""
-    cos_a, cos_b, cos_g = np.cos(np.radians(angles))
-    sin_g = np.sin(np.radians(angles[2]))
-    y = (cos_a - cos_b * cos_g) / sin_g
-    z = np.sqrt(max(0.0, 1.0 - cos_b**2 - y**2))
-    return np.array([[1.0, 0, 0], [cos_g, sin_g, 0], [cos_b, y, z]]) * np.asarray(lengths)[:, None]
 
 
 def _orbit(point: NDArray, hall_number: int, lattice: NDArray, tolerance: float) -> NDArray[np.float64]:

@@ -202,7 +202,8 @@ def export_adapter(
         raise RequestError(
             f"Only {int(known.sum())} held-out crystals have {spec.name}; an interval needs at least 10."
         )
-    extra: dict[str, Any] = {"histogram": histogram(spec, train_labels[train_labels.isfinite()])}
+    trained = train_labels[train_labels.isfinite()]
+    extra: dict[str, Any] = {"histogram": histogram(spec, trained)}
     if spec.name != IS_METAL:
         mean, std = scale
         members, log_scale = (values[known].double() for values in outputs)
@@ -214,6 +215,8 @@ def export_adapter(
             "std": round(found.std, 5),
             "n": found.n,
             "validation_mae": round(float(errors.mean()), 5),
+            "lowest": significant(float(trained.min())),
+            "highest": significant(float(trained.max())),
         }
     return write_card(
         folder,
@@ -239,6 +242,11 @@ def export_adapter(
             **(texts or {}),
         },
     )
+
+
+def significant(value: float) -> float:
+    """Seven digits, for the card."""
+    return float(f"{value:.7g}")
 
 
 def encoder_hash(card: ModelCard) -> str:

@@ -56,6 +56,7 @@ class Adapter:
     Attributes:
         encoder: the shared one, or a copy of it with the changes of this adapter.
         interval, std: factors on the expected error, or None for a probability.
+        lowest, highest: of the training values, in the form that is learned; no prediction goes beyond them.
     """
 
     spec: PropertySpec
@@ -64,6 +65,8 @@ class Adapter:
     heads: PropertyHeads
     interval: float | None
     std: float | None
+    lowest: float = -math.inf
+    highest: float = math.inf
 
     @torch.no_grad()
     def predict(self, vectors: Float[Tensor, "crystals width"]) -> list[Prediction]:
@@ -74,7 +77,8 @@ class Adapter:
             odds = torch.sigmoid(outputs.members[:, 0]).mean(dim=-1)
             return [Prediction(value=value) for value in odds.tolist()]
         expected = expected_errors(outputs.members, outputs.log_scale)[:, 0] * std
-        values = outputs.value[:, 0] * std + mean
+        # far from the training crystals a logarithm that runs away would become a value of a hundred times the largest
+        values = (outputs.value[:, 0] * std + mean).clamp(self.lowest, self.highest)
         return [self._prediction(v, e) for v, e in zip(values.tolist(), expected.tolist(), strict=True)]
 
     def _prediction(self, learned: float, expected: float) -> Prediction:
@@ -269,4 +273,6 @@ def load_adapter(card: ModelCard, encoder: Pddformer | Matformer) -> Adapter:
         heads=heads.eval().requires_grad_(False).to(device),
         interval=calibration.get("interval"),
         std=calibration.get("std"),
+        lowest=calibration.get("lowest", -math.inf),
+        highest=calibration.get("highest", math.inf),
     )

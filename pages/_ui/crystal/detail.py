@@ -36,9 +36,11 @@ from crystal_core.evaluation.xrd import (
     stick_height,
 )
 from crystal_core.files.dft_inputs import espresso_input, vasp_files
-from crystal_core.files.parse import parse_text, with_shares
+from crystal_core.files.parse import is_mixed, parse_text, with_shares
 from crystal_core.files.records import space_group, zip_texts
 from crystal_core.files.writers import structure_to_text
+from pages._ui.crystal.infill import language_model, offer_infill
+from pages._ui.crystal.shared import show_shared
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.plain import plain
 from pages._ui.run.badges import COLOURS, SIGNS, show_verdict
@@ -79,10 +81,14 @@ def show_structure(
 
     Args:
         pale: drawn pale over the crystal as given: the same sites in the same order, in a cell of its own.
-        occupancy: of a crystal whose shared sites were filled, see :func:`crystal_core.structures.occupancy_of`.
+        occupancy: of a crystal with shared sites or heavy hydrogen, see
+            :func:`crystal_core.files.parse.occupancy_of`.
         compare: say in the summary whether it is a known crystal.
     """
     try:
+        if occupancy and is_mixed(occupancy):
+            show_shared(structure, occupancy, key=key)
+            return
         _show(structure, key, provenance, origin, pale, occupancy, compare)
     except CrystalCoreError as error:
         st.error(plain(error))
@@ -113,7 +119,7 @@ def _show(
         scene = overlay_scene(structure, pale)
     table = st.session_state.get(f"{key}-sites")
     rows = table.selection.rows if table else []
-    picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows[0] if rows else None, report=True)
+    picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows, report=True)
     if picked is not None and picked < len(structure):
         site = scene["sites"][picked]
         st.caption(
@@ -130,15 +136,19 @@ def _show(
         _summary(structure, text, origin, occupancy)
         known = st.container()
     with sites:
-        st.caption("Select a row to mark its atom above; click an atom to see its row here.")
-        st.dataframe(
+        ask = ", and to ask which elements fit there" if language_model() and not occupancy else ""
+        st.caption(f"Select rows to mark their atoms above{ask}; click an atom to see its row here.")
+        chosen = st.dataframe(
             _sites(text),
             hide_index=True,
             width="stretch",
             on_select="rerun",
-            selection_mode="single-row",
+            selection_mode="multi-row",
             key=f"{key}-sites",
         )
+        if not occupancy:
+            sites = [row for row in chosen.selection.rows if row < len(structure)]
+            offer_infill(structure, sites, key=key)
     with symmetry:
         st.caption(
             "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."
@@ -146,8 +156,6 @@ def _show(
         st.plotly_chart(symmetry_figure(_curve(text)), width="stretch", key=f"{key}-symmetry")
         st.dataframe(_curve(text), hide_index=True, width="stretch")
     with diffraction:
-        if occupancy:
-            st.caption(plain(f"Mixed occupancy: the pattern is that of the file, with {occupancy['sites']}."))
         left, middle, right = st.columns(3)
         radiation = _radiation(left, key)
         low, high = middle.slider("Range (° 2θ)", 2, MAX_TWO_THETA, (5, 90), key=f"{key}-range")
@@ -166,10 +174,8 @@ def _show(
         except CrystalCoreError as error:  # the tabs after this one are still to be shown
             st.info(plain(error))
     with distances:
-        _filled(structure, occupancy)
         st.plotly_chart(rdf_figure(_distances(text)), width="stretch", key=f"{key}-rdf")
     with files:
-        _filled(structure, occupancy)
         _files(structure, text, key, provenance)
     with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
@@ -225,25 +231,14 @@ def _diffracting(given: str, kind: str, key: str) -> str:
     return "conventional" if kind == CELL_KINDS[0] else kind
 
 
-def _filled(structure: Structure, occupancy: Mapping[str, Any] | None) -> None:
-    """What a tab says that shows the filled cell for a crystal with shared sites."""
-    if occupancy:
-        made = formula_text(formula_of(structure.composition))
-        st.caption(
-            plain(
-                f"Mixed occupancy: here each site holds its main element alone, which makes {made}. The file has {occupancy['sites']}."
-            )
-        )
-
-
 def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[str, Any] | None) -> None:
     validity = check_structure(structure)
     if origin:
         st.caption(f"Origin: {origin}")
     mixed = dict(occupancy or {})
     if mixed:
-        rest = "Formula, density and diffraction are those of the file, all else is of the cell with each site filled by its main element."
-        st.caption(plain(f"Mixed occupancy: {mixed['sites']}. {rest}"))
+        rest = "Formula and density are those of the file; files and models have hydrogen there."
+        st.caption(plain(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in _curve(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
     with st.container(
@@ -279,9 +274,6 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         "distances plausible": "good" if validity.plausible else "bad",
     }
     reasons = [*(validity.reasons if validity.composition else validity.reasons[:-1]), charges.reason]
-    if mixed:  # the charges of the filled cell say nothing about the crystal of the file
-        del tones[charges.word]
-        reasons.pop()
     st.markdown(" ".join(f":{COLOURS[tone]}-badge[{SIGNS[tone]} {name}]" for name, tone in tones.items()))
     for reason in reasons:
         st.text(reason)

@@ -58,6 +58,12 @@ def show_energies(record: CrystalRecord) -> None:
                 help=words,
                 width="content",
             )
+        published = (record.get("novelty") or {}).get("nearest_e_above_hull_ev")
+        if published is not None and record["novelty"]["known"]:
+            words = plain(
+                f"Of {record['novelty']['nearest_id']}, which this crystal is: Materials Project, DFT."
+            )
+            st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="content")
         if told and "error" not in told:
             words = plain(f"{told['status']} {told['n_steps']} steps.")
             st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="content")

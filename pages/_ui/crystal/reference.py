@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.chemistry.formula import formula_of, parse_formula
+from crystal_core.files.parse import is_mixed
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import compared, parse_uploads
 from pages._ui.crystal.typeset import formula_text
@@ -35,6 +36,8 @@ def ask_reference(formula: str) -> Structure | None:
             return None
         if first.limitation:
             st.warning(plain(first.limitation))
+        if is_mixed(first.occupancy):
+            return None  # a candidate is no match of a cell that holds two elements on one site
         for note in first.notes:
             st.warning(plain(note))
         theirs = first.structure.composition.reduced_composition

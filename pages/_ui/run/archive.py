@@ -19,6 +19,8 @@ def zip_name(job: Job) -> str:
         words = "properties"
     elif job.kind == "learn-property":
         words = f"learned-{asked['column']}"
+    elif job.kind == "infill":
+        words = f"elements-{asked.get('source', '')}"
     elif job.kind == "compare":
         words = "-".join(["compared", *(asked.get("formulas") or ())])
     elif job.kind == "generate":

@@ -7,8 +7,8 @@ import streamlit as st
 from pages._ui.plain import plain
 from pages._ui.run.verdicts import Verdict
 
-COLOURS = {"good": "green", "bad": "orange", "open": "gray"}
-SIGNS = {"good": "✓", "bad": "✗", "open": "·"}
+COLOURS = {"good": "green", "bad": "orange", "open": "gray", "known": "blue"}
+SIGNS = {"good": "✓", "bad": "✗", "open": "·", "known": "✓"}
 
 
 def show_verdict(verdict: Verdict, more: str = "") -> None:

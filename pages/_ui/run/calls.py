@@ -26,6 +26,8 @@ from pages._ui.run.runs import relaxed_of
 TABLE = "table.csv"  # of the archive of a learned property
 # written only where they differ from the default
 USUAL = (
+    "contain",
+    "redraft_sites",
     "keep_trajectory",
     "device",
     "dtype",
@@ -46,6 +48,8 @@ def zip_of(job: Job) -> bytes:
         return zip_texts(_property_files(job))
     if job.kind == "learn-property":
         return zip_texts(_learning_files(job))
+    if job.kind == "infill":
+        return zip_texts(_infill_files(job))
     if job.kind == "compare" and job.result:
         more = {
             "comparison.csv": comparison_csv(job.result),
@@ -85,6 +89,17 @@ def _learning_files(job: Job) -> dict[str, str]:
     return {
         TABLE: text.getvalue(),
         "held-out.csv": parity_csv(result["learned"]),
+        "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
+    }
+
+
+def _infill_files(job: Job) -> dict[str, str]:
+    """The elements with their probabilities as a table, the crystal as :func:`as_command` names it, and the run as JSON."""
+    result = job.result or {}
+    rows = [f"{row['element']},{row['probability']}" for row in result["fitting"]["rows"]]
+    return {
+        "elements.csv": "\n".join(["element,probability", *rows]) + "\n",
+        "structure.json": structure_to_text(structure_from_record(job.request["crystal"]), "json"),
         "run.json": json.dumps(result, ensure_ascii=False, allow_nan=False, indent=1) + "\n",
     }
 
@@ -132,10 +147,9 @@ def as_command(job: Job) -> str:
         chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
         words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
         return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
-    if job.kind == "learn-property":
-        return shlex.join(_learning_words(asked))
-    if job.kind == "compare":
-        return shlex.join(compare_words(asked))
+    own = {"learn-property": _learning_words, "infill": _infill_words, "compare": compare_words}
+    if job.kind in own:
+        return shlex.join(own[job.kind](asked))
     if job.kind == "relax":
         files = [f"{record['id']}.cif" for record in asked["crystals"]]
         return shlex.join(
@@ -162,8 +176,9 @@ def as_command(job: Job) -> str:
     parts += [] if asked.get("start_draft") and asked["start"] == "both" else ["--start", asked["start"]]
     parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
     parts += tuning_words(asked) + _draft_words(asked)
+    parts += ["--effort", asked["effort"]] if asked.get("effort") else []
     parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern") else []
+    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern", "evidence") else []
     parts += (
         ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
         if asked.get("pattern")
@@ -187,16 +202,9 @@ def as_python(job: Job) -> str:
             f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
             "print(found[0].predictions, found[0].domain)\n"
         )
-    if job.kind == "learn-property":
-        own = {name: job.request[name] for name in ("title", "unit", "logarithmic") if job.request.get(name)}
-        words = "".join(f", {name}={value!r}" for name, value in own.items())
-        return (
-            "from pathlib import Path\n"
-            "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
-            f"target = OwnProperty(column={job.request['column']!r}{words})\n"
-            f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
-            "print(report.mae, report.mae_of_mean)\n"
-        )
+    own_calls = {"learn-property": _learning_python, "infill": _infill_python}
+    if job.kind in own_calls:
+        return own_calls[job.kind](job)
     if job.kind == "compare":
         return (
             "import json\n"
@@ -234,6 +242,37 @@ def as_python(job: Job) -> str:
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
     )
+
+
+def _learning_python(job: Job) -> str:
+    own = {name: job.request[name] for name in ("title", "unit", "logarithmic") if job.request.get(name)}
+    words = "".join(f", {name}={value!r}" for name, value in own.items())
+    return (
+        "from pathlib import Path\n"
+        "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
+        f"target = OwnProperty(column={job.request['column']!r}{words})\n"
+        f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
+        "print(report.mae, report.mae_of_mean)\n"
+    )
+
+
+def _infill_python(job: Job) -> str:
+    own = {name: True for name in ("all_alike", "exchangeable") if job.request.get(name)}
+    named = {"model": job.request["model"], **own, "seed": settings_of(job).get("seed")}
+    words = "".join(f", {name}={value!r}" for name, value in named.items() if value is not None)
+    return (
+        "from pymatgen.core import Structure\n"
+        "from crystal_core.workflows.infill import infill\n\n"
+        f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
+        'print(found["rows"][:10])\n'
+    )
+
+
+def _infill_words(asked: Mapping[str, Any]) -> list[str]:
+    parts = ["crystal-core", "infill", "structure.json", "--model", asked["model"]]
+    parts += [word for site in asked["sites"] for word in ("--site", str(site))]
+    parts += [f"--{name}" for name in ("all-alike", "exchangeable") if asked.get(name.replace("-", "_"))]
+    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
 
 
 def _learning_words(asked: Mapping[str, Any]) -> list[str]:

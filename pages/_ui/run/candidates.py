@@ -31,8 +31,17 @@ from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.calls import zip_of
+from pages._ui.run.drafts import beside_draft, draft_views, show_left_out, stage_words
 from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary
-from pages._ui.run.verdicts import newness, unmatched_word, was_trained_on
+from pages._ui.run.verdicts import (
+    Verdict,
+    by_distances_words,
+    nearest_words,
+    newness,
+    training_words,
+    unmatched_word,
+    was_trained_on,
+)
 from pages._ui.tables import show_table
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord
 
 FIRST_CARDS = 8
+EVIDENCE = "log-likelihood"  # unit of the score of all evidence
 FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 OVER_REFERENCE = "Over the reference"
 AFLOW = re.compile(r", AFLOW (\S+)")  # of a prototype, see :class:`crystal_core.requests.Template`
@@ -84,7 +94,11 @@ def show_results(job: Job) -> None:
         return
     result = job.result or {}
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.success(f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
+    state = f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}"
+    if job.live:
+        left.markdown(f":gray-badge[Provisional order] :gray[{plain(state)}]")
+    else:
+        left.success(state)
     right.download_button(
         "Download all",
         lambda: zip_of(job),
@@ -95,6 +109,7 @@ def show_results(job: Job) -> None:
         help="CIF, extxyz, JSON, paths",
     )
     st.caption(plain(ranking_words(candidates)))
+    show_left_out(result)
     predicting = show_predicting(job)
     predicted, columns = predicted_of(job, candidates)
     offer_properties(job, candidates, predicted, busy=predicting)
@@ -104,9 +119,9 @@ def show_results(job: Job) -> None:
     clusters: dict[int, list[CrystalRecord]] = {}
     for record in candidates:
         clusters.setdefault(record["group"], []).append(record)
-    members = [
-        ranked(cluster) for cluster in clusters.values()
-    ]  # equals of a cluster count from its own lowest
+    weighed = candidates[0]["score"]["unit"] == EVIDENCE
+    # by energy, equals of a cluster count from its own lowest
+    members = list(clusters.values()) if weighed else [ranked(cluster) for cluster in clusters.values()]
     shown = FIRST_CARDS
     if len(members) > FIRST_CARDS:
         shown = (
@@ -119,16 +134,17 @@ def show_results(job: Job) -> None:
         )
     record = _choose(job, members, shown)
     st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
-    show_verdict(replace(newness(record), tone="open"))  # to find the known crystal again is no fault here
-    if template := record["provenance"].get("prototype"):
-        st.caption(plain(arrangement_words(template)))
+    show_verdict(identity_of(record))
+    if words := stage_words(record):
+        st.caption(plain(words))
     if "reference" in record:
         st.info(plain(reference_words(record["reference"])))
     show_energies(record)
     if found := predicted.get(record["id"]):
         st.markdown("**Predicted properties**")
         show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
-    show_views(_views(record, reference), key=record["id"])
+    with beside_draft(record):
+        show_views(_views(record, reference), key=record["id"])
     with st.expander(f"All {len(candidates)} candidates"):
         show_table(
             [
@@ -162,7 +178,7 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
             shown, reference, "Solid: this candidate. Pale, with the dashed cell: the reference."
         )
         views |= {OVER_REFERENCE: view} if view else {}
-    return views | known_views(record, shown)
+    return views | draft_views(record, shown) | known_views(record, shown)
 
 
 def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> CrystalRecord:
@@ -176,7 +192,11 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> Crys
     first = next((k for k, (_, group) in enumerate(shown) if any(r["id"] == last for r in group)), 0)
     order = "|".join(group[0]["id"] for _, group in shown)
     key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
-    cluster = shown[crystal_gallery([_card(place, group) for place, group in shown], key=key, first=first)][1]
+    cluster = shown[
+        crystal_gallery(
+            [_card(place, group, provisional=job.live) for place, group in shown], key=key, first=first
+        )
+    ][1]
     record = next((r for r in cluster if r["id"] == last), cluster[0])
     if len(cluster) > 1:
         names = {r["id"]: _member(place, r) for place, r in enumerate(cluster, start=1)}
@@ -201,6 +221,11 @@ def ranking_words(candidates: list[CrystalRecord]) -> str:
             "Ranked by likeness to the measured powder pattern: 1 is the same, peaks more than half a degree apart have nothing in common; the cell "
             "may be up to 3 % larger or smaller. Nothing was refined, and a mixture of phases resembles none of them."
         )
+    if score["unit"] == EVIDENCE:
+        return (
+            "Ranked by all evidence: how often relatives of the formula choose an arrangement, whether it is a known crystal, how many candidates agree, "
+            "and the energy difference in units of the potential's error. Relaxed cells come first; an energy as sampled is never compared with a relaxed one."
+        )
     if score["unit"] != "eV/atom":
         return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
     words = (
@@ -209,29 +234,62 @@ def ranking_words(candidates: list[CrystalRecord]) -> str:
         f"Of equals within {1000 * EQUAL_ENERGY:.0f} meV/atom, the most symmetric comes first."
     )
     if len({"original" in record for record in candidates if "energies" in record}) == 2:
-        words += " Some cells were not relaxed: their energy is that of the cell as sampled, and relaxing would lower it."
+        words += " Cells that were not relaxed come after those that were: their energy is that of the cell as sampled."
     return f"{words} {error_words()}".strip()
 
 
-def arrangement_words(template: Mapping[str, Any]) -> str:
-    """What is known of the prototype that a candidate was laid out on: its name, how many crystals have it, and the one it was taken from."""
-    told = AFLOW.search(template["label"])
-    name = f" ({ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')})" if told else ""
-    n = template["members"]
-    words = f"Known arrangement{name}, in {n:,} known crystal{'' if n == 1 else 's'}"
-    return (
-        f"{words}."
+def identity_of(record: CrystalRecord) -> Verdict:
+    """What the candidate is, in one sentence: the known crystal, or the known arrangement that it has."""
+    verdict = newness(record)
+    template = record["provenance"].get("prototype")
+    named = arrangement_words(template, record) if template else ""
+    novelty = record.get("novelty")
+    if not novelty:
+        return verdict
+    if novelty["known"]:
+        theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
+        same = not theirs or ours is None or theirs == ours["number"]
+        cell = "" if same or ours is None else f", within {ours['symprec']:g} Å as {_group(record)}"
+        rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") else ""
+        arrangement = f", {named}" if named else ""
+        more = by_distances_words(record) + training_words(record)
+        return replace(
+            verdict, tone="known", reason=f"It is {nearest_words(novelty)}{cell}{arrangement}{rmsd}.{more}"
+        )
+    if not named or template is None:
+        return replace(verdict, tone="open")
+    among = f"the reference set ({novelty.get('reference', 'known crystals')}), a part of what is known"
+    reason = (
+        f"It has a known arrangement of this formula, {named}; it is not in {among}."
         if template["distance"] == 0
-        else f"{words}, here after {formula_text(template['formula'])}."
+        else f"It has {named}, after {formula_text(template['formula'])}; it matches nothing in {among}."
     )
+    return replace(verdict, tone="open", reason=reason + by_distances_words(record))
+
+
+def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> str:
+    """The prototype that a candidate was laid out on: its name, and how many crystals have it; empty where relaxing led elsewhere."""
+    group, (theirs, *rest) = (record or {}).get("space_group"), template["label"].split(" ")
+    if group and rest and theirs != group["symbol"]:  # the full index labels cells by their ids alone
+        return ""
+    told = AFLOW.search(template["label"])
+    name = f"the {ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')} arrangement" if told else "an arrangement"
+    n = template["members"]
+    return f"{name} of {n:,} known crystal{'' if n == 1 else 's'}"
 
 
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
     """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
 
-    The lowest is taken among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.
+    Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken among the plausible
+    ones, if any has an energy: atoms on top of each other mislead a potential.
     """
-    known = {r["id"]: r["energies"]["energy_per_atom_ev"] for r in candidates if r.get("energies")}
+    some_relaxed = any("original" in r for r in candidates)
+    known = {
+        r["id"]: r["energies"]["energy_per_atom_ev"]
+        for r in candidates
+        if r.get("energies") and ("original" in r or not some_relaxed)
+    }
     sound = [known[r["id"]] for r in candidates if r["id"] in known and r["validity"]["plausible"]]
     lowest = min(sound or known.values(), default=0.0)
     return [
@@ -245,14 +303,16 @@ def _member(place: int, record: CrystalRecord) -> str:
     return f"{place}: {ORIGINS[record['origin']]}, {record['density']:.3f} g/cm³{energy}"
 
 
-def _card(place: int, group: list[CrystalRecord]) -> dict[str, Any]:
+def _card(place: int, group: list[CrystalRecord], *, provisional: bool = False) -> dict[str, Any]:
     best = group[0]
     origins = ", ".join(dict.fromkeys(SHORT[r["origin"]] for r in group))
     mark = "" if best["validity"]["plausible"] else " · implausible"
-    mark += " · not relaxed" if "error" in best.get("relaxation", {}) else ""
+    told = best.get("relaxation")
+    if told and not told["converged"]:
+        mark += " · not relaxed" if "error" in told else " · not converged"
     energies = best.get("energies")
     middle = f"{best['density']:.2f} g/cm³"
-    if energies:
+    if energies and "above_lowest_mev" in best:
         above = best["above_lowest_mev"]
         middle = f"{above:+.0f} meV/atom" if above else "lowest energy"
         middle += (
@@ -266,7 +326,7 @@ def _card(place: int, group: list[CrystalRecord]) -> dict[str, Any]:
     middle += f" · pattern {likeness:.2f}" if likeness is not None else ""
     return {
         "scene": build_scene(structure_from_record(best)),
-        "title": f"{place}. {_group(best)}  ×{len(group)}",
+        "title": f"{'' if provisional else f'{place}. '}{_group(best)}  ×{len(group)}",
         "caption": f"Z = {best['z']} · {middle} · {origins}{mark}",
     }
 

@@ -10,6 +10,7 @@ import streamlit as st
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
+from crystal_core.workflows.sampling_run import STAGES
 from pages._ui.errors import guard
 from pages._ui.link.session import has_changed
 from pages._ui.plain import plain
@@ -17,6 +18,7 @@ from pages._ui.plain import plain
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
 
+TEXT_HEIGHT = 380  # pixels, as high as a forming cell
 ENDINGS = {
     "partial": "Stopped by you; what was finished is kept.",
     "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; run it again to get the rest.",
@@ -70,5 +72,8 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
     ]
     if has_changed(f"finished-{job_id}", finished):
         st.rerun()  # what is finished stands below, outside of this fragment
-    if job.snapshot:
+    if job.text and (job.stage or "").endswith(STAGES["draft"]):
+        st.caption("The first draft, as it is written:")
+        st.code(job.text, language=None, height=TEXT_HEIGHT)
+    elif job.snapshot:
         draw_snapshot(job.snapshot)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.demos import Demo, find_demo
+from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
 from crystal_core.files.records import (
     is_valid,
@@ -27,6 +28,11 @@ ORIGINS = {
     "draft": "written by a language model",
     "draft refined": "written by a language model, then refined",
     "given refined": "your crystal, refined by the model",
+}
+PROPERTY_WISHES = {
+    "band_gap": ("gap", "eV"),
+    "formation_energy": ("formation energy", "eV/atom"),
+    "e_above_hull": ("above hull", "eV/atom"),
 }
 
 WORDS = {
@@ -92,7 +98,7 @@ def link_of(job: Job) -> tuple[str, dict[str, str]]:
         return PROPERTIES, {"job": job.id}
     if job.kind == "compare":
         return COMPARE, {"job": job.id}
-    if job.kind == "relax" and not job.parent:
+    if job.kind == "infill" or (job.kind == "relax" and not job.parent):
         return VIEWER, {"job": job.id}
     page = PREDICT if job.kind == "predict-structure" else GENERATE
     return page, {"job": job.parent or job.id}
@@ -109,18 +115,36 @@ def title_of(job: Job) -> str:
     if not asked:
         return "a run whose settings cannot be read"
     if job.kind == "generate":
-        words = [_count(asked.get("n", 0), "new crystal")]
-        words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
-        words += ["(all in each)"] if asked.get("require_all") else []
-        words += (
-            [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"]
-            if asked.get("n_atoms")
-            else []
-        )
-        words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
-        words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
-        words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
-        return " ".join(words) + (", completed" if asked.get("fix") else "")
+        return _generation_title(asked)
+    return _work_title(job) or str(asked.get("formula", job.kind))
+
+
+def _generation_title(asked: Mapping[str, Any]) -> str:
+    words = [_count(asked.get("n", 0), "new crystal")]
+    words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
+    words += ["(all in each)"] if asked.get("require_all") else []
+    words += (
+        [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
+    )
+    words += [f"of {asked['formula']}"] if asked.get("formula") else []
+    held = list(asked.get("contain") or ())
+    held += [
+        f"{name} {asked[key]:g} {unit}"
+        for key, (name, unit) in PROPERTY_WISHES.items()
+        if asked.get(key) is not None
+    ]
+    words += ["with " + ", ".join(held)] if held else []
+    words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
+    words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
+    words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
+    words += [f"({asked['crystal_system']})"] if asked.get("crystal_system") else []
+    words += ["from a given one"] if asked.get("start_from") else []
+    return " ".join(words) + (", completed" if asked.get("fix") else "")
+
+
+def _work_title(job: Job) -> str:
+    """What is to be done with given crystals; empty for runs that make them."""
+    asked = job.request
     if job.kind == "relax":
         return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
     if job.kind == "predict-property":
@@ -128,7 +152,10 @@ def title_of(job: Job) -> str:
         return f"properties of {items[0]['source'] if len(items) == 1 else _count(len(items), 'crystal')}"
     if job.kind == "learn-property":
         return f"learning {asked.get('title') or asked['column']} from {_count(len(asked['crystals']), 'crystal')}"
-    return _compared_words(asked) if job.kind == "compare" else str(asked.get("formula", job.kind))
+    if job.kind == "infill":
+        present = symbol_of(asked["crystal"]["atomic_numbers"][asked["sites"][0]])
+        return f"elements in place of {present} in {asked.get('source') or 'a crystal'}"
+    return _compared_words(asked) if job.kind == "compare" else ""
 
 
 def _compared_words(asked: Mapping[str, Any]) -> str:
@@ -176,19 +203,19 @@ def generated_of(job: Job) -> list[CrystalRecord]:
 
 
 def candidates_of(job: Job) -> list[CrystalRecord]:
-    """All candidates, best first."""
-    return ranked(crystals_of(job.result or {}))
+    """All candidates over all Z, best first; runs of earlier versions name no order, so their scores make it."""
+    found = crystals_of(job.result or {})
+    place = {name: k for k, name in enumerate((job.result or {}).get("ranking") or ())}
+    if len(place) < len(found):
+        return ranked(found)
+    return sorted(found, key=lambda record: place[record["id"]])
 
 
 def summary(job: Job) -> str:
     """One short sentence on what came out."""
     result = job.result or {}
-    if rows := result.get("rows"):
-        done = sum("predictions" in row for row in rows)
-        return f"{done} of {len(job.request.get('crystals', rows))} predicted"
-    if learned := result.get("learned"):
-        unit = f" {learned['property']['unit']}".rstrip()
-        return f"mean error {learned['mae']:.3g}{unit}; of the mean {learned['mae_of_mean']:.3g}{unit}"
+    if told := _answer_summary(job):
+        return told
     found = crystals_of(result)
     columns = " · ".join(f"{column['letter']}: {column['name']}" for column in result.get("columns") or ())
     if columns or not found:
@@ -205,6 +232,21 @@ def summary(job: Job) -> str:
         )
     distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
     return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"
+
+
+def _answer_summary(job: Job) -> str:
+    """Of a run that tells something of given crystals; empty for runs that make or change some."""
+    result = job.result or {}
+    if rows := result.get("rows"):
+        done = sum("predictions" in row for row in rows)
+        return f"{done} of {len(job.request.get('crystals', rows))} predicted"
+    if learned := result.get("learned"):
+        unit = f" {learned['property']['unit']}".rstrip()
+        return f"mean error {learned['mae']:.3g}{unit}; of the mean {learned['mae_of_mean']:.3g}{unit}"
+    if fitting := result.get("fitting"):
+        first = fitting["rows"][:3]
+        return " · ".join(f"{row['element']} {100 * row['probability']:.0f} %" for row in first)
+    return ""
 
 
 def _promising_words(job: Job) -> str:

@@ -17,13 +17,12 @@ from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
 from crystal_core.reference.hull import measured_error
-from crystal_core.reference.known import load_known
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, Novelty
 
-Tone = Literal["good", "bad", "open"]
+Tone = Literal["good", "bad", "open", "known"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
 NEW = "new"
 NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
@@ -34,7 +33,7 @@ class Verdict:
     """One verdict.
 
     Attributes:
-        tone: good, bad, or open where nothing is decided. word: two or three words for a badge. reason: one sentence.
+        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or three words for a badge. reason: one sentence.
     """
 
     tone: Tone
@@ -68,10 +67,12 @@ def newness(record: CrystalRecord) -> Verdict:
     novelty = record.get("novelty")
     if not novelty:
         return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
-    nearest, among = _nearest_words(novelty), novelty.get("reference", "known crystals")
+    nearest, among = nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
         near = "nearest arrangement, of other elements:" if _is_of_others(record) else "the nearest is"
         told = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
+        if novelty.get("rmsd") is not None and novelty.get("volume_ratio"):
+            told = f"it has the arrangement of {nearest}, but {novelty['volume_ratio']:.2f} times its volume"
         missing = f"It matches no crystal of the reference set ({among}); {told}.{by_distances_words(record)}"
         if (word := unmatched_word(record)) == NEW:
             tone: Tone = (
@@ -92,11 +93,7 @@ def newness(record: CrystalRecord) -> Verdict:
     rmsd = (
         f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
     )
-    trained = (
-        " It was among the training crystals of this model or of the one it began from."
-        if was_trained_on(record)
-        else ""
-    )
+    trained = training_words(record)
     theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
     told = f"It is {nearest}"
     if theirs and ours and theirs != ours["number"]:
@@ -105,24 +102,32 @@ def newness(record: CrystalRecord) -> Verdict:
     return Verdict(
         tone="bad",
         word="known",
-        reason=f"{told}{rmsd}; compared with {among}.{by_distances_words(record)}{trained}",
+        reason=f"{told}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
 
 
+def published_above_hull(record: CrystalRecord) -> float | None:
+    """The published energy above the hull of the known crystal that a record is, eV/atom; None where it is none or has none."""
+    novelty = record.get("novelty") or {}
+    return novelty.get("nearest_e_above_hull_ev") if novelty.get("known") else None
+
+
+def published_words(record: CrystalRecord) -> str:
+    """A sentence on the published energy of the known crystal that a record is; empty where there is none."""
+    above = published_above_hull(record)
+    return "" if above is None else f" Its published energy above the hull is {above:.3f} eV/atom."
+
+
 def by_distances(record: CrystalRecord) -> bool:
-    """Whether only the distances of its atoms were compared, because the cells of known crystals are not at hand."""
+    """Whether only the distances of its atoms were compared, as versions did that had no cells of known crystals."""
     return (record.get("novelty") or {}).get("method") == "distances"
 
 
 def by_distances_words(record: CrystalRecord) -> str:
-    """A sentence on how far that can be trusted, as it was measured; empty where the cells were compared."""
+    """A sentence on how far that can be trusted; empty where the cells were compared."""
     if not by_distances(record):
         return ""
-    how = load_known().about["agreement"]
-    return (
-        f" Judged by its distances alone, because the tables with the cells are not here: of pairs from the Materials Project this finds {100 * how['recall']:.0f} % of "
-        f"the equal ones, and {100 * how['precision']:.0f} % of those it calls equal are."
-    )
+    return " Judged by its distances alone, as earlier versions did: that misses nearly half of the equal crystals. Run it again for a sure verdict."
 
 
 def unmatched_word(record: CrystalRecord) -> str:
@@ -142,6 +147,13 @@ def was_trained_on(record: CrystalRecord) -> bool:
     novelty = record.get("novelty") or {}
     model = str(record.get("provenance", {}).get("model", ""))
     return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
+
+
+def training_words(record: CrystalRecord) -> str:
+    """A sentence where the known crystal that it is was seen in training; else empty."""
+    if not was_trained_on(record):
+        return ""
+    return " It was among the training crystals of this model or of the one it began from."
 
 
 def stability(record: CrystalRecord) -> Verdict:
@@ -354,7 +366,7 @@ def _is_of_others(record: CrystalRecord) -> bool:
     return len(own & set(Composition(nearest))) < min(2, len(own))
 
 
-def _nearest_words(novelty: Novelty) -> str:
+def nearest_words(novelty: Novelty) -> str:
     """Id, formula and space group of the nearest known crystal; empty where there is none."""
     if not novelty.get("nearest_id"):
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def crystal_viewer(
     key: str,
     frames: list[dict[str, Any]] | None = None,
     height: int = 440,
-    selected: int | None = None,
+    selected: Sequence[int] = (),
     report: bool = False,
     live: bool = False,
 ) -> int | None:
@@ -52,7 +53,7 @@ def crystal_viewer(
     The camera and the chosen look are kept when new data come under the same ``key``.
 
     Args:
-        selected: site to highlight.
+        selected: sites to highlight.
         report: rerun the page when an atom is clicked.
         live: the scene belongs to a run that is going on: where drawing is slow, scenes are skipped rather than the run held up.
 
@@ -63,7 +64,7 @@ def crystal_viewer(
         "scene": scene,
         "frames": frames,
         "height": height,
-        "selected": selected,
+        "selected": list(selected),
         "report": report,
         "live": live,
     }

@@ -78,7 +78,7 @@ function expand(scene, repeat, images, complete) {
     if (!index.has(key)) {
       const site = scene.sites[i];
       index.set(key, atoms.length);
-      atoms.push({ p: at(scene.lattice, site.f.map((x, k) => x + n[k])), e: site.e, r: site.r, site: i, n });
+      atoms.push({ p: at(scene.lattice, site.f.map((x, k) => x + n[k])), e: site.e, r: site.r, s: site.s, site: i, n });
     }
     return index.get(key);
   };
@@ -136,6 +136,29 @@ function addBody(gl, body, color) {
   }
 }
 
+const SLICE_STEPS = 24, VACANT = "#f4f4f5"; // of a full turn; a share that nothing fills
+
+// a sphere in slices, one for each element of a shared site, the rest vacant
+function addSlices(gl, atom, size, colours) {
+  const rest = 1 - atom.s.reduce((sum, [, share]) => sum + share, 0);
+  let from = 0;
+  for (const [color, share] of [...atom.s.map(([e, x]) => [colours[e], x]), ...(rest > 0.001 ? [[VACANT, rest]] : [])]) {
+    const steps = Math.max(1, Math.ceil(SLICE_STEPS * share)), points = [], normals = [], faces = [], rows = SLICE_STEPS / 2;
+    for (let a = 0; a <= steps; a++) for (let b = 0; b <= rows; b++) {
+      const turn = 2 * Math.PI * (from + (share * a) / steps), tilt = (Math.PI * b) / rows;
+      const n = [Math.sin(tilt) * Math.cos(turn), Math.sin(tilt) * Math.sin(turn), Math.cos(tilt)];
+      normals.push(point(n));
+      points.push(point(n.map((x, k) => atom.p[k] + 1.01 * size * x)));
+    }
+    for (let a = 0; a < steps; a++) for (let b = 0; b < rows; b++) {
+      const k = a * (rows + 1) + b;
+      faces.push(k, k + 1, k + rows + 1, k + 1, k + rows + 2, k + rows + 1);
+    }
+    gl.addCustom({ vertexArr: points, normalArr: normals, faceArr: faces, color });
+    from += share;
+  }
+}
+
 const RADIUS = { ball: 1, stick: 0, space: 2.6, poly: 0.7 }; // of a sphere, over the atom's own; sticks have a fixed one
 const radius = (atom, style) => (RADIUS[style] ? atom.r * RADIUS[style] : 0.17);
 
@@ -179,7 +202,8 @@ function drawScene(gl, scene, block, options) {
     const sphere = { center: point(atom.p), radius: radius(atom, options.style), color: colours[atom.e] };
     if (options.onAtom) Object.assign(sphere, { clickable: true, callback: () => options.onAtom(atom) });
     gl.addSphere(sphere);
-    if (options.selected === atom.site) gl.addSphere({ center: point(atom.p), radius: radius(atom, options.style) + 0.18, color: "#ffb000", opacity: 0.45 });
+    if (atom.s) addSlices(gl, atom, sphere.radius, colours);
+    if ([].concat(options.selected ?? []).includes(atom.site)) gl.addSphere({ center: point(atom.p), radius: radius(atom, options.style) + 0.18, color: "#ffb000", opacity: 0.45 });
     if (options.labels) gl.addLabel(atom.e + (atom.site + 1), { position: point(atom.p), fontSize: 12 * scale, fontColor: "#ffffff", backgroundColor: "#1f2937", backgroundOpacity: 0.65 });
   });
   if (options.style !== "space") {

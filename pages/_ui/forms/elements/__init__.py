@@ -25,8 +25,8 @@ _table = st.components.v2.component(
 )
 
 
-def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Allowed and excluded symbols; None where a field is wrong, with the reason beneath it."""
+def ask_elements(card: ModelCard) -> dict[str, Any] | None:
+    """The fields of the request that name elements; None where one is wrong, with the reason beneath it."""
     for key, text in (
         recall("picked") or {}
     ).items():  # a click reruns the table alone, so it cannot reach the fields itself
@@ -40,23 +40,37 @@ def ask_elements(card: ModelCard) -> tuple[tuple[str, ...], tuple[str, ...]] | N
         placeholder="any",
         help="For example Li-Fe-O. A crystal holds some of them, unless all are asked for below.",
     )
-    without = field(
-        right.text_input, "Without", key="exclude", placeholder="none", help="For example Pb, Hg."
+    contain = field(
+        right.text_input,
+        "Contains",
+        key="contain",
+        placeholder="any",
+        help="For example O. Every crystal holds these; others may be there, too.",
     )
-    if action_button(
-        "Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"
-    ):
-        _choose(card)
+    left, right = st.columns(2, vertical_alignment="bottom")
+    without = field(left.text_input, "Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
+    with right:
+        if action_button(
+            "Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"
+        ):
+            _choose(card)
     try:
-        allowed, excluded = parse_elements(only or ""), parse_elements(without or "")
-        allowed_elements(
-            CrystalGenerationRequest(model=card.name, elements=allowed, exclude_elements=excluded),
-            card.elements,
-        )
+        fields = {
+            "elements": parse_elements(only or ""),
+            "contain": parse_elements(contain or ""),
+            "exclude_elements": parse_elements(without or ""),
+        }
+        allowed_elements(CrystalGenerationRequest(model=card.name, **fields), card.elements)  # type: ignore[arg-type]
     except CrystalCoreError as error:
         st.error(plain(error))
         return None
-    return allowed, excluded
+    every = bool(fields["elements"]) and field(
+        st.toggle,
+        "Each crystal holds all of them",
+        key="require-all",
+        help="Off: a crystal holds some of them; those with the most are shown first.",
+    )
+    return fields | {"require_all": every}
 
 
 @st.dialog("Periodic table", width="medium", on_dismiss="rerun")

@@ -1,0 +1,109 @@
+"""``crystal-core evaluate first-card``: how often the first card of a prediction is the right crystal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crystal_core.cli._evaluation import Data, Split, loaded_potential
+from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, say, set_threads
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="File that keeps each row as soon as it is finished; the same call later goes on from it.",
+    ),
+]
+RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": "ranking"}
+
+
+@command
+def first_card(
+    data: Data,
+    split: Split = None,
+    effort: Annotated[
+        str, typer.Option("--effort", help="prior (no energies), quick, normal or thorough.")
+    ] = "normal",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows.")] = 100,
+    first: Annotated[
+        int, typer.Option("--first", min=0, help="Number of the first row in the drawn order, to go on.")
+    ] = 0,
+    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="Rows of at most so many atoms.")] = 20,
+    open_z: Annotated[
+        bool,
+        typer.Option("--open-z", help="Give the formula alone; else the size of the cell is given as well."),
+    ] = False,
+    out: Out = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Match of the first card, the first three and ten, with candidates from prototypes alone."""
+    from crystal_core.checks import check_choice
+    from crystal_core.datasets.rows import split_named
+    from crystal_core.evaluation.ranking import load_weights, without_known
+    from crystal_core.workflows import first_card as workflow
+    from crystal_core.workflows.effort import EFFORTS
+    from crystal_core.workflows.first_card_rates import by_size, first_card_rates
+
+    began = time.monotonic()
+    check_choice("effort", effort, ("prior", *RULE_OF))
+    set_threads(threads)
+    split = split_named(split, data)
+    references = workflow.rows_in_random_order(data, split, max_atoms=max_atoms, first=first, limit=limit)
+    potential = None if effort == "prior" else loaded_potential(device)
+    plan: Any = EFFORTS["quick" if effort == "prior" else effort]  # type: ignore[index]
+    n = min(plan.prototypes, plan.most_relaxed or plan.prototypes)
+    made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
+    if out is not None:
+        workflow.begin(out, made_with)
+    rows = workflow.collect(
+        references,
+        out,
+        n=n,
+        potential=potential,
+        relaxes=plan.most_relaxed > 0,
+        open_z=open_z,
+        say=None if quiet else say,
+    )
+    weights, rule = without_known(load_weights()), RULE_OF.get(effort, "prior")
+    rates = first_card_rates(rows, weights)
+    report: dict[str, Any] = {
+        **rates[rule]["first card"],
+        "first_three": rates[rule]["first 3"],
+        "first_ten": rates[rule]["first 10"],
+        "any_candidate": rates["any candidate"],
+        "rules": {name: told for name, told in rates.items() if name != "any candidate"},
+        **by_size(rows, rule, weights),
+        "seconds": round(time.monotonic() - began, 1),
+        "settings": {
+            "data": data.name,
+            "split": split,
+            "effort": effort,
+            "rule": rule,
+            "limit": limit,
+            "first": first,
+            "max_atoms": max_atoms,
+            "z": "open" if open_z else "given",
+            "sources": ["prototype"],
+            "prototypes_per_row": n,
+            "potential": None if potential is None else potential.label,
+            "weights": dict(weights.about),
+        },
+    }
+    if json:
+        emit(report)
+        return
+    for name, told in report["rules"].items():
+        card = told["first card"]
+        if card["n"]:
+            typer.echo(
+                f"{name:<28} first card {100 * card['match_rate']:.1f} % ({100 * card['ci95'][0]:.1f}–{100 * card['ci95'][1]:.1f}), "
+                f"first three {100 * told['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
+            )
+    typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")

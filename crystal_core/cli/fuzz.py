@@ -1,0 +1,48 @@
+"""``crystal-core fuzz``: mutated and hostile structure files through the same reader as uploads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystal_core.cli._files import read_text
+from crystal_core.cli._run import Json, Quiet, command, emit, progress
+from crystal_core.errors import RequestError
+
+
+@command
+def fuzz(
+    n: Annotated[int, typer.Option("--n", min=1, max=1_000_000, help="Files that are tried.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed mutates in the same way.")] = 0,
+    corpus: Annotated[
+        Path | None, typer.Option("--corpus", help="Folder of files to mutate; default: crystals of our own.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Try mutated and hostile structure files on the reader of uploads."""
+    from crystal_core.workflows.fuzz_files import fuzz_files
+
+    texts = None
+    if corpus is not None:
+        if not corpus.is_dir():
+            raise RequestError(f"There is no folder {corpus.name}.")
+        paths = [path for path in sorted(corpus.rglob("*")) if path.is_file()]
+        texts = {path.relative_to(corpus).as_posix(): read_text(path) for path in paths}
+        if not texts:
+            raise RequestError(f"{corpus.name} holds no files.")
+    with progress(quiet=quiet) as show:
+        report = fuzz_files(n, seed=seed, corpus=texts, on_step=lambda k: show("trying files", k, n))
+    if json:
+        emit(report.as_json())
+    else:
+        typer.echo(
+            f"{report.tried} files: {report.read} read, {report.refused} refused, {report.crashed} crashed, "
+            f"{report.hung} hung, {report.changed_silently} changed silently."
+        )
+        for example in report.examples[:5]:
+            typer.echo(f"{example['name']}: {example['kind']}: {example['what']}")
+    if not report.is_clean:
+        raise typer.Exit(1)

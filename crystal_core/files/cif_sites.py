@@ -1,0 +1,189 @@
+"""Rows of a CIF and symmetry operations → the sites of the whole cell, special positions and shared sites included."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.cif_atoms import MOST_ROUNDING, Atom
+from crystal_core.files.cif_text import AGAIN
+from crystal_core.files.operations import Operations
+from crystal_core.structures import in_cell
+
+SPECIAL = 0.4  # Å; gemmi's rule: an atom nearer than this to its own image lies on a special position
+SAME_SITE = 0.1  # Å; atoms nearer than this share a site
+SAME_PLACE = 0.02  # Å; the same for atoms that cannot share one, which are left apart beyond it
+FULL = 0.999
+
+
+@dataclass
+class Sites:
+    """The sites of one cell.
+
+    Attributes:
+        places: ``(sites, 3)`` in [0, 1).
+        shares: element → occupancy, of each site.
+        multiplicities: images of each atom of the list, in its order.
+        notes: what was moved, merged or scaled, as sentences.
+    """
+
+    places: np.ndarray
+    shares: list[dict[str, float]]
+    multiplicities: list[int]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """Element → atoms in the cell."""
+        found: dict[str, float] = {}
+        for site in self.shares:
+            for element, share in site.items():
+                found[element] = found.get(element, 0.0) + share
+        return found
+
+
+def sites_of(atoms: Sequence[Atom], operations: Operations, matrix: np.ndarray) -> Sites:
+    """Every site that the operations make of the atoms.
+
+    An atom within 0.4 Å of its own images lies on the special position between them and is moved onto it exactly;
+    a partly occupied atom whose images need not be one atom stays split where more than rounding parts them.
+
+    Args:
+        matrix: cell, rows a, b, c in Å.
+
+    Raises:
+        StructureParseError: occupancies on one site add up to more than rounding explains.
+    """
+    notes: list[str] = []
+    orbits = [_orbit(atom, operations, matrix, notes) for atom in atoms]
+    owners = np.repeat(np.arange(len(atoms)), [len(orbit) for orbit in orbits])
+    points = in_cell(np.concatenate(orbits)) if orbits else np.zeros((0, 3))
+    places, shares = [], []
+    filling = np.array([atom.share for atom in atoms])[owners]
+    for members in _clusters(points, filling, matrix):
+        shares.append(_shares(atoms, owners[members], matrix, notes))
+        # of several rows on one site the first gives the place
+        places.append(points[min(members)])
+    return Sites(
+        np.array(places).reshape(-1, 3), shares, [len(orbit) for orbit in orbits], list(dict.fromkeys(notes))
+    )
+
+
+def _orbit(atom: Atom, operations: Operations, matrix: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The different images of an atom, ``(images, 3)``, its own first."""
+    place = np.array(atom.place)
+    if len(operations) == 1:
+        return place[None]
+    place, moved, split = _special(atom, place, operations, matrix)
+    if moved:
+        notes.append(f"{atom.label} is moved by {moved:.2f} Å onto the special position beside it.")
+    if split:
+        notes.append(
+            f"{atom.label} has an occupancy of {atom.share:g} and lies {split:.2f} Å from its image: "
+            "both are kept as split positions."
+        )
+    images = operations.rotations @ place + operations.translations
+    keys = np.mod(np.rint(images * 1e6), 1e6).astype(np.int64)
+    _, first = np.unique(keys, axis=0, return_index=True)
+    return images[np.sort(first)]
+
+
+def _special(
+    atom: Atom, place: np.ndarray, operations: Operations, matrix: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """The place on the special position, how far (Å) it moved beyond rounding, and how far the nearest kept image is."""
+    gaps = _gaps(place, operations)
+    distances = np.linalg.norm(gaps @ matrix, axis=1)
+    near = distances < SPECIAL
+    if near.sum() < 2:
+        return place, 0.0, 0.0
+    edges = np.linalg.norm(matrix, axis=1)
+    # each coordinate may be off by half a unit of its last decimal, and so may its image
+    rounding = max(SAME_PLACE, 1.1 * atom.precision * float(np.linalg.norm(edges)))
+    close = distances < rounding
+    n_images = near.sum() / close.sum()  # as many operations make each of the images
+    if atom.share * n_images > 1 + MOST_ROUNDING or close.sum() == near.sum():
+        merged = _projected(place, near, operations, matrix)
+        if merged is not None:
+            moved = float(np.linalg.norm((merged - place) @ matrix))
+            return merged, moved if 2 * moved > rounding else 0.0, 0.0
+    merged = _projected(place, close, operations, matrix) if close.sum() > 1 else None
+    split = float(distances[near & ~close].min()) if (near & ~close).any() else 0.0
+    return (place if merged is None else merged), 0.0, split
+
+
+def _projected(
+    place: np.ndarray, near: np.ndarray, operations: Operations, matrix: np.ndarray
+) -> np.ndarray | None:
+    """The mean of the near images, if that lies on all the elements between them; None otherwise."""
+    for _ in range(4):
+        gaps = _gaps(place, operations)
+        place = place + gaps[near].mean(axis=0)
+        gaps = _gaps(place, operations)
+        distances = np.linalg.norm(gaps @ matrix, axis=1)
+        if (distances[near] < 1e-6).all():
+            return place
+        near = distances < SPECIAL
+    return None
+
+
+def _gaps(place: np.ndarray, operations: Operations) -> np.ndarray:
+    gaps = operations.rotations @ place + operations.translations - place
+    return gaps - np.round(gaps)
+
+
+def _clusters(points: np.ndarray, filling: np.ndarray, matrix: np.ndarray) -> Iterator[np.ndarray]:
+    """Indices of the points of each site, in the order of their first; ``filling`` is the occupancy of each."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    n = len(points)
+    if not n:
+        return
+    # the largest fractional step that 0.1 Å can be along an axis
+    reach = SAME_SITE * float(np.linalg.norm(np.linalg.inv(matrix), axis=0).max())
+    pairs = cKDTree(points, boxsize=1.0).query_pairs(min(reach * np.sqrt(3), 0.49), output_type="ndarray")
+    gaps = points[pairs[:, 0]] - points[pairs[:, 1]]
+    can_share = filling[pairs].sum(axis=1) <= 1 + MOST_ROUNDING
+    distances = np.linalg.norm((gaps - np.round(gaps)) @ matrix, axis=1)
+    pairs = pairs[distances < np.where(can_share, SAME_SITE, SAME_PLACE)]
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    _, label = connected_components(graph, directed=False)
+    order = np.argsort(label, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+    yield from sorted(groups, key=min)
+
+
+def _shares(
+    atoms: Sequence[Atom], owners: Collection[int], matrix: np.ndarray, notes: list[str]
+) -> dict[str, float]:
+    """Element → occupancy of a site that these atoms of the list share."""
+    here = [atoms[int(k)] for k in owners]
+    found: dict[str, float] = {}
+    for atom in here:
+        found[atom.element] = found.get(atom.element, 0.0) + atom.share
+    total = sum(found.values())
+    if total <= 1.001:
+        return found
+    names = " and ".join(list(dict.fromkeys(atom.label for atom in here))[:3])
+    if total <= 1 + MOST_ROUNDING:
+        notes.append(f"The occupancies of {names} on one site add up to {total:.4g} and are scaled to 1.")
+        return {element: share / total for element, share in found.items()}
+    first = here[0]
+    if all(a.element == first.element and a.share > FULL and _apart(a, first, matrix) for a in here[1:]):
+        # a file may list the images that its operations make
+        notes.append(f"{names} are images of each other by symmetry and are read as one atom.")
+        return {first.element: first.share}
+    raise StructureParseError(
+        f"{names} lie on one site, and their occupancies add up to {total:.3g}: "
+        f"remove one or correct them, {AGAIN}"
+    )
+
+
+def _apart(atom: Atom, other: Atom, matrix: np.ndarray) -> bool:
+    gap = np.array(atom.place) - np.array(other.place)
+    return bool(np.linalg.norm((gap - np.round(gap)) @ matrix) > SPECIAL)

@@ -1,0 +1,37 @@
+"""Bytes of a text file → text: byte order marks, UTF-16, and the one-byte encodings of older programs."""
+
+from __future__ import annotations
+
+import codecs
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+LOOKED_AT = 4000  # bytes from which the encoding is told where no mark does
+
+
+def text_of(content: bytes) -> str:
+    """The text, without a byte order mark and with plain ends of lines; never an error.
+
+    Every second byte is zero in UTF-16 without a mark. What is no UTF-8 is read as Latin-1, in which every
+    byte is a character: numbers, symbols and tags are the same in all of these.
+    """
+    return with_plain_line_ends(_decoded(content))
+
+
+def with_plain_line_ends(text: str) -> str:
+    """The text without a byte order mark, and with a line feed at every end of line, as old Mac files lack."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoded(content: bytes) -> str:
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            return content[len(mark) :].decode(encoding, errors="replace")
+    start = content[:LOOKED_AT]
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros, others = start[first::2], start[1 - first :: 2]
+        if len(start) > 8 and zeros.count(0) > 0.9 * len(zeros) and not others.count(0):
+            return content.decode(encoding, errors="replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")

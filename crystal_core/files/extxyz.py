@@ -1,0 +1,132 @@
+"""Reader of extended XYZ: every frame with a lattice, its energy and what it says of periodicity and moments."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.limits import check_atom_count
+from crystal_core.structures import printable
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "dft_energy", "e")
+MOMENTS = ("magmoms", "magmom", "initial_magmoms", "moment", "magnetic_moments", "spin")
+_ITEM = re.compile(r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|(\S+))""")
+
+
+def read_extxyz(text: str) -> list[Callable[[], Structure]]:
+    """Every frame of an (extended) XYZ file; each must carry its lattice."""
+    lines = text.splitlines()
+    found: list[Callable[[], Structure]] = []
+    at = 0
+    while at < len(lines):
+        if not lines[at].strip():
+            at += 1
+            continue
+        if not re.fullmatch(r"\s*\d{1,9}\s*", lines[at]):
+            raise StructureParseError(
+                f"Line {at + 1} should be a number of atoms, but reads '{_short(lines[at])}'."
+            )
+        n = int(lines[at])
+        check_atom_count(n)
+        if at + 2 + n > len(lines):
+            raise StructureParseError(f"The file ends before the {n} atoms announced in line {at + 1}.")
+        found.append(partial(_frame, lines[at + 1], lines[at + 2 : at + 2 + n]))
+        at += 2 + n
+    return found
+
+
+def _frame(comment: str, rows: Sequence[str]) -> Structure:
+    from pymatgen.core import Lattice, Structure
+
+    info = {key.lower(): a or b or c or d for key, a, b, c, d in _ITEM.findall(comment)}
+    matrix = [_number(x) for x in re.split(r"[\s,]+", info.get("lattice", "").strip("[] ")) if x]
+    if len(matrix) != 9:
+        raise StructureParseError(
+            "This XYZ file has no lattice, so it is a molecule and not a crystal. "
+            'Write Lattice="ax ay az bx by bz cx cy cz" into its second line.'
+        )
+    place = _columns(info)
+    label = place.get("species", place.get("z", 0))
+    cells = [row.split() for row in rows]
+    needed = max(label + 1, place["pos"] + 3)
+    short = next((k for k, row in enumerate(cells, start=1) if len(row) < needed), 0)
+    if short:
+        raise StructureParseError(f"Atom {short} of this XYZ file has too few values. Complete its line.")
+    species = [_symbol(row[label]) for row in cells]
+    coords = [[_number(x) for x in row[place["pos"] : place["pos"] + 3]] for row in cells]
+    lattice = Lattice([matrix[0:3], matrix[3:6], matrix[6:9]])
+    structure = Structure(lattice, species, coords, coords_are_cartesian=True, to_unit_cell=True)
+    structure.properties["notes"] = _notes(info, place)
+    energy = next((info[key] for key in ENERGIES if key in info), "")
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", energy):
+        structure.properties["energy"] = float(energy)
+    return structure
+
+
+def _columns(info: Mapping[str, str]) -> dict[str, int]:
+    """Name of a property in lower case → its first column."""
+    words = info.get("properties", "species:S:1:pos:R:3").split(":")
+    first, place = 0, {}
+    for name, _, width in zip(words[::3], words[1::3], words[2::3], strict=False):
+        place[name.lower()] = first
+        first += int(width) if width.isdigit() else 1
+    if "pos" not in place or not {"species", "z"} & set(place):
+        raise StructureParseError("The Properties of this XYZ file name no species and positions.")
+    return place
+
+
+def _notes(info: Mapping[str, str], place: Mapping[str, int]) -> list[str]:
+    notes = []
+    periodic = re.split(r"[\s,]+", info.get("pbc", "").upper().strip("[] "))
+    if any(axis.startswith("F") or axis == "0" for axis in periodic):
+        kind = (
+            "a slab or a layer"
+            if any(axis.startswith("T") or axis == "1" for axis in periodic)
+            else "a molecule in a box"
+        )
+        notes.append(
+            f"The file is not periodic along every axis (pbc {' '.join(periodic)[:20]}), which is {kind}; "
+            "it is read as a crystal that is."
+        )
+    if any(name in place for name in MOMENTS):
+        notes.append("The magnetic moments of the file are not read.")
+    return notes
+
+
+def _symbol(label: str) -> str:
+    """Element symbol of a species or an atomic number."""
+    from pymatgen.core import Element
+
+    number = int(label) if re.fullmatch(r"\d{1,3}", label) else 0
+    if 1 <= number <= 118:
+        return Element.from_Z(number).symbol
+    symbol = label.title() if label.isalpha() and len(label) <= 2 else ""
+    if symbol and Element.is_valid_symbol(symbol):
+        return symbol
+    raise StructureParseError(
+        f"'{_short(label)}' in this XYZ file is no chemical element. Write element symbols, e.g. Na."
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise StructureParseError(f"'{_short(text)}' should be a number.") from None
+    if not math.isfinite(value):
+        raise StructureParseError(
+            "The file holds a number that is not finite. Check its lattice and positions."
+        )
+    return value
+
+
+def _short(text: str) -> str:
+    cleaned = printable(text.strip())
+    return cleaned if len(cleaned) <= 40 else cleaned[:40] + "…"

@@ -1,0 +1,178 @@
+"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE answers, and CRYSTAL records.
+
+Crystals are looked for at any depth and rebuilt key by key, never through a decoder that imports classes by name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.limits import check_atom_count
+from crystal_core.structures import NO_ELEMENT, printable
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MAX_DEPTH = 12
+_OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
+# of a document these hold the crystal; other crystals in it are steps on the way or relatives
+_MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
+
+
+def read_json(text: str) -> list[Callable[[], Structure]]:
+    """Every crystal in the text.
+
+    Raises:
+        StructureParseError: the text is no JSON, or holds no crystal.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StructureParseError(f"This is not valid JSON: {error}.") from error
+    found: list[Callable[[], Structure]] = [partial(_structure, item) for item in _crystals_in(data, 0)]
+    if not found:
+        raise StructureParseError(
+            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, "
+            "a document of the Materials Project or an OPTIMADE answer."
+        )
+    return found
+
+
+def _crystals_in(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(data, list):
+        for item in data:
+            yield from _crystals_in(item, depth + 1)
+    elif isinstance(data, dict):
+        if _is_crystal(data):
+            yield data
+            return
+        main = [data[key] for key in _MAIN if isinstance(data.get(key), dict | list)]
+        found = [crystal for value in main for crystal in _crystals_in(value, depth + 1)]
+        if not found:
+            found = [crystal for value in data.values() for crystal in _crystals_in(value, depth + 1)]
+        yield from found
+
+
+def _is_crystal(data: Mapping[str, Any]) -> bool:
+    if all(key in data for key in _OPTIMADE):
+        return True
+    return "lattice" in data and ("sites" in data or "atomic_numbers" in data)
+
+
+def _structure(data: Mapping[str, Any]) -> Structure:
+    from pymatgen.core import Structure
+
+    notes: list[str] = []
+    if "lattice_vectors" in data:
+        matrix, sites = _numbers(data["lattice_vectors"]), _optimade_sites(data, notes)
+        periodic = data.get("dimension_types")
+    else:
+        lattice = data["lattice"]
+        matrix = _numbers(lattice["matrix"] if isinstance(lattice, dict) else lattice)
+        sites = _pymatgen_sites(data["sites"], notes) if "sites" in data else _plain_sites(data)
+        periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
+    check_atom_count(len(sites))
+    if isinstance(periodic, Sequence) and not all(periodic):
+        notes.append(
+            f"The file is not periodic along every axis (pbc {' '.join('T' if x else 'F' for x in periodic[:3])}); "
+            "it is read as a crystal that is."
+        )
+    structure = Structure.from_dict({"lattice": {"matrix": matrix}, "sites": sites, "charge": None})
+    structure.properties["notes"] = list(dict.fromkeys(notes))
+    return structure
+
+
+def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    from pymatgen.core import Element
+
+    numbers, coords = data["atomic_numbers"], data["frac_coords"]
+    if len(numbers) != len(coords):
+        raise StructureParseError(
+            f"{len(numbers)} atomic numbers but {len(coords)} positions; they must agree."
+        )
+    for z in numbers:
+        if isinstance(z, bool) or not isinstance(z, int | float) or z != int(z) or not 1 <= z <= 118:
+            raise StructureParseError(
+                f"'{printable(str(z))[:20]}' is no atomic number. Atomic numbers are whole, from 1 to 118."
+            )
+    return [
+        {"species": [{"element": Element.from_Z(int(z)).symbol, "occu": 1.0}], "abc": row}
+        for z, row in zip(numbers, _numbers(coords), strict=True)
+    ]
+
+
+def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for site in sites:
+        # only these keys are read: "properties" would be handed to a decoder that imports classes
+        species = []
+        for entry in site["species"]:
+            clean: dict[str, Any] = {"element": str(entry["element"]), "occu": _number(entry["occu"])}
+            if isinstance(entry.get("oxidation_state"), int | float):
+                clean["oxidation_state"] = float(entry["oxidation_state"])
+            species.append(clean)
+        _check_species(species)
+        found.append({"species": species, "abc": _numbers([site["abc"]])[0]})
+        properties = site.get("properties")
+        if isinstance(properties, dict) and properties.get("magmom") not in (None, 0, 0.0):
+            notes.append("The magnetic moments of the file are not read.")
+    return found
+
+
+def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str, Any]]:
+    from pymatgen.core import Lattice
+
+    lattice = Lattice(_numbers(data["lattice_vectors"]))
+    kinds = {
+        str(kind["name"]): list(zip(kind["chemical_symbols"], kind["concentration"], strict=True))
+        for kind in data.get("species") or ()
+    }
+    found = []
+    for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
+        shares = kinds.get(str(name), [(name, 1.0)])
+        species = [{"element": str(s), "occu": _number(x)} for s, x in shares if s != "vacancy"]
+        _check_species(species)
+        if not species:
+            notes.append(f"The site {printable(str(name))[:20]} is empty and is left out.")
+            continue
+        found.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
+    return found
+
+
+def _check_species(species: Sequence[Mapping[str, Any]]) -> None:
+    from pymatgen.core import Element
+
+    if not all(Element.is_valid_symbol(str(entry["element"])) for entry in species):
+        raise StructureParseError(NO_ELEMENT)
+    total = sum(entry["occu"] for entry in species)
+    if total > 1.001 or any(entry["occu"] < 0 for entry in species):
+        raise StructureParseError(
+            f"The occupancies of a site add up to {total:.4g}, but they lie between 0 and 1: correct them."
+        )
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise StructureParseError(f"'{printable(str(value))[:20]}' should be a number.")
+    if not math.isfinite(value):
+        raise StructureParseError(
+            "The file holds a number that is not finite. Check its lattice and positions."
+        )
+    return float(value)
+
+
+def _numbers(rows: Any) -> list[list[float]]:
+    """Rows of three finite numbers."""
+    found = [[_number(x) for x in row] for row in rows]
+    if any(len(row) != 3 for row in found):
+        raise StructureParseError(
+            "A vector of this JSON does not have three numbers. Check its lattice and positions."
+        )
+    return found

@@ -1,0 +1,149 @@
+"""Readers of POSCAR, CONTCAR and XDATCAR: each gives a list of calls, and each call gives one pymatgen structure.
+
+VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers may have
+Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales Cartesian positions too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.limits import check_atom_count
+from crystal_core.structures import printable
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+_FRAME = re.compile(r"^\s*(direct|cartesian)\s+configuration\s*=", re.IGNORECASE)
+_UNNAMED = "This POSCAR names no elements. Add a line of element symbols above the line of counts."
+
+
+def is_poscar(lines: Sequence[str]) -> bool:
+    """Whether the lines have a POSCAR's shape: a scale, three vectors, and counts in the sixth or seventh line."""
+    if len(lines) < 8 or len(_floats(lines[1])) not in (1, 3):
+        return False
+    return all(len(_floats(line)) >= 3 for line in lines[2:5]) and any(map(_counts, lines[5:7]))
+
+
+def is_xdatcar(lines: Sequence[str]) -> bool:
+    """Whether the lines have a POSCAR's shape and frames that are numbered."""
+    return is_poscar(lines) and any(_FRAME.match(line) for line in lines[6:10])
+
+
+def read_poscar(text: str) -> list[Callable[[], Structure]]:
+    """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines, or as the whole title."""
+    return [partial(_structure, text.splitlines())]
+
+
+def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
+    """The frames of an XDATCAR; a cell that changes stands before each of its frames."""
+    lines = text.splitlines()
+    n_atoms = sum(next(filter(None, map(_counts, lines[5:7])), []))
+    check_atom_count(n_atoms)
+    starts = [k for k, line in enumerate(lines) if _FRAME.match(line)]
+    found: list[Callable[[], Structure]] = []
+    head = lines[: starts[0]]
+    for k, start in enumerate(starts):
+        if k and start - starts[k - 1] > n_atoms + len(head):
+            head = lines[start - len(head) : start]
+        frame = [*head, lines[start].split()[0], *lines[start + 1 : start + 1 + n_atoms]]
+        found.append(partial(_structure, frame))
+    return found
+
+
+def _structure(lines: Sequence[str]) -> Structure:
+    from pymatgen.core import Lattice, Structure
+
+    plain = [re.split(r"[!#]", line, maxsplit=1)[0] for line in lines]
+    matrix, scale = _cell(plain)
+    at = 5 if _counts(plain[5]) else 6
+    counts = _counts(plain[at])
+    check_atom_count(sum(counts))
+    named = plain[5].split() if at == 6 else []
+    at += 1
+    if plain[at].strip()[:1].lower() == "s":  # selective dynamics
+        at += 1
+    is_cartesian = plain[at].strip()[:1].lower() in ("c", "k")
+    rows = lines[at + 1 : at + 1 + sum(counts)]
+    if len(rows) < sum(counts) or not all(len(_floats(row)) >= 3 for row in rows):
+        good = next((k for k, row in enumerate(rows) if len(_floats(row)) < 3), len(rows))
+        raise StructureParseError(
+            f"The POSCAR announces {sum(counts)} atoms, but has positions for {good}: "
+            "complete it, or write it again."
+        )
+    coords = np.array([_floats(row)[:3] for row in rows])
+    symbols = _symbols(named, counts, lines[0], rows)
+    # positions scale with the cell; three factors scale x, y and z
+    places = coords * scale if is_cartesian else coords
+    return Structure(Lattice(matrix), symbols, places, coords_are_cartesian=is_cartesian)
+
+
+def _cell(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors in Å as rows, and the factors on x, y and z."""
+    factors, vectors = _floats(lines[1]), np.array([_floats(line)[:3] for line in lines[2:5]])
+    if len(factors) == 1 and factors[0] < 0:
+        volume = abs(float(np.linalg.det(vectors)))
+        if volume > 0:
+            factors = [(-factors[0] / volume) ** (1 / 3)]
+    scale = np.array(factors * 3 if len(factors) == 1 else factors)
+    if not (np.isfinite(scale).all() and (scale > 0).all() and np.isfinite(vectors).all()):
+        raise StructureParseError(
+            "The scale of this POSCAR (line 2) is a positive factor, three of them, or minus the volume in Å³."
+        )
+    return vectors * scale, scale
+
+
+def _symbols(named: Sequence[str], counts: Sequence[int], title: str, rows: Sequence[str]) -> list[str]:
+    """One element symbol an atom."""
+    if named and len(named) != len(counts):
+        raise StructureParseError(
+            f"This POSCAR names {len(named)} elements but counts {len(counts)}: correct lines 6 and 7."
+        )
+    if not named:
+        ends = [words[-1] if (words := row.split())[3:] else "" for row in rows]
+        if all(ends) and not any(map(_floats, ends)) and all(map(_element, ends)):
+            return [_element(end) for end in ends]
+        named = title.split()  # where ASE writes those of a VASP 4 file
+        if len(named) != len(counts) or not all(map(_element, named)):
+            raise StructureParseError(_UNNAMED)
+    elements = [_element(word) for word in named]
+    if not all(elements):
+        word = printable(named[elements.index("")])[:20]
+        raise StructureParseError(
+            f"'{word}' in this POSCAR is no chemical element. Write element symbols above the counts."
+        )
+    return [element for element, n in zip(elements, counts, strict=True) for _ in range(n)]
+
+
+def _element(word: str) -> str:
+    """The element of a symbol in any case, also of a pseudopotential's name such as ``Na_pv``; empty for another word."""
+    from pymatgen.core import Element
+
+    symbol = re.split(r"[_/.]", word)[0].title()
+    return symbol if Element.is_valid_symbol(symbol) and symbol != "X" else ""
+
+
+def _counts(line: str) -> list[int]:
+    words = re.split(r"[!#]", line, maxsplit=1)[0].split()
+    return [int(word) for word in words] if words and all(re.fullmatch(r"\d{1,9}", w) for w in words) else []
+
+
+def _floats(line: str) -> list[float]:
+    """The numbers at the beginning of a line."""
+    found = []
+    for word in line.split():
+        try:
+            value = float(re.sub(r"(?<=[\d.])[dD](?=[-+\d])", "e", word))
+        except ValueError:
+            break
+        if not math.isfinite(value):
+            break
+        found.append(value)
+    return found

@@ -1,0 +1,89 @@
+"""What in a crystal looks like a slip of its file: lengths in bohr, an ionic solid that is too light, a lonely atom.
+
+These are remarks and no judgement: each says what is odd and what to check.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_core.structures import in_cell
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MOST_LOOKED_AT = 1000  # sites
+LONELY = 1.5  # times the sum of covalent radii
+BOHR = 0.529177  # Å
+LIGHT = 1.0  # g/cm3
+_NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
+
+
+def remarks_on(structure: Structure) -> list[str]:
+    """Sentences on what looks like a slip; empty for an ordinary crystal, and above 1,000 sites."""
+    if len(structure) > MOST_LOOKED_AT:
+        return []
+    symbols = [max(site.species.get_el_amt_dict().items(), key=lambda one: one[1])[0] for site in structure]
+    ratios = _nearest(structure, symbols)
+    if ratios is None:
+        return []
+    notes = []
+    bound = np.array([symbol not in _NOBLE for symbol in symbols])
+    lonely = bound & (ratios > LONELY)
+    if len(structure) > 1 and lonely.any() and lonely.sum() == bound.sum() and _in_range(ratios * BOHR):
+        notes.append(
+            "Every atom is far from its neighbours; the distances would be usual if the lengths were in bohr. "
+            "Check the unit: lengths are read in Å."
+        )
+    elif lonely.any():
+        k = int(np.argmax(np.where(lonely, ratios, 0.0)))
+        n = int(lonely.sum())
+        atoms = f"{symbols[k]} (site {k + 1}) has" if n == 1 else f"{n} atoms, {symbols[k]} among them, have"
+        notes.append(
+            f"{atoms} no neighbour within {LONELY} times the sum of covalent radii. Check cell and positions."
+        )
+    if _is_ionic(structure) and float(structure.density) < LIGHT:
+        notes.append(
+            f"The density is {float(structure.density):.2f} g/cm3, very low for an ionic solid. "
+            "Check the cell, and whether atoms are missing."
+        )
+    return notes
+
+
+def _nearest(structure: Structure, symbols: list[str]) -> np.ndarray | None:
+    """Distance of each site to its nearest neighbour over the sum of covalent radii; infinite beyond the search."""
+    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+    from pymatgen.core import Element, Structure
+
+    radius = CovalentRadius.radius
+    radii = np.array([radius.get(Element(symbol).symbol, 1.5) for symbol in symbols])
+    reach = 2 * LONELY / BOHR * float(radii.max())
+    if structure.volume > 0 and len(structure) / structure.volume * reach**3 * 4.2 * len(structure) > 3e6:
+        reach = 2 * LONELY * float(radii.max())
+    # a site written at 9e8 cells from the origin would make the search span all cells between
+    wrapped = Structure(structure.lattice, symbols, in_cell(structure.frac_coords))
+    centres, points, _, distances = wrapped.get_neighbor_list(reach, exclude_self=True)
+    apart = distances > 0.5  # split positions of one atom are no neighbours
+    ratios = np.full(len(structure), np.inf)
+    if apart.any():
+        np.minimum.at(
+            ratios, centres[apart], distances[apart] / (radii[centres[apart]] + radii[points[apart]])
+        )
+    return ratios
+
+
+def _in_range(ratios: np.ndarray) -> bool:
+    """Whether the shortest distances are those of bonds."""
+    found = ratios[np.isfinite(ratios)]
+    return len(found) > 0 and 0.75 < float(found.min()) < 1.35
+
+
+def _is_ionic(structure: Structure) -> bool:
+    from pymatgen.core.periodic_table import Element
+
+    elements = [Element(symbol) for symbol in structure.composition.get_el_amt_dict()]
+    if any(e.symbol in ("H", "D", "T", "C", "B") for e in elements):
+        return False  # hydrides, frameworks and molecules may be light
+    return any(e.is_metal for e in elements) and any(e.X > 2.5 for e in elements if e.symbol not in _NOBLE)

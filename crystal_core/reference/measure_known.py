@@ -1,0 +1,203 @@
+"""``python -m crystal_core.reference.measure_known``: how many equal crystals the index finds, and how often it is wrong.
+
+*Copies*: known crystals, in another cell, orientation, origin and order of atoms, strained and with every atom moved.
+*Other computations*: cells of MP-20 and of CGCNN's set, relaxed with PBE in 2018, of ids whose cell in the index is that of the
+Materials Project 2025. *Pairs*: two tabulated rows of one formula, against StructureMatcher on the raw rows without any filter before
+it. *Traps*: known crystals at twice the volume, or with one atom half way to another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
+from crystal_core.errors import RequestError
+from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.matching import wilson
+from crystal_core.paths import data_dir
+from crystal_core.reference.known import MAX_VOLUME_RATIO, find_known, known_matches
+from crystal_core.reference.known_file import KnownIndex, load_known
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MEASURED = Path(__file__).parent / "known_measured.json"
+OTHER_TABLES = ("mp20_exact_partial.parquet", "mp_cgcnn36k.parquet")
+STRAIN, NOISE = 0.02, 0.05  # of lengths; Å that every atom moves
+CELLS = (  # integer combinations of the lattice vectors: sheared cells, and cells of two and of four
+    [[1, 0, 0], [1, 1, 0], [0, -1, 1]],
+    [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
+    [[1, 1, 0], [-1, 1, 0], [0, 0, 1]],
+    [[2, 0, 0], [0, 1, 0], [1, 0, 2]],
+)
+
+
+def main() -> None:
+    """Measure on random rows (seed 0), write ``known_measured.json``, and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1000, help="crystals of each kind")
+    asked = parser.parse_args()
+    folder = data_dir()
+    if folder is None:
+        raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
+    index, rng = load_known(), np.random.default_rng(0)
+    rows = list(read_rows(folder / MP_TABLE))
+    report: dict[str, Any] = {
+        "copies": copies(index, asked.rows, rng),
+        "other computations": other_computations(index, folder, asked.rows, rng),
+        "pairs": pairs(rows, asked.rows, rng),
+        "traps": traps(index, asked.rows, rng),
+        "protocol": (
+            f"Copies: strained by up to {100 * STRAIN:.0f} %, every atom moved by {NOISE} Å, 1, 2 or 4 cells, turned, shifted, atoms shuffled. Found: the "
+            "crystal itself is among the matches. Pairs: at most one random pair of a formula; equal by StructureMatcher(0.2, 0.3, 5) on the raw rows and a "
+            f"ratio of volumes within {MAX_VOLUME_RATIO}. Random rows, seed 0; 95 % Wilson intervals."
+        ),
+        "command": f"python -m crystal_core.reference.measure_known --rows {asked.rows}",
+    }
+    MEASURED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=1))
+
+
+def copies(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Share of disguised known crystals that are found, and the time of a verdict."""
+    found, seconds, lost = 0, [], []
+    for row in rng.choice(len(index), n, replace=False).tolist():
+        asked = disguised(index.cell(row), rng)
+        began = time.process_time()
+        matches = known_matches(asked)
+        seconds.append(time.process_time() - began)
+        if any(match.id == index.name(row) for match in matches):
+            found += 1
+        else:
+            lost.append(index.name(row))
+    times = [round(1000 * float(t), 1) for t in np.percentile(seconds, [50, 95])]
+    return {**rate(found, n), "milliseconds_median_and_95": times, "missed": lost[:10]}
+
+
+def other_computations(index: KnownIndex, folder: Path, n: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Share of cells of other computations that are found: as any known crystal, and as the one with their id."""
+    report = {}
+    for table in OTHER_TABLES:
+        rows = [row for row in read_rows(folder / table) if index.row_of(row.id) is not None]
+        chosen = [rows[i] for i in rng.choice(len(rows), min(n, len(rows)), replace=False)]
+        known = itself = 0
+        lost = []
+        for row in chosen:
+            ids = [match.id for match in known_matches(structure_of(row))]
+            known += bool(ids)
+            itself += row.id in ids
+            if not ids:
+                lost.append(row.id)
+        report[table] = {
+            **rate(known, len(chosen)),
+            "as_its_own_id": rate(itself, len(chosen)),
+            "missed": lost[:10],
+        }
+    return report
+
+
+def pairs(rows: Sequence[CrystalRow], n: int, rng: np.random.Generator) -> dict[str, Any]:
+    """The verdict of the index on pairs of rows with one formula, against StructureMatcher on the raw rows."""
+    counted: Counter[str] = Counter()
+    wrong = []
+    for first, second in random_pairs(rows, n, rng):
+        one, other = structure_of(first), structure_of(second)
+        ratio = first.volume_per_atom / second.volume_per_atom
+        equal = (
+            1 / MAX_VOLUME_RATIO < ratio < MAX_VOLUME_RATIO
+            and rms_distance(one, other, seconds=5) is not None
+        )
+        called = second.id in [match.id for match in known_matches(one)]
+        counted[f"{'equal' if equal else 'different'}, called {'equal' if called else 'different'}"] += 1
+        if equal != called:
+            wrong.append(f"{first.id} {second.id}")
+    equal_found = counted["equal, called equal"]
+    n_equal = equal_found + counted["equal, called different"]
+    n_different = counted["different, called different"] + counted["different, called equal"]
+    return {
+        "equal_found": rate(equal_found, n_equal),
+        "different_called_equal": rate(counted["different, called equal"], n_different),
+        "disagreements": wrong[:20],
+    }
+
+
+def traps(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Share of spoiled known crystals that are called known."""
+    called: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    caught: list[str] = []
+    for row in rng.choice(len(index), n, replace=False).tolist():
+        for kind, structure in spoiled(index.cell(row)):
+            asked[kind] += 1
+            found = find_known(structure, overlay=False)
+            if found is not None and found.known:
+                called[kind] += 1
+                caught.append(f"{kind}: {index.name(row)} as {found.nearest_id}")
+    return {kind: rate(called[kind], asked[kind]) for kind in asked} | {"called_known": caught[:20]}
+
+
+def disguised(cell: Structure, rng: np.random.Generator) -> Structure:
+    """The same crystal in another cell, turned, shifted, strained, its atoms moved and in another order."""
+    from pymatgen.core import Lattice, Structure
+
+    other = cell * CELLS[rng.integers(len(CELLS))]
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    strain = np.eye(3) + STRAIN * (2 * rng.random((3, 3)) - 1)
+    lattice = other.lattice.matrix @ strain @ rotation
+    steps = rng.normal(size=(len(other), 3))
+    steps *= NOISE / np.linalg.norm(steps, axis=1, keepdims=True)
+    coords = other.frac_coords + rng.random(3) + steps @ np.linalg.inv(lattice)
+    order = rng.permutation(len(other))
+    return Structure(Lattice(lattice), [other.species[i] for i in order], coords[order])
+
+
+def spoiled(cell: Structure) -> Iterator[tuple[str, Structure]]:
+    """What looks like a known crystal and is none: kind, and the structure."""
+    larger = cell.copy()
+    larger.scale_lattice(2 * cell.volume)
+    yield "twice the volume", larger
+    if len(cell) > 2:
+        moved = cell.copy()
+        gap = moved.frac_coords[1] - moved.frac_coords[0]
+        # half way to another atom: no crystal has an atom there
+        moved[0] = moved[0].species, moved.frac_coords[0] + (gap - np.round(gap)) / 2
+        yield "an atom half way to another", moved
+
+
+def rate(hits: int, n: int) -> dict[str, Any]:
+    """A share with its 95 % Wilson interval."""
+    return {"share": round(hits / max(1, n), 4), "ci95": [round(x, 4) for x in wilson(hits, n)], "n": n}
+
+
+def random_pairs(
+    rows: Sequence[CrystalRow], n: int, rng: np.random.Generator
+) -> list[tuple[CrystalRow, CrystalRow]]:
+    """Two random rows of each of ``n`` random formulas that have several."""
+    by_formula: dict[str, list[CrystalRow]] = {}
+    for row in rows:
+        by_formula.setdefault(row.formula, []).append(row)
+    several = [group for group in by_formula.values() if len(group) > 1]
+    found = []
+    for i in rng.permutation(len(several))[:n]:
+        first, second = rng.choice(len(several[i]), 2, replace=False)
+        found.append((several[i][first], several[i][second]))
+    return found
+
+
+def structure_of(row: CrystalRow) -> Structure:
+    """The cell of a row."""
+    from pymatgen.core import Lattice, Structure
+
+    return Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
+
+
+if __name__ == "__main__":
+    main()

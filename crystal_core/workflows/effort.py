@@ -1,0 +1,234 @@
+"""How much is tried for a formula: which sources, how many candidates, how many relaxations, and which cells.
+
+An effort is counted in candidates and relaxation steps, never in seconds, so that the order of the results
+does not depend
+on how busy the machine is. The seconds named beside each are those of two idle cores for cells of up to 20
+atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.cards import ModelCard
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.frames import Frame, Template
+    from crystal_core.generators.prototype.generator import PrototypeGenerator
+    from crystal_core.requests import EffortName, StructurePredictionRequest
+    from crystal_core.workflows.candidate import Candidate
+
+MOST_LOOKED_AT = 60  # prototypes of a formula from which an effort takes the likeliest
+MOST_ATOMS = 40  # of the cells that prototypes and relaxation try on their own
+SECONDS_PER_CALL = (
+    0.012,
+    0.0045,
+)  # of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
+USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
+STEPS_IN_A_RACE = 20  # on average, with those that stop early
+STEPS_PER_SECOND = {False: 33, True: 5}  # of the progress bar, without and with parts that a model samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """One effort.
+
+    Attributes:
+        prototypes: candidates laid out on known arrangements, over all Z together.
+        relax_seconds: seconds of one idle core that the relaxations of one run take in all; 0 relaxes
+            nothing.
+        most_relaxed: different structures that are relaxed at most.
+        samples: from the model, per Z; 0 leaves the model out where a prototype is known.
+    """
+
+    prototypes: int
+    relax_seconds: float
+    most_relaxed: int
+    samples: int
+
+
+EFFORTS: Mapping[EffortName, Effort] = {
+    "quick": Effort(prototypes=12, relax_seconds=0.0, most_relaxed=0, samples=0),
+    "normal": Effort(prototypes=20, relax_seconds=24.0, most_relaxed=10, samples=0),
+    "thorough": Effort(prototypes=40, relax_seconds=300.0, most_relaxed=20, samples=10),
+}
+FALLBACK_SAMPLES = 4  # per Z, where no prototype is known and the effort has none of the model
+
+
+def with_effort(request: StructurePredictionRequest, *, prototypes_known: bool) -> StructurePredictionRequest:
+    """The request with what its effort stands for; as it is without one."""
+    if request.effort is None:
+        return request
+    effort = EFFORTS[request.effort]
+    from_model = effort.samples > 0 or not prototypes_known
+    return replace(
+        request,
+        start="both" if from_model and prototypes_known else "noise" if from_model else "prototype",
+        model=request.model if from_model else "prototype",
+        n_samples=effort.samples or FALLBACK_SAMPLES,
+        relax=effort.most_relaxed > 0,
+        rank=request.rank if request.rank == "pattern" else "evidence",
+    )
+
+
+def n_relaxed(effort: EffortName, sizes: Sequence[int]) -> int:
+    """How many of the candidates, best first, are relaxed: as many as fit the work of the effort.
+
+    Args:
+        sizes: atoms of each candidate's cell.
+    """
+    plan, spent = EFFORTS[effort], 0.0
+    for n, size in enumerate(sizes):
+        spent += USUAL_STEPS * (SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size)
+        if n >= plan.most_relaxed or (spent > plan.relax_seconds and n >= min(2, plan.most_relaxed)):
+            return n
+    return len(sizes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaidOut:
+    """The prototypes of one formula over all its cells, best first.
+
+    Attributes:
+        cells: formula units → atomic numbers, of the cells that have a prototype, the best first.
+        starts, templates: of each Z, for a model that refines them.
+    """
+
+    candidates: tuple[Candidate, ...]
+    cells: Mapping[int, tuple[int, ...]]
+    starts: Mapping[int, CrystalBatch]
+    templates: Mapping[int, list[Template | None]]
+
+
+def knows_prototype(request: StructurePredictionRequest) -> bool:
+    """Whether any known arrangement fits the formula in a cell that the request allows."""
+    return bool(_prototypes().index.candidates_over(_cells(request), 1, repeats=_is_fixed(request)))
+
+
+def _is_fixed(request: StructurePredictionRequest) -> bool:
+    """Whether the request itself names the cells."""
+    return request.exact_cell or request.z is not None
+
+
+def lay_out(request: StructurePredictionRequest) -> LaidOut:
+    """The best prototypes of a request with an effort."""
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.structures import to_structures
+    from crystal_core.workflows.candidate import Candidate
+
+    assert request.effort is not None
+    cells = _cells(request)
+    units, frame = _prototypes().lay_out(cells, MOST_LOOKED_AT, repeats=_is_fixed(request))
+    candidates: list[Candidate] = []
+    crystals: dict[int, list[CrystalBatch]] = {}
+    templates: dict[int, list[Template | None]] = {}
+    structures = to_structures(frame.crystals) if frame is not None and frame.crystals is not None else []
+    for k in _likeliest(request, frame, structures, EFFORTS[request.effort].prototypes):
+        z, structure = units[k], structures[k]
+        assert frame is not None
+        assert frame.crystals is not None
+        assert structure is not None
+        template = frame.templates[k]
+        candidates.append(Candidate(z, "prototype", k, structure, template, template_rank=k + 1))
+        crystals.setdefault(z, []).append(frame.crystals[k])
+        templates.setdefault(z, []).append(template)
+    return LaidOut(
+        candidates=tuple(candidates),
+        cells={z: cells[z] for z in templates},
+        starts={z: CrystalBatch.concat(part) for z, part in crystals.items()},
+        templates=templates,
+    )
+
+
+def evidence_of_template(template: Template, rank: int, formula: str) -> Evidence:
+    """What a prototype alone tells of a candidate.
+
+    Args:
+        rank: its place among the prototypes of the formula, 1 first.
+    """
+    from crystal_core.reference.known_energies import is_named_after
+
+    return Evidence(
+        source="prototype",
+        rank=rank,
+        votes=template.votes,
+        members=template.members,
+        distance=template.distance,
+        repeats=template.repeats,
+        named=template.distance == 0.0 and is_named_after(template.label, formula),
+    )
+
+
+def _likeliest(
+    request: StructurePredictionRequest, frame: Frame | None, structures: Sequence[Structure | None], n: int
+) -> list[int]:
+    """Places of the ``n`` prototypes that are likeliest before any energy is known, in their order.
+
+    A formula with many known crystals has more of them than relatives vote; those that an arrangement is
+    named after stay.
+    """
+    weights, name = load_weights(), parse_formula(request.formula).reduced_formula
+    worth = {}
+    for k, structure in enumerate(structures):
+        template = frame.templates[k] if frame is not None else None
+        if structure is not None and template is not None:
+            worth[k] = log_prior(evidence_of_template(template, k + 1, name), weights)
+    return sorted(sorted(worth, key=lambda k: -worth[k])[:n])
+
+
+def steps_of_energies(effort: EffortName, known: LaidOut, *, samples: bool) -> int:
+    """How much of the progress bar the energies of a run take.
+
+    Args:
+        samples: a model samples before them: parts of 100 steps that take many seconds, where laying out
+            takes about one.
+    """
+    sizes = [len(c.sampled) for c in known.candidates]
+    single = sum(SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size for size in sizes)
+    chosen = sizes[: n_relaxed(effort, sizes)]
+    moving = sum(STEPS_IN_A_RACE * (SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size) for size in chosen)
+    return max(10, round(STEPS_PER_SECOND[samples] * (single + moving)))
+
+
+def cells_beside(
+    known: LaidOut, request: StructurePredictionRequest, card: ModelCard
+) -> dict[int, tuple[int, ...]]:
+    """The cells that the model samples: at most two, those of the best prototypes within its reach."""
+    if request.model == card.name == "prototype":
+        return dict(known.cells)
+    counts, most = card.sampling.get("atom_counts"), card.most_atoms or MOST_ATOMS
+    near = {
+        z: atoms
+        for z, atoms in known.cells.items()
+        if (len(atoms) in counts if counts else len(atoms) <= most)
+    }
+    return dict(list(near.items())[:2]) or dict(known.cells)
+
+
+def _cells(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
+    """Formula units → atomic numbers: the cells of the request, else all up to 40 atoms, at least one.
+
+    Which of them are tried is decided by the prototypes, all Z in one list: the cells that known crystals of
+    the formula and
+    its nearest relatives have come first.
+    """
+    formula = parse_formula(request.formula)
+    if request.exact_cell:
+        return {1: tuple(formula.atomic_numbers_of(1, exact=True))}
+    units = request.z or range(1, max(1, MOST_ATOMS // formula.n_atoms) + 1)
+    return {z: tuple(formula.atomic_numbers_of(z)) for z in units}
+
+
+@lru_cache(maxsize=1)
+def _prototypes() -> PrototypeGenerator:
+    from crystal_core.registry.store import load_generator
+
+    return cast("PrototypeGenerator", load_generator("prototype", "cpu"))

@@ -1,0 +1,165 @@
+"""Weigh the candidates of a formula: energies of all, the promising relaxed, one order over all Z."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
+from crystal_core.workflows.effort import STEPS_IN_A_RACE, evidence_of_template, n_relaxed
+
+if TYPE_CHECKING:
+    from crystal_core.records import CrystalRecord
+    from crystal_core.relax.potential import Potential
+    from crystal_core.relax.relaxation import RelaxStep
+    from crystal_core.requests import EffortName
+    from crystal_core.workflows.candidate import Candidate
+
+MOST_RELAXED = 10  # different structures, where no effort says how many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One moment of the weighing.
+
+    Attributes:
+        stage: what is being done. share: of all its work, 0 to 1. moment: a step of a relaxation, None after
+            a single energy.
+        settled: the candidate whose relaxation has just ended.
+    """
+
+    stage: str
+    share: float
+    moment: RelaxStep | None = None
+    settled: Candidate | None = None
+
+
+def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> Evidence:
+    """What speaks for a candidate, from its record as it is now.
+
+    Args:
+        agreement: candidates of the run that are the same structure, itself among them.
+    """
+    from crystal_core.reference.known_energies import published_energy
+
+    template, novelty = candidate.template, record.get("novelty")
+    known = novelty is not None and novelty["known"]
+    own = (
+        Evidence(source=candidate.origin, distance=1.0)  # a sample from noise has no relative
+        if template is None
+        else evidence_of_template(template, candidate.template_rank, record["formula"])
+    )
+    return replace(
+        own,
+        source=candidate.origin,
+        agreement=agreement,
+        plausible=record["validity"]["structure"] and record["validity"]["plausible"],
+        single_point=candidate.single_point,
+        relaxed=candidate.relaxed_energy,
+        converged=candidate.converged,
+        published=published_energy(novelty["nearest_id"]) if known and novelty else None,
+    )
+
+
+def order_by_evidence(evidence: Mapping[str, Evidence]) -> list[tuple[str, float]]:
+    """Ids, best first, each with its score."""
+    ids, told, weights = list(evidence), list(evidence.values()), load_weights()
+    values = scores(told, weights)
+    return [(ids[i], values[i]) for i in ranking_of(told, weights)]
+
+
+def settle_by_evidence(
+    every: Sequence[Candidate],
+    candidates: Sequence[Candidate],
+    evidence: Mapping[Candidate, Evidence],
+    potential: Potential,
+    *,
+    effort: EffortName | None,
+    relax: bool,
+    seconds: float,
+) -> Iterator[Progress]:
+    """Energies of all candidates as sampled; then those that can still win are relaxed by turns.
+
+    Args:
+        every: all candidates. candidates: one for each different structure, those that may be relaxed.
+        evidence: of each, without energies.
+        seconds: time limit of one relaxation; it guards against a hanging one and usually ends none.
+    """
+    weights = load_weights()
+    sizes = [len(c.sampled) for c in candidates]
+    n_first = _count(effort, sizes) if relax else 0
+    whole = (
+        sum(len(c.sampled) for c in every)
+        + sum(_steps_of(size) for size in sorted(sizes)[-n_first:] if n_first)
+        or 1
+    )
+    done = 0.0
+    for k, candidate in enumerate(every):
+        candidate.weigh(potential)
+        done += len(candidate.sampled)
+        yield Progress(stage=f"energy of candidate {k + 1} of {len(every)}", share=done / whole)
+    if not n_first:
+        return
+    weighed = [replace(evidence[c], single_point=c.single_point) for c in candidates]
+    # an arrangement named after the compound is relaxed whatever its first cell weighs: that cell is a guess
+    order = sorted(ranking_of(weighed, weights), key=lambda i: not weighed[i].named)
+    chosen = order[: _count(effort, [sizes[i] for i in order])]
+    for i in order[len(chosen) :]:
+        candidates[i].mark_not_relaxed(
+            f"Only the {len(chosen)} most promising structures are relaxed; its energy is that of the cell as sampled."
+        )
+    yield from _relaxed(
+        [candidates[i] for i in chosen],
+        [weighed[i] for i in chosen],
+        potential,
+        seconds * len(chosen),  # they take turns
+        done / whole,
+    )
+
+
+def _relaxed(
+    candidates: Sequence[Candidate],
+    evidence: Sequence[Evidence],
+    potential: Potential,
+    seconds: float,
+    share: float,
+) -> Iterator[Progress]:
+    from crystal_core.relax.race import Race, by_turns
+
+    weights: Weights = load_weights()
+    race = Race(
+        sigma=weights.sigma_relaxed,
+        gains=weights.gains,
+        priors={k: log_prior(one, weights) for k, one in enumerate(evidence)},
+    )
+    work = [float(_steps_of(len(c.sampled))) for c in candidates]
+    done = [0.0] * len(work)
+    runners = {
+        k: c.settle(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
+        for k, c in enumerate(candidates)
+    }
+    stage = f"relaxing the {len(candidates)} most promising structures"
+    left = set(runners)
+    for k, moment in by_turns(runners):
+        done[k] = work[k] * moment.step / (moment.step + 20)
+        settled = [i for i in left if candidates[i].is_settled]
+        for i in settled:
+            left.remove(i)
+            done[i] = work[i]
+        so_far = share + (1.0 - share) * sum(done) / sum(work)
+        for i in settled:
+            yield Progress(stage=stage, share=so_far, settled=candidates[i])
+        yield Progress(stage=stage, share=so_far, moment=moment)
+    for i in sorted(left):
+        yield Progress(stage=stage, share=1.0, settled=candidates[i])
+
+
+def _count(effort: EffortName | None, sizes: Sequence[int]) -> int:
+    return min(len(sizes), MOST_RELAXED) if effort is None else n_relaxed(effort, sizes)
+
+
+def _steps_of(size: int) -> int:
+    """Work of a relaxation in units of one energy of one atom."""
+    return STEPS_IN_A_RACE * size

@@ -1,0 +1,111 @@
+"""Match rates of the first cards from judged rows, under the ranking and under simpler rules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.evaluation.ranking import Weights, ranking_of, tier
+
+if TYPE_CHECKING:
+    from crystal_core.workflows.first_card import Judged, JudgedRow
+
+FIRST = (1, 3, 10)  # cards
+
+
+def cards_of(row: JudgedRow, rule: str, weights: Weights) -> list[float | None]:
+    """RMSD to the row's crystal of every card in the order of a rule, None where a card is another crystal.
+
+    Rules: "first prototype" keeps the order of the prototypes, "lowest energy" that of the relaxed energies,
+    "earliest within
+    20 meV/atom" takes the earliest prototype so near to the lowest one, "prior" weighs without energies,
+    "prior and single
+    points" with those of the cells as laid out, "ranking" with the relaxed ones.
+    """
+    every = list(row.candidates)
+    if rule == "first prototype":
+        return [c.laid_out for c in every]
+    if rule in ("prior", "prior and single points"):
+        evidence = [
+            replace(
+                c.evidence, relaxed=None, single_point=None if rule == "prior" else c.evidence.single_point
+            )
+            for c in every
+        ]
+        return [every[i].laid_out for i in ranking_of(evidence, weights)]
+    if rule == "ranking":
+        return [_shown(every[i]) for i in ranking_of([c.evidence for c in every], weights)]
+    order = sorted(
+        range(len(every)),
+        key=lambda i: (tier(every[i].evidence), every[i].evidence.relaxed or 0.0, i),
+    )
+    if rule == "earliest within 20 meV/atom":
+        energies = {i: every[i].evidence.relaxed for i in order if tier(every[i].evidence) == 0}
+        lowest = min((e for e in energies.values() if e is not None), default=0.0)
+        near = sorted(i for i, e in energies.items() if e is not None and e - lowest <= 0.02)
+        order = near + [i for i in order if i not in near]
+    return [_shown(every[i]) for i in order]
+
+
+RULES = (
+    "first prototype",
+    "prior",
+    "prior and single points",
+    "lowest energy",
+    "earliest within 20 meV/atom",
+    "ranking",
+)
+
+
+NEEDS = {"first prototype": 0, "prior": 0, "prior and single points": 1}  # depth of rows; 2 for the others
+
+
+def _shown(candidate: Judged) -> float | None:
+    """RMSD of the cell that a card shows: relaxed where it was, else as laid out."""
+    return candidate.relaxed if candidate.evidence.relaxed is not None else candidate.laid_out
+
+
+def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, Any]:
+    """Match rates of the first card, of the first three and ten, under each rule, with 95 % Wilson intervals.
+
+    Rules that need energies leave out rows without them; "any candidate" is the most that a rule could reach.
+    """
+    found: dict[str, Any] = {}
+    for rule in RULES:
+        own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
+        cards = [cards_of(row, rule, weights) for row in own]
+        found[rule] = {f"first {k}" if k > 1 else "first card": _rates(cards, k) for k in FIRST}
+    found["any candidate"] = _rates([[c.laid_out for c in row.candidates] for row in rows], None)
+    return found
+
+
+def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, dict[str, dict[str, Any]]]:
+    """Match rate of the first card under a rule, by number of atoms and by number of elements."""
+    from crystal_core.evaluation.matching import BINS
+
+    own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
+    cards = {row.id: cards_of(row, rule, weights) for row in own}
+    atoms = {
+        f"{low}-{high}" if high < 1000 else f">{low - 1}": [r for r in own if low <= r.n_atoms <= high]
+        for low, high in BINS
+    }
+    elements = {str(n): [r for r in own if r.n_elements == n] for n in sorted({r.n_elements for r in own})}
+    return {
+        name: {key: _rates([cards[r.id] for r in part], 1) for key, part in parts.items() if part}
+        for name, parts in (("by_n_atoms", atoms), ("by_n_elements", elements))
+    }
+
+
+def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:
+    from crystal_core.evaluation.matching import wilson
+
+    best = [min((r for r in row[:first] if r is not None), default=None) for row in cards]
+    matched = [r for r in best if r is not None]
+    low, high = wilson(len(matched), len(cards))
+    return {
+        "match_rate": round(len(matched) / max(1, len(cards)), 4),
+        "ci95": [round(low, 4), round(high, 4)],
+        "rmse": round(sum(matched) / len(matched), 4) if matched else None,
+        "n": len(cards),
+    }

@@ -1,0 +1,85 @@
+"""Which elements fit at some sites of a crystal: the button that asks a language model, and its answer as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from crystal_core.chemistry.formula import formula_of
+from crystal_core.files.records import cell_json
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import ensure_worker
+from crystal_core.registry.store import list_cards
+from crystal_core.requests import to_json
+from crystal_core.workflows.infill import MODEL, InfillRequest
+from pages._ui.link.session import action_button
+from pages._ui.run.runs import VIEWER
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.records import FittingElements
+
+KIND = "infill"
+SHOWN = 10  # elements, the likeliest
+WHAT = "A language model reads the crystal with every element at these sites; the likelier the text, the better it fits."
+
+
+def language_model() -> str:
+    """The installed model that is asked; empty where there is none."""
+    names = [card.name for card in list_cards("generator") if card.writes_drafts]
+    return MODEL if MODEL in names else next(iter(names), "")
+
+
+def offer_infill(structure: Structure, sites: Sequence[int], *, key: str) -> None:
+    """The question for the sites that are selected; it opens its answer in the viewer. Nothing without a language model."""
+    model = language_model()
+    if not model or not sites:
+        return
+    symbols = [site.specie.symbol for site in structure]
+    chosen = {symbols[site] for site in sites}
+    if len(chosen) > 1:
+        st.caption("Select sites of one element to ask which elements fit there.")
+        return
+    (symbol,) = chosen
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pressed = action_button(
+            "Which elements fit here?", icon=":material/help:", key=f"{key}-infill", help=WHAT
+        )
+        every = len(set(sites)) < symbols.count(symbol) and st.toggle(
+            f"At all {symbols.count(symbol)} sites of {symbol}", key=f"{key}-all-alike"
+        )
+        like = st.toggle("Like ions only", key=f"{key}-exchangeable", help="Of a like charge and radius.")
+    if pressed:
+        request = InfillRequest(
+            crystal=cell_json(structure),
+            sites=tuple(sorted(sites)),
+            source=formula_of(structure.composition),
+            model=model,
+            all_alike=bool(every),
+            exchangeable=like,
+        )
+        job = JobQueue().submit(KIND, to_json(request))
+        ensure_worker()
+        st.switch_page(VIEWER, query_params={"job": job})
+
+
+def choose_element(fitting: FittingElements, chosen: str) -> str:
+    """Buttons with a bar each; the element that was pressed just now, else ``chosen``."""
+    pressed = chosen
+    with st.container(gap="xxsmall"):
+        for row in fitting["rows"][:SHOWN]:
+            symbol, share = row["element"], row["probability"]
+            present = " (present)" if symbol == fitting["present"] else ""
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                if action_button(
+                    f"{symbol}{present}",
+                    key=f"element-{symbol}",
+                    width=140,
+                    type="primary" if symbol == chosen else "secondary",
+                ):
+                    pressed = symbol
+                st.progress(min(1.0, share), text=f"{100 * share:.1f} %")
+    return pressed

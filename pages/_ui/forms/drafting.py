@@ -1,0 +1,103 @@
+"""How a language model writes its drafts and what refines them: fields of the form, shared by both pages that generate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.cards import ModelCard
+from crystal_core.conditions import REFINER_STEPS
+from crystal_core.registry.property_cards import is_installed
+from pages._ui.link.session import field, fill
+
+KEYS = {"temperature": "draft-temperature", "top_p": "draft-top-p", "refine_from": "draft-refine-from"}
+OWN = "the model's own"
+UNREFINED = "none"
+STARTS = {
+    OWN: OWN,
+    "inject": "the draft as it is",
+    "renoise": "the draft with noise added",
+    "none": "noise: only the composition stays",
+}
+
+
+def adopt_drafting(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with what a request says, its own choice where it says nothing; numbers are filled at once."""
+    for name, key in KEYS.items():
+        fill(key, asked.get(name))
+    return {
+        "draft-refiner": asked.get("refiner") or OWN,
+        "draft-start": asked.get("start_draft") or OWN,
+    }
+
+
+def refines_drafts(card: ModelCard) -> bool:
+    """Whether a second model refines the drafts."""
+    return card.writes_drafts and "refiner" in card.network
+
+
+def ask_drafting(card: ModelCard) -> dict[str, Any]:
+    """How a model writes and refines: the fields of the request, None for the card's choice."""
+    usual = card.sampling["draft"]
+    left, right = st.columns(2)
+    temperature = field(
+        left.number_input,
+        "Temperature",
+        value=None,
+        step=0.1,
+        key=KEYS["temperature"],
+        placeholder=f"{usual.get('temperature', 1):g}",
+        help="Below 1: likelier, less varied drafts.",
+    )
+    top_p = field(
+        right.number_input,
+        "Top-p",
+        value=None,
+        step=0.05,
+        key=KEYS["top_p"],
+        placeholder=f"{usual.get('top_p', 1):g}",
+        help="Draws each word from the likeliest ones, whose probabilities add up to this.",
+    )
+    options = {"temperature": temperature, "top_p": top_p}
+    return options | (_ask_refining(card) if refines_drafts(card) else {})
+
+
+def _ask_refining(card: ModelCard) -> dict[str, Any]:
+    refiners: Mapping[str, str] = card.network.get("refiners", {})
+    names = {short: name for short, name in refiners.items() if is_installed(name)}
+    left, right = st.columns(2)
+    refiner = field(
+        left.selectbox,
+        "Refined by",
+        [OWN, *names, UNREFINED],
+        format_func=lambda name: {UNREFINED: "nothing", **names}.get(name, name),
+        key="draft-refiner",
+        help="A diffusion model moves the drafted atoms and the cell; the composition stays.",
+    )
+    if refiner == UNREFINED:
+        return {"refiner": refiner}
+    start = field(
+        right.selectbox,
+        "Refining starts from",
+        list(STARTS),
+        format_func=STARTS.__getitem__,
+        key="draft-start",
+    )
+    step = None
+    if start != "none":
+        step = field(
+            st.number_input,
+            f"Step at which refining starts (1 to {REFINER_STEPS})",
+            value=None,
+            step=10,
+            key=KEYS["refine_from"],
+            placeholder=OWN,
+            help="A larger step changes the draft more.",
+        )
+    return {
+        "refiner": None if refiner == OWN else refiner,
+        "start_draft": None if start == OWN else start,
+        "refine_from": step,
+    }

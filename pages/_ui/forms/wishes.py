@@ -1,0 +1,223 @@
+"""What new crystals shall be like: a sentence that fills the form, the fields that a model understands, and both in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.cards import ModelCard
+from crystal_core.conditions import SPACE_GROUPS
+from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.workflows.sentence import Understood, understand
+from crystal_core.workflows.wishes import possible_wishes
+from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.link.session import field, fill, recall, remember
+from pages._ui.plain import plain
+
+USUAL, FIXED, RANGE = "As in training", "Number", "Range"  # of the atoms per cell
+ANY = "any"
+EXAMPLE = "A stable oxide with a band gap near 2 eV"
+SENTENCE = "make-wish"
+TAKEN, FILLED = "wish-taken", "wish-filled"  # the sentence that is in the fields, and the keys of those
+# field of the request → key of its field in the form
+KEYS = {
+    "formula": "make-formula",
+    "space_group": "make-group",
+    "crystal_system": "make-system",
+    "band_gap": "make-gap",
+    "formation_energy": "make-formation",
+    "e_above_hull": "make-hull",
+    "density": "make-density",
+}
+NUMBERS = ("band_gap", "formation_energy", "e_above_hull", "density")  # blank where nothing is wished for
+UNITS = {"band_gap": "eV", "formation_energy": "eV/atom", "e_above_hull": "eV/atom", "density": "g/cm³"}
+NAMES = {
+    "formula": "formula",
+    "space_group": "space group",
+    "crystal_system": "crystal system",
+    "band_gap": "band gap",
+    "formation_energy": "formation energy",
+    "e_above_hull": "energy above hull",
+    "density": "density",
+}
+BLANK: dict[str, Any] = {
+    "make-formula": "",
+    "make-group": "",
+    "make-system": ANY,
+    "elements": "",
+    "contain": "",
+    "exclude": "",
+    "require-all": False,
+    "counts": USUAL,
+}
+
+
+def ask_sentence(card: ModelCard, cards: Mapping[str, ModelCard]) -> bool:
+    """A sentence whose meaning goes into the fields of the form; whether it can be meant."""
+    text = field(
+        st.text_input,
+        "Describe the crystals",
+        key=SENTENCE,
+        placeholder=example_of(card),
+        help=f"Fills the fields below. For example: {example_of(card)}.",
+    )
+    found, error = Understood(), ""
+    try:
+        found = understand(text) if text.strip() else found
+    except CrystalCoreError as refused:
+        error = str(refused)
+    if text != (recall(TAKEN) or ""):
+        _fill_form(found)
+        remember(TAKEN, text)
+    if error:
+        st.error(plain(error))
+    elif found.ignored:
+        st.caption(plain(f"Not understood: {', '.join(found.ignored)}."))
+    if lacking := _left_out(card):
+        st.warning(plain(_left_out_words(lacking, card, cards)))
+    return not error
+
+
+def example_of(card: ModelCard) -> str:
+    """A sentence that the model can take."""
+    return f"{EXAMPLE}, space group 225" if "space_group" in card.conditions else EXAMPLE
+
+
+def adopt_sentence(text: str) -> dict[str, str]:
+    """The field of the sentence as a link fills it; what it means goes into the form in the run that follows."""
+    remember(TAKEN, "")
+    remember(FILLED, ())
+    return {SENTENCE: text}
+
+
+def adopt_wishes(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the form with the wishes of a request; numbers, which may be blank, are filled at once."""
+    for name in NUMBERS:
+        fill(KEYS[name], asked.get(name))
+    return {
+        "make-formula": asked.get("formula") or "",
+        "make-group": asked.get("space_group") or "",
+        "make-system": asked.get("crystal_system") or ANY,
+        "contain": "-".join(asked.get("contain", ())),
+    }
+
+
+def ask_wishes(card: ModelCard) -> dict[str, Any]:
+    """The fields of the request that the model understands or can be guided by; None where nothing is wished for."""
+    possible = possible_wishes(card)
+    wishes: dict[str, Any] = {}
+    with field(st.expander, "Composition, symmetry, properties", key="make-wishes", on_change="rerun"):
+        st.caption(plain(_how_words(card, possible)))
+        # a row of its own for each pair: a label of two lines moves both fields down
+        places = [place for _ in range(4) for place in st.columns(2, vertical_alignment="bottom")]
+        for name, place in zip(possible, places, strict=False):
+            wishes[name] = _ask_wish(name, place, kept=possible[name] == "kept")
+        guided = [name for name, how in possible.items() if how == "guided" and wishes[name] is not None]
+        if "guided" in possible.values():
+            strength = field(
+                places[len(possible)].number_input,
+                "Strength",
+                step=1.0,
+                key="make-guidance",
+                disabled=not guided,
+                help="Of the guidance: 1 bends gently, 5 firmly. A strong one costs validity.",
+            )
+            wishes["guidance"] = strength if guided else None
+    return wishes
+
+
+def wish_words(request: CrystalGenerationRequest) -> list[str]:
+    """What the crystals shall be like, a few words each."""
+    words = [formula_text(request.formula)] if request.formula else []
+    if request.space_group:
+        number = space_group_number(request.space_group)
+        words.append(f"{group_text(space_group_symbol(number))} ({number})")
+    words += [request.crystal_system] if request.crystal_system else []
+    for name in NUMBERS:
+        value = getattr(request, name)
+        words += [] if value is None else [f"{NAMES[name]} {value:g} {UNITS[name]}"]
+    every = "all of" if request.require_all else "of"
+    words += [f"{every} {', '.join(request.elements)}"] if request.elements else []
+    words += [f"with {', '.join(request.contain)}"] if request.contain else []
+    words += [f"without {', '.join(request.exclude_elements)}"] if request.exclude_elements else []
+    if request.n_atoms:
+        low, high = request.n_atoms
+        words.append(f"{low} atoms" if low == high else f"{low} to {high} atoms")
+    return words
+
+
+def show_wishes(request: CrystalGenerationRequest) -> None:
+    """What the run will ask for, as badges; nothing where any crystal will do."""
+    if words := wish_words(request):
+        st.markdown(" ".join(f":blue-badge[{plain(word)}]" for word in words))
+
+
+def _ask_wish(name: str, place: Any, *, kept: bool) -> Any:
+    label, key = NAMES[name].capitalize(), KEYS[name]
+    if name in NUMBERS:
+        label = f"{label} ({UNITS[name]})"
+        step = 0.5 if name == "density" else 0.1
+        return field(place.number_input, label, value=None, step=step, key=key, placeholder=ANY)
+    if name == "crystal_system":
+        system = field(place.selectbox, label, [ANY, *SPACE_GROUPS], key=key)
+        return None if system == ANY else system
+    if kept:
+        label = f"{label} (experimental)"
+    told = {
+        "formula": "For example SrTiO3; the cell holds one or more formula units.",
+        "space_group": "A number or a symbol, such as 225 or Fm-3m."
+        + (" Kept while sampling, on sites of known prototypes." if kept else ""),
+    }[name]
+    return field(place.text_input, label, key=key, placeholder=ANY, help=told).strip() or None
+
+
+def _how_words(card: ModelCard, possible: Mapping[str, str]) -> str:
+    if "guided" not in possible.values():
+        return f"{card.name} is told these in its prompt; it may miss them."
+    guided = _listed([name for name, how in possible.items() if how == "guided"], "and")
+    return f"{card.name} is guided towards {guided}; it may miss them."
+
+
+def _fill_form(found: Understood) -> None:
+    """Put a sentence into the fields, and empty those that the sentence before it had filled."""
+    asked = found.fields
+    values: dict[str, Any] = {KEYS[name]: value for name, value in asked.items() if name in KEYS}
+    if "n" in asked:
+        values["make-n"] = asked["n"]
+    if "n_atoms" in asked:
+        low, high = asked["n_atoms"]
+        values |= {"counts": FIXED if low == high else RANGE, "atoms": low}
+        values |= {"atoms-range": (low, high)} if low < high else {}
+    if "elements" in asked:
+        values |= {"elements": "-".join(asked["elements"]), "require-all": "contain" in asked}
+    elif "contain" in asked:
+        values["contain"] = "-".join(asked["contain"])
+    if "exclude_elements" in asked:
+        values["exclude"] = ", ".join(asked["exclude_elements"])
+    for key in recall(FILLED) or ():
+        if key not in values and (key in BLANK or key in (KEYS[name] for name in NUMBERS)):
+            fill(key, BLANK.get(key))
+    for key, value in values.items():
+        fill(key, value)
+    remember(FILLED, tuple(values))
+
+
+def _left_out(card: ModelCard) -> list[str]:
+    """Wishes of the sentence that the model cannot take."""
+    possible, filled = possible_wishes(card), recall(FILLED) or ()
+    return [name for name, key in KEYS.items() if key in filled and name not in possible]
+
+
+def _left_out_words(lacking: list[str], card: ModelCard, cards: Mapping[str, ModelCard]) -> str:
+    able = [name for name, other in cards.items() if set(lacking) <= set(possible_wishes(other))]
+    instead = f" {able[0]} does." if able else ""
+    return f"Left out: {card.name} takes no {_listed(lacking, 'or')}.{instead}"
+
+
+def _listed(names: Sequence[str], word: str) -> str:
+    words = [NAMES[name] for name in names]
+    return f"{', '.join(words[:-1])} {word} {words[-1]}" if len(words) > 1 else words[0]

@@ -1,0 +1,110 @@
+"""Drafts of a language model: the text of one beside its cell, and those that were left out, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from crystal_core.conditions import REFINER_STEPS, SPACE_GROUPS
+from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.files.records import structure_from_record
+from pages._ui.crystal.cell_views import CellView, laid_over
+from pages._ui.crystal.typeset import group_text
+from pages._ui.plain import plain
+from pages._ui.run.runs import ORIGINS
+from pages._ui.tables import show_table
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
+    from crystal_core.records import CrystalRecord, RunResult
+
+OVER_DRAFT, DRAFT = "Over its draft", "Draft"
+TEXT_HEIGHT, MOST_LINES = 440, 18  # pixels, as high as the cell beside it, and the lines that fit in
+
+
+def draft_of(record: CrystalRecord) -> Mapping[str, Any] | None:
+    """What a language model wrote of a crystal; None where none did."""
+    return record["provenance"].get("draft")
+
+
+def beside_draft(record: CrystalRecord) -> DeltaGenerator:
+    """Where the cell of a crystal is drawn: beside the text of its draft, where a language model wrote one."""
+    draft = draft_of(record)
+    if draft is None:
+        return st.container()
+    text, cell = st.columns([1, 2])
+    lines = "Lengths (Å), angles (°), then an element and its place for each atom."
+    text.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
+    long = draft["text"].count("\n") >= MOST_LINES
+    text.code(draft["text"], language=None, height=TEXT_HEIGHT if long else "content")
+    return cell
+
+
+def draft_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
+    """The cell of a draft that was refined: pale under the one shown where both match, and by itself; nothing without one."""
+    cell = (draft_of(record) or {}).get("cell")
+    if not cell:
+        return {}
+    drafted = structure_from_record(cell)
+    over = laid_over(shown, drafted, "Solid: refined. Pale, with the dashed cell: the draft.")
+    own = CellView(structure=drafted, origin=ORIGINS["draft"])
+    return ({OVER_DRAFT: over} if over else {}) | {DRAFT: own}
+
+
+def stage_words(record: CrystalRecord) -> str:
+    """Which models worked on a crystal, one after the other, and what was changed; empty where it was one model."""
+    provenance: Mapping[str, Any] = record["provenance"]
+    stages = {stage["stage"]: stage for stage in provenance.get("stages", ())}
+    words = [
+        f"{change['before']} became {change['after']} at {len(change['sites'])} "
+        f"{'site' if len(change['sites']) == 1 else 'sites'} (probability {change['probability']:.2f})"
+        for change in provenance.get("redraft", {}).get("changes", ())
+    ]
+    words += [f"drafted by {stages['draft']['model']}"] if "draft" in stages else []
+    if refine := stages.get("refine"):
+        words.append(f"refined by {refine['model']}{_start_words(refine.get('settings', {}))}")
+    sentence = ", ".join(words)
+    return f"{sentence[:1].upper()}{sentence[1:]}." if sentence else ""
+
+
+def _start_words(settings: Mapping[str, Any]) -> str:
+    step = settings.get("refine_from_used")
+    how = {"inject": "the draft as it was", "renoise": "the draft with noise added", "none": "noise"}
+    start = how.get(settings.get("start_draft_used", ""))
+    at = f", step {step} of {REFINER_STEPS}" if step else ""
+    return f" from {start}{at}" if start else ""
+
+
+def symmetry_words(asked: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:
+    """How many drafts have the space group or the crystal system that the prompt named; empty where it named none."""
+    if asked.get("space_group"):
+        first = last = space_group_number(asked["space_group"])
+        name = f"{group_text(space_group_symbol(first))} ({first})"
+    elif asked.get("crystal_system"):
+        first, last = SPACE_GROUPS[asked["crystal_system"]]
+        name = asked["crystal_system"]
+    else:
+        return ""
+    groups = [record["space_group"] for record in records if draft_of(record)]
+    n = sum(group is not None and first <= group["number"] <= last for group in groups)
+    return f"{n} of {len(groups)} {'is' if n == 1 else 'are'} {name} within 0.1 Å." if groups else ""
+
+
+def show_left_out(result: RunResult) -> None:
+    """How many drafts were left out of a run and why, with some of them to read; nothing where none was."""
+    reasons = result.get("rejected") or {}
+    drafts = [*(result.get("left_out") or []), *(result.get("failed_drafts") or [])]
+    n = sum(reasons.values()) or len(drafts)
+    if not n:
+        return
+    with st.expander(f"{n} {'draft' if n == 1 else 'drafts'} left out"):
+        rows = sorted(reasons.items(), key=lambda item: -item[1])
+        show_table([{"reason": reason, "drafts": count} for reason, count in rows])
+        written = [draft for draft in drafts if draft["text"]]
+        if written:
+            names = [f"{k}: {draft['problem']}" for k, draft in enumerate(written, start=1)]
+            k = st.selectbox("Read one", range(len(names)), format_func=names.__getitem__, key="left-out")
+            st.code(written[k]["text"], language=None)

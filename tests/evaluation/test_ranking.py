@@ -1,0 +1,100 @@
+"""Small energy differences do not overrule the prior, large ones do, and unlike energies never mix."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from crystal_core.evaluation.ranking import (
+    Evidence,
+    Weights,
+    load_weights,
+    ranking_of,
+    scores,
+    tier,
+    without_known,
+)
+
+WEIGHTS = Weights(
+    rank=-0.5,
+    votes=0.5,
+    members=0.1,
+    noise=-4.0,
+    agreement=0.5,
+    known=3.0,
+    named=3.0,
+    sigma_relaxed=0.02,
+    sigma_single_point=0.2,
+    sigma_published=0.05,
+)
+FIRST = Evidence(
+    source="prototype", rank=1, votes=0.6, members=30, distance=0.5, relaxed=-5.0, converged=True
+)
+FIFTH = replace(FIRST, rank=5, votes=0.05, members=2)
+
+
+@pytest.mark.parametrize(
+    ("above", "best"),
+    [
+        (0.008, 0),
+        (0.3, 1),
+    ],  # within the potential's error the likelier prototype; far beyond it the lower energy
+)
+def test_energy_and_prior_are_weighed(above, best):
+    candidates = [replace(FIRST, relaxed=-5.0 + above), FIFTH]
+    assert ranking_of(candidates, WEIGHTS)[0] == best
+
+
+def test_a_common_shift_of_the_energies_changes_nothing():
+    candidates = [FIFTH, replace(FIRST, relaxed=-4.98), replace(FIFTH, rank=2, relaxed=-4.9)]
+    moved = [replace(one, relaxed=one.relaxed + 1.3) for one in candidates]
+    assert scores(moved, WEIGHTS) == pytest.approx(scores(candidates, WEIGHTS))
+
+
+def test_the_order_does_not_depend_on_the_order_given():
+    candidates = [FIRST, replace(FIFTH, relaxed=-5.1), replace(FIFTH, rank=3, relaxed=-4.9)]
+    best = [candidates[i] for i in ranking_of(candidates, WEIGHTS)]
+    for given in itertools.permutations(candidates):
+        assert [given[i] for i in ranking_of(given, WEIGHTS)] == best
+
+
+def test_relaxed_and_unrelaxed_energies_never_mix_and_implausible_cells_are_last():
+    sampled = replace(FIRST, relaxed=None, single_point=-9.0)  # lower than all, but not at rest
+    nothing = replace(FIRST, relaxed=None)
+    overlapping = replace(FIRST, relaxed=-20.0, plausible=False)
+    candidates = [overlapping, nothing, sampled, replace(FIFTH, relaxed=-1.0)]
+    assert ranking_of(candidates, WEIGHTS) == [3, 2, 1, 0]
+    assert [tier(one) for one in candidates] == [3, 2, 1, 0]
+    # what overlaps does not lower the energy that the others are measured from
+    alone, beside = scores([FIRST], WEIGHTS)[0], scores([FIRST, overlapping], WEIGHTS)[0]
+    assert beside == pytest.approx(alone)
+
+
+def test_the_published_energy_of_a_known_crystal_takes_the_place_of_the_potentials():
+    right = replace(FIRST, distance=0.0, relaxed=-5.0, published=0.0)
+    wrong = replace(
+        FIFTH, distance=0.0, relaxed=-5.1, published=0.245
+    )  # 100 meV lower for the potential alone
+    unknown = replace(FIFTH, relaxed=-4.9)
+    assert ranking_of([wrong, right, unknown], WEIGHTS) == [1, 0, 2]
+    blind = without_known(replace(WEIGHTS, rank=0.0, votes=0.0, members=0.0))
+    assert ranking_of([replace(wrong, published=None), replace(right, published=None)], blind) == [0, 1]
+
+
+def test_agreement_and_a_name_speak_for_a_candidate():
+    noise = Evidence(source="noise", distance=1.0, relaxed=-5.0)
+    lone, agreed = scores([noise, replace(noise, agreement=8)], WEIGHTS)
+    assert agreed > lone
+    plain, named = scores([FIRST, replace(FIRST, named=True)], WEIGHTS)
+    assert named - plain == pytest.approx(WEIGHTS.named)
+
+
+def test_the_shipped_weights_say_what_they_were_fitted_on():
+    weights = load_weights()
+    assert weights.rank <= 0 <= weights.votes
+    assert 0 < weights.sigma_relaxed <= weights.sigma_single_point
+    assert [step for step, _ in weights.gains] == sorted(step for step, _ in weights.gains)
+    gains = [gain for _, gain in weights.gains]
+    assert gains == sorted(gains, reverse=True)
+    assert "validation rows of MP-20" in weights.about["fitted_on"]
+    assert {"known", "noise"} <= set(weights.about["set_not_fitted"])

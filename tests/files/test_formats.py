@@ -1,0 +1,185 @@
+"""POSCAR, XDATCAR, extended XYZ and JSON as programs and databases write them, and crystals that look like slips."""
+
+import json
+
+import numpy as np
+import pytest
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.encoding import text_of
+from crystal_core.files.parse import parse_all, parse_each, parse_text
+
+
+def poscar(title="a crystal", scale="1.0", vectors=("4.2 0 0", "0 4.2 0", "0 0 4.2"), **more):
+    lines = [title, scale, *vectors, more.get("symbols", "Cs Br"), more.get("counts", "1 1")]
+    lines += [more.get("mode", "Direct"), *more.get("rows", ("0 0 0", "0.5 0.5 0.5"))]
+    return "\n".join(lines) + "\n"
+
+
+def distance(structure):
+    return structure.get_distance(0, 1)
+
+
+UNIT = ("1 0 0", "0 1 0", "0 0 1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        poscar(),
+        poscar(title="{CsBr}"),
+        poscar(title="data_x"),
+        poscar(title="loop_"),
+        poscar(title="8"),
+        poscar(title=""),
+        poscar(scale="4.2", vectors=UNIT),
+        poscar(scale="4.2 4.2 4.2", vectors=UNIT),
+        poscar(scale="-74.088", vectors=UNIT),
+        poscar(scale="-74.088", vectors=UNIT, mode="Cartesian"),
+        poscar(scale="4.2 4.2 4.2", vectors=UNIT, mode="cart"),
+        poscar(scale="1.0 # scale", counts="1 1 ! two", mode="direct # mode"),
+        poscar(vectors=("4.2D0 0 0", "0 0.42d+1 0", "0 0 42.0D-1"), rows=("0 0 0", ".5D0 .5 .5")),
+        poscar(symbols="CS br"),
+        poscar(symbols="Cs_sv Br/0a1b2c"),
+        poscar(mode="Selective dynamics\nDirect", rows=("0 0 0 T T T", ".5 .5 .5 F F F")),
+        poscar(rows=("0 0 0", ".5 .5 .5", "", "0.1 0 0", "0 0.1 0")),
+    ],
+)
+def test_a_poscar_is_read_by_the_rules_of_vasp(text):
+    found = parse_text(text)
+    assert found.composition.formula == "Cs1 Br1" and found.lattice.abc == pytest.approx((4.2,) * 3, abs=1e-3)
+    assert distance(found) == pytest.approx(4.2 * 3**0.5 / 2, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (poscar(counts="2 2"), "announces 4 atoms, but has positions for 2"),
+        (poscar(symbols="Cs"), "names 1 elements but counts 2"),
+        (poscar(symbols="Cs Qq"), "'Qq' in this POSCAR is no chemical element"),
+        (poscar(scale="0"), "positive factor"),
+    ],
+)
+def test_a_poscar_that_does_not_add_up_is_refused(text, says):
+    with pytest.raises(StructureParseError, match=says):
+        parse_text(text)
+
+
+def xdatcar(frames, *, repeat=False):
+    head = "CsBr\n1.0\n4.2 0 0\n0 4.2 0\n0 0 4.2\nCs Br\n1 1\n"
+    parts = [f"Direct configuration= {k}\n0 0 0\n0.5 0.5 {z}\n" for k, z in enumerate(frames, start=1)]
+    return head + (head if repeat else "").join(parts)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_the_frames_of_an_xdatcar_are_a_trajectory(repeat):
+    found = parse_all(xdatcar([0.5, 0.52, 0.55], repeat=repeat))
+    assert [round(one.frac_coords[1][2], 2) for one in found] == [0.5, 0.52, 0.55]
+    assert [one.properties["frame"] for one in found] == [{"index": k, "of": 3} for k in range(3)]
+    assert found[1].properties["notes"][0] == "Frame 2 of 3."
+
+
+def test_a_long_trajectory_is_thinned_aloud():
+    found = parse_all(xdatcar([0.5] * 450))
+    assert len(found) == 200 and found[-1].properties["frame"] == {"index": 449, "of": 450}
+    assert "200 of 450 frames are read" in " ".join(found[0].properties["notes"])
+
+
+def test_the_energies_of_xyz_frames_are_kept():
+    frame = '2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3 energy={}\nCs 0 0 0\nBr 2.1 2.1 2.1\n'
+    found = parse_all(frame.format(-6.25) + frame.format("-6.5e0"))
+    assert [one.properties["frame"]["energy"] for one in found] == [-6.25, -6.5]
+    apart = parse_all(frame.format(-1) + frame.format(-2).replace("Br", "Cl"))
+    assert not any("frame" in one.properties for one in apart)
+
+
+def test_species_of_xyz_are_elements_and_moments_are_named():
+    frame = '1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:magmoms:R:1\n{} 0 0 0 2.2\n'
+    assert "magnetic moments" in " ".join(parse_text(frame.format("Fe")).properties["notes"])
+    assert parse_text(frame.format("26")).composition.formula == "Fe1"
+    for label in ("Fe1", "X", "Wat", "0", "119"):
+        with pytest.raises(StructureParseError, match="no chemical element"):
+            parse_text(frame.format(label))
+
+
+SITE = {"species": [{"element": "Cs", "occu": 1}], "abc": [0, 0, 0], "label": "Cs"}
+OTHER = {"species": [{"element": "Br", "occu": 1}], "abc": [0.5, 0.5, 0.5]}
+STRUCTURE = {"lattice": {"matrix": [[4.2, 0, 0], [0, 4.2, 0], [0, 0, 4.2]]}, "sites": [SITE, OTHER]}
+OPTIMADE = {
+    "lattice_vectors": [[4.2, 0, 0], [0, 4.2, 0], [0, 0, 4.2]],
+    "species": [
+        {"name": "one", "chemical_symbols": ["Cs"], "concentration": [1.0]},
+        {"name": "two", "chemical_symbols": ["Br"], "concentration": [1.0]},
+    ],
+    "species_at_sites": ["one", "two"],
+    "cartesian_site_positions": [[0, 0, 0], [2.1, 2.1, 2.1]],
+    "dimension_types": [1, 1, 1],
+}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        STRUCTURE,
+        {"data": [{"material_id": "mp-1", "structure": STRUCTURE, "initial_structures": [STRUCTURE] * 3}]},
+        [{"@class": "ComputedStructureEntry", "energy": -1.0, "structure": STRUCTURE}],
+        {"entries": {"GGA": {"structure": STRUCTURE}}},
+        {"some": {"deep": [{"place": STRUCTURE}]}},
+        {"data": [{"id": "1", "type": "structures", "attributes": OPTIMADE}], "meta": {}},
+        {"attributes": OPTIMADE},
+    ],
+    ids=["structure", "document", "entry", "entries", "deep", "OPTIMADE", "OPTIMADE entry"],
+)
+def test_a_crystal_is_found_inside_json(data):
+    (found,) = parse_all(json.dumps(data))
+    assert found.composition.formula == "Cs1 Br1" and distance(found) == pytest.approx(3.637, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"atomic_numbers": [1.9], "frac_coords": [[0, 0, 0]]}, "'1.9' is no atomic number"),
+        ({"atomic_numbers": [True], "frac_coords": [[0, 0, 0]]}, "'True' is no atomic number"),
+        ({"atomic_numbers": [55], "frac_coords": [[0, 0, True]]}, "'True' should be a number"),
+        ({"atomic_numbers": [55], "frac_coords": [[0, 0]]}, "does not have three numbers"),
+        ({"sites": [{"species": [{"element": "Qq", "occu": 1}], "abc": [0, 0, 0]}]}, "no chemical element"),
+        ({"sites": [{"species": [{"element": "Cs", "occu": 1.5}], "abc": [0, 0, 0]}]}, "add up to 1.5"),
+    ],
+)
+def test_json_that_is_no_crystal_is_refused(change, says):
+    with pytest.raises(StructureParseError, match=says):
+        parse_text(json.dumps({"lattice": [[4.2, 0, 0], [0, 4.2, 0], [0, 0, 4.2]], **change}))
+
+
+def test_an_empty_site_of_optimade_is_named_and_a_shared_one_kept():
+    data = json.loads(json.dumps(OPTIMADE))
+    data["species"][1] |= {"chemical_symbols": ["Br", "vacancy"], "concentration": [0.9, 0.1]}
+    (found,) = parse_each(json.dumps({"attributes": data}), purpose="view")
+    assert found.properties["occupancy"]["shares"][1] == {"Br": 0.9}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+def test_encodings_and_line_ends_give_the_same_crystal(encoding):
+    for end in ("\n", "\r\n", "\r"):
+        content = poscar(title="é").replace("\n", end).encode(encoding)
+        assert parse_text(text_of(content)).composition.formula == "Cs1 Br1"
+
+
+def remarks(a, species, coords=((0, 0, 0), (0.5, 0.5, 0.5))):
+    data = {"lattice": (np.eye(3) * a).tolist(), "frac_coords": [list(x) for x in coords]}
+    numbers = {"Cs": 55, "Br": 35, "K": 19, "F": 9, "Fe": 26, "Li": 3, "H": 1, "Ar": 18}
+    (found,) = parse_each(
+        json.dumps(data | {"atomic_numbers": [numbers[s] for s in species]}), purpose="view"
+    )
+    return " ".join(found.properties.get("notes", []))
+
+
+def test_lengths_in_bohr_a_lonely_atom_and_a_light_salt_are_remarked_on():
+    assert (
+        not remarks(4.2, ["Cs", "Br"]) and not remarks(2.87, ["Fe", "Fe"]) and not remarks(5.0, ["Ar", "Ar"])
+    )
+    assert "bohr" in remarks(4.2 / 0.529177, ["Cs", "Br"]) and "bohr" in remarks(
+        2.87 / 0.529177, ["Fe", "Fe"]
+    )
+    lonely = remarks(9.0, ["K", "F", "F"], ((0, 0, 0), (0.3, 0, 0), (0.5, 0.5, 0.5)))
+    assert "F (site 3) has no neighbour within 1.5" in lonely and "very low for an ionic solid" in lonely

@@ -1,0 +1,305 @@
+"""The form of the Generate page: it explains itself, refuses at the field, and is filled by links and runs."""
+
+from types import SimpleNamespace
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from pymatgen.io.cif import CifWriter
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.errors import RequestError
+from crystal_core.files.records import cell_json, crystal_record, structure_from_record
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.requests import (
+    CrystalGenerationRequest,
+    RelaxationRequest,
+    to_json,
+)
+from pages._ui.run.calls import as_command, as_python
+from pages._ui.run.runs import title_of
+from tests.pages.generation import ROCK_SALT, ROOT, finished_run, page, words
+
+pytestmark = pytest.mark.usefixtures("no_worker")
+
+
+def test_without_a_model_the_page_says_how_to_get_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
+    at = page()
+    assert "checkpoints/" in at.warning[0].value and not at.error and not at.exception
+
+
+def test_elements_are_refused_at_their_field(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    assert not at.exception and not at.error
+    for text, part in (
+        ("Li-Xx", "Did you mean"),
+        ("Li-Au", "not trained on Au"),
+        ("LiFePO4", "only elements"),
+        ("Li", ""),
+    ):
+        at.text_input(key="elements").set_value(text).run()
+        assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
+    at.text_input(key="exclude").set_value("Li").run()
+    assert "leave none" in words(at.error) and not at.exception
+    assert not JobQueue().list_jobs()
+
+
+def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo):
+    name = tiny_de_novo()
+    at = page(n="3", elements="Li-Fe-O", atoms="8")
+    assert at.number_input(key="make-n").value == 3 and at.number_input(key="atoms").value == 8
+    assert "of 2 to 5 atoms; other numbers of atoms are a guess" in words(at.warning) and not at.error
+    at.number_input(key="atoms").set_value(5).run()
+    assert not at.error and not at.warning
+    at.text_input(key="make-seed").set_value("7").run()
+    at.button(key="generate").click().run()
+    (job,) = JobQueue().list_jobs()
+    asked = to_json(
+        CrystalGenerationRequest(n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), seed=7)
+    )
+    assert (
+        job.kind == "generate"
+        and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
+    )
+    assert job.id in at.query_params["job"] and not at.exception and not at.error
+
+
+def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
+    queue = JobQueue()
+    wishes = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **wishes)))
+    assert title_of(queue.get(run)) == "2 new crystals near 6.5 g/cm³ (strength 3) in Pm-3m"
+    at = page(fork=run)
+    assert not at.exception and not at.error
+    at.button(key="generate").click().run()
+    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == wishes
+    for text, part in (("Fm9m", "no space group"), (" 221 ", "")):
+        at.text_input(key="make-group").set_value(text).run()
+        assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
+    at.number_input(key="make-density").set_value(None).run()
+    at.button(key="generate").click().run()
+    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {
+        "density": None,
+        "guidance": None,
+        "space_group": "221",
+    }
+    at = page(fork=run)
+    at.query_params["fork"] = queue.submit(
+        "generate", to_json(CrystalGenerationRequest(n=3))
+    )  # without wishes: none in the form
+    at.run()
+    shown = {field.label: field.value for field in (*at.number_input, *at.text_input)}
+    assert shown["Density (g/cm³)"] is None and shown["Space group (experimental)"] == ""
+    assert not at.exception
+
+
+def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny_de_novo):
+    queue, name = JobQueue(), tiny_de_novo()
+    asked = {
+        "n": 3,
+        "model": name,
+        "n_atoms": (3, 5),
+        "elements": ("Li", "O", "Ti"),
+        "exclude_elements": ("Fe",),
+        "density": 6.5,
+        "guidance": 3.0,
+        "space_group": "Pm-3m",
+        "sampler": "em",
+        "steps": 21,
+        "seed": 12,
+    }
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(**asked)))
+    at = page(job=run)
+    assert not at.exception
+    assert [at.number_input(key=f"make-{key}").value for key in ("n", "steps", "density", "guidance")] == [
+        3,
+        21,
+        6.5,
+        3.0,
+    ]
+    assert [at.text_input(key=key).value for key in ("elements", "exclude", "make-group", "make-seed")] == [
+        "Li-O-Ti",
+        "Fe",
+        "Pm-3m",
+        "12",
+    ]
+    assert at.slider(key="atoms-range").value == (3, 5) and at.selectbox(key="make-sampler").value == "em"
+    at.text_input(key="make-group").set_value("").run()
+    at.number_input(key="make-n").set_value(4).run()
+    at.button(key="generate").click().run()
+    made = queue.list_jobs()[0]
+    assert list(at.query_params) == ["job"] and made.id in at.query_params["job"] and made.request["n"] == 4
+    assert at.number_input(key="make-n").value == 4 and not at.exception
+    done = finished_run()  # whose seed was drawn
+    assert (
+        page(job=done).text_input(key="make-seed").value == "3"
+        and page(fork=done).text_input(key="make-seed").value == ""
+    )
+
+
+def test_a_structure_that_models_cannot_take_is_not_completed(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    half = Structure(
+        Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
+    )
+    upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
+    monkeypatch.setattr("streamlit.file_uploader", lambda *_, **__: upload)
+    at = page()
+    assert "partly occupied" in words(at.error) and words(at.error).endswith("Give an ordered cell.")
+    assert at.button(key="generate").disabled and not at.toggle and not at.exception
+
+
+def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_novo):
+    run = JobQueue().submit(
+        "generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), n_atoms=(4, 30)))
+    )
+    at = page(fork=run)
+    assert at.slider(key="atoms-range").value == (4, 30) and not at.exception and not at.error
+    assert "cells of 2 to 5 atoms; other numbers of atoms are a guess" in words(at.warning)
+    at = page()
+    at.button_group(key="counts").set_value(
+        "Range"
+    ).run()  # the range that the form begins with is beyond it, too
+    assert at.slider(key="atoms-range").value == (4, 12) and not at.exception
+
+
+def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_within_it(tiny_de_novo):
+    with pytest.raises(RequestError, match=r"between 0\.05 and 30"):
+        CrystalGenerationRequest(density=99)
+    asked = to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), density=5))
+    at = page(fork=JobQueue().submit("generate", asked | {"density": 99}))
+    assert at.number_input(key="make-density").value == 30.0 and not at.exception
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("make-n", "Crystals must be a whole number between 1 and 50, not 9999"),
+        ("atoms", "atoms per cell must be a whole number between 1 and 60"),
+        ("make-steps", "steps must be a whole number between 1 and 5000"),
+        ("make-density", "A density lies between 0.05 and 30"),
+        ("make-guidance", "The strength of guidance lies between 0 and 100"),
+    ],
+)
+def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_novo, key, told):
+    tiny_de_novo()
+    at = page(atoms="5")
+    at.number_input(key="make-density").set_value(5.0).run()
+    field = at.number_input(key=key)
+    assert (
+        field.max is None and field.min is None
+    )  # what is beyond a field's own limits never leaves the browser
+    field.set_value(9999).run()
+    assert told in words(at.error) and at.button(key="generate").disabled and not at.exception
+    at.number_input(key=key).set_value(5).run()
+    assert not at.error and not at.button(key="generate").disabled and not JobQueue().list_jobs()
+
+
+def test_the_folded_part_of_the_form_stays_open_while_its_fields_change(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    at.session_state["make-advanced"] = True  # as the reader's click sets it
+    at.run()
+    at.number_input(key="make-density").set_value(5.0).run()
+    at.text_input(key="make-group").set_value("Fm9m").run()
+    assert [box.label for box in at.expander if box.proto.expanded] == ["Advanced"] and not at.exception
+
+
+def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    at.text_input(key="make-seed").set_value("blue").run()
+    assert "whole number" in words(at.error) and not at.exception
+
+
+def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
+    tiny_de_novo()
+    at = page()
+    assert not at.toggle
+    at.text_input(key="elements").set_value("Li-Ti-O").run()
+    at.toggle(key="require-all").set_value(True).run()
+    at.button(key="generate").click().run()
+    job = JobQueue().list_jobs()[0]
+    assert (
+        job.request["require_all"]
+        and "--require-all" in as_command(job)
+        and "require_all=True" in as_python(job)
+        and not at.exception
+    )
+    assert title_of(job) == "8 new crystals of Li-Ti-O (all in each)"
+    at = page(job=job.id)
+    assert at.toggle(key="require-all").value
+    at.text_input(key="elements").set_value("Li-Ti-O-Fe-Sr").run()
+    assert not at.error
+    at.text_input(key="make-group").set_value("221").run()
+    assert "not both" in words(at.error) and at.button(key="generate").disabled
+
+
+def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):
+    tiny_de_novo(elements=(3, 8, 11))
+    at = page(fork=finished_run(), crystal="kldm-1")
+    at.text_input(key="elements").set_value("").run()
+    at.multiselect(key="fix-sites").set_value([0]).run()
+    assert not at.error and not at.button(key="generate").disabled
+    at.multiselect(key="fix-sites").set_value([1]).run()
+    assert "was not trained on Cl, so" in words(at.error) and at.button(key="generate").disabled
+
+
+def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_novo):
+    tiny_de_novo(elements=(3, 8, 11, 17))
+    run = finished_run()
+    at = page(fork=run, crystal="kldm-1")
+    assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
+    at.multiselect(key="fix-sites").set_value([1]).run()
+    assert (
+        "Cl shall stay" in words(at.error) and at.button(key="generate").disabled
+    )  # the run was of Li and O
+    at.text_input(key="elements").set_value("").run()
+    at.button(key="generate").click().run()
+    request = JobQueue().list_jobs()[0].request
+    assert (
+        request["fix_sites"] == [1]
+        and request["fix_lattice"]
+        and request["fix"]["atomic_numbers"] == [11, 17]
+    )
+    queue = JobQueue()
+    child = queue.submit(
+        "relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run
+    )
+    relaxed = crystal_record(
+        ROCK_SALT.copy().scale_lattice(60.0), id="kldm-1", origin="noise", provenance={}
+    ) | {"energies": {}}
+    queue.update(
+        child, state="done", result={"crystals": [relaxed], "settings": {}, "seconds": 1.0}, finished=1.0
+    )
+    at = page(fork=run, crystal="kldm-1")
+    at.text_input(key="elements").set_value("").run()
+    at.button(key="generate").click().run()
+    assert next(job for job in queue.list_jobs() if job.kind == "generate").request["fix"] == cell_json(
+        structure_from_record(relaxed)
+    )
+    for crystal, part in (("kldm-1", "Crystal of the run"), ("nothing", "")):
+        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+        at.query_params["job"], at.query_params["crystal"] = run, crystal
+        at.switch_page("pages/viewer.py").run()
+        assert not at.exception and bool(at.warning) != bool(part)
+
+
+def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
+    run = "demo-lithium-iron-oxides"
+    at = page(job=run, fork=run)
+    assert not at.exception and not at.error and not at.warning
+    assert "Recorded run, not one of yours: kldm-dng-mp, seed 0" in words(at.info)
+    assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
+    assert "5 valid, distinct and new, not counting 1 with implausible distances" in words(at.success)
+    assert all(
+        symbol in words(at.subheader) for symbol in ("Li", "Fe", "O")
+    )  # all three elements come before all else
+    at.button_group(key="only").set_value(["near the hull"]).run()
+    assert "eV/atom against" in words(at.markdown)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["job"], at.query_params["crystal"] = run, "kldm-dng-mp-0-1"
+    at.switch_page("pages/viewer.py").run()
+    assert not at.exception and not at.warning
+    assert page(job="demo-nothing").warning

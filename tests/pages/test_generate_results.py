@@ -1,0 +1,361 @@
+"""The results of the Generate page: verdicts with reasons, relaxing, files, and runs found again."""
+
+import io
+import zipfile
+from dataclasses import replace
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_core.demos import find_demo
+from crystal_core.evaluation.powder_pattern import read_pattern
+from crystal_core.files.parse import parse_text
+from crystal_core.files.records import cell_json, crystal_record, structure_from_record
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.records import crystals_of
+from crystal_core.reference import known, known_cells
+from crystal_core.relax.potential import is_installed
+from crystal_core.requests import (
+    CrystalGenerationRequest,
+    RelaxationRequest,
+    StructurePredictionRequest,
+    to_json,
+)
+from pages._ui.run.calls import as_command, zip_of
+from pages._ui.run.generated import wished_elements
+from pages._ui.run.runs import generated_of, summary
+from pages._ui.run.verdicts import (
+    cohesion,
+)
+from tests.pages.generation import ROCK_SALT, SHORT, UNBALANCED, finished_run, page, words
+
+pytestmark = pytest.mark.usefixtures("no_worker")
+
+
+def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(tiny_de_novo):
+    tiny_de_novo()
+    at = page(job=finished_run())
+    assert not at.exception and not at.error
+    assert "5 crystals · 2 valid · 3 distinct · 1 no cell at all · 9 s · seed 3" in words(at.success)
+    assert "not compared with known crystals" in words(at.caption)
+    told = words(at.markdown)
+    for part in (
+        "✓ sound cell",
+        "✓ charge-balanced",
+        "✓ plausible distances",
+        "· made 2 times",
+        "as crystal 3",
+        "· stability unknown",
+        "· not compared",
+    ):
+        assert part in told, part
+    at.button_group(key="how").set_value("Table").run()
+    assert at.dataframe[0].value["no."].tolist() == [1, 2, 4]
+    at.button_group(key="only").set_value([]).run()
+    table = at.dataframe[0].value
+    assert table["no."].tolist() == [1, 3, 2, 4] and table["valid"].tolist() == ["yes", "yes", "no", "no"]
+    assert "not charge-balanced" in table["why"][2] and "below 0.5" in table["why"][3] and not at.exception
+
+
+def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
+    tiny_de_novo()
+    job, queue = finished_run(), JobQueue()
+    oxygen = Structure(Lattice.cubic(2.2), ["O"], [[0, 0, 0]])  # valid, and holds one of two
+    both = Structure(
+        Lattice.cubic(4.2), ["Li", "Li", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]]
+    )  # not charge-balanced
+    made = [
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
+        for k, s in enumerate((oxygen, both, oxygen), start=1)
+    ]
+    queue.update(job, result=queue.get(job).result | {"crystals": made})
+    at = page(job=job)
+    at.button_group(key="how").set_value("Table").run()
+    assert at.dataframe[0].value["no."].tolist() == [2, 1, 3] and not at.exception
+    assert [
+        wished_elements(asked) for asked in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})
+    ] == [set(), {3}]
+
+
+def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    monkeypatch.setattr(
+        known_cells, "known_cell", lambda name: {"mp-22862": ROCK_SALT.copy().apply_strain(0.02)}[name]
+    )
+    monkeypatch.setattr(known, "find_known", None)  # what was found is in the record
+    novelty = {
+        "known": True,
+        "nearest_id": "mp-22862",
+        "rmsd": 0.0123,
+        "nearest_formula": "NaCl",
+        "nearest_space_group": 225,
+        "training_of": ["kldm"],
+    }
+    at = page(job=finished_run(novelty=novelty))
+    assert "✗ known" in words(
+        at.markdown
+    ) and "Same arrangement as mp-22862 (Fm-3m); this cell is Imm2, RMSD 0.012" in words(at.markdown)
+    assert "training crystals of this model" in words(at.markdown) and "not compared" not in words(
+        at.markdown
+    ) + words(at.caption)
+    at.button_group(key="way-kldm-1-2").set_value("Over the known crystal").run()
+    assert "the known one" in words(at.caption) and not at.exception and not at.error
+
+
+def test_a_run_judged_by_distances_alone_says_how_far_they_can_be_trusted(tiny_de_novo):
+    tiny_de_novo()
+    novelty = {
+        "known": False,
+        "nearest_id": "mp-22862",
+        "rmsd": None,
+        "nearest_formula": "NaCl",
+        "nearest_space_group": 225,
+        "method": "distances",
+    }
+    job, queue = finished_run(novelty=novelty), JobQueue()
+    queue.update(
+        job, result=queue.get(job).result | {"summary": {"n": 5, "valid": 2, "unique": 3, "novel": 4}}
+    )
+    at = page(job=job)
+    assert "4 new by their distances alone" in words(at.success) and not at.exception
+    assert "Judged by its distances alone, as earlier versions did" in words(at.markdown)
+
+
+def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):
+    tiny_de_novo()
+    job, queue = finished_run(), JobQueue()
+    place = {
+        "energy_per_atom_ev": -3.0,
+        "formation_energy_per_atom_ev": None,
+        "e_above_hull_error_ev": 0.05,
+        "decomposition": {"NaCl": 1.0},
+        "note": "none",
+    }
+    records = [
+        record | {"energies": place | {"e_above_hull_ev": above}}
+        for record, above in zip(queue.get(job).result["crystals"], (0.01, None, 0.02, 3.0), strict=True)
+    ]
+    queue.update(job, result=queue.get(job).result | {"crystals": records})
+    at = page(job=job)
+    at.button_group(key="how").set_value("Table").run()
+    at.button_group(key="only").set_value(["near the hull"]).run()
+    assert at.dataframe[0].value["no."].tolist() == [1, 3] and not at.exception
+
+
+def test_the_page_says_whether_the_space_group_was_kept_and_what_else_there_is_to_know(tiny_de_novo):
+    tiny_de_novo()
+    job, queue = finished_run(), JobQueue()
+    kept = {
+        "number": 225,
+        "symbol": "Fm-3m",
+        "experimental": True,
+        "kept_within_0.01": 1,
+        "kept_within_0.1": 3,
+    }
+    summary = {
+        "n": 5,
+        "valid": 2,
+        "unique": 3,
+        "novel": None,
+        "space_group": kept,
+        "note": "Other numbers of atoms are a guess.",
+    }
+    queue.update(job, result=queue.get(job).result | {"summary": summary})
+    told = words(page(job=job).caption)
+    assert "3 of 5 keep Fm-3m, or a group above it, within 0.1 Å" in told and "are a guess." in told
+
+
+def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    cards = []
+    monkeypatch.setattr(
+        "pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first
+    )
+    job, queue = finished_run(), JobQueue()
+    spinel = next(
+        record
+        for record in crystals_of(find_demo("spinel").result)
+        if record["id"] == "MgAl2O4-z2-prototype-3"
+    )
+    magnetite = structure_from_record(spinel).replace_species({"Mg": "Fe", "Al": "Fe"})
+    made = [
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
+        for k, s in enumerate((UNBALANCED, magnetite), start=1)
+    ]
+    queue.update(
+        job,
+        result=queue.get(job).result
+        | {"crystals": made, "summary": {"n": 2, "valid": 0, "unique": 2, "novel": None}},
+    )
+    at = page(job=job)
+    assert (
+        "0 valid" in words(at.success) and "1 fails this test alone" in words(at.caption) and not at.exception
+    )
+    assert [card["badges"][0] for card in cards] == [["open", "mixed valence"], ["bad", "not valid"]]
+    assert "· mixed valence" in words(at.markdown) and "✗" not in words(at.markdown)
+    at.button_group(key="only").set_value(["valid"]).run()
+    at.button_group(key="how").set_value("Table").run()
+    table = at.dataframe[0].value
+    assert (
+        table["no."].tolist() == [2]
+        and table["valid"].tolist() == ["no"]
+        and "Fe²⁺ 2 Fe³⁺ 4 O²⁻" in table["why"][0]
+        and not at.exception
+    )
+
+
+def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    cards = []
+    monkeypatch.setattr(
+        "pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: cards.extend(items) or first
+    )
+    cell = Lattice.cubic(7.0)
+    loose = {
+        "isolated atoms": Structure(
+            cell, ["O", "O", "O", "O"], [[0, 0, 0], [0.175, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]
+        ),
+        "molecules": Structure(cell, ["O", "O"], [[0, 0, 0], [0.175, 0, 0]]),
+        "no loose atoms": ROCK_SALT,
+    }
+    made = {
+        word: crystal_record(s, id="kldm-1", origin="noise", provenance={}, group=1)
+        for word, s in loose.items()
+    }
+    found = {word: cohesion(record) for word, record in made.items()}
+    assert [verdict.word for verdict in found.values()] == list(loose) and [
+        verdict.tone for verdict in found.values()
+    ] == ["bad", "open", "good"]
+    assert (
+        "O3, O4 have no neighbour within 1.5 ×" in found["isolated atoms"].reason
+        and "(O₂)" in found["molecules"].reason
+    )
+    assert all(
+        record["validity"]["plausible"] and not record["validity"]["reasons"] for record in made.values()
+    )  # the checks as published
+    assert cohesion(crystal_record(SHORT, id="a", origin="noise", provenance={})).word == "not in question"
+    job, queue = finished_run(), JobQueue()
+    queue.update(job, result=queue.get(job).result | {"crystals": [made["isolated atoms"]]})
+    at = page(job=job)
+    assert (
+        ["bad", "isolated atoms"] in cards[0]["badges"]
+        and "✗ isolated atoms" in words(at.markdown)
+        and not at.exception
+    )
+    at.button_group(key="how").set_value("Table").run()
+    assert "no neighbour within" in at.dataframe[0].value["why"][0]
+
+
+def test_what_has_loose_atoms_or_one_element_only_is_not_counted_among_the_new(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    monkeypatch.setattr("pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0: first)
+    near = Structure(Lattice.cubic(3.2), ["Li", "O"], [[0, 0, 0], [0.5, 0.5, 0]])
+    loose = Structure(Lattice.cubic(9.0), ["Li", "Li", "O"], [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0.5]])
+    lithium = Structure(Lattice.cubic(2.8), ["Li"], [[0, 0, 0]])
+    found = zip((ROCK_SALT, ROCK_SALT, loose, lithium, near), (0, 0, 1, 2, 3), strict=True)
+    unknown = {"known": False, "nearest_id": None, "rmsd": None}
+    made = [
+        crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=group, novelty=unknown)
+        for k, (s, group) in enumerate(found, start=1)
+    ]
+    made[4]["validity"] |= {"structure": True, "composition": True, "plausible": False}
+    job, queue = finished_run(), JobQueue()
+    queue.update(
+        job,
+        result=queue.get(job).result
+        | {"crystals": made, "summary": {"n": 5, "valid": 5, "unique": 4, "novel": 5}},
+    )
+    at = page(job=job)
+    told = "1 valid, distinct and new, not counting 1 with isolated atoms, 1 of one element only, 1 with implausible distances"
+    assert f"5 new · {told}" in words(at.success) and not at.exception
+    request = queue.get(job).request
+    assert "2 valid, distinct and new, not counting 1 with isolated" in summary(
+        replace(queue.get(job), request=request | {"elements": ["Li"]})
+    )
+
+
+@pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
+def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo):
+    tiny_de_novo()
+    run = finished_run(novelty={"known": True, "nearest_id": "mp-22862", "rmsd": None})
+    at = page(job=run)
+    at.button(key="relax-all").click().run()
+    queue = JobQueue()
+    (child,) = queue.list_children(run)
+    assert child.kind == "relax" and [c["id"] for c in child.request["crystals"]] == [
+        "kldm-1"
+    ]  # its twin is the same, the others are not valid
+    assert at.button(key="relax-all").disabled and not at.exception
+    run_job(queue, queue.take(), RUNNERS)
+    at.run()
+    assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {
+        metric.label for metric in at.metric
+    }
+    assert "may be stable" in words(at.markdown) and "hypothetical crystals" in words(at.caption)
+    ways = next(
+        group for group in at.button_group if str(group.key).startswith("way-kldm-1-")
+    )  # one more where the tables are at hand
+    ways.set_value("Relaxed over generated").run()
+    assert "as generated" in words(at.caption) and not at.exception and not at.error
+    job = queue.get(run)
+    assert (
+        "energies" in generated_of(job)[0]
+        and generated_of(job)[0]["generated"]["lattice"] != generated_of(job)[0]["lattice"]
+    )
+    names = zipfile.ZipFile(io.BytesIO(zip_of(job))).namelist()
+    assert {"kldm-1.cif", "kldm-4.cif", "run.extxyz", "before-relaxing.extxyz", "run.json"} <= set(names)
+
+
+def test_the_files_that_the_shown_call_reads_are_in_the_archive():
+    oxide = Structure(
+        Lattice.cubic(4.5), [8, 22, 8, 11], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]
+    )
+    given = cell_json(oxide)
+    measured = {
+        "two_theta": [10 + 0.1 * k for k in range(200)],
+        "intensity": [1.0 + 50 * (k % 50 == 9) for k in range(200)],
+        "wavelength": "MoKa",
+    }
+    queue = JobQueue()
+    made = queue.get(queue.submit("generate", to_json(CrystalGenerationRequest(fix=given, fix_sites=(2,)))))
+    predicted = queue.get(
+        queue.submit(
+            "predict-structure", to_json(StructurePredictionRequest(formula="NaCl", pattern=measured))
+        )
+    )
+    files = [zipfile.ZipFile(io.BytesIO(zip_of(job))) for job in (made, predicted)]
+    assert "--fix structure.json --fix-sites 2" in as_command(made) and "--pattern pattern.xy" in as_command(
+        predicted
+    )
+    again = parse_text(
+        files[0].read("structure.json").decode()
+    )  # a CIF is read with its sites in another order
+    assert cell_json(again) == given and "pattern.xy" not in files[0].namelist()
+    assert read_pattern(files[1].read("pattern.xy").decode(), wavelength="MoKa").to_json() == measured
+
+
+def test_what_is_said_of_a_relaxed_crystal_names_the_cell_it_is_said_of(tiny_de_novo):
+    tiny_de_novo()
+    run, queue = finished_run(novelty={"known": False, "nearest_id": None, "rmsd": None}), JobQueue()
+    queue.submit(
+        "relax", to_json(RelaxationRequest(crystals=({"id": "kldm-1", **cell_json(ROCK_SALT)},))), parent=run
+    )
+    known = {"known": True, "nearest_id": "mp-22862", "rmsd": 0.01}
+    relaxed = crystal_record(ROCK_SALT, id="kldm-1", origin="noise", provenance={}, novelty=known) | {
+        "original": cell_json(ROCK_SALT)
+    }
+    child = queue.take()
+    queue.update(
+        child.id,
+        state="done",
+        result={"crystals": [relaxed], "settings": {}, "seconds": 1.0},
+        finished=child.created + 1,
+    )
+    record = generated_of(queue.get(run))[0]
+    assert record["novelty"]["known"] and not record["generated"]["novelty"]["known"]
+    at = page(job=run)
+    told = words(at.markdown)
+    assert not at.exception and told.count("(As generated.)") == 3 and "✗ known" in told
+    at = page(job=finished_run())
+    assert "✓ sound cell" in words(at.markdown) and "(As generated.)" not in words(at.markdown)

@@ -1,0 +1,65 @@
+"""The History page: runs told in words, found again on the page that shows them, and deleted."""
+
+from types import SimpleNamespace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.files.records import cell_json
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.requests import (
+    RelaxationRequest,
+    to_json,
+)
+from pages._ui.run.calls import as_command, as_python
+from pages._ui.run.runs import link_of, title_of
+from tests.pages.generation import ROCK_SALT, ROOT, finished_run, words
+
+pytestmark = pytest.mark.usefixtures("no_worker")
+
+
+def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_de_novo):
+    tiny_de_novo()
+    run = finished_run()
+    queue = JobQueue()
+    child = queue.get(
+        queue.submit(
+            "relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run
+        )
+    )
+    job = queue.get(run)
+    assert title_of(job) == "5 new crystals of Li-O with 2 atoms" and title_of(child) == "relaxing 1 crystal"
+    assert link_of(job) == link_of(child) == ("pages/generate.py", {"job": run})
+    assert "crystal-core relax a.cif" in as_command(child) and "load_potential" in as_python(child)
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.switch_page("pages/history.py").run()
+    assert at.dataframe[0].value["request"].tolist() == [title_of(child), title_of(job)] and not at.exception
+
+
+def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    run, queue = finished_run(), JobQueue()
+    child = queue.submit(
+        "relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run
+    )
+    chosen = SimpleNamespace(
+        selection=SimpleNamespace(rows=[1])
+    )  # AppTest selects no row; the newest, the relaxation, is the first
+    monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
+    at = (
+        AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+        .run()
+        .switch_page("pages/history.py")
+        .run()
+    )
+    at.button(key="delete").click().run()
+    assert "its link will be gone, and its relaxation with it" in words(at.markdown)
+    really = at.button(key="really")
+    at.button(key="delete").click()  # AppTest runs the whole page again, never a dialog alone
+    really.click().run()
+    assert "cancel that or wait" in words(at.error) and not at.exception and queue.get(run)
+    queue.cancel(child)
+    really = at.button(key="really")
+    at.button(key="delete").click()
+    really.click().run()
+    assert not at.exception and queue.list_jobs() == []

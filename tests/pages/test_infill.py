@@ -1,0 +1,105 @@
+"""Which elements fit at a site: asked from the table of sites, answered in the viewer, found again in the history."""
+
+import io
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+from pymatgen.core import Lattice, Structure
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.errors import RequestError
+from crystal_core.files.records import cell_json
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.requests import from_json, to_json
+from crystal_core.workflows.infill import InfillRequest
+from pages._ui.run.calls import as_command, as_python, zip_of
+from pages._ui.run.runs import link_of, summary, title_of
+from tests.pages.generation import ROOT, words
+
+pytestmark = pytest.mark.usefixtures("no_worker")
+PEROVSKITE = Structure.from_spacegroup(
+    "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+)
+
+
+def viewer(**query):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.switch_page("pages/viewer.py").run()
+
+
+def select(monkeypatch, *rows):
+    """AppTest selects no rows."""
+    chosen = SimpleNamespace(selection=SimpleNamespace(rows=list(rows)))
+    monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
+
+
+def answered(name, **changes):
+    request = InfillRequest(crystal=cell_json(PEROVSKITE), source="SrTiO3", model=name, seed=1, **changes)
+    queue = JobQueue()
+    run = queue.submit("infill", to_json(request))
+    run_job(queue, queue.take(), RUNNERS)
+    return queue.get(run)
+
+
+def test_without_a_language_model_nothing_is_offered(tiny_de_novo, monkeypatch):
+    tiny_de_novo()
+    select(monkeypatch, 0)
+    at = viewer()
+    assert not at.exception and not [b for b in at.button if "elements fit" in b.label]
+    assert "which elements fit" not in words(at.caption)
+
+
+def test_the_sites_of_one_element_are_asked_about(tiny_writer, monkeypatch):
+    name = tiny_writer()
+    select(monkeypatch, 0, 1)
+    assert "sites of one element" in words(viewer().caption)
+    select(monkeypatch, 2, 4)
+    at = viewer()
+    (toggle,) = (toggle for toggle in at.toggle if toggle.label == "At all 3 sites of O")
+    toggle.set_value(True).run()
+    (button,) = (button for button in at.button if button.label == "Which elements fit here?")
+    button.click().run()
+    (job,) = JobQueue().list_jobs()
+    asked = from_json(InfillRequest, job.request)
+    assert (job.kind, asked.sites, asked.all_alike, asked.model) == ("infill", (2, 4), True, name)
+    assert not at.exception
+
+
+def test_the_answer_is_bars_and_an_element_opens_the_crystal_with_it(tiny_writer):
+    job = answered(tiny_writer(), sites=(0,))
+    rows = job.result["fitting"]["rows"]
+    assert job.state == "done" and sum(row["probability"] for row in rows) == pytest.approx(1, abs=1e-3)
+    assert [row["probability"] for row in rows] == sorted((r["probability"] for r in rows), reverse=True)
+    at = viewer(job=job.id)
+    assert not at.exception and not at.error
+    assert words(at.subheader) == "Elements that fit at Sr1 SrTiO₃"
+    other = next(row["element"] for row in rows if row["element"] not in ("Sr", "Ti", "O"))
+    at.button(key=f"element-{other}").click().run()
+    assert other in at.query_params["element"] and not at.exception
+    assert f": {other} in place of Sr" in words(at.subheader) and "relax it" in words(at.caption)
+    at = viewer(job=job.id, element="Xx")
+    assert words(at.subheader).endswith("SrTiO₃") and not at.exception
+
+
+def test_the_run_is_told_in_words_and_can_be_made_again(tiny_writer):
+    job = answered(tiny_writer(), sites=(2,), all_alike=True)
+    assert title_of(job) == "elements in place of O in SrTiO3" and link_of(job)[0] == "pages/viewer.py"
+    assert job.result["fitting"]["sites"] == [2, 3, 4] and summary(job).count("%") == 3
+    command = as_command(job)
+    assert "infill structure.json" in command and "--site 2 --all-alike --seed 1" in command
+    assert "all_alike=True" in as_python(job)
+    names = zipfile.ZipFile(io.BytesIO(zip_of(job))).namelist()
+    assert set(names) == {"elements.csv", "structure.json", "run.json"}
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at = app.switch_page("pages/history.py").run()
+    assert at.dataframe[0].value["request"].tolist() == [title_of(job)] and not at.exception
+
+
+@pytest.mark.parametrize(("sites", "part"), [((), "at least one site"), ((5,), "between 0 and 4")])
+def test_sites_that_are_not_there_are_refused(sites, part):
+    with pytest.raises(RequestError, match=part):
+        InfillRequest(crystal=cell_json(PEROVSKITE), sites=sites)

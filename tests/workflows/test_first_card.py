@@ -1,0 +1,131 @@
+"""Judged rows keep their evidence, weights are found again from rows drawn with them, rates count cards."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from crystal_core.errors import RequestError
+from crystal_core.evaluation.ranking import Evidence, Weights, scores
+from crystal_core.workflows.first_card import (
+    Judged,
+    JudgedRow,
+    begin,
+    read_rows,
+)
+from crystal_core.workflows.first_card_rates import by_size, cards_of, first_card_rates
+from crystal_core.workflows.fit_ranking import SET, fit, gains_of, without_known
+
+TRUE = Weights(rank=-1.0, votes=1.0, members=0.0, sigma_relaxed=0.02, sigma_single_point=0.15, **SET)
+
+
+def candidate(rank, energy, *, right, votes=0.1, single=None):
+    evidence = Evidence(
+        source="prototype",
+        rank=rank,
+        votes=votes,
+        members=3,
+        distance=0.5,
+        relaxed=energy,
+        single_point=energy if single is None else single,
+        converged=True,
+    )
+    rmsd = 0.02 if right else None
+    path = ((0, evidence.single_point), (5, energy + 0.05), (20, energy))
+    return Judged(evidence=evidence, laid_out=rmsd, relaxed=rmsd, trace=path)
+
+
+def row(*candidates, name="mp-1", n_atoms=4):
+    return JudgedRow(
+        id=name, formula="AB", n_atoms=n_atoms, n_elements=2, relaxes=True, candidates=tuple(candidates)
+    )
+
+
+def drawn_rows(n, weights):
+    """Rows whose right candidate is drawn with the probabilities that the weights say."""
+    rng, rows = np.random.default_rng(0), []
+    for k in range(n):
+        energies = -5.0 + rng.exponential(0.05, 5)
+        made = [
+            candidate(i + 1, float(e), right=False, votes=float(rng.uniform(0.02, 1)))
+            for i, e in enumerate(energies)
+        ]
+        told = np.array(scores([c.evidence for c in made], without_known(weights)))
+        odds = np.exp(told - told.max())
+        winner = rng.choice(5, p=odds / odds.sum())
+        made[winner] = replace(made[winner], laid_out=0.02, relaxed=0.02)
+        rows.append(row(*made, name=f"mp-{k}"))
+    return rows
+
+
+def test_weights_are_found_again_from_rows_drawn_with_them():
+    found = fit(drawn_rows(150, TRUE))
+    # 150 rows tell a weight to about a third
+    assert found.sigma_relaxed == pytest.approx(TRUE.sigma_relaxed, rel=0.4)
+    assert found.rank == pytest.approx(TRUE.rank, rel=0.5)
+    assert found.votes == pytest.approx(TRUE.votes, rel=0.5)
+    assert found.known == SET["known"]  # no validation row tells of it
+
+
+def test_without_a_right_candidate_nothing_can_be_fitted():
+    with pytest.raises(RequestError, match="right candidate"):
+        fit([row(candidate(1, -5.0, right=False))])
+
+
+def test_gains_are_what_relaxations_still_won():
+    rows = [
+        row(*[candidate(k, -5.0, right=False, single=-4.0) for k in range(1, 6)], name=str(i)) for i in (1, 2)
+    ]
+    assert gains_of(rows) == ((5, 0.05), (20, 0.0))
+
+
+def test_rules_order_the_cards_and_rates_count_them():
+    weights = without_known(TRUE)
+    near = row(candidate(1, -4.992, right=True), candidate(2, -5.0, right=False))
+    far = row(candidate(1, -4.5, right=False), candidate(2, -5.0, right=True), name="mp-2", n_atoms=8)
+    assert cards_of(near, "lowest energy", weights) == [None, 0.02]
+    assert (
+        cards_of(near, "ranking", weights)
+        == cards_of(near, "earliest within 20 meV/atom", weights)
+        == [0.02, None]
+    )
+    assert (
+        cards_of(far, "first prototype", weights)[0] is None and cards_of(far, "ranking", weights)[0] == 0.02
+    )
+    rates = first_card_rates([near, far], weights)
+    assert rates["first prototype"]["first card"]["match_rate"] == 0.5
+    assert rates["ranking"]["first card"]["match_rate"] == rates["any candidate"]["match_rate"] == 1.0
+    assert rates["ranking"]["first card"]["ci95"][0] < 0.5 and rates["ranking"]["first card"]["n"] == 2
+    parts = by_size([near, far], "first prototype", weights)["by_n_atoms"]
+    assert {name: part["match_rate"] for name, part in parts.items()} == {"1-5": 1.0, "6-10": 0.0}
+
+
+def test_a_relaxation_that_was_stopped_ranks_behind_those_that_ended():
+    ended, stopped = candidate(2, -4.9, right=False), candidate(1, -5.5, right=True)
+    stopped = replace(stopped, outrun=True, evidence=replace(stopped.evidence, relaxed=None))
+    assert cards_of(row(stopped, ended), "ranking", without_known(TRUE)) == [None, 0.02]
+
+
+def test_a_file_goes_on_only_with_the_settings_it_was_begun_with(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    begin(file, {"split": "val", "open_z": False})
+    with file.open("a") as lines:
+        lines.write(json.dumps(asdict(row(candidate(1, -5.0, right=True)))) + "\n")
+    begin(file, {"split": "val", "open_z": False})
+    assert [one.id for one in read_rows(file)] == ["mp-1"]
+    with pytest.raises(RequestError, match="was begun with split val, not test"):
+        begin(file, {"split": "test"})
+    (tmp_path / "other").write_text("x")
+    with pytest.raises(RequestError, match="no file that an evaluation"):
+        begin(tmp_path / "other", {})
+
+
+def test_rows_are_read_as_they_were_written_and_the_last_of_one_id_counts(tmp_path):
+    file, first = tmp_path / "rows.jsonl", row(candidate(1, -5.0, right=True))
+    blind = replace(first, relaxes=False)
+    file.write_text("".join(json.dumps(asdict(one)) + "\n" for one in (blind, first)))
+    assert read_rows(file) == [first] and read_rows(tmp_path / "none.jsonl") == []
+    file.write_text('{"id": 3}\n')
+    with pytest.raises(RequestError, match=r"rows\.jsonl is no file of candidates"):
+        read_rows(file)
