@@ -12,6 +12,8 @@ from crystal_core.registry.store import list_cards
 from pages._ui.plain import plain
 from pages._ui.run.runs import COMPARE, DEMO
 
+IN_A_ROW = 3
+
 
 @st.cache_data(ttl=600, show_spinner=False)
 def _ready() -> list[dict[str, Any]]:
@@ -43,7 +45,8 @@ def show_ready() -> None:
     if not ready:
         return
     st.subheader("Ready comparisons")
-    for column, one in zip(st.columns(len(ready)), ready, strict=True):
+    places = [place for _ in range(0, len(ready), IN_A_ROW) for place in st.columns(IN_A_ROW)]
+    for column, one in zip(places, ready, strict=False):
         with column.container(border=True, height="stretch"):
             st.markdown(f"**{plain(one['title'])}**")
             st.caption(plain(one["words"]))
