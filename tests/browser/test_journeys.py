@@ -56,7 +56,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     predict(page)
     page.wait_for_url("**job=*")
     page.reload()  # the run is in the queue, not in the page
-    page.get_by_text("Ranked by energy (CHGNet").wait_for(timeout=500_000)  # the recommended path
+    page.get_by_text("Ranked by all evidence").wait_for(timeout=500_000)  # the recommended path
     expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(
         0, timeout=500_000
     )  # energies show before the last has come
