@@ -1,15 +1,18 @@
 """The database of runs: damaged pages cost the rows on them, and a lock, a full disk and a bad folder are sentences."""
 
+import errno
 import gzip
 import os
 import sqlite3
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from crystal_core.errors import StorageFault
-from crystal_core.jobs import database
+from crystal_core.jobs import database, worker
 from crystal_core.jobs.queue import ENTRY_DAMAGED, JobQueue
 
 N_RUNS = 40
@@ -157,3 +160,71 @@ def test_unfinished_files_are_swept_when_they_are_old(tmp_path):
         (folder / name).write_bytes(gzip.compress(b"{}"))
     assert queue.sweep() == 0  # somebody may still be writing them
     assert queue.sweep(older_than=-1) == 2 and queue.get(job).result
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    """A queue and a list: while it holds a number, the store takes no file once so many have been synced."""
+    room, synced, sync = [], [], os.fsync
+
+    def fsync(handle):
+        synced.append(handle)
+        if room and len(synced) > room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return JobQueue(tmp_path), room
+
+
+RUNNERS = {"count": "slow_runner:count"}
+
+
+def test_a_run_on_a_full_disk_goes_on_and_its_result_waits_for_room(disk, monkeypatch):
+    queue, room = disk
+    room.append(2)
+    waited = []
+    monkeypatch.setattr(
+        worker.time, "sleep", lambda _: waited.append(1) or (len(waited) > 8 and room.clear())
+    )
+    job = queue.submit("count", {"n": 5})
+    worker.run_job(queue, queue.take(), RUNNERS)
+    ended = queue.get(job)
+    assert (ended.state, ended.result["finished"], ended.error) == ("done", 5, None) and len(waited) > 8
+
+
+def test_a_disk_that_stays_full_keeps_the_last_result_that_fitted(disk, monkeypatch):
+    queue, room = disk
+    room.append(2)
+    monkeypatch.setattr(worker, "FAULT_SECONDS", 0.05)
+    job = queue.submit("count", {"n": 5})
+    worker.run_job(queue, queue.take(), RUNNERS)
+    ended = queue.get(job)
+    assert ended.state == "failed" and "is full" in ended.error and ended.result["finished"] == 1
+    room.clear()
+    again = queue.submit("count", {"n": 2})
+    worker.run_job(queue, queue.take(), RUNNERS)
+    assert queue.get(again).state == "done"
+
+
+def test_a_database_that_refuses_the_end_of_a_run_does_not_leave_it_running(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(worker, "FAULT_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    queue, faults = JobQueue(tmp_path), []
+    update = queue.update
+
+    def refusing(job, **columns):
+        if "state" in columns and len(faults) < 4:
+            faults.append(columns)
+            time.sleep(0.02)
+            raise StorageFault("The disk is full.")
+        update(job, **columns)
+
+    monkeypatch.setattr(queue, "update", refusing)
+    lost, following = queue.submit("count", {"n": 1}), queue.submit("count", {"n": 1})
+    worker.work(queue, RUNNERS, idle_seconds=0.1)
+    assert [queue.get(job).state for job in (lost, following)] == ["interrupted", "done"] and faults
+    assert queue.get(lost).result["finished"] == 1
