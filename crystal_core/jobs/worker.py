@@ -116,23 +116,25 @@ def work(
     queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS, device: str = "cpu"
 ) -> None:
     """Take the jobs of a device until nobody has been there for ``idle_seconds``."""
-    idle_since = time.time()
+    idle_since, broken_since = time.time(), 0.0
     while True:
         try:
             job = queue.take(device)
-            if job is None and time.time() - max(idle_since, queue.last_client()) > idle_seconds:
-                return
+            broken_since = 0.0
             if job is not None:
                 run_job(queue, job, runners)
                 idle_since = time.time()
-                continue
+            elif time.time() - max(idle_since, queue.last_client()) > idle_seconds:
+                return
+            else:
+                time.sleep(0.2)
         except StorageFault as fault:
             log.warning("%s", fault)
-            if time.time() - idle_since > max(idle_seconds, FAULT_SECONDS):
-                return  # no client can be seen either; the next page starts a worker again
             _interrupt_if_possible(queue, device)
+            idle_since, broken_since = time.time(), broken_since or time.time()
+            if time.time() - broken_since > FAULT_SECONDS:
+                return  # the next page starts a worker again
             time.sleep(RETRY_SECONDS)
-        time.sleep(0.2)
 
 
 def _interrupt_if_possible(queue: JobQueue, device: str) -> None:
