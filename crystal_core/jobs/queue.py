@@ -17,7 +17,7 @@ from crystal_core.errors import RequestError
 from crystal_core.jobs import shapes
 from crystal_core.jobs.database import connect, last_rescue, prepare, rescued, storage_faults
 from crystal_core.jobs.store import NAME, BlobStore
-from crystal_core.paths import home_dir
+from crystal_core.paths import home_dir, private_folder
 from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
 
 LIVE = ("queued", "running", "cancelling")
@@ -103,7 +103,7 @@ class JobQueue:
     def __init__(self, home: Path | None = None) -> None:
         self.home = home or home_dir()
         with storage_faults(self.home):
-            self.home.mkdir(parents=True, exist_ok=True)
+            private_folder(self.home)
         self.blobs = BlobStore(self.home / "store")
         rescued(lambda queue: prepare(queue.home))(self)
 

@@ -117,6 +117,17 @@ def test_a_folder_that_is_none_is_one_sentence(tmp_path):
         JobQueue(tmp_path / "home")
 
 
+def test_the_folder_of_runs_is_closed_to_others_and_a_shared_one_stays(tmp_path):
+    new, open_to_all, shared = (tmp_path / name for name in ("a/b", "open", "shared"))
+    open_to_all.mkdir()
+    open_to_all.chmod(0o755)
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for home, mode in ((new, 0o700), (open_to_all, 0o700), (shared, 0o1777)):
+        JobQueue(home).submit("count", {})
+        assert home.stat().st_mode & 0o7777 == mode
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser may become somebody else")
 def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
     home = tmp_path / "home"
