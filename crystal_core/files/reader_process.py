@@ -23,6 +23,11 @@ SECONDS_PER_FILE = 10.0
 SECONDS_TO_START = 120.0
 MEMORY_BYTES = 2_000_000_000
 N_PROCESSES = 2
+ENVIRONMENT = frozenset(
+    "PATH HOME LANG LC_ALL TMPDIR LD_LIBRARY_PATH PYTHONPATH PYTHONHOME VIRTUAL_ENV "
+    "CRYSTAL_HOME CRYSTAL_CHECKPOINTS CRYSTAL_DATA".split()
+)
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class ReadError(StructureParseError):
@@ -146,11 +151,8 @@ class ParserProcess:
         return self._child
 
     def _launched(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-        }
+        # nothing that a user of this machine keeps in the environment, such as keys, reaches the child
+        environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT} | THREADS
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")])
         )

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -147,6 +148,35 @@ def pool():
     pool = ParserPool(2, patient)
     yield pool
     pool.close()
+
+
+def test_a_reader_has_no_secrets_no_network_and_few_files(monkeypatch):
+    monkeypatch.setenv("CRYSTAL_TEST_KEY", "secret")
+    process = ParserProcess(seconds=60.0)
+    try:
+        assert process.ask(GOOD)["crystals"]
+        about = Path(f"/proc/{process.pid}")
+        assert b"secret" not in (about / "environ").read_bytes()
+        limits = {
+            line[:26].strip(): line[26:].split()[0] for line in (about / "limits").read_text().splitlines()
+        }
+        assert (limits["Max processes"], limits["Max open files"], limits["Max file size"]) == (
+            "0",
+            "32",
+            "0",
+        )
+        if may_leave_network():
+            assert (about / "ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+    finally:
+        process.close()
+
+
+def may_leave_network():
+    """Whether this system lets a process have a network of its own."""
+    command = ["unshare", "--net" if os.geteuid() == 0 else "-rn", "true"]
+    return (
+        shutil.which("unshare") and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
 
 
 def test_a_slow_file_leaves_the_other_reader_to_other_users(pool, tmp_path):
