@@ -94,6 +94,7 @@ class DraftOptions:
         refiner: diffusion that refines the draft, "none" to leave it as written, or None for the card's.
         start: how the refiner begins: from the draft as it is, with noise added, or from noise alone; None is the card's.
         refine_from: step at which it begins, of :data:`REFINER_STEPS`; None is the card's.
+        charge_balance: a draft ends only where its composition passes the SMACT test of composition validity.
     """
 
     temperature: float | None = None
@@ -102,6 +103,7 @@ class DraftOptions:
     refiner: str | None = None
     start_draft: DraftStart | None = None
     refine_from: int | None = None
+    charge_balance: bool = False
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, *TEMPERATURE_RANGE, optional=True)
@@ -113,6 +115,21 @@ class DraftOptions:
                 raise RequestError(f"{name} must be a name, not {value!r}.")
         if self.start_draft is not None:
             check_choice("start", self.start_draft, get_args(DraftStart))
+        if not isinstance(self.charge_balance, bool):
+            raise RequestError(f"charge_balance must be true or false, not {self.charge_balance!r}.")
+
+    @property
+    def balance_used(self) -> dict[str, bool]:
+        """Charge balance among the settings of a run; nothing where it is off."""
+        return {"charge_balance": True} if self.charge_balance else {}
+
+    def check_open_composition(self, given: str) -> None:
+        """Raise RequestError where charge balance is on and ``given`` (e.g. "the formula") fixes atoms."""
+        if self.charge_balance:
+            raise RequestError(
+                f"Charge balance chooses among compositions, and {given} already fixes the composition; "
+                "leave charge balance out."
+            )
 
     @property
     def draft_fields(self) -> dict[str, Any]:
@@ -122,7 +139,9 @@ class DraftOptions:
     @property
     def draft_values(self) -> dict[str, Any]:
         """The options that are set here, by name."""
-        return {name: value for name, value in self.draft_fields.items() if value is not None}
+        return {
+            n: value for n, value in self.draft_fields.items() if value is not None and value is not False
+        }
 
 
 CARD_DRAFT = DraftOptions()
@@ -156,6 +175,7 @@ def check_declared(card: ModelCard, conditions: tuple[str, ...], options: DraftO
         )
     if not card.writes_drafts and options.draft_values:
         names = ", ".join(options.draft_values).replace("start_draft", "start").replace("refine_from", "tau")
+        names = names.replace("charge_balance", "charge balance")
         raise RequestError(
             f"{card.name} writes no drafts with a language model, so {names} would change nothing; leave it out or choose another model."
         )

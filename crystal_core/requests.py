@@ -402,6 +402,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 raise RequestError("A formula is made of element symbols and counts, e.g. TiO2.")
             if self.elements or self.contain:
                 raise RequestError("A formula already says the elements; leave one of the two out.")
+            self.check_open_composition("the formula")
 
     def _check_required(self) -> None:
         if not isinstance(self.require_all, bool):
@@ -439,6 +440,11 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 raise RequestError(
                     f"The structure to start from already says {what}; leave one of the two out."
                 )
+        if self.charge_balance:
+            raise RequestError(
+                "Charge balance is a rule for new drafts, and a crystal to start from is not drafted anew; "
+                "leave charge balance out."
+            )
         if (self.elements or self.exclude_elements) and not (self.redraft_sites or self.redraft_all):
             raise RequestError(
                 "Elements are chosen only for sites to redraft; name such sites, or no elements."
@@ -527,6 +533,7 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         check_choice("sampler", self.sampler, get_args(SamplerName))
         self._check_tuning(self.sampler, draws_types=False)
         DraftOptions.__post_init__(self)
+        self.check_open_composition("the formula")
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))

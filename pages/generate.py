@@ -112,7 +112,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     with field(
         st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        settings = ask_drafting(card) if card.writes_drafts else {}
+        settings = ask_drafting(card, is_composition_open=True) if card.writes_drafts else {}
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")

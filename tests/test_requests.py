@@ -20,6 +20,13 @@ from crystal_core.requests import (
     to_json,
     tuning_words,
 )
+from crystal_core.workflows.compare.request import ModelColumn
+
+SALT = {
+    "lattice": [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 4.0]],
+    "atomic_numbers": [11, 17],
+    "frac_coords": [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]],
+}
 
 
 def test_a_request_survives_json():
@@ -83,6 +90,23 @@ def test_a_tuning_that_is_out_of_range_or_changes_nothing_is_refused(options, se
     ):
         with pytest.raises(RequestError, match=sentence):
             cls(**needed, **options)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "sentence"),
+    [
+        (CrystalGenerationRequest, {"formula": "NaCl"}, "the formula already fixes the composition"),
+        (StructurePredictionRequest, {"formula": "NaCl"}, "the formula already fixes the composition"),
+        (ModelColumn, {"model": "crysllmgen-mp"}, "every target already fixes the composition"),
+        (CrystalGenerationRequest, {"start_from": SALT}, "not drafted anew"),
+    ],
+)
+def test_charge_balance_needs_drafts_that_choose_their_compositions(cls, options, sentence):
+    cls(**options)
+    with pytest.raises(RequestError, match=sentence):
+        cls(**options, charge_balance=True)
+    with pytest.raises(RequestError, match="must be true or false"):
+        cls(**options, charge_balance="yes")
 
 
 def test_types_that_are_given_are_not_remasked():

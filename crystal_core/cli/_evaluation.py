@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.conditions import REFINER_STEPS
+from crystal_core.conditions import CARD_DRAFT, REFINER_STEPS, DraftOptions
 from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
@@ -44,14 +44,22 @@ def shown(path: Path) -> str:
     return path.name if path.is_absolute() else path.as_posix()
 
 
-def refuse_tuning(tuned: SamplerTuning, option: str) -> None:
-    """Raise RequestError where a tuning is asked for beside an option that scores crystals without sampling them."""
+def refuse_tuning(tuned: SamplerTuning, option: str, draft: DraftOptions = CARD_DRAFT) -> None:
+    """Raise RequestError where a tuning or charge balance is given and nothing is sampled.
+
+    Args:
+        option: which says that crystals are scored without sampling them.
+    """
     from crystal_core.errors import RequestError
     from crystal_core.requests import tuning_words
 
     if words := tuning_words(asdict(tuned)):
         raise RequestError(
             f"{words[0]} tunes a sampler, and {option} samples nothing; leave one of them out."
+        )
+    if draft.charge_balance:
+        raise RequestError(
+            f"--charge-balance is a rule for drafts, and {option} writes none; leave one of them out."
         )
 
 
@@ -69,6 +77,7 @@ def drafts_words(used: Mapping[str, Any]) -> str:
         used: ``settings_used`` of a model that writes drafts, names without their ending.
     """
     words = f"drafts of {used['back_end']} at temperature {used['temperature']:g}, top-p {used['top_p']:g}"
+    words += ", charge-balanced by SMACT's test" if used.get("charge_balance") else ""
     if used["refiner"] == "none":
         return f"{words}, not refined"
     start = used["start_draft"]

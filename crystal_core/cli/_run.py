@@ -61,6 +61,13 @@ TopP = Annotated[
         help="Share of the probability that a language model draws its tokens from, the likeliest first.",
     ),
 ]
+ChargeBalance = Annotated[
+    bool,
+    typer.Option(
+        "--charge-balance",
+        help="Drafts end only where their composition passes SMACT's test; the others are written again.",
+    ),
+]
 BackEnd = Annotated[
     str | None,
     typer.Option(

@@ -26,6 +26,7 @@ from crystal_core.cli._evaluation import (
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import (
     BackEnd,
+    ChargeBalance,
     Device,
     Json,
     NoiseScale,
@@ -70,7 +71,13 @@ TUNING = {
 }
 CORRECTOR = ("tau_used", "noise_scale_used")
 # options of the command line for what is said of drafts, where the names differ
-OPTIONS = {"start_draft": "start", "refine_from": "tau", "top_p": "top-p", "back_end": "back-end"}
+OPTIONS = {
+    "start_draft": "start",
+    "refine_from": "tau",
+    "top_p": "top-p",
+    "back_end": "back-end",
+    "charge_balance": "charge-balance",
+}
 
 
 @command
@@ -96,6 +103,7 @@ def dng(
     remasking: Remasking = None,
     temperature: Temperature = None,
     top_p: TopP = None,
+    charge_balance: ChargeBalance = False,
     back_end: BackEnd = None,
     refiner: Annotated[
         str | None,
@@ -171,10 +179,11 @@ def dng(
         refiner=refiner,
         start_draft=start,  # type: ignore[arg-type]
         refine_from=refiner_step(tau) if drafts else None,
+        charge_balance=charge_balance,
     )
     _check_source(structures, baseline, out, write_card=write_card)
     if structures is not None or baseline is not None:
-        refuse_tuning(tuned, "--baseline" if structures is None else "--structures")
+        refuse_tuning(tuned, "--baseline" if structures is None else "--structures", draft)
     make_output_folder(out, trajectory=False)
     published, split = evaluate_dng.cutoffs_named(cutoffs, data), split_named(split, data)
     set_threads(threads)
@@ -339,7 +348,10 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
     )
     options = f" --limit {used['limit']}" if used["limit"] else ""
     options += f" --sampler {sampler} --steps {used['steps_used']}" if sampler else ""
-    options += "".join(f" --{OPTIONS.get(name, name)} {value}" for name, value in draft.items())
+    options += "".join(
+        f" --{OPTIONS.get(name, name)}" + ("" if value is True else f" {value}")
+        for name, value in draft.items()
+    )
     options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
     options += (
@@ -354,6 +366,7 @@ def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> No
     command = f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}"
     # other than the card's own way of refining
     way = f"_{draft['refiner']}" if "refiner" in draft else ""
+    way += "_charge_balanced" if draft.get("charge_balance") else ""
     entries: dict[str, dict[str, Any]] = {
         f"{key}{way}_{split}": {
             "value": report[key],

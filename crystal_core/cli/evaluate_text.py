@@ -8,6 +8,7 @@ import typer
 
 from crystal_core.cli._run import (
     BackEnd,
+    ChargeBalance,
     Device,
     Json,
     Quiet,
@@ -28,6 +29,7 @@ def text(
     n: Annotated[int, typer.Option("--n", min=1, help="Drafts, without the grammar and with it.")] = 256,
     temperature: Temperature = None,
     top_p: TopP = None,
+    charge_balance: ChargeBalance = False,
     back_end: BackEnd = None,
     device: Device = "auto",
     seed: Seed = None,
@@ -48,6 +50,7 @@ def text(
             back_end=back_end,
             temperature=temperature,
             top_p=top_p,
+            charge_balance=charge_balance,
             on_progress=show,
         )
     if json:
@@ -60,9 +63,15 @@ def text(
     for problem, count in report["problems"].items():
         typer.echo(f"{count:>5}  {problem}")
     typer.echo(f"the grammar takes {report['removed_mass']:.3%} of a token's probability")
+    if charge_balance:
+        typer.echo(
+            f"charge balance takes {report['charge_mass']:.3%} of a token's probability; "
+            f"{report['unbalanced']} of {n} drafts do not balance at the largest size (generate writes others)"
+        )
     for name in ("without_grammar", "with_grammar"):
         checks = report[name]
         typer.echo(
             f"{name.replace('_', ' ')}: {checks['n']} crystals, structure valid {checks['structure_valid']:.1%}, "
-            f"composition valid {checks['composition_valid']:.1%}, plausible {checks['plausible']:.1%}"
+            f"composition valid {checks['composition_valid']:.1%}, plausible {checks['plausible']:.1%}, "
+            f"{checks['n_atoms']:.1f} atoms on average, {checks['drafts_per_second']:.1f} drafts per second"
         )

@@ -13,6 +13,7 @@ from crystal_core.cli._files import make_output_folder, read_crystal
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
+    ChargeBalance,
     Device,
     Dtype,
     Json,
@@ -142,6 +143,7 @@ def generate(
     remasking: Remasking = None,
     temperature: Temperature = None,
     top_p: TopP = None,
+    charge_balance: ChargeBalance = False,
     back_end: BackEnd = None,
     refiner: Annotated[
         str | None,
@@ -211,6 +213,7 @@ def generate(
         refine_from=refiner_step(tau) if drafts else None,
         temperature=temperature,
         top_p=top_p,
+        charge_balance=charge_balance,
         back_end=back_end,
         refiner=refiner,
         start_draft=start,  # type: ignore[arg-type]

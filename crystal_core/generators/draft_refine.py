@@ -303,7 +303,7 @@ class DraftRefineGenerator:
             model=self.drafter.card.name,
             weights_sha256=self.drafter.card.weights_sha256,
             network_calls=self.drafter.network_calls,
-            settings=self.sampling_of(request.draft),
+            settings=self.sampling_of(request.draft) | request.draft.balance_used,
         )
 
     def _refine_stage(
@@ -365,7 +365,7 @@ class DraftRefineGenerator:
 
 def _drafting(request: Any) -> Any:
     """The request as the drafter gets it: what belongs to the refiner is left out."""
-    options = DraftOptions(temperature=request.draft.temperature, top_p=request.draft.top_p)
+    options = replace(request.draft, back_end=None, refiner=None, start_draft=None, refine_from=None)
     return replace(request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields)
 
 

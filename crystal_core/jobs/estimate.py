@@ -12,7 +12,18 @@ from crystal_core.errors import CrystalCoreError
 if TYPE_CHECKING:
     from crystal_core.jobs.queue import Job
 
-SAME = ("model", "sampler", "steps", "start", "relax", "effort", "back_end", "refiner", "start_draft")
+SAME = (
+    "model",
+    "sampler",
+    "steps",
+    "start",
+    "relax",
+    "effort",
+    "back_end",
+    "refiner",
+    "start_draft",
+    "charge_balance",
+)
 LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not foretold
 
 

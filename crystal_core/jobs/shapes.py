@@ -103,6 +103,7 @@ REQUESTS: dict[str, Any] = {
         "e_above_hull": Maybe(NUMBER),
         "temperature": Maybe(NUMBER),
         "top_p": Maybe(NUMBER),
+        "charge_balance": Maybe(bool),
         "fix": Maybe(CELL),
         "start_from": Maybe(CELL),
         "redraft_sites": Maybe([int]),

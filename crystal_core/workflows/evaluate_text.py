@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import wilson
+from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 from crystal_core.requests import seed_or_drawn
 from crystal_core.workflows.generate import load_de_novo
 from crystal_core.workflows.sampling_run import provenance, with_back_end
@@ -27,14 +28,21 @@ def evaluate_text(
     back_end: str | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
+    charge_balance: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Drafts without a condition, as many without the grammar as with it.
 
+    Args:
+        charge_balance: the grammar ends a draft only where its composition passes SMACT's test.
+
     Returns:
         ``parse_rate`` without the grammar, its ``ci95``, and ``problems`` of the others by kind; ``removed_mass``, the
-        probability that the grammar takes from a token on average; ``valid_structure`` and ``valid_composition`` of what
-        parses, both ways.
+        probability that the grammar takes from a token on average; ``without_grammar`` and ``with_grammar``: the
+        published checks and mean atoms of what parses, and the drafts per second. With ``charge_balance`` also
+        ``charge_mass``, the part of ``removed_mass`` that this mask alone takes, and ``unbalanced``, the drafts
+        that reach the largest size and still do not balance. They count in the checks here, while a generation
+        leaves them out and writes others.
 
     Raises:
         RequestError: the model is no language model.
@@ -47,14 +55,21 @@ def evaluate_text(
     if not writer.card.writes_drafts:
         raise RequestError(f"{model} writes no text; choose a language model.")
     seed = seed_or_drawn(seed)
-    options = DraftOptions(temperature=temperature, top_p=top_p)
+    options = DraftOptions(temperature=temperature, top_p=top_p, charge_balance=charge_balance)
     sampling = writer.sampling_of(options)
-    wanted = Wanted(conditions=Conditions(), least=1, most=writer.trained_atoms, elements=writer.elements)
+    wanted = Wanted(
+        conditions=Conditions(),
+        least=1,
+        most=writer.trained_atoms,
+        elements=writer.elements,
+        charge_balance=charge_balance,
+    )
     began = time.monotonic()
     drafts: dict[bool, list[Written]] = {False: [], True: []}
-    removed: list[tuple[float, int]] = []
+    removed: list[tuple[float, float, int]] = []  # by all masks, by charge balance; drafts
+    seconds: dict[bool, float] = {}
     for constrained, done in drafts.items():
-        rng = torch.Generator(writer.device).manual_seed(seed)
+        rng, started = torch.Generator(writer.device).manual_seed(seed), time.monotonic()
         while len(done) < n:
             some = [wanted] * min(writer.batch_crystals, n - len(done))
             stage = "with the grammar" if constrained else "without the grammar"
@@ -64,18 +79,27 @@ def evaluate_text(
                 if progress.drafts:
                     done.extend(progress.drafts)
             if constrained:
-                removed.append((writer.back_end.removed_mass, len(some)))
-    return _report(drafts, removed, n) | {
-        "settings": sampling | {"back_end": writer.back_end.name},
+                removed.append((writer.back_end.removed_mass, writer.back_end.charge_mass, len(some)))
+        seconds[constrained] = time.monotonic() - started
+    balance = options.balance_used
+    report = _report(drafts, [(mass, count) for mass, _, count in removed], seconds)
+    if charge_balance:
+        share = sum(mass * count for _, mass, count in removed) / n
+        report |= {"charge_mass": round(share, 6), "unbalanced": _unbalanced(drafts[True])}
+    return report | {
+        "settings": sampling | {"back_end": writer.back_end.name} | balance,
         "seconds": round(time.monotonic() - began, 2),
-        "provenance": provenance(model, writer, seed=seed, settings=dict(sampling)),
+        "provenance": provenance(model, writer, seed=seed, settings=sampling | balance),
     }
 
 
-def _report(drafts: dict[bool, list[Written]], removed: list[tuple[float, int]], n: int) -> dict[str, Any]:
+def _report(
+    drafts: dict[bool, list[Written]], removed: list[tuple[float, int]], seconds: dict[bool, float]
+) -> dict[str, Any]:
     from crystal_core.generators.crysllmgen.drafting import kind_of
 
     free, kept = drafts[False], drafts[True]
+    n = len(free)
     parsed = sum(draft.crystal is not None for draft in free)
     low, high = wilson(parsed, n)
     problems = Counter(kind_of(draft.problem) for draft in free if draft.crystal is None)
@@ -86,13 +110,21 @@ def _report(drafts: dict[bool, list[Written]], removed: list[tuple[float, int]],
         "problems": dict(problems.most_common()),
         "parse_rate_with_grammar": round(sum(draft.crystal is not None for draft in kept) / n, 4),
         "removed_mass": round(sum(mass * count for mass, count in removed) / n, 6),
-        "without_grammar": _valid(free),
-        "with_grammar": _valid(kept),
+        "without_grammar": _valid(free) | {"drafts_per_second": round(n / max(1e-9, seconds[False]), 2)},
+        "with_grammar": _valid(kept) | {"drafts_per_second": round(n / max(1e-9, seconds[True]), 2)},
     }
 
 
+def _unbalanced(drafts: list[Written]) -> int:
+    from crystal_core.generators.crysllmgen.charge import is_balanced
+
+    crystals = [draft.crystal for draft in drafts if draft.crystal is not None]
+    symbols = [[SYMBOLS[z - 1] for z in crystal.atomic_numbers.tolist()] for crystal in crystals]
+    return sum(not is_balanced(Counter(one)) for one in symbols)
+
+
 def _valid(drafts: list[Written]) -> dict[str, Any]:
-    """Shares of the published checks among the drafts that are crystals."""
+    """Shares of the published checks among the drafts that are crystals, and their mean number of atoms."""
     from crystal_core.evaluation.validity import check_structure
     from crystal_core.structures import to_structures
 
@@ -104,4 +136,5 @@ def _valid(drafts: list[Written]) -> dict[str, Any]:
         "structure_valid": round(sum(check.structure for check in checks) / count, 4),
         "composition_valid": round(sum(check.composition for check in checks) / count, 4),
         "plausible": round(sum(check.plausible for check in checks) / count, 4),
+        "n_atoms": round(sum(len(structure) for structure in made if structure is not None) / count, 2),
     }

@@ -27,6 +27,7 @@ _CIRCUMSTANCES = {
     r"test(?=_|$)": "test",
     "relaxed": "relaxed",
     "from_prototypes": "from prototypes",
+    "charge_balanced": "charge-balanced drafts",
     r"best_of_(\d+)": r"best of \1",
     "shipped": "table as shipped",
     "full": "full table",

@@ -7,6 +7,7 @@ import torch
 
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.validity import is_charge_balanced
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.conditions import prompt_tokens
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
@@ -109,6 +110,23 @@ def test_compositions_and_elements_are_kept_exactly():
             assert set(condition.contain) <= set(counts) <= {6, 14} and counts.total() <= 6
     with pytest.raises(RequestError, match="cannot hold 3 elements"):
         CrystalGrammar(0, [Conditions(elements=(1, 2, 3))], max_atoms=2)
+
+
+def test_a_crystal_ends_only_where_its_charges_balance():
+    wanted = [Conditions()] * 240
+    bodies, grammar = random_drafts(
+        wanted, max_atoms=5, elements=(8, 11, 17), charge_balance=[True, False] * 120
+    )
+    cells = [parse_tokens(body) for body in bodies]
+    symbols = [Counter(vocabulary.SYMBOLS[z - 1] for z in cell.atomic_numbers.tolist()) for cell in cells]
+    below = [counts for counts in symbols[::2] if counts.total() < 5]
+    assert {"ClNa", "O"} <= {"".join(sorted(counts)) for counts in below}  # compounds, and elements
+    assert all(is_charge_balanced(tuple(sorted(counts.items()))) for counts in below)
+    free = [is_charge_balanced(tuple(sorted(counts.items()))) for counts in symbols[1::2]]
+    assert not all(free)
+    assert 0 < grammar.mean_charge_mass < grammar.mean_removed_mass
+    _, without = random_drafts(wanted[:40], max_atoms=5, elements=(8, 11, 17))
+    assert without.mean_charge_mass == 0
 
 
 def test_each_crystal_has_its_own_least_and_most_atoms_and_rows_can_be_let_go():

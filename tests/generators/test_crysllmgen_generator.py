@@ -7,12 +7,19 @@ import torch
 
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import IncompatibleSampler, RequestError
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.generators.crysllmgen.backends.protocol import Progress, Wanted, Written
 from crystal_core.generators.crysllmgen.backends.tiny import TinyBackEnd
 from crystal_core.generators.crysllmgen.conditions import prompt_tokens
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, from_lines, to_lines
-from crystal_core.generators.crysllmgen.drafting import OTHER_ATOMS, OTHER_COUNT, Slots, write_crystals
+from crystal_core.generators.crysllmgen.drafting import (
+    OTHER_ATOMS,
+    OTHER_COUNT,
+    UNBALANCED,
+    Slots,
+    write_crystals,
+)
 from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 from crystal_core.generators.crysllmgen.tokenizer import assemble, crystal_tokens, partial_lines
 from crystal_core.registry.store import load_generator
@@ -130,7 +137,7 @@ def test_a_crystal_is_the_likelier_the_more_its_tokens_are(back_end):
 class Scripted:
     """A back end that writes what a script says, one text per draft in turn."""
 
-    name, device, max_atoms, batch, removed_mass = "scripted", CPU, 20, 4, 0.0
+    name, device, max_atoms, batch, removed_mass, charge_mass = "scripted", CPU, 20, 4, 0.0, 0.0
 
     def __init__(self, *texts):
         self.texts, self.calls, self.asked = list(texts), 0, []
@@ -194,6 +201,15 @@ def test_drafts_with_other_atoms_are_written_again():
     assert slots.rejected == {OTHER_ATOMS: 3}
 
 
+def test_a_draft_that_does_not_balance_is_written_again():
+    writer = Scripted(*(text_of(*atoms) for atoms in (["Na", "Cl", "Cl"], ["Na", "Cl"], ["Na", "Cl", "Cl"])))
+    want = {"conditions": Conditions(), "least": 1, "most": 20, "elements": ALL}
+    slots = drafted(writer, Wanted(**want, charge_balance=True))
+    assert slots.crystals[0].atomic_numbers.tolist() == [11, 17] and writer.calls == 2
+    assert slots.rejected == {UNBALANCED: 1} and slots.left_out[0].problem == UNBALANCED
+    assert drafted(Scripted(text_of("Na", "Cl", "Cl")), Wanted(**want)).rejected == {}
+
+
 def finished(model, request):
     *_, last = model.sample(request)
     return last
@@ -216,6 +232,19 @@ def test_conditions_reach_the_prompt_and_the_crystals(tiny_writer):
         assert from_lines(draft.text).atomic_numbers.tolist() == crystal.atomic_numbers.tolist()
     allowed = finished(model, DeNovoRequest(n_atoms=(5,) * 6, at_least=(1,) * 6, elements=(6, 14)))
     assert set(allowed.crystals.atomic_numbers.tolist()) <= {6, 14}
+
+
+def test_charge_balance_gives_balanced_compositions_alone(tiny_writer):
+    model = load_generator(tiny_writer(), "cpu")
+    options = {"n_atoms": (4,) * 24, "at_least": (1,) * 24, "elements": (8, 11, 17)}
+    free = finished(model, DeNovoRequest(**options))
+    assert not all(check_structure(made).composition for made in to_structures(free.crystals))
+    request = DeNovoRequest(**options, draft=DraftOptions(charge_balance=True))
+    frame = finished(model, request)
+    made = [structure for structure in to_structures(frame.crystals) if structure is not None]
+    assert len(made) > 20 and all(check_structure(structure).composition for structure in made)
+    assert frame.rejected[UNBALANCED] > 0
+    assert model.settings_used(request)["charge_balance_used"] is True
 
 
 def test_atoms_come_in_the_order_asked_for_and_belong_to_the_draft(tiny_writer):
@@ -249,6 +278,7 @@ def test_what_would_change_nothing_is_refused(tiny_writer):
         ({"draft": DraftOptions(refiner="diffcsp")}, "no refiner"),
         ({"draft": DraftOptions(start_draft="inject")}, "Without a refiner"),
         ({"draft": DraftOptions(refine_from=800)}, "Without a refiner"),
+        ({"draft": DraftOptions(charge_balance=True)}, "already fixes the composition"),
     ):
         with pytest.raises((IncompatibleSampler, RequestError), match=reason):
             next(model.sample(GenerationRequest(compositions=cells, **options)))

@@ -10,6 +10,7 @@ import torch
 
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing, MissingExtra, RequestError
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.generators.crysllmgen.backends import smollm2
 from crystal_core.generators.crysllmgen.backends.hf import load_base, load_folder
 from crystal_core.generators.crysllmgen.backends.protocol import Wanted
@@ -22,6 +23,7 @@ from crystal_core.generators.crysllmgen.lora_training import Tasks, TaskSettings
 from crystal_core.geometry import lattice_parameters
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
+from crystal_core.structures import to_structures
 from crystal_core.testing import check_generator, toy_crystals
 from crystal_core.training.data import load_prepared
 from crystal_core.workflows.train import configurations, method_of, run_training
@@ -70,6 +72,17 @@ def test_an_untrained_model_of_letters_writes_crystals_under_the_grammar(back_en
         assert to_lines(GridCrystals.from_crystals(draft.crystal)) == [draft.text]
     assert "Formula: Na2Cl. " in drafts[0].prompt and 0.3 < back_end.removed_mass < 1
     assert [d.text for d in written(back_end, wanted)] == [d.text for d in drafts]
+
+
+def test_a_text_ends_only_where_its_charges_balance(back_end):
+    want = {"conditions": Conditions(), "least": 1, "most": 4, "elements": (11, 17)}
+    drafts = written(back_end, [Wanted(**want, charge_balance=True)] * 24)
+    made = [to_structures(draft.crystal)[0] for draft in drafts]
+    assert all(check_structure(one).composition for one in made if len(one) < 4)
+    assert {1, 2, 4} <= {len(one) for one in made}  # Na2Cl and NaCl2 go on to a fourth atom
+    assert 0 < back_end.charge_mass < back_end.removed_mass
+    written(back_end, [Wanted(**want)] * 2)
+    assert back_end.charge_mass == 0
 
 
 def test_without_the_grammar_drafts_are_parsed_or_say_why(back_end):

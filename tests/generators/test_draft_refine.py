@@ -9,8 +9,10 @@ import torch
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import CheckpointMissing, IncompatibleSampler, RequestError
+from crystal_core.evaluation.validity import is_charge_balanced
 from crystal_core.frames import Draft, Frame
 from crystal_core.generators.crysllmgen.crystal_text import from_lines
+from crystal_core.generators.crysllmgen.drafting import UNBALANCED
 from crystal_core.registry.store import find_card, list_cards, load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import niggli_reduced, to_structures
@@ -89,6 +91,17 @@ def test_the_composition_of_a_draft_is_kept_and_both_stages_are_told(tiny_pair):
         "sampler_used": "em",
         "steps_used": 4,
     }
+
+
+def test_balanced_drafts_stay_balanced_when_they_are_refined(tiny_pair):
+    model = load_generator(tiny_pair(), "cpu")
+    balanced = DraftOptions(charge_balance=True)
+    end = last(model, DeNovoRequest(n_atoms=(4,) * 8, at_least=(1,) * 8, elements=(11, 17), draft=balanced))
+    cells = [crystal for crystal, draft in zip(end.crystals, end.drafts, strict=True) if draft.text]
+    symbols = [Counter("Na" if z == 11 else "Cl" for z in cell.atomic_numbers.tolist()) for cell in cells]
+    assert len(cells) > 4 and all(is_charge_balanced(tuple(sorted(counts.items()))) for counts in symbols)
+    assert {2} <= set(map(len, symbols)) and end.rejected[UNBALANCED] > 0
+    assert end.stages[0].settings["charge_balance"] is True
 
 
 def writing(*crystals):

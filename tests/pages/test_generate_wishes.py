@@ -44,14 +44,21 @@ def test_a_sentence_fills_the_form_and_the_form_is_what_runs(tiny_writer):
     shown(at, "Band gap (eV)").set_value(3.0).run()  # what the reader changes, the badges follow
     assert "band gap 3 eV" in words(at.markdown)
     shown(at, "Temperature").set_value(0.7).run()
+    (balanced,) = (toggle for toggle in at.toggle if toggle.label == "Charge-balanced (SMACT)")
+    balanced.set_value(True).run()
     at.button(key="generate").click().run()
     (job,) = JobQueue().list_jobs()
+    assert job.request["charge_balance"] is True
     asked = {name: job.request[name] for name in ("space_group", "band_gap", "contain", "temperature", "n")}
     assert asked == {"space_group": "225", "band_gap": 3.0, "contain": ["O"], "temperature": 0.7, "n": 8}
     assert title_of(job) == "8 new crystals with O, gap 3 eV, above hull 0 eV/atom in 225"
     at = page(fork=job.id)
     assert shown(at, "Band gap (eV)").value == 3.0 and shown(at, "Contains").value == "O"
     assert shown(at, "Temperature").value == 0.7 and shown(at, "Describe the crystals").value == ""
+    assert [toggle.value for toggle in at.toggle if toggle.label == "Charge-balanced (SMACT)"] == [True]
+    shown(at, "Contains").set_value("").run()
+    shown(at, "Formula").set_value("NaCl").run()
+    assert "the formula already fixes the composition" in words(at.error)
 
 
 def test_another_sentence_empties_what_the_last_one_filled_and_nothing_else(tiny_writer):

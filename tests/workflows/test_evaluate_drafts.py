@@ -164,12 +164,13 @@ def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pai
     name = tiny_pair()
     words = ["dng", "--data", table, "--reference-set", table, "--model", name, "--n", 3, "--seed", 1]
     reports = {}
-    for options in ((), ("--refiner", "none"), ("--start", "inject", "--tau", 50)):
+    balanced = ("--refiner", "none", "--charge-balance")
+    for options in ((), ("--refiner", "none"), ("--start", "inject", "--tau", 50), balanced):
         result = run(*words, *options, "--workers", 1, "--write-card", "--json", "--quiet")
         assert result.exit_code == 0, result.stderr
         reports[options] = json.loads(result.stdout)
     used = [report["settings"] for report in reports.values()]
-    assert [u["refiner_used"] for u in used] == ["tiny-refiner", "none", "tiny-refiner"]
+    assert [u["refiner_used"] for u in used] == ["tiny-refiner", "none", "tiny-refiner", "none"]
     assert used[0]["network_calls_per_sample"] == used[1]["network_calls_per_sample"] + 4
     assert used[2]["refine_from_used"] == 50 and used[2]["start_draft_used"] == "inject"
     kept = find_card(name).metrics
@@ -178,6 +179,14 @@ def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pai
         and "not refined" in kept["valid_none_val"]["protocol"]
     )
     assert "--start inject --tau 50" in kept["valid_val"]["command"]
+    entry = kept[
+        "valid_none_charge_balanced_val"
+    ]  # beside the figures without the switch, not in their place
+    assert "--refiner none --charge-balance --seed 1" in entry["command"]
+    assert "charge-balanced by SMACT's test" in entry["protocol"]
+    assert used[3]["draft"]["charge_balance"] and used[3]["charge_balance_used"]
+    refused = run(*words, "--baseline", "random", "--charge-balance")
+    assert refused.exit_code == 2 and "--baseline writes none" in refused.stderr
 
 
 def test_the_refiner_of_a_structure_prediction_is_named_on_the_card(table, tiny_pair):

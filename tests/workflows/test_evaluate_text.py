@@ -30,5 +30,12 @@ def test_the_command_tells_it(tiny_writer, tiny_de_novo):
     assert report["settings"] == {"temperature": 1.0, "top_p": 1.0, "back_end": "tiny"}
     shown = CliRunner().invoke(build_app(), words).stdout
     assert "0.0% of 3 drafts parse without the grammar" in shown and "with grammar: 3 crystals" in shown
+    balanced = json.loads(
+        CliRunner().invoke(build_app(), [*words, "--charge-balance", "--json", "--quiet"]).stdout
+    )
+    assert balanced["settings"]["charge_balance"] and balanced["provenance"]["settings"]["charge_balance"]
+    assert 0 < balanced["charge_mass"] < balanced["removed_mass"] and 0 <= balanced["unbalanced"] <= 3
+    passed = round(3 * balanced["with_grammar"]["composition_valid"])
+    assert passed == 3 - balanced["unbalanced"]
     with pytest.raises(RequestError, match="writes no text"):
         evaluate_text(tiny_de_novo(), 2)

@@ -1,11 +1,13 @@
 """A grammar for the compact form: tokens that lead to no crystal get the probability zero while a language model samples.
 
 Every token's kind follows from its place, so one mask per step serves a whole batch. Beyond the syntax the grammar keeps
-cells that exist, the atoms or elements that the conditions name, and atoms apart. It repairs no chemistry.
+cells that exist, the atoms or elements that the conditions name, and atoms apart. It knows one rule of
+chemistry, which is off by default: a crystal ends only where its charges balance by SMACT's test.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from itertools import product
@@ -16,6 +18,7 @@ import torch
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, MAX_TENTHS
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ MIN_TENTHS = 15  # 1.5 Å: no lattice vector of a solid is shorter
 MIN_ANGLE, MAX_ANGLE = 30, 150
 MIN_FLATNESS = 0.1  # volume / abc; flatter cells have more near images than the distances look at
 MIN_DISTANCE = 0.5  # Å, what the structural validity of the benchmarks demands
-ROWS = ("_most", "_required", "_sizes", "_least")  # tensors with a row per crystal
+ROWS = ("_most", "_required", "_sizes", "_least", "_balances")  # tensors with a row per crystal
 ALL_ELEMENTS = range(1, vocabulary.MAX_Z + 1)
 DIGITS = slice(vocabulary.DIGIT, vocabulary.DIGIT + 10)
 ELEMENTS = slice(vocabulary.ELEMENT + 1, vocabulary.ELEMENT + vocabulary.MAX_Z + 1)
@@ -44,6 +47,8 @@ class CrystalGrammar:
         max_atoms, min_atoms: of a crystal without a composition, one number for all or one of each.
         elements: those of a crystal without a composition or elements.
         min_distance: in Å; 0 leaves the distances alone.
+        charge_balance: one for all or one of each: a crystal ends only where its composition passes SMACT's
+            test, or at its most atoms, where nothing else can follow.
 
     Raises:
         RequestError: a condition names more elements than the crystal may have atoms.
@@ -58,17 +63,21 @@ class CrystalGrammar:
         min_atoms: int | Sequence[int] = 1,
         elements: Collection[int] = ALL_ELEMENTS,
         min_distance: float = MIN_DISTANCE,
+        charge_balance: bool | Sequence[bool] = False,
         device: torch.device | str = "cpu",
     ) -> None:
         n, width = len(conditions), vocabulary.MAX_Z
         most = [max_atoms] * n if isinstance(max_atoms, int) else list(max_atoms)
         least = [min_atoms] * n if isinstance(min_atoms, int) else list(min_atoms)
         self.prompt_length, self.min_distance = prompt_length, min_distance
-        self.removed_mass = self.tokens = 0.0
+        self.removed_mass = self.charge_mass = self.tokens = 0.0
         # (crystals, elements) by atomic number - 1: most atoms, and whether an element must occur
         self._most = torch.zeros(n, width, dtype=torch.long)
         self._required = torch.zeros(n, width, dtype=torch.bool)
         self._sizes, self._least = torch.tensor(most), torch.tensor(least)
+        balances = [charge_balance] * n if isinstance(charge_balance, bool) else list(charge_balance)
+        self._balances = torch.tensor(balances, dtype=torch.bool)
+        self._barred = torch.zeros(n, dtype=torch.bool)  # crystals whose end the charge mask took last
         for i, condition in enumerate(conditions):
             required = condition.elements or condition.contain
             if len(required) > most[i]:
@@ -103,6 +112,8 @@ class CrystalGrammar:
         removed = torch.where(allowed, 0.0, torch.softmax(scores.float(), -1)).sum(-1)
         self.removed_mass += float(removed[running].sum())
         self.tokens += float(running.sum())
+        if bool(self._barred.any()):
+            self.charge_mass += float(torch.softmax(scores.float(), -1)[self._barred, vocabulary.EOS].sum())
         return scores.masked_fill(~allowed, -torch.inf)
 
     @property
@@ -110,17 +121,25 @@ class CrystalGrammar:
         """Probability that the grammar took from a token, on average."""
         return self.removed_mass / max(1.0, self.tokens)
 
+    @property
+    def mean_charge_mass(self) -> float:
+        """The part of :attr:`mean_removed_mass` that charge balance alone took."""
+        return self.charge_mass / max(1.0, self.tokens)
+
     def allowed(self, body: Int[Tensor, "crystals length"]) -> Bool[Tensor, "crystals words"]:
         """Which tokens may follow what each crystal holds so far; padding alone after its end."""
         mask = torch.zeros(len(body), vocabulary.SIZE, dtype=torch.bool, device=body.device)
         place = (body.shape[1] - CELL) % ATOM
+        ended = (body == vocabulary.EOS).any(1)
+        self._barred = torch.zeros_like(ended)
         if body.shape[1] < CELL:
             mask[:, DIGITS] = _cell_digits(body)
         elif place == 0:
-            mask[:, ELEMENTS], mask[:, vocabulary.EOS] = self._elements(body)
+            mask[:, ELEMENTS], ends = self._elements(body)
+            self._barred = self._unbalanced(body, ends & ~ended & mask[:, ELEMENTS].any(1))
+            mask[:, vocabulary.EOS] = ends & ~self._barred
         else:
             mask[:, DIGITS] = self._coordinate_digits(body, place - 1)
-        ended = (body == vocabulary.EOS).any(1)
         mask[ended] = False
         mask[ended, vocabulary.PAD] = True
         return mask
@@ -137,6 +156,16 @@ class CrystalGrammar:
         open_ = torch.where(urgent[:, None], missing, True) & (counts < self._most)
         open_ &= (n_atoms < self._sizes)[:, None]
         return open_, ~missing.any(1) & (n_atoms >= self._least)
+
+    def _unbalanced(self, body: Tensor, candidates: Tensor) -> Tensor:
+        """Which of the candidates have to balance and do not, as they stand."""
+        barred = torch.zeros_like(candidates)
+        rows = torch.nonzero(candidates & self._balances).flatten()
+        if len(rows):
+            numbers = (body[rows, CELL::ATOM] - vocabulary.ELEMENT).tolist()
+            counts = [Counter(vocabulary.SYMBOLS[z - 1] for z in row) for row in numbers]
+            barred[rows] = torch.tensor([not is_balanced(one) for one in counts], device=barred.device)
+        return barred
 
     def _coordinate_digits(self, body: Tensor, digit: int) -> Tensor:
         """Which of ten digits may come as the one numbered ``digit`` of an atom's six."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from crystal_core.frames import Draft, few_of_each
+from crystal_core.generators.crysllmgen.charge import is_balanced
+from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -20,6 +22,7 @@ ROUNDS = 4  # batches written at most for one batch of crystals
 LEFT_OVER = 0.1  # of the work, for drafts that have to be written again
 OTHER_COUNT = "another number of atoms"
 OTHER_ATOMS = "other atoms than those asked for"
+UNBALANCED = "not charge-balanced by SMACT's test at the largest size"
 
 
 @dataclass(kw_only=True)
@@ -62,6 +65,9 @@ class Slots:
         counts = Counter(written.crystal.atomic_numbers.tolist())
         if not _has_atoms(counts, prompted):
             self._leave_out(draft, OTHER_ATOMS)
+            return
+        if prompted.charge_balance and not is_balanced({SYMBOLS[z - 1]: n for z, n in counts.items()}):
+            self._leave_out(draft, UNBALANCED)
             return
         n = counts.total()
         for i in same:

@@ -77,6 +77,7 @@ class CrysLLMGenerator:
         return {
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,
+            **({"charge_balance_used": True} if request.draft.charge_balance else {}),
             **{f"{name}_used": value for name, value in self.sampling_of(request.draft).items()},
         }
 
@@ -166,6 +167,7 @@ class CrysLLMGenerator:
         options = request.draft
         if isinstance(request, GenerationRequest):
             check_declared(self.card, ("composition",), options)
+            options.check_open_composition("the request")
         name = self.card.name
         if request.sampler != "fast" or request.steps is not None:
             raise IncompatibleSampler(
@@ -212,8 +214,13 @@ class CrysLLMGenerator:
         least = request.at_least or request.n_atoms
         named = tuple(dict.fromkeys(name for one in conditions for name in one.named))
         check_declared(self.card, named, request.draft)
+        if "composition" in named:
+            request.draft.check_open_composition("the formula")
+        balance = request.draft.charge_balance
         return tuple(
-            self._checked(Wanted(conditions=one, least=low, most=high, elements=tuple(elements)))
+            self._checked(
+                Wanted(conditions=one, least=low, most=high, elements=tuple(elements), charge_balance=balance)
+            )
             for one, low, high in zip(conditions, least, request.n_atoms, strict=True)
         )
 

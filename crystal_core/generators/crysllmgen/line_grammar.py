@@ -1,7 +1,8 @@
 """A grammar for the published lines: pieces of any tokenizer that lead to no crystal get the probability zero.
 
-It keeps the form, cells that exist and the atoms that the conditions name, letter by letter; distances are left to the
-checks of validity, because a piece may hold several digits.
+It keeps the form, cells that exist and the atoms that the conditions name, letter by letter. On request a
+text ends only where its charges balance. Distances are left to the checks of validity, because a piece may
+hold several digits.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from crystal_core.generators.crysllmgen import vocabulary
+from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.crystal_text import COORDS
 from crystal_core.generators.crysllmgen.decoding import (
     MAX_ANGLE,
@@ -141,6 +143,7 @@ class _Row:
         self.composition = Counter({_symbol(z): n for z, n in conditions.composition.items()})
         self.required = {_symbol(z) for z in conditions.elements or conditions.contain}
         self.allowed = {_symbol(z) for z in conditions.elements or wanted.elements}
+        self.balances = wanted.charge_balance
         self.atoms: Counter[str] = Counter()
         self.line, self.lines = "", 0
         self.ended = False
@@ -171,7 +174,18 @@ class _Row:
         return frozenset(missing if missing and urgent else self.allowed)
 
     @property
+    def is_barred(self) -> bool:
+        """Whether the text could end here but for its charges; with the most atoms it ends in any case."""
+        place = self.place
+        could_end = place.kind == COORDINATES and place.is_whole and self._is_complete
+        return self.balances and could_end and place.more and not is_balanced(self.atoms)
+
+    @property
     def may_end(self) -> bool:
+        return self._is_complete and not self.is_barred
+
+    @property
+    def _is_complete(self) -> bool:
         if self.composition:
             return self.atoms == self.composition
         return self.atoms.total() >= self.least and self.required <= set(self.atoms)
@@ -188,7 +202,7 @@ class LineGrammar:
         self.pieces = pieces
         self._read = prompt_length
         self._rows = [_Row(one) for one in wanted]
-        self.removed_mass = self.tokens = 0.0
+        self.removed_mass = self.charge_mass = self.tokens = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The scores, with minus infinity wherever the grammar forbids; sums up the probability that this removes."""
@@ -200,11 +214,13 @@ class LineGrammar:
         self._read = input_ids.shape[1]
         allowed = torch.stack([self._allowed(row) for row in self._rows]).to(scores.device)
         wide = scores[:, : allowed.shape[1]]  # an embedding may have more rows than there are words
-        removed = torch.softmax(scores.float(), -1).sum(-1)
-        removed -= torch.where(allowed, torch.softmax(scores.float(), -1)[:, : allowed.shape[1]], 0.0).sum(-1)
+        chances = torch.softmax(scores.float(), -1)
+        removed = chances.sum(-1) - torch.where(allowed, chances[:, : allowed.shape[1]], 0.0).sum(-1)
         running = torch.tensor([not row.ended for row in self._rows], device=scores.device)
         self.removed_mass += float(removed[running].sum())
         self.tokens += float(running.sum())
+        barred = [i for i, row in enumerate(self._rows) if not row.ended and row.is_barred]
+        self.charge_mass += float(chances[barred, self.pieces.end].sum())
         limited = torch.full_like(scores, -torch.inf)
         limited[:, : allowed.shape[1]] = wide.masked_fill(~allowed, -torch.inf)
         return limited
@@ -217,6 +233,11 @@ class LineGrammar:
     def mean_removed_mass(self) -> float:
         """Probability that the grammar took from a token, on average."""
         return self.removed_mass / max(1.0, self.tokens)
+
+    @property
+    def mean_charge_mass(self) -> float:
+        """The part of :attr:`mean_removed_mass` that charge balance alone took."""
+        return self.charge_mass / max(1.0, self.tokens)
 
     def _allowed(self, row: _Row) -> Tensor:
         if row.ended:

@@ -52,6 +52,7 @@ class ModelColumn(SamplerTuning, DraftOptions):
         check_whole("steps", self.steps, 1, MAX_STEPS, optional=True)
         self._check_tuning(self.sampler, draws_types=False)
         DraftOptions.__post_init__(self)
+        self.check_open_composition("every target")
 
     @property
     def tuning_request(self) -> SamplerTuning:
@@ -236,7 +237,7 @@ def model_column(words: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         RequestError: an unknown key, or a number that is none.
     """
-    known = {f.name for f in fields(ModelColumn)}
+    known = {f.name for f in fields(ModelColumn)} - {"charge_balance"}  # targets name their compositions
     if unknown := sorted(set(words) - known):
         raise RequestError(
             f"A column knows no {', '.join(unknown)}; it takes run, folder, or {', '.join(sorted(known))}."

@@ -30,6 +30,7 @@ def adopt_drafting(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "draft-refiner": asked.get("refiner") or OWN,
         "draft-start": asked.get("start_draft") or OWN,
+        "draft-charge-balance": bool(asked.get("charge_balance")),
     }
 
 
@@ -38,8 +39,12 @@ def refines_drafts(card: ModelCard) -> bool:
     return card.writes_drafts and "refiner" in card.network
 
 
-def ask_drafting(card: ModelCard) -> dict[str, Any]:
-    """How a model writes and refines: the fields of the request, None for the card's choice."""
+def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[str, Any]:
+    """How a model writes and refines: the fields of the request, None for the card's choice.
+
+    Args:
+        is_composition_open: the drafts choose their compositions, so charge balance is offered.
+    """
     usual = card.sampling["draft"]
     left, right = st.columns(2)
     temperature = field(
@@ -60,7 +65,14 @@ def ask_drafting(card: ModelCard) -> dict[str, Any]:
         placeholder=f"{usual.get('top_p', 1):g}",
         help="Draws each word from the likeliest ones, whose probabilities add up to this.",
     )
-    options = {"temperature": temperature, "top_p": top_p}
+    options: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
+    if is_composition_open:
+        options["charge_balance"] = field(
+            st.toggle,
+            "Charge-balanced (SMACT)",
+            key="draft-charge-balance",
+            help="A draft ends only where its composition passes SMACT's test of charge balance.",
+        )
     return options | (_ask_refining(card) if refines_drafts(card) else {})
 
 

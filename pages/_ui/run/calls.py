@@ -27,6 +27,7 @@ TABLE = "table.csv"  # of the archive of a learned property
 # written only where they differ from the default
 USUAL = (
     "contain",
+    "charge_balance",
     "redraft_sites",
     "keep_trajectory",
     "device",
@@ -300,7 +301,8 @@ def _draft_words(asked: Mapping[str, Any]) -> list[str]:
         "refine_from": "--tau",
     }
     given = {option: asked[name] for name, option in options.items() if asked.get(name) is not None}
-    return [word for option, value in given.items() for word in (option, str(value))]
+    words = [word for option, value in given.items() for word in (option, str(value))]
+    return words + (["--charge-balance"] if asked.get("charge_balance") else [])
 
 
 def _dtype_words(asked: dict[str, Any]) -> list[str]:

@@ -23,12 +23,15 @@ class Wanted:
         conditions: for the prompt; a composition or a set of elements is also kept by the grammar.
         least, most: atoms of a crystal without a composition.
         elements: atomic numbers that may occur.
+        charge_balance: the grammar lets the text end only where the composition passes SMACT's test. At the
+            largest size it ends in any case, and whoever takes the draft rejects one that does not balance.
     """
 
     conditions: Conditions
     least: int
     most: int
     elements: tuple[int, ...]
+    charge_balance: bool = False
 
     @property
     def largest(self) -> int:
@@ -72,6 +75,7 @@ class BackEnd(Protocol):
         name: as the command line calls it. max_atoms: of the longest sequence it can write.
         batch: drafts that it writes together. calls: of the network so far.
         removed_mass: probability that the grammar took from a token of the last batch, on average.
+        charge_mass: the part of it that the charge mask alone took.
     """
 
     name: str
@@ -80,6 +84,7 @@ class BackEnd(Protocol):
     batch: int
     calls: int
     removed_mass: float
+    charge_mass: float
 
     def write(
         self,

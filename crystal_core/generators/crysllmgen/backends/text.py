@@ -70,7 +70,7 @@ class TextBackEnd:
         self.max_atoms = min(MOST_ATOMS, (room - TOKENS_OF_CELL) // TOKENS_OF_ATOM)
         self.batch = 8 if device.type == "cpu" else 128
         self.calls = 0
-        self.removed_mass = 0.0
+        self.removed_mass = self.charge_mass = 0.0
         tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
         self._pieces = Pieces(tokens, self.texts.end)
 
@@ -102,7 +102,7 @@ class TextBackEnd:
         ):
             self.calls += 1
             yield Progress(done=written.shape[1], of=most, text=self.texts.text_of(written[0].tolist()))
-        self.removed_mass = grammar.mean_removed_mass
+        self.removed_mass, self.charge_mass = grammar.mean_removed_mass, grammar.mean_charge_mass
         drafts = tuple(
             _written(self.texts.text_of(body), prompt, ended=self.texts.end in body)
             for body, prompt in zip(written.tolist(), prompts, strict=True)

@@ -44,7 +44,7 @@ class TinyBackEnd:
         self.max_atoms = (network.config.max_position_embeddings - LONGEST_PROMPT - CELL - 1) // ATOM
         self.batch = 64 if device.type == "cpu" else 512
         self.calls = 0
-        self.removed_mass = 0.0
+        self.removed_mass = self.charge_mass = 0.0
 
     def write(
         self,
@@ -63,6 +63,7 @@ class TinyBackEnd:
             max_atoms=[one.most for one in wanted],
             min_atoms=[one.least for one in wanted],
             elements=wanted[0].elements,
+            charge_balance=[one.charge_balance for one in wanted],
             device=self.device,
         )
         most = CELL + ATOM * max(one.largest for one in wanted) + 1
@@ -80,7 +81,7 @@ class TinyBackEnd:
         ):
             self.calls += 1
             yield Progress(done=written.shape[1], of=most, text=partial_lines(written[0].tolist()))
-        self.removed_mass = grammar.mean_removed_mass
+        self.removed_mass, self.charge_mass = grammar.mean_removed_mass, grammar.mean_charge_mass
         drafts = tuple(
             _written(body, to_words(prompt)) for body, prompt in zip(written.tolist(), prompts, strict=True)
         )
