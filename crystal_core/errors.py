@@ -41,6 +41,10 @@ class MissingExtra(CrystalCoreError):
     exit_code = 3
 
 
+class StorageFault(CrystalCoreError):
+    """The folder of runs cannot be read or written: a full disk, a read-only folder, a locked or broken database."""
+
+
 class MemoryFull(CrystalCoreError):
     """The memory of the device does not hold a batch."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+OTHERS = stat.S_IRWXG | stat.S_IRWXO  # what group and others may do
 
 
 def checkpoints_dir() -> Path:
@@ -20,6 +22,17 @@ def home_dir() -> Path:
         return Path(override)
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "crystal-studio"
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner may read; an existing one of this account is closed to others.
+
+    A folder of another account stays as it is, and so does a shared one with the sticky bit, such as /tmp.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = path.stat()
+    if about.st_uid == os.geteuid() and about.st_mode & OTHERS and not about.st_mode & stat.S_ISVTX:
+        path.chmod(0o700)
 
 
 def data_dir() -> Path | None:

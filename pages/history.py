@@ -55,6 +55,7 @@ def matches(job: Job, text: str, starred: bool) -> bool:
     return text.strip().casefold() in title_of(job).casefold() and (job.starred or not starred)
 
 
+@guard()  # a callback runs outside of main
 def keep_note(job: str, key: str) -> None:
     """What was typed, into the store."""
     JobQueue().mark(job, note=st.session_state[key])

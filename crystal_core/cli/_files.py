@@ -105,7 +105,8 @@ def _parsed(path: Path, purpose: Purpose) -> list[Structure | StructureParseErro
     """Everything in a file, within the size and the time of an upload."""
     from crystal_core.evaluation.parallel import time_limit
     from crystal_core.files.parse import parse_each
-    from crystal_core.files.uploads import MAX_FILE_BYTES, SECONDS_PER_FILE
+    from crystal_core.files.reader_process import SECONDS_PER_FILE
+    from crystal_core.files.uploads import MAX_FILE_BYTES
     from crystal_core.structures import printable
 
     text = read_text(path, MAX_FILE_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import socket
@@ -48,6 +49,8 @@ def serve(
     if _is_taken(host, port):
         raise RequestError(f"Port {port} of {host} is in use or not allowed; choose another with --port.")
     options = ["--server.address", host, "--server.port", str(port)]
+    if opened := _exposure(host, port):
+        say(opened)
     reader, writer = os.pipe()  # the worker reads its end when this process has ended, in whatever way
     with _signals() as signals:
         process = subprocess.Popen(
@@ -122,6 +125,27 @@ def _is_taken(host: str, port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def _exposure(host: str, port: int) -> str:
+    """What an address opens to whom; empty where only this machine can reach it.
+
+    >>> _exposure("127.0.0.1", 8501), _exposure("localhost", 8501), _exposure("::1", 8501)
+    ('', '', '')
+    """
+    try:
+        found = {
+            entry[4][0] for entry in socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
+        }
+        if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found):
+            return ""
+    except (OSError, ValueError):  # a name that cannot be resolved is not known to be this machine alone
+        pass
+    return (
+        f"Everyone whose computer reaches port {port} of this machine can open, start, cancel and delete all runs, "
+        "because the app has no password and its connection is not encrypted. Leave out --host to serve this "
+        f"machine only; from another computer, use 'ssh -L {port}:localhost:{port} MACHINE'."
+    )
 
 
 def _address(host: str, port: int) -> str:

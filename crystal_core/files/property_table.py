@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from crystal_core.records import LearnedProperty, NearExample, PropertyColumn, PropertyRow
 
 LAST = ("notes", "error")
-FORMULA_SIGNS = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins with one
+# a spreadsheet would compute a cell that begins with one; it skips a tab or a line break before the sign
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def property_csv(rows: Sequence[PropertyRow], properties: Sequence[PropertyColumn]) -> str:
@@ -73,5 +74,9 @@ def _cells(row: PropertyRow, properties: Sequence[PropertyColumn]) -> dict[str, 
 
 
 def spreadsheet_text(text: str) -> str:
-    """The text, quoted where a spreadsheet would compute it."""
+    r"""The text, quoted where a spreadsheet would compute it.
+
+    >>> spreadsheet_text("=1+1"), spreadsheet_text("\t@SUM(1)"), spreadsheet_text("NaCl-2")
+    ("'=1+1", "'\t@SUM(1)", 'NaCl-2')
+    """
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text

@@ -1,12 +1,13 @@
-"""The process behind :mod:`crystal_core.files.uploads`: reads a JSON line with a text or two crystals, answers one with crystals or how far they are apart.
+"""The process behind :mod:`crystal_core.files.uploads`: reads JSON lines with a text or two crystals and answers each.
 
-``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its libraries are imported, so the time of a text
-holds no import. It cannot write files, cannot outgrow its memory and ends itself when one text takes too long, so it never
-outlives the app that asked.
+``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its libraries are
+imported, so the time of a text holds no import. It cannot write files, start processes or outgrow its memory, has no
+network where the system allows that, and ends itself when one text takes too long, so it never outlives the app.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -19,6 +20,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # of linux/sched.h
+OPEN_FILES = 32  # the pipes, the libraries' own and a few to spare
 
 # one text of each format and one pair of crystals
 _CELL = {
@@ -57,6 +61,7 @@ PRACTICE: tuple[dict[str, Any], ...] = (
 
 def main(memory: int, seconds: float) -> None:
     """Answer until the pipe closes."""
+    _leave_network()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     # whatever a parser prints must not be read as an answer
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,6 +115,8 @@ def main(memory: int, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     _say(answers, {"ready": True})
     for line in sys.stdin:
@@ -126,6 +133,18 @@ def main(memory: int, seconds: float) -> None:
             }
         signal.setitimer(signal.ITIMER_REAL, 0)
         _say(answers, answer)
+
+
+def _leave_network() -> None:
+    """Move this process into a network of its own, which reaches nothing; the system may not allow that.
+
+    It comes before the imports: a process with several threads may not do it without rights.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    for spaces in (CLONE_NEWNET, CLONE_NEWUSER | CLONE_NEWNET):
+        with suppress(AttributeError):  # no Linux
+            if libc.unshare(spaces) == 0:
+                return
 
 
 def _say(answers: Any, answer: dict[str, Any]) -> None:

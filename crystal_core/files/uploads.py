@@ -1,47 +1,39 @@
 """Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
 
-It also compares crystals and lays them over each other for pages, whose threads know no time limit. The child is a fresh interpreter (never a
-fork of the app) that is started when first needed and reused. Both ways only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
+It also compares crystals and lays them over each other for pages, whose threads know no time limit. The children are
+fresh interpreters (never forks of the app) that are started when first needed and reused. Both ways only plain JSON
+crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
 """
 
 from __future__ import annotations
 
 import atexit
 import io
-import json
-import os
-import selectors
-import subprocess
-import sys
-import threading
-import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.encoding import text_of
+from crystal_core.files.reader_process import ParserPool, ReaderFailed, ReadError
 from crystal_core.files.records import cell_json
-from crystal_core.paths import REPOSITORY
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import Cell
 
 MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
-SECONDS_PER_FILE = 10.0
-SECONDS_TO_START = 120.0
-MEMORY_BYTES = 2_000_000_000
-
-
-class ReaderFailed(StructureParseError):
-    """The child was too slow, too large or gone: the same file may be read the next time."""
+SECONDS_PER_UPLOAD = 30.0  # of reading, without the time that the files wait for a free reader
+TOO_SLOW = (
+    f"The files before this one took longer than {SECONDS_PER_UPLOAD:.0f} s, so it was not read. "
+    "Upload it separately."
+)
+SECONDS_ALONE = 1.0  # an upload that takes longer gets a second reader started for other users
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +66,21 @@ def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) 
         files: name and content of each file. most: files that are read.
     """
     found: list[ParsedUpload] = []
+    spent = 0.0
     for name, content in _unpacked(files, most):
         shown = clean_name(name)
         if isinstance(content, str):
             found.append(ParsedUpload(name=shown, error=content))
+        elif spent > SECONDS_PER_UPLOAD:
+            found.append(ParsedUpload(name=shown, error=TOO_SLOW))
         else:
-            found.extend(_parse_one(shown, content))
-    return found
+            crystals, seconds = _parse_one(shown, content)
+            found.extend(crystals)
+            if spent <= SECONDS_ALONE < spent + seconds:
+                _PARSER.start_spare()
+            spent += seconds
+    # trying again what failed would read the whole slow upload again
+    return [replace(item, unsettled=False) for item in found] if spent > SECONDS_PER_UPLOAD else found
 
 
 def superposed(structure: Structure, other: Structure) -> Structure | None:
@@ -168,14 +168,16 @@ def _is_hidden(path: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
 
 
-def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
+def _parse_one(name: str, content: bytes) -> tuple[list[ParsedUpload], float]:
+    """What a file holds, and the seconds that a child spent on it."""
     try:
         answer = _PARSER.ask(text_of(content))
     except StructureParseError as error:
-        return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))]
+        seconds = error.seconds if isinstance(error, ReadError) else 0.0
+        return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))], seconds
     crystals = answer["crystals"]
     names = [name] if len(crystals) == 1 else [f"{name} #{i + 1}" for i in range(len(crystals))]
-    return [
+    read = [
         ParsedUpload(name=label, error=crystal["error"])
         if "error" in crystal
         else ParsedUpload(
@@ -188,6 +190,7 @@ def _parse_one(name: str, content: bytes) -> list[ParsedUpload]:
         )
         for label, crystal in zip(names, crystals, strict=True)
     ]
+    return read, float(answer.get("seconds", 0.0))
 
 
 def _rebuilt(crystal: dict[str, Any]) -> Structure:
@@ -201,163 +204,5 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
     return structure
 
 
-class ParserProcess:
-    """The child that parses, compares and superposes, one thing at a time; safe to call from several threads.
-
-    Args:
-        seconds: time of one file or pair. memory: bytes that the child may use.
-        seconds_to_start: how long a call waits for a child that is still importing its libraries.
-        command: program and arguments of the child, which gets ``memory`` and ``seconds`` as two more.
-    """
-
-    def __init__(
-        self,
-        *,
-        seconds: float = SECONDS_PER_FILE,
-        memory: int = MEMORY_BYTES,
-        seconds_to_start: float = SECONDS_TO_START,
-        command: Sequence[str] = (sys.executable, "-m", "crystal_core.files.upload_child"),
-    ) -> None:
-        self._seconds, self._memory = seconds, memory
-        self._seconds_to_start, self._command = seconds_to_start, tuple(command)
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._ready = False
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the running child, or None before the first file and after a kill."""
-        return self._child.pid if self._child is not None and self._child.poll() is None else None
-
-    def ask(self, text: str) -> dict[str, Any]:
-        """The crystals in ``text`` as ``{"crystals": [...]}``, a bad one as ``{"error": sentence}``.
-
-        Raises:
-            StructureParseError: the text is none of the formats, took longer than the limit, or needed more memory than allowed.
-        """
-        return self._answer({"text": text})
-
-    def superpose(self, crystal: Cell, other: Cell) -> dict[str, Any]:
-        """``other`` laid over ``crystal`` as ``{"superposed": ...}``, None where they are no match.
-
-        Raises:
-            StructureParseError: it took longer than the limit, or needed more memory than allowed.
-        """
-        return self._answer({"superpose": [crystal, other]})
-
-    def match(self, crystal: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
-        """How far the atoms of both are apart as ``{"rmsd": ...}``, None where they are no match.
-
-        Raises:
-            StructureParseError: it took longer than the limit, or needed more memory than allowed.
-        """
-        return self._answer({"match": [dict(crystal), dict(reference)]})
-
-    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        with self._lock:
-            child = self._started()
-            try:
-                answer = self._exchange(child, question, self._seconds)
-            except TimeoutError:
-                self._kill()
-                raise ReaderFailed(
-                    f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell."
-                ) from None
-            except (OSError, EOFError, ValueError):
-                self._kill()
-                raise ReaderFailed(
-                    "Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell."
-                ) from None
-        if "error" in answer:
-            raise StructureParseError(answer["error"])
-        return answer
-
-    def close(self) -> None:
-        """End the child; the next file starts a new one."""
-        with self._lock:
-            self._kill()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._child is None or self._child.poll() is not None:
-            self._kill()
-            self._child = self._launched()
-        if self._ready:
-            return self._child
-        try:
-            self._exchange(self._child, None, self._seconds_to_start)
-        except TimeoutError:
-            # the child goes on importing: a new one would begin again, and on a busy machine none would ever be ready
-            raise ReaderFailed(
-                "The reader of files is still starting because this machine is busy. Try again in a minute."
-            ) from None
-        except (OSError, EOFError, ValueError):
-            self._kill()
-            raise ReaderFailed(
-                "The reader of files did not start. Try again; if it stays so, restart the app."
-            ) from None
-        self._ready = True
-        return self._child
-
-    def _launched(self) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-        }
-        environment["PYTHONPATH"] = os.pathsep.join(
-            filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")])
-        )
-        return subprocess.Popen(
-            [*self._command, str(self._memory), str(self._seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-        )
-
-    def _exchange(
-        self, child: subprocess.Popen[bytes], message: dict[str, Any] | None, seconds: float
-    ) -> dict[str, Any]:
-        """Send one line and read one line within the time; both ends of the pipe are non-blocking."""
-        if child.stdin is None or child.stdout is None:
-            raise EOFError
-        reader, writer = child.stdout.fileno(), child.stdin.fileno()
-        os.set_blocking(reader, False)
-        os.set_blocking(writer, False)
-        # a view, because cutting off what was sent must not copy megabytes each time
-        pending = memoryview(b"" if message is None else json.dumps(message).encode() + b"\n")
-        received = bytearray()
-        deadline = time.monotonic() + seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(reader, selectors.EVENT_READ)
-            if pending:
-                selector.register(writer, selectors.EVENT_WRITE)
-            while not received.endswith(b"\n"):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                for key, _ in selector.select(left):
-                    if key.fd == writer:
-                        pending = pending[os.write(writer, pending[:65536]) :]
-                        if not pending:
-                            selector.unregister(writer)
-                    else:
-                        chunk = os.read(reader, 1 << 20)
-                        if not chunk:
-                            raise EOFError
-                        received += chunk
-        return json.loads(received)
-
-    def _kill(self) -> None:
-        child, self._child, self._ready = self._child, None, False
-        if child is None:
-            return
-        child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-_PARSER = ParserProcess()
+_PARSER = ParserPool()
 atexit.register(_PARSER.close)

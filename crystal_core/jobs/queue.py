@@ -7,40 +7,21 @@ import math
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import RequestError
 from crystal_core.jobs import shapes
+from crystal_core.jobs.database import connect, last_rescue, prepare, rescued, storage_faults
 from crystal_core.jobs.store import NAME, BlobStore
-from crystal_core.paths import home_dir
+from crystal_core.paths import home_dir, private_folder
 from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
 
 LIVE = ("queued", "running", "cancelling")
 MAX_QUEUED = 20
-SCHEMA = """
-create table if not exists jobs (
-    id text primary key, kind text not null, request text not null, state text not null, created real not null,
-    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
-    error text, snapshot text, result text, trajectories text default '[]',
-    starred integer not null default 0, note text not null default '', batch text not null default '', parent text not null default '',
-    exit_code integer not null default 1, worker text not null default 'cpu', text text not null default '');
-create index if not exists by_state on jobs (state, created);
-create table if not exists clients (id integer primary key, seen real);
-"""
-# columns that came later: added to the file of an earlier version, whose runs keep all they had
-ADDED = {
-    "starred": "integer not null default 0",
-    "note": "text not null default ''",
-    "batch": "text not null default ''",
-    "parent": "text not null default ''",
-    "exit_code": "integer not null default 1",
-    "worker": "text not null default 'cpu'",
-    "text": "text not null default ''",
-}
 GPU = Path("/dev/nvidiactl")  # exists only with an NVIDIA driver
 # a row that names no known device belongs to the worker of the CPU: otherwise no worker would ever take it
 DEVICE = "case when worker in ('cpu', 'cuda') then worker else 'cpu' end"
@@ -121,14 +102,10 @@ class JobQueue:
 
     def __init__(self, home: Path | None = None) -> None:
         self.home = home or home_dir()
-        self.home.mkdir(parents=True, exist_ok=True)
+        with storage_faults(self.home):
+            private_folder(self.home)
         self.blobs = BlobStore(self.home / "store")
-        with self._connect() as db:
-            db.executescript(SCHEMA)
-            present = {row["name"] for row in db.execute("pragma table_info(jobs)")}
-            for column in ADDED.keys() - present:
-                with suppress(sqlite3.OperationalError):  # another process added it in between
-                    db.execute(f"alter table jobs add column {column} {ADDED[column]}")
+        rescued(lambda queue: prepare(queue.home))(self)
 
     def submit(self, kind: str, request: Mapping[str, Any], *, parent: str = "") -> str:
         """Put a request into the queue; returns its random id.
@@ -152,6 +129,7 @@ class JobQueue:
         self._submit(kind, requests, batch=batch)
         return batch
 
+    @rescued
     def _submit(
         self, kind: str, requests: Sequence[Mapping[str, Any]], *, batch: str = "", parent: str = ""
     ) -> list[str]:
@@ -175,12 +153,14 @@ class JobQueue:
             )
         return names
 
+    @rescued
     def get(self, job: str) -> Job | None:
         """The job with that id."""
         with self._connect() as db:
             row = db.execute("select * from jobs where id = ?", (job,)).fetchone()
             return self._job(db, row) if row else None
 
+    @rescued
     def list_jobs(self, limit: int = 200, *, results: bool = True) -> list[Job]:
         """Newest first; without ``results``, which are large, those are None and nobody looks whether they are damaged."""
         with self._connect() as db:
@@ -195,6 +175,7 @@ class JobQueue:
         """How many jobs of a batch :meth:`list_batch` leaves out because their request cannot be read."""
         return sum(not job.request for job in self._members(batch, results=False))
 
+    @rescued
     def _members(self, batch: str, *, results: bool = True) -> list[Job]:
         with self._connect() as db:
             rows = db.execute(
@@ -202,6 +183,7 @@ class JobQueue:
             )
             return [self._job(db, row, result=results) for row in rows]
 
+    @rescued
     def list_children(self, job: str, kind: str = "") -> list[Job]:
         """The runs that work on the crystals of ``job``, as they were asked for; with ``kind`` those of one kind."""
         with self._connect() as db:
@@ -211,6 +193,7 @@ class JobQueue:
             )
             return [self._job(db, row) for row in rows]
 
+    @rescued
     def cancel(self, job: str) -> None:
         """Ask a running job to stop; a waiting one ends at once."""
         with self._connect() as db:
@@ -221,6 +204,7 @@ class JobQueue:
                 (time.time(), job),
             )
 
+    @rescued
     def delete(self, job: str) -> None:
         """Forget a job that is over, and what worked on its crystals.
 
@@ -238,8 +222,11 @@ class JobQueue:
                 )
             db.execute(f"delete from jobs where (id = ? or parent = ?) and not {live}", (job, job, *LIVE))
 
+    @rescued
     def sweep(self, older_than: float = SWEEP_AFTER) -> int:
         """Remove stored results and paths that no run refers to: those of deleted runs and earlier states of results.
+
+        After a rescue of the database older ones stay, because they may belong to a row that was lost.
 
         Returns:
             How many files are gone.
@@ -249,8 +236,10 @@ class JobQueue:
         wanted = {row["result"] for row in rows} | {
             name for row in rows for name in _names(row["trajectories"])
         }
-        return self.blobs.sweep(wanted, older_than)
+        with storage_faults(self.home):
+            return self.blobs.sweep(wanted, older_than, newer_than=last_rescue(self.home))
 
+    @rescued
     def mark(self, job: str, *, starred: bool | None = None, note: str | None = None) -> None:
         """Star a job or write its note; None leaves either as it is.
 
@@ -267,6 +256,7 @@ class JobQueue:
 
     # what the worker writes
 
+    @rescued
     def workers_wanted(self) -> list[str]:
         """The devices whose workers have something to do."""
         with self._connect() as db:
@@ -276,6 +266,7 @@ class JobQueue:
             )
             return [row["device"] for row in rows]
 
+    @rescued
     def take(self, worker: str | None = None) -> Job | None:
         """The oldest job that waits for the worker of a device (None: of any), now running.
 
@@ -297,33 +288,38 @@ class JobQueue:
                 )
             return None
 
+    @rescued
     def update(self, job: str, **columns: Any) -> None:
         """Write columns of a job; ``snapshot`` inline, ``result`` as a blob, ``trajectory`` appended as a blob."""
-        if columns.get("result") is not None:
-            columns["result"] = self.blobs.put(columns["result"])
+        with storage_faults(self.home):
+            if columns.get("result") is not None:
+                columns["result"] = self.blobs.put(columns["result"])
+            trajectory = columns.pop("trajectory", None)
+            path = None if trajectory is None else self.blobs.put(trajectory)
         if columns.get("snapshot") is not None:
             columns["snapshot"] = json.dumps(columns["snapshot"])
-        trajectory = columns.pop("trajectory", None)
         columns = {k: v for k, v in columns.items() if v is not None}
         with self._connect() as db:
+            db.execute(
+                "begin immediate"
+            )  # two writers that read the same list of paths would each lose the other's
+            if path is not None:
+                row = db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()
+                columns["trajectories"] = json.dumps([*_names(row["trajectories"] if row else None), path])
             if columns:
                 db.execute(
                     f"update jobs set {', '.join(f'{k} = ?' for k in columns)} where id = ?",
                     (*columns.values(), job),
                 )
-            if trajectory is not None:
-                names = _names(db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()[0])
-                db.execute(
-                    "update jobs set trajectories = ? where id = ?",
-                    (json.dumps([*names, self.blobs.put(trajectory)]), job),
-                )
 
+    @rescued
     def state_of(self, job: str) -> str:
         """Only the state, for the worker's cancel check."""
         with self._connect() as db:
             row = db.execute("select state from jobs where id = ?", (job,)).fetchone()
             return row["state"] if row else "deleted"
 
+    @rescued
     def interrupt_orphans(self, worker: str = "cpu") -> int:
         """Jobs that a dead worker of a device left running become interrupted, with what they had finished."""
         with self._connect() as db:
@@ -332,11 +328,13 @@ class JobQueue:
                 (time.time(), worker),
             ).rowcount
 
+    @rescued
     def client_seen(self) -> None:
         """A page or command is there: the worker stays."""
         with self._connect() as db:
             db.execute("insert or replace into clients (id, seen) values (1, ?)", (time.time(),))
 
+    @rescued
     def last_client(self) -> float:
         """When a page or command was last there (Unix time)."""
         with self._connect() as db:
@@ -387,19 +385,8 @@ class JobQueue:
             text=_text(row["text"]),
         )
 
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.home / "jobs.sqlite3", timeout=20, isolation_level=None)
-        db.row_factory = sqlite3.Row
-        # the default raises on a text that is not UTF-8, and one such row would hide all others
-        db.text_factory = lambda content: content.decode("utf-8", "replace")
-        db.execute("pragma journal_mode = wal")
-        try:
-            yield db
-            if db.in_transaction:
-                db.execute("commit")
-        finally:
-            db.close()
+    def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
+        return connect(self.home)
 
 
 def _json(text: Any) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = re.compile(r"[0-9a-f]{64}")
+PART = ".part"  # a file that is being written; left behind only by a process that was killed meanwhile
 
 
 class BlobStore:
@@ -35,7 +36,7 @@ class BlobStore:
                 os.utime(path)  # a new time stamp keeps a sweep away until a run refers to the file
                 return name
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent)
+        handle, part = tempfile.mkstemp(dir=path.parent, suffix=PART)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(gzip.compress(text, 5, mtime=0))
@@ -68,12 +69,21 @@ class BlobStore:
         """The values of these names, read when first looked at; missing and damaged ones are left out."""
         return StoredValues(self, names)
 
-    def sweep(self, wanted: Collection[str], older_than: float) -> int:
-        """Remove the values that are not ``wanted`` and were put ``older_than`` seconds ago or earlier; returns how many."""
+    def sweep(self, wanted: Collection[str], older_than: float, newer_than: float = 0.0) -> int:
+        """Remove the values that are not ``wanted``, and unfinished files; returns how many.
+
+        Args:
+            older_than: seconds since they were put; later ones stay. newer_than: Unix time; earlier ones stay.
+        """
         removed, limit = 0, time.time() - older_than
-        for path in self.folder.glob("??/*.json.gz"):
+        # earlier versions gave the files that they were writing the names of tempfile
+        unfinished = [*self.folder.glob(f"??/*{PART}"), *self.folder.glob("??/tmp????????")]
+        for path in [*self.folder.glob("??/*.json.gz"), *unfinished]:
             with suppress(FileNotFoundError):  # another process sweeps, too
-                if path.name.removesuffix(".json.gz") not in wanted and path.stat().st_mtime < limit:
+                if (
+                    path.name.removesuffix(".json.gz") not in wanted
+                    and newer_than <= path.stat().st_mtime < limit
+                ):
                     path.unlink()
                     removed += 1
         return removed

@@ -18,11 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from crystal_core.errors import CrystalCoreError
+from crystal_core.errors import CrystalCoreError, StorageFault
 from crystal_core.frames import RunUpdate
+from crystal_core.jobs.database import storage_faults
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.paths import home_dir
 
@@ -39,6 +41,8 @@ RUNNERS = {
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 120.0
+RETRY_SECONDS = 2.0
+FAULT_SECONDS = 600.0  # how long a finished result waits in memory for room on the disk
 LOCK_SECONDS = 1.0  # a page may hold the lock for a moment while it looks for a worker
 Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
@@ -63,6 +67,11 @@ def resume_jobs(home: Path | None = None) -> None:
 
 def _start(device: str, queue: JobQueue, runners: str | None) -> None:
     folder = queue.home
+    with storage_faults(folder):
+        _start_in(folder, device, queue, runners)
+
+
+def _start_in(folder: Path, device: str, queue: JobQueue, runners: str | None) -> None:
     with (folder / f"worker-{device}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,35 +116,94 @@ def work(
     queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS, device: str = "cpu"
 ) -> None:
     """Take the jobs of a device until nobody has been there for ``idle_seconds``."""
-    idle_since = time.time()
+    idle_since, broken_since = time.time(), 0.0
     while True:
-        job = queue.take(device)
-        if job is not None:
-            run_job(queue, job, runners)
-            idle_since = time.time()
-        elif time.time() - max(idle_since, queue.last_client()) > idle_seconds:
-            return
-        else:
-            time.sleep(0.2)
+        try:
+            job = queue.take(device)
+            broken_since = 0.0
+            if job is not None:
+                run_job(queue, job, runners)
+                idle_since = time.time()
+            elif time.time() - max(idle_since, queue.last_client()) > idle_seconds:
+                return
+            else:
+                time.sleep(0.2)
+        except StorageFault as fault:
+            log.warning("%s", fault)
+            _interrupt_if_possible(queue, device)
+            idle_since, broken_since = time.time(), broken_since or time.time()
+            if time.time() - broken_since > FAULT_SECONDS:
+                return  # the next page starts a worker again
+            time.sleep(RETRY_SECONDS)
+
+
+def _interrupt_if_possible(queue: JobQueue, device: str) -> None:
+    """Mark a run whose end could not be written, because this worker has left it."""
+    with suppress(StorageFault):
+        queue.interrupt_orphans(device)
+
+
+class JobWriter:
+    """Writes what a job yields. What a full disk refuses is kept here and written with the next update."""
+
+    def __init__(self, queue: JobQueue, job: str) -> None:
+        self._queue, self._job = queue, job
+        self._columns: dict[str, Any] = {}
+        self._paths: list[Any] = []
+
+    def write(self, *, trajectory: Any = None, **columns: Any) -> StorageFault | None:
+        """Write columns as :meth:`JobQueue.update` does; returns why they could not be written, or None."""
+        self._columns |= {name: value for name, value in columns.items() if value is not None}
+        self._paths += [] if trajectory is None else [trajectory]
+        try:
+            self._queue.update(self._job, **self._columns)
+            self._columns = {}
+            while self._paths:
+                self._queue.update(self._job, trajectory=self._paths[0])
+                del self._paths[0]
+        except StorageFault as fault:
+            return fault
+        return None
+
+    def finish(self, **columns: Any) -> None:
+        """Write the last columns, and wait up to :data:`FAULT_SECONDS` for a disk that refuses them.
+
+        Raises:
+            StorageFault: it still refuses everything, so the run is left as it is.
+        """
+        columns["finished"] = time.time()
+        stop = time.monotonic() + FAULT_SECONDS
+        while (fault := self.write(**columns)) is not None:
+            if time.monotonic() > stop:
+                self._queue.update(
+                    self._job, state="failed", error=str(fault), finished=time.time()
+                )  # a few bytes may fit where a result does not
+                return
+            time.sleep(RETRY_SECONDS)
+
+    def is_wanted(self) -> bool:
+        """Whether nobody has cancelled the job, as far as the database can be read."""
+        try:
+            return self._queue.state_of(self._job) == "running"
+        except StorageFault:
+            return True
 
 
 def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
-    """Drive one job to its end; whatever it raises ends the job, never the worker."""
-    has_result, last_snapshot = False, 0.0
+    """Drive one job to its end; whatever it raises ends the job, never the worker.
+
+    Raises:
+        StorageFault: the disk refuses even to write how the job ended.
+    """
+    writer, has_result, last_snapshot = JobWriter(queue, job.id), False, 0.0
     try:
         updates = _runner(job.kind, runners)(job.request)
         for update in updates:
             now = time.monotonic()
-            fresh = update.snapshot is not None and now - last_snapshot >= SNAPSHOT_SECONDS
-            if (
-                fresh
-                or update.result is not None
-                or update.trajectory is not None
-                or now - last_snapshot >= SNAPSHOT_SECONDS
-            ):
+            is_due = now - last_snapshot >= SNAPSHOT_SECONDS
+            if is_due or update.result is not None or update.trajectory is not None:
                 last_snapshot = now
-                queue.update(
-                    job.id,
+                writer.write(
                     stage=update.stage,
                     step=update.step,
                     n_steps=update.n_steps,
@@ -145,31 +213,26 @@ def run_job(queue: JobQueue, job: Job, runners: Mapping[str, str]) -> None:
                     text=update.text or None,
                 )
                 has_result = has_result or update.result is not None
-                if queue.state_of(job.id) != "running":
+                if not writer.is_wanted():
                     updates.close()
-                    queue.update(job.id, state="partial", finished=time.time())
-                    return
-        queue.update(job.id, state="done" if has_result else "partial", finished=time.time())
+                    ending: dict[str, Any] = {"state": "partial"}
+                    break
+        else:
+            ending = {"state": "done" if has_result else "partial"}
     except CrystalCoreError as error:
-        queue.update(
-            job.id, state="failed", error=str(error), exit_code=error.exit_code, finished=time.time()
-        )
+        ending = {"state": "failed", "error": str(error), "exit_code": error.exit_code}
     except Exception:
         mark = secrets.token_hex(4)
         log.exception("job %s failed (%s)", job.id, mark)
-        queue.update(
-            job.id,
-            state="failed",
-            finished=time.time(),
-            error=f"Something unexpected went wrong. Its trace is in the worker's log under {mark}.",
-        )
+        sentence = f"Something unexpected went wrong. Its trace is in the worker's log under {mark}."
+        ending = {"state": "failed", "error": sentence}
     finally:
-        if (
-            "torch" in sys.modules
-        ):  # else the job cannot have changed them, and importing it would take seconds
+        # else the job cannot have changed them, and importing it would take seconds
+        if "torch" in sys.modules:
             from crystal_core.device import restore_threads
 
             restore_threads()
+    writer.finish(**ending)
 
 
 def _runner(kind: str, runners: Mapping[str, str]) -> Runner:

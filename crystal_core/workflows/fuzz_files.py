@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.encoding import text_of
-from crystal_core.files.uploads import ParserProcess, ReaderFailed
+from crystal_core.files.reader_process import ParserProcess, ReaderFailed
 from crystal_core.files.writers import structure_to_text
 
 if TYPE_CHECKING:

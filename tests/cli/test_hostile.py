@@ -10,7 +10,8 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
-from crystal_core.files.uploads import SECONDS_PER_FILE, SECONDS_TO_START, parse_uploads
+from crystal_core.files.reader_process import SECONDS_PER_FILE, SECONDS_TO_START
+from crystal_core.files.uploads import parse_uploads
 from crystal_core.files.writers import structure_to_text
 
 RUTILE = Structure.from_spacegroup(

@@ -166,3 +166,28 @@ def test_an_app_that_ends_or_never_answers_is_not_said_to_answer(tmp_path, monke
     monkeypatch.setattr(serve, "SECONDS_TO_START", 30.0 if code else 0.2)
     result = CliRunner().invoke(build_app(), ["serve", "--port", str(free_port())])
     assert result.exit_code == code and part in result.stderr and "answers at" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "is_open"),
+    [
+        ("0.0.0.0", True),
+        ("", True),
+        ("::", True),
+        ("10.1.2.3", True),
+        ("127.0.0.1", False),
+        ("localhost", False),
+    ],
+)
+def test_an_address_that_others_reach_says_what_it_opens_to_whom(host, is_open):
+    text = serve._exposure(host, 8501)
+    assert ("port 8501" in text and "delete all runs" in text and "no password" in text) == is_open
+    assert bool(text) == is_open
+
+
+def test_the_warning_comes_before_the_app_even_where_it_is_quiet(tmp_path, monkeypatch):
+    (tmp_path / "streamlit.py").write_text("raise SystemExit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    options = ["serve", "--port", str(free_port()), "--quiet"]
+    assert "no password" not in CliRunner().invoke(build_app(), options).stderr
+    assert "no password" in CliRunner().invoke(build_app(), [*options, "--host", "0.0.0.0"]).stderr

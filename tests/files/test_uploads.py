@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,14 +10,16 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files import uploads
+from crystal_core.files.reader_process import ParserPool, ParserProcess, ReaderFailed
 from crystal_core.files.records import cell_json
-from crystal_core.files.uploads import ParserProcess, clean_name, parse_uploads
+from crystal_core.files.uploads import clean_name, parse_uploads
 from crystal_core.files.writers import structure_to_text
 
 GOOD = structure_to_text(Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]), "cif")
@@ -39,7 +42,7 @@ def parser():
 
 def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
     first = parse_uploads([("../../etc/a.cif", GOOD.encode())])
-    child = uploads._PARSER.pid
+    children = uploads._PARSER.pids
     files = [
         ("bad.cif", b"data_\n_cell_length_a 3"),
         ("b.cif", GOOD.encode()),
@@ -53,7 +56,7 @@ def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
         ("e.cif", True),
     ]
     assert found[0].error
-    assert uploads._PARSER.pid == child
+    assert uploads._PARSER.pids == children and len(children) == 1
 
 
 def test_a_bad_crystal_of_a_file_never_loses_the_others():
@@ -118,11 +121,99 @@ def test_a_failure_of_the_reader_is_told_from_one_of_the_file(monkeypatch):
     assert of_file.error and not of_file.unsettled
 
     def slow(_):
-        raise uploads.ReaderFailed("Too slow.")
+        raise ReaderFailed("Too slow.")
 
     monkeypatch.setattr(uploads._PARSER, "ask", slow)
     (of_reader,) = parse_uploads([("a.cif", b"data_x")])
     assert of_reader.error == "Too slow." and of_reader.unsettled
+
+
+# a reader without libraries: it answers at once, but a text that names a file only when that file exists
+PATIENT = """
+import json, pathlib, sys, time
+print(json.dumps({"ready": True}), flush=True)
+for line in sys.stdin:
+    name = json.loads(line)["text"]
+    while name and not pathlib.Path(name).exists():
+        time.sleep(0.02)
+    print(json.dumps({"crystals": []}), flush=True)
+"""
+
+
+@pytest.fixture
+def pool():
+    def patient():
+        return ParserProcess(seconds=60.0, command=(sys.executable, "-c", PATIENT))
+
+    pool = ParserPool(2, patient)
+    yield pool
+    pool.close()
+
+
+def test_a_reader_has_no_secrets_no_network_and_few_files(monkeypatch):
+    monkeypatch.setenv("CRYSTAL_TEST_KEY", "secret")
+    process = ParserProcess(seconds=60.0)
+    try:
+        assert process.ask(GOOD)["crystals"]
+        about = Path(f"/proc/{process.pid}")
+        assert b"secret" not in (about / "environ").read_bytes()
+        limits = {
+            line[:26].strip(): line[26:].split()[0] for line in (about / "limits").read_text().splitlines()
+        }
+        assert (limits["Max processes"], limits["Max open files"], limits["Max file size"]) == (
+            "0",
+            "32",
+            "0",
+        )
+        if may_leave_network():
+            assert (about / "ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+    finally:
+        process.close()
+
+
+def may_leave_network():
+    """Whether this system lets a process have a network of its own."""
+    command = ["unshare", "--net" if os.geteuid() == 0 else "-rn", "true"]
+    return (
+        shutil.which("unshare") and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
+
+
+def test_a_slow_file_leaves_the_other_reader_to_other_users(pool, tmp_path):
+    gate = tmp_path / "gate"
+    with ThreadPoolExecutor(2) as threads:
+        slow = threads.submit(pool.ask, str(gate))
+        for _ in range(3):
+            assert pool.ask("")["crystals"] == []
+        assert not slow.done()
+        second = threads.submit(pool.ask, str(gate))
+        with pytest.raises(TimeoutError):
+            second.result(0.3)
+        gate.touch()
+        assert slow.result(30)["crystals"] == second.result(30)["crystals"] == []
+    assert len(pool.pids) == 2
+
+
+def test_a_free_reader_is_started_ahead_and_the_one_used_last_is_used_again(pool):
+    pool.ask("")
+    (first,) = pool.pids
+    pool.ask("")
+    assert pool.pids == [first]
+    pool.start_spare()
+    pool.start_spare()
+    assert len(pool.pids) == 2 and first in pool.pids
+
+
+def test_an_upload_is_read_for_30_seconds_and_the_rest_is_left_out(monkeypatch):
+    pool = Mock(ask=Mock(return_value={"crystals": [{"error": "No."}], "seconds": 16.0}))
+    monkeypatch.setattr(uploads, "_PARSER", pool)
+    found = parse_uploads([("a.zip", zipped(*((f"{i}.cif", "x") for i in range(20))))])
+    assert [item.error for item in found[:2]] == ["No."] * 2 and pool.ask.call_count == 2
+    assert all("longer than 30 s" in item.error and not item.unsettled for item in found[2:])
+    assert len(found) == 20 and pool.start_spare.call_count == 1
+    pool.ask.side_effect = ReaderFailed("Too slow.", 10.0)
+    found = parse_uploads([(f"{i}.cif", b"x") for i in range(6)])
+    assert [item.error for item in found[:4]] == ["Too slow."] * 4 and not any(i.unsettled for i in found)
 
 
 def test_a_child_that_hangs_is_killed_and_replaced(parser):
@@ -191,7 +282,7 @@ def test_a_reader_that_is_ready_has_imported_all_that_any_answer_needs(late):
     assert partial != GOOD and process.ask(partial)["crystals"][0]["occupancy"]
     with pytest.raises(StructureParseError, match="none of"):
         process.ask("no crystal")
-    assert process.match(cell_json(salt), cell_json(salt)) == {"rmsd": 0.0}
+    assert process.match(cell_json(salt), cell_json(salt))["rmsd"] == 0.0
     assert process.superpose(cell_json(salt), cell_json(salt))["superposed"]["atomic_numbers"] == [11, 17]
 
 

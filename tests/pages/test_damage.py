@@ -191,3 +191,28 @@ def test_a_list_of_runs_says_which_part_of_it_is_damaged():
 def test_a_run_that_does_not_record_all_its_settings_still_opens_in_the_history(monkeypatch):
     at = selected(monkeypatch, JobQueue().submit("predict-structure", {"formula": "MgO"}))
     assert "does not record its setting 'model'" in words(at.caption) and not at.exception and not at.error
+
+
+def test_a_damaged_page_of_the_database_is_damaged_lines_beside_the_other_runs(runs):
+    for n in range(12):
+        JobQueue().submit("predict-structure", {"formula": "MgO", "name": "x" * 900, "n": n})
+    sql("pragma wal_checkpoint(truncate)")
+    path = JobQueue().home / "jobs.sqlite3"
+    whole, size = path.read_bytes(), 4096
+    start = whole.index(runs["generate"].encode() + b"generate") // size * size
+    path.write_bytes(whole[:start] + bytes(size) + whole[start + size :])
+    at = page("history")
+    assert not at.exception and not at.error
+    states = list(at.dataframe[0].value["state"])
+    assert len(states) == 14 and 1 <= states.count("damaged") <= 5
+    assert not page("home").error
+
+
+@pytest.mark.parametrize("name", ["home", "history", "models"])
+def test_a_folder_of_runs_that_is_none_is_one_sentence_where_runs_are_shown(tmp_path, monkeypatch, name):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "file"))
+    at = page(name)
+    assert not at.exception and [e.value.count("is not a folder") for e in at.error] == [1] * (
+        name != "models"
+    )

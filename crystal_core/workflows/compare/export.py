@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.drawing.figures.colours import COLUMNS
+from crystal_core.files.property_table import spreadsheet_text
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult
@@ -59,20 +60,21 @@ def comparison_csv(result: RunResult) -> str:
     names = {column["letter"]: column["name"] for column in result["columns"]}
     for column in result["columns"]:
         for metric, found in column["metrics"].items():
-            row = ["metric", column["letter"], _cell(column["name"]), metric, units.get(metric, "")]
+            row = [
+                "metric",
+                column["letter"],
+                spreadsheet_text(column["name"]),
+                metric,
+                units.get(metric, ""),
+            ]
             low, high = found["ci95"] or ("", "")
             writer.writerow([*row, found["value"], low, high, found["n"], found["better"]])
     for pair in result["paired"]:
-        both = _cell(f"{names[pair['b']]} less {names[pair['a']]}")
+        both = spreadsheet_text(f"{names[pair['b']]} less {names[pair['a']]}")
         low, high = pair["ci95"] or ("", "")
         row = ["difference", f"{pair['b']}-{pair['a']}", both, pair["metric"], units.get(pair["metric"], "")]
         writer.writerow([*row, pair["difference"], low, high, pair.get("n", ""), ""])
     return text.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 def comparison_html(result: RunResult, title: str = "Comparison of crystal models") -> str:

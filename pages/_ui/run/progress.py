@@ -44,6 +44,11 @@ def job_panel(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> Job | N
     return job
 
 
+@guard()  # a callback runs outside of the page, whose own guard does not see its errors
+def _cancel(job_id: str) -> None:
+    JobQueue().cancel(job_id)
+
+
 @st.fragment(run_every=0.7)
 @guard()
 def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
@@ -63,7 +68,7 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
         "Cancel",
         key=f"cancel-{job_id}",
         disabled=job.state == "cancelling",
-        on_click=JobQueue().cancel,
+        on_click=_cancel,
         args=(job_id,),
     )
     result = job.result or {}

@@ -1,0 +1,240 @@
+"""The database of runs: damaged pages cost the rows on them, and a lock, a full disk and a bad folder are sentences."""
+
+import errno
+import gzip
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crystal_core.errors import StorageFault
+from crystal_core.jobs import database, worker
+from crystal_core.jobs.queue import ENTRY_DAMAGED, JobQueue
+
+N_RUNS = 40
+PAGE = 4096
+DAMAGE = {"zeroed": bytes(PAGE), "junk": b"\xa5" * PAGE}
+
+
+def filled(home):
+    """Ids of runs in a database of many pages, none of them in its log."""
+    queue = JobQueue(home)
+    ids = []
+    for n in range(N_RUNS):
+        ids.append(queue.submit("count", {"n": n, "label": "x" * 900}))
+        queue.update(ids[-1], state="done", result={"finished": n})
+    with sqlite3.connect(home / database.FILE) as db:
+        assert db.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
+    db.close()
+    return ids
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_page_costs_the_rows_on_it_and_no_other(tmp_path, damage):
+    ids = filled(tmp_path / "whole")
+    whole = (tmp_path / "whole" / database.FILE).read_bytes()
+    n_pages, n_damaged = len(whole) // PAGE, []
+    assert n_pages > 8
+    for page in range(1, n_pages):
+        home = tmp_path / f"{page}"
+        home.mkdir()
+        broken = whole[: page * PAGE] + DAMAGE[damage] + whole[(page + 1) * PAGE :]
+        (home / database.FILE).write_bytes(broken)
+        jobs = JobQueue(home).list_jobs(results=False)
+        assert {job.id for job in jobs} == set(ids), page
+        for job in jobs:
+            assert job.error == ENTRY_DAMAGED if job.damaged else job.request["n"] == ids.index(job.id)
+        n_damaged.append(sum(job.damaged for job in jobs))
+        job = JobQueue(home).submit("count", {"n": 1})  # the queue works on
+        assert JobQueue(home).take().id == job
+        if n_damaged[-1]:
+            assert [path.read_bytes() for path in home.glob("jobs-damaged-*.sqlite3")] == [broken]
+    # a leaf holds about four rows; the pages of an index and unused ones cost none, the root of the table all details
+    assert n_damaged.count(0) >= 2 and sum(0 < n <= 5 for n in n_damaged) >= 8
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_database_damaged_beyond_repair_is_one_line_and_a_new_one(tmp_path, damage):
+    filled(tmp_path)
+    path = tmp_path / database.FILE
+    path.write_bytes(DAMAGE[damage] + path.read_bytes()[PAGE:])
+    (job,) = JobQueue(tmp_path).list_jobs()
+    assert job.damaged and "jobs-damaged-" in job.error and "store" in job.error
+    queue = JobQueue(tmp_path)
+    assert queue.sweep(older_than=-1) == 0  # lost rows may refer to them
+    assert len(list((tmp_path / "store").glob("*/*"))) == N_RUNS
+    queue.delete(job.id)
+    assert queue.list_jobs() == [] and queue.submit("count", {})
+    next(tmp_path.glob(database.SET_ASIDE)).unlink()
+    assert queue.sweep(older_than=-1) == N_RUNS
+
+
+def test_results_of_lost_rows_outlast_a_sweep(tmp_path):
+    ids = filled(tmp_path)
+    path = tmp_path / database.FILE
+    whole = path.read_bytes()
+    lost = ids[20]
+    page = whole.index(lost.encode() + b"count") // PAGE
+    path.write_bytes(whole[: page * PAGE] + bytes(PAGE) + whole[(page + 1) * PAGE :])
+    queue = JobQueue(tmp_path)
+    assert any(job.id == lost and job.damaged for job in queue.list_jobs(results=False))
+    assert queue.sweep(older_than=-1) == 0
+
+
+def test_a_lock_is_one_sentence(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    other = sqlite3.connect(tmp_path / database.FILE)
+    other.execute("begin exclusive")
+    with pytest.raises(StorageFault, match="locked the database of runs"):
+        queue.submit("count", {})
+    other.close()
+    assert queue.submit("count", {})
+
+
+def test_a_full_database_is_one_sentence_and_keeps_what_is_there(tmp_path, monkeypatch):
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {"n": 1})
+    opened = database._open
+
+    def full(path):
+        db = opened(path)
+        db.execute("pragma max_page_count = 1")  # no less than it has already
+        return db
+
+    monkeypatch.setattr(database, "_open", full)
+    with pytest.raises(StorageFault, match="is full"):
+        queue.submit("count", {"label": "x" * 100_000})
+    assert [found.id for found in queue.list_jobs()] == [job]
+
+
+def test_a_folder_that_is_none_is_one_sentence(tmp_path):
+    (tmp_path / "home").write_text("")
+    with pytest.raises(StorageFault, match="is not a folder"):
+        JobQueue(tmp_path / "home")
+
+
+def test_the_folder_of_runs_is_closed_to_others_and_a_shared_one_stays(tmp_path):
+    new, open_to_all, shared = (tmp_path / name for name in ("a/b", "open", "shared"))
+    open_to_all.mkdir()
+    open_to_all.chmod(0o755)
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for home, mode in ((new, 0o700), (open_to_all, 0o700), (shared, 0o1777)):
+        JobQueue(home).submit("count", {})
+        assert home.stat().st_mode & 0o7777 == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser may become somebody else")
+def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o555)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    code = f"""
+import os, pathlib
+from crystal_core.errors import StorageFault
+from crystal_core.jobs.queue import JobQueue
+os.setuid(65534)
+for home in ("home", "home/inner"):
+    try:
+        JobQueue(pathlib.Path({str(tmp_path)!r}) / home)
+    except StorageFault as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.count("cannot be written") == 2
+
+
+def test_paths_of_several_writers_are_all_kept(tmp_path):
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {})
+    code = (
+        "import pathlib, sys; from crystal_core.jobs.queue import JobQueue; q = JobQueue(pathlib.Path(sys.argv[1]));"
+        "[q.update(sys.argv[2], trajectory={'label': f'{sys.argv[3]} {k}'}) for k in range(10)]"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), job, str(n)]) for n in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert len(queue.get(job).trajectories) == 30
+
+
+def test_unfinished_files_are_swept_when_they_are_old(tmp_path):
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {})
+    queue.update(job, state="done", result={"finished": 1})
+    folder = next((tmp_path / "store").glob("*"))
+    for name in ("a1b2.part", "tmpab12cd_3"):
+        (folder / name).write_bytes(gzip.compress(b"{}"))
+    assert queue.sweep() == 0  # somebody may still be writing them
+    assert queue.sweep(older_than=-1) == 2 and queue.get(job).result
+
+
+@pytest.fixture
+def disk(tmp_path, monkeypatch):
+    """A queue and a list: while it holds a number, the store takes no file once so many have been synced."""
+    room, synced, sync = [], [], os.fsync
+
+    def fsync(handle):
+        synced.append(handle)
+        if room and len(synced) > room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return JobQueue(tmp_path), room
+
+
+RUNNERS = {"count": "slow_runner:count"}
+
+
+def test_a_run_on_a_full_disk_goes_on_and_its_result_waits_for_room(disk, monkeypatch):
+    queue, room = disk
+    room.append(2)
+    waited = []
+    monkeypatch.setattr(
+        worker.time, "sleep", lambda _: waited.append(1) or (len(waited) > 8 and room.clear())
+    )
+    job = queue.submit("count", {"n": 5})
+    worker.run_job(queue, queue.take(), RUNNERS)
+    ended = queue.get(job)
+    assert (ended.state, ended.result["finished"], ended.error) == ("done", 5, None) and len(waited) > 8
+
+
+def test_a_disk_that_stays_full_keeps_the_last_result_that_fitted(disk, monkeypatch):
+    queue, room = disk
+    room.append(2)
+    monkeypatch.setattr(worker, "FAULT_SECONDS", 0.05)
+    job = queue.submit("count", {"n": 5})
+    worker.run_job(queue, queue.take(), RUNNERS)
+    ended = queue.get(job)
+    assert ended.state == "failed" and "is full" in ended.error and ended.result["finished"] == 1
+    room.clear()
+    again = queue.submit("count", {"n": 2})
+    worker.run_job(queue, queue.take(), RUNNERS)
+    assert queue.get(again).state == "done"
+
+
+def test_a_database_that_refuses_the_end_of_a_run_does_not_leave_it_running(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(worker, "FAULT_SECONDS", -1.0)
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    queue, faults = JobQueue(tmp_path), []
+    update = queue.update
+
+    def refusing(job, **columns):
+        if "state" in columns and len(faults) < 2:
+            faults.append(columns)
+            raise StorageFault("The disk is full.")
+        update(job, **columns)
+
+    monkeypatch.setattr(queue, "update", refusing)
+    lost, following = queue.submit("count", {"n": 1}), queue.submit("count", {"n": 1})
+    for _ in range(2):  # with no patience the first worker leaves at the fault
+        worker.work(queue, RUNNERS, idle_seconds=0.0)
+    assert [queue.get(job).state for job in (lost, following)] == ["interrupted", "done"] and faults
+    assert queue.get(lost).result["finished"] == 1
