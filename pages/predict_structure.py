@@ -145,11 +145,6 @@ def ask() -> None:
         z = tuple(sorted(units)) or None
         if chosen and formulas and z == tuple(units_of(formulas[0], model)[1]):
             z = None  # nobody chose them, so the effort tries what is known of the formula
-        if chosen in ("quick", "normal"):
-            StructurePredictionRequest(
-                formula="H", **settings
-            )  # a field out of range is refused all the same
-            settings = {}  # they sample only where no arrangement is known, and then as the card says
         requests = [
             StructurePredictionRequest(
                 formula=formula.text,

@@ -164,6 +164,6 @@ def test_curve_of_a_predictor_shows_every_error_from_one_downwards():
         for n in (1, 2, 4)
     ]
     figure = training_figure(log)
-    assert [trace.name for trace in figure.data] == ["Band gap", "Bulk modulus"]
+    assert [trace.name for trace in figure.data] == ["Band gap (PBE)", "Bulk modulus"]
     assert list(figure.data[0].y) == [1.0, 0.5, 0.25]
     assert list(figure.data[0].customdata) == [0.8, 0.4, 0.2]
