@@ -32,12 +32,14 @@ def soft(batch, types=None):
 def test_score_is_that_of_the_prediction(predictor):
     batch = crystals()
     wish = predictor.guide("bulk_modulus_gpa", 150.0)
-    std = float(next(a for a in predictor.adapters if a.spec.name == "bulk_modulus_gpa").heads.std[0])
-    expected = [
-        -0.5 * ((math.log10(r.predictions["bulk_modulus_gpa"].value) - math.log10(150.0)) / std / SPREAD) ** 2
-        for r in predictor.predict(batch)
-    ]
-    assert wish.value(soft(batch)).tolist() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    adapter = next(a for a in predictor.adapters if a.spec.name == "bulk_modulus_gpa")
+    std = float(adapter.heads.std[0])
+    learned = [math.log10(r.predictions["bulk_modulus_gpa"].value) for r in predictor.predict(batch)]
+    values = wish.value(soft(batch)).tolist()
+    # a prediction ends at the limits of the training values, a wish pulls on beyond them
+    inside = [k for k, value in enumerate(learned) if adapter.lowest + 1e-6 < value < adapter.highest - 1e-6]
+    expected = [-0.5 * ((learned[k] - math.log10(150.0)) / std / SPREAD) ** 2 for k in inside]
+    assert inside and [values[k] for k in inside] == pytest.approx(expected, rel=1e-3, abs=1e-3)
 
 
 def test_following_the_gradient_comes_nearer(predictor):
