@@ -312,8 +312,8 @@ def test_the_file_of_known_crystals_marks_as_many_rows_as_the_shipped_table_has(
     index = load_known()
     project = np.isin(index.prefixes, [PREFIXES.index("mp"), PREFIXES.index("mvc")])
     members = int((index.usable & project).sum()) + len(build.aflow_members())
-    # the file lacks a few rows that the table has, such as hydrogen molecules in cells of 1 Å
-    assert abs(members - find_card("prototype").training["members"]) <= 30
+    # a prototype whose averaged cell has no closed symmetry form leaves the table with its members
+    assert 0 <= members - find_card("prototype").training["members"] <= 3
 
 
 def test_the_full_index_is_built_from_the_file_of_known_crystals(tmp_path, monkeypatch):
