@@ -52,6 +52,8 @@ def half_way(cell: Structure, atom: int, other: int) -> Structure:
 
 def unlike_exchanged(cell: Structure) -> Structure | None:
     """One atom each of two elements exchanged, the nearest in atomic number for which that changes the distances; None without such a pair."""
+    from pymatgen.core import Structure
+
     numbers = np.array(cell.atomic_numbers)
     pairs = sorted(combinations(np.unique(numbers).tolist(), 2), key=lambda pair: pair[1] - pair[0])
     for pair in pairs:
@@ -59,10 +61,7 @@ def unlike_exchanged(cell: Structure) -> Structure | None:
         swapped = numbers.copy()
         swapped[places] = numbers[places[::-1]]
         if distances(_histogram(cell, numbers), _histogram(cell, swapped)[None])[0] > OTHER:
-            other = cell.copy()
-            for place in places:
-                other[place] = int(swapped[place])
-            return other
+            return Structure(cell.lattice, swapped.tolist(), cell.frac_coords)
     return None
 
 
