@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.datasets.rows import read_rows
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card, load_generator
@@ -128,6 +129,24 @@ def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_
         kept["space_group_match_alone_val"]["n"] == 2
         and "--start inject --tau 50.0 --refiner kldm" in kept["formula_match_val"]["command"]
     )
+
+
+def test_drafts_are_written_once_and_refined_by_each_refiner(table, tiny_pair, monkeypatch):
+    model, written = load_generator(tiny_pair(), "cpu"), []
+    write = model.drafter.sample
+    monkeypatch.setattr(model.drafter, "sample", lambda request: written.append(request) or write(request))
+    ways = {
+        "alone": DraftOptions(refiner="none"),
+        "kldm": DraftOptions(refiner="kldm"),
+        "tiny-refiner": DraftOptions(refiner="tiny-refiner", start_draft="inject", refine_from=20),
+    }
+    wishes = [Conditions(elements=(38, 8)), Conditions(composition={22: 1, 8: 2}), Conditions()]
+    made = {one.name: one.structures for one in evaluate_conditions.make(model, wishes, 4, ways, seed=1)}
+    assert len(written) == 1 and set(made) == set(ways)
+    assert set(written[0].elements) == set(range(1, 93))  # those that every refiner can place
+    for alone, kldm, injected in zip(*made.values(), strict=True):
+        assert alone.composition == kldm.composition == injected.composition
+        assert not np.allclose(sorted(alone.lattice.abc), sorted(kldm.lattice.abc), rtol=1e-3)
 
 
 def test_space_groups_are_compared_with_those_of_the_prompts(table):
