@@ -119,8 +119,6 @@ def _references(data: Path | None, split: str, limit: int | None) -> list[Refere
     from crystal_core.workflows.evaluate_csp import read_references
 
     if data is None:
-        if limit is not None:
-            raise RequestError("--limit is a number of rows of a table; add --data FILE or leave it out.")
         return []
     return read_references(data_file(data), split, limit)
 

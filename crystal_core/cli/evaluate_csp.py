@@ -19,7 +19,6 @@ from crystal_core.cli._evaluation import (
     WriteCard,
     drafts_words,
     loaded_potential,
-    refuse_tuning,
     shown,
 )
 from crystal_core.cli._files import make_output_folder
@@ -116,7 +115,7 @@ def csp(
     began = time.monotonic()
     check_choice("start", start, ("noise", "prototype"))
     tuned = SamplerTuning(tuning=tuning, tau=tau, noise_scale=noise_scale, remasking=remasking)  # type: ignore[arg-type]
-    _check_source(structures, out, tuned, write_card=write_card)
+    _check_source(structures, out, write_card=write_card)
     make_output_folder(out, trajectory=False)
     seed = _seed(seed, out)
     potential = loaded_potential(device) if relax else None
@@ -294,15 +293,12 @@ def csp_samplers(
             )
 
 
-def _check_source(
-    structures: Path | None, out: Path | None, tuned: SamplerTuning, *, write_card: bool
-) -> None:
-    """Raise RequestError where an option is about sampling, but the crystals are read from files."""
+def _check_source(structures: Path | None, out: Path | None, *, write_card: bool) -> None:
+    """Raise RequestError where what is sampled shall be kept, but the crystals are read from files."""
     from crystal_core.errors import RequestError
 
     if structures is None:
         return
-    refuse_tuning(tuned, "--structures")
     if out is not None:
         raise RequestError(
             "--out keeps what is sampled, and --structures samples nothing; leave one of them out."

@@ -20,7 +20,6 @@ from crystal_core.cli._evaluation import (
     WriteCard,
     drafts_words,
     loaded_potential,
-    refuse_tuning,
     shown,
 )
 from crystal_core.cli._files import make_output_folder
@@ -182,8 +181,6 @@ def dng(
         charge_balance=charge_balance,
     )
     _check_source(structures, baseline, out, write_card=write_card)
-    if structures is not None or baseline is not None:
-        refuse_tuning(tuned, "--baseline" if structures is None else "--structures", draft)
     make_output_folder(out, trajectory=False)
     published, split = evaluate_dng.cutoffs_named(cutoffs, data), split_named(split, data)
     set_threads(threads)

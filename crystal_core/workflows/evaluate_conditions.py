@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import Conditions, DraftOptions
-from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import wilson
 from crystal_core.requests import DeNovoRequest
 
 if TYPE_CHECKING:

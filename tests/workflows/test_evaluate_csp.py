@@ -244,7 +244,10 @@ def test_a_tuning_is_sampled_with_and_kept_with_the_command(table, tmp_path, mon
     for words, sentence in (
         (("--remasking", "3"), "remasking would change nothing"),
         (("--start", "prototype", "--tau", "0.3"), "samples with ode here, which has no corrector"),
-        (("--structures", tmp_path, "--tau", "0.3"), "--tau tunes a sampler, and --structures"),
+        (
+            ("--structures", tmp_path, "--tau", "0.3"),
+            "samples nothing, so --steps and --tau would change nothing",
+        ),
     ):
         shutil.copytree(
             REPOSITORY / "checkpoints" / "prototype",

@@ -248,8 +248,14 @@ def test_a_tuning_is_sampled_with_and_reported_and_refused_where_nothing_is_samp
     assert code == 0 and (used["tuning"], used["tau_used"], used["remasking_used"]) == ("card", 0.3, 7)
     for words, sentence in (
         (("--sampler", "em", "--tau", 0.3), "has no corrector"),
-        (("--structures", folder, "--tuning", "published"), "--tuning tunes a sampler, and --structures"),
-        (("--baseline", "random", "--noise-scale", 0.5), "--noise-scale tunes a sampler, and --baseline"),
+        (
+            ("--structures", folder, "--tuning", "published"),
+            "so --steps, --tuning and --n would change nothing",
+        ),
+        (
+            ("--baseline", "random", "--noise-scale", 0.5),
+            "--baseline samples no model, so --steps and --noise-scale",
+        ),
     ):
         code, result = evaluate(*options, *words)
         assert code == 2 and sentence in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -205,7 +205,7 @@ def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pai
     assert "charge-balanced by SMACT's test" in entry["protocol"]
     assert used[3]["draft"]["charge_balance"] and used[3]["charge_balance_used"]
     refused = run(*words, "--baseline", "random", "--charge-balance")
-    assert refused.exit_code == 2 and "--baseline writes none" in refused.stderr
+    assert refused.exit_code == 2 and "--baseline samples no model" in refused.stderr
 
 
 def test_the_refiner_of_a_structure_prediction_is_named_on_the_card(table, tiny_pair):
