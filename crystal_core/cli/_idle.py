@@ -121,7 +121,7 @@ RULES: Mapping[tuple[str, str], tuple[Idle, ...]] = {
         Idle(("sampler", "steps"), _has_no_network, "{model} has no sampler"),
         NOT_RELAXED,
     ),
-    ("evaluate_csp", "csp_samplers"): (
+    ("evaluate_samplers", "csp_samplers"): (
         Idle(("samplers", "calls"), lambda g: g["confirm"], "--confirm takes both from the card's table"),
     ),
     ("evaluate_dng", "dng"): (

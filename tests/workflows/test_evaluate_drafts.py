@@ -16,7 +16,7 @@ from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.workflows import evaluate_conditions, evaluate_refinement
 from crystal_core.workflows.evaluate_conditions import Made
-from crystal_core.workflows.evaluate_csp import read_references
+from crystal_core.workflows.references import read_references
 
 CELLS = {
     "x-1": ["Sr", "Ti", "O", "O", "O"],
