@@ -8,7 +8,7 @@ import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError

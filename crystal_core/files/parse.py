@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from crystal_core.chemistry.formula import formula_from
+from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import StructureParseError
 from crystal_core.files import readers
 from crystal_core.files.encoding import with_plain_line_ends

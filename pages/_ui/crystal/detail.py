@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core import to_html
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.figures.rdf import rdf_figure
 from crystal_core.drawing.figures.symmetry import symmetry_figure
 from crystal_core.drawing.figures.xrd import xrd_figure
