@@ -31,11 +31,8 @@ REFINED = 980  # of these, when they are refined for the first time
 AGAIN = 2  # times at most that a draft is refined once more, from other noise, where atoms of the refined cell overlap
 OTHER_SEED = 104_729  # far from the seeds of other parts of a run
 DRAFTED = 500  # of these, when the drafts are written
-SYMMETRY_TOLERANCES = (
-    0.1,
-    0.2,
-    0.4,
-)  # Å, at which a draft is looked at for a wished space group; its text has steps of 0.1 Å
+# Å, at which a draft is looked at for a wished space group: its text has steps of 0.1 Å, and a refinement moves atoms further
+SYMMETRY_TOLERANCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 
 
 class DraftRefineGenerator:
