@@ -81,13 +81,17 @@ def coordination_numbers(scene: Mapping[str, Any]) -> list[float | None]:
 
 
 def signed_moments(structure: Structure) -> list[float | None]:
-    """Size of every moment (µB), with its sign where all lie along c."""
-    given = site_values_of(structure)
-    c = np.asarray(structure.lattice.matrix[2])
-    signs = [np.sign(np.dot(m, c)) if given["along_c"] and m is not None else 1.0 for m in given["moments"]]
+    """Size of every moment (µB); where all are parallel, negative for those against c, or else against the first one."""
+    moments = [None if m is None else np.array(m) for m in site_values_of(structure)["moments"]]
+    known = [m for m in moments if m is not None and np.linalg.norm(m) >= SMALLEST_MOMENT]
+    if not known:
+        return [None if m is None else 0.0 for m in moments]
+    axis = known[0] / np.linalg.norm(known[0])
+    is_collinear = all(np.linalg.norm(np.cross(m, axis)) < 0.01 * np.linalg.norm(m) for m in known)
+    if axis @ np.asarray(structure.lattice.matrix[2]) < -1e-6:
+        axis = -axis
     return [
-        None if m is None else float(sign * math.hypot(*m)) or 0.0
-        for m, sign in zip(given["moments"], signs, strict=True)
+        None if m is None else float(m @ axis if is_collinear else np.linalg.norm(m)) or 0.0 for m in moments
     ]
 
 
@@ -110,7 +114,8 @@ def coloured(
         span: values of the two ends of the colour bar; that of the colouring itself without.
 
     Returns:
-        A scene with ``colouring``: {label, unit, low, high, stops: colours from low to high, colours: one per site}.
+        A scene with ``colouring``: {label, unit, low, high, stops: colours from low to high, colours: one per site, missing:
+        whether some atoms are grey}.
     """
     low, high = span or span_of([colouring])
     stops = DIVERGING if low < 0 < high else SEQUENTIAL
@@ -129,6 +134,7 @@ def coloured(
             "high": high,
             "stops": list(stops),
             "colours": colours,
+            "missing": NO_VALUE in colours,
         },
         "sentence": f"{scene.get('sentence', '')} Atoms are coloured by {colouring.label}, {ends}.".strip(),
     }

@@ -4,9 +4,8 @@ const FACE = 1e-3, NEAR_FACE = 0.15, WIDEST_FACE = 0.1; // as in crystal_core.dr
 const MAX_DRAWN = 6000;
 const CORNERS = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => [k & 1, (k >> 1) & 1, (k >> 2) & 1]);
 const EDGES = CORNERS.flatMap((p, i) => CORNERS.slice(i + 1).map((q) => [p, q])).filter(([p, q]) => p.reduce((sum, x, k) => sum + Math.abs(x - q[k]), 0) === 1);
-const AMBIENT = 0.3; // of the light
-const ARROW = 2.6; // Å, the longest moment
-const ARROW_COLOUR = "#d6246e";
+const AMBIENT = 0.35; // of the light
+const ARROW = 0.95, HEAD = 0.55; // Å, how far the longest moment looks out of its ball at both ends, and the head of an arrow
 const AXIS_COLOURS = ["#e5484d", "#2e9e5b", "#3b82f6"];
 
 function library() {
@@ -16,7 +15,7 @@ function library() {
       const tag = document.createElement("script");
       const root = location.pathname.replace(/[^/]*$/, "");
       tag.src = root + SCRIPT;
-      tag.onload = () => { soften(window.$3Dmol); resolve(window.$3Dmol); };
+      tag.onload = () => resolve(window.$3Dmol);
       tag.onerror = () => reject(new Error("The local 3D script could not be loaded."));
       document.head.appendChild(tag);
     });
@@ -24,11 +23,11 @@ function library() {
   return window.__crystal3Dmol;
 }
 
-// some light from everywhere: the library has one lamp, which leaves the rims of balls black
-function soften($3Dmol) {
-  for (const shader of Object.values($3Dmol.ShaderLib || {})) for (const part of ["vertexShader", "fragmentShader"]) {
-    if (shader[part]) shader[part] = shader[part].replace(/vec3\( max\( dotProduct, 0\.0 \) \)/g, `vec3( ${AMBIENT} + ${1 - AMBIENT} * max( dotProduct, 0.0 ) )`);
-  }
+// some light from everywhere: the library has one lamp, which leaves the rims of balls black; its shaders are compiled when first used
+function soften(context) {
+  if (!context || context.shaderSource !== WebGL2RenderingContext.prototype.shaderSource) return; // of another kind, or done: viewers share it
+  const soft = (text) => text.replace(/max\( (-?)dotProduct, 0\.0 \)/g, `${AMBIENT} + ${1 - AMBIENT} * max( $1dotProduct, 0.0 )`);
+  context.shaderSource = (shader, text) => WebGL2RenderingContext.prototype.shaderSource.call(context, shader, soft(text));
 }
 
 // every change of a viewer draws it once more, also each label: many changes, one drawing by the caller
@@ -46,6 +45,7 @@ function openViewer($3Dmol, node, settings) {
   let gl;
   try {
     gl = $3Dmol.createViewer(node, { minimumZoomToDistance: 0.1, ...settings });
+    soften(gl.getRenderer()._gl);
   } finally {
     targets.forEach((target) => { delete target.addEventListener; });
   }
@@ -200,9 +200,10 @@ function arrowsOf(scene, block, options) {
   if (!scene.moments || !options.moments) return [];
   const { vectors, longest } = scene.moments;
   return block.atoms.filter((atom) => vectors[atom.site] && !options.hidden.has(atom.e)).map((atom) => {
-    const half = Math.max(ARROW / 2, radius(atom, options.style) + 0.7) / longest; // it looks out of its ball
-    const [start, end] = [-half, half].map((share) => atom.p.map((x, k) => x + share * vectors[atom.site][k]));
-    return { start, end };
+    const m = vectors[atom.site], size = Math.hypot(...m), out = (ARROW * size) / longest; // what is seen outside of its ball
+    const half = radius(atom, options.style) + out;
+    const [start, end] = [-half, half].map((reach) => atom.p.map((x, k) => x + (reach / size) * m[k]));
+    return { start, end, mid: 1 - Math.min(HEAD, out) / (2 * half) };
   });
 }
 
@@ -238,6 +239,6 @@ function drawScene(gl, scene, block, options) {
     }
   }
   if (options.polyhedra) block.polyhedra.forEach((body) => { if (!options.hidden.has(body.e)) addBody(gl, body, colourOf(body), options.solid ? 1 : 0.5); });
-  for (const arrow of arrowsOf(scene, block, options)) gl.addArrow({ start: point(arrow.start), end: point(arrow.end), radius: 0.09, radiusRatio: 2.2, mid: 0.7, color: ARROW_COLOUR });
+  for (const arrow of arrowsOf(scene, block, options)) gl.addArrow({ start: point(arrow.start), end: point(arrow.end), radius: 0.09, radiusRatio: 2.2, mid: arrow.mid, color: options.ink });
   if (scene.pale) drawPale(gl, scene.pale, block, options, colours);
 }

@@ -46,14 +46,17 @@ function paintBar(context, box, colouring, options) {
   context.font = "12px sans-serif";
   context.textAlign = "right";
   context.fillText(colouring.label + (colouring.unit ? ` (${colouring.unit})` : ""), right, 18, box.width - 2 * BAR.out);
+  const one = colouring.high - colouring.low < 1e-9, last = colouring.stops.length - 1; // all alike: the colour of the middle
   const gradient = context.createLinearGradient(left, 0, right, 0);
-  colouring.stops.forEach((stop, k) => gradient.addColorStop(k / (colouring.stops.length - 1), stop));
+  colouring.stops.forEach((stop, k) => gradient.addColorStop(k / last, one ? colouring.stops[last / 2] : stop));
   context.fillStyle = gradient;
   context.fillRect(left, top - BAR.height / 2, BAR.width, BAR.height);
   context.fillStyle = options.ink;
   context.fillText(number(colouring.high), right, top + 14);
   context.textAlign = "left";
-  context.fillText(number(colouring.low), left, top + 14);
+  if (!one) context.fillText(number(colouring.low), left, top + 14);
+  context.textAlign = "right";
+  if (colouring.missing) context.fillText("grey: no value", right, top + 30);
 }
 
 // over the picture of a viewer, as often as its camera moves
