@@ -44,6 +44,7 @@ COMMANDS = {
     "data estimate-hull": ("data", "estimate_hull"),
     "data prepare-properties": ("data", "prepare_properties"),
     "train": ("train", "train"),
+    "docs tables": ("docs", "tables"),
     "serve": ("serve", "serve"),
 }
 GROUPS = {
@@ -51,6 +52,7 @@ GROUPS = {
     "evaluate": "The published protocols.",
     "benchmark": "Speed of this machine.",
     "data": "Raw data sets and prepared tensor files.",
+    "docs": "Tables and figures of README.md and docs/.",
 }
 
 
