@@ -126,7 +126,7 @@ def test_figures_are_written_with_the_digits_they_deserve():
     assert (
         filled(text, str, str.upper, ROOT) == "<!-- figure:a -->A<!-- / --> and <!-- figure:b -->B<!-- / -->"
     )
-    assert figure("kldm-csp-perov5/match_rate_test/rmse") == "0.074"
+    assert figure("kldm-csp-perov5/match_rate_test/rmse") == "0.075"
     assert figure("crysldnet/mae_band_gap_hse_ev_test/n_not_seen") == "270"
     assert figure("kldm-csp-mp/training/hours") == "10.73"
     with pytest.raises(RequestError, match="no number on its card"):

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.statistics import hundredfold, rounded
 from crystal_core.registry.store import find_card
 
 CARD_FIELDS = ("parameters", "training", "sampling")
 WHOLE = {"n", "n_failed", "n_not_seen", "seen_formulas_n", "unseen_formulas_n", "n_train", "seeds"}
-LENGTHS = {"rmse", "rmsd_relaxed"}
+LENGTHS = {"rmse": 3, "rmsd_relaxed": 2}  # digits behind the point
 
 
 def figure(reference: str) -> str:
@@ -46,7 +47,7 @@ def figure(reference: str) -> str:
     if path[1] in WHOLE:
         return plain(value)
     if path[1] in LENGTHS:
-        return f"{value:.3f}" if path[1] == "rmse" else f"{value:.2f}"
+        return rounded(value, LENGTHS[path[1]])
     return percent(value) if is_share(metric) else digits(value, None)
 
 
@@ -85,8 +86,8 @@ def digits(value: float, ci95: Sequence[float] | None) -> str:
     if ci95 and ci95[1] > ci95[0]:
         places = max(places, -math.floor(math.log10(ci95[1] - ci95[0])))
     places = max(0, places)
-    interval = f" ({ci95[0]:.{places}f}–{ci95[1]:.{places}f})" if ci95 else ""
-    return f"{value:.{places}f}{interval}"
+    interval = f" ({rounded(ci95[0], places)}–{rounded(ci95[1], places)})" if ci95 else ""
+    return rounded(value, places) + interval
 
 
 def plain(value: float) -> str:
@@ -95,7 +96,7 @@ def plain(value: float) -> str:
 
 
 def _tenths(share: float) -> str:
-    return f"{100 * share:.1f}".removesuffix(".0") if share in (0.0, 1.0) else f"{100 * share:.1f}"
+    return hundredfold(share, 0 if share in (0.0, 1.0) else 1)
 
 
 def _number(value: Any, reference: str) -> float:

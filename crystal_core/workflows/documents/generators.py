@@ -13,6 +13,7 @@ from crystal_core.evaluation.generation_references import (
     published_structure_prediction,
 )
 from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import rounded
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card, list_cards
 from crystal_core.workflows.documents.figures import measured, percent, plain
@@ -66,7 +67,7 @@ def structure_prediction() -> str:
             "model": f"{entry['method']}, published",
             "test rows": f"{entry['data']}, {entry['protocol']}",
             "match": percent(entry["match_rate"]),
-            "RMSE": f"{entry['rmse']:.3f}",
+            "RMSE": rounded(entry["rmse"], 3),
         }
         for entry in published_structure_prediction()
     ]
@@ -163,7 +164,7 @@ def relaxing() -> str:
         {
             "candidate": words,
             "match": percent(share, wilson(share * metric["n"], metric["n"])),
-            "RMSE": f"{off:.3f}",
+            "RMSE": rounded(off, 3),
         }
         for words, (share, off) in parts.items()
     ]
@@ -192,7 +193,7 @@ def refinement() -> str:
                     "begins with": words,
                     "at time": f"{time}" if time != "" else None,
                     "match": percent(rate),
-                    "RMSE": f"{off:.3f}",
+                    "RMSE": rounded(off, 3),
                 }
             )
     caption = "; ".join(captions) + ". Validation rows that chose the start time, so no interval is given."
@@ -212,7 +213,7 @@ def sampler_words(metric: Mapping[str, Any]) -> str | None:
 def rmse(metric: Mapping[str, Any]) -> str:
     """RMSE of the matched cells with its interval where one was measured."""
     ci95 = metric.get("rmse_ci95")
-    return f"{metric['rmse']:.3f}" + (f" ({ci95[0]:.3f}–{ci95[1]:.3f})" if ci95 else "")
+    return rounded(metric["rmse"], 3) + (f" ({rounded(ci95[0], 3)}–{rounded(ci95[1], 3)})" if ci95 else "")
 
 
 def data_words(metric: Mapping[str, Any]) -> str:

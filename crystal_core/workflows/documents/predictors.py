@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crystal_core.evaluation.property_references import baseline_values, published_value
+from crystal_core.evaluation.statistics import rounded
 from crystal_core.properties import PROPERTIES, PropertySpec
 from crystal_core.registry.store import find_card
 from crystal_core.workflows.documents.figures import digits, measured, percent, plain
@@ -55,7 +56,7 @@ def adapters() -> str:
             "trained": WAYS[way],
             "labels": plain(metric["n_train"]),
             "MAE, eV": measured(metric),
-            "± over seeds": f"{metric['std']:.3f}" if "std" in metric else None,
+            "± over seeds": rounded(metric["std"], 3) if "std" in metric else None,
             "crystals new to the encoder": digits(metric["not_seen"], None),
         }
         for way, metric in sorted(found.items(), key=lambda item: list(WAYS).index(item[0]))
@@ -73,14 +74,17 @@ def pretraining() -> str:
     found = find_card(CARD).extra["pretraining_pddformer_relative_weights"]
     labels = sorted(set(found["labels"]))
     columns = (found["pretraining"], found["labels"], found["mae"], found["std"])
-    values = {(kind, n): f"{mae:.3f} ± {std:.3f}" for kind, n, mae, std in zip(*columns, strict=True)}
+    values = {
+        (kind, n): f"{rounded(mae, 3)} ± {rounded(std, 3)}"
+        for kind, n, mae, std in zip(*columns, strict=True)
+    }
     rows = [
         {"pretraining": words} | {f"{plain(n)} labels": values[kind, n] for n in labels}
         for kind, words in STAGES.items()
     ]
     caption = (
         f"{found['metric']}: mean and standard deviation of {found['seeds'][0]} seeds; {found['protocol']}; always the "
-        f"mean: {found['mae_of_mean']:.3f}."
+        f"mean: {rounded(found['mae_of_mean'], 3)}."
     )
     return block(caption, rows, [found["command"]])
 
