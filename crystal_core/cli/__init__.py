@@ -48,11 +48,11 @@ COMMANDS = {
     "serve": ("serve", "serve"),
 }
 GROUPS = {
-    "models": "The shipped and installed checkpoints.",
-    "evaluate": "The published protocols.",
-    "benchmark": "Speed of this machine.",
-    "data": "Raw data sets and prepared tensor files.",
-    "docs": "Tables and figures of README.md and docs/.",
+    "models": "List, check and import checkpoints.",
+    "evaluate": "Measure models by the published protocols.",
+    "benchmark": "Measure the speed of this machine.",
+    "data": "Prepare raw data sets.",
+    "docs": "Write the tables of README.md and docs/.",
 }
 
 
