@@ -211,7 +211,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def sentence_of(error: Exception) -> str:
-    """What is told of an error that does not end a command: our own sentence, or the kind and words of what nobody foresaw."""
+    """The message of an error that does not end a command: our own sentence, or type and text of an unexpected exception."""
     if isinstance(error, CrystalCoreError):
         return str(error)
     return f"Something unexpected went wrong: {type(error).__name__}: {error}."

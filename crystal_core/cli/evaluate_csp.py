@@ -247,7 +247,7 @@ def csp_samplers(
     began = time.monotonic()
     if resume and not (write_card and seed is not None):
         raise RequestError(
-            "--resume goes on with the table on the card; give --write-card and the --seed of that table too."
+            "--resume continues the table on the card; give --write-card and the --seed of that table too."
         )
     seed = seed_or_drawn(seed)
     try:

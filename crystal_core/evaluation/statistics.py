@@ -59,7 +59,7 @@ def effective_number(groups: Groups) -> float:
     residuals = [sum(group) - p * len(group) for group in groups]
     between = k / (k - 1) * sum(r * r for r in residuals) / n**2
     if p in (0.0, 1.0):
-        return float(k)  # nothing tells how alike the samples of a target are
+        return float(k)  # all alike: the data cannot show how samples of one target correlate
     return n if between <= 0 else min(float(n), max(float(k), p * (1 - p) / between))
 
 
@@ -141,7 +141,7 @@ def disjoint_best(estimates: Sequence[Estimate | None], *, higher: bool) -> int 
 
 
 def rounded(value: float, places: int) -> str:
-    """A number with so many digits behind the point, halves away from zero as people round them.
+    """A number with ``places`` digits behind the point, halves away from zero as people round them.
 
     >>> rounded(0.0435, 3), f"{0.0435:.3f}"
     ('0.044', '0.043')
