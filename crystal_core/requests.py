@@ -126,6 +126,7 @@ class GenerationRequest(SamplerTuning):
         start: crystals to begin with, of these compositions, atom by atom; None begins with noise.
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
         start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
+        symmetry: per crystal, the operations it shall have; None for crystals free of any. A start has them already.
         guide: a wish for the crystals, or None.
         dtype: of the network's products: float32, or bfloat16 where the device is faster with it (off by about 5e-3 a call).
         draft: how a language model writes, for models that are one.
@@ -139,6 +140,7 @@ class GenerationRequest(SamplerTuning):
     start: CrystalBatch | None = None
     start_time: float | None = None
     start_kind: StartKind = "renoise"
+    symmetry: tuple[CellSymmetry, ...] | None = None
     guide: Guide | None = None
     dtype: str = "float32"
     draft: DraftOptions = CARD_DRAFT
@@ -161,6 +163,10 @@ class GenerationRequest(SamplerTuning):
         if self.start_time is not None and not 0 < self.start_time <= 1:
             raise RequestError(f"The start time must lie in (0, 1], not {self.start_time}.")
         check_choice("start kind", self.start_kind, get_args(StartKind))
+        if self.symmetry is not None and [len(cell.frac_coords) for cell in self.symmetry] != [
+            len(c) for c in self.compositions
+        ]:
+            raise RequestError("The operations belong to cells of other atom counts than those asked for.")
 
 
 @dataclass(frozen=True, kw_only=True)

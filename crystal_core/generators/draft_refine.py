@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.cards import ModelCard
+    from crystal_core.generators.symmetrise import Symmetrised
     from crystal_core.protocols import Generator as StructureGenerator
 
 N_STEPS = 1000  # of the progress of both stages together
@@ -30,6 +31,11 @@ REFINED = 980  # of these, when they are refined for the first time
 AGAIN = 2  # times at most that a draft is refined once more, from other noise, where atoms of the refined cell overlap
 OTHER_SEED = 104_729  # far from the seeds of other parts of a run
 DRAFTED = 500  # of these, when the drafts are written
+SYMMETRY_TOLERANCES = (
+    0.1,
+    0.2,
+    0.4,
+)  # Å, at which a draft is looked at for a wished space group; its text has steps of 0.1 Å
 
 
 class DraftRefineGenerator:
@@ -205,8 +211,11 @@ class DraftRefineGenerator:
         calls, stages = 0, [self._draft_stage(request)]
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
-            asked = self.refining(request, refinement, from_structures(reduced))
             refiner, left, again = self.refiner(refinement.model), whole, 0
+            kept = self._kept_symmetry(request, refinement, reduced, whole)
+            if kept is not None:
+                reduced = [one.structure for one in kept]
+            asked = self.refining(request, refinement, from_structures(reduced), kept)
             for attempt in range(1 + AGAIN):
                 if attempt:
                     step = REFINED + attempt
@@ -224,10 +233,16 @@ class DraftRefineGenerator:
                 if not left or attempt == AGAIN:
                     break
                 again += len(left)
-                start = from_structures([reduced[whole.index(i)] for i in left])
-                other = self.refining(request, refinement, start)
+                places = [whole.index(i) for i in left]
+                start = from_structures([reduced[place] for place in places])
+                other = self.refining(
+                    request, refinement, start, None if kept is None else [kept[place] for place in places]
+                )
                 asked = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
-            stages.append(self._refine_stage(refinement, asked, calls, again=again))
+            stage = self._refine_stage(refinement, asked, calls, again=again)
+            if kept is not None:
+                stage = replace(stage, settings={**stage.settings, "keeps_space_group": True})
+            stages.append(stage)
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(
@@ -261,10 +276,37 @@ class DraftRefineGenerator:
                 stages=(replace(stage, settings={**stage.settings, **begun}),) if stage else (),
             )
 
+    def _kept_symmetry(
+        self,
+        request: GenerationRequest | DeNovoRequest,
+        refinement: Refinement,
+        drafts: Sequence[Structure],
+        places: Sequence[int],
+    ) -> list[Symmetrised] | None:
+        """The exactly symmetric drafts, where the request names a space group and the refiner can keep one; else None.
+
+        A refinement without operations to keep leaves few crystals in the group: noise breaks it, and no step restores it.
+        """
+        from crystal_core.generators.symmetrise import symmetrised
+
+        conditions = getattr(request, "conditions", None) or ()
+        if all(one.space_group is None for one in conditions) or refinement.start == "none":
+            return None
+        if not getattr(self.refiner(refinement.model), "keeps_symmetry", False):
+            return None
+        return [
+            symmetrised(draft, SYMMETRY_TOLERANCES, space_group=conditions[place].space_group)
+            for draft, place in zip(drafts, places, strict=True)
+        ]
+
     def refining(
-        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, start: CrystalBatch
+        self,
+        request: GenerationRequest | DeNovoRequest,
+        refinement: Refinement,
+        start: CrystalBatch,
+        kept: Sequence[Symmetrised] | None = None,
     ) -> GenerationRequest:
-        """What the refiner is asked for: to refine ``start`` with the options of a request."""
+        """What the refiner is asked for: to refine ``start`` with the options of a request, with symmetry to keep or None."""
         options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
         if request.sampler == "fast":
             options = {
@@ -283,6 +325,7 @@ class DraftRefineGenerator:
             frame_every=request.frame_every,
             guide=request.guide,
             dtype=request.dtype,
+            symmetry=None if kept is None else tuple(one.symmetry for one in kept),
             **options,
             **request.tuning_fields,
         )
