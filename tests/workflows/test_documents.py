@@ -57,6 +57,12 @@ def test_a_figure_in_running_prose_names_its_command(path):
     assert not [part for part in found if not COMMAND.search(" ".join(part.split()))]
 
 
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_no_line_of_prose_begins_with_a_mark(path):
+    """Markdown would end the paragraph there."""
+    assert not re.search(r"^\s*<!-- (?:figure:|/ )", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 @pytest.mark.weights
 @pytest.mark.parametrize("folder", sorted(p.parent.name for p in checkpoints_dir().glob("*/card.toml")))
 def test_every_card_has_the_hashes_of_its_files(folder):

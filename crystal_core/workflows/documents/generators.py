@@ -19,6 +19,17 @@ from crystal_core.registry.store import find_card, list_cards
 from crystal_core.workflows.documents.figures import measured, percent, plain
 from crystal_core.workflows.documents.markdown import block, seeds_of
 
+SHIPPED = (  # in the order of the tables
+    "kldm-csp-mp",
+    "kldm-csp-perov5",
+    "prototype",
+    "kldm-dng-mp",
+    "kldm-dng-perov5",
+    "crysllmgen-mp",
+    "crysllmgen-tiny",
+    "diffcsp-refiner-mp",
+    "crysldnet",
+)
 MATCH, VALID = "match_rate_test", "structure_valid_test"
 SHARES = {
     "structure_valid": "structures valid",
@@ -45,6 +56,8 @@ ABLATIONS = {
     "euclidean": "Gaussian noise on unwrapped coordinates",
 }
 ABLATED = "kldm-csp-perov5"
+REFINERS = ("kldm", "diffcsp")
+UNREFINED = {"draft": "the draft, not refined", "noise": "noise, without the draft"}
 INTERVALS = "95 % intervals: Wilson for shares, bootstrap for RMSE."
 
 
@@ -86,18 +99,21 @@ def de_novo() -> str:
     for card in cards:
         metric = card.metrics["valid_test"]
         rows.append(
-            {"": f"`{card.name}`", "test rows": f"{plain(_compared_rows(metric))} of {data_words(metric)}"}
+            {
+                "model": f"`{card.name}`",
+                "test rows": f"{plain(_compared_rows(metric))} of {data_words(metric)}",
+            }
             | {words: _share(key, card.metrics.get(f"{key}_test")) for key, words in SHARES.items()}
             | {"sampler": sampler_words(metric)}
         )
     for entry in de_novo_baselines().values():
         rows.append(
-            {"": entry["words"], "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}"}
+            {"model": entry["words"], "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}"}
             | {words: measured(entry[key]) for key, words in SHARES.items() if key in entry}
         )
     for entry in published_de_novo():
         row: dict[str, str | None] = {
-            "": f"{entry['method']}, published",
+            "model": f"{entry['method']}, published",
             "test rows": f"{entry['data']}, complete",
         }
         rows.append(row | {words: percent(entry[key]) for key, words in SHARES.items() if key in entry})
@@ -133,7 +149,7 @@ def ablations() -> str:
     cards = {name: find_card(f"{ABLATED}-{name}") for name in ABLATIONS}
     rows = [
         {
-            "": f"`{name}`: {words}",
+            "model": f"`{name}`: {words}",
             "match": measured(cards[name].metrics[MATCH]),
             "RMSE": rmse(cards[name].metrics[MATCH]),
         }
@@ -177,27 +193,24 @@ def relaxing() -> str:
 
 def refinement() -> str:
     """Match rates of a language model's drafts, refined from several times."""
-    rows: list[dict[str, str | None]] = []
-    commands, captions = [], []
-    for name in ("kldm", "diffcsp"):
-        found = find_card("crysllmgen-mp").sampling[f"refinement_of_drafts_{name}"]
-        commands.append(found["command"])
-        captions.append(f"{name}: {found['protocol']}")
-        for start, time, rate, off in zip(
-            found["start"], found["start_time"], found["match_rate"], found["rmse"], strict=True
-        ):
-            words = {"draft": "the draft as written", "noise": "noise, without the draft"}.get(start, start)
-            rows.append(
-                {
-                    "refiner": name,
-                    "begins with": words,
-                    "at time": f"{time}" if time != "" else None,
-                    "match": percent(rate),
-                    "RMSE": rounded(off, 3),
-                }
+    rows: dict[tuple[str, str], dict[str, str | None]] = {}
+    tables = {name: find_card("crysllmgen-mp").sampling[f"refinement_of_drafts_{name}"] for name in REFINERS}
+    times = sorted({time for found in tables.values() for time in found["start_time"] if time != ""})
+    for name, found in tables.items():
+        columns = (found["start"], found["start_time"], found["match_rate"], found["rmse"])
+        for start, time, rate, off in zip(*columns, strict=True):
+            words = UNREFINED.get(start, f"`{start}`")
+            row = rows.setdefault(
+                (name, start), {"refiner": name, "begins with": words, "no start time": None}
             )
-    caption = "; ".join(captions) + ". Validation rows that chose the start time, so no interval is given."
-    return block(caption, rows, commands)
+            row |= {f"t = {each:g}": row.get(f"t = {each:g}") for each in times}
+            row["no start time" if time == "" else f"t = {time:g}"] = f"{percent(rate)}, {rounded(off, 3)}"
+    caption = (
+        "Match rate and RMSE by refiner and start time. "
+        + "; ".join(f"{name}: {found['protocol']}" for name, found in tables.items())
+        + ". These validation rows chose the start time, so no interval is given."
+    )
+    return block(caption, list(rows.values()), (found["command"] for found in tables.values()))
 
 
 def sampler_words(metric: Mapping[str, Any]) -> str | None:
@@ -240,7 +253,8 @@ def _share(key: str, metric: Mapping[str, Any] | None) -> str | None:
 
 
 def _cards_with(metric: str) -> list[ModelCard]:
-    return [card for card in list_cards("generator") if metric in card.metrics and is_shipped(card)]
+    found = [card for card in list_cards("generator") if metric in card.metrics and is_shipped(card)]
+    return sorted(found, key=lambda card: SHIPPED.index(card.name) if card.name in SHIPPED else len(SHIPPED))
 
 
 def is_shipped(card: ModelCard) -> bool:

@@ -12,22 +12,11 @@ from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, list_cards
 from crystal_core.workflows.documents import generators, predictors
 from crystal_core.workflows.documents.figures import figure, measured, percent, plain
-from crystal_core.workflows.documents.generators import data_words, is_shipped, rmse, sampler_words
+from crystal_core.workflows.documents.generators import SHIPPED, data_words, is_shipped, rmse, sampler_words
 from crystal_core.workflows.documents.markdown import block, seeds_of, table
 from crystal_core.workflows.documents.markers import documents, filled
 
 SPEED = Path(__file__).parents[2] / "benchmarks" / "measured.json"
-SHIPPED = (  # in the order of the tables
-    "kldm-csp-mp",
-    "kldm-csp-perov5",
-    "prototype",
-    "kldm-dng-mp",
-    "kldm-dng-perov5",
-    "crysllmgen-mp",
-    "crysllmgen-tiny",
-    "diffcsp-refiner-mp",
-    "crysldnet",
-)
 
 
 def models() -> str:
