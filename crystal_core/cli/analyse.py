@@ -24,7 +24,7 @@ NOT_JUDGED = "Not judged, because sites are shared or partly occupied."
 def analyse(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
     wavelength: Annotated[
-        str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or Å.")
+        str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å.")
     ] = "CuKa",
     symprec: Annotated[
         float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")

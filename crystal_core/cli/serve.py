@@ -28,15 +28,15 @@ ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 @command
 def serve(
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; the default answers this machine only.")
+        str, typer.Option("--host", help="Address to listen on; the default serves this machine only.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8501,
     api: Annotated[
-        bool, typer.Option("--api/--no-api", help="The HTTP twin beside the app; not part of this version.")
+        bool, typer.Option("--api/--no-api", help="HTTP interface beside the app; not part of this version.")
     ] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Start the app; the worker starts with the first run. Ctrl+C or SIGTERM stops both, and a run keeps what is finished."""
+    """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
     from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY
