@@ -37,6 +37,7 @@ from pages._ui.forms.wishes import (
     example_of,
     show_wishes,
 )
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     action_button,
     apply_link,
@@ -156,7 +157,7 @@ def _ask_for(request: CrystalGenerationRequest | None) -> None:
             return
         if pressed:
             ensure_worker()
-            set_link("generate", job=JobQueue().submit("generate", to_json(request)))
+            set_link("generate", job=own_queue().submit("generate", to_json(request)))
             mark_link_applied(_link())  # the form fits it already
             st.rerun()
         seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))

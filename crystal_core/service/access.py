@@ -28,6 +28,11 @@ LEAST_TOKEN = 16  # characters; a shorter one can be guessed
 QUERY = "token"  # of the link that opens a protected app
 CLIENT = "crystal_client"  # cookie: the random id of a browser
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+# request header that the guard alone sets: the id with which the runs of this browser are marked
+CLIENT_HEADER = "x-crystal-client"
+NO_ID = (
+    "without-cookies"  # of a browser that keeps no cookies: it shares its runs with all others that keep none
+)
 YEAR = 365 * 24 * 3600
 CLOSED = (
     "This app is protected by a token. Open the whole link that 'crystal-core serve' printed, "
@@ -103,7 +108,11 @@ class AccessGuard:
         if answer is not None and scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        await (answer or self.app)(scope, receive, self._with_headers(connection, send))
+        name = CLIENT_HEADER.encode()
+        headers = [pair for pair in scope["headers"] if pair[0].lower() != name]
+        headers.append((name, (client_id(connection.cookies) or NO_ID).encode()))
+        told = {**scope, "headers": headers}
+        await (answer or self.app)(told, receive, self._with_headers(connection, send))
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
         """The answer to a request that must not reach the app; None for one that may."""

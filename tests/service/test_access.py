@@ -7,14 +7,14 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from crystal_core.service.access import CLIENT, AccessGuard, client_id
+from crystal_core.service.access import CLIENT, CLIENT_HEADER, NO_ID, AccessGuard
 
 STREAM = "ws://127.0.0.1:8501/_stcore/stream"
 TOKEN = "correct-horse-battery"
 
 
 async def page(request):
-    return HTMLResponse(f"<p>{client_id(request.cookies)}</p>")
+    return HTMLResponse(f"<p>{request.headers[CLIENT_HEADER]}</p>")
 
 
 async def media(_request):
@@ -23,7 +23,7 @@ async def media(_request):
 
 async def stream(socket):
     await socket.accept()
-    await socket.send_text(client_id(socket.cookies))
+    await socket.send_text(socket.headers[CLIENT_HEADER])
     await socket.close()
 
 
@@ -92,7 +92,7 @@ def test_a_socket_needs_the_cookie_and_takes_no_token_in_its_address():
             pass
     visitor.get(f"/?token={TOKEN}")
     with visitor.websocket_connect(STREAM) as socket:
-        assert socket.receive_text() == ""
+        assert socket.receive_text() == NO_ID
 
 
 @pytest.mark.parametrize("wrong", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "ö"])
@@ -129,7 +129,7 @@ def test_the_way_in_does_not_lead_to_another_server():
 def test_a_page_gives_each_browser_an_id_of_its_own_that_stays():
     one, two = browser(), browser()
     assert one.get("/media/x.cif").cookies.get(CLIENT) is None  # pages alone: files are cached and shared
-    assert one.get("/").text == "<p></p>"  # it comes with this answer
+    assert one.get("/").text == f"<p>{NO_ID}</p>"  # it comes with this answer
     first, second = one.get("/").text, one.get("/history").text
     two.get("/")
     assert first == second != two.get("/").text
@@ -143,7 +143,15 @@ def test_an_id_that_this_app_did_not_give_counts_as_none_and_is_replaced(forged)
     visitor = browser()
     visitor.cookies.set(CLIENT, forged)
     answer = visitor.get("/")
-    assert answer.text == "<p></p>" and CLIENT in answer.headers["Set-Cookie"]
+    assert answer.text == f"<p>{NO_ID}</p>" and CLIENT in answer.headers["Set-Cookie"]
+
+
+def test_nobody_passes_for_another_browser_by_sending_its_id():
+    one, two = browser(), browser()
+    one.get("/")
+    theirs = one.get("/").text.removeprefix("<p>").removesuffix("</p>")
+    two.cookies.set(CLIENT, theirs)
+    assert theirs not in two.get("/", headers={CLIENT_HEADER: theirs, CLIENT_HEADER.upper(): theirs}).text
 
 
 def test_cookies_over_https_never_travel_unencrypted():
