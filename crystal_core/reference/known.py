@@ -157,7 +157,7 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
     no cell, or it holds more than 500 atoms.
 
     Args:
-        overlay: lay the crystal found onto the cell asked about; False saves its time where nobody will draw it.
+        overlay: lay the known crystal onto the given cell; False saves the time where it is not drawn.
     """
     index = load_known()
     asked = _asked(structure, index)
