@@ -20,7 +20,7 @@ COMMANDS = {
     "fuzz": ("fuzz", "fuzz"),
     "compare": ("compare", "compare"),
     "evaluate csp": ("evaluate_csp", "csp"),
-    "evaluate csp-samplers": ("evaluate_csp", "csp_samplers"),
+    "evaluate csp-samplers": ("evaluate_samplers", "csp_samplers"),
     "evaluate first-card": ("evaluate_first_card", "first_card"),
     "evaluate dng": ("evaluate_dng", "dng"),
     "evaluate property": ("evaluate_property", "evaluate_property"),

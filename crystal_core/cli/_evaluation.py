@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.conditions import CARD_DRAFT, REFINER_STEPS, DraftOptions
+from crystal_core.conditions import REFINER_STEPS
 from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
-    from crystal_core.requests import SamplerTuning
 
 Data = Annotated[
     Path,
@@ -42,25 +40,6 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that j
 def shown(path: Path) -> str:
     """A file as a command on a card names it: relative paths as they were given, others by name."""
     return path.name if path.is_absolute() else path.as_posix()
-
-
-def refuse_tuning(tuned: SamplerTuning, option: str, draft: DraftOptions = CARD_DRAFT) -> None:
-    """Raise RequestError where a tuning or charge balance is given and nothing is sampled.
-
-    Args:
-        option: which says that crystals are scored without sampling them.
-    """
-    from crystal_core.errors import RequestError
-    from crystal_core.requests import tuning_words
-
-    if words := tuning_words(asdict(tuned)):
-        raise RequestError(
-            f"{words[0]} tunes a sampler, and {option} samples nothing; leave one of them out."
-        )
-    if draft.charge_balance:
-        raise RequestError(
-            f"--charge-balance is a rule for drafts, and {option} writes none; leave one of them out."
-        )
 
 
 def loaded_potential(device: str) -> Potential:

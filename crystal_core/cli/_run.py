@@ -13,11 +13,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, cast
+from typing import Annotated, Any, ParamSpec, cast, get_args
 
 import typer
 from typer.core import TyperGroup
 
+from crystal_core.cli._idle import refuse_idle
 from crystal_core.errors import CrystalCoreError
 
 P = ParamSpec("P")
@@ -143,6 +144,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     """
     signature = inspect.signature(function, eval_str=True)
     telling = "quiet" in signature.parameters
+    name = (function.__module__.rpartition(".")[2], function.__name__)
+    defaults = {key: parameter.default for key, parameter in signature.parameters.items()}
+    options = {key: _option(key, parameter.annotation) for key, parameter in signature.parameters.items()}
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -154,6 +158,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                     warnings.simplefilter(
                         "ignore"
                     )  # libraries warn developers; stderr here is for sentences and progress
+                refuse_idle(name, kwargs, defaults, options)
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise  # typer's own ways to end: they carry their code
@@ -179,6 +184,15 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     guarded.__signature__ = signature  # type: ignore[attr-defined]
     guarded.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return guarded
+
+
+def _option(name: str, annotation: Any) -> str:
+    """How a parameter is written on the command line."""
+    for part in get_args(annotation)[1:]:
+        # typer keeps the first name of an annotated option as its default
+        if isinstance(getattr(part, "default", None), str):
+            return part.default
+    return f"--{name.replace('_', '-')}"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
-    from crystal_core.workflows.evaluate_csp import Reference
+    from crystal_core.workflows.references import Reference
 
 SUFFIXES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json")
 
@@ -117,11 +117,9 @@ def compare(
 
 def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:
     from crystal_core.paths import data_file
-    from crystal_core.workflows.evaluate_csp import read_references
+    from crystal_core.workflows.references import read_references
 
     if data is None:
-        if limit is not None:
-            raise RequestError("--limit is a number of rows of a table; add --data FILE or leave it out.")
         return []
     return read_references(data_file(data), split, limit)
 
@@ -165,7 +163,7 @@ def _of_run(job_id: str, name: str) -> dict[str, Any]:
 def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any]:
     from crystal_core.structures import printable
     from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
-    from crystal_core.workflows.evaluate_csp import read_candidates
+    from crystal_core.workflows.references import read_candidates
 
     shown = printable(folder.name)
     if not folder.is_dir():

@@ -74,8 +74,8 @@ def refinement(
     from crystal_core.datasets.rows import split_named
     from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_refinement as workflow
-    from crystal_core.workflows.evaluate_csp import read_references
     from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.references import read_references
     from crystal_core.workflows.sampling_run import with_back_end
 
     check_choice("source", source, workflow.SOURCES)

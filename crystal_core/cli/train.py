@@ -159,8 +159,6 @@ def train(
             quiet=quiet,
         )
         return
-    if target is not None or full:
-        raise RequestError("--target and --full belong to 'crystal-core train adapter'.")
     if not quiet:
         say(f"training {recipe or (config.name if config else '')}")
     emit(

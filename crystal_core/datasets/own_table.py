@@ -164,7 +164,7 @@ def _crystal(identifier: str, text: object) -> dict[str, Any] | str:
     """The cells of the data schema of one CIF, or why there are none."""
     import numpy as np
 
-    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.chemistry.formula_text import formula_of
     from crystal_core.structures import atomic_numbers
 
     if not isinstance(text, str) or not text.strip():

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crystal_core.evaluation.matching import BINS, wilson
+from crystal_core.evaluation.matching import BINS
+from crystal_core.evaluation.statistics import bootstrap, wilson
 from crystal_core.properties import PropertySpec
 
 Floats = NDArray[np.float64]
-RESAMPLES = 1000
 DOMAINS = ("inside", "edge", "outside")
 METAL = "is_metal"
 NOMINAL_COVERAGE = 0.9
@@ -186,20 +186,6 @@ def balanced_accuracy(positive: NDArray[np.bool_], predicted: NDArray[np.bool_])
     if positive.all() or not positive.any():
         return None
     return float((predicted[positive].mean() + (~predicted[~positive]).mean()) / 2)
-
-
-def bootstrap(
-    n: int, statistic: Callable[[NDArray[np.int64]], float | None], seed: int
-) -> tuple[float, float] | None:
-    """95 % interval of a statistic of row indices: percentiles over resampled rows; None for fewer than two rows."""
-    if n < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    drawn = [found for _ in range(RESAMPLES) if (found := statistic(rng.integers(n, size=n))) is not None]
-    if not drawn:
-        return None
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _scorer(

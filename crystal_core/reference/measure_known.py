@@ -21,7 +21,7 @@ import numpy as np
 from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import SAME, rms_distance
-from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import wilson
 from crystal_core.paths import data_dir
 from crystal_core.reference.known import MAX_VOLUME_RATIO, find_known, known_matches
 from crystal_core.reference.known_file import KnownIndex, load_known

@@ -298,11 +298,12 @@ class _Run:
     def _refining(self, starts: tuple[Redraft, ...], asked: DeNovoRequest) -> GenerationRequest:
         """Starts to be refined, with the options of a request without them."""
         from crystal_core.crystal import CrystalBatch
+        from crystal_core.generators.stages import refining
 
         model: Any = self.model
         refinement = model.refinement(asked.draft)
         crystals = CrystalBatch.concat([start.crystal for start in starts])
-        return replace(model.refining(asked, refinement, crystals), draft=asked.draft)
+        return replace(refining(asked, refinement, crystals), draft=asked.draft)
 
     def _space_group(self) -> dict[str, Any]:
         """What became of the space group asked for: within a tight and a usual tolerance (Å)."""

@@ -110,7 +110,7 @@ def _row(item: Mapping[str, Any], value: float, split: str, target: OwnProperty)
     """The crystal as a row of a table, or why it cannot be used."""
     import numpy as np
 
-    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.chemistry.formula_text import formula_of
     from crystal_core.datasets.rows import CrystalRow
     from crystal_core.files.parse import checked_crystal
     from crystal_core.files.records import structure_from_record

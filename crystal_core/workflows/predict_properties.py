@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core import __version__
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CrystalCoreError
 from crystal_core.frames import RunUpdate
 from crystal_core.properties import chosen_properties

@@ -20,7 +20,7 @@ RANKS = (
     ("generators", "predictors", "relax"),
     ("registry",),
     ("workflows",),
-    ("jobs",),
+    ("jobs", "service"),
     ("cli", "demos", "benchmarks", "testing", "training.__main__", "__main__"),
 )
 PACKAGE = ""  # crystal_core itself: its version, and public names that it fetches when they are used

@@ -131,5 +131,6 @@ def test_a_pattern_can_guide_sampling(scan):
     ],
 )
 def test_patterns_that_make_no_sense_are_refused_before_the_work(scan, words, part):
-    result = predict(*[word.format(scan=scan) for word in words])
+    command = SMALL[:2] if "prototype" in words else SMALL
+    result = CliRunner().invoke(build_app(), [*command, *(word.format(scan=scan) for word in words)])
     assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -39,7 +39,7 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trainer, pick_dtype
+from crystal_core.training.fit import FitConfig, Trained, Trainer, pick_dtype
 from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -181,14 +181,6 @@ def validation_loss(network: Adapter, held: Tasks, size: int) -> dict[str, float
     return means
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a slice ends with: the trainer with the EMA of the adapter, its wording, and the last log line."""
-
-    trainer: Trainer
-    last: dict[str, Any]
-
-
 def train(
     config: AdapterTraining,
     *,
@@ -237,14 +229,13 @@ def train(
     )
     statistics = data_statistics(rows) | space_group_statistics(rows)
     (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
-    last = trainer.run_slice(
+    return trainer.run_slice(
         minutes,
         held,
         lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),  # type: ignore[arg-type]
         resume=resume,
         on_line=on_line,
     )
-    return Trained(trainer=trainer, last=last)
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining, log: Path) -> Path:

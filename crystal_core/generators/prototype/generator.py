@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
 from crystal_core.frames import Frame, Template
 from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
