@@ -31,12 +31,13 @@ def serve(
         str, typer.Option("--host", help="Address to listen on; the default answers this machine only.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8501,
-    api: Annotated[
-        bool, typer.Option("--api/--no-api", help="The HTTP twin beside the app; not part of this version.")
-    ] = True,
+    no_api: Annotated[
+        bool, typer.Option("--no-api", help="The app alone, as always: there is no HTTP twin.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Start the app; the worker starts with the first run. Ctrl+C or SIGTERM stops both, and a run keeps what is finished."""
+    del no_api  # scripts may say it
     from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY
@@ -69,8 +70,6 @@ def serve(
                 )
             elif answers and not quiet:
                 say(f"Crystal Studio answers at {_address(host, port)} (Ctrl+C stops it).")
-                if api:
-                    say("The HTTP twin is not part of this version; --no-api leaves this line out.")
             while process.poll() is None and not signals:
                 time.sleep(0.1)
         finally:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class Groups(NamedTuple):
 
 
 def member_of(
-    id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: Sequence[int] | NDArray
+    id: str, lattice: NDArray[Any], frac_coords: NDArray[Any], atomic_numbers: Sequence[int] | NDArray[Any]
 ) -> Member:
     """The crystal as a member, in its primitive cell."""
     roles, elements, _ = roles_of(atomic_numbers)
@@ -162,7 +162,7 @@ def build(
         for i, number in zip(group.members, group.prototype, strict=True)
     )
     distance = distances(*count_replacements(triples), volumes)
-    geometries: list = []
+    geometries: list[Any] = []
     number_of: dict[int, int] = {}
     if full:
         geometry_of = {}
@@ -215,7 +215,7 @@ def packed_pools(
     return pools
 
 
-def _members(rows: Iterable, workers: int) -> list[Member]:
+def _members(rows: Iterable[Any], workers: int) -> list[Member]:
     jobs = [(row.id, row.lattice, row.frac_coords, row.atomic_numbers) for row in rows]
     if workers <= 1:
         return [member_of(*job) for job in jobs]
@@ -224,7 +224,7 @@ def _members(rows: Iterable, workers: int) -> list[Member]:
 
 
 def _follow_leaders(
-    features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]
+    features: Sequence[NDArray[Any]], orders: Sequence[tuple[int, ...]]
 ) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
     leaders = np.zeros((0, features[0].size), dtype=np.float32)
     number, taken = np.zeros(len(features), dtype=np.int64), []
@@ -257,12 +257,12 @@ def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
 def prototypes_of(
     members: Sequence[Member],
     groups: dict[tuple[int, ...], Groups],
-    packing: NDArray,
+    packing: NDArray[Any],
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
     """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
-    jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
+    jobs: dict[int, list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():
         for number in np.unique(group.prototype):
@@ -296,7 +296,7 @@ def prototypes_of(
     return found
 
 
-def _averaged_form(cells: Sequence[tuple[NDArray, NDArray, NDArray]]) -> SymmetryForm | None:
+def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> SymmetryForm | None:
     """Mean asymmetric unit over those cells that are set up alike; checked to rebuild the right cell."""
     first: SymmetryForm | None = None
     parts = []

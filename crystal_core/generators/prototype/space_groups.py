@@ -109,7 +109,11 @@ def assignments_of(card: ModelCard, number: int, atom_counts: Collection[int]) -
 
 
 def cell_symmetry(
-    geometry: Geometry, lattice: NDArray, frac_coords: NDArray, rotations: NDArray, translations: NDArray
+    geometry: Geometry,
+    lattice: NDArray[Any],
+    frac_coords: NDArray[Any],
+    rotations: NDArray[Any],
+    translations: NDArray[Any],
 ) -> CellSymmetry | None:
     """What the operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where they do not close.
 
@@ -139,7 +143,7 @@ def cell_symmetry(
     )
 
 
-def _dataset(lattice: NDArray, frac_coords: NDArray, roles: NDArray, tolerance: float) -> Any:
+def _dataset(lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any], tolerance: float) -> Any:
     import spglib
 
     cell: Any = (lattice, frac_coords, roles + 1)  # arrays, where spglib's annotation has lists
