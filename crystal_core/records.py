@@ -292,7 +292,7 @@ class RunResult(TypedDict, total=False):
 
     ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per formula where
     several were asked for), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
-    ``learned`` of a property of one's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
+    ``learned`` of a property of the user's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
     ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``left_out``: some of these; ``failed_drafts``: text and

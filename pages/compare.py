@@ -8,13 +8,14 @@ import streamlit as st
 
 from crystal_core.demos.comparisons import READY
 from crystal_core.drawing.scene import frame_scene
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.requests import to_json
 from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
 from pages._ui.compare.ready import show_ready, show_sampler_lab
 from pages._ui.compare.results import show_comparison, show_head
 from pages._ui.errors import guard
+from pages._ui.forms.foot import form_parts
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     action_button,
     apply_link,
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 def ask() -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue."""
     _adopt_link()
-    request = ask_comparison()
-    with st.container(horizontal=True, vertical_alignment="center"):
+    fields, foot = form_parts()
+    with fields:
+        request = ask_comparison()
+    with foot, st.container(horizontal=True, vertical_alignment="center"):
         pressed = action_button("Compare", type="primary", disabled=request is None, key="compare", width=180)
         if request is not None:
             st.caption(plain(names_of(request)))
@@ -81,7 +84,7 @@ def _adopt_link() -> None:
 def submit(request: ComparisonRequest) -> None:
     """Into the queue, and its id into the link, which the form fits already."""
     ensure_worker()
-    set_link("compare", job=JobQueue().submit("compare", to_json(request)))
+    set_link("compare", job=own_queue().submit("compare", to_json(request)))
     mark_link_applied(_link())
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import build_scene, describe
+from crystal_core.drawing.site_values import with_moments
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import ParsedUpload
@@ -219,6 +220,7 @@ def _card(item: ParsedUpload, structure: Structure) -> dict[str, Any]:
     formula = (item.occupancy or {}).get("formula") or formula_of(structure.composition)
     shares = (item.occupancy or {}).get("shares")
     scene = build_scene(structure, sentence=describe(structure, item.occupancy), shares=shares)
+    scene = with_moments(scene, structure)
     return {"scene": scene, "title": formula_text(formula), "caption": item.name}
 
 

@@ -331,9 +331,8 @@ def _in_right_case(plain: str) -> str:
 
 def _spellings(lowered: str) -> list[str]:
     """Ways to read lower-case letters as element symbols between digits, brackets and dots, at most MAX_SPELLINGS."""
-    ways = [
-        [""]
-    ]  # of the last characters: none, one, two …; from the end, lest what cannot end is tried in all ways
+    # spellings of the last 0, 1, 2 … characters: built from the end, so that dead ends are pruned
+    ways = [[""]]
     for start in reversed(range(len(lowered))):
         found = []
         for length in (2, 1):
@@ -351,7 +350,7 @@ def _short(text: str) -> str:
 
 
 def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
-    """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
+    """Elements of the formula that are rare in training, with their number of training crystals: predictions are weak there."""
     counts = element_counts()
     numbers = periodic_table()
     return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}

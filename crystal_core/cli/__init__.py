@@ -48,13 +48,15 @@ COMMANDS = {
     "data estimate-hull": ("data", "estimate_hull"),
     "data prepare-properties": ("data", "prepare_properties"),
     "train": ("train", "train"),
+    "docs tables": ("docs", "tables"),
     "serve": ("serve", "serve"),
 }
 GROUPS = {
-    "models": "The shipped and installed checkpoints.",
-    "evaluate": "The published protocols.",
-    "benchmark": "Speed of this machine.",
-    "data": "Raw data sets and prepared tensor files.",
+    "models": "List, check and import checkpoints.",
+    "evaluate": "Measure models by the published protocols.",
+    "benchmark": "Measure the speed of this machine.",
+    "data": "Prepare raw data sets.",
+    "docs": "Write the tables of README.md and docs/.",
 }
 
 

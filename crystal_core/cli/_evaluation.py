@@ -27,13 +27,13 @@ Split = Annotated[
     typer.Option("--split", help="train, val, test or all; default: val where the data have it, else all."),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")
+    int | None, typer.Option("--limit", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
 ]
 RELAX_SECONDS = 120.0
 RelaxSeconds = Annotated[
     float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")
 ]
-WriteCard = Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")]
+WriteCard = Annotated[bool, typer.Option("--write-card", help="Write the result onto the model's card.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that judge and relax.")]
 
 

@@ -34,7 +34,8 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threa
 Dtype = Annotated[
     str,
     typer.Option(
-        "--dtype", help="Of the network's products: float32, or bfloat16 where the device is faster with it."
+        "--dtype",
+        help="Precision of the network's matrix products: float32, or bfloat16 where the device computes it faster.",
     ),
 ]
 Sampler = Annotated[str, typer.Option("--sampler")]
@@ -47,19 +48,20 @@ Tuning = Annotated[
 ]
 Tau = Annotated[
     float | None,
-    typer.Option("--tau", help="Strength of the corrector of pc and pc-pf; that of --tuning when absent."),
+    typer.Option("--tau", help="Corrector strength of pc and pc-pf; that of --tuning when absent."),
 ]
 Temperature = Annotated[
     float | None,
     typer.Option(
-        "--temperature", help="Of a language model's tokens; below 1 writes likelier, less diverse crystals."
+        "--temperature",
+        help="Temperature of a language model's tokens; below 1 gives likelier, less diverse crystals.",
     ),
 ]
 TopP = Annotated[
     float | None,
     typer.Option(
         "--top-p",
-        help="Share of the probability that a language model draws its tokens from, the likeliest first.",
+        help="Top-p: share of the probability, likeliest tokens first, from which a language model draws.",
     ),
 ]
 ChargeBalance = Annotated[
@@ -73,21 +75,21 @@ BackEnd = Annotated[
     str | None,
     typer.Option(
         "--back-end",
-        help="What writes drafts: tiny, smollm2 or a folder with a language model; that of --model when absent.",
+        help="Language model: tiny, smollm2 or a folder; that of --model when absent.",
     ),
 ]
 NoiseScale = Annotated[
     float | None,
     typer.Option(
         "--noise-scale",
-        help="Factor on the corrector's noise; below 1 draws likelier, less diverse crystals.",
+        help="Factor on the corrector's noise; below 1 gives likelier, less diverse crystals.",
     ),
 ]
 Remasking = Annotated[
     float | None,
     typer.Option(
         "--remasking",
-        help="How often a drawn type is drawn again in unit time; only for models that hide types.",
+        help="How often a drawn atom type is masked and drawn again per unit time; only for models with masked types.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
@@ -223,7 +225,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def sentence_of(error: Exception) -> str:
-    """What is told of an error that does not end a command: our own sentence, or the kind and words of what nobody foresaw."""
+    """The message of an error that does not end a command: our own sentence, or type and text of an unexpected exception."""
     if isinstance(error, CrystalCoreError):
         return str(error)
     return f"Something unexpected went wrong: {type(error).__name__}: {error}."

@@ -32,7 +32,7 @@ def compare(
         ),
     ],
     formula: Annotated[
-        list[str] | None, typer.Option("--formula", help="To predict; may be repeated.")
+        list[str] | None, typer.Option("--formula", help="Formula to predict; may be repeated.")
     ] = None,
     z: Annotated[
         int | None,
@@ -43,9 +43,9 @@ def compare(
         Path | None,
         typer.Option("--data", help="Known crystals to find, in place of formulas: a Parquet or CSV file."),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Of --data.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="Split of --data.")] = "test",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="A fixed random subset of --data.")
+        int | None, typer.Option("--limit", min=1, help="Size of a fixed random subset of --data.")
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Samples of each formula or known crystal.")] = 4,
     reference: Annotated[
@@ -57,10 +57,11 @@ def compare(
     properties: Annotated[
         str | None,
         typer.Option(
-            "--properties", help="Predicted by CrysLDNet, with commas; none for none; usual ones when absent."
+            "--properties",
+            help="Comma-separated properties that CrysLDNet predicts, or 'none'; the usual ones when absent.",
         ),
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write a page to look at.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page.")] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write metrics and differences as a table.")
     ] = None,

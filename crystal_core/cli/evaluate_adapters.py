@@ -25,20 +25,25 @@ def adapters(
         ),
     ] = "lora,full",
     shares: Annotated[
-        str, typer.Option("--shares", help="Of the training rows, comma separated, such as 0.2,1.")
+        str, typer.Option("--shares", help="Shares of the training rows, comma separated, such as 0.2,1.")
     ] = "1",
     fold: Annotated[
-        str, typer.Option("--fold", help="Of Matbench: 0 to 4 with commas between them, or 'all'.")
+        str, typer.Option("--fold", help="Folds of Matbench: 0 to 4, comma separated, or 'all'.")
     ] = "0",
     start: Annotated[
         str, typer.Option("--start", help="Property whose shipped heads every way begins with.")
     ] = "",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Trainings per way and share, each with its own seed.")
+    ] = 3,
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Crystals seen by each training.")
     ] = 10_000,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder that keeps what is finished, and goes on from it.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder that stores finished trials; the same call later continues from it."
+        ),
     ] = None,
     write_card: WriteCard = False,
     device: Device = "auto",

@@ -34,24 +34,24 @@ def conditions(
     ] = "crysllmgen-mp",
     split: Split = None,
     n: Annotated[
-        int, typer.Option("--n", min=2, help="Prompts: a fixed random subset (seed 0) of so many rows.")
+        int, typer.Option("--n", min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
     ] = 500,
     refiner: Annotated[
         str | None,
         typer.Option(
             "--refiner",
-            help="Refiners to compare with the language model alone, with commas; the card's when absent.",
+            help="Comma-separated refiners to compare with the language model alone; those of the card when absent.",
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            "--start", help="How the refiners begin: inject, renoise or none; as the card has it when absent."
+            "--start", help="How the refiners begin: inject, renoise or none; that of the card when absent."
         ),
     ] = None,
     tau: Annotated[
         float | None,
-        typer.Option("--tau", help="The refiners' first step, 1 to 1000; the card's when absent."),
+        typer.Option("--tau", help="First step of the refiners, 1 to 1000; that of the card when absent."),
     ] = None,
     properties: Annotated[
         str,

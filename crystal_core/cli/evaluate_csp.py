@@ -46,7 +46,7 @@ START_TIME = typer.Option(
     "--start-time",
     min=0.001,
     max=1.0,
-    help="Where the refinement of a prototype starts; default: the card's.",
+    help="Time at which the refinement of a prototype starts; default: that of the card.",
 )
 
 
@@ -70,7 +70,7 @@ def csp(
     refiner: Annotated[
         str | None,
         typer.Option(
-            "--refiner", help="What refines drafts, as in predict-structure; none leaves them as written."
+            "--refiner", help="Refiner of drafts, as in 'predict-structure'; none shows the drafts."
         ),
     ] = None,
     structures: Annotated[
@@ -84,7 +84,7 @@ def csp(
     relax: Annotated[
         bool,
         typer.Option(
-            "--relax", help="Relax the candidates with CHGNet; the report also has the rates before it."
+            "--relax", help="Relax the candidates with CHGNet; the report also has the rates before relaxing."
         ),
     ] = False,
     relax_seconds: RelaxSeconds = RELAX_SECONDS,
@@ -93,7 +93,7 @@ def csp(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder that keeps each cell as CIF as soon as it is finished; the same call later goes on from it.",
+            help="Folder that stores each finished cell as CIF; the same call later continues from it.",
         ),
     ] = None,
     workers: Workers = 2,

@@ -63,7 +63,7 @@ def dng(
         float | None,
         typer.Option(
             "--tau",
-            help="Strength of the corrector of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+            help="Corrector strength of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
         ),
     ] = None,
     noise_scale: NoiseScale = None,
@@ -74,7 +74,7 @@ def dng(
     back_end: BackEnd = None,
     refiner: Annotated[
         str | None,
-        typer.Option("--refiner", help="What refines drafts, as in generate; none leaves them as written."),
+        typer.Option("--refiner", help="Refiner of drafts, as in 'generate'; none shows the drafts."),
     ] = None,
     start: Annotated[
         str | None,
@@ -95,7 +95,7 @@ def dng(
         typer.Option(
             "--reference-set",
             callback=lambda path: path and data_file(path),
-            help="What is not new: Parquet, CSV or prepared training file; default: --data.",
+            help="Crystals that do not count as new: Parquet, CSV or prepared training file; default: --data.",
         ),
     ] = None,
     cutoffs: Annotated[
@@ -109,7 +109,7 @@ def dng(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder that keeps each crystal as CIF as soon as it is sampled; --structures scores it later.",
+            help="Folder that stores each sampled crystal as CIF; --structures scores it later.",
         ),
     ] = None,
     workers: Workers = 2,
@@ -119,7 +119,7 @@ def dng(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
+    """New crystals: validity, coverage, distances of distributions, repeats, novelty and, with --relax, stability."""
     from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE

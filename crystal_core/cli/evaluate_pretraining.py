@@ -34,9 +34,10 @@ def pretraining(
     fractions: Annotated[
         str, typer.Option("--fractions", help="Shares of the training rows with the label, comma separated.")
     ] = "0.2,0.4,1",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fine-tunings of each.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fine-tunings per pretraining.")] = 3,
     pretrain_rows: Annotated[
-        int, typer.Option("--pretrain-rows", min=2, help="Training rows of the pretrainings, at random.")
+        int,
+        typer.Option("--pretrain-rows", min=2, help="Number of random training rows for the pretrainings."),
     ] = 10_000,
     pretrain_samples: Annotated[
         int, typer.Option("--pretrain-samples", min=2, help="Crystals seen by each stage of a pretraining.")
@@ -58,11 +59,14 @@ def pretraining(
         str | None,
         typer.Option(
             "--pdd-weight",
-            help="Of pddformer, the first number of an atom's row of distances: relative (the same in every cell of a crystal) or share (published).",
+            help="pddformer only: weight of an atom's row of distances, relative (the same in every cell of a crystal) or share (published).",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder that keeps what is finished, and goes on from it.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder that stores finished trials; the same call later continues from it."
+        ),
     ] = None,
     write_card: WriteCard = False,
     device: Device = "auto",

@@ -36,13 +36,14 @@ def refinement(
     model: Annotated[str, typer.Option("--model", help="A model that drafts and refines.")] = "crysllmgen-mp",
     split: Split = "val",
     n: Annotated[
-        int, typer.Option("--n", min=1, help="A fixed random subset (seed 0) of so many rows.")
+        int, typer.Option("--n", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
     ] = 100,
     start: Annotated[
         str, typer.Option("--start", help="inject, renoise or both with a comma.")
     ] = "inject,renoise",
     start_time: Annotated[
-        str, typer.Option("--start-time", help="Times in (0, 1]; 0.1 is --tau 100 of the other commands.")
+        str,
+        typer.Option("--start-time", help="Start times in (0, 1]; 0.1 is --tau 100 of the other commands."),
     ] = "0.02,0.05,0.1,0.2,0.4",
     source: Annotated[
         str,
@@ -52,7 +53,7 @@ def refinement(
         ),
     ] = "drafts",
     refiner: Annotated[
-        str | None, typer.Option("--refiner", help="As in generate; the card's when absent.")
+        str | None, typer.Option("--refiner", help="As in 'generate'; that of the card when absent.")
     ] = None,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
@@ -67,7 +68,7 @@ def refinement(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """How the refiner best begins with a draft: match rate and RMSE by start and start time, on rows that are known."""
+    """Match rate and RMSE of refined drafts by start and start time, on known rows."""
     from crystal_core.checks import check_choice
     from crystal_core.conditions import DraftOptions
     from crystal_core.datasets.rows import split_named

@@ -35,7 +35,7 @@ def csp_samplers(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="With --write-card: go on with the card's table and measure only what it lacks."
+            "--resume", help="With --write-card: continue the card's table and measure only what it lacks."
         ),
     ] = False,
     workers: Workers = 2,
@@ -55,7 +55,7 @@ def csp_samplers(
     began = time.monotonic()
     if resume and not (write_card and seed is not None):
         raise RequestError(
-            "--resume goes on with the table on the card; give --write-card and the --seed of that table too."
+            "--resume continues the table on the card; give --write-card and the --seed of that table too."
         )
     seed = seed_or_drawn(seed)
     try:

@@ -49,7 +49,7 @@ def generate(
         str | None,
         typer.Option(
             "--wish",
-            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options say more, and win.",
+            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options override it.",
         ),
     ] = None,
     n_atoms: Annotated[
@@ -80,26 +80,34 @@ def generate(
         str | None,
         typer.Option(
             "--space-group",
-            help="Number or symbol, e.g. 225 or Fm-3m: told to a language model; other models keep its operations while sampling (experimental).",
+            help="Number or symbol, e.g. 225 or Fm-3m: part of the prompt of a language model; other models keep its operations while sampling (experimental).",
         ),
     ] = None,
     crystal_system: Annotated[
-        str | None, typer.Option("--crystal-system", help="Any space group of it, e.g. cubic.")
+        str | None,
+        typer.Option("--crystal-system", help="Any space group of this crystal system, e.g. cubic."),
     ] = None,
     formula: Annotated[
-        str | None, typer.Option("--formula", help="What the crystals are made of, e.g. SrTiO3.")
+        str | None, typer.Option("--formula", help="Formula of the crystals, e.g. SrTiO3.")
     ] = None,
     band_gap: Annotated[
-        float | None, typer.Option("--band-gap", help="In eV; for models that are told of it.")
+        float | None,
+        typer.Option("--band-gap", help="Target in eV, for models whose prompt or guidance takes it."),
     ] = None,
     formation_energy: Annotated[
-        float | None, typer.Option("--formation-energy", help="In eV/atom; for models that are told of it.")
+        float | None,
+        typer.Option(
+            "--formation-energy", help="Target in eV/atom, for models whose prompt or guidance takes it."
+        ),
     ] = None,
     e_above_hull: Annotated[
-        float | None, typer.Option("--e-above-hull", help="In eV/atom; for models that are told of it.")
+        float | None,
+        typer.Option(
+            "--e-above-hull", help="Target in eV/atom, for models whose prompt or guidance takes it."
+        ),
     ] = None,
     density: Annotated[
-        float | None, typer.Option("--density", help="Guide the crystals towards this density in g/cm³.")
+        float | None, typer.Option("--density", help="Guide the crystals towards this density, g/cm³.")
     ] = None,
     guidance: Annotated[
         float | None,
@@ -108,13 +116,14 @@ def generate(
         ),
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option("--fix", help="Structure to complete; say what of it stays.")
+        Path | None,
+        typer.Option("--fix", help="Structure to complete; other options name the parts to keep."),
     ] = None,
     fix_sites: Annotated[
-        str | None, typer.Option("--fix-sites", help="Sites of --fix that stay, counted from 0, e.g. 0,1.")
+        str | None, typer.Option("--fix-sites", help="Sites of --fix to keep, counted from 0, e.g. 0,1.")
     ] = None,
-    fix_elements: Annotated[bool, typer.Option("--fix-elements", help="All elements of --fix stay.")] = False,
-    fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="The cell of --fix stays.")] = False,
+    fix_elements: Annotated[bool, typer.Option("--fix-elements", help="Keep all elements of --fix.")] = False,
+    fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="Keep the cell of --fix.")] = False,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -126,7 +135,7 @@ def generate(
         str | None,
         typer.Option(
             "--redraft-sites",
-            help="Sites of --start-from that the language model puts other elements on: counted from 0, e.g. 0,1, or all.",
+            help="Sites of --start-from that get other elements: counted from 0, e.g. 0,1, or all.",
         ),
     ] = None,
     sampler: Sampler = "fast",
@@ -136,7 +145,7 @@ def generate(
         float | None,
         typer.Option(
             "--tau",
-            help="Strength of the corrector of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+            help="Corrector strength of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
         ),
     ] = None,
     noise_scale: NoiseScale = None,
@@ -149,7 +158,7 @@ def generate(
         str | None,
         typer.Option(
             "--refiner",
-            help="What refines drafts: kldm, diffcsp or a checkpoint for structure prediction; none leaves them as written.",
+            help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
         ),
     ] = None,
     start: Annotated[

@@ -24,7 +24,7 @@ def predict_property(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
     properties: Annotated[
         str | None,
-        typer.Option("--properties", help="Names with commas, e.g. band_gap_ev; all when absent."),
+        typer.Option("--properties", help="Comma-separated names, e.g. band_gap_ev; all when absent."),
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows into this table.")] = None,
     model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",

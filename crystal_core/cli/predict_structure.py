@@ -59,7 +59,7 @@ def predict_structure(
         float | None,
         typer.Option(
             "--tau",
-            help="Strength of the corrector of pc and pc-pf; for a model that writes drafts, the refiner's first step, 1 to 1000.",
+            help="Corrector strength of pc and pc-pf; for a model that writes drafts, the refiner's first step, 1 to 1000.",
         ),
     ] = None,
     temperature: Temperature = None,
@@ -79,7 +79,7 @@ def predict_structure(
         str | None,
         typer.Option(
             "--refiner",
-            help="What refines drafts: kldm, diffcsp or a checkpoint for structure prediction; none leaves them as written.",
+            help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
         ),
     ] = None,
     rank: Annotated[
@@ -100,7 +100,7 @@ def predict_structure(
         bool,
         typer.Option(
             "--relax",
-            help="Relax the most promising candidates with CHGNet; the cells as sampled are kept too.",
+            help="Relax the most promising candidates with CHGNet; the sampled cells are stored too.",
         ),
     ] = False,
     relax_seconds: Annotated[
@@ -113,7 +113,8 @@ def predict_structure(
     wavelength: Annotated[
         str | None,
         typer.Option(
-            "--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms; CuKa when absent."
+            "--wavelength",
+            help="Wavelength of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å; CuKa when absent.",
         ),
     ] = None,
     guide: Annotated[
@@ -121,7 +122,7 @@ def predict_structure(
     ] = False,
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", help="Known structure; each candidate says whether it matches."),
+        typer.Option("--reference", help="Known structure to match every candidate with."),
     ] = None,
     out: Out = None,
     trajectory: Annotated[

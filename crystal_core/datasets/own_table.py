@@ -51,7 +51,7 @@ def read_own_table(
     """Read Parquet of the data schema, or CSV with a column ``cif``.
 
     Args:
-        name: of the file; the format is told by the content. on_progress: gets how many CIFs of how many are read.
+        name: of the file; the content decides the format. on_progress: gets how many CIFs of how many are read.
 
     Raises:
         RequestError: the file is too large, is no such table, or has no column of numbers.

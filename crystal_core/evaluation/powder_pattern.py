@@ -46,7 +46,7 @@ class MeasuredPattern:
         two_theta: degrees, rising. intensity: any unit, background included. wavelength: name of a tube's line, or Å.
 
     Raises:
-        RequestError: too few or too many points, a number that is none, angles out of range or order, or no signal.
+        RequestError: too few or too many points, a cell that is no number, angles out of range or order, or no signal.
     """
 
     two_theta: tuple[float, ...]
@@ -237,7 +237,7 @@ def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None
     if structure.volume > MAX_VOLUME * len(structure):
         return None
     first, last = measured.range
-    # at the smallest scale peaks move to higher angles, at the largest to lower ones: take them in from beyond the ends
+    # rescaling moves peaks across the window's edge: compute a margin on both sides
     wide = tuple(
         _moved(np.array([angle]), scale)[0]
         for angle, scale in ((first, 1 / SCALES[0]), (last, 1 / SCALES[-1]))

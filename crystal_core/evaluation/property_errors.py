@@ -20,7 +20,7 @@ from crystal_core.properties import PropertySpec
 Floats = NDArray[np.float64]
 DOMAINS = ("inside", "edge", "outside")
 METAL = "is_metal"
-MANY_ELEMENTS = 4  # from so many on, crystals are one part
+MANY_ELEMENTS = 4  # crystals with this many or more elements form one group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class PropertyErrors:
 
     Attributes:
         metric: "MAE" or "ROC AUC". unit: of the main number. n_failed: crystals without a prediction, which are not in ``n``.
-        main: the number that stands in tables; None where no crystal can be scored.
+        main: the number shown in tables; None where no crystal can be scored.
         also: further numbers by name: "mae_gpa" of the moduli; "accuracy" and "balanced_accuracy" of the metals.
         coverage: share of true values within the 90 % intervals. interval_width: their median width in physical units.
         by_domain, by_n_atoms, by_n_elements: the main number of parts of the crystals.
@@ -104,7 +104,7 @@ class PropertyErrors:
 
 
 def significant(value: float, digits: int = 4) -> float:
-    """The number with so many significant digits."""
+    """The number with ``digits`` significant digits."""
     return float(f"{value:.{digits}g}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,7 @@ def effective_number(groups: Groups) -> float:
     residuals = [sum(group) - p * len(group) for group in groups]
     between = k / (k - 1) * sum(r * r for r in residuals) / n**2
     if p in (0.0, 1.0):
-        return float(k)  # nothing tells how alike the samples of a target are
+        return float(k)  # all alike: the data cannot show how samples of one target correlate
     return n if between <= 0 else min(float(n), max(float(k), p * (1 - p) / between))
 
 
@@ -168,3 +169,21 @@ def disjoint_best(estimates: Sequence[Estimate | None], *, higher: bool) -> int 
         if (low <= other_high) if higher else (high >= other_low):
             return None
     return best
+
+
+def rounded(value: float, places: int) -> str:
+    """A number with ``places`` digits behind the point, halves away from zero as people round them.
+
+    >>> rounded(0.0435, 3), f"{0.0435:.3f}"
+    ('0.044', '0.043')
+    """
+    return str(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+
+
+def hundredfold(share: float, places: int = 1) -> str:
+    """A share times 100, without the sign.
+
+    >>> hundredfold(0.4135)
+    '41.4'
+    """
+    return str((100 * Decimal(repr(float(share)))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))

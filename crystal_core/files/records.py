@@ -62,7 +62,7 @@ def crystal_record(
         id: short name, unique in its run; it becomes a file name, so letters, digits, ``.``, ``_`` and ``-`` only.
         score: ``{"name", "value", "unit"}`` of what candidates are ranked by.
         group: number of the cluster of like candidates.
-        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where nobody asked.
+        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where it was not requested.
         origin: whether the cell came from noise, from a prototype, or from a prototype refined.
         notes: sentences on what a reader must know of the crystal, e.g. what of its file did not fit.
 

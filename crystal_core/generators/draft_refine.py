@@ -17,7 +17,7 @@ from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
-from crystal_core.generators.stages import drafting, lone_atom, refining
+from crystal_core.generators.stages import drafting, kept_symmetry, lone_atom, refining
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 if TYPE_CHECKING:
@@ -214,8 +214,11 @@ class DraftRefineGenerator:
         calls, stages = 0, [self._draft_stage(request)]
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
-            asked = refining(request, refinement, from_structures(reduced))
             refiner, left, again = self.refiner(refinement.model), whole, 0
+            kept = kept_symmetry(request, refinement, refiner, dict(zip(whole, reduced, strict=True)))
+            if kept is not None:
+                reduced = [one.structure for one in kept]
+            asked = refining(request, refinement, from_structures(reduced), kept)
             for attempt in range(1 + AGAIN):
                 if attempt:
                     step = REFINED + attempt
@@ -233,10 +236,16 @@ class DraftRefineGenerator:
                 if not left or attempt == AGAIN:
                     break
                 again += len(left)
-                start = from_structures([reduced[whole.index(i)] for i in left])
-                other = refining(request, refinement, start)
+                places = [whole.index(i) for i in left]
+                start = from_structures([reduced[place] for place in places])
+                other = refining(
+                    request, refinement, start, None if kept is None else [kept[place] for place in places]
+                )
                 asked = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
-            stages.append(self._refine_stage(refinement, asked, calls, again=again))
+            stage = self._refine_stage(refinement, asked, calls, again=again)
+            if kept is not None:
+                stage = replace(stage, settings={**stage.settings, "keeps_space_group": True})
+            stages.append(stage)
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(

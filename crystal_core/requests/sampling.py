@@ -128,6 +128,7 @@ class GenerationRequest(SamplerRun):
         start: crystals to begin with, of these compositions, atom by atom; None begins with noise.
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
         start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
+        symmetry: per crystal, the operations it shall have; None for crystals free of any. A start has them already.
         guide: a wish for the crystals, or None.
         draft: how a language model writes, for models that are one.
     """
@@ -136,6 +137,7 @@ class GenerationRequest(SamplerRun):
     start: CrystalBatch | None = None
     start_time: float | None = None
     start_kind: StartKind = "renoise"
+    symmetry: tuple[CellSymmetry, ...] | None = None
     guide: Guide | None = None
     draft: DraftOptions = CARD_DRAFT
 
@@ -152,6 +154,7 @@ class GenerationRequest(SamplerRun):
         if self.start_time is not None and not 0 < self.start_time <= 1:
             raise RequestError(f"The start time must lie in (0, 1], not {self.start_time}.")
         check_choice("start kind", self.start_kind, get_args(StartKind))
+        _check_symmetry(self.symmetry, tuple(map(len, self.compositions)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,11 +230,7 @@ class DeNovoRequest(SamplerRun):
             raise RequestError("The known parts belong to cells of other atom counts than those asked for.")
         if self.symmetry is not None and self.known is not None:
             raise RequestError("A crystal can keep given parts or a space group, not both.")
-        if (
-            self.symmetry is not None
-            and tuple(len(cell.frac_coords) for cell in self.symmetry) != self.n_atoms
-        ):
-            raise RequestError("The operations belong to cells of other atom counts than those asked for.")
+        _check_symmetry(self.symmetry, self.n_atoms)
         self._check_run(draws_types=True)
 
     def _check_lengths(self) -> None:
@@ -242,3 +241,8 @@ class DeNovoRequest(SamplerRun):
                 )
         for low, high in zip(self.at_least or (), self.n_atoms, strict=False):
             check_whole("fewest atoms per cell", low, 1, high)
+
+
+def _check_symmetry(symmetry: tuple[CellSymmetry, ...] | None, n_atoms: tuple[int, ...]) -> None:
+    if symmetry is not None and tuple(len(cell.frac_coords) for cell in symmetry) != n_atoms:
+        raise RequestError("The operations belong to cells of other atom counts than those asked for.")

@@ -88,7 +88,7 @@ class RowSettings:
     Attributes:
         data: prepared file; ``--data`` overrides it.
         hull_label: column of the data with energies above the hull: "e_above_hull_ev", what is known, or
-            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills by a potential where nothing is known.
+            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills with a potential's estimate where no label is known.
         max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
         favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
             times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
@@ -181,7 +181,7 @@ def load_prepared(
         train_below: label → largest value of a training row; rows whose label is unknown do not train. Other splits stay whole.
 
     Raises:
-        RequestError: there is no such file or label, or the file is none of that command's.
+        RequestError: there is no such file or label, or another command wrote the file.
     """
     if not Path(path).is_file():
         raise RequestError(

@@ -75,7 +75,7 @@ class Trainer:
         loss: (network, batch, generator) → (loss, parts by name).
         batches: epoch seed → batches of that epoch.
         batch_crystals: number of crystals in a batch.
-        about: what a record of the slice shall say beside its samples: configuration text, hash of the data, commit, processor.
+        about: what the record of the slice states beside its samples: configuration text, hash of the data, commit, processor.
     """
 
     def __init__(

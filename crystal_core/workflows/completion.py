@@ -20,7 +20,7 @@ WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be,
 def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
     """What is given of cells of these atom counts.
 
-    The kept sites of ``asked.fix`` come first, then a type each of the elements that every crystal shall hold and no kept
+    The kept sites of ``asked.fix`` come first, then a type each of the elements that every crystal must hold and no kept
     site has, then those to be sampled.
 
     Raises:

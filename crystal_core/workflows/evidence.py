@@ -42,10 +42,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
     Args:
         agreement: candidates of the run that are the same structure, itself among them.
     """
-    from crystal_core.reference.known_energies import published_energy
-
     template, novelty = candidate.template, record.get("novelty")
-    known = novelty is not None and novelty["known"]
     own = (
         Evidence(source=candidate.origin, distance=1.0)  # a sample from noise has no relative
         if template is None
@@ -59,7 +56,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
         single_point=candidate.single_point,
         relaxed=candidate.relaxed_energy,
         converged=candidate.converged,
-        published=published_energy(novelty["nearest_id"]) if known and novelty else None,
+        published=novelty.get("nearest_e_above_hull_ev") if novelty and novelty["known"] else None,
     )
 
 

@@ -102,7 +102,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
 
 
 def _guide(asked: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
-    """Every wish that bends the sampler, as one; None for none, and for a model that is told its wishes."""
+    """All guidance targets as one guide; None without a target, and for a model with a prompt."""
     from crystal_core.guides.density import DensityTarget
     from crystal_core.guides.protocol import AllOf
 

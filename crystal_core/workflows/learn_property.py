@@ -1,4 +1,4 @@
-"""A property of one's own as a run of the queue: crystals with values in, an installed adapter and its held-out errors out."""
+"""A property of the user's own as a run of the queue: crystals with values in, an installed adapter and its held-out errors out."""
 
 from __future__ import annotations
 
@@ -162,5 +162,5 @@ def _provenance(card: ModelCard, settings: Mapping[str, Any]) -> Provenance:
         "settings": dict(settings),
         "device": str(settings["device"]),
         "libraries": library_versions(),
-        "note": "Trained on a table of one's own; errors are of crystals held out of that table.",
+        "note": "Trained on the user's table; errors are of crystals held out of that table.",
     }

@@ -130,11 +130,11 @@ def property_rows(
 
 
 def _sentence(error: Exception) -> str:
-    """Why nothing is predicted of a crystal."""
+    """Why a crystal has no prediction."""
     if isinstance(error, CrystalCoreError):
         return str(error)
     log.warning("a prediction failed", exc_info=error)
-    return f"The model failed on this crystal ({type(error).__name__}), so nothing is predicted of it."
+    return f"The model failed on this crystal ({type(error).__name__}), so it has no prediction."
 
 
 def _structure(item: Mapping[str, Any]) -> Structure:

@@ -86,7 +86,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
 
 
 class RelaxationRun:
-    """A cell while it is relaxed, and what is told of it afterwards.
+    """A cell while it is relaxed, and its record afterwards.
 
     Attributes:
         structure: what counts: the cell as given, then the relaxed one.
@@ -212,5 +212,5 @@ def provenance(potential: Potential, settings: Mapping[str, Any]) -> Provenance:
         "settings": dict(settings),
         "device": potential.device,
         "libraries": library_versions(with_energies=True),
-        "note": "Relaxed with a machine-learning potential. Energies are estimates; their measured error stands beside them.",
+        "note": "Relaxed with a machine-learning potential. Energies are estimates, each with its measured error.",
     }

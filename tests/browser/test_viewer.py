@@ -12,6 +12,7 @@ from PIL import Image
 from pymatgen.core import Lattice, Molecule, Structure
 
 from crystal_core.drawing.scene import build_scene, expand
+from pages._ui.viewer import SCRIPTS
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -267,10 +268,7 @@ def test_keys_with_modifiers_stay_the_browsers_and_the_legend_is_no_part_of_the_
 
 def test_a_forming_crystal_whose_elements_change_keeps_the_camera(page):
     show(page, "Si (diamond)")
-    source = "\n".join(
-        (ROOT / "pages/_ui/viewer" / f"{name}.js").read_text()
-        for name in ("draw", "camera", "picture", "pace", "measure", "viewer", "mount")
-    )
+    source = "\n".join((ROOT / "pages/_ui/viewer" / name).read_text() for name in (*SCRIPTS, "mount.js"))
     forming = [
         Structure(Lattice.cubic(4.2), elements, [[0, 0, 0], [0.5, 0.5, 0.5]])
         for elements in (["Na", "Cl"], ["K", "Br"], ["K", "I"])

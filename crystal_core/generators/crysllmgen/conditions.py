@@ -1,4 +1,4 @@
-"""The prompt that says what a crystal shall be like: as tokens of the compact form, or in the words of a template."""
+"""The prompt that states the conditions on a crystal: as tokens of the compact form, or in the words of a template."""
 
 from __future__ import annotations
 

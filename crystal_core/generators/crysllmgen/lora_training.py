@@ -152,7 +152,7 @@ class Tasks:
         values: dict[str, Any] = {}
         for name in draw.sample(self.settings.properties, count):
             value = self._known[name][i]
-            if not math.isnan(value):  # what nobody knows is not told
+            if not math.isnan(value):  # unknown values stay out of the prompt
                 values[name] = int(value) if name == "space_group" else value
         symbols = Counter(text.split("\n")[2::2])
         composition = {SYMBOLS.index(symbol) + 1: n for symbol, n in symbols.items()}

@@ -47,7 +47,7 @@ class CrysldnetTraining(RowSettings):
         stage: "vae" and "latent" pretrain without labels; "properties" trains all properties at once.
         init_from: checkpoint, or folder of a run, whose EMA weights start this one, or "".
         targets: labels that the last stage learns; all of the file where none is named.
-        encoder_kind: "pddformer", whose sizes stand in ``encoder``, or "matformer", with its own in ``matformer``.
+        encoder_kind: "pddformer", whose sizes are in ``encoder``, or "matformer", with its own in ``matformer``.
         graph: what either reads. vae: also of stage 2. flow: stage 2. heads: last stage.
     """
 

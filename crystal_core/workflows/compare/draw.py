@@ -63,7 +63,7 @@ class MadeColumn:
     """A column and its crystals, targets in order, samples of each in order.
 
     Attributes:
-        network_calls: per crystal; None where nobody counted. seconds: of sampling alone; None as before.
+        network_calls: per crystal; None where they were not counted. seconds: of sampling alone; None as before.
     """
 
     letter: str

@@ -67,7 +67,7 @@ class GivenColumn:
     Attributes:
         crystals: lattice (Å), atomic_numbers and frac_coords each, empty lists for one that failed; with ``target`` and
             ``sample`` (counted from 0) where it is known what each was made for; ``energies`` where a run knows them.
-        source: "run" or "files". settings: of a run. seconds, network_calls: of a run; None where nobody counted.
+        source: "run" or "files". settings: of a run. seconds, network_calls: of a run; None where they were not counted.
     """
 
     crystals: tuple[Mapping[str, Any], ...]
@@ -235,7 +235,7 @@ def model_column(words: Mapping[str, str]) -> dict[str, Any]:
     """The JSON of a :class:`ModelColumn` from texts.
 
     Raises:
-        RequestError: an unknown key, or a number that is none.
+        RequestError: an unknown key, or a value that is no number.
     """
     known = {f.name for f in fields(ModelColumn)} - {"charge_balance"}  # targets name their compositions
     if unknown := sorted(set(words) - known):
