@@ -27,6 +27,7 @@ from crystal_core.cli._run import (
     Json,
     NoiseScale,
     Quiet,
+    Refiner,
     Remasking,
     Sampler,
     Seed,
@@ -67,12 +68,7 @@ def csp(
         str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
-    refiner: Annotated[
-        str | None,
-        typer.Option(
-            "--refiner", help="Refiner of drafts, as in 'predict-structure'; none shows the drafts."
-        ),
-    ] = None,
+    refiner: Refiner = None,
     structures: Annotated[
         Path | None,
         typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
