@@ -13,16 +13,19 @@ import typer
 
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystal, read_text
+from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
     Device,
+    DraftTau,
     Dtype,
     Json,
     NoiseScale,
     Out,
     Queue,
     Quiet,
+    Refiner,
     Remasking,
     Sampler,
     Seed,
@@ -55,13 +58,7 @@ def predict_structure(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
-    tau: Annotated[
-        float | None,
-        typer.Option(
-            "--tau",
-            help="Corrector strength of pc and pc-pf; for a model that writes drafts, the refiner's first step, 1 to 1000.",
-        ),
-    ] = None,
+    tau: DraftTau = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     back_end: BackEnd = None,
@@ -75,13 +72,7 @@ def predict_structure(
             "how its refiner begins: inject, renoise or none.",
         ),
     ] = "both",
-    refiner: Annotated[
-        str | None,
-        typer.Option(
-            "--refiner",
-            help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
-        ),
-    ] = None,
+    refiner: Refiner = None,
     rank: Annotated[
         str,
         typer.Option(
@@ -146,10 +137,7 @@ def predict_structure(
     from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
     from crystal_core.workflows.predict_structure import compare_with_reference, run
 
-    try:
-        units = tuple(int(part) for part in z.split(",")) if z else None
-    except ValueError:
-        raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
+    units = whole_numbers("--z", z) if z else None
     drafts = find_card(model).writes_drafts
     begins = drafts and start in get_args(DraftStart)
     common: dict[str, Any] = {
