@@ -124,7 +124,7 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
     Args:
         occupancy: of a crystal with shared sites, see :func:`crystal_core.files.parse.occupancy_of`.
     """
-    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.chemistry.formula_text import formula_of
 
     a, b, c = structure.lattice.abc
     formula, density, contents = (

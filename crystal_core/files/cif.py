@@ -1,7 +1,7 @@
 """Reader of CIF: data blocks become lists of calls, and each call gives one pymatgen structure.
 
 gemmi reads the text and knows the space groups. What was read is then compared with what the file says of itself;
-differences stand in ``structure.properties["notes"]``.
+differences are listed in ``structure.properties["notes"]``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from crystal_core.chemistry.formula import formula_from
+from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import StructureParseError
 from crystal_core.files import readers
 from crystal_core.files.encoding import with_plain_line_ends
@@ -59,7 +59,7 @@ def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Stru
     """The crystal in a CIF, POSCAR, extended XYZ or JSON text; the first one if it holds several.
 
     Args:
-        text: the file's content; the format is told by content, never by ``name``.
+        text: the file's content; the content decides the format, never ``name``.
         name: only used in the error sentence.
         purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate sites);
             "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible, and with

@@ -65,6 +65,11 @@ class _Kldm:
         if device.type == "cpu":
             keep_freed_memory()
 
+    @property
+    def keeps_symmetry(self) -> bool:
+        """Whether it can sample crystals that keep given operations."""
+        return self.process.coordinates != "euclidean"
+
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
         """The sampler, step count and tuning this request means for this model.
 
@@ -175,8 +180,16 @@ class KldmGenerator(_Kldm):
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
         guidance = self._guidance(request.guide, n_atoms, species)
+        symmetry = (
+            None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
+        )
         sampler = LatentSampler(
-            settings, pack(n_atoms), self.process, guidance=guidance, score_norms=self.score_norms
+            settings,
+            pack(n_atoms),
+            self.process,
+            symmetry=symmetry,
+            guidance=guidance,
+            score_norms=self.score_norms,
         )
         start_time = request.start_time or 1.0
         if request.start is None:

@@ -19,6 +19,7 @@ from crystal_core.generators.kldm.coordinates import (
     ScoreNorms,
     coordinate_process,
 )
+from crystal_core.geometry import wrap
 from crystal_core.networks.packing import Packing
 from crystal_core.sampling import variance_preserving as vp
 
@@ -196,7 +197,14 @@ class LatentSampler:
         times = torch.full((self.packing.n_crystals,), t, device=lattice.device)
         moved, _ = self.coordinates.noisy(frac_coords, times, self.packing, rng)
         noise = torch.randn(lattice.shape, generator=rng, device=lattice.device)
-        return LatentState(moved.frac_coords, moved.velocity, vp.add_noise(lattice, times, noise))
+        lattice = vp.add_noise(lattice, times, noise)
+        if self.symmetry is None:
+            return LatentState(moved.frac_coords, moved.velocity, lattice)
+        # one linear map for both keeps the joint law of displacement and velocity along what each site leaves free
+        displacement = self.symmetry.noise(wrap(moved.frac_coords - frac_coords))
+        return self._symmetric(
+            LatentState(wrap(frac_coords + displacement), self._symmetric_noise(moved.velocity), lattice)
+        )
 
     def step(
         self, predict: Predict, state: LatentState, t: float, t_next: float, rng: torch.Generator

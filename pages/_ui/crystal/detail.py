@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.figures.rdf import rdf_figure
 from crystal_core.drawing.figures.symmetry import symmetry_figure
 from crystal_core.drawing.scene import CELL_KINDS, cell_choice, coordination, describe, overlay_scene

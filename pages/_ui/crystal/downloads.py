@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from crystal_core import to_html
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import TOLERANCES
 from crystal_core.files.dft_inputs import espresso_input, vasp_files

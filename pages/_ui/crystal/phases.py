@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.figures.phase_diagram import phase_diagram_figure
 from crystal_core.errors import CrystalCoreError
 from crystal_core.files.parse import parse_text

@@ -13,12 +13,13 @@ import streamlit as st
 from crystal_core.drawing.scene import build_scene, frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
 from crystal_core.jobs.queue import Job
+from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.plain import duration, plain
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -94,7 +95,7 @@ def show_results(job: Job) -> None:
         return
     result = job.result or {}
     left, right = st.columns([4, 1], vertical_alignment="center")
-    state = f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}"
+    state = f"{summary(job)} · {duration(result['seconds'])} · seed {result['settings']['seed']}"
     if job.live:
         left.markdown(f":gray-badge[Provisional order] :gray[{plain(state)}]")
     else:
@@ -112,7 +113,9 @@ def show_results(job: Job) -> None:
     show_left_out(result)
     predicting = show_predicting(job)
     predicted, columns = predicted_of(job, candidates)
-    offer_properties(job, candidates, predicted, busy=predicting)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        offer_properties(job, candidates, predicted, busy=predicting)
+        offer_comparison(job)
     reference = ask_reference(job.request["formula"])
     if reference is not None:
         candidates = with_reference(candidates, reference)
