@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.generators.kldm.guidance import Guidance
-    from crystal_core.generators.kldm.species import SpeciesProcess
+    from crystal_core.generators.kldm.species_process import SpeciesProcess
     from crystal_core.generators.kldm.symmetry import Symmetry
 
 TAU = 0.25  # corrector strength of the published code
