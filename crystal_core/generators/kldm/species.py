@@ -24,6 +24,7 @@ from crystal_core.generators.kldm.species_process import (
 from crystal_core.geometry import mean_per_crystal
 from crystal_core.sampling import absorbing
 from crystal_core.sampling import variance_preserving as vp
+from crystal_core.sampling.draws import normal, time_like
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -76,7 +77,7 @@ class ContinuousSpecies(SpeciesProcess):
         clean = clean + self.scale * self.vectors(after - before)
         if self.target == "x0":
             return clean
-        alpha, sigma = vp.alpha_sigma(_time(t, value))
+        alpha, sigma = vp.alpha_sigma(time_like(t, value))
         return (value - alpha * clean) / sigma
 
     def _shares_of(self, clean: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class ContinuousSpecies(SpeciesProcess):
 
     def predicted(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         """The predicted clean vectors, projected onto the allowed types where some are excluded."""
-        alpha, sigma = vp.alpha_sigma(_time(t, value))
+        alpha, sigma = vp.alpha_sigma(time_like(t, value))
         clean = output if self.target == "x0" else (value - sigma * output) / alpha
         return (
             clean
@@ -108,21 +109,21 @@ class ContinuousSpecies(SpeciesProcess):
 
     def score(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         """Gradient of log p at the noisy vectors."""
-        return vp.score(self.predicted(value, output, t), value, _time(t, value), "x0")
+        return vp.score(self.predicted(value, output, t), value, time_like(t, value), "x0")
 
     def step(
         self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator
     ) -> Tensor:
-        score, now, then = self.score(value, output, t), _time(t, value), _time(t_next, value)
+        score, now, then = self.score(value, output, t), time_like(t, value), time_like(t_next, value)
         match sampler:
             case "predictor":
                 return vp.step_ddim(value, score, now, then)
             case "ode":
                 return vp.step_euler(value, score, now, then, None)
             case "exp-em":
-                return vp.step_exponential(value, score, now, then, _normal(value, rng))
+                return vp.step_exponential(value, score, now, then, normal(value, rng))
             case _:
-                return vp.step_euler(value, score, now, then, _normal(value, rng))
+                return vp.step_euler(value, score, now, then, normal(value, rng))
 
     def correct(
         self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator
@@ -133,7 +134,7 @@ class ContinuousSpecies(SpeciesProcess):
         )
         # one strength per crystal, spread over its atoms: per-crystal numbers on per-atom arrays are a shape error
         delta = (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
-        return value + delta * score + torch.sqrt(2.0 * delta) * _normal(value, rng)
+        return value + delta * score + torch.sqrt(2.0 * delta) * normal(value, rng)
 
     def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         return self.decode(self.predicted(value, output, t))
@@ -315,11 +316,3 @@ def _codes(device: torch.device) -> Tensor:
     index = torch.arange(N_TYPES, device=device)
     places = torch.arange(N_BITS - 1, -1, -1, device=device)
     return 2.0 * ((index.unsqueeze(-1) >> places) & 1).float() - 1.0
-
-
-def _normal(like: Tensor, rng: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
-
-
-def _time(t: float, like: Tensor) -> Tensor:
-    return torch.tensor(t, device=like.device, dtype=torch.float32)
