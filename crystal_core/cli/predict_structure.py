@@ -40,7 +40,7 @@ from crystal_core.cli._run import (
     say,
     sentence_of,
 )
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, published_above_hull
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
@@ -319,8 +319,18 @@ def _line(place: int, item: dict[str, Any], record: dict[str, Any]) -> str:
     )
     return (
         f"{item['formula']} #{place:<3} Z={item['z']:<2} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}"
-        f"{_likeness(record)}alike {record['n_alike']:<3} {record['origin']}{_rest(record)}{known}{note}"
+        f"{_likeness(record)}alike {record['n_alike']:<3} {record['origin']}{_rest(record)}{_known(record)}{known}{note}"
     )
+
+
+def _known(record: dict[str, Any]) -> str:
+    """The known crystal that it is, with its published energy; nothing for a new one."""
+    novelty = record.get("novelty") or {}
+    if not novelty.get("known"):
+        return ""
+    above = published_above_hull(record)
+    energy = "" if above is None else f" (published above the hull {above:.3f} eV/atom)"
+    return f"  known as {novelty['nearest_id']}{energy}"
 
 
 def _rest(record: dict[str, Any]) -> str:
