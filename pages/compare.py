@@ -14,6 +14,7 @@ from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
 from pages._ui.compare.ready import show_ready, show_sampler_lab
 from pages._ui.compare.results import show_comparison, show_head
 from pages._ui.errors import guard
+from pages._ui.forms.foot import form_parts
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     action_button,
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 def ask() -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue."""
     _adopt_link()
-    request = ask_comparison()
-    with st.container(horizontal=True, vertical_alignment="center"):
+    fields, foot = form_parts()
+    with fields:
+        request = ask_comparison()
+    with foot, st.container(horizontal=True, vertical_alignment="center"):
         pressed = action_button("Compare", type="primary", disabled=request is None, key="compare", width=180)
         if request is not None:
             st.caption(plain(names_of(request)))

@@ -8,13 +8,11 @@ import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.jobs.estimate import estimate_seconds
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
@@ -25,6 +23,7 @@ from pages._ui.errors import guard
 from pages._ui.forms.completing import ask_fix, ask_start, handed_over
 from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
 from pages._ui.forms.elements import ask_elements
+from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.wishes import (
     FIXED,
@@ -39,7 +38,6 @@ from pages._ui.forms.wishes import (
 )
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
-    action_button,
     apply_link,
     field,
     is_link_applied,
@@ -55,7 +53,6 @@ from pages._ui.run.demos import demo_gallery
 from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
-from pages._ui.theme import form_foot
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -92,8 +89,16 @@ def ask(cards: dict[str, ModelCard]) -> None:
     """
     # here, because the first run of the page may end before this part, whose next run is then its own
     adopt_link(cards)
-    with st.container(gap="xsmall"):
-        _ask_for(_ask_request(cards))
+    fields, foot = form_parts()
+    with fields:
+        request = _ask_request(cards)
+    with foot:
+        ready = [] if request is None else [to_json(request)]
+        if submit_button("Generate", ready, key="generate", shortcut="Ctrl+Enter"):
+            ensure_worker()
+            set_link("generate", job=own_queue().submit("generate", ready[0]))
+            mark_link_applied(_link())  # the form fits it already
+            st.rerun()
 
 
 def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None:
@@ -140,32 +145,6 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         with told:
             show_wishes(request)
     return request
-
-
-def _ask_for(request: CrystalGenerationRequest | None) -> None:
-    """The button, in sight however long the form is, and how long a run will take."""
-    with form_foot():
-        pressed = action_button(
-            "Generate",
-            type="primary",
-            width="stretch",
-            disabled=request is None,
-            shortcut="Ctrl+Enter",
-            key="generate",
-        )
-        if request is None:
-            return
-        if pressed:
-            ensure_worker()
-            set_link("generate", job=own_queue().submit("generate", to_json(request)))
-            mark_link_applied(_link())  # the form fits it already
-            st.rerun()
-        seconds = estimate_seconds(to_json(request), JobQueue().list_jobs(limit=40, results=False))
-        st.caption(
-            f"About {max(1, seconds):.0f} s on this machine."
-            if seconds
-            else "First run of this kind on this machine: time not known yet."
-        )
 
 
 def _check(request: CrystalGenerationRequest, card: ModelCard) -> None:

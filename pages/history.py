@@ -16,7 +16,7 @@ from crystal_core.workflows.compare.given import KINDS
 from pages._ui.errors import guard
 from pages._ui.link.browser import browser_id, own_queue
 from pages._ui.link.session import action_button
-from pages._ui.plain import plain
+from pages._ui.plain import duration, plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
@@ -31,7 +31,7 @@ WIDTHS = {
     "result": 270,
     "note": 180,
     "model": 130,
-    "duration (s)": 95,
+    "duration": 95,
 }
 
 
@@ -47,7 +47,7 @@ def row(job: Job) -> dict[str, Any]:
         "result": result,
         "note": job.note,
         "model": job.request.get("model", "–"),
-        "duration (s)": round(job.seconds) if job.seconds and job.seconds > 0 else None,
+        "duration": duration(job.seconds) if job.seconds and job.seconds > 0 else "–",
     }
 
 

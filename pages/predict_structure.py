@@ -12,7 +12,6 @@ from crystal_core.checks import check_whole
 from crystal_core.chemistry.formula import Formula, parse_formula, rare_elements
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError, RequestError
-from crystal_core.jobs.estimate import estimate_seconds
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
@@ -24,12 +23,12 @@ from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
 from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
+from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
-    action_button,
     apply_link,
     field,
     is_held,
@@ -44,7 +43,6 @@ from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run
-from pages._ui.theme import form_foot
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -68,6 +66,7 @@ PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
 SAMPLES = "Samples per Z"
 MOST = 50  # of them, that the form asks for
+SAMPLES_BEGIN = 4  # what the form begins with
 
 
 @st.fragment
@@ -78,27 +77,51 @@ def ask() -> None:
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
     """
     cards = sorted(filter(_takes_formulas, list_cards("generator")), key=_generality)
-    models = [card.name for card in cards]
-    if not models:
+    if not cards:
         st.error("No structure-prediction model is installed; see the README on checkpoints.")
         return
     starts = ["both", "noise", "prototype"] if has_prototypes() else ["noise"]
     if any(card.name == DRAFTER for card in cards):
         starts += ["draft", "all"] if has_prototypes() else ["draft"]
-    _adopt_link(models, starts)
-    several = field(
-        st.toggle, "Several formulas", key="several", help="A list: each formula becomes a run of its own."
-    )
-    formulas = _ask_formulas(several=several)
-    effort = field(
+    _adopt_link([card.name for card in cards], starts)
+    fields, foot = form_parts()
+    with fields:
+        requests = _ask_requests(cards, starts)
+    with foot:
+        if submit_button("Predict structure", [to_json(one) for one in requests], key="predict"):
+            submit(requests, several=bool(value_of("several")))
+            st.rerun()
+
+
+def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePredictionRequest]:
+    """The requests that the fields make; empty where a field is wrong, with the reason beneath it."""
+    head, switches = st.container(gap="xxsmall"), st.container(horizontal=True)
+    with switches:
+        several = field(
+            st.toggle,
+            "Several formulas",
+            key="several",
+            help="A list: each formula becomes a run of its own.",
+        )
+        exact = field(
+            st.toggle,
+            EXACT,
+            key="exact",
+            help="Ti2O4 then means these six atoms, not two formula units of TiO2.",
+        )
+    with head:
+        formulas = _ask_formulas(several=several)
+    effort = is_installed() and field(
         st.segmented_control,
         "Effort",
         list(EFFORTS),
         format_func=EFFORTS.__getitem__,
         key="effort",
+        required=True,
         help="Quick: known arrangements and single energies, seconds. Normal: the promising ones are relaxed, half a minute for small cells. "
-        "Thorough: more of them, and samples of the model. By hand: as the fields below say.",
+        "Thorough: more of them, and samples of the model. By hand: you choose samples, start and relaxation.",
     )
+    models = [card.name for card in cards]
     model = field(
         st.selectbox,
         "Model",
@@ -106,8 +129,58 @@ def ask() -> None:
         key="model",
         help="The page Models tells what each is for, and how good it is.",
     )
-    exact = field(st.toggle, EXACT, key="exact", help="Ti2O4 then means these six atoms.")
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
+    by_hand = effort not in EFFORTS or effort == BY_HAND  # without a potential there is no other way
+    card = next(card for card in cards if card.name == model)
+    offered = [start for start in starts if not card.writes_drafts or start not in ("draft", "all")]
+    hand: dict[str, Any] = {"n_samples": SAMPLES_BEGIN, "relax": is_installed(), "start": starts[0]}
+    if by_hand:
+        hand = _ask_by_hand(offered, OF_DRAFTS if card.writes_drafts else {})
+    with field(
+        st.expander, "Advanced", key="advanced", on_change="rerun"
+    ):  # a state of its own: it stays open while its fields change the form
+        settings = ask_drafting(card) if card.writes_drafts else {}
+        if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
+            settings |= _ask_sampling()
+        seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
+    try:
+        measured = ask_pattern()
+        if measured.guides and card.writes_drafts:
+            raise RequestError(
+                f"{model} writes drafts, which no pattern can guide; let the pattern rank alone, or choose another model."
+            )
+        check_whole(SAMPLES, hand["n_samples"], 1, MOST)
+        z = tuple(sorted(units)) or None
+        if not by_hand and formulas and z == tuple(units_of(formulas[0], model)[1]):
+            z = None  # nobody chose them, so the effort tries what is known of the formula
+        requests = [
+            StructurePredictionRequest(
+                formula=formula.text,
+                z=z,
+                exact_cell=exact,
+                model=model,
+                seed=seed_of(seed),
+                rank="pattern" if measured.ranks else "energy" if hand["relax"] else "consensus",
+                pattern=measured.pattern,
+                guide=measured.guides,
+                effort=None if by_hand else effort,
+                **hand,
+                **settings,
+            )
+            for formula in formulas
+        ]
+        return within_reach(requests, model, models)
+    except CrystalCoreError as error:
+        st.error(plain(error))
+        return []
+
+
+def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
+    """What an effort decides otherwise: the fields of the request.
+
+    Args:
+        words: of some starts, other than the usual ones.
+    """
     n = field(
         st.number_input,
         SAMPLES,
@@ -115,6 +188,7 @@ def ask() -> None:
         key="n",
         help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most; known crystals of the formula always are.",
     )
+    start = field(st.selectbox, "Start from", starts, format_func=(STARTS | words).__getitem__, key="start")
     relax = is_installed() and field(
         st.toggle,
         "Relax and rank by energy (recommended)",
@@ -122,73 +196,7 @@ def ask() -> None:
         help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
         "are kept. Off: ranked by how many are alike.",
     )
-    with field(
-        st.expander, "Advanced", key="advanced", on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
-        card = next(card for card in cards if card.name == model)
-        settings = ask_drafting(card) if card.writes_drafts else {}
-        if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
-            settings |= _ask_sampling()
-        words = STARTS | (OF_DRAFTS if card.writes_drafts else {})
-        offered = [start for start in starts if not card.writes_drafts or start not in ("draft", "all")]
-        start = field(st.selectbox, "Start from", offered, format_func=words.__getitem__, key="start")
-        seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
-    requests: list[StructurePredictionRequest] = []
-    try:
-        measured = ask_pattern()
-        if measured.guides and card.writes_drafts:
-            raise RequestError(
-                f"{model} writes drafts, which no pattern can guide; let the pattern rank alone, or choose another model."
-            )
-        check_whole(SAMPLES, int(n), 1, MOST)
-        rank = "pattern" if measured.ranks else "energy" if relax else "consensus"
-        chosen = effort if effort in EFFORTS and effort != BY_HAND and is_installed() else None
-        z = tuple(sorted(units)) or None
-        if chosen and formulas and z == tuple(units_of(formulas[0], model)[1]):
-            z = None  # nobody chose them, so the effort tries what is known of the formula
-        requests = [
-            StructurePredictionRequest(
-                formula=formula.text,
-                z=z,
-                exact_cell=exact,
-                n_samples=int(n),
-                model=model,
-                start=start,
-                seed=seed_of(seed),
-                relax=relax,
-                rank=rank,
-                pattern=measured.pattern,
-                guide=measured.guides,
-                effort=chosen,
-                **settings,
-            )
-            for formula in formulas
-        ]
-        requests = within_reach(requests, model, models)
-    except CrystalCoreError as error:
-        st.error(plain(error))
-    with form_foot():
-        _submit_or_estimate(requests, several=several)
-
-
-def _submit_or_estimate(requests: list[StructurePredictionRequest], *, several: bool) -> None:
-    """The button, in sight however long the form is, and how long the runs will take."""
-    pressed = action_button(
-        "Predict structure", type="primary", width="stretch", disabled=not requests, key="predict"
-    )
-    if not requests:
-        return
-    if pressed:
-        submit(requests, several=several)
-        st.rerun()
-    known = JobQueue().list_jobs(limit=40, results=False)
-    seconds = [estimate_seconds(to_json(one), known) for one in requests]
-    whole = sum(s for s in seconds if s) if all(seconds) else None
-    st.caption(
-        f"About {max(1, whole):.0f} s on this machine."
-        if whole
-        else "First run of this kind on this machine: time not known yet."
-    )
+    return {"n_samples": int(n), "relax": relax, "start": start}
 
 
 def _takes_formulas(card: ModelCard) -> bool:
@@ -261,7 +269,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
         values |= {
             "model": asked.get("model") if asked.get("model") in models else first,
             "exact": asked.get("exact_cell", False),
-            "n": min(asked.get("n_samples", 4), MOST),
+            "n": min(asked.get("n_samples", SAMPLES_BEGIN), MOST),
             "sampler": asked.get("sampler", "fast"),
             "several": "formulas" in asked,
             "relax": asked.get("relax", not asked),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import Job, JobQueue
@@ -50,22 +50,11 @@ NO_PREDICTOR = "No property predictor is installed: put the folder of its checkp
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form: crystals, properties, the button; what is done in it reruns only this part of the page."""
     _adopt_link(cards)
-    how = field(
-        st.segmented_control,
-        "Crystals",
-        [UPLOAD, PASTE, EXAMPLE, RUN],
-        default=UPLOAD,
-        key=f"{BEGIN}how",
-        required=True,
-        label_visibility="collapsed",
-        persist_state="session",
-    )
-    items, parent = _ask_crystals(how)
-    model = next(iter(cards))
-    if len(cards) > 1:
-        model = field(st.selectbox, "Model", list(cards), key=f"{BEGIN}model")
-    declared = {spec.name: spec for spec in declared_properties(model)}
+    above = st.container()  # what grows in it must not mount the button anew
     left, right = st.columns([4, 1], vertical_alignment="bottom")
+    with above:
+        items, parent, how, model = _ask_input(cards)
+    declared = {spec.name: spec for spec in declared_properties(model)}
     with left:
         chosen = field(
             st.multiselect,
@@ -87,14 +76,37 @@ def ask(cards: dict[str, ModelCard]) -> None:
             key=f"{BEGIN}predict",
             type="primary",
             width="stretch",
-            disabled=not good or too_many,
+            disabled=too_many,
         )
-    if pressed:
+    if pressed and not good:
+        st.error(
+            "There is no readable crystal yet: upload files, paste the text of one, or take the examples."
+        )
+    elif pressed:
         job = submit_properties(items, parent, properties=tuple(chosen), model=model)
         set_link("properties", job=job)
         st.rerun()
     if how in (UPLOAD, PASTE) and items:
         show_table(_previews(items))
+
+
+def _ask_input(cards: dict[str, ModelCard]) -> tuple[list[dict[str, Any]], str, str, str]:
+    """The crystals, the id of the run they belong to or "", where they come from, and the model."""
+    how = field(
+        st.segmented_control,
+        "Crystals",
+        [UPLOAD, PASTE, EXAMPLE, RUN],
+        default=UPLOAD,
+        key=f"{BEGIN}how",
+        required=True,
+        label_visibility="collapsed",
+        persist_state="session",
+    )
+    items, parent = _ask_crystals(how)
+    model = next(iter(cards))
+    if len(cards) > 1:
+        model = field(st.selectbox, "Model", list(cards), key=f"{BEGIN}model")
+    return items, parent, how, model
 
 
 def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,7 @@ def _at(structure: Structure, tolerance: float) -> Symmetrised | None:
     import spglib
     from pymatgen.core import Lattice, Structure
 
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # that no group is found at one tolerance is no news
     lattice, frac_coords = np.asarray(structure.lattice.matrix), np.asarray(structure.frac_coords)
     numbers = np.asarray(structure.atomic_numbers)
     cell: Any = (lattice, frac_coords, numbers)  # arrays, where spglib's annotation has lists

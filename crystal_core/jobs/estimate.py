@@ -24,7 +24,7 @@ SAME = (
     "start_draft",
     "charge_balance",
 )
-LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not foretold
+LARGEST_CHANGE = 30.0  # no estimate for a run that is more than 30 times larger or smaller than past ones
 
 
 def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:

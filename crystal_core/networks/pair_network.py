@@ -1,7 +1,7 @@
 """The pair network of KLDM (DiffCSP's network with velocities) and its packed form for training.
 
 Parameters have the published layout, so one state dictionary serves every form. The forward pass uses identities that
-are exact in real arithmetic (README, section on speed): the first edge map is linear, so its atom, velocity and lattice
+are exact in real arithmetic (docs/speed.md): the first edge map is linear, so its atom, velocity and lattice
 parts are applied per atom; of the Fourier features of d and -d the sines flip and the cosines stay, so each unordered
 pair is multiplied once; features do not depend on the layer. :mod:`crystal_core.networks.reference` has the plain form.
 """

@@ -1,4 +1,4 @@
-"""Foreign text inside Streamlit's Markdown: what a file, a link or a formula says is shown as it stands."""
+"""Text for the pages: foreign text shown as it stands in Streamlit's Markdown, and durations as people say them."""
 
 from __future__ import annotations
 
@@ -12,3 +12,11 @@ MARKS = re.compile(
 def plain(text: object) -> str:
     """``text`` as Markdown that shows exactly these characters: no picture, no link, no formatting, no line of its own."""
     return MARKS.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``40 s``, ``2 min``, ``1 h 5 min``; from two minutes on in whole minutes."""
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours and minutes else f"{hours} h" if hours else f"{minutes} min"

@@ -24,6 +24,8 @@ def compact() -> None:
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"  # the pressed one is everywhere
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
         " .st-key-form-foot { background: light-dark(#ffffff, #171614); padding: 0.4rem 0; }"  # that of the page, for the form scrolls under it
+        # room for what a form says of its fields, so that the button below stays where it is
+        " @media (min-width: 641px) { [data-testid=stColumn] .st-key-form-fields { min-height: 37rem; } }"
         # a long form that was scrolled must not hide that its run has begun
         " @media (min-width: 641px) { [data-testid=stLayoutWrapper]:has(> .st-key-run-live) { position: sticky; top: 4.5rem; }"
         " [data-testid=stColumn]:has(.st-key-run-live) > [data-testid=stVerticalBlock] { height: 100%; } }"
@@ -37,8 +39,3 @@ def compact() -> None:
 def run_panel(*, live: bool) -> DeltaGenerator:
     """Where a page draws a run, beside the form; on a phone above it, and alone while the run is ``live``."""
     return st.container(key="run-live" if live else "run")
-
-
-def form_foot() -> DeltaGenerator:
-    """The end of a form, with its button: it stays in sight while a longer form scrolls."""
-    return st.container(key="form-foot", gap="xxsmall")

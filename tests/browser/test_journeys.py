@@ -106,9 +106,6 @@ def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     clean(page)
 
 
-@pytest.mark.xfail(
-    reason="a press that also sends the formula is sometimes lost since the button stays in sight"
-)
 def test_a_press_holds_while_the_form_grows_above_it(open_page, server_home):
     page = open_page("/predict_structure")
     page.at_rest()

@@ -345,6 +345,8 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
     )
     at = page(formula="SrTiO3")
     assert "About 28 s on this machine." in words(at.caption) and asked[-1]["formula"] == "SrTiO3"
+    assert not [box for box in at.number_input if box.key == "n"]  # the effort decides on it
+    at.button_group(key="effort").set_value("by hand").run()
     at.number_input(key="n").set_value(9).run()
     assert "About 63 s on this machine." in words(at.caption) and asked[-1]["n_samples"] == 9
     at.text_input(key="seed").set_value("abc").run()
@@ -370,6 +372,7 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
 )
 def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
     at = page()
+    at.button_group(key="effort").set_value("by hand").run()
     field = at.number_input(key=key)
     assert (
         field.max is None and field.min is None
@@ -384,6 +387,10 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
         assert [box.label for box in at.expander if box.label == "Powder pattern"] and not at.exception
     at.number_input(key=key).set_value(3).run()
     assert not at.error and not at.button(key="predict").disabled
+    at.number_input(key=key).set_value(9999).run()
+    at.number_input(key="steps").set_value(0).run()
+    at.button_group(key="effort").set_value("quick").run()
+    assert not at.error and not at.button(key="predict").disabled  # a hidden field has no say
 
 
 def test_what_was_noted_of_a_run_is_shown_with_its_results():
@@ -402,7 +409,9 @@ def test_what_was_noted_of_a_run_is_shown_with_its_results():
 
 
 def test_the_number_of_samples_says_that_it_counts_the_prototypes_too():
-    assert "known crystals of the formula always are" in page().number_input(key="n").help
+    at = page()
+    at.button_group(key="effort").set_value("by hand").run()
+    assert "known crystals of the formula always are" in at.number_input(key="n").help
 
 
 def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():
@@ -627,6 +636,7 @@ def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writ
     name = tiny_writer()
     at = page(formula="NaCl")
     assert not at.exception and not at.error
+    at.button_group(key="effort").set_value("by hand").run()
     labels = [field.label for field in (*at.selectbox, *at.number_input)]
     assert at.selectbox(key="model").value == name and "Temperature" in labels
     assert "Sampler" not in labels and not any(label.startswith("Steps") for label in labels)

@@ -89,9 +89,8 @@ def test_elements_that_the_model_does_not_know_are_refused_in_the_form_and_a_mod
 
 def test_a_multiple_of_a_formula_is_asked_about():
     at = page("Ti2O4")
-    assert (
-        "Ti₂O₄ is 2 × TiO₂, and Z counts TiO₂; for exactly these 6 atoms switch on “The formula is the exact cell”."
-        in words(at.info)
+    assert "Ti₂O₄ is 2 × TiO₂, and Z counts TiO₂; for exactly these 6 atoms switch on “Exact cell”." in words(
+        at.info
     )
     at.toggle(key="exact").set_value(True).run()
     assert "Z counts" not in words(at.info)

@@ -79,7 +79,7 @@ def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wa
 ):
     patterns = []
     monkeypatch.setattr(
-        "pages._ui.crystal.detail.xrd_figure",
+        "pages._ui.crystal.diffraction.xrd_figure",
         lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named),
     )
     at = page()

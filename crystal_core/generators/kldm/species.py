@@ -33,7 +33,7 @@ SURE = 1e-6  # a predicted bit is never taken for certain
 
 @dataclass(frozen=True)
 class NoisySpecies:
-    """Types at a time t, as the network sees them, with what it shall predict.
+    """Types at a time t, as the network sees them, with its training target.
 
     Attributes:
         value: (atoms, width) float, or (atoms,) tokens. target: of the same kind, clean (or the noise).

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.records import cell_json
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards

@@ -20,7 +20,7 @@ from pages._ui.link.session import field, value_of
 from pages._ui.plain import plain
 
 FREQUENT = 4  # as many formula units as crystals often have in their cell
-EXACT = "The formula is the exact cell"  # the label of its toggle
+EXACT = "Exact cell"  # the label of its toggle
 
 
 def ask_units(formula: Formula, model: str) -> list[int]:
@@ -33,11 +33,13 @@ def ask_units(formula: Formula, model: str) -> list[int]:
         selection_mode="multi",
         default=usual,
         key=key,
-        format_func=lambda z: f"{z} ({z * formula.n_atoms} atoms)",
         help="Chosen beforehand: the values most frequent in training.",
     )
+    sizes = ", ".join(str(z * formula.n_atoms) for z in sorted(chosen or usual))
     if not chosen and usual:
-        st.caption(f"None chosen: Z = {', '.join(map(str, usual))} will run, the most frequent in training.")
+        st.caption(f"None chosen: Z = {', '.join(map(str, usual))} will run ({sizes} atoms).")
+    elif sizes:
+        st.caption(f"{sizes} atoms per cell")
     most = find_card(model).most_atoms
     largest = most // formula.n_atoms if most else FREQUENT
     if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:

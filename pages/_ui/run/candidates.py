@@ -18,7 +18,7 @@ from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.plain import duration, plain
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -94,7 +94,7 @@ def show_results(job: Job) -> None:
         return
     result = job.result or {}
     left, right = st.columns([4, 1], vertical_alignment="center")
-    state = f"{summary(job)} · {result['seconds']:.0f} s · seed {result['settings']['seed']}"
+    state = f"{summary(job)} · {duration(result['seconds'])} · seed {result['settings']['seed']}"
     if job.live:
         left.markdown(f":gray-badge[Provisional order] :gray[{plain(state)}]")
     else:

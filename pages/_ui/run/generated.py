@@ -18,7 +18,7 @@ from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.forms.completing import generation_query
 from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.plain import duration, plain
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -63,7 +63,7 @@ def show_generated(job: Job) -> None:
         return
     left, right = st.columns([4, 1], vertical_alignment="center")
     lost = f" · {result['n_failed']} no cell at all" if result.get("n_failed") else ""
-    left.success(f"{summary(job)}{lost} · {result['seconds']:.0f} s · seed {result['settings']['seed']}")
+    left.success(f"{summary(job)}{lost} · {duration(result['seconds'])} · seed {result['settings']['seed']}")
     right.download_button(
         "Download all",
         lambda: zip_of(job),

@@ -14,7 +14,7 @@ from crystal_core.workflows.sampling_run import STAGES
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import has_changed, recall, remember
-from pages._ui.plain import plain
+from pages._ui.plain import duration, plain
 
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
@@ -62,7 +62,7 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
     if job.state == "queued":
         st.progress(0.0, text=f"Waiting, place {job.place} in the queue")
     else:
-        left = f" · about {job.eta_seconds:.0f} s left" if job.eta_seconds is not None else ""
+        left = f" · about {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
         st.progress(
             min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}")
         )

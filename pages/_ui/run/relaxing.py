@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import cell_json, for_relaxing
 from crystal_core.jobs.queue import Job, JobQueue
