@@ -8,10 +8,12 @@ from crystal_core.errors import StorageFault
 from crystal_core.jobs.worker import resume_jobs
 from pages._ui.errors import guard
 from pages._ui.link.address import show_address
+from pages._ui.memory import freeze_modules
 from pages._ui.theme import compact
 
 st.set_page_config(page_title="Crystal Studio", page_icon="static/icon.png", layout="wide")
 compact()
+freeze_modules()
 with guard(), suppress(StorageFault):  # a page that needs the runs says itself what is wrong with them
     resume_jobs()  # on every page: a run whose worker has died must not be shown as running
 st.navigation(

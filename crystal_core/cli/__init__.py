@@ -41,6 +41,7 @@ COMMANDS = {
     "benchmark graph": ("benchmark", "graph"),
     "benchmark encoder": ("benchmark", "encoder"),
     "benchmark known": ("benchmark", "known"),
+    "benchmark page": ("benchmark", "page"),
     "data prepare": ("data", "prepare"),
     "data download": ("data", "download"),
     "data graphs": ("data", "graphs"),

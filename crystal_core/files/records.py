@@ -12,6 +12,7 @@ import re
 import zipfile
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     )
 
 SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
+SYMMETRISED = "symmetrised"  # folder; not beside the plain files, where *.cif would read every crystal twice
+CURRENT_TAG = "_space_group_name_H-M_alt"  # earlier versions wrote tags that are out of use
 EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: less is noise of a relaxation; the rest is for rounded decimals
 # last space group of each run of groups whose point groups have one order, and that order
 LAST_OF_CLASS = (1, 9, 46, 74, 82, 122, 142, 146, 148, 161, 167, 174, 190, 194, 199, 220, 230)
@@ -160,7 +163,8 @@ def run_files(
 ) -> dict[str, str]:
     """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``, ``run.json``, ``trajectory-1.extxyz`` on.
 
-    Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
+    A crystal with symmetry is also ``symmetrised/<id>.cif``: its asymmetric unit and operations, at the tolerance at which
+    its space group is named. Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
 
     Raises:
         RequestError: an id cannot be a file name, or two crystals share one.
@@ -171,10 +175,16 @@ def run_files(
         name = f"{_checked_id(record['id'])}.cif"
         if name in files:
             raise RequestError(f"Two crystals of this run are called '{record['id']}'; ids must differ.")
+        structure, provenance = structure_from_record(record), record.get("provenance")
         files[name] = record["cif"]
-        frames.append(
-            structure_to_text(structure_from_record(record), "extxyz", provenance=record.get("provenance"))
-        )
+        if CURRENT_TAG not in record["cif"]:
+            files[name] = structure_to_text(structure, "cif", provenance=provenance)
+        frames.append(structure_to_text(structure, "extxyz", provenance=provenance))
+        if (group := record["space_group"]) and group["number"] > 1:
+            with suppress(StructureParseError):  # a cell too distorted to be idealised
+                files[f"{SYMMETRISED}/{name}"] = structure_to_text(
+                    structure, "cif-symmetrised", symprec=group["symprec"], provenance=provenance
+                )
     files["run.extxyz"] = "".join(frames)
     originals = [
         structure_to_text(structure_from_record(r["original"]), "extxyz", provenance=r.get("provenance"))
@@ -218,7 +228,9 @@ def write_run(
     """Write the files of a run into ``folder`` (made if absent); each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in run_files(records, run_json, trajectories).items():
-        write_whole(folder / name, text)
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        write_whole(path, text)
 
 
 def write_whole(path: Path, text: str) -> None:

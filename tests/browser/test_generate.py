@@ -96,7 +96,7 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, look, 
     download.value.save_as(tmp_path / "all.zip")
     names = zipfile.ZipFile(tmp_path / "all.zip").namelist()
     assert {"run.extxyz", "run.json", "trajectory-1.extxyz"} <= set(names) and sum(
-        name.endswith(".cif") for name in names
+        name.endswith(".cif") and "/" not in name for name in names
     ) == 3
     clean(page)
 

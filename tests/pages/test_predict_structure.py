@@ -655,3 +655,12 @@ def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writ
     texts = [block.value for block in at.code]
     assert any(record["provenance"]["draft"]["text"] in texts for record in crystals_of(job.result))
     assert f"--model {name}" in as_command(job) and "--temperature" not in as_command(job)
+
+
+@pytest.mark.parametrize(
+    ("typed", "heading"),
+    [("ZnS", "ZnS · "), ("SZn", "ZnS (typed: SZn) · "), ("Zn2S2", "ZnS (typed: Zn2S2) · ")],
+)
+def test_the_heading_of_a_result_names_what_was_typed_where_something_else_is_computed(typed, heading):
+    at = page(job=finished_run(formula=typed))
+    assert words(at.subheader).startswith(heading) and not at.exception

@@ -87,6 +87,15 @@ SHORT = {
 }
 
 
+def typed_words(typed: str, computed: str) -> str:
+    """What was typed, in brackets, where it is not what is computed.
+
+    >>> typed_words("D2O", "H2O"), typed_words(" TiO2", "TiO2")
+    (' (typed: D2O)', '')
+    """
+    return "" if typed.strip() == computed else f" (typed: {typed.strip()})"
+
+
 def show_results(job: Job) -> None:
     """Everything a finished (or partly finished) run found."""
     candidates = with_lowest(candidates_of(job))
@@ -136,7 +145,8 @@ def show_results(job: Job) -> None:
             else FIRST_CARDS
         )
     record = _choose(job, members, shown)
-    st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · {ORIGINS[record['origin']]}"))
+    computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
+    st.subheader(plain(f"{computed} · {_group(record)} · {ORIGINS[record['origin']]}"))
     show_verdict(identity_of(record))
     if words := stage_words(record):
         st.caption(plain(words))
