@@ -64,7 +64,9 @@ def test_the_example_pushes_atoms_apart(installed):
 
 
 def test_the_command_line_predicts_with_the_example(installed):
-    words = f"predict-structure NaCl --model {NAME} --n 2 --z 4 --start noise --seed 1 --json --quiet"
+    words = (
+        f"predict-structure NaCl --model {NAME} --n 2 --z 4 --start noise --steps 20 --seed 1 --json --quiet"
+    )
     found = CliRunner().invoke(build_app(), words.split())
     assert found.exit_code == 0, found.stderr
     (item,) = json.loads(found.stdout)["results"]
