@@ -7,6 +7,7 @@ import streamlit as st
 from crystal_core.errors import StorageFault
 from crystal_core.jobs.worker import resume_jobs
 from pages._ui.errors import guard
+from pages._ui.link.address import show_address
 from pages._ui.theme import compact
 
 st.set_page_config(page_title="Crystal Studio", page_icon="static/icon.png", layout="wide")
@@ -26,3 +27,4 @@ st.navigation(
     ],
     position="top",
 ).run()
+show_address()  # last: the page may have changed its query

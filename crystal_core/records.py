@@ -335,6 +335,12 @@ def crystals_of(result: RunResult) -> list[CrystalRecord]:
     return found
 
 
+def published_above_hull(record: Mapping[str, Any]) -> float | None:
+    """Published energy above the hull of the known crystal that a record is, eV/atom; None where it is none or has none."""
+    novelty = record.get("novelty") or {}
+    return novelty.get("nearest_e_above_hull_ev") if novelty.get("known") else None
+
+
 def upgrade_result(data: Mapping[str, Any]) -> RunResult:
     """A stored result in today's form; the given one stays as it is.
 

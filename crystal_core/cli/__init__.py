@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 # command path → (module, function); groups are the paths with two words
 COMMANDS = {
@@ -56,7 +60,7 @@ GROUPS = {
 }
 
 
-def build_app():  # noqa: ANN201 (typer is imported inside)
+def build_app() -> typer.Typer:
     """The typer application with every command whose module is present."""
     import typer
 

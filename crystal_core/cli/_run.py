@@ -50,6 +50,20 @@ Tau = Annotated[
     float | None,
     typer.Option("--tau", help="Corrector strength of pc and pc-pf; that of --tuning when absent."),
 ]
+DraftTau = Annotated[
+    float | None,
+    typer.Option(
+        "--tau",
+        help="Corrector strength of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+    ),
+]
+Refiner = Annotated[
+    str | None,
+    typer.Option(
+        "--refiner",
+        help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
+    ),
+]
 Temperature = Annotated[
     float | None,
     typer.Option(

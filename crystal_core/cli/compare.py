@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._files import check_output, make_output_folder, read_crystals, read_text
+from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Seed, Threads, command, emit, progress, say
 from crystal_core.errors import RequestError
@@ -194,7 +195,7 @@ def _reference(path: Path | None) -> Any:
 def _names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    names = words(text)
     return () if names == ("none",) else names
 
 

@@ -10,8 +10,8 @@ import typer
 
 from crystal_core.cli._evaluation import WriteCard
 from crystal_core.cli._files import make_output_folder
+from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
-from crystal_core.errors import RequestError
 
 
 @command
@@ -57,9 +57,9 @@ def adapters(
     began = time.monotonic()
     trials = AdapterTrials(
         name=name,
-        ways=tuple(part.strip() for part in ways.split(",") if part.strip()),
-        shares=_numbers("--shares", shares),
-        folds=(0, 1, 2, 3, 4) if fold == "all" else tuple(int(f) for f in _numbers("--fold", fold)),
+        ways=words(ways),
+        shares=numbers("--shares", shares),
+        folds=(0, 1, 2, 3, 4) if fold == "all" else tuple(int(f) for f in numbers("--fold", fold)),
         seeds=seeds,
         start=start,
         samples=samples,
@@ -76,13 +76,6 @@ def adapters(
         return
     for line in table_lines(report):
         typer.echo(line)
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise RequestError(f"{option} takes numbers with commas between them, not '{text}'.") from None
 
 
 def table_lines(report: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from crystal_core.cli._evaluation import Data, Split, WriteCard
+from crystal_core.cli._lists import words
 from crystal_core.cli._run import (
     BackEnd,
     Device,
@@ -80,7 +81,7 @@ def conditions(
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import with_back_end
 
-    wished = _names(properties)
+    wished = words(properties)
     for name in wished:
         check_choice("property", name, tuple(workflow.PROPERTIES))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
@@ -125,10 +126,6 @@ def conditions(
         _show(report)
 
 
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
 def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling: Any) -> dict[str, Any]:
     """Name → options of the drafts: the language model alone first, then each refiner.
 
@@ -143,7 +140,7 @@ def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling:
             refinement_of(loaded, loaded.card.name, refiners)
         return {ALONE: DraftOptions(**sampling)}
     ways = {ALONE: DraftOptions(refiner="none", **sampling)}
-    for name in _names(refiners) if refiners else [loaded.card.network["refiner"]]:
+    for name in words(refiners) if refiners else [loaded.card.network["refiner"]]:
         refinement_of(loaded, loaded.card.name, name)
         ways[name] = DraftOptions(refiner=name, **begins, **sampling)
     return ways

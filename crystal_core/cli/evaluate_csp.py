@@ -27,6 +27,7 @@ from crystal_core.cli._run import (
     Json,
     NoiseScale,
     Quiet,
+    Refiner,
     Remasking,
     Sampler,
     Seed,
@@ -67,12 +68,7 @@ def csp(
         str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
-    refiner: Annotated[
-        str | None,
-        typer.Option(
-            "--refiner", help="Refiner of drafts, as in 'predict-structure'; none shows the drafts."
-        ),
-    ] = None,
+    refiner: Refiner = None,
     structures: Annotated[
         Path | None,
         typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
@@ -268,7 +264,7 @@ def _seed(seed: int | None, out: Path | None) -> int:
 
 def load_generator(model: str, device: str, threads: int | None) -> Any:
     """The model to measure; raises as :func:`~crystal_core.workflows.prediction_plan.load_structure_generator`."""
-    from crystal_core.workflows.predict_structure import load_structure_generator
+    from crystal_core.workflows.prediction_plan import load_structure_generator
 
     set_threads(threads)
     return load_structure_generator(model, device)

@@ -9,8 +9,8 @@ import typer
 
 from crystal_core.cli._evaluation import WriteCard, shown
 from crystal_core.cli._files import make_output_folder
+from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
-from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from crystal_core.workflows.pretraining_study import PretrainingStudy
@@ -80,10 +80,10 @@ def pretraining(
 
     study = PretrainingStudy(
         label=label,
-        variants=tuple(part.strip() for part in variants.split(",") if part.strip()),
-        fractions=_numbers("--fractions", fractions),
+        variants=words(variants),
+        fractions=numbers("--fractions", fractions),
         seeds=seeds,
-        kl_weights=_numbers("--kl-weights", kl_weights),
+        kl_weights=numbers("--kl-weights", kl_weights),
         pretrain_rows=pretrain_rows,
         pretrain_samples=pretrain_samples,
         samples=samples,
@@ -109,13 +109,6 @@ def pretraining(
         return
     for line in table_lines(report):
         typer.echo(line)
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise RequestError(f"{option} takes numbers with commas between them, not '{text}'.") from None
 
 
 def _command(

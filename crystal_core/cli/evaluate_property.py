@@ -161,7 +161,7 @@ def _check_training(
     """Raise RequestError where training rows are named for a predictor that is trained already."""
     from crystal_core.errors import RequestError
 
-    if not is_baseline and not (train is limit_train is features is None):
+    if not is_baseline and any(value is not None for value in (train, limit_train, features)):
         raise RequestError(
             "--train, --limit-train and --features are of a baseline; a predictor is trained already. Leave them out."
         )

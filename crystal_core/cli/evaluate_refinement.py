@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._evaluation import Data, Split, Workers, WriteCard
+from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import (
     BackEnd,
     Device,
@@ -79,7 +80,7 @@ def refinement(
     from crystal_core.workflows.sampling_run import with_back_end
 
     check_choice("source", source, workflow.SOURCES)
-    begins = workflow.grid(_words(start), _times(start_time))
+    begins = workflow.grid(words(start), numbers("--start-time", start_time))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
     chosen = refinement_of(loaded, model, refiner)
     seed, split = seed_or_drawn(seed), split_named(split, data)
@@ -139,19 +140,6 @@ def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
     if chosen is None:
         raise RequestError(f"{model} refines no drafts here; choose crysllmgen-mp, with a refiner.")
     return chosen
-
-
-def _words(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _times(text: str) -> list[float]:
-    from crystal_core.errors import RequestError
-
-    try:
-        return [float(part) for part in _words(text)]
-    except ValueError:
-        raise RequestError(f"--start-time takes numbers with commas, e.g. 0.05,0.1; not '{text}'.") from None
 
 
 def _told(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from crystal_core.cli._evaluation import Data, Limit, Split, Workers, WriteCard
+from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, say
 from crystal_core.cli.evaluate_csp import START_TIME, load_generator, start_time_of
 
@@ -58,14 +59,11 @@ def csp_samplers(
             "--resume continues the table on the card; give --write-card and the --seed of that table too."
         )
     seed = seed_or_drawn(seed)
-    try:
-        numbers = [int(part) for part in calls.split(",")]
-    except ValueError:
-        raise RequestError(f"--calls takes whole numbers with commas between them, not '{calls}'.") from None
-    if min(numbers) < 2:
+    budget = whole_numbers("--calls", calls)
+    if min(budget, default=0) < 2:
         raise RequestError("--calls starts at 2: the predictor–corrector needs two calls a step.")
     names = [name.strip() for name in samplers.split(",")]
-    budgets = _best_of_table(model) if confirm else [(name, number) for name in names for number in numbers]
+    budgets = _best_of_table(model) if confirm else [(name, number) for name in names for number in budget]
     split = split_named(split, data)
     references = read_references(data, split, limit)
     generator = load_generator(model, device, threads)
@@ -91,7 +89,7 @@ def csp_samplers(
         say=None if quiet else say,
         keep=table.keep if table else None,
     )
-    settings |= {} if confirm else {"samplers": ",".join(names), "calls": ",".join(map(str, numbers))}
+    settings |= {} if confirm else {"samplers": ",".join(names), "calls": ",".join(map(str, budget))}
     report = {"rows": rows, "seconds": round(time.monotonic() - began, 1), "settings": settings}
     if json:
         emit(report)

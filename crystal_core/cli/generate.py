@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._files import make_output_folder, read_crystal
+from crystal_core.cli._lists import whole_numbers, words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
     ChargeBalance,
     Device,
+    DraftTau,
     Dtype,
     Json,
     NoiseScale,
     Out,
     Queue,
     Quiet,
+    Refiner,
     Remasking,
     Sampler,
     Seed,
@@ -141,26 +144,14 @@ def generate(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
-    tau: Annotated[
-        float | None,
-        typer.Option(
-            "--tau",
-            help="Corrector strength of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
-        ),
-    ] = None,
+    tau: DraftTau = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     charge_balance: ChargeBalance = False,
     back_end: BackEnd = None,
-    refiner: Annotated[
-        str | None,
-        typer.Option(
-            "--refiner",
-            help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
-        ),
-    ] = None,
+    refiner: Refiner = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -210,11 +201,13 @@ def generate(
         require_all=require_all,
         guidance=guidance,
         fix=given,
-        fix_sites=_sites(fix_sites, "--fix-sites"),
+        fix_sites=whole_numbers("--fix-sites", fix_sites or ""),
         fix_elements=fix_elements,
         fix_lattice=fix_lattice,
         start_from=_structure(start_from),
-        redraft_sites=() if redraft_sites == ALL_SITES else _sites(redraft_sites, "--redraft-sites"),
+        redraft_sites=()
+        if redraft_sites == ALL_SITES
+        else whole_numbers("--redraft-sites", redraft_sites or ""),
         redraft_all=redraft_sites == ALL_SITES,
         steps=steps,
         tuning=tuning,  # type: ignore[arg-type]
@@ -280,21 +273,12 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
 
     if text is None:
         return ()
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    found = words(text)
     if not found:
         raise RequestError(
             f"{option} names no element; write symbols with commas, e.g. Li,Fe,O, or leave the option out."
         )
     return found
-
-
-def _sites(text: str | None, option: str) -> tuple[int, ...]:
-    from crystal_core.errors import RequestError
-
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise RequestError(f"{option} takes whole numbers with commas, e.g. 0,1; not '{text}'.") from None
 
 
 def _structure(path: Path | None) -> Cell | None:

@@ -92,8 +92,9 @@ def import_model(
 @command
 def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: Json = False) -> None:
     """Compare the hash of every weight file with its card."""
+    from crystal_core.cards import checkpoint_folders
     from crystal_core.errors import CheckpointMismatch, CheckpointMissing
-    from crystal_core.registry.store import checkpoint_folders, find_card
+    from crystal_core.registry.store import find_card
 
     rows: list[dict[str, Any]] = []
     installed = [folder.name for folder in checkpoint_folders()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._files import check_output, read_crystals
+from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import Device, Json, Queue, Quiet, Threads, command, emit, progress, say
 from crystal_core.errors import RequestError
@@ -78,7 +79,7 @@ def _item(source: str, found: Structure | str) -> dict[str, Any]:
 def _names(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    names = words(text)
     if not names:
         raise RequestError("--properties names none; write names with commas, or leave the option out.")
     return names

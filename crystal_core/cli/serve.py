@@ -50,12 +50,13 @@ def serve(
             help="A further name by which browsers reach the app, e.g. that of a proxy. May be repeated.",
         ),
     ] = None,
-    api: Annotated[
-        bool, typer.Option("--api/--no-api", help="HTTP interface beside the app; not part of this version.")
-    ] = True,
+    no_api: Annotated[
+        bool, typer.Option("--no-api", help="The app alone, as always: there is no HTTP interface.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
+    del no_api  # scripts may give it
     from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY
@@ -97,8 +98,6 @@ def serve(
             elif answers and not quiet:
                 link = f"/?{urlencode({QUERY: token})}" if token else ""
                 say(f"Crystal Studio answers at {_address(host, port)}{link} (Ctrl+C stops it).")
-                if api:
-                    say("The HTTP twin is not part of this version; --no-api leaves this line out.")
             while process.poll() is None and not signals:
                 time.sleep(0.1)
         finally:

@@ -108,18 +108,19 @@ def site_shifts(
 
     try:
         with time_limit(seconds):
-            found = StructureMatcher(**tolerances, primitive_cell=False).get_transformation(structure, other)
+            # in this order it repeats the cell that get_rms_dist(structure, other) does: near ltol the order decides
+            found = StructureMatcher(**tolerances, primitive_cell=False).get_transformation(other, structure)
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
         return None
     if found is None:
         return None
     basis, shift, partners = found
     scale = (other.volume / structure.volume) ** (1 / 6)
-    cells = (Lattice(structure.lattice.matrix * scale), Lattice(basis @ other.lattice.matrix / scale))
+    cells = (Lattice(basis @ structure.lattice.matrix * scale), Lattice(other.lattice.matrix / scale))
     middle = Lattice.from_parameters(*np.mean([cell.parameters for cell in cells], axis=0))
-    gaps = structure.frac_coords - (other.frac_coords @ np.linalg.inv(basis) + shift)[partners]
+    gaps = other.frac_coords - (structure.frac_coords @ np.linalg.inv(basis) + shift)[partners]
     shifts = np.linalg.norm((gaps - np.round(gaps)) @ middle.matrix, axis=1)
-    bonds = np.minimum(_to_nearest(structure) * scale, (_to_nearest(other) / scale)[partners])
+    bonds = np.minimum(_to_nearest(structure)[partners] * scale, _to_nearest(other) / scale)
     unit = (middle.volume / len(structure)) ** (1 / 3)
     return SiteShifts(
         rmsd=float(np.sqrt(np.mean(shifts**2)) / unit),

@@ -20,7 +20,6 @@ from crystal_core.properties import PropertySpec
 Floats = NDArray[np.float64]
 DOMAINS = ("inside", "edge", "outside")
 METAL = "is_metal"
-NOMINAL_COVERAGE = 0.9
 MANY_ELEMENTS = 4  # crystals with this many or more elements form one group
 
 

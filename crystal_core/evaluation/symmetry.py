@@ -49,7 +49,9 @@ def space_group_symbol(number: int) -> str:
     return next(short for short, _, found in _settings() if found == number)
 
 
-def has_operations(structure: Structure, rotations: NDArray, translations: NDArray, symprec: float) -> bool:
+def has_operations(
+    structure: Structure, rotations: NDArray[Any], translations: NDArray[Any], symprec: float
+) -> bool:
     """Whether operations map a crystal onto itself within ``symprec`` (Å): every site onto one of its element, and the cell onto itself.
 
     Args:

@@ -8,6 +8,8 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,20 @@ SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to 
 
 
 def worker_of(request: Mapping[str, Any]) -> str:
-    """The device whose worker runs a request: the one it asks for; for "auto" the GPU where there is one."""
+    """The device whose worker runs a request: the one it asks for; for "auto" the GPU where PyTorch can use one."""
     device = request.get("device", "auto")
-    return "cuda" if device == "cuda" or (device == "auto" and GPU.exists()) else "cpu"
+    return "cuda" if device == "cuda" or (device == "auto" and GPU.exists() and torch_knows_cuda()) else "cpu"
+
+
+@cache
+def torch_knows_cuda() -> bool:
+    """Whether the installed PyTorch is built for NVIDIA GPUs; it is not imported, which takes seconds.
+
+    On a machine with a GPU, a PyTorch for CPUs alone computes on the CPU: two workers would share it.
+    """
+    found = find_spec("torch")
+    folders = (found and found.submodule_search_locations) or ()
+    return any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders)
 
 
 class JobQueue:

@@ -80,7 +80,7 @@ class Entry:
     usable: bool = False
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[Any, ...]:
         """Rows of one formula stand together, formulas of one count pattern too."""
         return len(self.elements), self.counts, self.elements, self.unit.hall_number, self.name
 
@@ -164,7 +164,7 @@ def entry_of(row: CrystalRow) -> Entry | None:
     return None
 
 
-def is_whole(row: CrystalRow, kept: tuple[NDArray, NDArray, NDArray]) -> bool:
+def is_whole(row: CrystalRow, kept: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> bool:
     """Whether a cell (lattice, coordinates, atomic numbers) has the composition and the volume per atom of a row."""
     lattice, _, numbers = kept
     copies, rest = divmod(len(row.atomic_numbers), len(numbers))
@@ -231,7 +231,7 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
         NO_ENERGY if e.above_hull is None else min(max(round(1000 * e.above_hull), 0), NO_ENERGY - 1)
         for e in ordered
     ]
-    columns: dict[str, NDArray] = {
+    columns: dict[str, NDArray[Any]] = {
         "elements": np.array([_padded(ordered[i].elements, width) for i in first], dtype=np.uint8),
         "counts": np.array([_padded(ordered[i].counts, width) for i in first], dtype=np.uint8),
         "axis": mendeleev_axis(),
@@ -287,7 +287,7 @@ def _padded(values: tuple[int, ...], width: int) -> list[int]:
     return [*values, *[0] * (width - len(values))]
 
 
-def _structure(lattice: NDArray, frac_coords: NDArray, numbers: NDArray) -> Structure:
+def _structure(lattice: NDArray[Any], frac_coords: NDArray[Any], numbers: NDArray[Any]) -> Structure:
     from pymatgen.core import Lattice, Structure
 
     return Structure(Lattice(lattice), np.asarray(numbers).tolist(), frac_coords)

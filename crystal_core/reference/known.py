@@ -187,7 +187,7 @@ def novelty(structure: Structure) -> Novelty:
 
 
 def ordered_roles(
-    numbers: NDArray, axis: NDArray
+    numbers: NDArray[Any], axis: NDArray[Any]
 ) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
     """Role of each atom, element of each role, its count in the reduced formula; by falling count, then along ``axis``."""
     elements, counts = np.unique(numbers, return_counts=True)
@@ -342,7 +342,7 @@ def _reduced(structure: Structure) -> Structure:
         return structure
 
 
-def _arrays(structure: Structure) -> tuple[NDArray, NDArray, NDArray] | None:
+def _arrays(structure: Structure) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
     """Lattice, coordinates and atomic numbers; None for what cannot be compared."""
     from crystal_core.errors import StructureParseError
     from crystal_core.structures import atomic_numbers

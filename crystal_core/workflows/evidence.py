@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
+from crystal_core.records import published_above_hull
 from crystal_core.workflows.effort import STEPS_IN_A_RACE, evidence_of_template, n_relaxed
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
     Args:
         agreement: candidates of the run that are the same structure, itself among them.
     """
-    template, novelty = candidate.template, record.get("novelty")
+    template = candidate.template
     own = (
         Evidence(source=candidate.origin, distance=1.0)  # a sample from noise has no relative
         if template is None
@@ -56,7 +57,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
         single_point=candidate.single_point,
         relaxed=candidate.relaxed_energy,
         converged=candidate.converged,
-        published=novelty.get("nearest_e_above_hull_ev") if novelty and novelty["known"] else None,
+        published=published_above_hull(record),
     )
 
 

@@ -231,7 +231,8 @@ class _Run:
         how many crystals have it or a supergroup of it; a ``note`` where something is to be said, as of atom counts beyond the training.
         """
         from crystal_core.files.records import crystal_record, is_valid
-        from crystal_core.reference.known import load_known, novelty
+        from crystal_core.reference.known import novelty
+        from crystal_core.reference.known_file import load_known
 
         settings = (
             asdict(self.asked)

@@ -140,10 +140,35 @@ def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(
     at.query_params["own"] = "0123456789ab"
     at.switch_page("pages/generate.py").run()
     assert (
-        "upload it in the form" in words(at.info)
+        "upload it under Advanced" in words(at.info)
         and not at.exception
         and not at.button(key="generate").disabled
     )
+
+
+def test_a_crystal_of_ones_own_becomes_a_column_of_a_comparison():
+    at = uploaded(MGO)
+    at.button(key="compare-own").click().run()
+    at.switch_page("pages/compare.py").run()
+    assert not at.exception and not at.warning
+    assert at.button_group(key="cmp-0-source").value == "As it was" and "MgO: 1 crystals" in words(at.caption)
+    assert at.text_input(key="cmp-formula").value == "MgO"
+    at.button(key="compare").click().run()
+    first, second = JobQueue().list_jobs()[0].request["columns"]
+    assert first["crystals"][0]["atomic_numbers"] == cell_json(MGO)["atomic_numbers"] and second["model"]
+
+
+def test_a_comparison_with_a_crystal_that_this_browser_does_not_hold_says_so():
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["own"] = "0123456789ab"
+    at.switch_page("pages/compare.py").run()
+    assert "upload it as Files" in words(at.warning) and not at.exception
+    assert not at.button(key="compare").disabled
+
+
+def test_the_address_to_copy_names_what_the_page_shows():
+    shown = [code.value for code in page(job="demo-zinc-sulphide", crystal="a b").code]
+    assert [text for text in shown if text.endswith("?job=demo-zinc-sulphide&crystal=a+b")]
 
 
 def test_what_in_a_file_does_not_fit_its_crystal_is_said_beside_it():

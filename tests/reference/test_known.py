@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Lattice, Structure, SymmOp
 
 from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
-from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.alike import SAME, rms_distance, site_shifts
 from crystal_core.paths import data_dir
 from crystal_core.reference import build_known, known
 from crystal_core.reference.asymmetric_unit import (
@@ -22,8 +22,9 @@ from crystal_core.reference.asymmetric_unit import (
 from crystal_core.reference.known import find_known, known_matches, novelty
 from crystal_core.reference.known_cells import known_cell
 from crystal_core.reference.known_file import FILE, KnownIndex, load_known
-from crystal_core.reference.measure_known import disguised, spoiled
+from crystal_core.reference.measure_known import disguised
 from crystal_core.reference.packed_cells import STEPS, PackedCells, pack_units
+from crystal_core.reference.traps import EXCHANGED, half_way, spoiled
 
 
 def rock_salt(a=5.64, metal="Na", other="Cl"):
@@ -106,6 +107,31 @@ NOT_KNOWN |= {f"rutile with {kind}": structure for kind, structure in spoiled(RU
 def test_what_only_looks_like_a_known_crystal_is_not_known(name):
     assert not find_known(NOT_KNOWN[name], overlay=False).known
     assert known_matches(NOT_KNOWN[name]) == []
+
+
+def test_no_known_crystal_with_one_fault_is_called_known():
+    """Forty crystals of any size; an exchange may give another known crystal, but not the same one."""
+    index, asked = load_known(), 0
+    for row in np.random.default_rng(7).choice(len(index), 40, replace=False).tolist():
+        cell = index.cell(row)
+        itself = {match.id for match in known_matches(cell)}
+        assert index.name(row) in itself
+        for kind, structure in spoiled(cell):
+            found = {match.id for match in known_matches(structure)}
+            assert not (found & itself if kind == EXCHANGED else found), (kind, index.name(row))
+            asked += 1
+    assert asked > 180
+
+
+def test_a_shift_counts_against_the_bond_and_not_only_against_the_volume_of_an_atom():
+    ice = known_cell("mp-697111")  # O–H bonds of 1 Å between molecules 2.7 Å apart
+    assert known_matches(ice)[0].id == "mp-697111"
+    apart = ice.distance_matrix + 1e6 * np.eye(len(ice))
+    hydrogen = ice.indices_from_symbol("H")[0]
+    moved = half_way(ice, hydrogen, int(apart[hydrogen].argmin()))
+    shifts = site_shifts(known._reduced(moved), known._reduced(ice))
+    assert shifts.furthest < SAME["stol"] and shifts.of_bond > 0.9
+    assert "mp-697111" not in [match.id for match in known_matches(moved)]
 
 
 def test_polymorphs_are_told_apart():

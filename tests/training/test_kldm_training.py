@@ -21,7 +21,7 @@ from crystal_core.generators.kldm.training import (
     KldmTraining,
     export_checkpoint,
     kldm_loss,
-    read_config,
+    settings_from,
     train,
 )
 from crystal_core.generators.kldm.weights import load_weights, starting_weights
@@ -158,7 +158,7 @@ def test_a_task_and_its_process_must_agree():
     "path", [p for p in configurations().values() if p.stem.startswith("kldm-")], ids=lambda p: p.stem
 )
 def test_every_shipped_configuration_is_readable(path):
-    config = read_config(path)
+    config = settings_from(path.read_text(encoding="utf-8"))
     assert config.name.startswith("kldm-") and (config.task == "dng") == ("dng" in config.name)
     assert bool(config.network.n_type_outputs) == (config.task == "dng")
 
@@ -171,11 +171,9 @@ def test_prepared_splits_keep_their_rows(prepared):
     assert torch.equal(batch.atomic_numbers[:4], splits["val"].atomic_numbers[5:9])
 
 
-def test_unknown_keys_in_a_configuration_are_refused(tmp_path):
-    path = tmp_path / "bad.toml"
-    path.write_text('name = "x"\n[fit]\nlearningrate = 1.0\n')
+def test_unknown_keys_in_a_configuration_are_refused():
     with pytest.raises(RequestError, match="learningrate"):
-        read_config(path)
+        settings_from('name = "x"\n[fit]\nlearningrate = 1.0\n')
 
 
 def test_match_rate_on_fixed_validation_rows_is_in_the_log(prepared, tmp_path):

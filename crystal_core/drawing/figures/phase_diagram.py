@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.drawing.figures.colours import BEHIND, LINES
@@ -9,10 +10,11 @@ from crystal_core.drawing.figures.colours import BEHIND, LINES
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from crystal_core.reference.chemical_system import ChemicalSystem
+    from crystal_core.reference.chemical_system import ChemicalSystem, Phase
 
 STABLE, CRYSTAL = LINES[0], LINES[1]
 FARTHEST = 0.3  # eV/atom above the hull: known compounds beyond would flatten the picture
+NAME_WIDTH = 0.06  # of the composition axis
 MOST_NAMED = 14  # stable phases of a triangle whose names fit
 
 
@@ -25,8 +27,8 @@ def phase_diagram_figure(system: ChemicalSystem, name: str = "this crystal") -> 
     figure = _binary(system, name) if len(system.elements) == 2 else _ternary(system, name)
     figure.update_layout(
         height=440 if len(system.elements) == 3 else 380,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
-        legend={"orientation": "h", "y": 1.08, "x": 0},
+        margin={"l": 10, "r": 10, "t": 60, "b": 40},
+        legend={"orientation": "h", "y": 1.2, "x": 0},
     )
     return figure
 
@@ -50,11 +52,12 @@ def _binary(system: ChemicalSystem, name: str) -> Figure:
             figure.add_scatter(
                 x=[p.fractions[1] for p in phases],
                 y=[p.formation_energy for p in phases],
-                text=[_lowered(p.formula) for p in phases],
+                text=_names_apart(phases),
+                hovertext=[_lowered(p.formula) for p in phases],
                 textposition="bottom center",
                 name=label,
                 customdata=[p.e_above_hull for p in phases],
-                hovertemplate="%{text}<br>%{y:.3f} eV/atom, %{customdata:.3f} above the hull<extra></extra>",
+                hovertemplate="%{hovertext}<br>%{y:.3f} eV/atom, %{customdata:.3f} above the hull<extra></extra>",
                 cliponaxis=False,
                 **look,
             )
@@ -107,6 +110,17 @@ def _ternary(system: ChemicalSystem, name: str) -> Figure:
     }
     figure.update_layout(ternary={"sum": 1, "bgcolor": "rgba(0,0,0,0)", **corners})
     return figure
+
+
+def _names_apart(phases: Sequence[Phase]) -> list[str]:
+    """Names that do not overlap along the composition, those of the lowest energies first; the others are empty."""
+    named: list[float] = []
+    names = [""] * len(phases)
+    for k in sorted(range(len(phases)), key=lambda k: phases[k].formation_energy):
+        if all(abs(phases[k].fractions[1] - x) >= NAME_WIDTH for x in named):
+            names[k] = _lowered(phases[k].formula)
+            named.append(phases[k].fractions[1])
+    return names
 
 
 def _faint() -> dict[str, Any]:

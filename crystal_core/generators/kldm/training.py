@@ -84,18 +84,6 @@ class KldmTraining(RowSettings):
             object.__setattr__(self, "network", replace(self.network, **species.network_sizes))
 
 
-def read_config(path: Path) -> KldmTraining:
-    """The typed configuration in a TOML file.
-
-    Raises:
-        RequestError: unreadable file, unknown key.
-    """
-    try:
-        return settings_from(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"The training configuration {path.name} cannot be read: {error}.") from error
-
-
 def settings_from(text: str) -> KldmTraining:
     """A typed configuration from TOML text.
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def build(
         for i, number in zip(group.members, group.prototype, strict=True)
     )
     distance = distances(*count_replacements(triples), volumes)
-    geometries: list = []
+    geometries: list[Any] = []
     number_of: dict[int, int] = {}
     if full:
         geometry_of = {}
@@ -165,7 +165,7 @@ def packed_pools(
     return pools
 
 
-def _members(rows: Iterable, workers: int) -> list[Member]:
+def _members(rows: Iterable[Any], workers: int) -> list[Member]:
     jobs = [(row.id, row.lattice, row.frac_coords, row.atomic_numbers) for row in rows]
     if workers <= 1:
         return [member_of(*job) for job in jobs]
@@ -187,12 +187,12 @@ def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
 def prototypes_of(
     members: Sequence[Member],
     groups: dict[tuple[int, ...], Groups],
-    packing: NDArray,
+    packing: NDArray[Any],
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
     """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
-    jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
+    jobs: dict[int, list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():
         for number in np.unique(group.prototype):
@@ -226,7 +226,7 @@ def prototypes_of(
     return found
 
 
-def _averaged_form(cells: Sequence[tuple[NDArray, NDArray, NDArray]]) -> SymmetryForm | None:
+def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> SymmetryForm | None:
     """Mean asymmetric unit over those cells that are set up alike; checked to rebuild the right cell."""
     first: SymmetryForm | None = None
     parts = []

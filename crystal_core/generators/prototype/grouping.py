@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Groups(NamedTuple):
 
 
 def member_of(
-    id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: Sequence[int] | NDArray
+    id: str, lattice: NDArray[Any], frac_coords: NDArray[Any], atomic_numbers: Sequence[int] | NDArray[Any]
 ) -> Member:
     """The crystal as a member, in its primitive cell."""
     roles, elements, _ = roles_of(atomic_numbers)
@@ -66,7 +66,7 @@ def group_members(members: Sequence[Member]) -> dict[tuple[int, ...], Groups]:
 
 
 def _follow_leaders(
-    features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]
+    features: Sequence[NDArray[Any]], orders: Sequence[tuple[int, ...]]
 ) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
     leaders = np.zeros((0, features[0].size), dtype=np.float32)
     number, taken = np.zeros(len(features), dtype=np.int64), []

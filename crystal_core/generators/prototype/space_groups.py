@@ -111,7 +111,7 @@ def assignments_of(card: ModelCard, number: int, atom_counts: Collection[int]) -
     return SpaceGroupAssignments(load_shipped_table(card.folder / TABLE), number, atom_counts)
 
 
-def _dataset(lattice: NDArray, frac_coords: NDArray, roles: NDArray, tolerance: float) -> Any:
+def _dataset(lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any], tolerance: float) -> Any:
     import spglib
 
     cell: Any = (lattice, frac_coords, roles + 1)  # arrays, where spglib's annotation has lists

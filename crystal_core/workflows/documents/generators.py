@@ -12,8 +12,7 @@ from crystal_core.evaluation.generation_references import (
     published_de_novo,
     published_structure_prediction,
 )
-from crystal_core.evaluation.matching import wilson
-from crystal_core.evaluation.statistics import rounded
+from crystal_core.evaluation.statistics import rounded, wilson
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card, list_cards
 from crystal_core.workflows.documents.figures import measured, percent, plain
