@@ -126,6 +126,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablations": generators.ablations,
     "relaxing": generators.relaxing,
     "refinement": generators.refinement,
+    "conditions": generators.conditions,
     "properties": predictors.properties,
     "adapters": predictors.adapters,
     "pretraining": predictors.pretraining,
