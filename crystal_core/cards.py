@@ -39,7 +39,9 @@ KNOWN_KEYS = frozenset(
 TABLES = ("files", "network", "sampling", "training", "metrics", "extra")
 CURVE = "training.json"  # losses over the training of the weights
 DEFAULTS = {"trained_on": "", "source": "trained here", "licence": "MIT", "limits": "", "good_for": ""}
-NOT_MEASURED = "These weights are new and not measured yet; what stands here of data and source was written of earlier ones."
+NOT_MEASURED = (
+    "These weights are new and not measured yet; data and source on this card describe earlier weights."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +256,7 @@ def forget_measurements(folder: Path, *, of: str = "") -> None:
 
 
 def _read_upgraded(path: Path) -> dict[str, Any]:
-    """Today's form of a card that is about to be written again; empty where there is none yet."""
+    """Today's form of a card that is about to be written again; empty where the folder has none yet."""
     return upgrade(tomllib.loads(path.read_text(encoding="utf-8")), path.parent) if path.is_file() else {}
 
 

@@ -1,4 +1,4 @@
-"""What crystals shall be like, for models that are told in a prompt, and how such a model writes its drafts. No torch."""
+"""Conditions on crystals for models with a prompt, and how such a model writes its drafts. No torch."""
 
 from __future__ import annotations
 

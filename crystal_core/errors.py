@@ -49,9 +49,5 @@ class MemoryFull(CrystalCoreError):
     """The memory of the device does not hold a batch."""
 
 
-class SamplingDiverged(CrystalCoreError):
-    """Values became non-finite while sampling."""
-
-
 class TrainingDiverged(CrystalCoreError):
     """A loss or a weight became non-finite while training."""

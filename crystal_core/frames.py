@@ -43,7 +43,7 @@ class Draft:
     """What a language model wrote of one crystal.
 
     Attributes:
-        text: lengths, angles, then an element line and a coordinate line per atom; of a draft that is no crystal, what stands there.
+        text: lengths, angles, then an element line and a coordinate line per atom; of a draft that is no crystal, its whole text.
         prompt: what it was asked. problem: why it is no crystal; "" where it is one.
         cell: the crystal as drafted (lattice in Å, atomic_numbers, frac_coords), where it was refined afterwards; else None.
     """

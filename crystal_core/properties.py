@@ -248,7 +248,7 @@ def chosen_properties(names: tuple[str, ...], known: tuple[PropertySpec, ...]) -
     """The named ones of a predictor's properties, in its order; all where none is named.
 
     Raises:
-        RequestError: a name is none of them.
+        RequestError: there is no property of that name.
     """
     by_name = {spec.name: spec for spec in known}
     unknown = [name for name in names if name not in by_name]

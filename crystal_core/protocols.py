@@ -75,7 +75,7 @@ class PropertyPredictor(Protocol):
         ...
 
     def guide(self, name: str, target: float) -> DifferentiablePredictor:
-        """A wish that the property of that name is near ``target``, in its unit, for samplers to follow.
+        """A guidance target for samplers: the property of that name is near ``target``, in its unit.
 
         Raises:
             RequestError: it has no such property, or no differentiable form.

@@ -292,7 +292,7 @@ class RunResult(TypedDict, total=False):
 
     ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per formula where
     several were asked for), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
-    ``learned`` of a property of one's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
+    ``learned`` of a property of the user's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
     ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``left_out``: some of these; ``failed_drafts``: text and
@@ -333,6 +333,12 @@ def crystals_of(result: RunResult) -> list[CrystalRecord]:
     for item in result.get("results") or []:
         found += item.get("candidates") or []
     return found
+
+
+def published_above_hull(record: Mapping[str, Any]) -> float | None:
+    """Published energy above the hull of the known crystal that a record is, eV/atom; None where it is none or has none."""
+    novelty = record.get("novelty") or {}
+    return novelty.get("nearest_e_above_hull_ev") if novelty.get("known") else None
 
 
 def upgrade_result(data: Mapping[str, Any]) -> RunResult:

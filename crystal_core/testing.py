@@ -1,7 +1,7 @@
 """What every generator promises, as checks to run on a new one, and the toy crystals they use.
 
 Write a test that calls :func:`check_generator` with a function making your generator; a broken promise raises
-:class:`ContractBroken` with a sentence. The promises stand in :class:`crystal_core.protocols.Generator`.
+:class:`ContractBroken` with a sentence. The promises are those of :class:`crystal_core.protocols.Generator`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ import streamlit as st
 
 from crystal_core.demos.comparisons import READY
 from crystal_core.drawing.scene import frame_scene
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.requests import to_json
 from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
@@ -17,6 +16,7 @@ from pages._ui.compare.results import show_comparison, show_head
 from pages._ui.compare.sending import own_comparison
 from pages._ui.errors import guard
 from pages._ui.forms.foot import form_parts
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     action_button,
     apply_link,
@@ -89,7 +89,7 @@ def _adopt_link() -> None:
 def submit(request: ComparisonRequest) -> None:
     """Into the queue, and its id into the link, which the form fits already."""
     ensure_worker()
-    set_link("compare", job=JobQueue().submit("compare", to_json(request)))
+    set_link("compare", job=own_queue().submit("compare", to_json(request)))
     mark_link_applied(_link())
 
 

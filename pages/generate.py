@@ -8,12 +8,11 @@ import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
@@ -37,6 +36,7 @@ from pages._ui.forms.wishes import (
     example_of,
     show_wishes,
 )
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     apply_link,
     field,
@@ -96,7 +96,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
         ready = [] if request is None else [to_json(request)]
         if submit_button("Generate", ready, key="generate", shortcut="Ctrl+Enter"):
             ensure_worker()
-            set_link("generate", job=JobQueue().submit("generate", ready[0]))
+            set_link("generate", job=own_queue().submit("generate", ready[0]))
             mark_link_applied(_link())  # the form fits it already
             st.rerun()
 

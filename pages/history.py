@@ -1,4 +1,4 @@
-"""Every run on this machine: reopen it by its link, take its files, run it again, change it, delete it."""
+"""The runs of this browser, and on demand everyone's: reopen one by its link, take its files, run it again, change it, delete it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.errors import guard
+from pages._ui.link.browser import browser_id, own_queue
 from pages._ui.link.session import action_button
 from pages._ui.plain import duration, plain
 from pages._ui.run.archive import zip_name
@@ -58,25 +59,20 @@ def matches(job: Job, text: str, starred: bool) -> bool:
 @guard()  # a callback runs outside of main
 def keep_note(job: str, key: str) -> None:
     """What was typed, into the store."""
-    JobQueue().mark(job, note=st.session_state[key])
+    own_queue().mark(job, note=st.session_state[key])
 
 
 def actions(job: Job) -> None:
     """What can be done with one run."""
     page, query = link_of(job)
+    own = own_queue().may_change(job)
     st.markdown(f"**{plain(title_of(job))}** · {plain(state_words(job))}")
-    st.text_input(
-        "Note",
-        job.note,
-        key=f"note-{job.id}",
-        max_chars=MAX_NOTE,
-        placeholder="What this run was for",
-        on_change=keep_note,
-        args=(job.id, f"note-{job.id}"),
-    )
+    show_note(job, own=own)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Remove the star" if job.starred else "Star", icon=":material/star:", key="star"):
-            JobQueue().mark(job.id, starred=not job.starred)
+        if own and st.button(
+            "Remove the star" if job.starred else "Star", icon=":material/star:", key="star"
+        ):
+            own_queue().mark(job.id, starred=not job.starred)
             st.rerun()
         st.page_link(page, label="Open", icon=":material/open_in_new:", query_params=query)
         if job.batch:
@@ -88,9 +84,9 @@ def actions(job: Job) -> None:
         ):
             ensure_worker()
             request = settings_of(job)
-            again = JobQueue().submit(job.kind, request, parent=job.parent)
-            own = job.kind in ("predict-property", "learn-property", "compare")  # have a page of their own
-            shown = again if own else job.parent or again
+            again = own_queue().submit(job.kind, request, parent=job.parent)
+            has_page = job.kind in ("predict-property", "learn-property", "compare")
+            shown = again if has_page else job.parent or again
             st.switch_page(page, query_params={"job": shown})
         if (
             job.request
@@ -104,15 +100,38 @@ def actions(job: Job) -> None:
             st.download_button(
                 "Download all (zip)", lambda: zip_of(job), zip_name(job), "application/zip", key="zip"
             )
-        if job.live and not is_stuck(job):
-            if st.button("Cancel", key="cancel"):
-                JobQueue().cancel(job.id)
-                st.rerun()
-        elif st.button("Delete", key="delete"):
-            confirm_delete(job)
+        end_run(job, own=own)
     if job.error:
         st.error(plain(job.error))
     show_calls(job)
+
+
+def show_note(job: Job, *, own: bool) -> None:
+    """The note of a run, to be written by its own browser."""
+    if own:
+        st.text_input(
+            "Note",
+            job.note,
+            key=f"note-{job.id}",
+            max_chars=MAX_NOTE,
+            placeholder="What this run was for",
+            on_change=keep_note,
+            args=(job.id, f"note-{job.id}"),
+        )
+    elif job.note:
+        st.caption(plain(job.note))
+
+
+def end_run(job: Job, *, own: bool) -> None:
+    """The button that cancels or deletes a run, for its own browser."""
+    if not own:
+        st.caption("Another browser's run: only that one can cancel or delete it.", width="content")
+    elif job.live and not is_stuck(job):
+        if st.button("Cancel", key="cancel"):
+            own_queue().cancel(job.id)
+            st.rerun()
+    elif st.button("Delete", key="delete"):
+        confirm_delete(job)
 
 
 def is_stuck(job: Job) -> bool:
@@ -148,8 +167,8 @@ def confirm_delete(job: Job) -> None:
     if st.button("Delete", type="primary", key="really"):
         try:
             if is_stuck(job):
-                JobQueue().cancel(job.id)  # only a run that is over can be deleted
-            JobQueue().delete(job.id)
+                own_queue().cancel(job.id)  # only a run that is over can be deleted
+            own_queue().delete(job.id)
         except RequestError as error:
             st.error(plain(error))
         else:
@@ -158,7 +177,10 @@ def confirm_delete(job: Job) -> None:
 
 def main() -> None:
     st.title("History")
-    jobs = JobQueue().list_jobs(results=False)
+    everyone = bool(browser_id()) and st.toggle(
+        "Everyone's runs", key="everyone", help="Also those of other browsers and of the command line."
+    )
+    jobs = own_queue().list_jobs(results=False, own=not everyone)
     if not jobs:
         st.info("Nothing here yet. Try TiO2.")
         st.page_link(PREDICT, label="Predict a structure", icon=":material/science:")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from crystal_core.jobs.queue import JobQueue
 from pages._ui.errors import guard
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
@@ -85,9 +85,9 @@ def ask_formula() -> None:
 
 
 def recent() -> None:
-    """The latest runs of this machine, each a link."""
+    """The latest runs of this browser, each a link."""
     st.subheader("Your recent runs")
-    jobs = JobQueue().list_jobs(limit=RECENT, results=False)
+    jobs = own_queue().list_jobs(limit=RECENT, results=False, own=True)
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")
         st.page_link(

@@ -27,6 +27,7 @@ from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     apply_link,
     field,
@@ -340,10 +341,10 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
     if several:
         set_link(
             "predict",
-            batch=JobQueue().submit_batch("predict-structure", [to_json(request) for request in requests]),
+            batch=own_queue().submit_batch("predict-structure", [to_json(request) for request in requests]),
         )
     else:
-        set_link("predict", job=JobQueue().submit("predict-structure", to_json(requests[0])))
+        set_link("predict", job=own_queue().submit("predict-structure", to_json(requests[0])))
     mark_link_applied(_link())
 
 

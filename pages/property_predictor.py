@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import Job, JobQueue
@@ -17,6 +17,7 @@ from pages._ui.crystal.examples import EXAMPLES
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     action_button,
     apply_link,
@@ -129,7 +130,7 @@ def _item(found: ParsedUpload) -> dict[str, Any]:
 
 def _ask_run() -> tuple[list[dict[str, Any]], str]:
     """The crystals of a run of this machine, relaxed where that was done."""
-    jobs = [job for job in JobQueue().list_jobs(MOST_RUNS, results=False) if job.request]
+    jobs = [job for job in own_queue().list_jobs(MOST_RUNS, results=False, own=True) if job.request]
     jobs = [
         job
         for job in jobs

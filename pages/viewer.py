@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import build_scene, describe
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import cell_json, structure_from_record

@@ -54,7 +54,7 @@ def benchmark_sampling(
 
     Args:
         size: a declared size with random weights, or None with ``model``, the name of a checkpoint.
-        steps: calls that make one crystal; the crystals per second are those of so many calls on end.
+        steps: calls per crystal; the crystals per second follow from this many calls in a row.
     """
     check_choice("dtype", dtype, ("float32", "bfloat16"))
     case = _case(size, model, batch, n_atoms, device, threads)

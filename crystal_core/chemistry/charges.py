@@ -93,7 +93,7 @@ class _Element:
     valences: tuple[tuple[int, int], ...]
 
     def cost(self, state: int) -> int:
-        """How uncommon an oxidation state is; a transition metal takes such a one sooner than another element, but for the P4+ of Sn2P2S6."""
+        """How uncommon an oxidation state is; uncommon states cost less for transition metals than for other elements (except P4+, as in Sn2P2S6)."""
         return (
             0
             if state and state in self.common
@@ -160,7 +160,7 @@ def periodic_table() -> dict[str, _Element]:
 
 
 def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
-    """The charges by which a composition of (symbol, count) balances; None for an element, for an alloy and where nothing is known to balance."""
+    """The charges by which a composition of (symbol, count) balances; None for an element, for an alloy and where no balance is known."""
     given, elements = tuple(counts), periodic_table()
     if not all(s in elements for s, _ in given):  # deuterium
         return None
@@ -315,7 +315,7 @@ def _balanced(
 ) -> tuple[int, tuple[int, ...]] | None:
     """How uncommon, and one oxidation state per element whose charges cancel, as common as possible; None where there is none.
 
-    A transition metal takes an uncommon state sooner than another element: LaMnO3 holds Mn3+, not La2+. Phosphorus
+    Transition metals take uncommon states before other elements do: LaMnO3 holds Mn3+, not La2+. Phosphorus
     with four oxygen atoms is phosphate. Between two balances as good, copper and lead have the lower charge, and nitrogen
     of ammonium: kesterite holds Cu+ and Sn4+, wulfenite Pb2+ and Mo6+.
     """

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
-from math import gcd, inf, isnan
-from pathlib import Path
-from typing import TYPE_CHECKING
+from math import gcd
 
-from crystal_core.chemistry.charges import CYANIDE, balance_of, charge_hint, periodic_table
+from crystal_core.chemistry.charges import balance_of, charge_hint, periodic_table
+from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
 from crystal_core.errors import RequestError
 
-if TYPE_CHECKING:
-    from pymatgen.core import Composition
-
-COUNTS = Path(__file__).parent  # of z_counts.json and element_counts.json, which reference.build_z writes
 MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
 MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
 BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digits is a decimal one
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
-# Centre, ligand and ligands in one ion, of those that chemists write in brackets.
-_IONS = {
-    "O": "C3 N3 N2 P4 P3 S4 S3 Se4 Se3 As4 Cl4 Cl3 Br3 I3 B3 Si4",
-    "H": "B4 Al4 N2",
-    "F": "B4 P6 As6 Sb6 Si6",
-    "S": "P4",
-    "N": "C1",
-}
-POLYATOMIC = tuple((ion[:-1], ligand, int(ion[-1])) for ligand, ions in _IONS.items() for ion in ions.split())
 CLOSING = {"(": ")", "[": "]"}
 # CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
 HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
@@ -42,7 +25,6 @@ PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 DEUTERIUM = 2.014  # g/mol
-RARE = 200  # training crystals of an element, below which it is rare
 MAX_RESPELT, MAX_SPELLINGS = (
     40,
     60,
@@ -81,98 +63,6 @@ class Formula:
         numbers = periodic_table()
         chosen = self.counts if exact else tuple((s, z * n) for s, n in self.unit)
         return sorted(numbers[s].number for s, n in chosen for _ in range(n))
-
-
-def formula_of(composition: Composition) -> str:
-    """The formula to show of a composition: elements by electronegativity, counts over their greatest common divisor.
-
-    Brackets hold ions of several atoms alone, such as (PO4), and only where all atoms of their elements are in them.
-    Unlike pymatgen's ``reduced_formula`` it names no molecule: five atoms of oxygen are O and not O2, LiO is not Li2O2.
-
-    >>> from pymatgen.core import Composition
-    >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12", "MgFe2O4", "CaO2H2")]
-    ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3', 'MgFe2O4', 'Ca(OH)2']
-    """
-    return formula_from(composition.get_el_amt_dict())
-
-
-def formula_from(counts: Mapping[str, float]) -> str:
-    """As :func:`formula_of`, from symbol → count; D and T are symbols too.
-
-    >>> formula_from({"Li": 4, "D": 4}), formula_from({"Ge": 1.6, "Sb": 1.6, "Te": 4})
-    ('LiD', 'Ge1.6Sb1.6Te4')
-    """
-    from pymatgen.core.composition import reduce_formula
-
-    amounts = {symbol: round(n, 3) for symbol, n in counts.items()}
-    if not amounts.keys() <= periodic_table().keys() or any(n != round(n) for n in amounts.values()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # noble gases have no electronegativity to sort symbols by
-            return str(reduce_formula(amounts)[0])
-    divisor = gcd(*(round(n) for n in amounts.values())) or 1
-    return _written({symbol: round(n) // divisor for symbol, n in amounts.items()})
-
-
-def _written(counts: Mapping[str, int]) -> str:
-    """The formula of whole counts, with ions of several atoms together and after the metals: Pb3(PO4)2, NH4H2PO4."""
-    elements, left = periodic_table(), dict(counts)
-    places = {
-        s: inf if isnan(x := elements[s].electronegativity) else x for s in counts
-    }  # helium, neon and argon last
-    words: list[tuple[float, str]] = []
-    if len(counts) > 2 and ("H" in counts or _anion_in(counts, POLYATOMIC)):
-        metals = [x for s, x in places.items() if elements[s].is_metal]
-        balance = balance_of(counts.items())
-        charges = balance.ions if balance else ()
-        positive = {s for s, q, _ in charges if q > 0}
-        cyanide = any(s == CYANIDE.symbol for s, _, _ in charges)
-        likely = [
-            ion
-            for ion in POLYATOMIC
-            if (cyanide if ion[:2] == ("C", "N") else metals if ion[:2] == ("N", "H") else ion[0] in positive)
-        ]
-        n_ammonium = sum(n for s, q, n in charges if (s, q) == ("N", -3))
-        without = left | {"N": left.get("N", 0) - n_ammonium, "H": left.get("H", 0) - 4 * n_ammonium}
-        salt = _anion_in(without, likely)
-        if (
-            n_ammonium
-            and (not without["H"] or (salt and without["H"] > 0))
-            and ("C" not in counts or (salt and salt[0] == "C"))
-        ):
-            left = without
-            words.append((0.0, _times("(NH4)", n_ammonium)))
-        if ion := _anion_in(left, likely):
-            centre, ligand, per_ion = ion
-            n_ions, place = left[centre], max([places[centre], *metals]) + 2e-6
-            left = left | {centre: 0, ligand: left[ligand] - per_ion * n_ions}
-            words.append((place, _times(f"({centre}{_times(ligand, per_ion)})", n_ions)))
-            places["H"] = min(places.get("H", place), place - 1e-6)  # KH2PO4
-        n_hydroxide = left.get("H", 0)
-        if metals and "H" in positive and n_hydroxide == left.get("O", 0) > 0:
-            left = left | {"H": 0, "O": 0}
-            words.append((places["O"], _times("(OH)", n_hydroxide)))
-    return "".join(
-        word for _, word in sorted([*words, *((places[s], _times(s, n)) for s, n in left.items() if n)])
-    )
-
-
-def _times(word: str, n: int) -> str:
-    """The word and its count, without brackets where there is one of it."""
-    return f"{word}{n}" if n > 1 else word.strip("()")
-
-
-def _anion_in(counts: Mapping[str, int], ions: Iterable[tuple[str, str, int]]) -> tuple[str, str, int] | None:
-    """The first of ``ions`` that holds all atoms of its centre and its ligand, but for the oxygen of hydroxide; None where there is none."""
-    for centre, ligand, per_ion in ions:
-        spare = counts.get(ligand, 0) - per_ion * counts.get(centre, 0)
-        basic = (
-            ligand == "O"
-            and (per_ion, centre) not in ((3, "P"), (3, "S"), (3, "Se"))
-            and spare == counts.get("H", 0) > 0
-        )
-        if counts.get(centre) and (not spare or basic):
-            return centre, ligand, per_ion
-    return None
 
 
 def parse_formula(text: str) -> Formula:
@@ -342,7 +232,7 @@ def default_z(
     if len(formula.unit) == 1:
         return (1, 2, 4)[:at_most]  # the many known forms of a few elements would hide bcc, hcp and fcc
     key = "-".join(map(str, sorted(n for _, n in formula.unit)))
-    seen = {int(z): n for z, n in _z_counts().get(key, {}).items()}
+    seen = {int(z): n for z, n in z_counts().get(key, {}).items()}
     fitting = [z for z in seen if z * formula.n_atoms <= max_atoms]
     if fitting:
         return tuple(sorted(sorted(fitting, key=lambda z: -seen[z])[:at_most]))
@@ -441,9 +331,8 @@ def _in_right_case(plain: str) -> str:
 
 def _spellings(lowered: str) -> list[str]:
     """Ways to read lower-case letters as element symbols between digits, brackets and dots, at most MAX_SPELLINGS."""
-    ways = [
-        [""]
-    ]  # of the last characters: none, one, two …; from the end, lest what cannot end is tried in all ways
+    # spellings of the last 0, 1, 2 … characters: built from the end, so that dead ends are pruned
+    ways = [[""]]
     for start in reversed(range(len(lowered))):
         found = []
         for length in (2, 1):
@@ -460,20 +349,8 @@ def _short(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text.strip()[:60])
 
 
-@lru_cache(maxsize=1)
-def _z_counts() -> dict[str, dict[str, int]]:
-    path = COUNTS / "z_counts.json"
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
-    """Elements of the formula that fewer than so many training crystals hold, with how many: predictions are weak there."""
+    """Elements of the formula that are rare in training, with their number of training crystals: predictions are weak there."""
     counts = element_counts()
     numbers = periodic_table()
     return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}
-
-
-@lru_cache(maxsize=1)
-def element_counts() -> dict[str, int]:
-    """Atomic number (as text) → how many MP-20 training crystals hold the element."""
-    return json.loads((COUNTS / "element_counts.json").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from functools import cache
 
 
 def all_metals(symbols: Iterable[str]) -> bool:
-    """Whether SMACT counts every element among the metals: an alloy, whose charges nobody balances."""
+    """Whether SMACT counts every element among the metals: an alloy, which has no charges to balance."""
     return metals().issuperset(symbols)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
 
 # command path → (module, function); groups are the paths with two words
 COMMANDS = {
@@ -20,7 +24,7 @@ COMMANDS = {
     "fuzz": ("fuzz", "fuzz"),
     "compare": ("compare", "compare"),
     "evaluate csp": ("evaluate_csp", "csp"),
-    "evaluate csp-samplers": ("evaluate_csp", "csp_samplers"),
+    "evaluate csp-samplers": ("evaluate_samplers", "csp_samplers"),
     "evaluate first-card": ("evaluate_first_card", "first_card"),
     "evaluate dng": ("evaluate_dng", "dng"),
     "evaluate property": ("evaluate_property", "evaluate_property"),
@@ -44,17 +48,19 @@ COMMANDS = {
     "data estimate-hull": ("data", "estimate_hull"),
     "data prepare-properties": ("data", "prepare_properties"),
     "train": ("train", "train"),
+    "docs tables": ("docs", "tables"),
     "serve": ("serve", "serve"),
 }
 GROUPS = {
-    "models": "The shipped and installed checkpoints.",
-    "evaluate": "The published protocols.",
-    "benchmark": "Speed of this machine.",
-    "data": "Raw data sets and prepared tensor files.",
+    "models": "List, check and import checkpoints.",
+    "evaluate": "Measure models by the published protocols.",
+    "benchmark": "Measure the speed of this machine.",
+    "data": "Prepare raw data sets.",
+    "docs": "Write the tables of README.md and docs/.",
 }
 
 
-def build_app():  # noqa: ANN201 (typer is imported inside)
+def build_app() -> typer.Typer:
     """The typer application with every command whose module is present."""
     import typer
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.conditions import CARD_DRAFT, REFINER_STEPS, DraftOptions
+from crystal_core.conditions import REFINER_STEPS
 from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
-    from crystal_core.requests import SamplerTuning
 
 Data = Annotated[
     Path,
@@ -29,38 +27,19 @@ Split = Annotated[
     typer.Option("--split", help="train, val, test or all; default: val where the data have it, else all."),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="A fixed random subset (seed 0) of so many rows.")
+    int | None, typer.Option("--limit", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
 ]
 RELAX_SECONDS = 120.0
 RelaxSeconds = Annotated[
     float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")
 ]
-WriteCard = Annotated[bool, typer.Option("--write-card", help="Keep the result on the model's card.")]
+WriteCard = Annotated[bool, typer.Option("--write-card", help="Write the result onto the model's card.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that judge and relax.")]
 
 
 def shown(path: Path) -> str:
     """A file as a command on a card names it: relative paths as they were given, others by name."""
     return path.name if path.is_absolute() else path.as_posix()
-
-
-def refuse_tuning(tuned: SamplerTuning, option: str, draft: DraftOptions = CARD_DRAFT) -> None:
-    """Raise RequestError where a tuning or charge balance is given and nothing is sampled.
-
-    Args:
-        option: which says that crystals are scored without sampling them.
-    """
-    from crystal_core.errors import RequestError
-    from crystal_core.requests import tuning_words
-
-    if words := tuning_words(asdict(tuned)):
-        raise RequestError(
-            f"{words[0]} tunes a sampler, and {option} samples nothing; leave one of them out."
-        )
-    if draft.charge_balance:
-        raise RequestError(
-            f"--charge-balance is a rule for drafts, and {option} writes none; leave one of them out."
-        )
 
 
 def loaded_potential(device: str) -> Potential:

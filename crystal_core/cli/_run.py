@@ -13,11 +13,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, cast
+from typing import Annotated, Any, ParamSpec, cast, get_args
 
 import typer
 from typer.core import TyperGroup
 
+from crystal_core.cli._idle import refuse_idle
 from crystal_core.errors import CrystalCoreError
 
 P = ParamSpec("P")
@@ -33,7 +34,8 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threa
 Dtype = Annotated[
     str,
     typer.Option(
-        "--dtype", help="Of the network's products: float32, or bfloat16 where the device is faster with it."
+        "--dtype",
+        help="Precision of the network's matrix products: float32, or bfloat16 where the device computes it faster.",
     ),
 ]
 Sampler = Annotated[str, typer.Option("--sampler")]
@@ -46,19 +48,34 @@ Tuning = Annotated[
 ]
 Tau = Annotated[
     float | None,
-    typer.Option("--tau", help="Strength of the corrector of pc and pc-pf; that of --tuning when absent."),
+    typer.Option("--tau", help="Corrector strength of pc and pc-pf; that of --tuning when absent."),
+]
+DraftTau = Annotated[
+    float | None,
+    typer.Option(
+        "--tau",
+        help="Corrector strength of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+    ),
+]
+Refiner = Annotated[
+    str | None,
+    typer.Option(
+        "--refiner",
+        help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
+    ),
 ]
 Temperature = Annotated[
     float | None,
     typer.Option(
-        "--temperature", help="Of a language model's tokens; below 1 writes likelier, less diverse crystals."
+        "--temperature",
+        help="Temperature of a language model's tokens; below 1 gives likelier, less diverse crystals.",
     ),
 ]
 TopP = Annotated[
     float | None,
     typer.Option(
         "--top-p",
-        help="Share of the probability that a language model draws its tokens from, the likeliest first.",
+        help="Top-p: share of the probability, likeliest tokens first, from which a language model draws.",
     ),
 ]
 ChargeBalance = Annotated[
@@ -72,21 +89,21 @@ BackEnd = Annotated[
     str | None,
     typer.Option(
         "--back-end",
-        help="What writes drafts: tiny, smollm2 or a folder with a language model; that of --model when absent.",
+        help="Language model: tiny, smollm2 or a folder; that of --model when absent.",
     ),
 ]
 NoiseScale = Annotated[
     float | None,
     typer.Option(
         "--noise-scale",
-        help="Factor on the corrector's noise; below 1 draws likelier, less diverse crystals.",
+        help="Factor on the corrector's noise; below 1 gives likelier, less diverse crystals.",
     ),
 ]
 Remasking = Annotated[
     float | None,
     typer.Option(
         "--remasking",
-        help="How often a drawn type is drawn again in unit time; only for models that hide types.",
+        help="How often a drawn atom type is masked and drawn again per unit time; only for models with masked types.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
@@ -141,6 +158,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     """
     signature = inspect.signature(function, eval_str=True)
     telling = "quiet" in signature.parameters
+    name = (function.__module__.rpartition(".")[2], function.__name__)
+    defaults = {key: parameter.default for key, parameter in signature.parameters.items()}
+    options = {key: _option(key, parameter.annotation) for key, parameter in signature.parameters.items()}
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -152,6 +172,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                     warnings.simplefilter(
                         "ignore"
                     )  # libraries warn developers; stderr here is for sentences and progress
+                refuse_idle(name, kwargs, defaults, options)
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise  # typer's own ways to end: they carry their code
@@ -177,6 +198,15 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     guarded.__signature__ = signature  # type: ignore[attr-defined]
     guarded.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return guarded
+
+
+def _option(name: str, annotation: Any) -> str:
+    """How a parameter is written on the command line."""
+    for part in get_args(annotation)[1:]:
+        # typer keeps the first name of an annotated option as its default
+        if isinstance(getattr(part, "default", None), str):
+            return part.default
+    return f"--{name.replace('_', '-')}"
 
 
 @contextmanager
@@ -209,7 +239,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def sentence_of(error: Exception) -> str:
-    """What is told of an error that does not end a command: our own sentence, or the kind and words of what nobody foresaw."""
+    """The message of an error that does not end a command: our own sentence, or type and text of an unexpected exception."""
     if isinstance(error, CrystalCoreError):
         return str(error)
     return f"Something unexpected went wrong: {type(error).__name__}: {error}."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import Json, command, emit, sentence_of
 from crystal_core.errors import RequestError
@@ -24,7 +24,7 @@ NOT_JUDGED = "Not judged, because sites are shared or partly occupied."
 def analyse(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
     wavelength: Annotated[
-        str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or Å.")
+        str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å.")
     ] = "CuKa",
     symprec: Annotated[
         float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")
@@ -133,7 +133,11 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
             for entry in (space_group_curve(true) if searched else [])
         ],
         "sites": [
-            {"element": s["element"], "wyckoff": s["Wyckoff"], "frac_coords": [s["x"], s["y"], s["z"]]}
+            {
+                "element": s["element"],
+                "wyckoff": s["Wyckoff"].lstrip("0123456789"),
+                "frac_coords": [s["x"], s["y"], s["z"]],
+            }
             for s in (site_table(true, symprec) if small else [])
         ],
         "peaks": _peaks(true, radiation) if searched else [],

@@ -16,7 +16,7 @@ Size = Annotated[
         help="Random weights at a declared size: published or cpu of KLDM, diffcsp-published or diffcsp-cpu.",
     ),
 ]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Crystals at once.")]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Crystals per batch.")]
 Atoms = Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per crystal.")]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Measurements; their median is reported.")]
 
@@ -27,10 +27,12 @@ def sampling(
     size: Size = None,
     batch: Batch = 64,
     n_atoms: Atoms = 10,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Network calls that make one crystal.")] = 1,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Network calls per crystal.")] = 1,
     repeats: Repeats = 5,
     dtype: Dtype = "float32",
-    reference: Annotated[bool, typer.Option("--reference", help="Also time the plain form.")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also time the plain form of the network.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -136,11 +138,14 @@ def predict(
 
 @command
 def relax(
-    formula: Annotated[str, typer.Option("--formula", help="Whose prototypes are relaxed.")] = "TiO2",
+    formula: Annotated[str, typer.Option("--formula", help="Formula whose prototypes are relaxed.")] = "TiO2",
     n_atoms: Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per cell.")] = 12,
     n: Annotated[int, typer.Option("--n", min=1, max=100, help="Candidates.")] = 10,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Also relax each to its end with CHGNet's own derivatives.")
+        bool,
+        typer.Option(
+            "--reference", help="Also relax each candidate to its end with CHGNet's own derivatives."
+        ),
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -160,12 +165,14 @@ def text(
         str | None, typer.Option("--model", help="A small language model, with its weights.")
     ] = None,
     size: Annotated[
-        str | None, typer.Option("--size", help="Random weights of 3m, 10m or 26m; 3m when absent.")
+        str | None,
+        typer.Option("--size", help="Size of a model with random weights: 3m, 10m or 26m; 3m when absent."),
     ] = None,
     batch: Batch = 64,
     n_atoms: Atoms = 10,
     words_batch: Annotated[
-        int, typer.Option("--batch-135m", min=1, help="Drafts at once of the model with 135 million weights.")
+        int,
+        typer.Option("--batch-135m", min=1, help="Drafts per batch of the model with 135 million weights."),
     ] = 8,
     repeats: Repeats = 3,
     device: Device = "auto",
@@ -192,10 +199,10 @@ def text(
 
 @command
 def known(
-    n: Annotated[int, typer.Option("--n", min=1, help="Crystals that are looked up.")] = 200,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of crystals to look up.")] = 200,
     json: Json = False,
 ) -> None:
-    """Milliseconds of a verdict on whether a crystal is known."""
+    """Time of one look-up in the index of known crystals, in milliseconds."""
     from crystal_core.benchmarks.known import benchmark_known
 
     _show(benchmark_known(n), json=json)

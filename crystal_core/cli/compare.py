@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._files import check_output, make_output_folder, read_crystals, read_text
+from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Seed, Threads, command, emit, progress, say
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
-    from crystal_core.workflows.evaluate_csp import Reference
+    from crystal_core.workflows.references import Reference
 
 SUFFIXES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json")
 
@@ -32,7 +33,7 @@ def compare(
         ),
     ],
     formula: Annotated[
-        list[str] | None, typer.Option("--formula", help="To predict; may be repeated.")
+        list[str] | None, typer.Option("--formula", help="Formula to predict; may be repeated.")
     ] = None,
     z: Annotated[
         int | None,
@@ -43,9 +44,9 @@ def compare(
         Path | None,
         typer.Option("--data", help="Known crystals to find, in place of formulas: a Parquet or CSV file."),
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Of --data.")] = "test",
+    split: Annotated[str, typer.Option("--split", help="Split of --data.")] = "test",
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="A fixed random subset of --data.")
+        int | None, typer.Option("--limit", min=1, help="Size of a fixed random subset of --data.")
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Samples of each formula or known crystal.")] = 4,
     reference: Annotated[
@@ -57,10 +58,11 @@ def compare(
     properties: Annotated[
         str | None,
         typer.Option(
-            "--properties", help="Predicted by CrysLDNet, with commas; none for none; usual ones when absent."
+            "--properties",
+            help="Comma-separated properties that CrysLDNet predicts, or 'none'; the usual ones when absent.",
         ),
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write a page to look at.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page.")] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write metrics and differences as a table.")
     ] = None,
@@ -116,11 +118,9 @@ def compare(
 
 def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:
     from crystal_core.paths import data_file
-    from crystal_core.workflows.evaluate_csp import read_references
+    from crystal_core.workflows.references import read_references
 
     if data is None:
-        if limit is not None:
-            raise RequestError("--limit is a number of rows of a table; add --data FILE or leave it out.")
         return []
     return read_references(data_file(data), split, limit)
 
@@ -164,7 +164,7 @@ def _of_run(job_id: str, name: str) -> dict[str, Any]:
 def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any]:
     from crystal_core.structures import printable
     from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
-    from crystal_core.workflows.evaluate_csp import read_candidates
+    from crystal_core.workflows.references import read_candidates
 
     shown = printable(folder.name)
     if not folder.is_dir():
@@ -195,7 +195,7 @@ def _reference(path: Path | None) -> Any:
 def _names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    names = words(text)
     return () if names == ("none",) else names
 
 

@@ -55,9 +55,9 @@ def prepare(
 def prepare_properties(
     output: Annotated[Path, typer.Option("--output")],
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="With the tables; default: CRYSTAL_DATA.")
+        Path | None, typer.Option("--folder", help="Folder of the raw tables; default: CRYSTAL_DATA.")
     ] = None,
-    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="Of a training crystal.")] = 40,
+    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="ID of a training crystal.")] = 40,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     quiet: Quiet = False,
     json: Json = False,
@@ -87,10 +87,14 @@ def prepare_properties(
 def graphs(
     source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
     output: Annotated[Path, typer.Option("--output")],
-    n_neighbours: Annotated[int, typer.Option("--neighbours", help="Nearest atoms in contact.")] = 16,
-    n_nearest: Annotated[int, typer.Option("--nearest", help="Distances in an atom's row; 0 for none.")] = 92,
+    n_neighbours: Annotated[
+        int, typer.Option("--neighbours", help="Number of nearest atoms in contact.")
+    ] = 16,
+    n_nearest: Annotated[
+        int, typer.Option("--nearest", help="Number of distances in an atom's row; 0 for none.")
+    ] = 92,
     published: Annotated[
-        bool, typer.Option("--published", help="Self contacts twice and distances compared exactly.")
+        bool, typer.Option("--published", help="Count self contacts twice and compare distances exactly.")
     ] = False,
     quiet: Quiet = False,
     json: Json = False,

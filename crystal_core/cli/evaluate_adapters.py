@@ -10,8 +10,8 @@ import typer
 
 from crystal_core.cli._evaluation import WriteCard
 from crystal_core.cli._files import make_output_folder
+from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
-from crystal_core.errors import RequestError
 
 
 @command
@@ -25,20 +25,25 @@ def adapters(
         ),
     ] = "lora,full",
     shares: Annotated[
-        str, typer.Option("--shares", help="Of the training rows, comma separated, such as 0.2,1.")
+        str, typer.Option("--shares", help="Shares of the training rows, comma separated, such as 0.2,1.")
     ] = "1",
     fold: Annotated[
-        str, typer.Option("--fold", help="Of Matbench: 0 to 4 with commas between them, or 'all'.")
+        str, typer.Option("--fold", help="Folds of Matbench: 0 to 4, comma separated, or 'all'.")
     ] = "0",
     start: Annotated[
         str, typer.Option("--start", help="Property whose shipped heads every way begins with.")
     ] = "",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Trainings per way and share, each with its own seed.")
+    ] = 3,
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Crystals seen by each training.")
     ] = 10_000,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder that keeps what is finished, and goes on from it.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder that stores finished trials; the same call later continues from it."
+        ),
     ] = None,
     write_card: WriteCard = False,
     device: Device = "auto",
@@ -52,9 +57,9 @@ def adapters(
     began = time.monotonic()
     trials = AdapterTrials(
         name=name,
-        ways=tuple(part.strip() for part in ways.split(",") if part.strip()),
-        shares=_numbers("--shares", shares),
-        folds=(0, 1, 2, 3, 4) if fold == "all" else tuple(int(f) for f in _numbers("--fold", fold)),
+        ways=words(ways),
+        shares=numbers("--shares", shares),
+        folds=(0, 1, 2, 3, 4) if fold == "all" else tuple(int(f) for f in numbers("--fold", fold)),
         seeds=seeds,
         start=start,
         samples=samples,
@@ -71,13 +76,6 @@ def adapters(
         return
     for line in table_lines(report):
         typer.echo(line)
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise RequestError(f"{option} takes numbers with commas between them, not '{text}'.") from None
 
 
 def table_lines(report: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from crystal_core.cli._evaluation import Data, Split, WriteCard
+from crystal_core.cli._lists import words
 from crystal_core.cli._run import (
     BackEnd,
     Device,
@@ -34,24 +35,24 @@ def conditions(
     ] = "crysllmgen-mp",
     split: Split = None,
     n: Annotated[
-        int, typer.Option("--n", min=2, help="Prompts: a fixed random subset (seed 0) of so many rows.")
+        int, typer.Option("--n", min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
     ] = 500,
     refiner: Annotated[
         str | None,
         typer.Option(
             "--refiner",
-            help="Refiners to compare with the language model alone, with commas; the card's when absent.",
+            help="Comma-separated refiners to compare with the language model alone; those of the card when absent.",
         ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            "--start", help="How the refiners begin: inject, renoise or none; as the card has it when absent."
+            "--start", help="How the refiners begin: inject, renoise or none; that of the card when absent."
         ),
     ] = None,
     tau: Annotated[
         float | None,
-        typer.Option("--tau", help="The refiners' first step, 1 to 1000; the card's when absent."),
+        typer.Option("--tau", help="First step of the refiners, 1 to 1000; that of the card when absent."),
     ] = None,
     properties: Annotated[
         str,
@@ -80,7 +81,7 @@ def conditions(
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import with_back_end
 
-    wished = _names(properties)
+    wished = words(properties)
     for name in wished:
         check_choice("property", name, tuple(workflow.PROPERTIES))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
@@ -125,10 +126,6 @@ def conditions(
         _show(report)
 
 
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
 def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling: Any) -> dict[str, Any]:
     """Name → options of the drafts: the language model alone first, then each refiner.
 
@@ -143,7 +140,7 @@ def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling:
             refinement_of(loaded, loaded.card.name, refiners)
         return {ALONE: DraftOptions(**sampling)}
     ways = {ALONE: DraftOptions(refiner="none", **sampling)}
-    for name in _names(refiners) if refiners else [loaded.card.network["refiner"]]:
+    for name in words(refiners) if refiners else [loaded.card.network["refiner"]]:
         refinement_of(loaded, loaded.card.name, name)
         ways[name] = DraftOptions(refiner=name, **begins, **sampling)
     return ways

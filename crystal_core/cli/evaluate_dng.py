@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli._dng_card import AFTER_RELAXING, DISTANCES, SHARES, keep_report
 from crystal_core.cli._evaluation import (
     RELAX_SECONDS,
     Data,
@@ -18,9 +18,7 @@ from crystal_core.cli._evaluation import (
     Split,
     Workers,
     WriteCard,
-    drafts_words,
     loaded_potential,
-    refuse_tuning,
     shown,
 )
 from crystal_core.cli._files import make_output_folder
@@ -28,9 +26,11 @@ from crystal_core.cli._run import (
     BackEnd,
     ChargeBalance,
     Device,
+    DraftTau,
     Json,
     NoiseScale,
     Quiet,
+    Refiner,
     Remasking,
     Sampler,
     Seed,
@@ -46,38 +46,7 @@ from crystal_core.cli._run import (
 )
 from crystal_core.paths import data_file
 
-if TYPE_CHECKING:
-    from crystal_core.requests import SamplerTuning
-
-SHARES = (
-    "structure_valid",
-    "composition_valid",
-    "valid",
-    "plausible",
-    "cov_recall",
-    "cov_precision",
-    "unique",
-    "novel",
-)
-AFTER_RELAXING = ("stable", "metastable", "sun", "msun")
-DISTANCES = ("wdist_density", "wdist_n_elements", "rmsd_relaxed")
 MAX_CRYSTALS = 20_000
-
-TUNING = {
-    "tau_used": "corrector strength",
-    "noise_scale_used": "its noise",
-    "type_temperature_used": "temperature of the types",
-    "remasking_used": "remasking",
-}
-CORRECTOR = ("tau_used", "noise_scale_used")
-# options of the command line for what is said of drafts, where the names differ
-OPTIONS = {
-    "start_draft": "start",
-    "refine_from": "tau",
-    "top_p": "top-p",
-    "back_end": "back-end",
-    "charge_balance": "charge-balance",
-}
 
 
 @command
@@ -92,23 +61,14 @@ def dng(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
     tuning: Tuning = "card",
-    tau: Annotated[
-        float | None,
-        typer.Option(
-            "--tau",
-            help="Strength of the corrector of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
-        ),
-    ] = None,
+    tau: DraftTau = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     charge_balance: ChargeBalance = False,
     back_end: BackEnd = None,
-    refiner: Annotated[
-        str | None,
-        typer.Option("--refiner", help="What refines drafts, as in generate; none leaves them as written."),
-    ] = None,
+    refiner: Refiner = None,
     start: Annotated[
         str | None,
         typer.Option("--start", help="How the refiner begins: inject, renoise or none, as in generate."),
@@ -128,7 +88,7 @@ def dng(
         typer.Option(
             "--reference-set",
             callback=lambda path: path and data_file(path),
-            help="What is not new: Parquet, CSV or prepared training file; default: --data.",
+            help="Crystals that do not count as new: Parquet, CSV or prepared training file; default: --data.",
         ),
     ] = None,
     cutoffs: Annotated[
@@ -142,7 +102,7 @@ def dng(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder that keeps each crystal as CIF as soon as it is sampled; --structures scores it later.",
+            help="Folder that stores each sampled crystal as CIF; --structures scores it later.",
         ),
     ] = None,
     workers: Workers = 2,
@@ -152,13 +112,13 @@ def dng(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Invented crystals: validity, coverage, distances, repeats, novelty and, with --relax, stability."""
+    """New crystals: validity, coverage, distances of distributions, repeats, novelty and, with --relax, stability."""
     from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.registry.store import find_card
     from crystal_core.requests import DeNovoRequest, SamplerTuning, seed_or_drawn
-    from crystal_core.workflows import evaluate_dng
+    from crystal_core.workflows import evaluate_dng, known_sets
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import check_tuning, with_back_end
 
@@ -182,13 +142,11 @@ def dng(
         charge_balance=charge_balance,
     )
     _check_source(structures, baseline, out, write_card=write_card)
-    if structures is not None or baseline is not None:
-        refuse_tuning(tuned, "--baseline" if structures is None else "--structures", draft)
     make_output_folder(out, trajectory=False)
     published, split = evaluate_dng.cutoffs_named(cutoffs, data), split_named(split, data)
     set_threads(threads)
     potential = loaded_potential(device) if relax else None
-    known_cells = evaluate_dng.read_reference_set(reference_set or data)
+    known_cells = known_sets.read_reference_set(reference_set or data)
     settings: dict[str, Any] = {
         "model": model,
         "data": data.name,
@@ -206,7 +164,7 @@ def dng(
         options: Any = {"sampler": sampler, "steps": steps, "draft": draft, **tuned.tuning_fields}
         check_tuning(model, loaded, tuned, [DeNovoRequest(n_atoms=(1,), **options)])
     with progress(quiet=quiet) as show:
-        known = evaluate_dng.read_known(data, split, limit, workers=workers, on_progress=show)
+        known = known_sets.read_known(data, split, limit, workers=workers, on_progress=show)
         sampling = time.monotonic()
         if structures is not None and files is not None:
             crystals = files
@@ -257,7 +215,7 @@ def dng(
         "settings": settings,
     }
     if write_card:
-        _keep_report(model, report, tuned)
+        keep_report(model, report, tuned)
     if json:
         emit(report)
     else:
@@ -300,91 +258,3 @@ def _show(report: dict[str, Any]) -> None:
     typer.echo(
         f"{report['n']} crystals, {report['n_failed']} failed; new: not among the {report['novel_means']['rows']} {report['novel_means']['name']}"
     )
-
-
-def _bias_words(relaxation: dict[str, Any]) -> str:
-    """By how much the potential is off on average, which the shares of stable crystals do not correct; empty where that was not measured."""
-    bias = relaxation["e_above_hull_bias_ev"]
-    return (
-        ""
-        if not bias
-        else f", whose energy above the hull is {abs(bias):g} eV/atom too {'low' if bias < 0 else 'high'} on average"
-    )
-
-
-def _keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> None:
-    """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``.
-
-    What only relaxing tells has the command, too: a later report without relaxing takes the place of ``valid``.
-    """
-    from crystal_core.cards import write_card
-    from crystal_core.registry.store import find_card
-    from crystal_core.requests import tuning_words
-    from crystal_core.workflows.evaluate_dng import cutoffs_named
-
-    card, used = find_card(model), report["settings"]
-    if card.folder is None:
-        return
-    split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
-    rows = f"{report['n_known']} rows" + (
-        " (fixed random subset, seed 0)" if used["limit"] else " (the whole split)"
-    )
-    sampler, draft = used.get("sampler_used"), used.get("draft", {})
-    corrects = (sampler or "").startswith("pc")
-    values = {
-        words: used[key]
-        for key, words in TUNING.items()
-        if key in used and (corrects or key not in CORRECTOR)
-    }
-    strength = "".join(f", {words} {value:g}" for words, value in values.items())
-    how = f"{sampler}, {used['steps_used']} steps{strength}, " if sampler else ""
-    if "draft" in used:
-        how = f"{drafts_words({key.removesuffix('_used'): value for key, value in used.items()})}, {how}"
-    protocol = (
-        f"{report['n']} crystals, {how}{used['network_calls_per_sample']} network calls, seed "
-        f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
-        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5); {report['ci95_means']}"
-        + (f"; relaxed with {used['potential']}{_bias_words(report['relaxation'])}" if relaxed else "")
-    )
-    options = f" --limit {used['limit']}" if used["limit"] else ""
-    options += f" --sampler {sampler} --steps {used['steps_used']}" if sampler else ""
-    options += "".join(
-        f" --{OPTIONS.get(name, name)}" + ("" if value is True else f" {value}")
-        for name, value in draft.items()
-    )
-    options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
-    options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
-    options += (
-        f" --cutoffs {cutoffs['of']}" if cutoffs["of"] != cutoffs_named(None, Path(used["data"])) else ""
-    )
-    options += " --relax" if relaxed else ""
-    options += (
-        f" --relax-seconds {used['relax_seconds']:g}"
-        if relaxed and used["relax_seconds"] != RELAX_SECONDS
-        else ""
-    )
-    command = f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}"
-    # other than the card's own way of refining
-    way = f"_{draft['refiner']}" if "refiner" in draft else ""
-    way += "_charge_balanced" if draft.get("charge_balance") else ""
-    entries: dict[str, dict[str, Any]] = {
-        f"{key}{way}_{split}": {
-            "value": report[key],
-            "ci95": report["ci95"][key],
-            "n": report["n_known" if key == "cov_recall" else "n"],
-            "data": used["data"],
-            "protocol": protocol,
-        }
-        | ({"command": command} if key in AFTER_RELAXING else {})
-        for key in (*SHARES, *AFTER_RELAXING)
-        if report.get(key) is not None
-    }
-    entries[f"valid{way}_{split}"] |= {
-        key: report[key] for key in DISTANCES if report.get(key) is not None
-    } | {
-        "unique_loose": report["loose"]["unique"],
-        "novel_loose": report["loose"]["novel"],
-        "n_failed": report["n_failed"],
-        "command": command,
-    }
-    write_card(card.folder, {"metrics": entries})

@@ -15,7 +15,7 @@ Out = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        help="File that keeps each row as soon as it is finished; the same call later goes on from it.",
+        help="File that stores each finished row; the same call later continues from it.",
     ),
 ]
 RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": "ranking"}
@@ -30,12 +30,17 @@ def first_card(
     ] = "normal",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Rows.")] = 100,
     first: Annotated[
-        int, typer.Option("--first", min=0, help="Number of the first row in the drawn order, to go on.")
+        int,
+        typer.Option(
+            "--first", min=0, help="Number of the first row in the drawn order, to continue an earlier call."
+        ),
     ] = 0,
-    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="Rows of at most so many atoms.")] = 20,
+    max_atoms: Annotated[
+        int, typer.Option("--max-atoms", min=1, help="Only rows of at most this many atoms.")
+    ] = 20,
     open_z: Annotated[
         bool,
-        typer.Option("--open-z", help="Give the formula alone; else the size of the cell is given as well."),
+        typer.Option("--open-z", help="Give the formula alone; otherwise the cell size is given too."),
     ] = False,
     out: Out = None,
     device: Device = "auto",

@@ -9,8 +9,8 @@ import typer
 
 from crystal_core.cli._evaluation import WriteCard, shown
 from crystal_core.cli._files import make_output_folder
+from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
-from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from crystal_core.workflows.pretraining_study import PretrainingStudy
@@ -34,9 +34,10 @@ def pretraining(
     fractions: Annotated[
         str, typer.Option("--fractions", help="Shares of the training rows with the label, comma separated.")
     ] = "0.2,0.4,1",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fine-tunings of each.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fine-tunings per pretraining.")] = 3,
     pretrain_rows: Annotated[
-        int, typer.Option("--pretrain-rows", min=2, help="Training rows of the pretrainings, at random.")
+        int,
+        typer.Option("--pretrain-rows", min=2, help="Number of random training rows for the pretrainings."),
     ] = 10_000,
     pretrain_samples: Annotated[
         int, typer.Option("--pretrain-samples", min=2, help="Crystals seen by each stage of a pretraining.")
@@ -58,11 +59,14 @@ def pretraining(
         str | None,
         typer.Option(
             "--pdd-weight",
-            help="Of pddformer, the first number of an atom's row of distances: relative (the same in every cell of a crystal) or share (published).",
+            help="pddformer only: weight of an atom's row of distances, relative (the same in every cell of a crystal) or share (published).",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder that keeps what is finished, and goes on from it.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder that stores finished trials; the same call later continues from it."
+        ),
     ] = None,
     write_card: WriteCard = False,
     device: Device = "auto",
@@ -76,10 +80,10 @@ def pretraining(
 
     study = PretrainingStudy(
         label=label,
-        variants=tuple(part.strip() for part in variants.split(",") if part.strip()),
-        fractions=_numbers("--fractions", fractions),
+        variants=words(variants),
+        fractions=numbers("--fractions", fractions),
         seeds=seeds,
-        kl_weights=_numbers("--kl-weights", kl_weights),
+        kl_weights=numbers("--kl-weights", kl_weights),
         pretrain_rows=pretrain_rows,
         pretrain_samples=pretrain_samples,
         samples=samples,
@@ -105,13 +109,6 @@ def pretraining(
         return
     for line in table_lines(report):
         typer.echo(line)
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise RequestError(f"{option} takes numbers with commas between them, not '{text}'.") from None
 
 
 def _command(

@@ -49,12 +49,10 @@ def evaluate_property(
     ] = None,
     properties: Annotated[
         str,
-        typer.Option(
-            "--properties", help="Names with commas between them; all that can be measured when absent."
-        ),
+        typer.Option("--properties", help="Comma-separated names; every measurable property when absent."),
     ] = "",
     fold: Annotated[
-        int, typer.Option("--fold", min=0, max=4, help="Which fold of Matbench is the test split.")
+        int, typer.Option("--fold", min=0, max=4, help="Fold of Matbench that is the test split.")
     ] = 0,
     structures: Annotated[
         Path | None,
@@ -65,20 +63,20 @@ def evaluate_property(
     train: Annotated[
         Path | None,
         typer.Option(
-            "--train", help="Of a baseline: prepared file to learn from; default: the raw data's own split."
+            "--train", help="Baselines only: prepared file to learn from; default: the raw data's own split."
         ),
     ] = None,
     limit_train: Annotated[
         int | None,
         typer.Option(
-            "--limit-train", min=10, help="Of a baseline: at most so many training rows of a property."
+            "--limit-train", min=10, help="Baselines only: at most this many training rows of a property."
         ),
     ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
             "--features",
-            help="Of chgnet-features: file (.npz) that keeps the features; a later call goes on from it.",
+            help="chgnet-features only: file (.npz) that stores the features; a later call continues from it.",
         ),
     ] = None,
     limit: Limit = None,
@@ -163,7 +161,7 @@ def _check_training(
     """Raise RequestError where training rows are named for a predictor that is trained already."""
     from crystal_core.errors import RequestError
 
-    if not is_baseline and not (train is limit_train is features is None):
+    if not is_baseline and any(value is not None for value in (train, limit_train, features)):
         raise RequestError(
             "--train, --limit-train and --features are of a baseline; a predictor is trained already. Leave them out."
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._evaluation import Data, Split, Workers, WriteCard
+from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import (
     BackEnd,
     Device,
@@ -36,13 +37,14 @@ def refinement(
     model: Annotated[str, typer.Option("--model", help="A model that drafts and refines.")] = "crysllmgen-mp",
     split: Split = "val",
     n: Annotated[
-        int, typer.Option("--n", min=1, help="A fixed random subset (seed 0) of so many rows.")
+        int, typer.Option("--n", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
     ] = 100,
     start: Annotated[
         str, typer.Option("--start", help="inject, renoise or both with a comma.")
     ] = "inject,renoise",
     start_time: Annotated[
-        str, typer.Option("--start-time", help="Times in (0, 1]; 0.1 is --tau 100 of the other commands.")
+        str,
+        typer.Option("--start-time", help="Start times in (0, 1]; 0.1 is --tau 100 of the other commands."),
     ] = "0.02,0.05,0.1,0.2,0.4",
     source: Annotated[
         str,
@@ -52,7 +54,7 @@ def refinement(
         ),
     ] = "drafts",
     refiner: Annotated[
-        str | None, typer.Option("--refiner", help="As in generate; the card's when absent.")
+        str | None, typer.Option("--refiner", help="As in 'generate'; that of the card when absent.")
     ] = None,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
@@ -67,18 +69,18 @@ def refinement(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """How the refiner best begins with a draft: match rate and RMSE by start and start time, on rows that are known."""
+    """Match rate and RMSE of refined drafts by start and start time, on known rows."""
     from crystal_core.checks import check_choice
     from crystal_core.conditions import DraftOptions
     from crystal_core.datasets.rows import split_named
     from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_refinement as workflow
-    from crystal_core.workflows.evaluate_csp import read_references
     from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.references import read_references
     from crystal_core.workflows.sampling_run import with_back_end
 
     check_choice("source", source, workflow.SOURCES)
-    begins = workflow.grid(_words(start), _times(start_time))
+    begins = workflow.grid(words(start), numbers("--start-time", start_time))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
     chosen = refinement_of(loaded, model, refiner)
     seed, split = seed_or_drawn(seed), split_named(split, data)
@@ -138,19 +140,6 @@ def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
     if chosen is None:
         raise RequestError(f"{model} refines no drafts here; choose crysllmgen-mp, with a refiner.")
     return chosen
-
-
-def _words(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def _times(text: str) -> list[float]:
-    from crystal_core.errors import RequestError
-
-    try:
-        return [float(part) for part in _words(text)]
-    except ValueError:
-        raise RequestError(f"--start-time takes numbers with commas, e.g. 0.05,0.1; not '{text}'.") from None
 
 
 def _told(value: Any) -> str:

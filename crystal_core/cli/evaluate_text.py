@@ -26,7 +26,9 @@ from crystal_core.cli._run import (
 @command
 def text(
     model: Annotated[str, typer.Option("--model", help="A language model.")] = "crysllmgen-tiny",
-    n: Annotated[int, typer.Option("--n", min=1, help="Drafts, without the grammar and with it.")] = 256,
+    n: Annotated[
+        int, typer.Option("--n", min=1, help="Number of drafts, without the grammar and with it.")
+    ] = 256,
     temperature: Temperature = None,
     top_p: TopP = None,
     charge_balance: ChargeBalance = False,

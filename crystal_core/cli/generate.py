@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._files import make_output_folder, read_crystal
+from crystal_core.cli._lists import whole_numbers, words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
     ChargeBalance,
     Device,
+    DraftTau,
     Dtype,
     Json,
     NoiseScale,
     Out,
     Queue,
     Quiet,
+    Refiner,
     Remasking,
     Sampler,
     Seed,
@@ -49,7 +52,7 @@ def generate(
         str | None,
         typer.Option(
             "--wish",
-            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options say more, and win.",
+            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options override it.",
         ),
     ] = None,
     n_atoms: Annotated[
@@ -80,26 +83,34 @@ def generate(
         str | None,
         typer.Option(
             "--space-group",
-            help="Number or symbol, e.g. 225 or Fm-3m: told to a language model; other models keep its operations while sampling (experimental).",
+            help="Number or symbol, e.g. 225 or Fm-3m: part of the prompt of a language model; other models keep its operations while sampling (experimental).",
         ),
     ] = None,
     crystal_system: Annotated[
-        str | None, typer.Option("--crystal-system", help="Any space group of it, e.g. cubic.")
+        str | None,
+        typer.Option("--crystal-system", help="Any space group of this crystal system, e.g. cubic."),
     ] = None,
     formula: Annotated[
-        str | None, typer.Option("--formula", help="What the crystals are made of, e.g. SrTiO3.")
+        str | None, typer.Option("--formula", help="Formula of the crystals, e.g. SrTiO3.")
     ] = None,
     band_gap: Annotated[
-        float | None, typer.Option("--band-gap", help="In eV; for models that are told of it.")
+        float | None,
+        typer.Option("--band-gap", help="Target in eV, for models whose prompt or guidance takes it."),
     ] = None,
     formation_energy: Annotated[
-        float | None, typer.Option("--formation-energy", help="In eV/atom; for models that are told of it.")
+        float | None,
+        typer.Option(
+            "--formation-energy", help="Target in eV/atom, for models whose prompt or guidance takes it."
+        ),
     ] = None,
     e_above_hull: Annotated[
-        float | None, typer.Option("--e-above-hull", help="In eV/atom; for models that are told of it.")
+        float | None,
+        typer.Option(
+            "--e-above-hull", help="Target in eV/atom, for models whose prompt or guidance takes it."
+        ),
     ] = None,
     density: Annotated[
-        float | None, typer.Option("--density", help="Guide the crystals towards this density in g/cm³.")
+        float | None, typer.Option("--density", help="Guide the crystals towards this density, g/cm³.")
     ] = None,
     guidance: Annotated[
         float | None,
@@ -108,13 +119,14 @@ def generate(
         ),
     ] = None,
     fix: Annotated[
-        Path | None, typer.Option("--fix", help="Structure to complete; say what of it stays.")
+        Path | None,
+        typer.Option("--fix", help="Structure to complete; other options name the parts to keep."),
     ] = None,
     fix_sites: Annotated[
-        str | None, typer.Option("--fix-sites", help="Sites of --fix that stay, counted from 0, e.g. 0,1.")
+        str | None, typer.Option("--fix-sites", help="Sites of --fix to keep, counted from 0, e.g. 0,1.")
     ] = None,
-    fix_elements: Annotated[bool, typer.Option("--fix-elements", help="All elements of --fix stay.")] = False,
-    fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="The cell of --fix stays.")] = False,
+    fix_elements: Annotated[bool, typer.Option("--fix-elements", help="Keep all elements of --fix.")] = False,
+    fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="Keep the cell of --fix.")] = False,
     start_from: Annotated[
         Path | None,
         typer.Option(
@@ -126,32 +138,20 @@ def generate(
         str | None,
         typer.Option(
             "--redraft-sites",
-            help="Sites of --start-from that the language model puts other elements on: counted from 0, e.g. 0,1, or all.",
+            help="Sites of --start-from that get other elements: counted from 0, e.g. 0,1, or all.",
         ),
     ] = None,
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
-    tau: Annotated[
-        float | None,
-        typer.Option(
-            "--tau",
-            help="Strength of the corrector of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
-        ),
-    ] = None,
+    tau: DraftTau = None,
     noise_scale: NoiseScale = None,
     remasking: Remasking = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     charge_balance: ChargeBalance = False,
     back_end: BackEnd = None,
-    refiner: Annotated[
-        str | None,
-        typer.Option(
-            "--refiner",
-            help="What refines drafts: kldm, diffcsp or a checkpoint for structure prediction; none leaves them as written.",
-        ),
-    ] = None,
+    refiner: Refiner = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -201,11 +201,13 @@ def generate(
         require_all=require_all,
         guidance=guidance,
         fix=given,
-        fix_sites=_sites(fix_sites, "--fix-sites"),
+        fix_sites=whole_numbers("--fix-sites", fix_sites or ""),
         fix_elements=fix_elements,
         fix_lattice=fix_lattice,
         start_from=_structure(start_from),
-        redraft_sites=() if redraft_sites == ALL_SITES else _sites(redraft_sites, "--redraft-sites"),
+        redraft_sites=()
+        if redraft_sites == ALL_SITES
+        else whole_numbers("--redraft-sites", redraft_sites or ""),
         redraft_all=redraft_sites == ALL_SITES,
         steps=steps,
         tuning=tuning,  # type: ignore[arg-type]
@@ -271,21 +273,12 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
 
     if text is None:
         return ()
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    found = words(text)
     if not found:
         raise RequestError(
             f"{option} names no element; write symbols with commas, e.g. Li,Fe,O, or leave the option out."
         )
     return found
-
-
-def _sites(text: str | None, option: str) -> tuple[int, ...]:
-    from crystal_core.errors import RequestError
-
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise RequestError(f"{option} takes whole numbers with commas, e.g. 0,1; not '{text}'.") from None
 
 
 def _structure(path: Path | None) -> Cell | None:

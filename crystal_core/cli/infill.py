@@ -27,7 +27,7 @@ def infill(
     exchangeable: Annotated[
         bool,
         typer.Option(
-            "--exchangeable", help="Only elements of a like ionic radius at an oxidation state in common."
+            "--exchangeable", help="Only elements with a similar ionic radius in a common oxidation state."
         ),
     ] = False,
     back_end: BackEnd = None,
@@ -36,7 +36,7 @@ def infill(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Which elements fit at a site of a crystal."""
+    """List the elements that fit at a site of a crystal, with probabilities."""
     from crystal_core.workflows.infill import infill as fitting
 
     structure = read_crystal(file)

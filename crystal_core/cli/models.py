@@ -61,7 +61,7 @@ def show(name: str, json: Json = False) -> None:
 
 @command
 def import_model(
-    method: Annotated[str, typer.Argument(help="Whose checkpoint it is: kldm, crysldnet or diffcsp.")],
+    method: Annotated[str, typer.Argument(help="Method of the checkpoint: kldm, crysldnet or diffcsp.")],
     file: Annotated[Path, typer.Argument(help="The official checkpoint.")],
     name: Annotated[str, typer.Option("--name", help="Name of the new checkpoint.")],
     statistics: Annotated[
@@ -91,9 +91,10 @@ def import_model(
 
 @command
 def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: Json = False) -> None:
-    """Re-hash every weight file against its card."""
+    """Compare the hash of every weight file with its card."""
+    from crystal_core.cards import checkpoint_folders
     from crystal_core.errors import CheckpointMismatch, CheckpointMissing
-    from crystal_core.registry.store import checkpoint_folders, find_card
+    from crystal_core.registry.store import find_card
 
     rows: list[dict[str, Any]] = []
     installed = [folder.name for folder in checkpoint_folders()]

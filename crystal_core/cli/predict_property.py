@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli._files import check_output, read_crystals
+from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import Device, Json, Queue, Quiet, Threads, command, emit, progress, say
 from crystal_core.errors import RequestError
@@ -24,7 +25,7 @@ def predict_property(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
     properties: Annotated[
         str | None,
-        typer.Option("--properties", help="Names with commas, e.g. band_gap_ev; all when absent."),
+        typer.Option("--properties", help="Comma-separated names, e.g. band_gap_ev; all when absent."),
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows into this table.")] = None,
     model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
@@ -78,7 +79,7 @@ def _item(source: str, found: Structure | str) -> dict[str, Any]:
 def _names(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    names = words(text)
     if not names:
         raise RequestError("--properties names none; write names with commas, or leave the option out.")
     return names

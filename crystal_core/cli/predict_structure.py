@@ -13,16 +13,19 @@ import typer
 
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystal, read_text
+from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import (
     BackEnd,
     Device,
+    DraftTau,
     Dtype,
     Json,
     NoiseScale,
     Out,
     Queue,
     Quiet,
+    Refiner,
     Remasking,
     Sampler,
     Seed,
@@ -37,7 +40,7 @@ from crystal_core.cli._run import (
     say,
     sentence_of,
 )
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, published_above_hull
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
@@ -55,13 +58,7 @@ def predict_structure(
     sampler: Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
     tuning: Tuning = "card",
-    tau: Annotated[
-        float | None,
-        typer.Option(
-            "--tau",
-            help="Strength of the corrector of pc and pc-pf; for a model that writes drafts, the refiner's first step, 1 to 1000.",
-        ),
-    ] = None,
+    tau: DraftTau = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     back_end: BackEnd = None,
@@ -75,13 +72,7 @@ def predict_structure(
             "how its refiner begins: inject, renoise or none.",
         ),
     ] = "both",
-    refiner: Annotated[
-        str | None,
-        typer.Option(
-            "--refiner",
-            help="What refines drafts: kldm, diffcsp or a checkpoint for structure prediction; none leaves them as written.",
-        ),
-    ] = None,
+    refiner: Refiner = None,
     rank: Annotated[
         str,
         typer.Option(
@@ -100,7 +91,7 @@ def predict_structure(
         bool,
         typer.Option(
             "--relax",
-            help="Relax the most promising candidates with CHGNet; the cells as sampled are kept too.",
+            help="Relax the most promising candidates with CHGNet; the sampled cells are stored too.",
         ),
     ] = False,
     relax_seconds: Annotated[
@@ -113,7 +104,8 @@ def predict_structure(
     wavelength: Annotated[
         str | None,
         typer.Option(
-            "--wavelength", help="Of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or ångströms; CuKa when absent."
+            "--wavelength",
+            help="Wavelength of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å; CuKa when absent.",
         ),
     ] = None,
     guide: Annotated[
@@ -121,7 +113,7 @@ def predict_structure(
     ] = False,
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", help="Known structure; each candidate says whether it matches."),
+        typer.Option("--reference", help="Known structure to match every candidate with."),
     ] = None,
     out: Out = None,
     trajectory: Annotated[
@@ -145,10 +137,7 @@ def predict_structure(
     from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
     from crystal_core.workflows.predict_structure import compare_with_reference, run
 
-    try:
-        units = tuple(int(part) for part in z.split(",")) if z else None
-    except ValueError:
-        raise RequestError(f"--z takes whole numbers with commas, e.g. 1,2,4; not '{z}'.") from None
+    units = whole_numbers("--z", z) if z else None
     drafts = find_card(model).writes_drafts
     begins = drafts and start in get_args(DraftStart)
     common: dict[str, Any] = {
@@ -330,8 +319,18 @@ def _line(place: int, item: dict[str, Any], record: dict[str, Any]) -> str:
     )
     return (
         f"{item['formula']} #{place:<3} Z={item['z']:<2} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}"
-        f"{_likeness(record)}alike {record['n_alike']:<3} {record['origin']}{_rest(record)}{known}{note}"
+        f"{_likeness(record)}alike {record['n_alike']:<3} {record['origin']}{_rest(record)}{_known(record)}{known}{note}"
     )
+
+
+def _known(record: dict[str, Any]) -> str:
+    """The known crystal that it is, with its published energy; nothing for a new one."""
+    novelty = record.get("novelty") or {}
+    if not novelty.get("known"):
+        return ""
+    above = published_above_hull(record)
+    energy = "" if above is None else f" (published above the hull {above:.3f} eV/atom)"
+    return f"  known as {novelty['nearest_id']}{energy}"
 
 
 def _rest(record: dict[str, Any]) -> str:

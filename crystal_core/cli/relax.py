@@ -34,10 +34,14 @@ def relax(
     potential: Annotated[str, typer.Option("--potential", help="chgnet.")] = "chgnet",
     fmax: Annotated[float, typer.Option("--fmax", help="Done when no force is larger, eV/Å.")] = 0.05,
     steps: Annotated[
-        int, typer.Option("--steps", help="At most so many steps; 0 gives the energy of the cell as it is.")
+        int,
+        typer.Option("--steps", help="Largest number of steps; 0 computes the energy of the unchanged cell."),
     ] = 250,
     seconds: Annotated[
-        float, typer.Option("--seconds", help="Time limit per structure; what is reached by then is kept.")
+        float,
+        typer.Option(
+            "--seconds", help="Time limit per structure, seconds; the cell reached by then is returned."
+        ),
     ] = 120.0,
     out: Out = None,
     trajectory: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,11 +15,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
 from crystal_core.cli._run import Quiet, command, say
 
+DRAWN = "new"  # instead of a token: one is drawn
 SECONDS_TO_START = 120.0
 SECONDS_TO_END = 10.0
 # of a terminal that closes, of Ctrl+C, and of kill, a service manager or a container
@@ -28,49 +31,73 @@ ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 @command
 def serve(
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; the default answers this machine only.")
+        str, typer.Option("--host", help="Address to listen on; the default serves this machine only.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8501,
-    api: Annotated[
-        bool, typer.Option("--api/--no-api", help="The HTTP twin beside the app; not part of this version.")
-    ] = True,
+    token: Annotated[
+        str,
+        typer.Option(
+            "--token",
+            envvar="CRYSTAL_TOKEN",
+            help="Only who opens the link with this token may use the app; 'new' draws one. "
+            "CRYSTAL_TOKEN keeps it out of the list of processes.",
+        ),
+    ] = "",
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="A further name by which browsers reach the app, e.g. that of a proxy. May be repeated.",
+        ),
+    ] = None,
+    no_api: Annotated[
+        bool, typer.Option("--no-api", help="The app alone, as always: there is no HTTP interface.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Start the app; the worker starts with the first run. Ctrl+C or SIGTERM stops both, and a run keeps what is finished."""
+    """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
+    del no_api  # scripts may give it
     from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY
+    from crystal_core.service.access import LEAST_TOKEN, NAMES, QUERY, TOKEN
 
-    script = REPOSITORY / "app.py"
+    script = REPOSITORY / "server.py"
     if not script.is_file():
         raise MissingExtra(
-            "The app (app.py and pages/) is not beside the installed package; run it from a clone of the repository."
+            "The app (server.py, app.py and pages/) is not beside the installed package; run it from a clone of the repository."
         )
     if _is_taken(host, port):
         raise RequestError(f"Port {port} of {host} is in use or not allowed; choose another with --port.")
+    token = secrets.token_urlsafe(24) if token == DRAWN else token
+    if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise RequestError(
+            f"The token must have at least {LEAST_TOKEN} characters, all of them printable ASCII; "
+            "'--token new' draws one."
+        )
+    names = [host, socket.gethostname(), *(allow_host or ())]
     options = ["--server.address", host, "--server.port", str(port)]
-    if opened := _exposure(host, port):
+    if opened := _exposure(host, port, is_protected=bool(token)):
         say(opened)
     reader, writer = os.pipe()  # the worker reads its end when this process has ended, in whatever way
     with _signals() as signals:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(script), *options],
             cwd=REPOSITORY,
-            env=os.environ | {OWNER: str(reader)},
+            env=os.environ | {OWNER: str(reader), TOKEN: token, NAMES: ",".join(names)},
             stdout=subprocess.DEVNULL,
             pass_fds=(reader,),
         )
         try:
             local = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-            answers = _wait(process, local, port, lambda: bool(signals))
+            answers = _wait(process, local, port, token, lambda: bool(signals))
             if process.poll() is None and not answers and not signals:
                 say(
                     f"The app has not answered for {SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it)."
                 )
             elif answers and not quiet:
-                say(f"Crystal Studio answers at {_address(host, port)} (Ctrl+C stops it).")
-                if api:
-                    say("The HTTP twin is not part of this version; --no-api leaves this line out.")
+                link = f"/?{urlencode({QUERY: token})}" if token else ""
+                say(f"Crystal Studio answers at {_address(host, port)}{link} (Ctrl+C stops it).")
             while process.poll() is None and not signals:
                 time.sleep(0.1)
         finally:
@@ -127,11 +154,11 @@ def _is_taken(host: str, port: int) -> bool:
     return False
 
 
-def _exposure(host: str, port: int) -> str:
+def _exposure(host: str, port: int, *, is_protected: bool) -> str:
     """What an address opens to whom; empty where only this machine can reach it.
 
-    >>> _exposure("127.0.0.1", 8501), _exposure("localhost", 8501), _exposure("::1", 8501)
-    ('', '', '')
+    >>> [_exposure(host, 8501, is_protected=False) for host in ("127.0.0.1", "localhost", "::1")]
+    ['', '', '']
     """
     try:
         found = {
@@ -141,10 +168,16 @@ def _exposure(host: str, port: int) -> str:
             return ""
     except (OSError, ValueError):  # a name that cannot be resolved is not known to be this machine alone
         pass
+    if is_protected:
+        return (
+            f"Everyone who has the link with the token and whose computer reaches port {port} of this machine can "
+            "open all runs and start new ones; the connection is not encrypted, so whoever listens on the network "
+            "learns the token."
+        )
     return (
-        f"Everyone whose computer reaches port {port} of this machine can open, start, cancel and delete all runs, "
-        "because the app has no password and its connection is not encrypted. Leave out --host to serve this "
-        f"machine only; from another computer, use 'ssh -L {port}:localhost:{port} MACHINE'."
+        f"Everyone whose computer reaches port {port} of this machine can open all runs and start new ones, because "
+        "the app has no password and its connection is not encrypted. Protect it with '--token new', or leave out "
+        f"--host to serve this machine only; from another computer, use 'ssh -L {port}:localhost:{port} MACHINE'."
     )
 
 
@@ -157,12 +190,17 @@ def _address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _wait(process: subprocess.Popen[bytes], host: str, port: int, is_over: Callable[[], bool]) -> bool:
+def _wait(
+    process: subprocess.Popen[bytes], host: str, port: int, token: str, is_over: Callable[[], bool]
+) -> bool:
     """Whether the app answers, before it ends or ``is_over`` and within :data:`SECONDS_TO_START`."""
     stop = time.monotonic() + SECONDS_TO_START
+    health = urllib.request.Request(
+        f"{_address(host, port)}/_stcore/health", headers={"Authorization": f"Bearer {token}"}
+    )
     while process.poll() is None and not is_over() and time.monotonic() < stop:
         try:
-            urllib.request.urlopen(f"{_address(host, port)}/_stcore/health", timeout=1)
+            urllib.request.urlopen(health, timeout=1)
             return True
         except OSError:
             time.sleep(0.2)

@@ -22,10 +22,11 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="Repeat the recorded slices of this checkpoint instead.")
+        str | None, typer.Option("--recipe", help="Repeat the recorded training slices of this checkpoint.")
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.01, help="Stop cleanly and save after so long.")
+        float | None,
+        typer.Option("--minutes", min=0.01, help="Stop cleanly and save after this many minutes."),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")
@@ -40,7 +41,7 @@ def train(
         Path | None,
         typer.Option(
             "--branch",
-            help="Folder of a run: let its rate fall to zero over the next tenth of its samples, in a copy.",
+            help="Folder of a run: copy it and let the learning rate fall to zero over the next tenth of its samples.",
         ),
     ] = None,
     data: Annotated[
@@ -86,12 +87,15 @@ def train(
         Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")
     ] = None,
     export: Annotated[
-        str | None, typer.Option("--export", help="Write the EMA weights as checkpoint of this name.")
+        str | None,
+        typer.Option("--export", help="Write the averaged (EMA) weights as a checkpoint of this name."),
     ] = None,
     device: Device = "auto",
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="Of weights, order and noise; the configuration's when absent."),
+        typer.Option(
+            "--seed", help="Seed of weights, order and noise; that of the configuration when absent."
+        ),
     ] = None,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -155,8 +159,6 @@ def train(
             quiet=quiet,
         )
         return
-    if target is not None or full:
-        raise RequestError("--target and --full belong to 'crystal-core train adapter'.")
     if not quiet:
         say(f"training {recipe or (config.name if config else '')}")
     emit(

@@ -51,7 +51,7 @@ def read_own_table(
     """Read Parquet of the data schema, or CSV with a column ``cif``.
 
     Args:
-        name: of the file; the format is told by the content. on_progress: gets how many CIFs of how many are read.
+        name: of the file; the content decides the format. on_progress: gets how many CIFs of how many are read.
 
     Raises:
         RequestError: the file is too large, is no such table, or has no column of numbers.
@@ -164,7 +164,7 @@ def _crystal(identifier: str, text: object) -> dict[str, Any] | str:
     """The cells of the data schema of one CIF, or why there are none."""
     import numpy as np
 
-    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.chemistry.formula_text import formula_of
     from crystal_core.structures import atomic_numbers
 
     if not isinstance(text, str) or not text.strip():

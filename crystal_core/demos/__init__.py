@@ -1,4 +1,4 @@
-"""Finished runs of the shipped models that come with the program, to look at before the first run of one's own.
+"""Finished runs of the shipped models, shipped for a first look before the user's first run.
 
 Each is the unchanged output of a structure prediction, or of a generation whose valid crystals were then relaxed, recorded by
 ``python -m crystal_core.demos.record``.

@@ -1,4 +1,4 @@
-"""What is bonded to what in a crystal and which coordination polyhedra stand in it, as a chemist would draw it.
+"""Bonds and coordination polyhedra of a crystal, as a chemist would draw them.
 
 Rules of distance, element and electronegativity for pictures; no statement about energies. Bonds carry the cell offset
 of their second end, so a scene can be repeated.

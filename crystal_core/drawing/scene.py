@@ -124,7 +124,7 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
     Args:
         occupancy: of a crystal with shared sites, see :func:`crystal_core.files.parse.occupancy_of`.
     """
-    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.chemistry.formula_text import formula_of
 
     a, b, c = structure.lattice.abc
     formula, density, contents = (
@@ -192,7 +192,7 @@ def expand(
             elements of which a polyhedron would be missing without.
 
     Returns:
-        atoms: [{p: [3], e, r, site}], bonds: [[k, l]] into atoms, polyhedra: [{e, points, faces}].
+        atoms: [{p: [3], e, r, site}], bonds: [[k, l]] into atoms, polyhedra: [{e, site, points, faces}].
     """
     lattice = np.array(scene["lattice"])
     atoms: list[dict[str, Any]] = []
@@ -242,6 +242,7 @@ def expand(
     polyhedra = [
         {
             "e": element(key),
+            "site": key[0],
             "points": [atoms[index[c]]["p"].tolist() for c in corners(key)],
             "faces": bodies[key[0]]["faces"],
         }

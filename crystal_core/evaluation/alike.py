@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from crystal_core.evaluation.matching import PAIR_SECONDS
 from crystal_core.evaluation.parallel import time_limit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pymatgen.core import Structure
 
 SAME: dict[str, Any] = {
@@ -79,6 +82,60 @@ def rms_distance(
     return float(found[0])
 
 
+class SiteShifts(NamedTuple):
+    """How far the atoms of two cells lie apart, laid onto each other at equal volume.
+
+    Attributes:
+        rmsd: root mean square, in units of (V/N)^(1/3). furthest: the largest, in the same units.
+        of_bond: the largest share that a shift is of the distance from its atom to the nearest one, the shorter of both cells.
+    """
+
+    rmsd: float
+    furthest: float
+    of_bond: float
+
+
+def site_shifts(
+    structure: Structure,
+    other: Structure,
+    tolerances: dict[str, Any] = SAME,
+    *,
+    seconds: float = PAIR_SECONDS,
+) -> SiteShifts | None:
+    """The shifts between the atoms of two reduced primitive cells; None where StructureMatcher cannot match them in ``seconds``."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Lattice
+
+    try:
+        with time_limit(seconds):
+            # in this order it repeats the cell that get_rms_dist(structure, other) does: near ltol the order decides
+            found = StructureMatcher(**tolerances, primitive_cell=False).get_transformation(other, structure)
+    except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
+        return None
+    if found is None:
+        return None
+    basis, shift, partners = found
+    scale = (other.volume / structure.volume) ** (1 / 6)
+    cells = (Lattice(basis @ structure.lattice.matrix * scale), Lattice(other.lattice.matrix / scale))
+    middle = Lattice.from_parameters(*np.mean([cell.parameters for cell in cells], axis=0))
+    gaps = other.frac_coords - (structure.frac_coords @ np.linalg.inv(basis) + shift)[partners]
+    shifts = np.linalg.norm((gaps - np.round(gaps)) @ middle.matrix, axis=1)
+    bonds = np.minimum(_to_nearest(structure)[partners] * scale, _to_nearest(other) / scale)
+    unit = (middle.volume / len(structure)) ** (1 / 3)
+    return SiteShifts(
+        rmsd=float(np.sqrt(np.mean(shifts**2)) / unit),
+        furthest=float(shifts.max() / unit),
+        of_bond=float((shifts / np.maximum(bonds, 1e-6)).max()),
+    )
+
+
+def _to_nearest(structure: Structure) -> NDArray[np.float64]:
+    """(atoms,) Å from each atom to the nearest one, in a reduced cell."""
+    distances = structure.distance_matrix.copy()
+    np.fill_diagonal(distances, min(structure.lattice.abc))  # its own image
+    return distances.min(axis=1)
+
+
 def superposed(
     structure: Structure,
     other: Structure,
@@ -90,7 +147,6 @@ def superposed(
 
     Its own lattice constants are kept, so that what is left between the sites is the difference of the two crystals.
     """
-    import numpy as np
     from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Lattice, Structure
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from crystal_core.evaluation.composition_features import standardised
-from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ import numpy as np
 
 from crystal_core.evaluation.composition_features import composition_features
 from crystal_core.evaluation.coverage import INTERVALS, Cutoffs, Fingerprints, coverage, intervals
-from crystal_core.evaluation.matching import wilson
 from crystal_core.evaluation.parallel import time_limit
 from crystal_core.evaluation.site_fingerprints import N_FEATURES, structure_fingerprint
+from crystal_core.evaluation.statistics import wilson
 from crystal_core.evaluation.validity import MIN_VOLUME, check_structure
 
 if TYPE_CHECKING:

@@ -6,15 +6,13 @@ StructureMatcher(stol 0.5, ltol 0.3, angle_tol 10); RMSE is over matched referen
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from crystal_core.evaluation.parallel import in_parallel, time_limit
+from crystal_core.evaluation.statistics import bootstrap_mean, wilson
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -93,16 +91,6 @@ def has_fingerprint(structure: Structure) -> bool:
         return False
 
 
-def bootstrap_mean(values: Sequence[float], repeats: int = 2000) -> tuple[float, float] | None:
-    """95 % percentile interval of a mean by resampling (seed 0); None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    rng = np.random.default_rng(0)
-    means = np.asarray(values)[rng.integers(0, len(values), (repeats, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return round(float(low), 4), round(float(high), 4)
-
-
 def judge_all(
     references: Sequence[Structure],
     candidates: Sequence[Sequence[Structure | None]],
@@ -143,15 +131,6 @@ def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None 
         }
         report["by_seen_formula"] = {name: _rates(part) for name, part in groups.items() if part}
     return report
-
-
-def wilson(hits: float, n: float, z: float = 1.959964) -> tuple[float, float]:
-    """95 % Wilson interval of a rate."""
-    if n == 0:
-        return 0.0, 1.0
-    centre = (hits + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _rates(values: Sequence[float | None]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class MeasuredPattern:
         two_theta: degrees, rising. intensity: any unit, background included. wavelength: name of a tube's line, or Å.
 
     Raises:
-        RequestError: too few or too many points, a number that is none, angles out of range or order, or no signal.
+        RequestError: too few or too many points, a cell that is no number, angles out of range or order, or no signal.
     """
 
     two_theta: tuple[float, ...]
@@ -237,7 +237,7 @@ def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None
     if structure.volume > MAX_VOLUME * len(structure):
         return None
     first, last = measured.range
-    # at the smallest scale peaks move to higher angles, at the largest to lower ones: take them in from beyond the ends
+    # rescaling moves peaks across the window's edge: compute a margin on both sides
     wide = tuple(
         _moved(np.array([angle]), scale)[0]
         for angle, scale in ((first, 1 / SCALES[0]), (last, 1 / SCALES[-1]))
@@ -255,13 +255,13 @@ def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None
     return Likeness(similarity=round(float(values[best]), 4), scale=round(float(SCALES[best]), 4))
 
 
-def _moved(two_theta: NDArray, scale: float) -> NDArray[np.float64]:
+def _moved(two_theta: NDArray[Any], scale: float) -> NDArray[np.float64]:
     """Angles of the peaks of a cell whose lengths are ``scale`` times as large (180 where there are none)."""
     sine = np.sin(np.radians(two_theta / 2)) / scale
     return np.degrees(2 * np.arcsin(np.clip(sine, 0.0, 1.0)))
 
 
-def _correlation(positions: NDArray, heights: NDArray, measured: MeasuredPattern) -> float:
+def _correlation(positions: NDArray[Any], heights: NDArray[Any], measured: MeasuredPattern) -> float:
     grid = measured.grid
     place = (positions - grid[0]) / GRID_STEP
     inside = (place >= 0) & (place < len(grid) - 1)
@@ -289,7 +289,7 @@ def _triangle() -> NDArray[np.float64]:
     return 1.0 - np.abs(np.arange(-n, n + 1)) / n
 
 
-def _background(y: NDArray) -> NDArray[np.float64]:
+def _background(y: NDArray[Any]) -> NDArray[np.float64]:
     """The slow part beneath the peaks: clipped from below, then lifted to the middle of the noise.
 
     SNIP (Ryan, Clayton, Griffin, Cousens et al., Nucl. Instrum. Methods B 34 (1988) 396) without compression of heights:
@@ -306,7 +306,7 @@ def _background(y: NDArray) -> NDArray[np.float64]:
     return low + _mean_around(above, flat, round(BACKGROUND / GRID_STEP))
 
 
-def _mean_around(y: NDArray, weight: NDArray, reach: int) -> NDArray[np.float64]:
+def _mean_around(y: NDArray[Any], weight: NDArray[Any], reach: int) -> NDArray[np.float64]:
     """Weighted mean over ``reach`` points on either side; 0 where all weights are."""
     window = np.ones(2 * min(reach, (len(y) - 1) // 2) + 1)
     total = np.convolve(weight, window, mode="same")

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crystal_core.evaluation.matching import BINS, wilson
+from crystal_core.evaluation.matching import BINS
+from crystal_core.evaluation.statistics import bootstrap, wilson
 from crystal_core.properties import PropertySpec
 
 Floats = NDArray[np.float64]
-RESAMPLES = 1000
 DOMAINS = ("inside", "edge", "outside")
 METAL = "is_metal"
-NOMINAL_COVERAGE = 0.9
-MANY_ELEMENTS = 4  # from so many on, crystals are one part
+MANY_ELEMENTS = 4  # crystals with this many or more elements form one group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class PropertyErrors:
 
     Attributes:
         metric: "MAE" or "ROC AUC". unit: of the main number. n_failed: crystals without a prediction, which are not in ``n``.
-        main: the number that stands in tables; None where no crystal can be scored.
+        main: the number shown in tables; None where no crystal can be scored.
         also: further numbers by name: "mae_gpa" of the moduli; "accuracy" and "balanced_accuracy" of the metals.
         coverage: share of true values within the 90 % intervals. interval_width: their median width in physical units.
         by_domain, by_n_atoms, by_n_elements: the main number of parts of the crystals.
@@ -105,7 +104,7 @@ class PropertyErrors:
 
 
 def significant(value: float, digits: int = 4) -> float:
-    """The number with so many significant digits."""
+    """The number with ``digits`` significant digits."""
     return float(f"{value:.{digits}g}")
 
 
@@ -186,20 +185,6 @@ def balanced_accuracy(positive: NDArray[np.bool_], predicted: NDArray[np.bool_])
     if positive.all() or not positive.any():
         return None
     return float((predicted[positive].mean() + (~predicted[~positive]).mean()) / 2)
-
-
-def bootstrap(
-    n: int, statistic: Callable[[NDArray[np.int64]], float | None], seed: int
-) -> tuple[float, float] | None:
-    """95 % interval of a statistic of row indices: percentiles over resampled rows; None for fewer than two rows."""
-    if n < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    drawn = [found for _ in range(RESAMPLES) if (found := statistic(rng.integers(n, size=n))) is not None]
-    if not drawn:
-        return None
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _scorer(

@@ -41,7 +41,7 @@ class Evidence:
         plausible: no distance below 0.7 × the sum of the covalent radii.
         single_point, relaxed: energies, eV/atom; None where there is none. converged: the relaxation came to
             rest.
-        published: energy above the hull, eV/atom, of the known crystal that it is; None where it is none or
+        published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known or
             has no such label.
         named: the arrangement is named after this very compound (AFLOW).
     """

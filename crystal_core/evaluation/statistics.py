@@ -8,15 +8,16 @@ by whole targets, and a paired difference counts each target once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
-
-from crystal_core.evaluation.matching import wilson
+from numpy.typing import NDArray
 
 Z95 = 1.959964
 REPEATS = 2000
+RESAMPLES = 1000  # of any statistic
 FEW = 10  # units: a percentile interval of fewer leaves the true mean out too often
 Groups = Sequence[Sequence[float]]  # per target, the values of its samples
 
@@ -28,6 +29,37 @@ class Estimate:
     value: float
     ci95: tuple[float, float] | None
     n: int
+
+
+def wilson(hits: float, n: float) -> tuple[float, float]:
+    """95 % Wilson interval of a share.
+
+    scipy's takes whole numbers alone, and an effective number of samples is none.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    centre = (hits + Z95 * Z95 / 2) / (n + Z95 * Z95)
+    half = Z95 / (n + Z95 * Z95) * math.sqrt(hits * (n - hits) / n + Z95 * Z95 / 4)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def bootstrap_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """95 % percentile interval of a mean by resampling (seed 0); None for fewer than two values."""
+    return None if len(values) < 2 else _bootstrap([[value] for value in values])
+
+
+def bootstrap(
+    n: int, statistic: Callable[[NDArray[np.int64]], float | None], seed: int
+) -> tuple[float, float] | None:
+    """95 % interval of a statistic of row indices: percentiles over resampled rows; None for fewer than two rows."""
+    if n < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = [found for _ in range(RESAMPLES) if (found := statistic(rng.integers(n, size=n))) is not None]
+    if not drawn:
+        return None
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def share(groups: Groups) -> Estimate | None:
@@ -58,7 +90,7 @@ def effective_number(groups: Groups) -> float:
     residuals = [sum(group) - p * len(group) for group in groups]
     between = k / (k - 1) * sum(r * r for r in residuals) / n**2
     if p in (0.0, 1.0):
-        return float(k)  # nothing tells how alike the samples of a target are
+        return float(k)  # all alike: the data cannot show how samples of one target correlate
     return n if between <= 0 else min(float(n), max(float(k), p * (1 - p) / between))
 
 
@@ -137,3 +169,21 @@ def disjoint_best(estimates: Sequence[Estimate | None], *, higher: bool) -> int 
         if (low <= other_high) if higher else (high >= other_low):
             return None
     return best
+
+
+def rounded(value: float, places: int) -> str:
+    """A number with ``places`` digits behind the point, halves away from zero as people round them.
+
+    >>> rounded(0.0435, 3), f"{0.0435:.3f}"
+    ('0.044', '0.043')
+    """
+    return str(Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+
+
+def hundredfold(share: float, places: int = 1) -> str:
+    """A share times 100, without the sign.
+
+    >>> hundredfold(0.4135)
+    '41.4'
+    """
+    return str((100 * Decimal(repr(float(share)))).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))

@@ -13,6 +13,7 @@ from crystal_core.structures import amounts_in, in_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import PeriodicSite, Structure
+    from spglib import SpglibDataset
 
 MAX_ANALYSED = 500  # sites; searching symmetry and summing reflections both grow with the square of the cell
 TOLERANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
@@ -48,7 +49,9 @@ def space_group_symbol(number: int) -> str:
     return next(short for short, _, found in _settings() if found == number)
 
 
-def has_operations(structure: Structure, rotations: NDArray, translations: NDArray, symprec: float) -> bool:
+def has_operations(
+    structure: Structure, rotations: NDArray[Any], translations: NDArray[Any], symprec: float
+) -> bool:
     """Whether operations map a crystal onto itself within ``symprec`` (Å): every site onto one of its element, and the cell onto itself.
 
     Args:
@@ -90,11 +93,11 @@ def space_group_curve(
 
 
 def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any]]:
-    """One row per site: element, Wyckoff letter, fractional and Cartesian (Å) coordinates."""
+    """One row per site: element, Wyckoff position such as 4a, fractional and Cartesian (Å) coordinates."""
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
     try:
-        letters = SpacegroupAnalyzer(structure, symprec=symprec).get_symmetry_dataset().wyckoffs
+        letters = _wyckoff_positions(SpacegroupAnalyzer(structure, symprec=symprec).get_symmetry_dataset())
     except Exception:  # noqa: BLE001 (no symmetry found: the table is useful without letters)
         letters = ["–"] * len(structure)
     return [
@@ -109,6 +112,16 @@ def site_table(structure: Structure, symprec: float = 0.1) -> list[dict[str, Any
             **{f"{name} (Å)": round(float(v), 3) for name, v in zip("xyz", site.coords, strict=True)},
         }
         for i, (site, letter) in enumerate(zip(structure, letters, strict=True))
+    ]
+
+
+def _wyckoff_positions(dataset: SpglibDataset) -> list[str]:
+    """Multiplicity in the conventional cell and letter of every site."""
+    orbits = np.asarray(dataset.crystallographic_orbits)
+    per_site = len(dataset.std_types) / len(orbits)
+    return [
+        f"{round(np.count_nonzero(orbits == orbit) * per_site)}{letter}"
+        for orbit, letter in zip(orbits, dataset.wyckoffs, strict=True)
     ]
 
 

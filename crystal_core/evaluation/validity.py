@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystal_core.chemistry.charges import balance_of, hint_of_metals
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.chemistry.metals import all_metals
 from crystal_core.structures import atomic_numbers
 

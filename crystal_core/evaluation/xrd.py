@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 WAVELENGTHS = ("CuKa", "MoKa", "CoKa", "FeKa", "AgKa")
-WAVELENGTH_RANGE = (0.1, 5.0)  # Å, of a wavelength of one's own
+WAVELENGTH_RANGE = (0.1, 5.0)  # Å, of a wavelength given as a number
 MERGED = 0.02  # degrees 2θ: reflections that are one by symmetry but for a rounded or nearly symmetric cell
 FAINTEST = 1e-9  # electrons²: reflections that cancel are left with the rounding of their phases
 LEAST_SHARE = 1e-5  # of the strongest peak: fainter ones are not listed

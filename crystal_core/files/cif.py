@@ -1,7 +1,7 @@
 """Reader of CIF: data blocks become lists of calls, and each call gives one pymatgen structure.
 
 gemmi reads the text and knows the space groups. What was read is then compared with what the file says of itself;
-differences stand in ``structure.properties["notes"]``.
+differences are listed in ``structure.properties["notes"]``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files.cif_atoms import atoms_of, number_of
 from crystal_core.files.cif_contents import TOO_LARGE, TOO_MANY, Contents, formula_in
+from crystal_core.files.cif_moments import site_values_in
 from crystal_core.files.cif_symmetry import named_group, operations_of
 from crystal_core.files.cif_text import Block, blocks_of
 from crystal_core.files.diagnosis import ANGLES, LENGTHS, POSITIONS, UNKNOWN_TROUBLE, trouble_of
@@ -58,8 +59,10 @@ def _structure(block: Block) -> Structure:
     sites = contents.sites(operations)
     structure = Structure(lattice, sites.shares, sites.places)
     notes = [*block.notes, *notes, *remarks, *sites.notes, *contents.differences(sites)]
-    if any(tag.startswith("_atom_site_moment") for tag in block.tags):
-        notes.append("The magnetic moments of the file are not read.")
+    values, remarks = site_values_in(block, atoms, sites, matrix, has_symmetry=len(operations) > 1)
+    notes += remarks
+    if values:
+        structure.properties["site_values"] = values
     notes += _other_group(block, structure)
     structure.properties["notes"] = list(dict.fromkeys(notes))
     return structure

@@ -27,12 +27,14 @@ class Sites:
         places: ``(sites, 3)`` in [0, 1).
         shares: element → occupancy, of each site.
         multiplicities: images of each atom of the list, in its order.
+        firsts: the atom of the list that gives each site its place.
         notes: what was moved, merged or scaled, as sentences.
     """
 
     places: np.ndarray
     shares: list[dict[str, float]]
     multiplicities: list[int]
+    firsts: list[int]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -61,15 +63,15 @@ def sites_of(atoms: Sequence[Atom], operations: Operations, matrix: np.ndarray) 
     orbits = [_orbit(atom, operations, matrix, notes) for atom in atoms]
     owners = np.repeat(np.arange(len(atoms)), [len(orbit) for orbit in orbits])
     points = in_cell(np.concatenate(orbits)) if orbits else np.zeros((0, 3))
-    places, shares = [], []
+    places, shares, firsts = [], [], []
     filling = np.array([atom.share for atom in atoms])[owners]
     for members in _clusters(points, filling, matrix):
         shares.append(_shares(atoms, owners[members], matrix, notes))
         # of several rows on one site the first gives the place
         places.append(points[min(members)])
-    return Sites(
-        np.array(places).reshape(-1, 3), shares, [len(orbit) for orbit in orbits], list(dict.fromkeys(notes))
-    )
+        firsts.append(int(owners[min(members)]))
+    multiplicities = [len(orbit) for orbit in orbits]
+    return Sites(np.array(places).reshape(-1, 3), shares, multiplicities, firsts, list(dict.fromkeys(notes)))
 
 
 def _orbit(atom: Atom, operations: Operations, matrix: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from crystal_core.chemistry.charges import balance_of
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import RequestError
 from crystal_core.structures import atomic_numbers
 

@@ -84,7 +84,7 @@ def _rows_trouble(block: Block) -> str:
         return (
             f"The columns of positions in this CIF are not equally long: correct the list of atoms, {AGAIN}"
         )
-    # a row without any coordinate is an atom that nobody located
+    # a row without any coordinate is an atom that was not located
     lost = {k for k, coords in enumerate(zip(*columns.values(), strict=True), start=1) if not any(coords)}
     for name, column in columns.items():
         for row, text in enumerate(column, start=1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-LOOKED_AT = 4000  # bytes from which the encoding is told where no mark does
+LOOKED_AT = 4000  # bytes that decide the encoding where no byte order mark does
 
 
 def text_of(content: bytes) -> str:

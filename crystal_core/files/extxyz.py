@@ -1,4 +1,4 @@
-"""Reader of extended XYZ: every frame with a lattice, its energy and what it says of periodicity and moments."""
+"""Reader of extended XYZ: every frame with a lattice, its energy, the values of its atoms and what it says of periodicity."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.limits import check_atom_count
+from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import printable
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "dft_energy", "e")
-MOMENTS = ("magmoms", "magmom", "initial_magmoms", "moment", "magnetic_moments", "spin")
 _ITEM = re.compile(r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|(\S+))""")
 
 
@@ -52,7 +54,8 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
             "This XYZ file has no lattice, so it is a molecule and not a crystal. "
             'Write Lattice="ax ay az bx by bz cx cy cz" into its second line.'
         )
-    place = _columns(info)
+    columns = _columns(info)
+    place = {name: first for name, (_, first, _) in columns.items()}
     label = place.get("species", place.get("z", 0))
     cells = [row.split() for row in rows]
     needed = max(label + 1, place["pos"] + 3)
@@ -63,26 +66,49 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     coords = [[_number(x) for x in row[place["pos"] : place["pos"] + 3]] for row in cells]
     lattice = Lattice([matrix[0:3], matrix[3:6], matrix[6:9]])
     structure = Structure(lattice, species, coords, coords_are_cartesian=True, to_unit_cell=True)
-    structure.properties["notes"] = _notes(info, place)
+    values, notes = sorted_values(_values(columns, cells), np.array(lattice.matrix))
+    structure.properties["notes"] = _notes(info) + notes
+    if values:
+        structure.properties["site_values"] = values
     energy = next((info[key] for key in ENERGIES if key in info), "")
     if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", energy):
         structure.properties["energy"] = float(energy)
     return structure
 
 
-def _columns(info: Mapping[str, str]) -> dict[str, int]:
-    """Name of a property in lower case → its first column."""
+def _columns(info: Mapping[str, str]) -> dict[str, tuple[str, int, int]]:
+    """Name of a property in lower case → its type, its first column and how many it has."""
     words = info.get("properties", "species:S:1:pos:R:3").split(":")
     first, place = 0, {}
-    for name, _, width in zip(words[::3], words[1::3], words[2::3], strict=False):
-        place[name.lower()] = first
-        first += int(width) if width.isdigit() else 1
+    for name, kind, text in zip(words[::3], words[1::3], words[2::3], strict=False):
+        width = int(text) if text.isdigit() else 1
+        place[name.lower()] = (kind.upper(), first, width)
+        first += width
     if "pos" not in place or not {"species", "z"} & set(place):
         raise StructureParseError("The Properties of this XYZ file name no species and positions.")
     return place
 
 
-def _notes(info: Mapping[str, str], place: Mapping[str, int]) -> list[str]:
+def _values(
+    columns: Mapping[str, tuple[str, int, int]], cells: Sequence[Sequence[str]]
+) -> dict[str, list[Any]]:
+    """Name → number or vector of each atom, of the columns that hold numbers."""
+    return {
+        name: [_cell(row[first : first + width], width) for row in cells]
+        for name, (kind, first, width) in columns.items()
+        if kind in ("R", "I") and width in (1, 3) and name not in ("pos", "z")
+    }
+
+
+def _cell(words: Sequence[str], width: int) -> float | list[float] | None:
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        return None
+    return None if len(numbers) < width else numbers if width == 3 else numbers[0]
+
+
+def _notes(info: Mapping[str, str]) -> list[str]:
     notes = []
     periodic = re.split(r"[\s,]+", info.get("pbc", "").upper().strip("[] "))
     if any(axis.startswith("F") or axis == "0" for axis in periodic):
@@ -95,8 +121,6 @@ def _notes(info: Mapping[str, str], place: Mapping[str, int]) -> list[str]:
             f"The file is not periodic along every axis (pbc {' '.join(periodic)[:20]}), which is {kind}; "
             "it is read as a crystal that is."
         )
-    if any(name in place for name in MOMENTS):
-        notes.append("The magnetic moments of the file are not read.")
     return notes
 
 

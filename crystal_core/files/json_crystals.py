@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from crystal_core.errors import StructureParseError
 from crystal_core.files.limits import check_atom_count
+from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     else:
         lattice = data["lattice"]
         matrix = _numbers(lattice["matrix"] if isinstance(lattice, dict) else lattice)
-        sites = _pymatgen_sites(data["sites"], notes) if "sites" in data else _plain_sites(data)
+        sites = _pymatgen_sites(data["sites"]) if "sites" in data else _plain_sites(data)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
     if isinstance(periodic, Sequence) and not all(periodic):
@@ -85,7 +88,10 @@ def _structure(data: Mapping[str, Any]) -> Structure:
             "it is read as a crystal that is."
         )
     structure = Structure.from_dict({"lattice": {"matrix": matrix}, "sites": sites, "charge": None})
-    structure.properties["notes"] = list(dict.fromkeys(notes))
+    values, remarks = sorted_values(_values(data.get("sites") or ()), np.array(structure.lattice.matrix))
+    structure.properties["notes"] = list(dict.fromkeys(notes + remarks))
+    if values:
+        structure.properties["site_values"] = values
     return structure
 
 
@@ -108,7 +114,7 @@ def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+def _pymatgen_sites(sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for site in sites:
         # only these keys are read: "properties" would be handed to a decoder that imports classes
@@ -120,10 +126,22 @@ def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> lis
             species.append(clean)
         _check_species(species)
         found.append({"species": species, "abc": _numbers([site["abc"]])[0]})
-        properties = site.get("properties")
-        if isinstance(properties, dict) and properties.get("magmom") not in (None, 0, 0.0):
-            notes.append("The magnetic moments of the file are not read.")
     return found
+
+
+def _values(sites: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Name → value of each site, as the file has it: its properties, and the spin of its species."""
+    each = [dict(_mapping(site.get("properties"))) for site in sites]
+    for site, properties in zip(sites, each, strict=True):
+        spins = [_mapping(entry.get("properties")).get("spin") for entry in site["species"]]
+        if len(spins) == 1 and spins[0] is not None:
+            properties.setdefault("spin", spins[0])
+    names = dict.fromkeys(str(name) for properties in each for name in properties)
+    return {name: [properties.get(name) for properties in each] for name in names}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from crystal_core.chemistry.formula import formula_from
+from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import StructureParseError
 from crystal_core.files import readers
 from crystal_core.files.encoding import with_plain_line_ends
@@ -59,14 +59,16 @@ def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Stru
     """The crystal in a CIF, POSCAR, extended XYZ or JSON text; the first one if it holds several.
 
     Args:
-        text: the file's content; the format is told by content, never by ``name``.
+        text: the file's content; the content decides the format, never ``name``.
         name: only used in the error sentence.
         purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate sites);
             "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible, and with
             ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
 
     Returns:
-        The crystal; ``structure.properties["notes"]`` lists, as sentences, what in the file does not fit what was read.
+        The crystal; ``structure.properties["notes"]`` lists, as sentences, what in the file does not fit what was read;
+        ``["site_values"]`` holds moments and other numbers of the sites, where the file gives any, see
+        :class:`~crystal_core.files.site_values.SiteValues`.
 
     Raises:
         StructureParseError: what is wrong, why, and what to do.
@@ -201,7 +203,8 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
         raise StructureParseError(limitation)
     heavy = any(symbol in HEAVY_HYDROGEN for symbol in amounts_in(structure.composition))
     occupancy = occupancy_of(structure) if heavy or not structure.is_ordered else None
-    notes, energy = [*structure.properties.get("notes", ())], structure.properties.get("energy")
+    given = structure.properties
+    notes, energy, values = [*given.get("notes", ())], given.get("energy"), given.get("site_values")
     if not structure.is_ordered:
         structure = _main_elements(structure)
     clean = plain_structure(structure)
@@ -209,6 +212,8 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
         clean.properties["notes"] = notes
     if energy is not None:
         clean.properties["energy"] = energy
+    if values:
+        clean.properties["site_values"] = values
     if occupancy:
         clean.properties["occupancy"] = occupancy
     if limitation:

@@ -241,7 +241,7 @@ class ParserPool:
             return process.match(crystal, reference)
 
     def start_spare(self) -> None:
-        """Start a free child without waiting for it, so that nobody waits for its imports later."""
+        """Start a free child without waiting for it, so that no later upload waits for its imports."""
         with self._changed:
             for process in self._free:
                 if process.pid is None:

@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.summary import summary_csv
 from crystal_core.files.writers import structure_to_text
@@ -62,7 +62,7 @@ def crystal_record(
         id: short name, unique in its run; it becomes a file name, so letters, digits, ``.``, ``_`` and ``-`` only.
         score: ``{"name", "value", "unit"}`` of what candidates are ranked by.
         group: number of the cluster of like candidates.
-        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where nobody asked.
+        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where it was not requested.
         origin: whether the cell came from noise, from a prototype, or from a prototype refined.
         notes: sentences on what a reader must know of the crystal, e.g. what of its file did not fit.
 

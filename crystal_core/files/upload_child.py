@@ -80,6 +80,7 @@ def main(memory: int, seconds: float) -> None:
             "occupancy": structure.properties.get("occupancy"),
             "notes": structure.properties.get("notes", []),
             "frame": structure.properties.get("frame"),
+            "site_values": structure.properties.get("site_values"),
         }
 
     def answer_to(question: dict[str, Any]) -> dict[str, Any]:

@@ -201,6 +201,8 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
         structure.properties["limitation"] = crystal["limitation"]
     if crystal.get("notes"):
         structure.properties["notes"] = list(crystal["notes"])
+    if crystal.get("site_values"):
+        structure.properties["site_values"] = crystal["site_values"]
     return structure
 
 

@@ -17,7 +17,8 @@ from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
-from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest
+from crystal_core.generators.stages import drafting, kept_symmetry, lone_atom, refining
+from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -56,8 +57,7 @@ class DraftRefineGenerator:
     @property
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that the drafter writes and the usual refiner can place."""
-        usual = self.refinement(CARD_DRAFT)
-        return self._common_elements(usual)
+        return self.common_elements(CARD_DRAFT)
 
     @property
     def atom_count_frequencies(self) -> dict[int, float]:
@@ -125,10 +125,10 @@ class DraftRefineGenerator:
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
         """What the defaults of the request come to, of both stages."""
         refinement = self.refinement(request.draft)
-        used = self.drafter.settings_used(_drafting(request))
+        used = self.drafter.settings_used(drafting(request))
         if refinement is None:
             return used
-        asked = self.refining(request, refinement, _lone_atom())
+        asked = refining(request, refinement, lone_atom())
         return used | refinement.used | self._sampler_used(refinement.model, asked)
 
     def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
@@ -143,7 +143,7 @@ class DraftRefineGenerator:
             return dict.fromkeys(request.tuning_values, f"{refinement.model} has no sampler to tune")
         if isinstance(request, GenerationRequest) and request.start is not None:
             return refiner.idle_tuning(replace(request, draft=CARD_DRAFT))
-        asked = self.refining(replace(request, remasking=None), refinement, _lone_atom())
+        asked = refining(replace(request, remasking=None), refinement, lone_atom())
         return own | refiner.idle_tuning(asked)
 
     def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
@@ -162,9 +162,9 @@ class DraftRefineGenerator:
         for name, reason in self.idle_tuning(request).items():
             raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
         self._check(request, refinement)
-        drafting = self._with_common_elements(_drafting(request), refinement)
+        asked = self._with_common_elements(drafting(request), request.draft)
         drafted: Frame | None = None
-        for frame in self.drafter.sample(drafting):
+        for frame in self.drafter.sample(asked):
             drafted = frame
             part = DRAFTED if refinement is not None else N_STEPS
             step = part * frame.step // max(1, frame.n_steps)
@@ -181,14 +181,23 @@ class DraftRefineGenerator:
             )
         self.network_calls = self.drafter.network_calls
         if refinement is not None and drafted is not None:
-            yield from self._refine_drafts(request, refinement, drafted)
+            yield from self.refine_drafts(request, drafted)
 
-    def _refine_drafts(
-        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, drafted: Frame
-    ) -> Iterator[Frame]:
+    def refine_drafts(self, request: GenerationRequest | DeNovoRequest, drafted: Frame) -> Iterator[Frame]:
+        """The second stage of :meth:`sample` alone, so that several refiners can be given the same drafts.
+
+        Args:
+            drafted: the last frame of the first stage.
+
+        Raises:
+            RequestError: ``request`` names no refiner.
+        """
         from crystal_core.files.records import snapshot
         from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
+        refinement = self.refinement(request.draft)
+        if refinement is None:
+            raise RequestError("Nothing is refined without a refiner; name one.")
         assert drafted.crystals is not None
         cells, as_drafted = list(drafted.crystals), to_structures(drafted.crystals)
         drafts = tuple(
@@ -205,8 +214,11 @@ class DraftRefineGenerator:
         calls, stages = 0, [self._draft_stage(request)]
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
-            asked = self.refining(request, refinement, from_structures(reduced))
             refiner, left, again = self.refiner(refinement.model), whole, 0
+            kept = kept_symmetry(request, refinement, refiner, dict(zip(whole, reduced, strict=True)))
+            if kept is not None:
+                reduced = [one.structure for one in kept]
+            asked = refining(request, refinement, from_structures(reduced), kept)
             for attempt in range(1 + AGAIN):
                 if attempt:
                     step = REFINED + attempt
@@ -224,10 +236,16 @@ class DraftRefineGenerator:
                 if not left or attempt == AGAIN:
                     break
                 again += len(left)
-                start = from_structures([reduced[whole.index(i)] for i in left])
-                other = self.refining(request, refinement, start)
+                places = [whole.index(i) for i in left]
+                start = from_structures([reduced[place] for place in places])
+                other = refining(
+                    request, refinement, start, None if kept is None else [kept[place] for place in places]
+                )
                 asked = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
-            stages.append(self._refine_stage(refinement, asked, calls, again=again))
+            stage = self._refine_stage(refinement, asked, calls, again=again)
+            if kept is not None:
+                stage = replace(stage, settings={**stage.settings, "keeps_space_group": True})
+            stages.append(stage)
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(
@@ -261,32 +279,6 @@ class DraftRefineGenerator:
                 stages=(replace(stage, settings={**stage.settings, **begun}),) if stage else (),
             )
 
-    def refining(
-        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement, start: CrystalBatch
-    ) -> GenerationRequest:
-        """What the refiner is asked for: to refine ``start`` with the options of a request."""
-        options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
-        if request.sampler == "fast":
-            options = {
-                "sampler": refinement.sampler or "fast",
-                "steps": request.steps or refinement.steps,
-            }
-        if refinement.start != "none":
-            options |= {
-                "start": start,
-                "start_time": refinement.start_time,
-                "start_kind": refinement.start,
-            }
-        return GenerationRequest(
-            compositions=tuple(tuple(crystal.atomic_numbers.tolist()) for crystal in start),
-            seed=request.seed,
-            frame_every=request.frame_every,
-            guide=request.guide,
-            dtype=request.dtype,
-            **options,
-            **request.tuning_fields,
-        )
-
     def _sampler_used(self, model: str, asked: GenerationRequest) -> dict[str, Any]:
         """Sampler, steps and tuning of a refiner for what it is asked."""
         refiner: Any = self.refiner(model)
@@ -319,17 +311,19 @@ class DraftRefineGenerator:
             settings={name: value for name, value in used.items() if name != "refiner_used"},
         )
 
-    def _common_elements(self, refinement: Refinement | None) -> tuple[int, ...]:
+    def common_elements(self, options: DraftOptions) -> tuple[int, ...]:
+        """Atomic numbers that the drafter writes and the refiner of the options can place."""
+        refinement = self.refinement(options)
         if refinement is None:
             return self.drafter.elements
         placed = set(getattr(self.refiner(refinement.model), "elements", self.drafter.elements))
         return tuple(z for z in self.drafter.elements if z in placed)
 
     def _with_common_elements(
-        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement | None
+        self, request: GenerationRequest | DeNovoRequest, options: DraftOptions
     ) -> GenerationRequest | DeNovoRequest:
         """A de novo request that leaves out what the refiner cannot place."""
-        common = self._common_elements(refinement)
+        common = self.common_elements(options)
         if (
             isinstance(request, GenerationRequest)
             or request.elements is not None
@@ -360,13 +354,7 @@ class DraftRefineGenerator:
             names = ", ".join(Element.from_Z(z).symbol for z in unknown)
             raise RequestError(f"{refinement.model} was not trained on {names}; choose other elements.")
         if hasattr(refiner, "settings"):
-            refiner.settings(self.refining(request, refinement, _lone_atom()))
-
-
-def _drafting(request: Any) -> Any:
-    """The request as the drafter gets it: what belongs to the refiner is left out."""
-    options = replace(request.draft, back_end=None, refiner=None, start_draft=None, refine_from=None)
-    return replace(request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields)
+            refiner.settings(refining(request, refinement, lone_atom()))
 
 
 def _overlaps(crystal: CrystalBatch) -> bool:
@@ -389,14 +377,4 @@ def _of_both(frame: Frame, crystals: CrystalBatch | None) -> Frame:
         crystals=crystals,
         sample_ids=() if crystals is None else tuple(range(len(crystals))),
         finished=False,
-    )
-
-
-def _lone_atom() -> CrystalBatch:
-    """Stands for any start: settings depend on whether there is one."""
-    return CrystalBatch(
-        atomic_numbers=torch.tensor([1]),
-        frac_coords=torch.zeros(1, 3),
-        lattice=3.0 * torch.eye(3)[None],
-        n_atoms=torch.tensor([1]),
     )

@@ -89,7 +89,7 @@ def load_graphs(path: Path, config: GraphConfig | None = None) -> dict[str, Grap
         config: the construction that the reader needs.
 
     Raises:
-        RequestError: there is no such file, it is none of that function's, or its graphs were built in another way.
+        RequestError: there is no such file, it is no graph file, or its graphs were built in another way.
     """
     path = Path(path)
     if not path.is_file():

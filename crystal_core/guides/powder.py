@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.xrd import LAST_TABULATED
 from crystal_core.geometry import TWO_PI, volume
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class PowderTarget:
         theta = torch.arcsin(sine)
         polarisation = (1 + torch.cos(2 * theta) ** 2) / (sine**2 * torch.cos(theta))
         present = types.detach().sum(0) > 0
-        scattering = types[:, present] @ _form_factors((reciprocal / 2) ** 2, present)
+        scattering = types[:, present] @ form_factors((reciprocal / 2) ** 2, present)
         phase = TWO_PI * frac_coords @ hkl.T
         intensity = (
             (scattering * torch.cos(phase)).sum(0) ** 2 + (scattering * torch.sin(phase)).sum(0) ** 2
@@ -93,25 +94,28 @@ def _half_sphere(rows: Tensor, radius: float) -> Float[Tensor, "reflections 3"]:
     return hkl[(hkl @ torch.linalg.inv(rows).T).norm(dim=-1) < radius]
 
 
-def _form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements reflections"]:
-    """Z - 41.78214 s² sum a exp(-b s²) with s = sin θ / wavelength, as pymatgen's calculator has them."""
-    number, height, width = (part.to(square)[present] for part in _scattering_parameters())
+def form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements reflections"]:
+    """What each element scatters, in electrons: c + sum a exp(-b s²), as :mod:`crystal_core.evaluation.xrd` has it.
+
+    Args:
+        square: (reflections,) s² = (sin θ / wavelength)² in 1/Å². present: (118,) which elements are wanted.
+    """
+    constant, height, width = (part.to(square)[present] for part in _scattering_parameters())
     terms = height.unsqueeze(-1) * torch.exp(-width.unsqueeze(-1) * square)
-    return number.unsqueeze(-1) - 41.78214 * square * terms.sum(1)
+    return constant.unsqueeze(-1) + terms.sum(1)
 
 
 @cache
 def _scattering_parameters() -> tuple[Tensor, Tensor, Tensor]:
-    """(118,) atomic numbers, (118, 4) heights and (118, 4) widths; elements without parameters scatter as points."""
-    from pymatgen.analysis.diffraction.xrd import ATOMIC_SCATTERING_PARAMS
-    from pymatgen.core import Element
+    """(118,) constants c, (118, 4) heights a and (118, 4) widths b; elements that are not tabulated scatter as points."""
+    import gemmi
 
-    table = np.zeros((118, 4, 2))
-    for z in range(1, 119):
-        known = ATOMIC_SCATTERING_PARAMS.get(Element.from_Z(z).symbol)
-        if known is not None:
-            table[z - 1] = known
-    return torch.arange(1, 119, dtype=torch.float64), torch.tensor(table[..., 0]), torch.tensor(table[..., 1])
+    constant = np.arange(1.0, 119.0)
+    height, width = np.zeros((118, 4)), np.zeros((118, 4))
+    for z in range(1, LAST_TABULATED + 1):
+        table = gemmi.Element(z).it92
+        constant[z - 1], height[z - 1], width[z - 1] = table.c, table.a, table.b
+    return torch.tensor(constant), torch.tensor(height), torch.tensor(width)
 
 
 def _gaussian(shift: Tensor) -> Tensor:

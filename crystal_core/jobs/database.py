@@ -30,7 +30,7 @@ create table if not exists jobs (
     error text, snapshot text, result text, trajectories text default '[]',
     starred integer not null default 0, note text not null default '', batch text not null default '',
     parent text not null default '', exit_code integer not null default 1, worker text not null default 'cpu',
-    text text not null default '');
+    text text not null default '', owner text not null default '');
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
@@ -43,6 +43,7 @@ ADDED = {
     "exit_code": "integer not null default 1",
     "worker": "text not null default 'cpu'",
     "text": "text not null default ''",
+    "owner": "text not null default ''",
 }
 ALL_LOST = (
     "The database of runs was damaged beyond repair, so its runs are no longer listed. It is kept as {copy}, and "

@@ -10,7 +10,7 @@ from crystal_core.chemistry.formula import default_z, parse_formula
 from crystal_core.errors import CrystalCoreError
 
 if TYPE_CHECKING:
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
 
 SAME = (
     "model",
@@ -24,7 +24,7 @@ SAME = (
     "start_draft",
     "charge_balance",
 )
-LARGEST_CHANGE = 30.0  # a run so much larger or smaller than those known is not foretold
+LARGEST_CHANGE = 30.0  # no estimate for a run that is more than 30 times larger or smaller than past ones
 
 
 def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:

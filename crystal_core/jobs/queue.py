@@ -3,105 +3,58 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import RequestError
-from crystal_core.jobs import shapes
 from crystal_core.jobs.database import connect, last_rescue, prepare, rescued, storage_faults
-from crystal_core.jobs.store import NAME, BlobStore
+from crystal_core.jobs.job import LIVE, Job, blob_names, read_job
+from crystal_core.jobs.store import BlobStore
 from crystal_core.paths import home_dir, private_folder
-from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
 
-LIVE = ("queued", "running", "cancelling")
 MAX_QUEUED = 20
 GPU = Path("/dev/nvidiactl")  # exists only with an NVIDIA driver
 # a row that names no known device belongs to the worker of the CPU: otherwise no worker would ever take it
 DEVICE = "case when worker in ('cpu', 'cuda') then worker else 'cpu' end"
-LATEST = 4e9  # seconds since 1970; later moments are damage and no calendar shows them
-ENTRY_DAMAGED = "The entry of this run in the database is damaged, so its settings cannot be read. Delete this run and start it again."
-RESULT_DAMAGED = "The result of this run cannot be read because its file is damaged or missing. Run it again with the same seed, or delete it."
 MAX_NOTE = 500  # characters
+SEEN_SECONDS = 5.0  # a client that was seen so long ago is still there
 SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One run as the store knows it.
-
-    Attributes:
-        state: queued, running, cancelling, done, partial, failed or interrupted.
-        result: what is finished so far, also of a cancelled or interrupted run.
-        trajectories: paths for the player; those of a stored job are read when first looked at.
-        place: 1 for the next job in the queue, 0 when not queued.
-        starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with, or "".
-        parent: id of the run whose crystals it works on, or "".
-        exit_code: of a command that failed as this run did; 1 where it did not fail.
-        damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says so.
-        result_stamp: changes whenever the stored result does, and tells so without reading it; "" without a result.
-        text: what a language model has written of the first crystal so far; "" where none writes.
-    """
-
-    id: str
-    kind: str
-    request: dict[str, Any]
-    state: str
-    created: float
-    started: float | None
-    finished: float | None
-    stage: str
-    step: int
-    n_steps: int
-    error: str | None
-    snapshot: Snapshot | None
-    result: RunResult | None
-    trajectories: Sequence[Trajectory]
-    place: int
-    starred: bool = False
-    note: str = ""
-    batch: str = ""
-    parent: str = ""
-    exit_code: int = 1
-    damaged: bool = False
-    result_stamp: str = ""
-    text: str = ""
-
-    @property
-    def live(self) -> bool:
-        """Still waiting or working."""
-        return self.state in LIVE
-
-    @property
-    def seconds(self) -> float | None:
-        """From its start to its end; None before, and where it never started."""
-        return self.finished - self.started if self.finished and self.started else None
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Seconds left, from the pace so far; None before there is one."""
-        if self.state != "running" or not self.step or not self.started:
-            return None
-        return (time.time() - self.started) * (self.n_steps - self.step) / self.step
-
-
 def worker_of(request: Mapping[str, Any]) -> str:
-    """The device whose worker runs a request: the one it asks for; for "auto" the GPU where there is one."""
+    """The device whose worker runs a request: the one it asks for; for "auto" the GPU where PyTorch can use one."""
     device = request.get("device", "auto")
-    return "cuda" if device == "cuda" or (device == "auto" and GPU.exists()) else "cpu"
+    return "cuda" if device == "cuda" or (device == "auto" and GPU.exists() and torch_knows_cuda()) else "cpu"
+
+
+@cache
+def torch_knows_cuda() -> bool:
+    """Whether the installed PyTorch is built for NVIDIA GPUs; it is not imported, which takes seconds.
+
+    On a machine with a GPU, a PyTorch for CPUs alone computes on the CPU: two workers would share it.
+    """
+    found = find_spec("torch")
+    folders = (found and found.submodule_search_locations) or ()
+    return any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders)
 
 
 class JobQueue:
-    """The queue of one home folder (``CRYSTAL_HOME``)."""
+    """The queue of one home folder (``CRYSTAL_HOME``).
 
-    def __init__(self, home: Path | None = None) -> None:
-        self.home = home or home_dir()
+    Args:
+        home: another folder. client: the browser that asks: its runs are marked with this id, and it may not change those
+            of other browsers. "": the command line or the worker, which may do everything.
+    """
+
+    def __init__(self, home: Path | None = None, *, client: str = "") -> None:
+        self.home, self.client = home or home_dir(), client
         with storage_faults(self.home):
             private_folder(self.home)
         self.blobs = BlobStore(self.home / "store")
@@ -145,26 +98,43 @@ class JobQueue:
                 )
                 raise RequestError(f"{waiting} runs are waiting already; {room}.")
             db.executemany(
-                "insert into jobs (id, kind, request, state, created, batch, parent, worker) values (?, ?, ?, 'queued', ?, ?, ?, ?)",
+                "insert into jobs (id, kind, request, state, created, batch, parent, worker, owner) "
+                "values (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
                 [
-                    (name, kind, json.dumps(dict(request)), time.time(), batch, parent, worker_of(request))
+                    (
+                        name,
+                        kind,
+                        json.dumps(dict(request)),
+                        time.time(),
+                        batch,
+                        parent,
+                        worker_of(request),
+                        self.client,
+                    )
                     for name, request in zip(names, requests, strict=True)
                 ],
             )
         return names
 
     @rescued
-    def get(self, job: str) -> Job | None:
-        """The job with that id."""
+    def get(self, job: str, *, results: bool = True) -> Job | None:
+        """The job with that id; without ``results`` as in :meth:`list_jobs`."""
         with self._connect() as db:
             row = db.execute("select * from jobs where id = ?", (job,)).fetchone()
-            return self._job(db, row) if row else None
+            return self._job(db, row, result=results) if row else None
 
     @rescued
-    def list_jobs(self, limit: int = 200, *, results: bool = True) -> list[Job]:
-        """Newest first; without ``results``, which are large, those are None and nobody looks whether they are damaged."""
+    def list_jobs(self, limit: int = 200, *, results: bool = True, own: bool = False) -> list[Job]:
+        """Newest first; without ``results``, which are large, those are None and nobody looks whether they are damaged.
+
+        Args:
+            own: only those of :attr:`client`; without a client all.
+        """
         with self._connect() as db:
-            rows = db.execute("select * from jobs order by created desc, rowid desc limit ?", (limit,))
+            rows = db.execute(
+                "select * from jobs where ? in ('', owner) order by created desc, rowid desc limit ?",
+                (self.client if own else "", limit),
+            )
             return [self._job(db, row, result=results) for row in rows]
 
     def list_batch(self, batch: str) -> list[Job]:
@@ -193,10 +163,26 @@ class JobQueue:
             )
             return [self._job(db, row) for row in rows]
 
+    def may_change(self, job: Job) -> bool:
+        """Whether :attr:`client` may cancel, mark and delete a job."""
+        return self.client in ("", job.owner) or not job.owner
+
+    def _check_owner(self, db: sqlite3.Connection, job: str, act: str) -> None:
+        if not self.client:
+            return
+        row = db.execute("select owner from jobs where id = ?", (job,)).fetchone()
+        if row and row["owner"] not in ("", self.client):
+            raise RequestError(f"This run belongs to another browser, and only that one can {act} it.")
+
     @rescued
     def cancel(self, job: str) -> None:
-        """Ask a running job to stop; a waiting one ends at once."""
+        """Ask a running job to stop; a waiting one ends at once.
+
+        Raises:
+            RequestError: it belongs to another browser.
+        """
         with self._connect() as db:
+            self._check_owner(db, job, "cancel")
             # one statement: between two of them the worker could take the job, which neither would then stop
             db.execute(
                 "update jobs set finished = case state when 'queued' then ? else finished end, "
@@ -209,11 +195,20 @@ class JobQueue:
         """Forget a job that is over, and what worked on its crystals.
 
         Raises:
-            RequestError: something still works on its crystals, and would be left without the run it belongs to.
+            RequestError: something still works on its crystals, and would be left without the run it belongs to; or it,
+                or what worked on its crystals, belongs to another browser.
         """
         live = f"state in ({','.join('?' * len(LIVE))})"
         with self._connect() as db:
             db.execute("begin immediate")
+            self._check_owner(db, job, "delete")
+            if db.execute(
+                "select count(*) from jobs where parent = ? and owner <> '' and ? not in ('', owner)",
+                (job, self.client),
+            ).fetchone()[0]:
+                raise RequestError(
+                    "A run of another browser works on the crystals of this one, so this one cannot be deleted."
+                )
             if db.execute(f"select count(*) from jobs where parent = ? and {live}", (job, *LIVE)).fetchone()[
                 0
             ]:
@@ -234,7 +229,7 @@ class JobQueue:
         with self._connect() as db:
             rows = db.execute("select result, trajectories from jobs").fetchall()
         wanted = {row["result"] for row in rows} | {
-            name for row in rows for name in _names(row["trajectories"])
+            name for row in rows for name in blob_names(row["trajectories"])
         }
         with storage_faults(self.home):
             return self.blobs.sweep(wanted, older_than, newer_than=last_rescue(self.home))
@@ -244,11 +239,12 @@ class JobQueue:
         """Star a job or write its note; None leaves either as it is.
 
         Raises:
-            RequestError: the note is too long.
+            RequestError: the note is too long, or the job belongs to another browser.
         """
         if note is not None and len(note) > MAX_NOTE:
             raise RequestError(f"The note has {len(note)} characters; {MAX_NOTE} fit.")
         with self._connect() as db:
+            self._check_owner(db, job, "mark")
             db.execute(
                 "update jobs set starred = coalesce(?, starred), note = coalesce(?, note) where id = ?",
                 (starred if starred is None else int(starred), note, job),
@@ -305,7 +301,9 @@ class JobQueue:
             )  # two writers that read the same list of paths would each lose the other's
             if path is not None:
                 row = db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()
-                columns["trajectories"] = json.dumps([*_names(row["trajectories"] if row else None), path])
+                columns["trajectories"] = json.dumps(
+                    [*blob_names(row["trajectories"] if row else None), path]
+                )
             if columns:
                 db.execute(
                     f"update jobs set {', '.join(f'{k} = ?' for k in columns)} where id = ?",
@@ -331,6 +329,8 @@ class JobQueue:
     @rescued
     def client_seen(self) -> None:
         """A page or command is there: the worker stays."""
+        if time.time() - self.last_client() < SEEN_SECONDS:
+            return  # pages poll often, and every write waits for the disk
         with self._connect() as db:
             db.execute("insert or replace into clients (id, seen) values (1, ?)", (time.time(),))
 
@@ -342,79 +342,11 @@ class JobQueue:
             return row["seen"] if row else 0.0
 
     def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, result: bool = True) -> Job:
-        """The job of a row; whatever cannot be read of it is left out and said in ``error``."""
         place = 0
         if row["state"] == "queued":
             before = f"select count(*) from jobs where state = 'queued' and {DEVICE} = (select {DEVICE} from jobs where id = ?) and created < ?"
             place = 1 + db.execute(before, (row["id"], row["created"])).fetchone()[0]
-        kind, created = _text(row["kind"]), _moment(row["created"])
-        request, snapshot = _json(row["request"]), _json(row["snapshot"])
-        value = self.blobs.get(row["result"] if result else None)
-        fault = ""
-        if created is None or not kind or not shapes.is_request(kind, request):
-            request, fault = {}, ENTRY_DAMAGED
-        if result and row["result"]:
-            try:
-                value = upgrade_result(value) if shapes.is_result(kind, value) else None
-            except RequestError as error:  # damaged beyond its shape, or of a newer version
-                value, fault = None, fault or str(error)
-            fault = fault or ("" if value is not None else RESULT_DAMAGED)
-        return Job(
-            id=row["id"],
-            kind=kind,
-            request=request,
-            state=_text(row["state"]),
-            created=created or 0.0,
-            started=_moment(row["started"]),
-            finished=_moment(row["finished"]),
-            stage=_text(row["stage"]),
-            step=_whole(row["step"], 0),
-            n_steps=_whole(row["n_steps"], 0),
-            error=_text(row["error"]) or fault or None,
-            snapshot=snapshot if shapes.is_snapshot(kind, snapshot) else None,
-            result=value,
-            trajectories=self.blobs.get_later(_names(row["trajectories"])),
-            place=place,
-            starred=bool(row["starred"]),
-            note=_text(row["note"]),
-            batch=_text(row["batch"]),
-            parent=_text(row["parent"]),
-            exit_code=_whole(row["exit_code"], 1),
-            damaged=bool(fault),
-            result_stamp=self.blobs.stamp(row["result"]),
-            text=_text(row["text"]),
-        )
+        return read_job(row, self.blobs, place=place, result=result)
 
     def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
         return connect(self.home)
-
-
-def _json(text: Any) -> Any:
-    """What a column says; None where it is empty or no JSON."""
-    try:
-        return json.loads(text) if text else None
-    except (TypeError, ValueError, RecursionError):
-        return None
-
-
-def _names(text: Any) -> list[str]:
-    """The names of stored values in a column; of a damaged list those that can still be made out."""
-    names = _json(text)
-    if isinstance(names, list) and all(isinstance(name, str) for name in names):
-        return names
-    return NAME.findall(text) if isinstance(text, str) else []
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _whole(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) else otherwise
-
-
-def _moment(value: Any) -> float | None:
-    """Seconds since 1970, or None where a column holds no such moment."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < LATEST:
-        return None
-    return float(value)

@@ -25,7 +25,8 @@ from typing import IO, Any
 from crystal_core.errors import CrystalCoreError, StorageFault
 from crystal_core.frames import RunUpdate
 from crystal_core.jobs.database import storage_faults
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.paths import home_dir
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def _end_with(owner: int, queue: JobQueue, device: str) -> None:
 def work(
     queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS, device: str = "cpu"
 ) -> None:
-    """Take the jobs of a device until nobody has been there for ``idle_seconds``."""
+    """Take the jobs of a device until none has come for ``idle_seconds``."""
     idle_since, broken_since = time.time(), 0.0
     while True:
         try:
@@ -182,7 +183,7 @@ class JobWriter:
             time.sleep(RETRY_SECONDS)
 
     def is_wanted(self) -> bool:
-        """Whether nobody has cancelled the job, as far as the database can be read."""
+        """Whether the job is not cancelled, as far as the database can be read."""
         try:
             return self._queue.state_of(self._job) == "running"
         except StorageFault:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.nn import functional
@@ -48,7 +48,7 @@ class SumOverEdges(torch.autograd.Function):
     """(edges, k) → (atoms, k): sum over the edges that an atom receives."""
 
     @staticmethod
-    def forward(ctx, messages: Tensor, packing: Edges) -> Tensor:  # noqa: ANN001
+    def forward(ctx: Any, messages: Tensor, packing: Edges) -> Tensor:
         ctx.packing = packing
         return sum_bags(
             messages,
@@ -59,7 +59,7 @@ class SumOverEdges(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient.index_select(0, ctx.packing.receiver), None
 
 
@@ -67,7 +67,7 @@ class EdgeInput(torch.autograd.Function):
     """receive[i] + send[j] + (even ± odd) for every directed edge; + in the first half (i, j), - in the second (j, i)."""
 
     @staticmethod
-    def forward(ctx, receive: Tensor, send: Tensor, even: Tensor, odd: Tensor, packing: Edges) -> Tensor:  # noqa: ANN001
+    def forward(ctx: Any, receive: Tensor, send: Tensor, even: Tensor, odd: Tensor, packing: Edges) -> Tensor:
         ctx.packing = packing
         half = packing.pair_i.shape[0]
         edges = receive.index_select(0, packing.receiver)
@@ -77,7 +77,7 @@ class EdgeInput(torch.autograd.Function):
         return edges
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:  # noqa: ANN001
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         packing = ctx.packing
         half, n_atoms = packing.pair_i.shape[0], packing.crystal_index.shape[0]
         gradient = gradient.contiguous()
@@ -95,7 +95,7 @@ class ContactInput(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,  # noqa: ANN001
+        ctx: Any,
         receive: Float[Tensor, "atoms k"],
         send: Float[Tensor, "atoms k"],
         contact: Float[Tensor, "pairs k"],
@@ -110,7 +110,7 @@ class ContactInput(torch.autograd.Function):
         return functional.embedding_bag(rows, torch.cat([receive, send, contact]), mode="sum")
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # noqa: ANN001
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         edges = ctx.edges
         half = edges.pair_i.shape[0]
         gradient = gradient.contiguous()
@@ -122,12 +122,12 @@ class GatherReceivers(torch.autograd.Function):
     """(atoms, k) → (edges, k): the row of the atom that receives."""
 
     @staticmethod
-    def forward(ctx, values: Tensor, edges: Edges) -> Tensor:  # noqa: ANN001
+    def forward(ctx: Any, values: Tensor, edges: Edges) -> Tensor:
         ctx.edges = edges
         return values.index_select(0, edges.receiver)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _sum_received(gradient.contiguous(), ctx.edges), None
 
 
@@ -135,12 +135,12 @@ class GatherSenders(torch.autograd.Function):
     """(atoms, k) → (edges, k): the row of the atom that sends."""
 
     @staticmethod
-    def forward(ctx, values: Tensor, edges: Edges) -> Tensor:  # noqa: ANN001
+    def forward(ctx: Any, values: Tensor, edges: Edges) -> Tensor:
         ctx.edges = edges
         return values.index_select(0, edges.sender)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _sum_sent(gradient.contiguous(), ctx.edges), None
 
 

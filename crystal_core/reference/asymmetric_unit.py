@@ -68,7 +68,7 @@ def space_group_of_hall(hall_number: int) -> int:
 
 
 def asymmetric_unit(
-    lattice: NDArray, frac_coords: NDArray, numbers: NDArray, symprec: float = SYMPREC
+    lattice: NDArray[Any], frac_coords: NDArray[Any], numbers: NDArray[Any], symprec: float = SYMPREC
 ) -> AsymmetricUnit | None:
     """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
 
@@ -107,7 +107,9 @@ def asymmetric_unit(
     )
 
 
-def without_symmetry(lattice: NDArray, frac_coords: NDArray, numbers: NDArray) -> AsymmetricUnit:
+def without_symmetry(
+    lattice: NDArray[Any], frac_coords: NDArray[Any], numbers: NDArray[Any]
+) -> AsymmetricUnit:
     """Every atom of a cell as an orbit of P1."""
     lengths, angles = cell_parameters(lattice)
     return AsymmetricUnit(
@@ -136,7 +138,7 @@ def primitive_cell(
     return lattice, np.concatenate(coords), np.array(numbers)
 
 
-def cell_parameters(lattice: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def cell_parameters(lattice: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lengths, and angles in degrees, of lattice rows."""
     lengths = np.linalg.norm(lattice, axis=1)
     unit = lattice / lengths[:, None]
@@ -144,7 +146,7 @@ def cell_parameters(lattice: NDArray) -> tuple[NDArray[np.float64], NDArray[np.f
     return lengths, np.degrees(np.arccos(cosines.clip(-1, 1)))
 
 
-def matrix_of(lengths: NDArray, angles: NDArray) -> NDArray[np.float64]:
+def matrix_of(lengths: NDArray[Any], angles: NDArray[Any]) -> NDArray[np.float64]:
     """Lattice rows from lengths and angles: a along x, b in the xy plane (spglib's own orientation)."""
     cos_a, cos_b, cos_g = np.cos(np.radians(angles))
     sin_g = np.sin(np.radians(angles[2]))
@@ -169,7 +171,7 @@ def _primitive_operations(
     return basis, inverse @ rotations[first] @ basis.T, translations[first] @ inverse.T
 
 
-def _distinct(images: NDArray, lattice: NDArray) -> NDArray[np.float64]:
+def _distinct(images: NDArray[Any], lattice: NDArray[Any]) -> NDArray[np.float64]:
     """The distinct points among images of one, each the mean of those that coincide: that puts it onto its symmetry element."""
     difference = images[:, None] - images[None]
     difference -= np.round(difference)

@@ -1,7 +1,7 @@
 """``python -m crystal_core.reference.build_known``: the file of known crystals from the raw data sets.
 
-Every readable row of the Materials Project tables with at most 40 atoms in the cell is in it, Perov-5 as a whole, and the
-elemental references that are no row of these tables. Validation and test rows are in it too: it is the set that "known"
+Every readable row of the Materials Project tables with at most 40 atoms in the primitive cell is in it, Perov-5 as a whole, and
+the elemental references that are no row of these tables. Validation and test rows are in it too: it is the set that "known"
 refers to, no training set. How well the verdicts do is measured by :mod:`crystal_core.reference.measure_known`.
 """
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 N_ELEMENTS = 119
-MAX_ATOMS = 40  # of the tabulated cell, which is primitive in most tables
+MAX_ATOMS = 40  # of the primitive cell; some tables have cells several times as large
 ROWS_PER_BLOCK = 5_000
 LARGE_TABLES = ("mp2018_properties.parquet", "mpts52_val_test.parquet", "mp_cgcnn36k.parquet")
 ELEMENT_TABLE = "mp_element_refs.parquet"
@@ -80,7 +80,7 @@ class Entry:
     usable: bool = False
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[Any, ...]:
         """Rows of one formula stand together, formulas of one count pattern too."""
         return len(self.elements), self.counts, self.elements, self.unit.hall_number, self.name
 
@@ -134,9 +134,9 @@ def usable_ids(folder: Path, workers: int) -> set[str]:
 
 
 def entry_of(row: CrystalRow) -> Entry | None:
-    """The row as the file keeps it; None where its cell is too large or none."""
+    """The row as the file keeps it; None where its primitive cell is too large or none."""
     numbers = np.asarray(row.atomic_numbers)
-    if not 0 < len(numbers) <= MAX_ATOMS or not 1e-3 < row.volume_per_atom < 1e4:
+    if not len(numbers) or not 1e-3 < row.volume_per_atom < 1e4:
         return None
     _, elements, counts = ordered_roles(numbers, mendeleev_axis())
     for unit in (
@@ -147,9 +147,12 @@ def entry_of(row: CrystalRow) -> Entry | None:
             continue
         try:
             stored = PackedCells(pack_units([unit], [elements])).unit(0, elements)
-        except ValueError:
-            return None
-        if is_whole(row, primitive_cell(stored)):
+        except (
+            ValueError
+        ):  # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
+            continue
+        kept = primitive_cell(stored)
+        if len(kept[2]) <= MAX_ATOMS and is_whole(row, kept):
             return Entry(
                 name=row.id,
                 elements=elements,
@@ -161,7 +164,7 @@ def entry_of(row: CrystalRow) -> Entry | None:
     return None
 
 
-def is_whole(row: CrystalRow, kept: tuple[NDArray, NDArray, NDArray]) -> bool:
+def is_whole(row: CrystalRow, kept: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> bool:
     """Whether a cell (lattice, coordinates, atomic numbers) has the composition and the volume per atom of a row."""
     lattice, _, numbers = kept
     copies, rest = divmod(len(row.atomic_numbers), len(numbers))
@@ -228,7 +231,7 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
         NO_ENERGY if e.above_hull is None else min(max(round(1000 * e.above_hull), 0), NO_ENERGY - 1)
         for e in ordered
     ]
-    columns: dict[str, NDArray] = {
+    columns: dict[str, NDArray[Any]] = {
         "elements": np.array([_padded(ordered[i].elements, width) for i in first], dtype=np.uint8),
         "counts": np.array([_padded(ordered[i].counts, width) for i in first], dtype=np.uint8),
         "axis": mendeleev_axis(),
@@ -254,13 +257,13 @@ def about(entries: Sequence[Entry]) -> dict[str, Any]:
     project = len(of) - perovskites - references
     return {
         "reference": (
-            f"{project + references:,} crystals of the Materials Project with up to {MAX_ATOMS} atoms in the cell and "
+            f"{project + references:,} crystals of the Materials Project with up to {MAX_ATOMS} atoms in the primitive cell and "
             f"{perovskites:,} computed perovskites of Perov-5"
         ),
         "licence": LICENCE,
         "rows": (
             f"Every readable row of {MP_TABLE}, {MP20_TABLE}, {', '.join(LARGE_TABLES)} with an id of the Materials Project below 2,000,000 and at most "
-            f"{MAX_ATOMS} atoms in the cell, each id once, from the first of these tables; {references} elemental references that match no such "
+            f"{MAX_ATOMS} atoms in the primitive cell, each id once, from the first of these tables; {references} elemental references that match no such "
             f"row; {PEROV5_TABLE} as a whole. Validation and test rows are in it: it is a reference set, no training set."
         ),
         "energies": (
@@ -284,7 +287,7 @@ def _padded(values: tuple[int, ...], width: int) -> list[int]:
     return [*values, *[0] * (width - len(values))]
 
 
-def _structure(lattice: NDArray, frac_coords: NDArray, numbers: NDArray) -> Structure:
+def _structure(lattice: NDArray[Any], frac_coords: NDArray[Any], numbers: NDArray[Any]) -> Structure:
     from pymatgen.core import Lattice, Structure
 
     return Structure(Lattice(lattice), np.asarray(numbers).tolist(), frac_coords)

@@ -9,7 +9,7 @@ import json
 from collections import Counter, defaultdict
 from math import gcd
 
-from crystal_core.chemistry.formula import COUNTS
+from crystal_core.chemistry.training_counts import COUNTS
 from crystal_core.datasets.prepare import training_rows
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_dir

@@ -72,7 +72,7 @@ class HullTable:
     def stability(self, composition: Composition, formation_energy: float) -> Stability:
         """Distance to the hull and the products a crystal of this formation energy (eV/atom) would fall apart into."""
         symbols = tuple(sorted(e.symbol for e in composition))
-        names, fractions, energies = self._system(symbols)
+        names, fractions, energies = self.phases_in(symbols)
         wanted = np.array([composition.get_atomic_fraction(s) for s in symbols])
         shares = _cheapest_mixture(fractions, energies, wanted)
         kept = {
@@ -89,7 +89,7 @@ class HullTable:
         return [frozenset(re.findall(r"[A-Z][a-z]?", formula)) for formula in self.formulas]
 
     @lru_cache(maxsize=256)  # noqa: B019 (the one table lives as long as the program)
-    def _system(self, symbols: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    def phases_in(self, symbols: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:
         """Names, atomic fractions (phases, elements) and formation energies of everything within a chemical system."""
         from pymatgen.core import Composition
 

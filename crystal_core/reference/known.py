@@ -2,7 +2,8 @@
 
 The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
 atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:
-StructureMatcher finds the same arrangement, and the volumes agree within :data:`MAX_VOLUME_RATIO`. *Training* marks the rows that
+StructureMatcher finds the same arrangement, no atom is further from its place than ``stol`` or than :data:`MAX_OF_BOND` of its
+shortest bond, and the volumes agree within :data:`MAX_VOLUME_RATIO`. *Training* marks the rows that
 models of their data set were trained on, and names these models.
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from crystal_core.evaluation.alike import SAME, rms_distance, superposed
+from crystal_core.evaluation.alike import SAME, site_shifts, superposed
 from crystal_core.reference.known_file import KnownIndex, load_known
 from crystal_core.reference.pair_histogram import distances, pair_histogram
 
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 MAX_ATOMS = 500
 MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
 MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
+MAX_OF_BOND = 0.4  # shift of an atom over the distance to its nearest neighbour; half way along a bond it is 0.5 or more
 AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
 SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
 SAME_TRANSLATION = 0.25  # Å: pymatgen's tolerance for a translation that maps a crystal onto itself
 SECONDS = 5.0  # for each comparison; usual ones take milliseconds
-REDUCED: dict[str, Any] = {**SAME, "primitive_cell": False}  # both cells are primitive already
 
 Method = Literal["structure matcher", "formula"]
 
@@ -156,7 +157,7 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
     no cell, or it holds more than 500 atoms.
 
     Args:
-        overlay: lay the crystal found onto the cell asked about; False saves its time where nobody will draw it.
+        overlay: lay the known crystal onto the given cell; False saves the time where it is not drawn.
     """
     index = load_known()
     asked = _asked(structure, index)
@@ -186,7 +187,7 @@ def novelty(structure: Structure) -> Novelty:
 
 
 def ordered_roles(
-    numbers: NDArray, axis: NDArray
+    numbers: NDArray[Any], axis: NDArray[Any]
 ) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
     """Role of each atom, element of each role, its count in the reduced formula; by falling count, then along ``axis``."""
     elements, counts = np.unique(numbers, return_counts=True)
@@ -249,9 +250,9 @@ def _alike(index: KnownIndex, asked: _Asked, rows: list[int]) -> list[_Compared]
             cell = _reduced_row(index, row)
             if len(cell) != len(reduced):
                 continue
-            rmsd = rms_distance(reduced, cell, REDUCED, seconds=SECONDS, furthest=SAME["stol"])
-            if rmsd is not None:
-                found.append(_Compared(rmsd, row, ratios[row]))
+            shifts = site_shifts(reduced, cell, seconds=SECONDS)
+            if shifts and shifts.furthest <= SAME["stol"] and shifts.of_bond <= MAX_OF_BOND:
+                found.append(_Compared(shifts.rmsd, row, ratios[row]))
         if found:
             return _in_order(found, index, reduced)
     return []
@@ -341,7 +342,7 @@ def _reduced(structure: Structure) -> Structure:
         return structure
 
 
-def _arrays(structure: Structure) -> tuple[NDArray, NDArray, NDArray] | None:
+def _arrays(structure: Structure) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
     """Lattice, coordinates and atomic numbers; None for what cannot be compared."""
     from crystal_core.errors import StructureParseError
     from crystal_core.structures import atomic_numbers

@@ -172,7 +172,7 @@ class KnownIndex:
         wide[: len(counts)] = counts
         return np.flatnonzero((self.counts == wide).all(axis=1))
 
-    def _column(self, name: str) -> NDArray:
+    def _column(self, name: str) -> NDArray[Any]:
         return np.load(io.BytesIO(lzma.decompress(self._archive.read(f"{name}.npy.xz"))), allow_pickle=False)
 
 
@@ -185,8 +185,8 @@ def load_known() -> KnownIndex:
 def write_known(
     path: Path,
     about: Mapping[str, Any],
-    columns: Mapping[str, NDArray],
-    blocks: Sequence[Mapping[str, NDArray]],
+    columns: Mapping[str, NDArray[Any]],
+    blocks: Sequence[Mapping[str, NDArray[Any]]],
 ) -> None:
     """Write the file; the same content gives the same bytes.
 
@@ -207,7 +207,7 @@ def write_known(
     partial.replace(path)
 
 
-def _packed(values: NDArray) -> bytes:
+def _packed(values: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     content = buffer.getvalue()

@@ -3,7 +3,7 @@
 *Copies*: known crystals, in another cell, orientation, origin and order of atoms, strained and with every atom moved.
 *Other computations*: cells of MP-20 and of CGCNN's set, relaxed with PBE in 2018, of ids whose cell in the index is that of the
 Materials Project 2025. *Pairs*: two tabulated rows of one formula, against StructureMatcher on the raw rows without any filter before
-it. *Traps*: known crystals at twice the volume, or with one atom half way to another.
+it. *Traps*: known crystals with one fault (:mod:`crystal_core.reference.traps`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +21,11 @@ import numpy as np
 from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import SAME, rms_distance
-from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import wilson
 from crystal_core.paths import data_dir
-from crystal_core.reference.known import MAX_VOLUME_RATIO, find_known, known_matches
+from crystal_core.reference.known import MAX_VOLUME_RATIO, known_matches
 from crystal_core.reference.known_file import KnownIndex, load_known
+from crystal_core.reference.traps import EXCHANGED, spoiled
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -135,12 +136,16 @@ def traps(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]
     asked: Counter[str] = Counter()
     caught: list[str] = []
     for row in rng.choice(len(index), n, replace=False).tolist():
-        for kind, structure in spoiled(index.cell(row)):
+        cell = index.cell(row)
+        for kind, structure in spoiled(cell):
             asked[kind] += 1
-            found = find_known(structure, overlay=False)
-            if found is not None and found.known:
+            found = {match.id for match in known_matches(structure)}
+            # an exchange may give another known crystal, as of A and B in a perovskite, but not the same one
+            if kind == EXCHANGED:
+                found &= {match.id for match in known_matches(cell)}
+            if found:
                 called[kind] += 1
-                caught.append(f"{kind}: {index.name(row)} as {found.nearest_id}")
+                caught.append(f"{kind}: {index.name(row)} as {min(found)}")
     return {kind: rate(called[kind], asked[kind]) for kind in asked} | {"called_known": caught[:20]}
 
 
@@ -157,19 +162,6 @@ def disguised(cell: Structure, rng: np.random.Generator) -> Structure:
     coords = other.frac_coords + rng.random(3) + steps @ np.linalg.inv(lattice)
     order = rng.permutation(len(other))
     return Structure(Lattice(lattice), [other.species[i] for i in order], coords[order])
-
-
-def spoiled(cell: Structure) -> Iterator[tuple[str, Structure]]:
-    """What looks like a known crystal and is none: kind, and the structure."""
-    larger = cell.copy()
-    larger.scale_lattice(2 * cell.volume)
-    yield "twice the volume", larger
-    if len(cell) > 2:
-        moved = cell.copy()
-        gap = moved.frac_coords[1] - moved.frac_coords[0]
-        # half way to another atom: no crystal has an atom there
-        moved[0] = moved[0].species, moved.frac_coords[0] + (gap - np.round(gap)) / 2
-        yield "an atom half way to another", moved
 
 
 def rate(hits: int, n: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ and angles in steps of 1/300 degree.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,7 @@ FREE_LENGTHS = {  # by the highest space group number of a crystal system: which
 COLUMNS = ("hall", "orbits", "elements", "code_x", "code_y", "code_z", "lengths", "angles", "free")
 
 
-def pack_units(units: Sequence[AsymmetricUnit], elements: Sequence[Sequence[int]]) -> dict[str, NDArray]:
+def pack_units(units: Sequence[AsymmetricUnit], elements: Sequence[Sequence[int]]) -> dict[str, NDArray[Any]]:
     """The columns of :data:`COLUMNS`, of several crystals one after the other.
 
     Args:
@@ -46,7 +46,7 @@ def pack_units(units: Sequence[AsymmetricUnit], elements: Sequence[Sequence[int]
     Raises:
         ValueError: a cell has a length outside 1 to 700 Å or more than 255 orbits.
     """
-    found: dict[str, list] = {name: [] for name in COLUMNS}
+    found: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for unit, own in zip(units, elements, strict=True):
         coded = [_codes(point) for point in unit.points]
         places = [list(own).index(z) for z in unit.numbers.tolist()]
@@ -77,7 +77,7 @@ class PackedCells:
         columns: by the names of :data:`COLUMNS`.
     """
 
-    def __init__(self, columns: dict[str, NDArray]) -> None:
+    def __init__(self, columns: dict[str, NDArray[Any]]) -> None:
         self.columns = columns
         counts = [_free_parameters(h) for h in columns["hall"].tolist()]
         codes = np.stack([columns[name] for name in ("code_x", "code_y", "code_z")], axis=1)
@@ -108,7 +108,7 @@ class PackedCells:
         )
 
 
-def _codes(point: NDArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _codes(point: NDArray[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The code of each coordinate, and the numbers of the free ones."""
     exact = [float(x) * STEPS % STEPS for x in point]
     codes: list[int] = []
@@ -167,14 +167,14 @@ def _free_parameters(hall_number: int) -> tuple[tuple[int, ...], tuple[int, ...]
     return next(free for highest, free in FREE_LENGTHS.items() if number <= highest)
 
 
-def _all_lengths(hall_number: int, free: NDArray) -> NDArray[np.float64]:
+def _all_lengths(hall_number: int, free: NDArray[Any]) -> NDArray[np.float64]:
     places, _ = _free_parameters(hall_number)
     if len(places) == 1:
         return np.repeat(free, 3)
     return free[[0, 0, 1]] if len(places) == 2 else np.asarray(free)
 
 
-def _all_angles(hall_number: int, free: NDArray) -> NDArray[np.float64]:
+def _all_angles(hall_number: int, free: NDArray[Any]) -> NDArray[np.float64]:
     angles = np.full(3, 90.0)
     _, places = _free_parameters(hall_number)
     angles[list(places)] = free

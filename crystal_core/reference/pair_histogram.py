@@ -5,7 +5,7 @@ They hold no coordinates and cannot be turned back into a cell: per pair of elem
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,9 @@ GRID = (np.arange(int(REACH / STEP) + 1) + 0.5) * STEP
 SMEARING = np.exp(-((GRID[:, None] - BINS) ** 2) / (2 * WIDTH**2))
 
 
-def pair_histogram(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_roles: int) -> NDArray[np.uint8]:
+def pair_histogram(
+    lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any], n_roles: int
+) -> NDArray[np.uint8]:
     """Smeared distances between the elements, (pairs of roles, bins) flattened, the largest entry 255.
 
     Counts are per atom and weighted with 1/r; distances are in units of (volume / atoms)^(1/3).
@@ -48,11 +50,6 @@ def pair_histogram(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_rol
     counted = np.bincount(cells, 1 / distance, n_roles * n_roles * len(GRID)).reshape(n_roles, n_roles, -1)
     upper = counted[np.triu_indices(n_roles)] @ SMEARING
     return np.round(255 * upper / max(float(upper.max()), 1e-12)).astype(np.uint8).ravel()
-
-
-def n_bytes(n_roles: int) -> int:
-    """Length of the histogram of a crystal with so many elements."""
-    return n_roles * (n_roles + 1) // 2 * N_BINS
 
 
 def distances(asked: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -1,8 +1,12 @@
-"""Where the code of each method is. A new method adds one line to every table it needs; no other file of this room names it."""
+"""Where the code of each method is. A new method adds one line to every table it needs; no other file of this room names it.
+
+A package of its own adds a method by an entry point instead, in one of the groups of :data:`ENTRY_POINTS`.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from crystal_core.errors import RequestError
@@ -35,14 +39,26 @@ IMPORTERS = {
 }
 
 
+# group of entry points that extends a table, by what the table holds
+ENTRY_POINTS = {"loader": "crystal_core.loaders", "predictor": "crystal_core.predictors"}
+
+
+def place_of(table: dict[str, str], name: str, what: str) -> str | None:
+    """The "module:function" of a method, of the table or of an installed package; None where neither has it."""
+    if name in table or what not in ENTRY_POINTS:
+        return table.get(name)
+    return next((entry.value for entry in entry_points(group=ENTRY_POINTS[what], name=name)), None)
+
+
 def find(table: dict[str, str], name: str, what: str) -> Any:
-    """The module or function that a table names.
+    """The module or function that a table names, or an entry point of an installed package.
 
     Raises:
-        RequestError: the table has no such method; the message lists those it has.
+        RequestError: there is no such method; the message lists those of the table.
     """
-    if name not in table:
+    place = place_of(table, name, what)
+    if place is None:
         raise RequestError(f"There is no {what} for '{name}'. There is one for: {', '.join(sorted(table))}.")
-    module, _, attribute = table[name].partition(":")
+    module, _, attribute = place.partition(":")
     loaded = import_module(module)
     return getattr(loaded, attribute) if attribute else loaded

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.cards import CURVE, ModelCard, checkpoint_folders, read_card
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.registry.combined import completed, is_combined
-from crystal_core.registry.methods import LOADERS, PREDICTORS, find
+from crystal_core.registry.methods import LOADERS, PREDICTORS, find, place_of
 
 if TYPE_CHECKING:
     from crystal_core.protocols import DeNovoGenerator, Generator, PropertyPredictor
@@ -66,7 +66,7 @@ def load_generator(name: str, device: str = "auto") -> Generator | DeNovoGenerat
         CheckpointMissing: no checkpoint of that name. CheckpointMismatch: the weights do not fit the card.
     """
     card = find_card(name)
-    if card.kind != "generator" or card.loader not in LOADERS:
+    if card.kind != "generator" or place_of(LOADERS, card.loader, "loader") is None:
         raise CheckpointMissing(
             f"'{name}' is not a generator this version can load (its loader is '{card.loader}')."
         )
@@ -80,7 +80,7 @@ def load_predictor(name: str, device: str = "auto") -> PropertyPredictor:
         CheckpointMissing: no checkpoint of that name. CheckpointMismatch: the weights do not fit the card.
     """
     card = find_card(name)
-    if card.kind != "predictor" or card.loader not in PREDICTORS:
+    if card.kind != "predictor" or place_of(PREDICTORS, card.loader, "predictor") is None:
         raise CheckpointMissing(
             f"'{name}' is not a predictor this version can load (its loader is '{card.loader}')."
         )

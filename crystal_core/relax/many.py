@@ -67,12 +67,12 @@ def relax_many(
 
 
 def relaxed_or_none(structure: Structure, *, potential: Potential, seconds: float) -> Relaxation | None:
-    """The relaxation with its first and last step only; None where there is none, whatever stood in its way."""
+    """The relaxation with its first and last step only; None where the relaxation failed."""
     try:
         return relax(structure, potential, seconds=seconds, keep_every=10**6)
     except RelaxationFailed:
         return None
-    except Exception as error:  # noqa: BLE001 (one cell that nobody foresaw is not the end of an evaluation)
+    except Exception as error:  # noqa: BLE001 (an unexpected failure of one cell must not end an evaluation)
         log.warning(
             "%s could not be relaxed: %s: %s.",
             structure.composition.reduced_formula,

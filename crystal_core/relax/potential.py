@@ -74,6 +74,18 @@ class Potential:
         # CHGNet sums over atoms here, so a supercell would have other features
         return np.asarray(found["crystal_fea"], dtype=np.float64) / len(structure)
 
+    def moments(self, structure: Structure) -> np.ndarray:
+        """(atoms,) sizes of the magnetic moments, µB, which CHGNet learned from PBE and PBE+U without their signs.
+
+        Raises:
+            RelaxationFailed: as :meth:`predict`.
+        """
+        import torch
+
+        with torch.no_grad():
+            found = self._finite(structure, partial(self.model.predict_graph, task="em"))
+        return np.asarray(found["m"], dtype=np.float64).ravel()
+
     def _finite(
         self, structure: Structure, answer: Callable[[Any], Mapping[str, np.ndarray]]
     ) -> Mapping[str, np.ndarray]:

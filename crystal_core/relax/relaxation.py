@@ -103,7 +103,7 @@ def relax_steps(
 
     Args:
         fmax: done when no force (eV/Å), that on the cell included, is larger.
-        steps: at most so many; 0 gives the energy of the cell as it is.
+        steps: at most this many; 0 gives the energy of the cell as it is.
         seconds: no step begins later than this after the first.
         give_up: whether a step is to be the last because the cell cannot become the best of its rivals any more.
 

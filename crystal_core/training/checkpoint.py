@@ -15,7 +15,7 @@ from crystal_core.errors import CheckpointMismatch
 from crystal_core.paths import checkpoints_dir
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from crystal_core.training.fit import Trainer
 
@@ -76,6 +76,28 @@ def read_shards(card: ModelCard) -> dict[str, Tensor]:
         if name.startswith(WEIGHTS):
             state.update({key: value.float() for key, value in load_file(card.folder / name).items()})
     return state
+
+
+def check_tensors(
+    network: nn.Module, state: Mapping[str, Tensor], problem: str, *, without: Collection[str] = ()
+) -> None:
+    """Check that weights have the names and shapes of a network's, but for those of ``without``.
+
+    Raises:
+        CheckpointMismatch: names or shapes differ; the sentence begins with ``problem``.
+    """
+    expected = {key: value.shape for key, value in network.state_dict().items() if key not in without}
+    wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
+    if wrong:
+        raise CheckpointMismatch(f"{problem}; names that differ: {', '.join(wrong[:8])}.")
+
+
+def load_exactly(
+    network: nn.Module, state: Mapping[str, Tensor], problem: str, *, without: Collection[str] = ()
+) -> None:
+    """Put weights into a network; raises as :func:`check_tensors`."""
+    check_tensors(network, state, problem, without=without)
+    network.load_state_dict(dict(state), strict=not without)
 
 
 def write_checkpoint(

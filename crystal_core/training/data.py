@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +88,7 @@ class RowSettings:
     Attributes:
         data: prepared file; ``--data`` overrides it.
         hull_label: column of the data with energies above the hull: "e_above_hull_ev", what is known, or
-            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills by a potential where nothing is known.
+            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills with a potential's estimate where no label is known.
         max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
         favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
             times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
@@ -181,7 +181,7 @@ def load_prepared(
         train_below: label → largest value of a training row; rows whose label is unknown do not train. Other splits stay whole.
 
     Raises:
-        RequestError: there is no such file or label, or the file is none of that command's.
+        RequestError: there is no such file or label, or another command wrote the file.
     """
     if not Path(path).is_file():
         raise RequestError(
@@ -258,6 +258,30 @@ def epoch_batches(
         # sorted by size: crystals of equal count stand together, so their pair indices are built in one go
         chosen = order[i : i + batch_size].to(data.n_atoms.device)
         yield data.select(chosen[torch.argsort(data.n_atoms[chosen], stable=True)])
+
+
+@torch.no_grad()
+def fixed_losses(
+    data: PreparedCrystals,
+    batch_size: int,
+    losses: Callable[[Batch, torch.Generator], Mapping[str, Tensor]],
+    *,
+    of_crystals: Collection[str],
+) -> dict[str, float]:
+    """The means of losses on rows with fixed noise: the same draw at every call.
+
+    Args:
+        losses: mean losses of a batch by name. of_crystals: names of those that are means over crystals; others are over atoms.
+    """
+    generator = torch.Generator(data.n_atoms.device).manual_seed(0)
+    totals: dict[str, float] = {}
+    for batch in epoch_batches(data, batch_size, torch.Generator().manual_seed(0)):
+        crystals = len(batch.n_atoms) / len(data)
+        atoms = len(batch.atomic_numbers) / len(data.atomic_numbers)
+        for name, value in losses(batch, generator).items():
+            share = crystals if name in of_crystals else atoms
+            totals[name] = totals.get(name, 0.0) + share * float(value)
+    return {name: round(total, 5) for name, total in totals.items()}
 
 
 def _check_label(label: str, labels: Mapping[str, Tensor]) -> None:

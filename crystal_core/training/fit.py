@@ -23,6 +23,7 @@ from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError, TrainingDiverged
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.training.muon import Muon, hidden_matrices
+from crystal_core.training.precision import pick_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +76,7 @@ class Trainer:
         loss: (network, batch, generator) → (loss, parts by name).
         batches: epoch seed → batches of that epoch.
         batch_crystals: number of crystals in a batch.
-        about: what a record of the slice shall say beside its samples: configuration text, hash of the data, commit, processor.
+        about: what the record of the slice states beside its samples: configuration text, hash of the data, commit, processor.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Trainer:
         self.optimisers = optimisers_of(self.network, config, device)
         self.step = self.epoch = self.samples = 0
         self.seconds = 0.0
+        self._epoch_ended = False
         self._about = dict(about or {})
         self._since_save = torch.zeros((), device=device)
         self.dtype = pick_dtype(config.precision, device)
@@ -122,6 +124,13 @@ class Trainer:
         """The plan is used up."""
         return self.samples >= self.config.planned_samples
 
+    def is_due(self, every_epochs: int) -> bool:
+        """Whether what is measured every so many epochs is measured now: an epoch that counts has ended, or the plan.
+
+        A slice may stop within an epoch: what was measured before that epoch is not measured again.
+        """
+        return self.finished or (self._epoch_ended and self.epoch % every_epochs == 0)
+
     def run(self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]) -> dict[str, Any]:
         """Train until the plan or the time is used up; save, and return the last line of the log.
 
@@ -143,7 +152,7 @@ class Trainer:
         *,
         resume: bool = False,
         on_line: Callable[[dict[str, Any]], None] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Trained:
         """:meth:`run` as every method trains: from the folder's snapshot if asked, with validation after each epoch.
 
         Args:
@@ -163,7 +172,7 @@ class Trainer:
                 on_line({"step": current.step, "epoch": current.epoch, "validation": line})
             return line
 
-        return self.run(minutes, on_epoch)
+        return Trained(trainer=self, last=self.run(minutes, on_epoch))
 
     def steps(
         self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]
@@ -193,6 +202,7 @@ class Trainer:
             order = torch.Generator().manual_seed(self.config.seed + 104729 * (self.epoch + 1) + self.step)
             sums: dict[str, Tensor] = {}
             began, count, seen = time.monotonic(), 0, 0
+            self._epoch_ended = False
             for batch in self._batches(order):
                 parts = self._one_step(batch, generator)
                 for name, value in parts.items():
@@ -208,6 +218,7 @@ class Trainer:
                     break
             else:
                 self.epoch += 1
+                self._epoch_ended = True
             line = {
                 "step": self.step,
                 "epoch": self.epoch,
@@ -332,6 +343,14 @@ class Trainer:
         return True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a slice ends with: the trainer with its EMA weights, and the last line of the log."""
+
+    trainer: Trainer
+    last: dict[str, Any]
+
+
 def branch_of(config: FitConfig, samples: int) -> FitConfig:
     """The end of a run that leaves its trunk at ``samples``: the rate falls to zero over the next tenth of them."""
     planned = samples + max(config.batch_size, round(BRANCH * samples))
@@ -362,22 +381,3 @@ def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -
         adamw,
         Muon(matrices, lr=config.learning_rate, weight_decay=config.muon_weight_decay, dtype=dtype),
     ]
-
-
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bf16 where it is fast: on GPUs and on CPUs with native bf16 products; elsewhere it is several times slower."""
-    if precision == "float32":
-        return torch.float32
-    if precision == "bf16":
-        return torch.bfloat16
-    if precision != "auto":
-        raise RequestError(f"Unknown precision '{precision}'; choose auto, float32 or bf16.")
-    return torch.bfloat16 if device.type == "cuda" or cpu_has_fast_bf16() else torch.float32
-
-
-def cpu_has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices natively (AVX512-BF16 or AMX)."""
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    query = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "AVX512" in capabilities and bool(query() or amx())

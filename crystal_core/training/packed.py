@@ -1,6 +1,6 @@
 """A snapshot of a training in half precision, small enough to travel with the code: ``python -m crystal_core.training.packed``.
 
-``pack RUN FOLDER`` writes it, ``unpack FOLDER RUN`` makes a run folder that ``--resume`` goes on with. Weights, averages
+``pack RUN FOLDER`` writes it, ``unpack FOLDER RUN`` makes a run folder that ``--resume`` continues. Weights, averages
 and the optimisers' moments lose bits beyond bfloat16; the log, the slices and all counters stay exact.
 """
 

@@ -19,7 +19,8 @@ import numpy as np
 from crystal_core.checks import check_choice, check_number, check_whole
 from crystal_core.datasets.property_splits import FOLDS
 from crystal_core.errors import RequestError
-from crystal_core.evaluation.property_errors import bootstrap, significant
+from crystal_core.evaluation.property_errors import significant
+from crystal_core.evaluation.statistics import bootstrap
 from crystal_core.files.records import write_whole
 from crystal_core.registry.store import find_card
 from crystal_core.workflows.property_adapter import (
@@ -103,7 +104,7 @@ class AdapterTrials:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Trial:
-    """One fit; ``share`` is 0 where nothing is fitted."""
+    """One fit; ``share`` is 0 where no weight is fitted."""
 
     way: str
     share: float
@@ -127,7 +128,7 @@ def evaluate_adapters(
     """Fit every trial and report mean absolute errors of validation and test rows.
 
     Args:
-        out: folder that keeps finished trials, and goes on from them; nothing is kept where absent.
+        out: folder that stores finished trials and resumes from them; nothing is stored where absent.
 
     Raises:
         RequestError: as :func:`property_split`, or the folder was begun with other settings.

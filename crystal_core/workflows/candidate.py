@@ -130,7 +130,7 @@ class Candidate:
         return self._compared[1]
 
     def mark_not_relaxed(self, reason: str) -> None:
-        """Say why this cell stays as sampled, unless it is told already."""
+        """Record why this cell stays as sampled, unless a reason is recorded already."""
         self._outcome = {"relaxation": {"converged": False, "error": reason}, **self._outcome}
         self._record = None
 

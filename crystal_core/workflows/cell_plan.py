@@ -24,7 +24,7 @@ class Cells:
 
     Attributes:
         counts: atoms of each, or the most where the model may choose. symmetry: the operations of each, or None.
-        wishes: what each is told to a model with a prompt, or None. starts: a crystal that each starts from, or None.
+        wishes: conditions of each crystal in the prompt, or None. starts: a crystal that each starts from, or None.
     """
 
     counts: tuple[int, ...]
@@ -45,7 +45,7 @@ def plan_cells(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> Cells
     """All cells of a run, drawn from its seed.
 
     Raises:
-        RequestError: no cell can have what is asked for.
+        RequestError: no cell meets the request.
     """
     frequencies = model.atom_count_frequencies
     if model.card.writes_drafts:
@@ -62,8 +62,8 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
 
     Raises:
-        RequestError: an unknown symbol, an element the model was not trained on, nothing is left, or not all of what shall
-            stay of a structure to complete, or an element that every crystal shall hold is excluded.
+        RequestError: an unknown symbol, an element the model was not trained on, no element is left, an element of the kept
+            part of a structure to complete is excluded, or one that every crystal must hold.
     """
     from crystal_core.chemistry.formula import atomic_number_of
 
@@ -84,7 +84,7 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         )
     if barred := _symbols(kept - set(left)):
         raise RequestError(
-            f"{', '.join(barred)} shall stay of the given structure but may not appear; allow it or keep other parts."
+            f"{', '.join(barred)} must not appear, but the given structure keeps it; allow it or keep other parts."
         )
     required = set(required_elements(asked))
     if lacking := _symbols(required - set(known)):
@@ -93,7 +93,7 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         )
     if barred := _symbols(required - set(left)):
         raise RequestError(
-            f"{', '.join(barred)} shall be in every crystal but may not appear; take it out of one of the two lists."
+            f"{', '.join(barred)} must not appear, but every crystal must hold it; take it out of one of the two lists."
         )
     return left
 
@@ -104,7 +104,7 @@ def room_for_all(asked: CrystalGenerationRequest) -> range | None:
 
 
 def required_elements(asked: CrystalGenerationRequest) -> list[int]:
-    """Atomic numbers that every crystal shall hold, each once."""
+    """Atomic numbers that every crystal must hold, each once."""
     from crystal_core.chemistry.formula import atomic_number_of
 
     return list(dict.fromkeys(map(atomic_number_of, asked.must_hold)))
@@ -127,7 +127,7 @@ def _symbols(atomic_numbers: Collection[int]) -> list[str]:
 
 
 def _kept_elements(asked: CrystalGenerationRequest) -> set[int]:
-    """Atomic numbers of what shall stay of the structure to complete."""
+    """Atomic numbers of the kept part of the structure to complete."""
     if asked.fix is None:
         return set()
     numbers = asked.fix["atomic_numbers"]
@@ -178,7 +178,7 @@ def space_group_assignments(
     """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
 
     Raises:
-        RequestError: there is no such group, no assignment of such cells, or elements that every crystal shall hold. CheckpointMissing: the table is not installed.
+        RequestError: there is no such group, no assignment of such cells, or elements that every crystal must hold. CheckpointMissing: the table is not installed.
     """
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.requests import KnownParts
 from crystal_core.workflows.cell_plan import required_elements
@@ -20,7 +20,7 @@ WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be,
 def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
     """What is given of cells of these atom counts.
 
-    The kept sites of ``asked.fix`` come first, then a type each of the elements that every crystal shall hold and no kept
+    The kept sites of ``asked.fix`` come first, then a type each of the elements that every crystal must hold and no kept
     site has, then those to be sampled.
 
     Raises:
@@ -80,7 +80,7 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     )
 
 
-def reduction_of(given: Structure) -> NDArray | None:
+def reduction_of(given: Structure) -> NDArray[Any] | None:
     """(3, 3) whole numbers: the axes of the reduced cell in those of ``given``, a row each; None where it is reduced already."""
     import numpy as np
 
@@ -89,7 +89,7 @@ def reduction_of(given: Structure) -> NDArray | None:
     return None if np.abs(change - whole).max() > WHOLE or (whole == np.eye(3)).all() else whole
 
 
-def in_given_setting(made: Structure, reduction: NDArray) -> Structure:
+def in_given_setting(made: Structure, reduction: NDArray[Any]) -> Structure:
     """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
     from pymatgen.core import Structure
 
@@ -97,7 +97,9 @@ def in_given_setting(made: Structure, reduction: NDArray) -> Structure:
     return Structure(lattice, made.species, frac_coords)
 
 
-def in_axes(lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray) -> tuple[NDArray, NDArray]:
+def in_axes(
+    lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Lattice (rows in Å) and coordinates of a cell with the axes of the cell that was reduced, see :func:`reduction_of`."""
     import numpy as np
 

@@ -154,7 +154,7 @@ def evidence_of_template(template: Template, rank: int, formula: str) -> Evidenc
     Args:
         rank: its place among the prototypes of the formula, 1 first.
     """
-    from crystal_core.reference.known_energies import is_named_after
+    from crystal_core.generators.prototype.aflow_names import is_named_after
 
     return Evidence(
         source="prototype",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import Conditions, DraftOptions
-from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import wilson
 from crystal_core.requests import DeNovoRequest
 
 if TYPE_CHECKING:
@@ -64,27 +64,35 @@ def make(
     seed: int,
     on_progress: Progress | None = None,
 ) -> list[Made]:
-    """Crystals for the conditions, one each, in several ways that share their drafts, because they share the seed.
+    """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
 
     Args:
-        most: atoms of a crystal without a composition. ways: name → how drafts are written and refined.
+        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the drafts as they are
+            written, each other one names a refiner. Drafts have only elements that every refiner can place.
     """
     from crystal_core.structures import to_structures
-    from crystal_core.workflows.sampling_run import last_frame
+    from crystal_core.workflows.sampling_run import last_frame, last_of
 
     made = {name: Made(name=name, structures=[]) for name in ways}
-    for name, options in ways.items():
-        for first in range(0, len(conditions), CHUNK):
-            some = tuple(conditions[first : first + CHUNK])
-            request = DeNovoRequest(
-                n_atoms=tuple(one.n_atoms or most for one in some),
-                at_least=tuple(one.n_atoms or 1 for one in some),
-                conditions=some,
-                draft=options,
-                seed=seed + first,
-                frame_every=5000,
-            )
-            frame = last_frame(model, request)
+    alone, *refined = ways
+    common = [set(model.common_elements(ways[name])) for name in refined]
+    elements = tuple(z for z in model.elements if all(z in placed for placed in common)) if refined else None
+    for first in range(0, len(conditions), CHUNK):
+        some = tuple(conditions[first : first + CHUNK])
+        request = DeNovoRequest(
+            n_atoms=tuple(one.n_atoms or most for one in some),
+            at_least=tuple(one.n_atoms or 1 for one in some),
+            elements=elements,
+            conditions=some,
+            draft=ways[alone],
+            seed=seed + first,
+            frame_every=5000,
+        )
+        drafted = last_frame(model, request)
+        for name, options in ways.items():
+            frame = drafted
+            if name != alone:
+                frame = last_of(model.refine_drafts(replace(request, draft=options), drafted))
             assert frame.crystals is not None
             made[name].structures.extend(to_structures(frame.crystals))
             if on_progress:

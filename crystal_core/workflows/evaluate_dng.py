@@ -1,17 +1,15 @@
 """Measure the invention of crystals: take them from a model, a baseline or files, and compare them with known ones.
 
-The protocol is :mod:`crystal_core.evaluation.de_novo`; this file finds the crystals on both sides, keeps the fingerprints
-of known ones for the next run, relaxes where asked, and puts the report together.
+The protocol is :mod:`crystal_core.evaluation.de_novo`; this file draws or reads the crystals, relaxes them where asked,
+and puts the report together. Those they are compared with are in :mod:`.known_sets`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 import time
-import zipfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ import numpy as np
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
-from crystal_core.evaluation.coverage import CUTOFFS, Fingerprints
+from crystal_core.evaluation.coverage import CUTOFFS
 from crystal_core.evaluation.de_novo import (
     METASTABLE,
     STABLE,
@@ -31,13 +29,11 @@ from crystal_core.evaluation.de_novo import (
     KnownSet,
     Likeness,
     judge,
-    known_set,
     summarise,
 )
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
-from crystal_core.paths import home_dir
 from crystal_core.requests import CARD_TUNING, SamplerTuning
 
 if TYPE_CHECKING:
@@ -46,11 +42,10 @@ if TYPE_CHECKING:
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation
+    from crystal_core.workflows.known_sets import ReferenceSet
 
 log = logging.getLogger(__name__)
 CHUNK = 64  # crystals sampled together: part of the protocol, because the noise of a batch is drawn at once
-PREPARED = ".safetensors"
-CACHE_FORMAT = "1"  # of the kept fingerprints; another number where the features change
 Progress = Callable[[str, int, int], None]  # what, finished, of
 Keep = Callable[[int, "Sequence[Structure | None]"], None]  # number of the first, crystals of a batch
 
@@ -63,35 +58,6 @@ class Drawn:
     network_calls: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceSet:
-    """Known crystals that novelty is counted against.
-
-    Attributes:
-        name: of the file, with what of it was taken. size: rows.
-        compositions: atomic numbers per row. cells: builds the crystals of a row's index.
-    """
-
-    name: str
-    compositions: list[tuple[int, ...]]
-    cells: Callable[[int], Structure]
-
-    def __len__(self) -> int:
-        return len(self.compositions)
-
-    def by_formula(self, wanted: set[str]) -> dict[str, list[Structure]]:
-        """The crystals of these reduced formulas."""
-        formulas: dict[tuple[int, ...], str] = {}
-        found: defaultdict[str, list[Structure]] = defaultdict(list)
-        for i, composition in enumerate(self.compositions):
-            key = tuple(sorted(composition))
-            if key not in formulas:
-                formulas[key] = reduced_formula(key)
-            if formulas[key] in wanted:
-                found[formulas[key]].append(self.cells(i))
-        return dict(found)
 
 
 def draw_crystals(
@@ -187,7 +153,7 @@ def read_folder(folder: Path) -> list[Structure | None]:
     Raises:
         RequestError: there is no readable CIF, or one may not be opened.
     """
-    from crystal_core.workflows.evaluate_csp import read_cell
+    from crystal_core.workflows.references import read_cell
 
     files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
     crystals = [path for path in files if path.suffix.lower() == ".cif"]
@@ -201,74 +167,6 @@ def read_folder(folder: Path) -> list[Structure | None]:
             "Files of %s that do not end in .cif, left out: %d.", folder.name, len(files) - len(crystals)
         )
     return structures
-
-
-def read_reference_set(path: Path) -> ReferenceSet:
-    """Rows that may be known from training: those of no validation or test split, or the training rows of a prepared file.
-
-    Raises:
-        RequestError: the file cannot be read or has no such rows.
-    """
-    from pymatgen.core import Lattice, Structure
-
-    if path.suffix == PREPARED:
-        from crystal_core.training.data import load_prepared
-
-        prepared = load_prepared(path)["train"]
-        starts, counts = prepared.first_atom.tolist(), prepared.n_atoms.tolist()
-        numbers, coords = prepared.atomic_numbers.tolist(), prepared.frac_coords.double().numpy()
-        atoms = [slice(start, start + count) for start, count in zip(starts, counts, strict=True)]
-
-        def prepared_cell(i: int) -> Structure:
-            return Structure(
-                Lattice.from_parameters(*prepared.cell_parameters[i].tolist()),
-                numbers[atoms[i]],
-                coords[atoms[i]],
-            )
-
-        return ReferenceSet(
-            name=f"training rows of {path.name}",
-            compositions=[tuple(numbers[part]) for part in atoms],
-            cells=prepared_cell,
-        )
-    from crystal_core.datasets.rows import read_rows
-
-    rows = [row for row in read_rows(path) if row.split not in ("val", "test") and len(row.atomic_numbers)]
-    if not rows:
-        raise RequestError(
-            f"{path.name} has no rows outside validation and test; name a training file with --reference-set."
-        )
-    return ReferenceSet(
-        name=f"rows of {path.name} outside validation and test",
-        compositions=[tuple(row.atomic_numbers.tolist()) for row in rows],
-        cells=lambda i: Structure(
-            Lattice(rows[i].lattice), rows[i].atomic_numbers.tolist(), rows[i].frac_coords
-        ),
-    )
-
-
-def read_known(
-    data: Path, split: str, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None
-) -> KnownSet:
-    """Fingerprints, densities and element counts of the rows to compare with, computed once per file, split and limit.
-
-    They are kept in the home folder under the hash of the file's content.
-    """
-    from crystal_core.workflows.evaluate_csp import read_references
-
-    cache = _cache_path(data, split, limit)
-    kept = _load_known(cache)
-    if kept is not None:
-        return kept
-    references = [reference.structure for reference in read_references(data, split, limit)]
-    show = (
-        (lambda done: on_progress("fingerprints of known crystals", done, len(references)))
-        if on_progress
-        else None
-    )
-    known = known_set(in_parallel(judge, references, workers=workers, on_progress=show))
-    _save_known(cache, known)
-    return known
 
 
 def cutoffs_named(name: str | None, data: Path) -> str:
@@ -393,22 +291,6 @@ def evaluate(
     }
 
 
-def reduced_formula(atomic_numbers: Sequence[int]) -> str:
-    """As pymatgen spells it.
-
-    >>> reduced_formula([8, 22, 8, 8, 22, 8])
-    'TiO2'
-    """
-    from pymatgen.core import Composition, Element
-
-    elements, counts = np.unique(atomic_numbers, return_counts=True)
-    return str(
-        Composition(
-            {Element.from_Z(int(z)): int(n) for z, n in zip(elements, counts, strict=True)}
-        ).reduced_formula
-    )
-
-
 def _above_hull(done: Any, potential: Potential) -> float | None:
     from crystal_core.relax.energies import energies_of
 
@@ -424,45 +306,3 @@ def _moved(done: Any) -> float | None:
         return None
     share = rms_distance(done.initial, done.structure, MATCHER)
     return None if share is None else share * (done.structure.volume / len(done.structure)) ** (1 / 3)
-
-
-def _cache_path(data: Path, split: str, limit: int | None) -> Path:
-    from crystal_core.datasets.rows import cif_files
-
-    files = cif_files(data) if data.is_dir() else [data]
-    if not all(file.is_file() for file in files):
-        raise RequestError(
-            f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column."
-        )
-    hashes = []
-    for path in files:
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-    content = "|".join(hashes)
-    key = hashlib.sha256("|".join([CACHE_FORMAT, content, str(split), str(limit)]).encode()).hexdigest()[:24]
-    return home_dir() / "fingerprints" / f"{key}.npz"
-
-
-def _load_known(path: Path) -> KnownSet | None:
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return KnownSet(
-                fingerprints=Fingerprints(structure=kept["structure"], composition=kept["composition"]),
-                density=kept["density"],
-                n_elements=kept["n_elements"],
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # not there, or damaged: computed anew
-
-
-def _save_known(path: Path, known: KnownSet) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(
-        partial,
-        structure=known.fingerprints.structure,
-        composition=known.fingerprints.composition,
-        density=known.density,
-        n_elements=known.n_elements,
-    )
-    partial.replace(path)  # a half-written file never carries the final name

@@ -95,7 +95,7 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
         RequestError: no file carries the id of any row.
     """
     from crystal_core.structures import atomic_numbers, in_cell
-    from crystal_core.workflows.evaluate_csp import read_cell
+    from crystal_core.workflows.references import read_cell
 
     rows: list[CrystalRow] = []
     kept, missing = [], []

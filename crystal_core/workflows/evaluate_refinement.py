@@ -20,7 +20,7 @@ from crystal_core.requests import GenerationRequest
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.workflows.evaluate_csp import Reference
+    from crystal_core.workflows.references import Reference
 
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
 SOURCES = ("drafts", "rows")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import RequestError
-from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import wilson
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 from crystal_core.requests import seed_or_drawn
 from crystal_core.workflows.generate import load_de_novo

@@ -1,6 +1,6 @@
-"""What an evaluation of structure prediction has finished, in a folder: candidates, relaxed cells and the settings they belong to.
+"""The finished parts of an evaluation of structure prediction, in a folder: candidates, relaxed cells and the settings they belong to.
 
-An interrupted evaluation goes on from it. Candidates are ``<id>.cif``, or ``<id>_1.cif``, ``<id>_2.cif`` … for several of
+An interrupted evaluation resumes from it. Candidates are ``<id>.cif``, or ``<id>_1.cif``, ``<id>_2.cif`` … for several of
 one reference, as ``evaluate csp --structures`` reads them; relaxed cells have the same names under ``relaxed/``.
 """
 

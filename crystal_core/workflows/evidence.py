@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
+from crystal_core.records import published_above_hull
 from crystal_core.workflows.effort import STEPS_IN_A_RACE, evidence_of_template, n_relaxed
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
     Args:
         agreement: candidates of the run that are the same structure, itself among them.
     """
-    from crystal_core.reference.known_energies import published_energy
-
-    template, novelty = candidate.template, record.get("novelty")
-    known = novelty is not None and novelty["known"]
+    template = candidate.template
     own = (
         Evidence(source=candidate.origin, distance=1.0)  # a sample from noise has no relative
         if template is None
@@ -59,7 +57,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
         single_point=candidate.single_point,
         relaxed=candidate.relaxed_energy,
         converged=candidate.converged,
-        published=published_energy(novelty["nearest_id"]) if known and novelty else None,
+        published=published_above_hull(record),
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of crystals that cost seconds, kept in a file so that a stopped or later call goes on from them."""
+"""Features of crystals that cost seconds, stored in a file so that a later call continues from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SAVE_EVERY = 100  # new crystals
 class FeatureFile:
     """Feature vectors by crystal: in memory, and in a ``.npz`` file where one is named.
 
-    A crystal is told by its cell and atoms, so that the same id with another geometry has features of its own. A crystal
+    A crystal is identified by its cell and atoms, so that the same id with another geometry has features of its own. A crystal
     without features is kept as a row of NaN.
     """
 
@@ -36,7 +36,7 @@ class FeatureFile:
             label: what made the features; a file of another maker is refused.
 
         Raises:
-            RequestError: the file is none of these, or is of another maker.
+            RequestError: the file holds no features, or those of another program.
         """
         self._empty = np.full(size, np.nan)
         self._path = path

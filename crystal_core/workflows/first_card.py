@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
-    from crystal_core.workflows.evaluate_csp import Reference
+    from crystal_core.workflows.references import Reference
 
 CANDIDATES = 8  # prototypes of each row
 STEPS = 100  # of a relaxation
@@ -89,7 +89,7 @@ def rows_in_random_order(
     """
     import numpy as np
 
-    from crystal_core.workflows.evaluate_csp import read_references
+    from crystal_core.workflows.references import read_references
 
     small = [r for r in read_references(data, split, None) if len(r.atomic_numbers) <= max_atoms]
     small.sort(key=lambda reference: reference.id)

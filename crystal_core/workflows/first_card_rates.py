@@ -98,7 +98,7 @@ def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str,
 
 
 def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:
-    from crystal_core.evaluation.matching import wilson
+    from crystal_core.evaluation.statistics import wilson
 
     best = [min((r for r in row[:first] if r is not None), default=None) for row in cards]
     matched = [r for r in best if r is not None]

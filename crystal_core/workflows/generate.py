@@ -102,7 +102,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
 
 
 def _guide(asked: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
-    """Every wish that bends the sampler, as one; None for none, and for a model that is told its wishes."""
+    """All guidance targets as one guide; None without a target, and for a model with a prompt."""
     from crystal_core.guides.density import DensityTarget
     from crystal_core.guides.protocol import AllOf
 
@@ -231,7 +231,8 @@ class _Run:
         how many crystals have it or a supergroup of it; a ``note`` where something is to be said, as of atom counts beyond the training.
         """
         from crystal_core.files.records import crystal_record, is_valid
-        from crystal_core.reference.known import load_known, novelty
+        from crystal_core.reference.known import novelty
+        from crystal_core.reference.known_file import load_known
 
         settings = (
             asdict(self.asked)
@@ -298,11 +299,12 @@ class _Run:
     def _refining(self, starts: tuple[Redraft, ...], asked: DeNovoRequest) -> GenerationRequest:
         """Starts to be refined, with the options of a request without them."""
         from crystal_core.crystal import CrystalBatch
+        from crystal_core.generators.stages import refining
 
         model: Any = self.model
         refinement = model.refinement(asked.draft)
         crystals = CrystalBatch.concat([start.crystal for start in starts])
-        return replace(model.refining(asked, refinement, crystals), draft=asked.draft)
+        return replace(refining(asked, refinement, crystals), draft=asked.draft)
 
     def _space_group(self) -> dict[str, Any]:
         """What became of the space group asked for: within a tight and a usual tolerance (Å)."""

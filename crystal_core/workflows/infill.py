@@ -11,7 +11,7 @@ from crystal_core.checks import check_whole
 from crystal_core.errors import RequestError
 from crystal_core.frames import RunUpdate
 from crystal_core.records import FORMAT
-from crystal_core.requests import MAX_SEED, from_json, seed_or_drawn
+from crystal_core.requests import MAX_SEED, MAX_THREADS, from_json, seed_or_drawn
 from crystal_core.workflows.generate import load_de_novo
 from crystal_core.workflows.sampling_run import provenance, with_back_end
 
@@ -56,7 +56,7 @@ class InfillRequest:
             if not isinstance(getattr(self, name), bool):
                 raise RequestError(f"{name} must be true or false, not {getattr(self, name)!r}.")
         check_whole("seed", self.seed, 0, MAX_SEED, optional=True)
-        check_whole("threads", self.threads, 1, 512, optional=True)
+        check_whole("threads", self.threads, 1, MAX_THREADS, optional=True)
 
 
 def run(request: InfillRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:

@@ -1,4 +1,4 @@
-"""A property of one's own as a run of the queue: crystals with values in, an installed adapter and its held-out errors out."""
+"""A property of the user's own as a run of the queue: crystals with values in, an installed adapter and its held-out errors out."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _row(item: Mapping[str, Any], value: float, split: str, target: OwnProperty)
     """The crystal as a row of a table, or why it cannot be used."""
     import numpy as np
 
-    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.chemistry.formula_text import formula_of
     from crystal_core.datasets.rows import CrystalRow
     from crystal_core.files.parse import checked_crystal
     from crystal_core.files.records import structure_from_record
@@ -162,5 +162,5 @@ def _provenance(card: ModelCard, settings: Mapping[str, Any]) -> Provenance:
         "settings": dict(settings),
         "device": str(settings["device"]),
         "libraries": library_versions(),
-        "note": "Trained on a table of one's own; errors are of crystals held out of that table.",
+        "note": "Trained on the user's table; errors are of crystals held out of that table.",
     }

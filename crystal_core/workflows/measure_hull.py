@@ -3,7 +3,7 @@
 *Known*: random MP-20 validation rows with their published label; near to what CHGNet was trained on (it learnt from
 relaxations of the Materials Project, so most of these rows, or their relatives, were in its training).
 *Unknown*: random WBM crystals, hypothetical and in no training set of CHGNet; their DFT formation energy, converted from the
-older scheme of corrections, is placed on the same table. All rows give the energy of the DFT cell as it is; the first ones are relaxed too, which tells how much a
+older scheme of corrections, is placed on the same table. All rows give the energy of the DFT cell as it is; the first ones are relaxed too, which shows how much a
 relaxed energy differs. Rows done are kept in the home folder, so the command may be interrupted.
 """
 

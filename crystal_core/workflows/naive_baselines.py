@@ -1,7 +1,7 @@
 """Crystals without a trained network, to hold a model's numbers against: random symmetric cells, element substitution, training rows.
 
-All start from training rows, so they get compositions nearly for free; what they lack is told by coverage, novelty and
-stability together, not by any of them alone. Training rows as they are show what a perfect imitation would reach with as
+All start from training rows, so they get compositions nearly for free; only coverage, novelty
+and stability together show what they lack. Training rows as they are show what a perfect imitation would reach with as
 many crystals: coverage grows with their number, and the published check of compositions refuses some crystals that exist.
 """
 

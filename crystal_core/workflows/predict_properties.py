@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core import __version__
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CrystalCoreError
 from crystal_core.frames import RunUpdate
 from crystal_core.properties import chosen_properties
@@ -130,11 +130,11 @@ def property_rows(
 
 
 def _sentence(error: Exception) -> str:
-    """Why nothing is predicted of a crystal."""
+    """Why a crystal has no prediction."""
     if isinstance(error, CrystalCoreError):
         return str(error)
     log.warning("a prediction failed", exc_info=error)
-    return f"The model failed on this crystal ({type(error).__name__}), so nothing is predicted of it."
+    return f"The model failed on this crystal ({type(error).__name__}), so it has no prediction."
 
 
 def _structure(item: Mapping[str, Any]) -> Structure:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.conditions import CARD_DRAFT, DraftOptions, check_declared
-from crystal_core.errors import MemoryFull, RequestError
-from crystal_core.evaluation.alike import alike_groups, rms_distance
+from crystal_core.conditions import check_declared
+from crystal_core.errors import RequestError
+from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.frames import RunUpdate, few_of_each
-from crystal_core.guides.protocol import Guide
-from crystal_core.records import FORMAT
+from crystal_core.frames import RunUpdate
 from crystal_core.requests import (
-    GenerationRequest,
     StructurePredictionRequest,
     from_json,
     seed_or_drawn,
@@ -30,53 +26,32 @@ from crystal_core.workflows.effort import (
     steps_of_energies,
     with_effort,
 )
-from crystal_core.workflows.evidence import evidence_of, order_by_evidence
 from crystal_core.workflows.prediction_plan import (
-    Part,
     cells_of,
     check_elements,
     check_tuning_of,
-    draft_options,
     drafter_of,
     has_prototypes,
     load_structure_generator,
     notes_on,
     plan_parts,
 )
+from crystal_core.workflows.prediction_run import PredictionRun
 from crystal_core.workflows.sampling_run import (
     BATCH,
-    HALVED,
-    PART_STEPS,
     path_for_player,
-    provenance,
-    sampled,
-    sampler_used,
-    with_tuning_in_use,
 )
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.crystal import CrystalBatch
-    from crystal_core.evaluation.ranking import Evidence
-    from crystal_core.frames import Draft, Template
-    from crystal_core.protocols import Generator
-    from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score
+    from crystal_core.records import CrystalRecord
     from crystal_core.relax.potential import Potential
-    from crystal_core.workflows.effort import LaidOut
 
 SECONDS_BETWEEN_RESULTS = 2.0  # while single energies come in
 MOST_RELAXED = (
     10  # different structures; large cells out of noise take a minute each, and seldom end among the first
 )
-DRAFTED: tuple[Origin, ...] = ("draft", "draft refined")
-STAGES = {
-    "noise": "from noise",
-    "prototype": "known prototypes",
-    "prototype refined": "refining prototypes",
-    "draft": "drafts",
-    "draft refined": "drafts, refined",
-}
 RELAXING = 10  # as much work as so many single energies
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
@@ -129,410 +104,141 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     if known is not None:
         parts, first = [part for part in parts if part.origin != "prototype"], 1
     notes = notes_on(asked, formula, cells, model)
-    run_state = _Run(asked, model, first + len(parts), began, measured, notes=notes, drafter=drafter)
+    state = PredictionRun(asked, model, first + len(parts), began, measured, notes=notes, drafter=drafter)
     if known is not None and asked.effort is not None:
-        run_state.energy_steps = steps_of_energies(asked.effort, known, samples=bool(parts))
-        yield run_state.known_arrangements(known)
+        state.energy_steps = steps_of_energies(asked.effort, known, samples=bool(parts))
+        yield state.known_arrangements(known)
     for place, part in enumerate(parts, start=first):
-        yield from run_state.part(place, part, cells[part.z])
+        yield from state.part(place, part, cells[part.z])
     if asked.wants_energies:
-        yield from run_state.by_evidence() if asked.rank == "evidence" else run_state.energies()
-    yield RunUpdate(stage="done", step=run_state.total, n_steps=run_state.total, result=run_state.result())
+        yield from _by_evidence(state) if asked.rank == "evidence" else _energies(state)
+    yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
-def _guide(measured: MeasuredPattern) -> Guide:
-    from crystal_core.guides.powder import PowderTarget
+def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
+    """Energies of all different structures; then the promising ones are relaxed against each other."""
+    from crystal_core.files.records import snapshot
+    from crystal_core.relax.potential import load_potential
+    from crystal_core.workflows.evidence import settle_by_evidence
 
-    return Guide(predictor=PowderTarget(measured))
-
-
-class _Run:
-    """The state of one request: what is planned, what is finished."""
-
-    def __init__(
-        self,
-        asked: StructurePredictionRequest,
-        model: Generator,
-        n_parts: int,
-        began: float,
-        measured: MeasuredPattern | None = None,
-        *,
-        notes: Sequence[str] = (),
-        drafter: Generator | None = None,
-    ) -> None:
-        self.drafter, self.rejected = drafter, Counter[str]()
-        self.left_out: list[Draft] = []
-        self.asked, self.model, self.began, self.measured, self.notes = (
-            asked,
-            model,
-            began,
-            measured,
-            list(notes),
+    potential = load_potential(state.asked.potential, state.asked.device)
+    state.potential_label = potential.label
+    evidence = state.evidence()
+    first: dict[int, Candidate] = {}
+    for candidate, group in zip(state.found, state.groups(), strict=True):
+        candidate.alike = first.setdefault(group, candidate)
+    shown = time.monotonic()
+    for now in settle_by_evidence(
+        state.found,
+        list(first.values()),
+        evidence,
+        potential,
+        effort=state.asked.effort,
+        relax=state.asked.relax,
+        seconds=state.asked.relax_seconds,
+    ):
+        step = state.sampling_steps + round(state.energy_steps * now.share)
+        fresh = now.settled is not None or (
+            now.moment is None and time.monotonic() - shown > SECONDS_BETWEEN_RESULTS
         )
-        self.found: list[Candidate] = []
-        self.starts: dict[int, CrystalBatch] = {}
-        self.templates: dict[int, list[Template | None]] = {}
-        self.alike: dict[tuple[int, int], bool] = {}
-        self.calls, self.failed = 0, 0
-        self.sampling_steps = PART_STEPS * n_parts
-        self.energy_steps = self.sampling_steps if asked.wants_energies else 0
-        self.potential_label = ""
-        self.guide = None if measured is None or not asked.guide else _guide(measured)
-
-    @property
-    def total(self) -> int:
-        """Steps of the progress bar."""
-        return self.sampling_steps + self.energy_steps
-
-    def known_arrangements(self, known: LaidOut) -> RunUpdate:
-        """Take in the prototypes of all Z that an effort lays out at once."""
-        self.found += known.candidates
-        self.starts, self.templates = dict(known.starts), dict(known.templates)
-        return RunUpdate(stage="known prototypes", step=PART_STEPS, n_steps=self.total, result=self.result())
-
-    def part(
-        self, place: int, part: Part, atoms: tuple[int, ...], *, halved: bool = False
-    ) -> Iterator[RunUpdate]:
-        """Sample one batch; where the memory does not hold it, its two halves."""
-        from crystal_core.crystal import CrystalBatch
-        from crystal_core.structures import to_structures
-
-        z, origin, numbers = part.z, part.origin, range(part.first, part.first + part.n)
-        generator, start = self._generator(origin), None
-        atoms_of = (atoms,) * part.n
-        if origin == "prototype refined":
-            starts = self.starts.get(z)
-            if starts is None:
-                return
-            start = CrystalBatch.concat([starts[i % len(starts)] for i in numbers])
-            atoms_of = tuple(tuple(c.atomic_numbers.tolist()) for c in start)
-        request = GenerationRequest(
-            compositions=atoms_of,
-            sampler=self.asked.sampler,
-            steps=self.asked.steps,
-            seed=(self.asked.seed or 0) + 1000 * part.place + part.first,
-            frame_every=1,
-            start=start,
-            start_time=getattr(self.model, "start_time", None) if start is not None else None,
-            guide=None if origin in DRAFTED else self.guide,
-            dtype=self.asked.dtype,
-            draft=self._draft_options(origin),
-            **self.asked.tuning_fields,
-        )
-        request = with_tuning_in_use(generator, request)
-        name = f"Z = {z}, {STAGES[origin]}"
-        stage = name
-        if part.n < self.asked.n_samples and origin != "prototype":
-            stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.asked.n_samples}"
-        try:
-            frame, paths = yield from sampled(generator, request, stage=stage, part=place, n_steps=self.total)
-        except MemoryFull:
-            if halved or part.n < 2:
-                raise
-            self.notes += [] if HALVED in self.notes else [HALVED]
-            middle = part.n // 2
-            for some in (
-                replace(part, n=middle),
-                replace(part, first=part.first + middle, n=part.n - middle),
-            ):
-                yield from self.part(place, some, atoms, halved=True)
-            return
-        if frame is None or frame.crystals is None:
-            return
-        self.calls += getattr(generator, "network_calls", 0)
-        structures = to_structures(frame.crystals)
-        self.failed += sum(s is None for s in structures)
-        if origin == "prototype":
-            good = [i for i, s in enumerate(structures) if s is not None]
-            if good:
-                self.starts[z] = CrystalBatch.concat([frame.crystals[i] for i in good])
-                self.templates[z] = [frame.templates[i] for i in good]
-            templates = list(frame.templates)
-        else:
-            known = self.templates.get(z) if origin == "prototype refined" else None
-            templates = [known[i % len(known)] if known else None for i in numbers]
-        drafts = frame.drafts or (None,) * len(structures)
-        self.rejected.update(frame.rejected)
-        self.left_out = few_of_each([*self.left_out, *frame.left_out])
-        self.found += [
-            Candidate(
-                z,
-                origin,
-                i,
-                s,
-                template,
-                draft,
-                frame.stages,
-                template_rank=self._template_rank(origin, z, i),
-            )
-            for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
-            if s is not None
-        ]
-        keep = self.asked.keep_trajectory and part.first == 0
-        path = path_for_player(f"{name}, sample 1", paths[0] if paths else [], keep=keep)
+        shown = time.monotonic() if fresh else shown
+        path = None
+        if now.settled is not None:
+            label = f"Relaxation of {now.settled.id(state.asked.formula)}"
+            path = path_for_player(label, now.settled.frames, keep=_keeps_path(state))
         yield RunUpdate(
-            stage=stage,
-            step=PART_STEPS * (place + 1),
-            n_steps=self.total,
-            result=self.result(),
+            stage=now.stage,
+            step=step,
+            n_steps=state.total,
+            result=state.result() if fresh else None,
+            snapshot=snapshot(now.moment.structure) if now.moment is not None else None,
             trajectory=path,
         )
 
-    def _generator(self, origin: Origin) -> Generator:
-        if origin == "prototype":
-            return load_structure_generator("prototype", "cpu")
-        return self.drafter if origin in DRAFTED and self.drafter is not None else self.model
 
-    def _draft_options(self, origin: Origin) -> DraftOptions:
-        """How drafts are written and refined: by the model, unless it is the one that writes them or cannot refine."""
-        if not self._generator(origin).card.writes_drafts:
-            return CARD_DRAFT
-        options = draft_options(self.asked)
-        if self.model.card.writes_drafts or self.asked.model == "prototype" or options.refiner is not None:
-            return options
-        return replace(options, refiner=self.asked.model)
+def _keeps_path(state: PredictionRun) -> bool:
+    settled = sum(candidate.relaxed_energy is not None for candidate in state.found)
+    return state.asked.keep_trajectory and settled <= KEPT_RELAXATIONS
 
-    def _template_rank(self, origin: Origin, z: int, index: int) -> int:
-        """Place of a candidate's prototype among those of its formula, 1 first; 0 without one."""
-        if origin == "prototype":
-            return index + 1
-        known = self.templates.get(z)
-        return index % len(known) + 1 if origin == "prototype refined" and known else 0
 
-    def by_evidence(self) -> Iterator[RunUpdate]:
-        """Energies of all different structures; then the promising ones are relaxed against each other."""
-        from crystal_core.files.records import snapshot
-        from crystal_core.relax.potential import load_potential
-        from crystal_core.workflows.evidence import settle_by_evidence
+def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
+    """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
 
-        potential = load_potential(self.asked.potential, self.asked.device)
-        self.potential_label = potential.label
-        evidence = self._evidence()
-        first: dict[int, Candidate] = {}
-        for candidate, group in zip(self.found, self._groups(), strict=True):
-            candidate.alike = first.setdefault(group, candidate)
-        shown = time.monotonic()
-        for now in settle_by_evidence(
-            self.found,
-            list(first.values()),
-            evidence,
+    Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
+    a minute. Where there are more structures than are relaxed, those that most candidates agree on are, and of equals
+    those lowest in energy as sampled; that energy alone says little, because a small error of the cell costs electronvolts.
+    The result follows each, so a cancel loses none.
+    """
+    from crystal_core.files.records import rank_key
+    from crystal_core.relax.potential import load_potential
+
+    potential = load_potential(state.asked.potential, state.asked.device)
+    state.potential_label = potential.label
+    by_id = {c.id(state.asked.formula): c for c in state.found}
+    first: dict[int, Candidate] = {}
+    worth: dict[Candidate, tuple[bool, bool, int]] = {}
+    for record in sorted((r for item in state.result()["results"] for r in item["candidates"]), key=rank_key):
+        candidate = by_id[record["id"]]
+        candidate.alike = (
+            first.setdefault(record["group"] or 0, candidate) if state.asked.relax else candidate
+        )
+        worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
+    order = list(first.values()) if state.asked.relax else state.found
+    n_relaxed = min(len(order), MOST_RELAXED) if state.asked.relax else 0
+    single_points = order if len(order) > n_relaxed else []
+    share, done = (
+        (state.total - state.total // 2) / max(1, len(single_points) + RELAXING * n_relaxed),
+        float(state.total // 2),
+    )
+    for k, candidate in enumerate(single_points):
+        yield from _settle(
+            state,
+            candidate,
             potential,
-            effort=self.asked.effort,
-            relax=self.asked.relax,
-            seconds=self.asked.relax_seconds,
-        ):
-            step = self.sampling_steps + round(self.energy_steps * now.share)
-            fresh = now.settled is not None or (
-                now.moment is None and time.monotonic() - shown > SECONDS_BETWEEN_RESULTS
-            )
-            shown = time.monotonic() if fresh else shown
-            path = None
-            if now.settled is not None:
-                label = f"Relaxation of {now.settled.id(self.asked.formula)}"
-                path = path_for_player(label, now.settled.frames, keep=self._keeps_path())
-            yield RunUpdate(
-                stage=now.stage,
-                step=step,
-                n_steps=self.total,
-                result=self.result() if fresh else None,
-                snapshot=snapshot(now.moment.structure) if now.moment is not None else None,
-                trajectory=path,
-            )
-
-    def _keeps_path(self) -> bool:
-        settled = sum(candidate.relaxed_energy is not None for candidate in self.found)
-        return self.asked.keep_trajectory and settled <= KEPT_RELAXATIONS
-
-    def _groups(self) -> list[int]:
-        return alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
-
-    def _evidence(self) -> dict[Candidate, Evidence]:
-        """What speaks for every candidate, as things stand."""
-        groups, made_by = self._groups(), self._provenance()
-        return {
-            candidate: evidence_of(
-                candidate, candidate.record(self.asked.formula, made_by), groups.count(group)
-            )
-            for candidate, group in zip(self.found, groups, strict=True)
-        }
-
-    def energies(self) -> Iterator[RunUpdate]:
-        """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
-
-        Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
-        a minute. Where there are more structures than are relaxed, those that most candidates agree on are, and of equals
-        those lowest in energy as sampled; that energy alone says little, because a small error of the cell costs electronvolts.
-        The result follows each, so a cancel loses none.
-        """
-        from crystal_core.files.records import rank_key
-        from crystal_core.relax.potential import load_potential
-
-        potential = load_potential(self.asked.potential, self.asked.device)
-        self.potential_label = potential.label
-        by_id = {c.id(self.asked.formula): c for c in self.found}
-        first: dict[int, Candidate] = {}
-        worth: dict[Candidate, tuple[bool, bool, int]] = {}
-        for record in sorted(
-            (r for item in self.result()["results"] for r in item["candidates"]), key=rank_key
-        ):
-            candidate = by_id[record["id"]]
-            candidate.alike = (
-                first.setdefault(record["group"] or 0, candidate) if self.asked.relax else candidate
-            )
-            worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
-        order = list(first.values()) if self.asked.relax else self.found
-        n_relaxed = min(len(order), MOST_RELAXED) if self.asked.relax else 0
-        single_points = order if len(order) > n_relaxed else []
-        share, done = (
-            (self.total - self.total // 2) / max(1, len(single_points) + RELAXING * n_relaxed),
-            float(self.total // 2),
+            f"energy of structure {k + 1} of {len(order)}",
+            relax=False,
+            done=done,
+            share=share,
         )
-        for k, candidate in enumerate(single_points):
-            yield from self._settle(
-                candidate,
-                potential,
-                f"energy of structure {k + 1} of {len(order)}",
-                relax=False,
-                done=done,
-                share=share,
+        done += share
+        if n_relaxed:
+            candidate.mark_not_relaxed(
+                f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
             )
-            done += share
-            if n_relaxed:
-                candidate.mark_not_relaxed(
-                    f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
-                )
-        if single_points:
-            order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
-        for k, candidate in enumerate(order[:n_relaxed]):
-            stage, part = f"relaxing structure {k + 1} of {n_relaxed}", RELAXING * share
-            keep = self.asked.keep_trajectory and k < KEPT_RELAXATIONS
-            yield from self._settle(candidate, potential, stage, relax=True, done=done, share=part, keep=keep)
-            done += part
+    if single_points:
+        order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
+    for k, candidate in enumerate(order[:n_relaxed]):
+        stage, part = f"relaxing structure {k + 1} of {n_relaxed}", RELAXING * share
+        keep = state.asked.keep_trajectory and k < KEPT_RELAXATIONS
+        yield from _settle(state, candidate, potential, stage, relax=True, done=done, share=part, keep=keep)
+        done += part
 
-    def _settle(
-        self,
-        candidate: Candidate,
-        potential: Potential,
-        stage: str,
-        *,
-        relax: bool,
-        done: float,
-        share: float,
-        keep: bool = False,
-    ) -> Iterator[RunUpdate]:
-        from crystal_core.files.records import snapshot
 
-        for moment in candidate.settle(potential, seconds=self.asked.relax_seconds, relax=relax):
-            inner = moment.step / (
-                moment.step + 20
-            )  # how many steps a relaxation takes is not known beforehand
-            yield RunUpdate(
-                stage=stage,
-                step=round(done + share * inner),
-                n_steps=self.total,
-                snapshot=snapshot(moment.structure),
-            )
-        path = path_for_player(
-            f"Relaxation of {candidate.id(self.asked.formula)}", candidate.frames, keep=keep
-        )
+def _settle(
+    state: PredictionRun,
+    candidate: Candidate,
+    potential: Potential,
+    stage: str,
+    *,
+    relax: bool,
+    done: float,
+    share: float,
+    keep: bool = False,
+) -> Iterator[RunUpdate]:
+    from crystal_core.files.records import snapshot
+
+    for moment in candidate.settle(potential, seconds=state.asked.relax_seconds, relax=relax):
+        inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
         yield RunUpdate(
-            stage=stage, step=round(done + share), n_steps=self.total, result=self.result(), trajectory=path
+            stage=stage,
+            step=round(done + share * inner),
+            n_steps=state.total,
+            snapshot=snapshot(moment.structure),
         )
-
-    def result(self) -> RunResult:
-        """All finished candidates, ranked, as the JSON of cli.md."""
-        from crystal_core.files.records import ranked
-
-        made_by = self._provenance()
-        groups = self._groups()
-        sizes = {g: groups.count(g) for g in groups}
-        records: list[CrystalRecord] = []
-        for candidate, group in zip(self.found, groups, strict=True):
-            record = candidate.record(self.asked.formula, made_by)
-            if self.measured is not None:
-                record["pattern"] = candidate.pattern(self.measured)
-            record["score"] = self._score(candidate, record, sizes[group])
-            record["group"], record["n_alike"] = group, sizes[group]
-            records.append(record)
-        best_first = self._by_evidence(records) if self.asked.rank == "evidence" else ranked(records)
-        by_z: dict[int, list[CrystalRecord]] = {}
-        for record in records:
-            by_z.setdefault(record["z"], []).append(record)
-        place = {record["id"]: k for k, record in enumerate(best_first)}
-        by_z = {
-            z: sorted(part, key=lambda record: place[record["id"]])
-            if self.asked.rank == "evidence"
-            else ranked(part)
-            for z, part in by_z.items()
-        }
-        result: RunResult = {
-            "format": FORMAT,
-            "results": [
-                {"formula": self.asked.formula, "z": z, "candidates": part, "rank_by": self.asked.rank}
-                for z, part in by_z.items()
-            ],
-            "ranking": [record["id"] for record in best_first],
-            "n_failed": self.failed,
-            "notes": self.notes,
-            "settings": made_by["settings"],
-            "seconds": round(time.monotonic() - self.began, 2),
-            "network_calls": self.calls,
-        }
-        if self.drafter is None:
-            return result
-        left_out = [asdict(draft) for draft in self.left_out]
-        return result | {"rejected": dict(self.rejected), "left_out": left_out}
-
-    def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
-        """What the candidate is ranked by; that of all evidence needs the others, and is set by :meth:`_by_evidence`."""
-        if self.measured is not None and self.asked.rank == "pattern":
-            return {
-                "name": "likeness to the measured pattern",
-                "value": record["pattern"]["similarity"],
-                "unit": "similarity, 0 to 1",
-            }
-        if self.asked.rank == "energy" and self.potential_label:
-            return {
-                "name": f"energy ({self.potential_label})",
-                "value": candidate.ranking_energy,
-                "unit": "eV/atom",
-            }
-        return {"name": "consensus", "value": alike, "unit": "candidates alike"}
-
-    def _by_evidence(self, records: list[CrystalRecord]) -> list[CrystalRecord]:
-        """The records, best first, with their scores and what these were made of."""
-        evidence = {c.id(self.asked.formula): told for c, told in self._evidence().items()}
-        by_id = {record["id"]: record for record in records}
-        ordered = []
-        for name, value in order_by_evidence(evidence):
-            record = by_id[name]
-            record["score"] = {"name": "evidence", "value": round(value, 3), "unit": "log-likelihood"}
-            record["evidence"] = asdict(evidence[name])
-            ordered.append(record)
-        return ordered
-
-    def _provenance(self) -> Provenance:
-        request = GenerationRequest(
-            compositions=((1,),),
-            sampler=self.asked.sampler,
-            steps=self.asked.steps,
-            draft=draft_options(self.asked) if self.model.card.writes_drafts else CARD_DRAFT,
-            **self.asked.tuning_fields,
-        )
-        settings = asdict(self.asked) | sampler_used(self.model, with_tuning_in_use(self.model, request))
-        if self.measured is not None:
-            settings |= {
-                "pattern": self.measured.summary()
-            }  # thousands of points are not repeated with every candidate
-        if self.potential_label:
-            settings |= {"potential_used": self.potential_label}
-        return provenance(
-            self.asked.model,
-            self.model,
-            seed=self.asked.seed,
-            settings=settings,
-            with_energies=self.asked.wants_energies,
-        )
+    path = path_for_player(f"Relaxation of {candidate.id(state.asked.formula)}", candidate.frames, keep=keep)
+    yield RunUpdate(
+        stage=stage, step=round(done + share), n_steps=state.total, result=state.result(), trajectory=path
+    )
 
 
 def compare_with_reference(records: list[CrystalRecord], reference: Structure) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of a comparison of pretrainings, and what is kept of it in a folder, so that it goes on where it stopped."""
+"""The plan of a comparison of pretrainings, and the folder of its finished parts, from which it resumes."""
 
 from __future__ import annotations
 

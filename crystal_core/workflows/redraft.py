@@ -1,4 +1,4 @@
-"""A crystal of one's own as the start of a generation: a language model puts other elements on some of its sites, or on none."""
+"""The user's crystal as the start of a generation; a language model may put other elements on some of its sites."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class _Writer:
         """An element for the sites of a group, and its probability before temperature and top-p."""
         import torch
 
-        # what stands at hidden sites is not read, so that any element there gives the same answer
+        # the elements at hidden sites are not read, so any element there gives the same answer
         key = (tuple(0 if i in group else z for i, z in enumerate(numbers)), tuple(group))
         if key not in self._chances:
             now = replace(crystal, atomic_numbers=torch.tensor(numbers))

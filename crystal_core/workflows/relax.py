@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core import __version__
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
@@ -86,7 +86,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
 
 
 class RelaxationRun:
-    """A cell while it is relaxed, and what is told of it afterwards.
+    """A cell while it is relaxed, and its record afterwards.
 
     Attributes:
         structure: what counts: the cell as given, then the relaxed one.
@@ -212,5 +212,5 @@ def provenance(potential: Potential, settings: Mapping[str, Any]) -> Provenance:
         "settings": dict(settings),
         "device": potential.device,
         "libraries": library_versions(with_energies=True),
-        "note": "Relaxed with a machine-learning potential. Energies are estimates; their measured error stands beside them.",
+        "note": "Relaxed with a machine-learning potential. Energies are estimates, each with its measured error.",
     }

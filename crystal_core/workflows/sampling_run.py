@@ -81,10 +81,12 @@ def last_frame(
     Raises:
         MemoryFull: of the device; what the run held is released.
     """
-    frame: Frame | None = None
-    for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]  # noqa: B007 (only the last one counts)
-        pass
-    assert frame is not None
+    return last_of(generator.sample(request))  # type: ignore[arg-type]
+
+
+def last_of(frames: Iterator[Frame]) -> Frame:
+    """The last of the frames; raises as :func:`last_frame`."""
+    *_, frame = _within_memory(frames)
     return frame
 
 

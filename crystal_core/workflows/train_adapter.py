@@ -1,4 +1,4 @@
-"""A property of one's own: a table with structures and a column becomes an adapter on the shared encoder, in minutes."""
+"""A property of the user's own: a table with structures and a column becomes an adapter on the shared encoder, in minutes."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def adapter_steps(
 
 
 def usual_samples(n_train: int) -> int:
-    """Crystals that a training sees where nobody names a number."""
+    """Default number of crystals that a training sees."""
     return min(EPOCHS * n_train, MOST_SAMPLES)
 
 
@@ -310,7 +310,7 @@ def reason_left_out(row: CrystalRow, target: OwnProperty) -> str | None:
 def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow], list[CrystalRow]]:
     """Training and held-out rows: the table's own splits, or a fifth of the compositions at random.
 
-    All rows of one composition stand on one side, so that the held-out error is not that of recognising a formula.
+    All rows of one composition are on one side, so that the held-out error is not that of recognising a formula.
     """
     import numpy as np
 
@@ -332,7 +332,7 @@ def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow],
 
 
 def _composition(row: CrystalRow) -> tuple[tuple[int, int], ...]:
-    """Atomic number and count of each element, over their greatest common divisor; whatever the table calls it."""
+    """Atomic number and count of each element, over their greatest common divisor; the formula in the table is not read."""
     counts = Counter(row.atomic_numbers.tolist())
     divisor = math.gcd(*counts.values())
     return tuple((z, n // divisor) for z, n in sorted(counts.items()))

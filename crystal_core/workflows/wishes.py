@@ -1,4 +1,4 @@
-"""What a generation asks of a model that is told in a prompt: which cells, with which conditions each, all drawn up front from the seed."""
+"""The conditions that a generation puts into a model's prompt: which cells, with which conditions each, all drawn up front from the seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEPT = {
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
 }
-# condition → property that a predictor guides towards, for models that are told nothing
+# condition → property that a predictor guides towards, for models without a prompt
 GUIDED = {
     "formation_energy": "formation_energy_per_atom_ev",
     "band_gap": "band_gap_ev",
@@ -106,14 +106,14 @@ def possible_wishes(card: ModelCard) -> dict[str, How]:
 def plan_wishes(
     asked: CrystalGenerationRequest, card: ModelCard, *, frequencies: Mapping[int, float]
 ) -> list[Wish]:
-    """The crystals of a run: what each is told, and how many atoms it may have.
+    """The crystals of a run: the conditions of each, and how many atoms it may have.
 
     The model chooses the number of atoms between the least and the most asked for, or of a training cell. A formula
     gives cells of several formula units, those most frequent in training. A crystal system gives its groups, as often
     as they occur in training. The first crystals do not depend on how many are asked for.
 
     Raises:
-        RequestError: the formula or the group is none, or no cell of it has the atoms asked for.
+        RequestError: the formula or the group does not exist, or no cell of it has the requested atoms.
     """
     draw = random.Random(f"{asked.seed} wishes")  # noqa: S311 (no secret)
     least, most = asked.n_atoms or (1, max(frequencies, default=20))

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from crystal_core.evaluation.statistics import hundredfold
+
 _QUANTITIES = {
     "match_rate": "match rate",
     "match_rate_smact": "match rate, charge-balanced cells alone",
@@ -88,7 +90,7 @@ def metric_row(name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "metric": metric_words(name, metric),
         "value": percent(value) if isinstance(value, float) else str(value),
-        "95 % interval": f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %" if ci95 else None,
+        "95 % interval": f"{hundredfold(ci95[0])} – {hundredfold(ci95[1])} %" if ci95 else None,
         "RMSE": metric.get("rmse"),
         "n": metric.get("n"),
         "measured on": metric.get("data"),
@@ -102,7 +104,8 @@ def percent(share: float, ci95: Any = None) -> str:
     >>> percent(0.299, [0.2714, 0.3281])
     '29.9 % (27.1 – 32.8 %)'
     """
-    return f"{100 * share:.1f} %" + (f" ({100 * ci95[0]:.1f} – {100 * ci95[1]:.1f} %)" if ci95 else "")
+    interval = f" ({hundredfold(ci95[0])} – {hundredfold(ci95[1])} %)" if ci95 else ""
+    return f"{hundredfold(share)} %{interval}"
 
 
 def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -44,7 +44,7 @@ def server(server_home):
                 "-c",
                 SERVER,
                 "run",
-                "app.py",
+                "server.py",  # with the headers of the served app: what they forbid fails here
                 "--server.port",
                 str(port),
                 "--server.address",
@@ -141,6 +141,10 @@ def open_page(request, server, server_home, browser):
             ),
         )
         page.on("pageerror", lambda e: page.faults.append(str(e)))
+        page.on(
+            "console",
+            lambda m: page.faults.append(m.text) if "Content Security Policy" in m.text else None,
+        )
         page.goto(server + path)
         return page
 

@@ -12,12 +12,12 @@ from crystal_core.chemistry.formula import (
     atomic_number_of,
     balance_of,
     default_z,
-    formula_of,
     parse_elements,
     parse_formula,
     parse_formulas,
     rare_elements,
 )
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import MAX_QUEUED
 

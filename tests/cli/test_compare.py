@@ -99,7 +99,7 @@ def predicted(cell):
         ([*EM, "--column", "model=none-such"], 3, "No checkpoint named"),
         ([*EM, "--column", "run=none-such"], 2, "no run none-such"),
         ([*EM, "--column", "folder=/none/such"], 2, "no folder such"),
-        ([*EM, *EM, "--limit", "3"], 2, "add --data"),
+        ([*EM, *EM, "--limit", "3"], 2, "no --data is given"),
         ([*EM, *EM, "--html", "/none/such/c.html"], 2, "no folder"),
     ],
 )

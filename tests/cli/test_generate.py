@@ -7,7 +7,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
-from crystal_core.errors import SamplingDiverged
+from crystal_core.errors import TrainingDiverged
 from crystal_core.files.writers import structure_to_text
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import list_cards
@@ -129,7 +129,7 @@ def test_a_run_can_go_through_the_queue_of_the_app(tiny_de_novo, tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("last", "code"), [(MemoryError(), 1), (SamplingDiverged("It diverged."), 1), (KeyboardInterrupt(), 130)]
+    ("last", "code"), [(MemoryError(), 1), (TrainingDiverged("It diverged."), 1), (KeyboardInterrupt(), 130)]
 )
 def test_finished_batches_are_kept_whatever_ends_the_next_one(
     tiny_de_novo, tmp_path, monkeypatch, last, code

@@ -50,6 +50,20 @@ def test_every_candidate_says_whether_it_is_the_reference(tmp_path):
     assert prototype["reference"]["matches"] and prototype["reference"]["rmsd"] < 0.05
 
 
+def test_a_known_candidate_brings_its_published_energy():
+    result = predict("--start", "prototype", "--json")
+    (found,) = json.loads(result.stdout)["results"]
+    known = [c for c in found["candidates"] if c["novelty"]["known"]]
+    assert known
+    lines = predict("--start", "prototype").stdout.splitlines()
+    for record in known:
+        words = f"known as {record['novelty']['nearest_id']}"
+        above = record["novelty"]["nearest_e_above_hull_ev"]
+        words += "" if above is None else f" (published above the hull {above:.3f} eV/atom)"
+        assert any(words in line for line in lines)
+    assert sum("known as" in line for line in lines) == len(known)
+
+
 def test_the_path_is_written_beside_the_crystals(tmp_path):
     result = predict("--out", tmp_path / "run", "--trajectory", "--start", "noise")
     assert result.exit_code == 0
@@ -131,5 +145,6 @@ def test_a_pattern_can_guide_sampling(scan):
     ],
 )
 def test_patterns_that_make_no_sense_are_refused_before_the_work(scan, words, part):
-    result = predict(*[word.format(scan=scan) for word in words])
+    command = SMALL[:2] if "prototype" in words else SMALL
+    result = CliRunner().invoke(build_app(), [*command, *(word.format(scan=scan) for word in words)])
     assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -180,9 +181,12 @@ def test_an_app_that_ends_or_never_answers_is_not_said_to_answer(tmp_path, monke
     ],
 )
 def test_an_address_that_others_reach_says_what_it_opens_to_whom(host, is_open):
-    text = serve._exposure(host, 8501)
-    assert ("port 8501" in text and "delete all runs" in text and "no password" in text) == is_open
+    text = serve._exposure(host, 8501, is_protected=False)
+    assert ("port 8501" in text and "open all runs" in text and "no password" in text) == is_open
     assert bool(text) == is_open
+    protected = serve._exposure(host, 8501, is_protected=True)
+    assert ("link with the token" in protected and "not encrypted" in protected) == is_open
+    assert "no password" not in protected and bool(protected) == is_open
 
 
 def test_the_warning_comes_before_the_app_even_where_it_is_quiet(tmp_path, monkeypatch):
@@ -191,3 +195,36 @@ def test_the_warning_comes_before_the_app_even_where_it_is_quiet(tmp_path, monke
     options = ["serve", "--port", str(free_port()), "--quiet"]
     assert "no password" not in CliRunner().invoke(build_app(), options).stderr
     assert "no password" in CliRunner().invoke(build_app(), [*options, "--host", "0.0.0.0"]).stderr
+
+
+@pytest.mark.parametrize("token", ["short", "a" * 15, "ö" * 20, "line\nbreak-in-a-token"])
+def test_a_token_that_is_guessed_or_fits_no_header_is_refused_in_one_sentence(token):
+    result = CliRunner().invoke(build_app(), ["serve", "--port", str(free_port()), "--token", token])
+    assert result.exit_code == 2 and "at least 16 characters" in result.stderr and token not in result.stderr
+
+
+def test_the_printed_link_opens_the_protected_app_and_nothing_else_does(tmp_path):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crystal_core", "serve", "--port", str(port), "--token", "new"],
+        env={**os.environ, "CRYSTAL_HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said = next(line for line in iter(process.stderr.readline, "") if f"http://127.0.0.1:{port}/" in line)
+        link = said.split(" at ")[1].split()[0]
+        visitor = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        for path in ("", "media/x", "_stcore/health", "static/js/x.js", "app/static/icon.png"):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                visitor.open(f"http://127.0.0.1:{port}/{path}", timeout=10)
+        page = visitor.open(link, timeout=10)
+        assert "token" not in page.url and b"<title>" in page.read()
+        assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+        assert visitor.open(f"http://127.0.0.1:{port}/_stcore/health", timeout=10).status == 200
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()

@@ -16,6 +16,7 @@ from crystal_core.drawing.scene import build_scene, cell_choice, coordination, d
 from crystal_core.drawing.style import lightened, luminance
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.records import crystal_record
+from pages._ui.viewer import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 BATIO3 = Structure(
@@ -343,9 +344,13 @@ def test_coordination_in_words():
 
 @pytest.mark.parametrize(
     "bundle",
-    [("draw", "camera", "picture", "pace", "measure", "viewer"), ("draw", "camera", "picture", "gallery")],
+    [
+        (*SCRIPTS, "traces.js", "compare.js"),
+        (*SCRIPTS, "mount.js"),
+        ("draw.js", "camera.js", "picture.js", "gallery.js"),
+    ],
 )
 def test_the_scripts_of_a_component_declare_every_name_once(bundle):
-    text = "\n".join((ROOT / "pages" / "_ui" / "viewer" / f"{name}.js").read_text() for name in bundle)
+    text = "\n".join((ROOT / "pages" / "_ui" / "viewer" / name).read_text() for name in bundle)
     names = re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE)
     assert len(names) > 20 and sorted(names) == sorted(set(names))  # a name twice stops the whole script

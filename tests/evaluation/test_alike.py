@@ -6,7 +6,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.drawing.scene import overlay_scene
-from crystal_core.evaluation.alike import SAME, rms_distance, superposed
+from crystal_core.evaluation.alike import SAME, rms_distance, site_shifts, superposed
 from crystal_core.evaluation.matching import MATCHER
 
 PEROVSKITE = Structure(
@@ -58,8 +58,31 @@ def test_a_cell_that_became_another_crystal_has_no_distance():
     assert rms_distance(PEROVSKITE, bent, SAME | {"stol": 0.2}) is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_shifts_are_those_of_structure_matcher(seed):
+    rng = np.random.default_rng(seed)
+    one, other = PEROVSKITE.copy(), PEROVSKITE.copy()
+    for site in range(5):
+        one.translate_sites([site], rng.normal(0, 0.02, 3))
+    other.apply_strain([0.02, -0.01, 0.03])
+    other.scale_lattice(1.1 * other.volume)
+    found = site_shifts(one, other)
+    rmsd, furthest = StructureMatcher(**SAME).get_rms_dist(one, other)
+    assert (found.rmsd, found.furthest) == pytest.approx((rmsd, furthest), abs=1e-4)
+
+
+def test_a_shift_is_told_against_the_shorter_bond_of_both_cells():
+    salt = Structure(Lattice.cubic(3), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    moved = Structure(salt.lattice, salt.species, [[0, 0, 0], [0.5, 0.5, 0.4]])
+    share = 0.15 / np.sqrt(1.5**2 + 1.5**2 + 1.2**2)  # each atom goes half of the 0.3 Å
+    assert site_shifts(salt, moved).of_bond == pytest.approx(share)
+    assert site_shifts(moved, salt).of_bond == pytest.approx(share)
+    assert site_shifts(PEROVSKITE, salt) is None
+
+
 @pytest.mark.parametrize(
-    ("compare", "method"), [(rms_distance, "get_rms_dist"), (superposed, "get_s2_like_s1")]
+    ("compare", "method"),
+    [(rms_distance, "get_rms_dist"), (superposed, "get_s2_like_s1"), (site_shifts, "get_transformation")],
 )
 def test_a_pair_that_takes_too_long_does_not_match(compare, method, monkeypatch):
     def endless(*_):

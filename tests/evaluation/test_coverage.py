@@ -14,8 +14,8 @@ from crystal_core.evaluation.coverage import (
     intervals,
     resample,
 )
-from crystal_core.evaluation.matching import wilson
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
+from crystal_core.evaluation.statistics import wilson
 
 
 def fingerprints(*pairs):

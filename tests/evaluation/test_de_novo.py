@@ -8,7 +8,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core.evaluation.coverage import CUTOFFS
 from crystal_core.evaluation.de_novo import AfterRelaxing, Likeness, judge, known_set, summarise
-from crystal_core.evaluation.matching import wilson
+from crystal_core.evaluation.statistics import wilson
 
 
 def pair(a, symbols=("Na", "Cl"), at=0.5):

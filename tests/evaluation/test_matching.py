@@ -9,12 +9,11 @@ from crystal_core.cards import to_toml
 from crystal_core.evaluation.matching import (
     MATCHER,
     Outcome,
-    bootstrap_mean,
     has_fingerprint,
     judge,
     summarise,
-    wilson,
 )
+from crystal_core.evaluation.statistics import bootstrap_mean, wilson
 
 
 def perovskite(b="Ti", shift=0.0):

@@ -9,12 +9,12 @@ from crystal_core.evaluation import property_references
 from crystal_core.evaluation.property_errors import (
     Predicted,
     balanced_accuracy,
-    bootstrap,
     measure,
     roc_auc,
     significant,
 )
 from crystal_core.evaluation.property_references import baseline_values, keep_baseline, published_value
+from crystal_core.evaluation.statistics import bootstrap
 from crystal_core.properties import PROPERTIES
 
 GAP, BULK, METAL = (PROPERTIES[name] for name in ("band_gap_ev", "bulk_modulus_gpa", "is_metal"))

@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from crystal_core.evaluation.matching import wilson
 from crystal_core.evaluation.paths import displacement_to_end, volume_per_atom
 from crystal_core.evaluation.statistics import (
     Estimate,
@@ -14,6 +13,7 @@ from crystal_core.evaluation.statistics import (
     mean_difference,
     share,
     share_difference,
+    wilson,
 )
 
 

@@ -289,5 +289,5 @@ def test_what_would_change_nothing_is_refused(tiny_writer):
     with pytest.raises(RequestError, match="up to 59 atoms"):
         next(model.sample(GenerationRequest(compositions=((11,) * 60,))))
     wish = Conditions(composition={8: 1})
-    with pytest.raises(RequestError, match="O shall be in the crystal but may not appear"):
+    with pytest.raises(RequestError, match="O must not appear, but the crystal must hold it"):
         next(model.sample(DeNovoRequest(n_atoms=(1,), elements=(11,), conditions=(wish,))))

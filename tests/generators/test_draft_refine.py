@@ -196,6 +196,34 @@ def test_a_refined_cell_whose_atoms_overlap_is_refined_once_more(tiny_pair, monk
     assert end.stages[1].network_calls == 8 and end.stages[1].settings["refined_again"] == 2
 
 
+def rough_rutile():
+    """TiO2 in rutile's cell with every coordinate off by up to 0.02 Å."""
+    from crystal_core.geometry import lattice_from_parameters
+
+    x = 0.305
+    places = [[0, 0, 0], [0.5] * 3, [x, x, 0], [-x, -x, 0], [0.5 - x, 0.5 + x, 0.5], [0.5 + x, 0.5 - x, 0.5]]
+    noise = torch.rand((6, 3), generator=torch.Generator().manual_seed(3)) - 0.5
+    return CrystalBatch(
+        atomic_numbers=torch.tensor([22, 22, 8, 8, 8, 8]),
+        frac_coords=(torch.tensor(places) + 0.008 * noise) % 1,
+        lattice=lattice_from_parameters(torch.tensor([[4.6, 4.61, 2.96, 90.0, 90.3, 90.0]])),
+        n_atoms=torch.tensor([6]),
+    )
+
+
+@pytest.mark.parametrize("wished", [136, None])
+def test_a_wished_space_group_of_a_draft_outlasts_its_refinement(tiny_pair, monkeypatch, wished):
+    model = load_generator(tiny_pair(), "cpu")
+    monkeypatch.setattr(model.drafter, "sample", writing(rough_rutile()))
+    options = DraftOptions(refine_from=600)
+    request = DeNovoRequest(n_atoms=(6,), conditions=(Conditions(space_group=wished),), draft=options)
+    end = last(model, request)
+    (refined,) = to_structures(end.crystals)
+    kept = wished is not None
+    assert (refined.get_space_group_info(symprec=1e-3)[1] == 136) is kept
+    assert end.stages[1].settings.get("keeps_space_group", False) is kept
+
+
 def test_a_known_crystal_is_only_refined(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
     start = toy_crystals()["rock salt"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import spglib
 import torch
+from pymatgen.core import Structure
 
 from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
@@ -14,6 +15,7 @@ from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.samplers import LatentSampler, SamplerSettings
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.prototype.space_groups import assignments_of
+from crystal_core.generators.symmetrise import symmetrised
 from crystal_core.geometry import centre, lattice_from_parameters
 from crystal_core.networks.packing import pack
 from crystal_core.registry.store import find_card, load_generator
@@ -274,3 +276,36 @@ def test_space_groups_have_numbers_and_symbols():
     for wrong in ("0", "231", "-5", "Fm9m", "", "²", "1" * 50, "x" * 500):
         with pytest.raises(RequestError, match="no space group"):
             space_group_number(wrong)
+
+
+def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_wished_group():
+    rng = np.random.default_rng(0)
+    coords = np.array(RUTILE.frac_coords) + rng.uniform(-0.015, 0.015, (6, 3))
+    rough = Structure(np.diag([4.6, 4.63, 2.96]), ["Ti"] * 2 + ["O"] * 4, coords)
+    assert symmetrised(rough, (0.01,)).space_group == 1
+    assert symmetrised(rough, (0.01, 0.4)).space_group == 1  # without a wish, what the first tolerance shows
+    found = symmetrised(rough, (0.01, 0.4), space_group=136)
+    assert found.space_group == 136 and found.structure.get_space_group_info(symprec=1e-5)[1] == 136
+    assert found.structure.species == rough.species and len(found.symmetry.rotations) == 16
+    moved = found.structure.frac_coords - rough.frac_coords
+    assert np.linalg.norm((moved - np.round(moved)) @ rough.lattice.matrix, axis=1).max() < 0.2
+    # a group that it has at no tolerance: what the first one shows
+    assert symmetrised(rough, (0.01, 0.4), space_group=225).space_group == 1
+
+
+@pytest.mark.parametrize("t", [0.1, 0.6, 1.0])
+def test_a_renoised_start_keeps_the_operations_and_is_noisy_along_what_they_leave_free(t):
+    cells = [RUTILE, PNMA]
+    symmetry = Symmetry.of(cells, CODEC, "cpu")
+    packing = pack(torch.tensor([6, 16]))
+    sampler = LatentSampler(SamplerSettings(name="em", steps=3), packing, ProcessConfig(), symmetry=symmetry)
+    home = torch.cat([torch.tensor(np.array(cell.frac_coords)) for cell in cells]).float()
+    start = sampler.start_from(home, torch.zeros(2, 6), t, torch.Generator().manual_seed(0))
+    for cell, atoms in zip(cells, (slice(0, 6), slice(6, 22)), strict=True):
+        assert defects(start.frac_coords[atoms].double().numpy(), cell) < 1e-5
+    assert torch.allclose(symmetry.displacement(start.velocity), start.velocity, atol=1e-5)
+    moved = (start.frac_coords - home + 0.5) % 1 - 0.5
+    assert (
+        moved[:2].abs().max() < 1e-6 and moved[2, 0].abs() > 1e-3
+    )  # Ti lies fixed, O is free along one line
+    assert float(moved[2, 0]) == pytest.approx(float(moved[2, 1]), abs=1e-6)

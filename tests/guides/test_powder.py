@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Element, Lattice, Structure
 
 from crystal_core.crystal import SoftCrystals
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.evaluation.xrd import pattern, profile
-from crystal_core.guides.powder import PowderTarget
+from crystal_core.evaluation.xrd import pattern, profile, structure_factors_squared
+from crystal_core.guides.powder import PowderTarget, form_factors
 
 RUTILE = Structure.from_spacegroup(
     "P4_2/mnm", Lattice.tetragonal(4.594, 2.959), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]
@@ -48,6 +48,16 @@ def test_the_true_structure_is_alike_and_others_are_less(wavelength, last):
     moved = RUTILE.copy()
     moved.translate_sites([2], [0.1, 0.05, 0.2])
     assert float(wish.value(soft(moved))) * 0.05 < best - 0.002  # oxygen beside titanium weighs little
+
+
+def test_every_element_scatters_as_in_the_diffraction_pattern():
+    """One atom in a cell: |F| is its scattering factor."""
+    hkl = np.array([[0, 0, 1], [1, 1, 1], [2, 1, 0], [4, 3, 2]])
+    for z in range(1, 99):
+        lone = Structure(Lattice.cubic(4.1), [Element.from_Z(z)], [[0, 0, 0]])
+        square = torch.tensor((np.linalg.norm(hkl, axis=1) / 4.1 / 2) ** 2)
+        found = form_factors(square, torch.arange(1, 119) == z)[0].numpy()
+        assert found == pytest.approx(np.sqrt(structure_factors_squared(lone, hkl)), rel=1e-9), z
 
 
 def test_gradients_agree_with_finite_differences():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from crystal_core.demos import find_demo
-from crystal_core.jobs.queue import ENTRY_DAMAGED, RESULT_DAMAGED, JobQueue
+from crystal_core.jobs.job import ENTRY_DAMAGED, RESULT_DAMAGED
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.shapes import is_request, is_result
 from crystal_core.jobs.store import BlobStore
 from crystal_core.jobs.worker import run_job

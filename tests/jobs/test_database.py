@@ -12,7 +12,8 @@ import pytest
 
 from crystal_core.errors import StorageFault
 from crystal_core.jobs import database, worker
-from crystal_core.jobs.queue import ENTRY_DAMAGED, JobQueue
+from crystal_core.jobs.job import ENTRY_DAMAGED
+from crystal_core.jobs.queue import JobQueue
 
 N_RUNS = 40
 PAGE = 4096

@@ -2,13 +2,15 @@
 
 import os
 import sqlite3
+import sys
 from contextlib import contextmanager
-from types import SimpleNamespace
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from crystal_core.errors import RequestError
-from crystal_core.jobs.queue import MAX_NOTE, JobQueue, worker_of
+from crystal_core.jobs.queue import MAX_NOTE, JobQueue, torch_knows_cuda, worker_of
 from crystal_core.records import FORMAT
 
 EARLIER = """
@@ -162,5 +164,28 @@ def test_each_device_has_a_worker_that_minds_its_own_jobs(tmp_path, monkeypatch)
     assert queue.take("cpu").id == second and queue.take("cpu") is None and queue.take("cuda").id == first
     assert queue.interrupt_orphans("cuda") == 1
     assert (queue.state_of(first), queue.state_of(second)) == ("interrupted", "running")
-    (tmp_path / "no-gpu").touch()
-    assert worker_of({}) == "cuda" and worker_of({"device": "cpu"}) == "cpu"
+    assert worker_of({}) == "cpu"
+
+
+@pytest.fixture
+def gpu_machine(tmp_path, monkeypatch):
+    """A machine with a GPU, and the folder of its PyTorch's libraries."""
+    monkeypatch.setattr("crystal_core.jobs.queue.GPU", tmp_path)
+    torch = ModuleType("torch")
+    torch.__spec__ = ModuleSpec("torch", None, is_package=True)
+    torch.__spec__.submodule_search_locations.append(str(tmp_path / "torch"))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    torch_knows_cuda.cache_clear()
+    (tmp_path / "torch" / "lib").mkdir(parents=True)
+    yield tmp_path / "torch" / "lib"
+    torch_knows_cuda.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("library", "worker"),
+    [("libtorch_cuda.so", "cuda"), ("torch_cuda.dll", "cuda"), ("libtorch_cpu.so", "cpu")],
+)
+def test_a_pytorch_for_cpus_has_one_worker_although_there_is_a_gpu(gpu_machine, library, worker):
+    (gpu_machine / library).touch()
+    assert worker_of({}) == worker_of({"device": "auto"}) == worker
+    assert worker_of({"device": "cpu"}) == "cpu" and worker_of({"device": "cuda"}) == "cuda"

@@ -410,7 +410,7 @@ def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_as
 
     patterns = []
     monkeypatch.setattr(
-        "pages._ui.crystal.detail.xrd_figure",
+        "pages._ui.crystal.diffraction.xrd_figure",
         lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
     )
     at = AppTest.from_function(script, default_timeout=90)

@@ -80,7 +80,7 @@ def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wa
 ):
     patterns = []
     monkeypatch.setattr(
-        "pages._ui.crystal.detail.xrd_figure",
+        "pages._ui.crystal.diffraction.xrd_figure",
         lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named),
     )
     at = page()
@@ -267,3 +267,39 @@ def test_a_relaxation_begun_in_the_viewer_is_opened_there():
     child = queue.submit("relax", to_json(RelaxationRequest(crystals=(crystal,))), parent="made")
     assert link_of(queue.get(job)) == ("pages/viewer.py", {"job": job})
     assert link_of(queue.get(child)) == ("pages/generate.py", {"job": "made"})
+
+
+def test_oxidation_states_and_the_phase_diagram_come_when_they_are_wanted(monkeypatch):
+    monkeypatch.setattr(
+        "pages._ui.crystal.phases._formation_energy", lambda text: -3.4
+    )  # takes CHGNet seconds
+    at = page()
+    sites = lambda: next(frame.value for frame in at.dataframe if "Wyckoff" in frame.value)
+    assert "oxidation state" not in sites() and "known compounds" not in words(at.text)
+    at.toggle(key="viewer-valences").set_value(True).run()
+    assert sites()["oxidation state"].tolist() == ["+2", "+4", "−2", "−2", "−2"]
+    assert sites()["Wyckoff"].tolist() == ["1a", "1b", "3c", "3c", "3c"]
+    at.toggle(key="viewer-phases").set_value(True).run()
+    assert "above the hull of known compounds" in words(at.text)
+    assert "2020 corrections" in words(at.caption) and "not relaxed" in words(at.caption)
+    assert not at.exception and not at.error
+
+
+def test_the_frames_of_a_path_are_coloured_and_have_arrows_on_one_scale(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "pages._ui.crystal.path.crystal_viewer", lambda scene, *, frames, **_: drawn.append(frames)
+    )
+    frame = (
+        '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3:magmoms:R:1 energy={0}\n'
+        "Fe 0 0 0 0 {0} 0 {0}\nO 2 2 2 0 0 0 0\n"
+    )
+    at = page(colour="force")
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value("".join(frame.format(k) for k in (1, 2, 4))).run()
+    frames = drawn[-1]
+    assert {(one["colouring"]["low"], one["colouring"]["high"]) for one in frames} == {(0, 4)}
+    assert len({one["colouring"]["colours"][0] for one in frames}) == 3
+    assert [one["moments"]["vectors"][0][2] for one in frames] == [1, 2, 4]
+    assert {one["moments"]["longest"] for one in frames} == {4} and not at.exception
+    assert "arrows point along c" in words(at.caption)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crystal_core.generators.kldm.training import read_config
+from crystal_core.generators.kldm.training import settings_from
 from crystal_core.registry.methods import TRAINERS, find
 from crystal_core.workflows.train import configurations, method_of
 
@@ -18,7 +18,9 @@ def test_the_method_of_a_configuration_reads_it(path):
 
 @pytest.mark.parametrize("name", ["kldm-csp-mp", "kldm-dng-mp"])
 def test_a_gpu_configuration_draws_rows_as_its_cpu_one_does(name):
-    gpu, cpu = (read_config(configurations()[file]) for file in (name, f"{name}-cpu"))
+    gpu, cpu = (
+        settings_from(configurations()[file].read_text(encoding="utf-8")) for file in (name, f"{name}-cpu")
+    )
     for field in (
         "name",
         "task",

@@ -133,7 +133,8 @@ def test_crystals_learnt_by_heart_are_found_again_beneath_noise(prepared, tmp_pa
     assert done.last["loss_x"] < 0.6 and done.last["loss_l"] < 0.75  # of a network that predicts 0: 0.7 and 1
     rows = load_prepared(prepared)["val"]
     packing, lattice = pack(rows.n_atoms), lattice_from_parameters(rows.cell_parameters)
-    sampler = LatticeSampler(SamplerSettings(name="ode", steps=50), packing, done.schedules, centred=True)
+    noise = schedules_of(config.process)
+    sampler = LatticeSampler(SamplerSettings(name="ode", steps=50), packing, noise, centred=True)
     rng = torch.Generator().manual_seed(0)
     state = sampler.renoised(rows.frac_coords, lattice, 300, rng)
 

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +16,13 @@ from crystal_core.cards import read_card, write_card
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.config import ProcessConfig
-from crystal_core.generators.kldm.species import N_TYPES, species_process
+from crystal_core.generators.kldm.species import species_process
+from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.generators.kldm.training import (
     KldmTraining,
     export_checkpoint,
     kldm_loss,
-    read_config,
+    settings_from,
     train,
 )
 from crystal_core.generators.kldm.weights import load_weights, starting_weights
@@ -94,7 +97,7 @@ def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch)
         "elements": sorted(set(load_prepared(prepared)["train"].atomic_numbers.tolist()))
     }  # counts: of many, none
     state, again = load_weights(card)
-    assert again == done.codec
+    assert again == LatticeCodec.from_json((tmp_path / "run" / "lattice.json").read_text())
     for name, value in done.trainer.ema.state_dict().items():
         torch.testing.assert_close(state[name], value, rtol=8e-3, atol=1e-3)  # bf16 keeps 8 bits
     (folder / "lattice.json").write_text("{}")
@@ -156,7 +159,7 @@ def test_a_task_and_its_process_must_agree():
     "path", [p for p in configurations().values() if p.stem.startswith("kldm-")], ids=lambda p: p.stem
 )
 def test_every_shipped_configuration_is_readable(path):
-    config = read_config(path)
+    config = settings_from(path.read_text(encoding="utf-8"))
     assert config.name.startswith("kldm-") and (config.task == "dng") == ("dng" in config.name)
     assert bool(config.network.n_type_outputs) == (config.task == "dng")
 
@@ -169,11 +172,9 @@ def test_prepared_splits_keep_their_rows(prepared):
     assert torch.equal(batch.atomic_numbers[:4], splits["val"].atomic_numbers[5:9])
 
 
-def test_unknown_keys_in_a_configuration_are_refused(tmp_path):
-    path = tmp_path / "bad.toml"
-    path.write_text('name = "x"\n[fit]\nlearningrate = 1.0\n')
+def test_unknown_keys_in_a_configuration_are_refused():
     with pytest.raises(RequestError, match="learningrate"):
-        read_config(path)
+        settings_from('name = "x"\n[fit]\nlearningrate = 1.0\n')
 
 
 def test_match_rate_on_fixed_validation_rows_is_in_the_log(prepared, tmp_path):
@@ -181,6 +182,20 @@ def test_match_rate_on_fixed_validation_rows_is_in_the_log(prepared, tmp_path):
     train(config, data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(line["validation"]["n"] == 3 and 0 <= line["validation"]["match_rate"] <= 1 for line in lines)
+
+
+def test_a_slice_that_stops_within_an_epoch_measures_no_match_rate(prepared, tmp_path, monkeypatch):
+    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    config = replace(settings(100), match_rows=3, match_every_epochs=2, match_steps=2)
+    seconds = count()
+    monkeypatch.setattr("crystal_core.training.fit.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    first = train(config, **run, minutes=3.5 / 60)  # over after two of the three steps of an epoch
+    assert first.trainer.step == 2 and "match_rate" not in first.last["validation"]
+    train(config, **run, resume=True)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    whole = [(line["epoch"], line["samples"]) for line in lines if "match_rate" in line["validation"]]
+    # after epochs 2 and 4, and where the plan ends; 16 samples are those of the first slice
+    assert whole == [(2, 56), (4, 96), (4, 104)]
 
 
 def test_without_pymatgen_a_run_goes_on_without_match_rates(prepared, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from pymatgen.core import Lattice, Structure
 from safetensors.numpy import save_file
 
+from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
 from crystal_core.generators.kldm.match_rate import match_rate
 from crystal_core.generators.kldm.training import KldmTraining, train
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
@@ -62,7 +63,8 @@ def test_four_crystals_learnt_by_heart_are_found_again(four_crystals, tmp_path):
     )
     done = train(config, data_file=four_crystals, folder=tmp_path / "run", device=torch.device("cpu"))
     known = load_prepared(four_crystals)["val"]
-    untrained = match_rate(PairNetwork(config.network), known, done.codec, config.process, steps=100)
-    report = match_rate(done.trainer.ema, known, done.codec, config.process, steps=100)
+    codec = LatticeCodec.from_json((tmp_path / "run" / LATTICE).read_text())
+    untrained = match_rate(PairNetwork(config.network), known, codec, config.process, steps=100)
+    report = match_rate(done.trainer.ema, known, codec, config.process, steps=100)
     assert report["n"] == 4 and report["match_rate"] == 1.0
     assert untrained["match_rate"] < 1.0

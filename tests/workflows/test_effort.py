@@ -1,6 +1,7 @@
 """An effort decides what is tried: all Z in one list, whatever the clock says, and cells up to 40 atoms."""
 
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import load_weights, log_prior
@@ -8,6 +9,7 @@ from crystal_core.files.records import space_group
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest
+from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
     EFFORTS,
     MOST_ATOMS,
@@ -16,6 +18,7 @@ from crystal_core.workflows.effort import (
     n_relaxed,
     with_effort,
 )
+from crystal_core.workflows.evidence import evidence_of
 from crystal_core.workflows.predict_structure import run
 
 needs_chgnet = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
@@ -133,3 +136,17 @@ def test_a_normal_run_relaxes_what_can_win_and_says_of_the_rest_why_not(monkeypa
     assert not any(relaxed[first_other:])  # an energy as sampled never stands before a relaxed one
     assert all("error" in record["relaxation"] for record in ordered if "original" not in record)
     assert load_weights().sigma_relaxed > 0
+
+
+def test_the_ranking_weighs_the_energy_that_the_card_shows():
+    record = {
+        "formula": "C",
+        "validity": {"structure": True, "plausible": True},
+        "novelty": {"known": True, "nearest_id": "mp-66", "nearest_e_above_hull_ev": 0.321},
+    }
+    sample = Candidate(1, "noise", 0, Structure(Lattice.cubic(3), ["C"], [[0, 0, 0]]))
+    assert evidence_of(sample, record, 1).published == 0.321
+    record["novelty"]["known"] = False  # the energy of a neighbour is no energy of this crystal
+    assert evidence_of(sample, record, 1).published is None
+    record["novelty"] = None
+    assert evidence_of(sample, record, 1).published is None

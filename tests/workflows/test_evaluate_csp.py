@@ -15,7 +15,7 @@ from crystal_core.cli import evaluate_csp as commands
 from crystal_core.errors import RequestError
 from crystal_core.paths import REPOSITORY, checkpoints_dir
 from crystal_core.registry.store import find_card, load_generator
-from crystal_core.workflows import evaluate_csp
+from crystal_core.workflows import evaluate_csp, references
 
 CELLS = {
     "x-1": Structure(
@@ -69,17 +69,17 @@ def test_perfect_files_match_and_a_broken_one_fails(table, tmp_path):
 def test_files_under_other_names_are_refused(table, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match=r"x-[12]\.cif"):
-        evaluate_csp.read_candidates(tmp_path / "empty", evaluate_csp.read_references(table, "val", None))
+        references.read_candidates(tmp_path / "empty", references.read_references(table, "val", None))
 
 
 def test_candidates_keep_the_composition_and_the_seed(table):
     model = load_generator("kldm-csp-perov5", "cpu")
-    references = evaluate_csp.read_references(table, "val", None)
+    rows = references.read_references(table, "val", None)
     first, again = (
-        evaluate_csp.draw_candidates(model, references, samples=2, sampler="em", steps=30) for _ in range(2)
+        evaluate_csp.draw_candidates(model, rows, samples=2, sampler="em", steps=30) for _ in range(2)
     )
     assert [len(part) for part in first.candidates] == [2, 2] and first.calls_per_sample == 30
-    for reference, part, repeated in zip(references, first.candidates, again.candidates, strict=True):
+    for reference, part, repeated in zip(rows, first.candidates, again.candidates, strict=True):
         for structure, twin in zip(part, repeated, strict=True):
             assert structure.composition == reference.structure.composition
             assert np.allclose(structure.frac_coords, twin.frac_coords)
@@ -87,9 +87,9 @@ def test_candidates_keep_the_composition_and_the_seed(table):
 
 def test_a_short_refinement_of_a_prototype_stays_near_it(table):
     model = load_generator("kldm-csp-perov5", "cpu")
-    references = evaluate_csp.read_references(table, "val", None)
-    drawn = evaluate_csp.draw_candidates(model, references, sampler="ode", steps=2, start_time=0.002)
-    for reference, (structure,) in zip(references, drawn.candidates, strict=True):
+    rows = references.read_references(table, "val", None)
+    drawn = evaluate_csp.draw_candidates(model, rows, sampler="ode", steps=2, start_time=0.002)
+    for reference, (structure,) in zip(rows, drawn.candidates, strict=True):
         assert reference.structure.matches(
             structure
         )  # both are cubic perovskites, and so is their nearest prototype
@@ -244,7 +244,10 @@ def test_a_tuning_is_sampled_with_and_kept_with_the_command(table, tmp_path, mon
     for words, sentence in (
         (("--remasking", "3"), "remasking would change nothing"),
         (("--start", "prototype", "--tau", "0.3"), "samples with ode here, which has no corrector"),
-        (("--structures", tmp_path, "--tau", "0.3"), "--tau tunes a sampler, and --structures"),
+        (
+            ("--structures", tmp_path, "--tau", "0.3"),
+            "samples nothing, so --steps and --tau would change nothing",
+        ),
     ):
         shutil.copytree(
             REPOSITORY / "checkpoints" / "prototype",

@@ -9,12 +9,12 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
-from crystal_core.cli.evaluate_dng import _keep_report
+from crystal_core.cli._dng_card import keep_report
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card
 from crystal_core.requests import SamplerTuning
-from crystal_core.workflows import evaluate_dng, naive_baselines
+from crystal_core.workflows import evaluate_dng, known_sets, naive_baselines
 
 KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements unique novel".split()
 
@@ -107,28 +107,26 @@ def test_files_are_read_whatever_the_case_of_their_suffix_and_others_are_counted
 
 
 def test_fingerprints_of_known_crystals_are_computed_once(table, monkeypatch):
-    first = evaluate_dng.read_known(table, "val", None)
+    first = known_sets.read_known(table, "val", None)
     monkeypatch.setattr(evaluate_dng, "judge", None)  # a second computation would fail
-    again = evaluate_dng.read_known(table, "val", None)
+    again = known_sets.read_known(table, "val", None)
     assert np.array_equal(first.fingerprints.structure, again.fingerprints.structure) and np.array_equal(
         first.density, again.density
     )
 
 
 def test_kept_fingerprints_belong_to_content_split_and_limit(table):
-    paths = {
-        evaluate_dng._cache_path(table, split, limit) for split in ("val", "train") for limit in (None, 1)
-    }
+    paths = {known_sets.cache_path(table, split, limit) for split in ("val", "train") for limit in (None, 1)}
     table.write_bytes(table.read_bytes() + b" ")
-    paths.add(evaluate_dng._cache_path(table, "val", None))
+    paths.add(known_sets.cache_path(table, "val", None))
     assert len(paths) == 5
 
 
 def test_damaged_fingerprints_are_computed_anew(table):
-    evaluate_dng.read_known(table, "val", 1)
-    path = evaluate_dng._cache_path(table, "val", 1)
+    known_sets.read_known(table, "val", 1)
+    path = known_sets.cache_path(table, "val", 1)
     path.write_bytes(path.read_bytes()[:100])
-    assert len(evaluate_dng.read_known(table, "val", 1).density) == 1
+    assert len(known_sets.read_known(table, "val", 1).density) == 1
 
 
 def test_a_prepared_file_tells_what_is_known(table, tmp_path):
@@ -138,7 +136,7 @@ def test_a_prepared_file_tells_what_is_known(table, tmp_path):
         .invoke(build_app(), ["data", "prepare", "--input", str(table), "--output", str(out)])
         .exit_code
     )
-    known = evaluate_dng.read_reference_set(out)
+    known = known_sets.read_reference_set(out)
     assert code == 0 and len(known) == 2
     (cell,) = known.by_formula({"BaTiO3"})["BaTiO3"]
     assert cell.matches(CELLS["x-3"][0])
@@ -148,7 +146,7 @@ def test_a_table_without_training_rows_asks_for_a_reference_set(table):
     held_out = pd.read_parquet(table).query("split == 'val'")
     held_out.to_parquet(table)
     with pytest.raises(RequestError, match="--reference-set"):
-        evaluate_dng.read_reference_set(table)
+        known_sets.read_reference_set(table)
 
 
 def test_substituted_crystals_are_scored(table):
@@ -161,7 +159,7 @@ def test_training_rows_are_scored_as_they_are_and_none_is_new(table):
         "--data", table, "--baseline", "training", "--n", 50, "--seed", 0, "--quiet", "--json"
     )
     report = json.loads(result.stdout)
-    rows = len(evaluate_dng.read_reference_set(table))
+    rows = len(known_sets.read_reference_set(table))
     assert code == 0 and report["n"] == rows and report["novel"] == 0
     assert report["structure_valid"] == report["unique"] == 1
 
@@ -210,7 +208,7 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
         "novel_means": {"name": "rows", "rows": 2},
         "relaxation": {"e_above_hull_bias_ev": -0.037},
     }
-    _keep_report(name, report, SamplerTuning(tau=0.5))
+    keep_report(name, report, SamplerTuning(tau=0.5))
     kept = find_card(name).metrics
     commands = {key: kept[f"{key}_val"].get("command") for key in keys if not key.startswith("wdist")}
     assert "--cutoffs perov-5 --relax --relax-seconds 9" in commands["valid"] and commands["unique"] is None
@@ -223,7 +221,7 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
         in kept["sun_val"]["protocol"]
     )
     report |= dict.fromkeys(("stable", "metastable", "sun", "msun"))
-    _keep_report(
+    keep_report(
         name,
         report
         | {
@@ -248,8 +246,14 @@ def test_a_tuning_is_sampled_with_and_reported_and_refused_where_nothing_is_samp
     assert code == 0 and (used["tuning"], used["tau_used"], used["remasking_used"]) == ("card", 0.3, 7)
     for words, sentence in (
         (("--sampler", "em", "--tau", 0.3), "has no corrector"),
-        (("--structures", folder, "--tuning", "published"), "--tuning tunes a sampler, and --structures"),
-        (("--baseline", "random", "--noise-scale", 0.5), "--noise-scale tunes a sampler, and --baseline"),
+        (
+            ("--structures", folder, "--tuning", "published"),
+            "so --steps, --tuning and --n would change nothing",
+        ),
+        (
+            ("--baseline", "random", "--noise-scale", 0.5),
+            "--baseline samples no model, so --steps and --noise-scale",
+        ),
     ):
         code, result = evaluate(*options, *words)
         assert code == 2 and sentence in result.stderr and len(result.stderr.strip().splitlines()) == 1
@@ -277,7 +281,7 @@ def test_what_is_sampled_is_kept_batch_by_batch_and_scored_later(table, tiny_de_
         "--quiet",
     )
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(evaluate_dng, "read_known", lambda *_, **__: None)
+        interrupted.setattr(known_sets, "read_known", lambda *_, **__: None)
         interrupted.setattr(
             evaluate_dng, "evaluate", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt)
         )
@@ -323,7 +327,7 @@ def test_a_wrong_choice_is_one_sentence(table, options, word):
 
 def test_a_baseline_without_its_package_is_told_before_anything_is_read(table, monkeypatch):
     monkeypatch.setattr(naive_baselines, "find_spec", lambda _: None)
-    monkeypatch.setattr(evaluate_dng, "read_reference_set", None)  # reading would fail
+    monkeypatch.setattr(known_sets, "read_reference_set", None)  # reading would fail
     code, result = evaluate("--data", table, "--baseline", "random")
     assert code == 3 and "PyXtal" in result.stderr
 

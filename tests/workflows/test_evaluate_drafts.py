@@ -10,12 +10,13 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.datasets.rows import read_rows
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.workflows import evaluate_conditions, evaluate_refinement
 from crystal_core.workflows.evaluate_conditions import Made
-from crystal_core.workflows.evaluate_csp import read_references
+from crystal_core.workflows.references import read_references
 
 CELLS = {
     "x-1": ["Sr", "Ti", "O", "O", "O"],
@@ -130,6 +131,24 @@ def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_
     )
 
 
+def test_drafts_are_written_once_and_refined_by_each_refiner(table, tiny_pair, monkeypatch):
+    model, written = load_generator(tiny_pair(), "cpu"), []
+    write = model.drafter.sample
+    monkeypatch.setattr(model.drafter, "sample", lambda request: written.append(request) or write(request))
+    ways = {
+        "alone": DraftOptions(refiner="none"),
+        "kldm": DraftOptions(refiner="kldm"),
+        "tiny-refiner": DraftOptions(refiner="tiny-refiner", start_draft="inject", refine_from=20),
+    }
+    wishes = [Conditions(elements=(38, 8)), Conditions(composition={22: 1, 8: 2}), Conditions()]
+    made = {one.name: one.structures for one in evaluate_conditions.make(model, wishes, 4, ways, seed=1)}
+    assert len(written) == 1 and set(made) == set(ways)
+    assert set(written[0].elements) == set(range(1, 93))  # those that every refiner can place
+    for alone, kldm, injected in zip(*made.values(), strict=True):
+        assert alone.composition == kldm.composition == injected.composition
+        assert not np.allclose(sorted(alone.lattice.abc), sorted(kldm.lattice.abc), rtol=1e-3)
+
+
 def test_space_groups_are_compared_with_those_of_the_prompts(table):
     rows = list(read_rows(table))[:2]
     right = perovskite(CELLS["x-1"])
@@ -186,7 +205,7 @@ def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pai
     assert "charge-balanced by SMACT's test" in entry["protocol"]
     assert used[3]["draft"]["charge_balance"] and used[3]["charge_balance_used"]
     refused = run(*words, "--baseline", "random", "--charge-balance")
-    assert refused.exit_code == 2 and "--baseline writes none" in refused.stderr
+    assert refused.exit_code == 2 and "--baseline samples no model" in refused.stderr
 
 
 def test_the_refiner_of_a_structure_prediction_is_named_on_the_card(table, tiny_pair):

@@ -46,7 +46,7 @@ def evaluate(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_csp, "CHUNK", 2)
     table = write_table(tmp_path / "cells.parquet", CELLS)
 
-    def call(*options, model="kldm-csp-perov5", steps=4):
+    def call(*options, model="kldm-csp-perov5", sampler=("--sampler", "em", "--steps", 4)):
         words = [
             "evaluate",
             "csp",
@@ -54,10 +54,7 @@ def evaluate(tmp_path, monkeypatch):
             table,
             "--model",
             model,
-            "--sampler",
-            "em",
-            "--steps",
-            steps,
+            *sampler,
             "--json",
             "--quiet",
             *options,
@@ -123,7 +120,7 @@ def test_a_chunk_with_a_missing_file_is_drawn_as_a_whole(evaluate, tmp_path, mon
 
 def test_kept_candidates_are_what_structures_scores(evaluate, tmp_path):
     made = json.loads(evaluate("--seed", 3, "--out", tmp_path / "a")[1].stdout)
-    read = json.loads(evaluate("--structures", tmp_path / "a")[1].stdout)
+    read = json.loads(evaluate("--structures", tmp_path / "a", sampler=())[1].stdout)
     assert (made["match_rate"], made["rmse"], made["n"]) == (read["match_rate"], read["rmse"], read["n"])
 
 
@@ -140,8 +137,11 @@ def test_without_a_seed_the_one_of_the_beginning_goes_on(evaluate, tmp_path):
         ({"options": ("--seed", 3, "--limit", 2)}, "limit None, not 2"),
         ({"options": ("--seed", 3, "--samples", 2)}, "samples 1, not 2"),
         ({"options": ("--seed", 3, "--start", "prototype")}, "start noise, not prototype"),
-        ({"options": ("--seed", 3), "steps": 5}, "steps 4, not 5"),
-        ({"options": ("--seed", 3), "model": "prototype"}, "model kldm-csp-perov5, not prototype"),
+        ({"options": ("--seed", 3), "sampler": ("--sampler", "em", "--steps", 5)}, "steps 4, not 5"),
+        (
+            {"options": ("--seed", 3), "model": "prototype", "sampler": ()},
+            "model kldm-csp-perov5, not prototype",
+        ),
     ],
 )
 def test_other_settings_are_refused_in_one_sentence(evaluate, tmp_path, monkeypatch, options, part):
@@ -160,7 +160,7 @@ def test_folders_of_something_else_are_refused(evaluate, tmp_path):
     for name in "ab":
         code, result = evaluate("--out", tmp_path / name)
         assert code == 2 and "choose another folder" in result.stderr
-    code, result = evaluate("--structures", tmp_path / "a", "--out", tmp_path / "c")
+    code, result = evaluate("--structures", tmp_path / "a", "--out", tmp_path / "c", sampler=())
     assert code == 2 and "leave one of them out" in result.stderr
 
 

@@ -11,8 +11,9 @@ from crystal_core.records import crystals_of
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows import predict_structure, prediction_plan
-from crystal_core.workflows.evaluate_csp import Reference, draw_candidates
+from crystal_core.workflows.evaluate_csp import draw_candidates
 from crystal_core.workflows.predict_structure import run
+from crystal_core.workflows.references import Reference
 
 pytestmark = pytest.mark.weights
 

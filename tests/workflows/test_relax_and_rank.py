@@ -15,7 +15,7 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.relax import relaxation
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
-from crystal_core.workflows import predict_structure
+from crystal_core.workflows import predict_structure, prediction_run
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 
@@ -237,7 +237,7 @@ def test_what_most_candidates_agree_on_is_relaxed_and_of_equals_the_lowest_as_sa
         return [0, 1, 1, 2, 3][: len(structures)]  # the second and the third are alike
 
     monkeypatch.setattr(predict_structure, "MOST_RELAXED", 2)
-    monkeypatch.setattr(predict_structure, "alike_groups", grouped)
+    monkeypatch.setattr(prediction_run, "alike_groups", grouped)
     monkeypatch.setattr(predict_structure.Candidate, "settle", settle)
     steps = [update.step for update in updates(n_samples=5)]
     weighed, relaxed = ([index for index, moved in calls if moved is asked] for asked in (False, True))

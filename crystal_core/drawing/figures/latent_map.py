@@ -17,7 +17,7 @@ SCALE = "Viridis"
 
 
 def shown_rows(values: NDArray[np.float32], most: int = MOST_POINTS) -> NDArray[np.int64]:
-    """Rows with a known value, at most so many, always the same ones."""
+    """Rows with a known value, at most ``most``, always the same ones."""
     known = np.flatnonzero(np.isfinite(values))
     if len(known) <= most:
         return known

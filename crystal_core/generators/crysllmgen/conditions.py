@@ -1,4 +1,4 @@
-"""The prompt that says what a crystal shall be like: as tokens of the compact form, or in the words of a template."""
+"""The prompt that states the conditions on a crystal: as tokens of the compact form, or in the words of a template."""
 
 from __future__ import annotations
 
@@ -125,6 +125,6 @@ def _decimal(value: float, places: int) -> str:
 def _reduced_formula(composition: Mapping[int, int]) -> str:
     from pymatgen.core import Composition
 
-    from crystal_core.chemistry.formula import formula_of
+    from crystal_core.chemistry.formula_text import formula_of
 
     return formula_of(Composition({vocabulary.SYMBOLS[z - 1]: n for z, n in composition.items()}))

@@ -184,21 +184,6 @@ class CrystalGrammar:
         return torch.where(free.any(1, keepdim=True), free, farthest)
 
 
-class ElementWhitelist:
-    """A logits processor for infilling: the answer is one of the given elements, then the end."""
-
-    def __init__(self, prompt_length: int, elements: Collection[int]) -> None:
-        self.prompt_length = prompt_length
-        self.ids = [vocabulary.ELEMENT + z for z in elements]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """The scores, with minus infinity for all but the elements, and afterwards for all but the end."""
-        chosen = self.ids if input_ids.shape[1] == self.prompt_length else [vocabulary.EOS]
-        allowed = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
-        allowed[chosen] = True
-        return scores.masked_fill(~allowed, -torch.inf)
-
-
 def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...]:
     """Atomic numbers of elements with an oxidation state in common with ``symbol``, whose ionic radii there differ by less than ``tolerance`` Å."""
     from pymatgen.core import Element

@@ -233,9 +233,7 @@ class CrysLLMGenerator:
             )
         barred = sorted(demanded - set(one.elements))
         if barred:
-            raise RequestError(
-                f"{_names(barred)} shall be in the crystal but may not appear; allow what shall be there."
-            )
+            raise RequestError(f"{_names(barred)} must not appear, but the crystal must hold it; allow it.")
         if one.largest > self.back_end.max_atoms:
             raise RequestError(
                 f"{self.card.name} writes cells of up to {self.back_end.max_atoms} atoms, not of {one.largest}; ask for a smaller cell."

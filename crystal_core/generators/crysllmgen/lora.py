@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.errors import RequestError
+from crystal_core.training.checkpoint import load_exactly
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,10 +113,4 @@ class Adapter(nn.Module):
         Raises:
             CheckpointMismatch: names or shapes differ.
         """
-        expected = {name: value.shape for name, value in self.state_dict().items()}
-        wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
-        if wrong:
-            raise CheckpointMismatch(
-                f"The adapter does not fit this language model; names that differ: {', '.join(wrong[:4])}."
-            )
-        self.load_state_dict(dict(state))
+        load_exactly(self, state, "The adapter does not fit this language model")

@@ -39,7 +39,8 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trainer, pick_dtype
+from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.precision import pick_dtype
 from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Tasks:
         values: dict[str, Any] = {}
         for name in draw.sample(self.settings.properties, count):
             value = self._known[name][i]
-            if not math.isnan(value):  # what nobody knows is not told
+            if not math.isnan(value):  # unknown values stay out of the prompt
                 values[name] = int(value) if name == "space_group" else value
         symbols = Counter(text.split("\n")[2::2])
         composition = {SYMBOLS.index(symbol) + 1: n for symbol, n in symbols.items()}
@@ -179,14 +180,6 @@ def validation_loss(network: Adapter, held: Tasks, size: int) -> dict[str, float
             total, count = total + float(losses[counted].sum()), count + int(counted.sum())
         means[name] = round(total / count, 5)
     return means
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a slice ends with: the trainer with the EMA of the adapter, its wording, and the last log line."""
-
-    trainer: Trainer
-    last: dict[str, Any]
 
 
 def train(
@@ -237,14 +230,13 @@ def train(
     )
     statistics = data_statistics(rows) | space_group_statistics(rows)
     (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
-    last = trainer.run_slice(
+    return trainer.run_slice(
         minutes,
         held,
         lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),  # type: ignore[arg-type]
         resume=resume,
         on_line=on_line,
     )
-    return Trained(trainer=trainer, last=last)
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining, log: Path) -> Path:

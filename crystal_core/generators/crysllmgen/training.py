@@ -17,13 +17,13 @@ from torch.nn import functional
 from crystal_core.cards import ModelCard
 from crystal_core.checks import check_choice
 from crystal_core.conditions import Conditions
-from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.conditions import PROPERTIES, prompt_tokens
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, TokenBatch, assemble, crystal_tokens
-from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.training.checkpoint import load_exactly, read_shards, write_checkpoint
 from crystal_core.training.data import (
     Batch,
     PreparedCrystals,
@@ -34,7 +34,7 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -221,14 +221,6 @@ def validation_loss(network: torch.nn.Module, held: Sequences, size: int) -> dic
     return means
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a slice ends with: the trainer with its EMA weights and the last log line."""
-
-    trainer: Trainer
-    last: dict[str, Any]
-
-
 def train(
     config: TextTraining,
     *,
@@ -270,14 +262,13 @@ def train(
     )
     statistics = data_statistics(rows) | space_group_statistics(rows)
     (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
-    last = trainer.run_slice(
+    return trainer.run_slice(
         minutes,
         held,
         lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),
         resume=resume,
         on_line=on_line,
     )
-    return Trained(trainer=trainer, last=last)
 
 
 def space_group_statistics(rows: PreparedCrystals) -> dict[str, Any]:
@@ -335,13 +326,7 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointMismatch: names or shapes differ.
     """
-    expected = {key: value.shape for key, value in network.state_dict().items() if key != TIED}
-    wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
-    if wrong:
-        raise CheckpointMismatch(
-            f"The weights do not fit the network of this configuration; names that differ: {', '.join(wrong[:8])}."
-        )
-    network.load_state_dict(dict(state), strict=False)  # TIED is the one name that lacks
+    load_exactly(network, state, "The weights do not fit the network of this configuration", without=(TIED,))
 
 
 def _grid_of(crystals: Batch | PreparedCrystals) -> GridCrystals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,25 +13,24 @@ import torch
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
-from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.diffcsp.config import ProcessConfig
 from crystal_core.generators.diffcsp.match_rate import match_rates
 from crystal_core.generators.diffcsp.network import CspNetwork, CspNetworkConfig
 from crystal_core.generators.diffcsp.process import diffcsp_loss
 from crystal_core.generators.diffcsp.schedules import Schedules, schedules_of
 from crystal_core.generators.diffcsp.weights import SCORE_NORMS, load_network, write_score_norms
-from crystal_core.training.checkpoint import write_checkpoint
+from crystal_core.training.checkpoint import load_exactly, write_checkpoint
 from crystal_core.training.data import (
-    Batch,
     PreparedCrystals,
     RowSettings,
     data_statistics,
     draws_per_epoch,
     epoch_batches,
+    fixed_losses,
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -78,15 +77,6 @@ def settings_from(text: str) -> DiffcspTraining:
     return parse_settings(text, DiffcspTraining, sections)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a slice ends with: the trainer with its EMA weights, the noise levels and the last log line."""
-
-    trainer: Trainer
-    schedules: Schedules
-    last: dict[str, Any]
-
-
 @torch.no_grad()
 def validation_loss(
     network: torch.nn.Module,
@@ -96,16 +86,12 @@ def validation_loss(
     batch_size: int,
 ) -> dict[str, float]:
     """The losses on fixed rows with fixed noise: the same draw at every epoch."""
-    generator = torch.Generator(data.n_atoms.device).manual_seed(0)
-    totals: dict[str, float] = {}
-    for batch in epoch_batches(data, batch_size, torch.Generator().manual_seed(0)):
-        _, parts = diffcsp_loss(network, batch, generator, process, schedules)
-        of_cells = len(batch.n_atoms) / len(data)
-        of_atoms = len(batch.atomic_numbers) / len(data.atomic_numbers)
-        for name, value in parts.items():
-            share = of_cells if name == "loss_l" else of_atoms
-            totals[name] = totals.get(name, 0.0) + share * float(value)
-    return {name: round(total, 5) for name, total in totals.items()}
+    return fixed_losses(
+        data,
+        batch_size,
+        lambda batch, generator: diffcsp_loss(network, batch, generator, process, schedules)[1],
+        of_crystals=("loss_l",),
+    )
 
 
 def train(
@@ -133,15 +119,18 @@ def train(
     # the lattice head is multiplied by a cell of 5 Å: random weights would begin with errors of several units
     torch.nn.init.zeros_(network.lattice_out.weight)
     if initial is not None:
-        _start_from(network, initial)
+        load_exactly(
+            network, initial, "Training cannot start from weights of other sizes than those in [network]"
+        )
     matched = fixed_sample(held, config.match_rows) if held is not None and config.match_rows else None
     if held is not None:
         held = fixed_sample(held, config.validation_rows)
+    repeats = draws_per_epoch(config, rows)
     trainer = Trainer(
         network,
         config.fit,
         loss=partial(diffcsp_loss, process=config.process, schedules=schedules),
-        batches=partial(_batches, rows, config.fit.batch_size, draws_per_epoch(config, rows)),
+        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
         batch_crystals=lambda batch: len(batch.n_atoms),
         folder=folder,
         device=device,
@@ -154,8 +143,7 @@ def train(
         line: dict[str, Any] = validation_loss(
             current.ema, rows, config.process, schedules, config.fit.batch_size
         )
-        due = current.epoch > 0 and current.epoch % config.match_every_epochs == 0
-        if matched is not None and (due or current.finished):
+        if matched is not None and current.is_due(config.match_every_epochs):
             line |= match_rates(
                 cast("CspNetwork", current.ema),
                 matched,
@@ -165,8 +153,7 @@ def train(
             )
         return line
 
-    last = trainer.run_slice(minutes, held, validation, resume=resume, on_line=on_line)
-    return Trained(trainer=trainer, schedules=schedules, last=last)
+    return trainer.run_slice(minutes, held, validation, resume=resume, on_line=on_line)
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: DiffcspTraining, log: Path) -> Path:
@@ -193,7 +180,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: DiffcspTraining,
             "sampling": sampling,
         },
         about_training={"process": settings.process.to_dict()},
-        save_files={SCORE_NORMS: partial(write_score_norms, trained.schedules.norms)},
+        save_files={SCORE_NORMS: partial(write_score_norms, schedules_of(settings.process).norms)},
     )
 
 
@@ -207,19 +194,3 @@ def _most_atoms(rows: PreparedCrystals) -> int:
     members = torch.bincount(rows.n_atoms.cpu())
     enough = torch.nonzero(members >= min(MIN_MEMBERS, int(members.max())))
     return int(enough.max())
-
-
-def _batches(
-    rows: PreparedCrystals, batch_size: int, repeats: Tensor | None, generator: torch.Generator
-) -> Iterator[Batch]:
-    return epoch_batches(rows, batch_size, generator, repeats)
-
-
-def _start_from(network: CspNetwork, initial: Mapping[str, Tensor]) -> None:
-    shapes = {name: value.shape for name, value in network.state_dict().items()}
-    if {name: value.shape for name, value in initial.items()} != shapes:
-        raise CheckpointMismatch(
-            "Training cannot start from these weights: they are of a network of other sizes. "
-            "Set the sizes in [network]."
-        )
-    network.load_state_dict(initial)

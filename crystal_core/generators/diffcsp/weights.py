@@ -13,7 +13,7 @@ from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.diffcsp.config import ProcessConfig
 from crystal_core.generators.diffcsp.network import CspNetwork, CspNetworkConfig
 from crystal_core.generators.diffcsp.schedules import Schedules, schedules_of
-from crystal_core.training.checkpoint import read_shards
+from crystal_core.training.checkpoint import load_exactly, read_shards
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +31,7 @@ def load_network(card: ModelCard) -> CspNetwork:
     """
     state = read_shards(card)
     network = CspNetwork(CspNetworkConfig(**card.network))
-    expected = {key: value.shape for key, value in network.state_dict().items()}
-    wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
-    if wrong:
-        raise CheckpointMismatch(
-            f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}."
-        )
-    network.load_state_dict(state)
+    load_exactly(network, state, f"The weights of '{card.name}' do not fit its card")
     return network
 
 

@@ -17,7 +17,8 @@ from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.guidance import Guidance
 from crystal_core.generators.kldm.samplers import Known, LatentSampler, LatentState, SamplerSettings
-from crystal_core.generators.kldm.species import N_TYPES, TypeChoice, allowed_types, species_process
+from crystal_core.generators.kldm.species import species_process
+from crystal_core.generators.kldm.species_process import N_TYPES, TypeChoice, allowed_types
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.kldm.weights import load_score_norms, load_weights
 from crystal_core.guides.protocol import Guide
@@ -64,6 +65,11 @@ class _Kldm:
         self.network_calls = 0
         if device.type == "cpu":
             keep_freed_memory()
+
+    @property
+    def keeps_symmetry(self) -> bool:
+        """Whether it can sample crystals that keep given operations."""
+        return self.process.coordinates != "euclidean"
 
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
         """The sampler, step count and tuning this request means for this model.
@@ -175,8 +181,16 @@ class KldmGenerator(_Kldm):
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
         guidance = self._guidance(request.guide, n_atoms, species)
+        symmetry = (
+            None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
+        )
         sampler = LatentSampler(
-            settings, pack(n_atoms), self.process, guidance=guidance, score_norms=self.score_norms
+            settings,
+            pack(n_atoms),
+            self.process,
+            symmetry=symmetry,
+            guidance=guidance,
+            score_norms=self.score_norms,
         )
         start_time = request.start_time or 1.0
         if request.start is None:

@@ -37,7 +37,7 @@ class Gradients:
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance:
-    """What the crystals shall be like, and how much that weighs.
+    """The target of the crystals, and its weight.
 
     Attributes:
         predictor: its value is to be large. strength: factor on its gradients; 1 takes it as a log probability.

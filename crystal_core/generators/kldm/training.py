@@ -31,10 +31,11 @@ from crystal_core.training.data import (
     data_statistics,
     draws_per_epoch,
     epoch_batches,
+    fixed_losses,
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -81,18 +82,6 @@ class KldmTraining(RowSettings):
         species = species_process(self.process)
         if species is not None:
             object.__setattr__(self, "network", replace(self.network, **species.network_sizes))
-
-
-def read_config(path: Path) -> KldmTraining:
-    """The typed configuration in a TOML file.
-
-    Raises:
-        RequestError: unreadable file, unknown key.
-    """
-    try:
-        return settings_from(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"The training configuration {path.name} cannot be read: {error}.") from error
 
 
 def settings_from(text: str) -> KldmTraining:
@@ -155,28 +144,12 @@ def validation_loss(
     batch_size: int,
 ) -> dict[str, float]:
     """The losses on fixed rows with fixed noise: the same draw at every epoch."""
-    device = data.n_atoms.device
-    generator = torch.Generator(device).manual_seed(0)
-    totals: dict[str, float] = {}
-    for batch in epoch_batches(data, batch_size, torch.Generator().manual_seed(0)):
-        _, parts = kldm_loss(network, batch, generator, codec, process)
-        for name, value in parts.items():
-            share = (
-                len(batch.n_atoms) / len(data)
-                if name == "loss_l"
-                else len(batch.atomic_numbers) / len(data.atomic_numbers)
-            )
-            totals[name] = totals.get(name, 0.0) + share * float(value)
-    return {name: round(total, 5) for name, total in totals.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a slice ends with: the trainer with its EMA weights, the lattice statistics and the last log line."""
-
-    trainer: Trainer
-    codec: LatticeCodec
-    last: dict[str, Any]
+    return fixed_losses(
+        data,
+        batch_size,
+        lambda batch, generator: kldm_loss(network, batch, generator, codec, process)[1],
+        of_crystals=("loss_l",),
+    )
 
 
 def train(
@@ -221,14 +194,13 @@ def train(
         line: dict[str, Any] = validation_loss(
             current.ema, rows, codec, config.process, config.fit.batch_size
         )
-        if matched is not None and (current.epoch % config.match_every_epochs == 0 or current.finished):
+        if matched is not None and current.is_due(config.match_every_epochs):
             line |= match_rate(
                 cast("PairNetwork", current.ema), matched, codec, config.process, steps=config.match_steps
             )
         return line
 
-    last = trainer.run_slice(minutes, held, validation, resume=resume, on_line=on_line)
-    return Trained(trainer=trainer, codec=codec, last=last)
+    return trainer.run_slice(minutes, held, validation, resume=resume, on_line=on_line)
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:
@@ -239,6 +211,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
     there is a single one.
     Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
     """
+    codec = LatticeCodec.from_json((log.parent / LATTICE).read_text(encoding="utf-8"))
     seen = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))
     if settings.task == "csp":
         counts = [int(n) for n in seen.pop("atom_count_frequencies")]
@@ -252,10 +225,10 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
             "method": "KLDM (ICML 2025)",
             "loader": "kldm",
             "network": settings.network.to_dict(),
-            "sampling": seen | {"most_atoms": trained.codec.most_atoms},
+            "sampling": seen | {"most_atoms": codec.most_atoms},
         },
         about_training={"process": settings.process.to_dict()},
-        files={LATTICE: trained.codec.to_json()},
+        files={LATTICE: codec.to_json()},
         exact=EXACT,
     )
 

@@ -13,7 +13,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
 from crystal_core.generators.kldm.coordinates import ScoreNorms
-from crystal_core.generators.kldm.species import N_TYPES
+from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training import checkpoint
 
@@ -34,12 +34,8 @@ def load_weights(card: ModelCard) -> tuple[dict[str, Tensor], LatticeCodec]:
         CheckpointMismatch: a file is missing or changed, or names do not fit the network of the card.
     """
     state = checkpoint.read_shards(card)
-    expected = {k: v.shape for k, v in PairNetwork(PairNetworkConfig(**card.network)).state_dict().items()}
-    wrong = sorted(set(expected) ^ set(state)) or [k for k in expected if expected[k] != state[k].shape]
-    if wrong:
-        raise CheckpointMismatch(
-            f"The weights of '{card.name}' do not fit its card; names that differ: {', '.join(wrong[:8])}."
-        )
+    network = PairNetwork(PairNetworkConfig(**card.network))
+    checkpoint.check_tensors(network, state, f"The weights of '{card.name}' do not fit its card")
     folder = card.folder or Path()
     return state, LatticeCodec.from_json((folder / LATTICE).read_text(encoding="utf-8"))
 

@@ -1,14 +1,48 @@
-"""Whether an AFLOW prototype name (Mehl et al. 2017) says what an arrangement is: ``A2BC4_cF56_227_d_a_e`` is spinel."""
+"""What an AFLOW prototype name (Mehl et al. 2017) says: ``A2BC4_cF56_227_d_a_e`` is spinel, named after MgAl2O4."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.symmetry_form import SymmetryForm
+
+COMPOUNDS = Path(__file__).with_name(
+    "aflow_compounds.json"
+)  # AFLOW name → formula; pymatgen needs 7 s to read it
+LABELLED = re.compile(r", AFLOW (\S+)")
+
+
+def is_named_after(label: str, formula: str) -> bool:
+    """Whether the AFLOW name in a prototype's label was given for this very compound, as caesium chloride's was."""
+    from pymatgen.core import Composition
+
+    name = LABELLED.search(label)
+    compound = _compounds().get(name[1]) if name else None
+    return (
+        compound is not None and Composition(compound).reduced_formula == Composition(formula).reduced_formula
+    )
+
+
+@lru_cache(maxsize=1)
+def _compounds() -> dict[str, str]:
+    return dict(json.loads(COMPOUNDS.read_text(encoding="utf-8")))
+
+
+def library_compounds() -> dict[str, str]:
+    """AFLOW name → formula of the compound that pymatgen's AFLOW library took it from."""
+    from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
+
+    return {
+        entry["tags"]["aflow"]: entry["snl"].structure.composition.reduced_formula
+        for entry in sorted(AFLOW_PROTOTYPE_LIBRARY, key=lambda entry: str(entry["tags"]["aflow"]))
+    }
 
 
 def name_fits(name: str, form: SymmetryForm) -> bool:

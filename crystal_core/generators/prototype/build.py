@@ -9,21 +9,20 @@ Rows of any validation or test split, and rows above 60 Å3 per atom, take no pa
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crystal_core.datasets.prepare import training_rows
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, read_rows, reason_not_to_train
-from crystal_core.generators.prototype.aflow_names import name_fits
-from crystal_core.generators.prototype.cells import roles_of, to_primitive
-from crystal_core.generators.prototype.fingerprint import fingerprint, role_permutations
+from crystal_core.generators.prototype.aflow_names import COMPOUNDS, library_compounds, name_fits
+from crystal_core.generators.prototype.grouping import Groups, Member, group_members, member_of
 from crystal_core.generators.prototype.index import Pool
 from crystal_core.generators.prototype.library import Cell, Prototype, save_library
 from crystal_core.generators.prototype.similarity import count_replacements, distances
@@ -34,9 +33,6 @@ from crystal_core.structures import in_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAME_ARRANGEMENT = (
-    0.35  # between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
-)
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
 ALIKE_CELL, ALIKE_POINT = (
@@ -45,37 +41,6 @@ ALIKE_CELL, ALIKE_POINT = (
 )  # relative length or degrees/90, fractional: only then may two members be averaged
 
 logger = logging.getLogger(__name__)
-
-
-class Member(NamedTuple):
-    """One crystal reduced to its primitive cell; roles by falling count."""
-
-    id: str
-    elements: tuple[int, ...]
-    pattern: tuple[int, ...]
-    lattice: NDArray[np.float64]
-    frac_coords: NDArray[np.float64]
-    roles: NDArray[np.int64]
-    fingerprint: NDArray[np.float16]
-
-
-class Groups(NamedTuple):
-    """Members of one count pattern, sorted into prototypes; ``orders[i][j]`` is the member's role on prototype role j."""
-
-    members: list[int]
-    prototype: NDArray[np.int64]
-    orders: list[tuple[int, ...]]
-
-
-def member_of(
-    id: str, lattice: NDArray, frac_coords: NDArray, atomic_numbers: Sequence[int] | NDArray
-) -> Member:
-    """The crystal as a member, in its primitive cell."""
-    roles, elements, _ = roles_of(atomic_numbers)
-    lattice, frac_coords, roles = to_primitive(lattice, frac_coords, roles)
-    pattern = tuple(np.bincount(roles).tolist())
-    features = fingerprint(lattice, frac_coords, roles, len(elements)).astype(np.float16)
-    return Member(id, elements, pattern, lattice, frac_coords, roles, features)
 
 
 def usable_members(folder: Path, workers: int) -> list[Member]:
@@ -110,21 +75,6 @@ def aflow_members() -> list[Member]:
             name = f"AFLOW {entry['tags']['aflow']}"
             found.append(member_of(name, structure.lattice.matrix, in_cell(structure.frac_coords), numbers))
     return found
-
-
-def group_members(members: Sequence[Member]) -> dict[tuple[int, ...], Groups]:
-    """Sort the members of each count pattern into prototypes: the first of its kind leads, the like follow."""
-    by_pattern: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for i, member in enumerate(members):
-        by_pattern[member.pattern].append(i)
-    groups, base = {}, 0
-    for pattern, indices in by_pattern.items():
-        prototype, orders = _follow_leaders(
-            [members[i].fingerprint for i in indices], role_permutations(pattern)
-        )
-        groups[pattern] = Groups(indices, prototype + base, orders)
-        base += int(prototype.max()) + 1
-    return groups
 
 
 def element_volumes(members: Sequence[Member]) -> NDArray[np.float64]:
@@ -162,7 +112,7 @@ def build(
         for i, number in zip(group.members, group.prototype, strict=True)
     )
     distance = distances(*count_replacements(triples), volumes)
-    geometries: list = []
+    geometries: list[Any] = []
     number_of: dict[int, int] = {}
     if full:
         geometry_of = {}
@@ -215,32 +165,12 @@ def packed_pools(
     return pools
 
 
-def _members(rows: Iterable, workers: int) -> list[Member]:
+def _members(rows: Iterable[Any], workers: int) -> list[Member]:
     jobs = [(row.id, row.lattice, row.frac_coords, row.atomic_numbers) for row in rows]
     if workers <= 1:
         return [member_of(*job) for job in jobs]
     with ProcessPoolExecutor(workers) as pool:
         return list(pool.map(member_of, *zip(*jobs, strict=True), chunksize=200))
-
-
-def _follow_leaders(
-    features: Sequence[NDArray], orders: Sequence[tuple[int, ...]]
-) -> tuple[NDArray[np.int64], list[tuple[int, ...]]]:
-    leaders = np.zeros((0, features[0].size), dtype=np.float32)
-    number, taken = np.zeros(len(features), dtype=np.int64), []
-    for i, raw in enumerate(features):
-        feature = raw.astype(np.float32)
-        turned = np.stack([feature[np.ix_(o, o)].ravel() for o in orders])
-        closeness = turned @ leaders.T if len(leaders) else np.zeros((1, 0))
-        best = int(closeness.argmax()) if closeness.size else -1
-        order, leader = divmod(best, len(leaders)) if best >= 0 else (0, 0)
-        if best >= 0 and 2 - 2 * closeness[order, leader] < SAME_ARRANGEMENT**2:
-            number[i] = leader
-        else:
-            order, number[i] = 0, len(leaders)
-            leaders = np.concatenate([leaders, turned[:1]])
-        taken.append(orders[order])
-    return number, taken
 
 
 def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
@@ -257,12 +187,12 @@ def _own_cell(member: Member, order: tuple[int, ...], packing: float) -> Cell:
 def prototypes_of(
     members: Sequence[Member],
     groups: dict[tuple[int, ...], Groups],
-    packing: NDArray,
+    packing: NDArray[Any],
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
     """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
-    jobs: dict[int, list[tuple[NDArray, NDArray, NDArray]]] = {}
+    jobs: dict[int, list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():
         for number in np.unique(group.prototype):
@@ -296,7 +226,7 @@ def prototypes_of(
     return found
 
 
-def _averaged_form(cells: Sequence[tuple[NDArray, NDArray, NDArray]]) -> SymmetryForm | None:
+def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> SymmetryForm | None:
     """Mean asymmetric unit over those cells that are set up alike; checked to rebuild the right cell."""
     first: SymmetryForm | None = None
     parts = []
@@ -388,6 +318,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         singletons=not asked.no_singletons,
     )
     logger.info("%s: %s", path, counts)
+    if asked.table is None and not asked.full:
+        COMPOUNDS.write_text(json.dumps(library_compounds(), indent=1) + "\n", encoding="utf-8")
     if path.parent == folder:
         write_card(
             folder,

@@ -19,14 +19,9 @@ import numpy as np
 
 from crystal_core.cards import sha256_of
 from crystal_core.datasets.rows import MAX_VOLUME_PER_ATOM, CrystalRow, read_rows
-from crystal_core.generators.prototype.build import (
-    Member,
-    group_members,
-    member_of,
-    packed_pools,
-    prototypes_of,
-)
+from crystal_core.generators.prototype.build import packed_pools, prototypes_of
 from crystal_core.generators.prototype.generator import LARGE_TABLE, TABLE
+from crystal_core.generators.prototype.grouping import Member, group_members, member_of
 from crystal_core.generators.prototype.library import load_index, save_library
 
 SOURCE = "mp2018_properties.parquet"

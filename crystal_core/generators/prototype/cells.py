@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ TOLERANCE = 0.1  # Å: a translation that moves every atom this close to its lik
 
 
 def roles_of(
-    atomic_numbers: Sequence[int] | NDArray,
+    atomic_numbers: Sequence[int] | NDArray[Any],
 ) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
     """Role of each atom (0, 1, … by falling count, then by atomic number), element of each role, count of each role.
 
@@ -33,7 +33,9 @@ def roles_of(
     return roles, tuple(elements[order].tolist()), tuple(counts[order].tolist())
 
 
-def to_primitive(lattice: NDArray, frac_coords: NDArray, roles: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+def to_primitive(
+    lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """The smallest cell that repeats: lattice rows, fractional coordinates, roles. The input where it is primitive.
 
     Magnetic orderings are tabulated in supercells of 2 to 8 chemical cells; as a shape they are all the small one.
@@ -81,8 +83,8 @@ def to_primitive(lattice: NDArray, frac_coords: NDArray, roles: NDArray) -> tupl
 
 
 def supercell(
-    lattice: NDArray, frac_coords: NDArray, roles: NDArray, copies: int
-) -> tuple[NDArray, NDArray, NDArray]:
+    lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any], copies: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """``copies`` cells in one, as near to a cube as doubling, tripling… the shortest edge allows."""
     while copies > 1:
         factor = next(p for p in (2, 3, 5, 7, 11, 13, 17, 19, copies) if copies % p == 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,9 @@ BINS = np.arange(0.45, REACH, 0.06)
 MAX_PERMUTATIONS = 24
 
 
-def fingerprint(lattice: NDArray, frac_coords: NDArray, roles: NDArray, n_roles: int) -> NDArray[np.float32]:
+def fingerprint(
+    lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any], n_roles: int
+) -> NDArray[np.float32]:
     """Smeared pair distances between roles, (n_roles, n_roles, bins), of unit length.
 
     Neighbours are weighted with 1/r2, so that the first shell counts most. Distances are in units of

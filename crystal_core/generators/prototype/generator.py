@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
 from crystal_core.frames import Frame, Template
 from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
@@ -138,7 +138,7 @@ class PrototypeGenerator:
         )
 
 
-def niggli(lattice: NDArray, frac_coords: NDArray) -> tuple[NDArray, NDArray]:
+def niggli(lattice: NDArray[Any], frac_coords: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The Niggli-reduced cell of the same crystal, atoms in the same order; unchanged where the reduction fails.
 
     Diffusion models are trained on reduced cells: started from another cell of the same crystal, they pull it apart.

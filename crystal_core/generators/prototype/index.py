@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -99,8 +99,8 @@ class PrototypeIndex:
         self,
         pools: Mapping[tuple[int, ...], Pool],
         *,
-        distance: NDArray,
-        element_volumes: NDArray,
+        distance: NDArray[Any],
+        element_volumes: NDArray[Any],
         geometry: Callable[[int], Geometry | None],
         kind: str,
         ranking: Ranking = Ranking(),

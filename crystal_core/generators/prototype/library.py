@@ -57,13 +57,13 @@ def save_library(
     *,
     pools: dict[tuple[int, ...], Pool],
     geometries: list[Prototype] | list[Cell],
-    distance: NDArray,
-    element_volumes: NDArray,
+    distance: NDArray[Any],
+    element_volumes: NDArray[Any],
     source: str,
 ) -> None:
     """Write the archive; ``pools`` refer to positions in ``geometries``."""
     patterns = sorted(pools)
-    data: dict[str, NDArray] = {
+    data: dict[str, NDArray[Any]] = {
         "format": np.array(FORMAT),
         "source": np.array(source),
         "distance": distance.astype(np.float16),
@@ -150,7 +150,7 @@ def load_shipped_table(path: Path) -> ShippedTable:
     return ShippedTable(dict(index.pools), index.geometry)
 
 
-def _pools(data: dict[str, NDArray]) -> dict[tuple[int, ...], Pool]:
+def _pools(data: dict[str, NDArray[Any]]) -> dict[tuple[int, ...], Pool]:
     pools = {}
     count = element = member = 0
     for n_roles, n_members in zip(
@@ -169,7 +169,7 @@ def _pools(data: dict[str, NDArray]) -> dict[tuple[int, ...], Pool]:
 class _Prototypes:
     """Rebuilds a cell from its asymmetric unit when asked."""
 
-    def __init__(self, data: dict[str, NDArray]) -> None:
+    def __init__(self, data: dict[str, NDArray[Any]]) -> None:
         self.data, self.start = data, np.concatenate([[0], np.cumsum(data["orbits"])])
         self.letters = str(data["letters"])
 
@@ -198,7 +198,7 @@ class _Prototypes:
 class _Cells:
     """The members' own cells."""
 
-    def __init__(self, data: dict[str, NDArray]) -> None:
+    def __init__(self, data: dict[str, NDArray[Any]]) -> None:
         self.data, self.start = data, np.concatenate([[0], np.cumsum(data["atoms"])])
 
     def __call__(self, key: int) -> Geometry | None:

@@ -11,7 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def count_replacements(
     Args:
         members: per training crystal, its elements, their counts and its prototype (anything hashable).
     """
-    by_rest: dict[tuple, dict[int, set]] = defaultdict(lambda: defaultdict(set))
+    by_rest: dict[tuple[Any, ...], dict[int, set[Any]]] = defaultdict(lambda: defaultdict(set))
     for elements, counts, prototype in members:
         pairs = sorted(zip(elements, counts, strict=True))
         for i, (element, count) in enumerate(pairs):
@@ -65,7 +65,9 @@ def count_replacements(
     return compared, shared
 
 
-def distances(compared: NDArray, shared: NDArray, element_volumes: NDArray) -> NDArray[np.float64]:
+def distances(
+    compared: NDArray[Any], shared: NDArray[Any], element_volumes: NDArray[Any]
+) -> NDArray[np.float64]:
     """(119, 119) −log of the smoothed probability that A replaces B, plus gaps in electronegativity and log volume.
 
     The two gaps tell apart what the counts cannot: a replacement that is common over all crystals need not be the next of

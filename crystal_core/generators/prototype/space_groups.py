@@ -6,12 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.prototype.generator import TABLE, niggli
-from crystal_core.requests import CellSymmetry
-from crystal_core.structures import in_cell
+from crystal_core.generators.symmetrise import cell_symmetry
 
 if TYPE_CHECKING:
     import random
@@ -19,12 +16,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crystal_core.cards import ModelCard
-    from crystal_core.generators.prototype.index import Geometry
     from crystal_core.generators.prototype.library import ShippedTable
+    from crystal_core.requests import CellSymmetry
 
 EXACT, ALIKE = 0.02, 0.1  # tolerances in units of (volume / atoms)^(1/3)
 COMMON = 20  # members from which on an averaged arrangement is looked at again: its first member may have been a distorted one
-CLOSED = 1e-6  # fractional; operations that do not map the atoms this exactly are no group
 
 
 class SpaceGroupAssignments:
@@ -95,7 +91,14 @@ class SpaceGroupAssignments:
         for tolerance in (EXACT, ALIKE):
             found = _dataset(lattice, frac_coords, geometry.roles, tolerance)
             if found is not None and found.number == self.number:
-                return cell_symmetry(geometry, lattice, frac_coords, found.rotations, found.translations)
+                return cell_symmetry(
+                    lattice,
+                    frac_coords,
+                    found.rotations,
+                    found.translations,
+                    furthest=3 * ALIKE,
+                    label=geometry.label,
+                )
         return None
 
 
@@ -108,38 +111,7 @@ def assignments_of(card: ModelCard, number: int, atom_counts: Collection[int]) -
     return SpaceGroupAssignments(load_shipped_table(card.folder / TABLE), number, atom_counts)
 
 
-def cell_symmetry(
-    geometry: Geometry, lattice: NDArray, frac_coords: NDArray, rotations: NDArray, translations: NDArray
-) -> CellSymmetry | None:
-    """What the operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where they do not close.
-
-    Args:
-        lattice: rows. frac_coords: (atoms, 3). rotations, translations: x' = W x + w in this basis.
-    """
-    images = np.einsum("kij,nj->kni", rotations, frac_coords) + translations[:, None]
-    difference = images[:, :, None] - frac_coords[None, None]
-    difference -= np.round(difference)
-    distance = np.linalg.norm(difference @ lattice, axis=-1)
-    permutations = distance.argmin(-1)
-    if distance.min(-1).max() > 3 * ALIKE or any(len(set(p)) != len(p) for p in permutations.tolist()):
-        return None
-    inverse = np.rint(np.linalg.inv(rotations))
-    # atom i as each of its images tells it: the mean of them is mapped exactly
-    back = np.einsum("kij,knj->kni", inverse, frac_coords[permutations] - translations[:, None]) - frac_coords
-    exact = frac_coords + (back - np.round(back)).mean(0)
-    rest = np.einsum("kij,nj->kni", rotations, exact) + translations[:, None] - exact[permutations]
-    if np.abs(rest - np.round(rest)).max() > CLOSED:
-        return None
-    return CellSymmetry(
-        rotations=rotations.astype(np.int64),
-        translations=translations,
-        permutations=permutations,
-        frac_coords=in_cell(exact),
-        label=geometry.label,
-    )
-
-
-def _dataset(lattice: NDArray, frac_coords: NDArray, roles: NDArray, tolerance: float) -> Any:
+def _dataset(lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any], tolerance: float) -> Any:
     import spglib
 
     cell: Any = (lattice, frac_coords, roles + 1)  # arrays, where spglib's annotation has lists

@@ -42,7 +42,7 @@ class SymmetryForm:
 
 
 def to_form(
-    lattice: NDArray, frac_coords: NDArray, roles: NDArray, symprec: float = SYMPREC
+    lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any], symprec: float = SYMPREC
 ) -> SymmetryForm | None:
     """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
 
@@ -115,7 +115,9 @@ def from_form(
     return lattice * scale, in_cell(coords), types - 1
 
 
-def _orbit(point: NDArray, hall_number: int, lattice: NDArray, tolerance: float) -> NDArray[np.float64]:
+def _orbit(
+    point: NDArray[Any], hall_number: int, lattice: NDArray[Any], tolerance: float
+) -> NDArray[np.float64]:
     """Distinct images of a point, each the mean of the images that coincide within ``tolerance``."""
     rotations, translations = operations(hall_number)
     images = in_cell(rotations @ point + translations)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crystal_core.predictors.crysldnet.vae import CrystalVae
 
 SPREAD_MOMENTUM = 0.01
-GROUPS = 4  # a batch is padded in so many groups of similar size
+GROUPS = 4  # groups of similar size in which a batch is padded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from crystal_core.predictors.crysldnet.vae import CrystalVae, VaeConfig, draw_hi
 from crystal_core.predictors.crysldnet.validation import validate
 from crystal_core.training.checkpoint import read_shards, write_checkpoint
 from crystal_core.training.data import PreparedCrystals, RowSettings, draws_per_epoch, fixed_sample, load_rows
-from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class CrysldnetTraining(RowSettings):
         stage: "vae" and "latent" pretrain without labels; "properties" trains all properties at once.
         init_from: checkpoint, or folder of a run, whose EMA weights start this one, or "".
         targets: labels that the last stage learns; all of the file where none is named.
-        encoder_kind: "pddformer", whose sizes stand in ``encoder``, or "matformer", with its own in ``matformer``.
+        encoder_kind: "pddformer", whose sizes are in ``encoder``, or "matformer", with its own in ``matformer``.
         graph: what either reads. vae: also of stage 2. flow: stage 2. heads: last stage.
     """
 
@@ -105,13 +105,11 @@ def build_network(settings: CrysldnetTraining, names: tuple[str, ...] = ()) -> n
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a slice ends with: the trainer with its EMA weights, the data it read and the last log line."""
+class TrainedOnRows(Trained):
+    """What a slice ends with, and the data it read."""
 
-    trainer: Trainer
     train: GraphRows
     validation: GraphRows | None
-    last: dict[str, Any]
 
 
 def train(
@@ -125,7 +123,7 @@ def train(
     initial: dict[str, Tensor] | None = None,
     on_line: Callable[[dict[str, Any]], None] | None = None,
     about: Mapping[str, Any] | None = None,
-) -> Trained:
+) -> TrainedOnRows:
     """Run one slice on the rows of a prepared file."""
     rows, validation = load_rows(config, data_file, device)
     names = _targets(config, rows) if config.stage == "properties" else ()
@@ -165,7 +163,7 @@ def fit_rows(
     on_line: Callable[[dict[str, Any]], None] | None = None,
     about: Mapping[str, Any] | None = None,
     repeats: Tensor | None = None,
-) -> Trained:
+) -> TrainedOnRows:
     """Run one slice on graphs that are built already; the labels of ``train_set`` are what the last stage learns.
 
     Args:
@@ -190,7 +188,7 @@ def fit_rows(
         device=device,
         about=about,
     )
-    last = trainer.run_slice(
+    done = trainer.run_slice(
         minutes,
         held,
         lambda current, rows: validate(
@@ -199,7 +197,7 @@ def fit_rows(
         resume=resume,
         on_line=on_line,
     )
-    return Trained(trainer=trainer, train=train_set, validation=held, last=last)
+    return TrainedOnRows(trainer=trainer, train=train_set, validation=held, last=done.last)
 
 
 Loss = Callable[[nn.Module, GraphBatch, torch.Generator], tuple["Tensor", dict[str, "Tensor"]]]
@@ -295,7 +293,7 @@ def _labelled(rows: PreparedCrystals, names: tuple[str, ...]) -> PreparedCrystal
     return rows.subset(torch.nonzero(known).squeeze(-1))
 
 
-def export_checkpoint(name: str, *, trained: Trained, settings: CrysldnetTraining, log: Path) -> Path:
+def export_checkpoint(name: str, *, trained: TrainedOnRows, settings: CrysldnetTraining, log: Path) -> Path:
     """Write checkpoints of a finished stage; the last one becomes the bundle of :mod:`.export`.
 
     Raises:

@@ -12,7 +12,7 @@ from crystal_core.errors import RequestError
 from crystal_core.frames import RunUpdate
 from crystal_core.requests import MAX_ATOMS, GenerationRequest
 from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, GivenColumn, ModelColumn
-from crystal_core.workflows.predict_structure import load_structure_generator
+from crystal_core.workflows.prediction_plan import load_structure_generator
 from crystal_core.workflows.sampling_run import (
     PART_STEPS,
     check_tuning,
@@ -63,7 +63,7 @@ class MadeColumn:
     """A column and its crystals, targets in order, samples of each in order.
 
     Attributes:
-        network_calls: per crystal; None where nobody counted. seconds: of sampling alone; None as before.
+        network_calls: per crystal; None where they were not counted. seconds: of sampling alone; None as before.
     """
 
     letter: str

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from crystal_core.checks import check_choice, check_whole
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import RequestError
-from crystal_core.requests import MAX_FORMULA, MAX_SEED, MAX_STEPS, SamplerName, SamplerTuning
+from crystal_core.requests import MAX_FORMULA, MAX_SEED, MAX_STEPS, MAX_THREADS, SamplerName, SamplerTuning
 
 MIN_COLUMNS, MAX_COLUMNS = 2, 4
 LETTERS = "ABCD"
@@ -67,7 +67,7 @@ class GivenColumn:
     Attributes:
         crystals: lattice (Å), atomic_numbers and frac_coords each, empty lists for one that failed; with ``target`` and
             ``sample`` (counted from 0) where it is known what each was made for; ``energies`` where a run knows them.
-        source: "run" or "files". settings: of a run. seconds, network_calls: of a run; None where nobody counted.
+        source: "run" or "files". settings: of a run. seconds, network_calls: of a run; None where they were not counted.
     """
 
     crystals: tuple[Mapping[str, Any], ...]
@@ -128,7 +128,7 @@ class ComparisonRequest:
         check_whole("n (samples of each target)", self.n, 1, MAX_SAMPLES)
         check_whole("seed", self.seed, 0, MAX_SEED, optional=True)
         check_whole("Z", self.z, 1, 30, optional=True)
-        check_whole("threads", self.threads, 1, 512, optional=True)
+        check_whole("threads", self.threads, 1, MAX_THREADS, optional=True)
         if self.exact_cell and self.z is not None:
             raise RequestError(
                 "With the exact cell given, the number of formula units is fixed; leave out Z."
@@ -235,7 +235,7 @@ def model_column(words: Mapping[str, str]) -> dict[str, Any]:
     """The JSON of a :class:`ModelColumn` from texts.
 
     Raises:
-        RequestError: an unknown key, or a number that is none.
+        RequestError: an unknown key, or a value that is no number.
     """
     known = {f.name for f in fields(ModelColumn)} - {"charge_balance"}  # targets name their compositions
     if unknown := sorted(set(words) - known):

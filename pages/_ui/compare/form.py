@@ -14,7 +14,6 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.demos import list_demos
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.files.records import cell_json
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.registry.property_cards import is_installed as has_predictor
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed as has_potential
@@ -29,6 +28,7 @@ from crystal_core.workflows.compare.request import (
 from crystal_core.workflows.predict_structure import has_prototypes
 from pages._ui.forms.own_files import ask_uploads, read_files
 from pages._ui.forms.samplers import SAMPLERS, seed_of
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import field, recall, remember, value_of
 from pages._ui.plain import plain
 from pages._ui.run.runs import DEMO, as_job, find_job, title_of
@@ -295,7 +295,9 @@ def _ask_sampler(i: int, *, narrow: bool) -> dict[str, Any]:
 
 def _ask_run(i: int) -> dict[str, Any]:
     jobs = [
-        job for job in JobQueue().list_jobs(RECENT, results=False) if job.kind in KINDS and job.result_stamp
+        job
+        for job in own_queue().list_jobs(RECENT, results=False, own=True)
+        if job.kind in KINDS and job.result_stamp
     ]
     chosen = value_of(f"{BEGIN}{i}-run")
     names = {job.id: title_of(job) for job in jobs}

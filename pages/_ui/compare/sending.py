@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.records import structure_from_record
 from crystal_core.workflows.compare.given import KINDS, column_of_files
 from pages._ui.forms.completing import hand_over, handed_over

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from crystal_core.records import published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.plain import plain
@@ -26,51 +27,55 @@ def error_words() -> str:
 
 
 def show_energies(record: CrystalRecord) -> None:
-    """Energy of one crystal, above the lowest of its run where that is told, its hull and products, and what relaxing did to it."""
+    """Energy of one crystal, above the lowest of its run where that is told, its hull and products, the published value of a known crystal, and what relaxing did."""
     told = record.get("relaxation", {})
     if "error" in told:
         st.warning(plain(f"Not relaxed, shown as sampled. {told['error']}"))
-    energies = record.get("energies")
-    if not energies:
+    energies, published = record.get("energies"), published_above_hull(record)
+    if not energies and published is None:
         return
     with st.container(horizontal=True, gap="medium"):
-        if "above_lowest_mev" in record:
-            words = "Against the candidate of lowest energy in this run; much of the potential's error cancels in the difference."
-            st.metric(
-                "Above the lowest (meV/atom, ML estimate)",
-                f"{record['above_lowest_mev']:.0f}",
-                help=words,
-                width="content",
-            )
-        st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="content")
-        if energies["e_above_hull_ev"] is not None:
-            products = " + ".join(
-                f"{100 * share:.0f} % {formula_text(name)}"
-                for name, share in energies["decomposition"].items()
-            )
-            words = plain(
-                f"Against {products} (shares of the atoms), the best known. The error of the potential stands whole in it."
-            )
-            as_sampled = " as sampled" if "error" in told else ""
-            st.metric(
-                f"Above the hull{as_sampled} (eV/atom, ML estimate)",
-                _above_hull(energies),
-                help=words,
-                width="content",
-            )
-        published = (record.get("novelty") or {}).get("nearest_e_above_hull_ev")
-        if published is not None and record["novelty"]["known"]:
+        if energies:
+            _show_estimates(record, energies)
+        if published is not None:
             words = plain(
                 f"Of {record['novelty']['nearest_id']}, which this crystal is: Materials Project, DFT."
             )
             st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="content")
-        if told and "error" not in told:
+        if energies and told and "error" not in told:
             words = plain(f"{told['status']} {told['n_steps']} steps.")
             st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="content")
-    if energies["e_above_hull_ev"] is None:
+    if energies and energies["e_above_hull_ev"] is None:
         st.caption(plain(energies["note"]))
-    if told and "error" not in told and not told["converged"]:
+    if energies and told and "error" not in told and not told["converged"]:
         st.caption(plain(told["status"]))
+
+
+def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
+    if "above_lowest_mev" in record:
+        words = "Against the candidate of lowest energy in this run; much of the potential's error cancels in the difference."
+        st.metric(
+            "Above the lowest (meV/atom, ML estimate)",
+            f"{record['above_lowest_mev']:.0f}",
+            help=words,
+            width="content",
+        )
+    st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="content")
+    if energies["e_above_hull_ev"] is None:
+        return
+    products = " + ".join(
+        f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
+    )
+    words = plain(
+        f"Against {products} (shares of the atoms), the best known. The error of the potential stands whole in it."
+    )
+    as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""
+    st.metric(
+        f"Above the hull{as_sampled} (eV/atom, ML estimate)",
+        _above_hull(energies),
+        help=words,
+        width="content",
+    )
 
 
 def _above_hull(energies: EnergyRecord) -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.records import cell_json
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import to_json
 from crystal_core.workflows.infill import MODEL, InfillRequest
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
 from pages._ui.run.runs import VIEWER
 
@@ -61,7 +61,7 @@ def offer_infill(structure: Structure, sites: Sequence[int], *, key: str) -> Non
             all_alike=bool(every),
             exchangeable=like,
         )
-        job = JobQueue().submit(KIND, to_json(request))
+        job = own_queue().submit(KIND, to_json(request))
         ensure_worker()
         st.switch_page(VIEWER, query_params={"job": job})
 

@@ -8,10 +8,23 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.drawing.scene import frame_scene
+from crystal_core.drawing.site_values import (
+    VALENCE,
+    coloured,
+    colouring_of,
+    colourings_in,
+    longest_moment,
+    span_of,
+    with_moments,
+)
 from crystal_core.files.records import cell_json
+from pages._ui.crystal.colouring import ELEMENT, ask_colouring, moment_words
+from pages._ui.plain import plain
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystal_core.files.uploads import ParsedUpload
 
 
@@ -23,11 +36,34 @@ def is_path(items: Sequence[ParsedUpload]) -> bool:
 
 def show_path(items: Sequence[ParsedUpload], *, key: str) -> int:
     """The player and the energies; returns the index of the frame that is to be looked at in full."""
-    scenes = [frame_scene(cell_json(item.structure)) for item in items if item.structure is not None]
+    structures = [item.structure for item in items if item.structure is not None]
+    names = [name for name in colourings_in(structures[-1]) if name != VALENCE]
+    scenes = _coloured(structures, ask_colouring(names, f"{key}-path"))
     crystal_viewer(scenes[-1], key=f"{key}-path", frames=scenes, height=420)
+    if words := moment_words(structures[-1]):
+        st.caption(words)
     frames: list[dict[str, Any]] = [dict(item.frame or {}) for item in items]
     if all("energy" in frame for frame in frames):
         rows = [{"frame": frame["index"] + 1, "energy (eV)": frame["energy"]} for frame in frames]
         st.line_chart(rows, x="frame", y="energy (eV)", height=200)
     chosen = st.slider("Frame in full", 1, len(items), len(items), key=f"{key}-frame")
     return int(chosen) - 1
+
+
+def _coloured(structures: Sequence[Structure], by: str) -> list[dict[str, Any]]:
+    """A scene of each frame; colours and arrows have one scale in all of them."""
+    longest = max(map(longest_moment, structures))
+    scenes = [with_moments(frame_scene(cell_json(structure)), structure, longest) for structure in structures]
+    if by == ELEMENT:
+        return scenes
+    found = [colouring_of(structure, by, scene) for structure, scene in zip(structures, scenes, strict=True)]
+    colourings = [colouring for colouring, _ in found]
+    known = [colouring for colouring in colourings if colouring is not None]
+    if not known:
+        st.caption(plain(found[-1][1]))
+        return scenes
+    span = span_of(known)
+    return [
+        scene if colouring is None else coloured(scene, colouring, span)
+        for scene, colouring in zip(scenes, colourings, strict=True)
+    ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of, parse_formula
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.parse import is_mixed
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import compared, parse_uploads

@@ -17,6 +17,7 @@ from crystal_core.files.orderings import MOST_ATOMS, orderings
 from crystal_core.files.parse import parse_text, with_shares
 from crystal_core.files.records import zip_texts
 from crystal_core.files.writers import shared_cif_text, structure_to_text
+from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.plain import plain
 from pages._ui.viewer import crystal_viewer
@@ -36,7 +37,11 @@ def show_shared(structure: Structure, occupancy: Mapping[str, Any], *, key: str)
     """
     shares, text = occupancy["shares"], structure_to_text(structure, "json")
     sentence = describe(structure, occupancy)
-    crystal_viewer(build_scene(structure, sentence=sentence, shares=shares), key=f"{key}-viewer")
+    by = ask_colouring(options_for(structure, is_mixed=True), key)
+    scene = build_scene(structure, sentence=sentence, shares=shares)
+    crystal_viewer(show_values(scene, structure, text, by), key=f"{key}-viewer")
+    if words := moment_words(structure):
+        st.caption(words)
     st.caption("Shared and partly occupied sites are drawn in slices; white is vacant.")
     small = len(structure) <= MAX_ANALYSED
     names = ["Summary", "Sites", "Symmetry", "Diffraction", "Files"]

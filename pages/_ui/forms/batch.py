@@ -13,6 +13,7 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.forms.units import multiple_words
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, has_changed
 from pages._ui.plain import plain
 from pages._ui.run.archive import timed_name
@@ -136,7 +137,7 @@ def _actions(jobs: list[Job]) -> None:
     with st.container(horizontal=True):
         if any(job.live for job in jobs) and action_button("Cancel all", key="cancel-batch"):
             for job in jobs:
-                JobQueue().cancel(job.id)
+                own_queue().cancel(job.id)
             st.rerun()
         if any(job.result for job in jobs):
             name = timed_name("formulas", min(job.created for job in jobs))

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.style import symbol_of
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import parse_uploads

@@ -9,13 +9,13 @@ import streamlit as st
 from crystal_core.datasets.own_table import MAX_TABLE_BYTES, OwnTable, read_own_table
 from crystal_core.drawing.figures.parity import parity_figure
 from crystal_core.files.property_table import parity_csv
-from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.properties import PROPERTIES as SHIPPED
 from crystal_core.properties import property_key, spec_of
 from crystal_core.registry.property_cards import own_properties, remove_own_property
 from crystal_core.requests import MAX_LEARNED, MIN_LEARNED, LearnPropertyRequest, to_json
 from pages._ui.errors import guard
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, recall, remember, set_link
 from pages._ui.plain import plain
 from pages._ui.run.archive import timed_name
@@ -204,7 +204,7 @@ def _submit(table: OwnTable, rows: Sequence[CrystalRow], source: str, **settings
         table=table.name[:200],
         **settings,
     )
-    job = JobQueue().submit(KIND, to_json(request))
+    job = own_queue().submit(KIND, to_json(request))
     ensure_worker()
     return job
 

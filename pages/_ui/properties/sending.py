@@ -12,6 +12,7 @@ from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.property_cards import is_installed, training_histograms
 from crystal_core.requests import PropertyPredictionRequest, to_json
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
 from pages._ui.plain import plain
 from pages._ui.properties import property_card
@@ -45,7 +46,7 @@ def submit_properties(items: Sequence[Mapping[str, Any]], parent: str = "", **se
         parent: id of the run whose crystals they are, or "". settings: further fields of the request.
     """
     request = PropertyPredictionRequest(crystals=tuple(items), **settings)
-    job = JobQueue().submit(KIND, to_json(request), parent=parent)
+    job = own_queue().submit(KIND, to_json(request), parent=parent)
     ensure_worker()
     return job
 

@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.property_table import parity_csv, property_csv
+from crystal_core.files.property_table import parity_csv, property_csv, spreadsheet_text
 from crystal_core.files.records import run_files, structure_from_record, unique_name, zip_texts
 from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import Job
@@ -81,12 +81,12 @@ def _learning_files(job: Job) -> dict[str, str]:
     """The crystals with their values as the table that :func:`as_command` names, the held-out errors, and the run as JSON."""
     result, asked, text = job.result or {}, job.request, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["material_id", "cif", "split", asked["column"]])
+    writer.writerow(["material_id", "cif", "split", spreadsheet_text(asked["column"])])
     splits = asked.get("splits") or [""] * len(asked["crystals"])
     for item, value, split in zip(asked["crystals"], asked["values"], splits, strict=True):
         with suppress(StructureParseError):  # the result says why
             cif = structure_to_text(structure_from_record(item), "cif")
-            writer.writerow([item["source"], cif, split, float(value)])
+            writer.writerow([spreadsheet_text(item["source"]), cif, split, float(value)])
     return {
         TABLE: text.getvalue(),
         "held-out.csv": parity_csv(result["learned"]),
@@ -251,7 +251,7 @@ def _learning_python(job: Job) -> str:
     return (
         "from pathlib import Path\n"
         "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
-        f"target = OwnProperty(column={job.request['column']!r}{words})\n"
+        f"target = OwnProperty(column={spreadsheet_text(job.request['column'])!r}{words})\n"
         f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
         "print(report.mae, report.mae_of_mean)\n"
     )
@@ -277,7 +277,8 @@ def _infill_words(asked: Mapping[str, Any]) -> list[str]:
 
 
 def _learning_words(asked: Mapping[str, Any]) -> list[str]:
-    parts = ["crystal-core", "train", "adapter", "--data", TABLE, "--target", asked["column"]]
+    parts = ["crystal-core", "train", "adapter", "--data", TABLE]
+    parts += ["--target", spreadsheet_text(asked["column"])]
     for name in ("title", "unit", "rank", "samples", "minutes", "seed"):
         parts += [] if asked.get(name) in (None, "") else [f"--{name}", str(asked[name])]
     return parts + (["--log"] if asked.get("logarithmic") else [])

@@ -75,7 +75,8 @@ def _start_words(settings: Mapping[str, Any]) -> str:
     how = {"inject": "the draft as it was", "renoise": "the draft with noise added", "none": "noise"}
     start = how.get(settings.get("start_draft_used", ""))
     at = f", step {step} of {REFINER_STEPS}" if step else ""
-    return f" from {start}{at}" if start else ""
+    kept = "; the symmetry of the draft was kept" if settings.get("keeps_space_group") else ""
+    return f" from {start}{at}{kept}" if start else ""
 
 
 def symmetry_words(asked: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:

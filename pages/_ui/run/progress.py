@@ -12,7 +12,8 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
 from crystal_core.workflows.sampling_run import STAGES
 from pages._ui.errors import guard
-from pages._ui.link.session import has_changed
+from pages._ui.link.browser import own_queue
+from pages._ui.link.session import has_changed, recall, remember
 from pages._ui.plain import duration, plain
 
 if TYPE_CHECKING:
@@ -46,14 +47,15 @@ def job_panel(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> Job | N
 
 @guard()  # a callback runs outside of the page, whose own guard does not see its errors
 def _cancel(job_id: str) -> None:
-    JobQueue().cancel(job_id)
+    own_queue().cancel(job_id)
 
 
 @st.fragment(run_every=0.7)
 @guard()
 def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
     ensure_worker()  # starts one if the last one died; tells it that somebody is looking
-    job = JobQueue().get(job_id)
+    queue = own_queue()
+    job = queue.get(job_id, results=False)  # a result is large, and seldom new
     if job is None or not job.live:
         st.rerun()
         return
@@ -64,21 +66,27 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
         st.progress(
             min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}")
         )
-    st.button(
-        "Cancel",
-        key=f"cancel-{job_id}",
-        disabled=job.state == "cancelling",
-        on_click=_cancel,
-        args=(job_id,),
-    )
-    result = job.result or {}
-    finished = [len(result.get("rows", ()))] + [
-        (r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(result)
-    ]
-    if has_changed(f"finished-{job_id}", finished):
-        st.rerun()  # what is finished stands below, outside of this fragment
+    if queue.may_change(job):
+        st.button(
+            "Cancel",
+            key=f"cancel-{job_id}",
+            disabled=job.state == "cancelling",
+            on_click=_cancel,
+            args=(job_id,),
+        )
+    if recall(f"stamp-{job_id}") != job.result_stamp:
+        remember(f"stamp-{job_id}", job.result_stamp)
+        if has_changed(f"finished-{job_id}", _finished(queue.get(job_id))):
+            st.rerun()  # what is finished stands below, outside of this fragment
     if job.text and (job.stage or "").endswith(STAGES["draft"]):
         st.caption("The first draft, as it is written:")
         st.code(job.text, language=None, height=TEXT_HEIGHT)
     elif job.snapshot:
         draw_snapshot(job.snapshot)
+
+
+def _finished(job: Job | None) -> list[object]:
+    """What tells whether more of a run is finished than before."""
+    result = (job and job.result) or {}
+    crystals = [(r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(result)]
+    return [len(result.get("rows", ())), *crystals]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import formula_of
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import cell_json, for_relaxing
 from crystal_core.jobs.queue import Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RelaxationRequest, to_json
+from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
 from pages._ui.run.progress import job_panel
 from pages._ui.viewer import crystal_viewer
@@ -53,7 +54,7 @@ def offer_relaxing(job: Job, records: Sequence[CrystalRecord], label: str, *, ke
         return
     words = "A relaxation of this run is going on." if busy else WHAT
     if action_button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
-        JobQueue().submit(
+        own_queue().submit(
             "relax", to_json(RelaxationRequest(crystals=tuple(map(for_relaxing, records)))), parent=job.id
         )
         ensure_worker()
@@ -72,6 +73,6 @@ def offer_relaxing_own(structure: Structure, name: str) -> str | None:
         return None
     short = NO_ID.sub("-", formula_of(structure.composition))[:60].strip("-")
     crystal = {"id": short, **cell_json(structure), "origin": None, "provenance": {"file": name}}
-    job = JobQueue().submit("relax", to_json(RelaxationRequest(crystals=(crystal,))))
+    job = own_queue().submit("relax", to_json(RelaxationRequest(crystals=(crystal,))))
     ensure_worker()
     return job

@@ -16,6 +16,7 @@ from crystal_core.evaluation.connectivity import LINK, loose_pieces
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
+from crystal_core.records import published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 
@@ -104,12 +105,6 @@ def newness(record: CrystalRecord) -> Verdict:
         word="known",
         reason=f"{told}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
-
-
-def published_above_hull(record: CrystalRecord) -> float | None:
-    """The published energy above the hull of the known crystal that a record is, eV/atom; None where it is none or has none."""
-    novelty = record.get("novelty") or {}
-    return novelty.get("nearest_e_above_hull_ev") if novelty.get("known") else None
 
 
 def published_words(record: CrystalRecord) -> str:

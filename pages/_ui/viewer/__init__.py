@@ -10,6 +10,16 @@ import streamlit as st
 
 HERE = Path(__file__).parent
 MAX_CARDS = 24
+SCRIPTS = (  # of a viewer, in the order in which they need each other
+    "draw.js",
+    "camera.js",
+    "picture.js",
+    "pace.js",
+    "measure.js",
+    "marks.js",
+    "player.js",
+    "viewer.js",
+)
 
 
 def _text(*names: str) -> str:
@@ -20,15 +30,13 @@ _viewer = st.components.v2.component(
     "crystal_viewer",
     html='<div class="xv"></div>',
     css=_text("viewer.css"),
-    js=_text("draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js", "mount.js"),
+    js=_text(*SCRIPTS, "mount.js"),
 )
 _comparison = st.components.v2.component(
     "crystal_comparison",
     html='<div class="xc"></div>',
     css=_text("viewer.css", "compare.css"),
-    js=_text(
-        "draw.js", "camera.js", "picture.js", "pace.js", "measure.js", "viewer.js", "traces.js", "compare.js"
-    ),
+    js=_text(*SCRIPTS, "traces.js", "compare.js"),
 )
 _gallery = st.components.v2.component(
     "crystal_gallery",

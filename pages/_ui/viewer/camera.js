@@ -1,7 +1,6 @@
 // Where the reader stands: how the crystal is turned, and how near.
 const EYE = 150; // 3Dmol's camera stands at z = 150 and opens 20° in height
 const SHARE = 0.92; // of the picture that the crystal may fill
-const LETTER = 0.3; // Å, room for the letter at the end of an axis
 
 // quaternion (x, y, z, w) of the rotation with these rows: the model directions that go right, up and towards the viewer
 function quaternion([r, u, t]) {
@@ -29,13 +28,13 @@ function homeView(gl, box, scene, block, options) {
   fit(gl, box, scene, block, options);
 }
 
-// [x, y, z, r] of every ball that is drawn, of the cell's corners and of the letters beside its axes
+// [x, y, z, r] of every ball and arrow that is drawn, and of the cell's corners
 function extent(scene, block, options) {
   const balls = block.atoms.filter((atom) => !options.hidden.has(atom.e)).map((atom) => [...atom.p, radius(atom, options.style)]);
   const [na, nb, nc] = options.repeat;
   for (const a of [0, na]) for (const b of [0, nb]) for (const c of [0, nc]) balls.push([...at(scene.lattice, [a, b, c]), 0.05]);
   if (scene.pale) CORNERS.forEach((f) => balls.push([...at(scene.pale.lattice, f), 0.05]));
-  if (options.axes) scene.lattice.forEach((v, k) => balls.push([...v.map((x) => x * (options.repeat[k] + 1.55 / (Math.hypot(...v) || 1))), LETTER]));
+  for (const arrow of arrowsOf(scene, block, options)) balls.push([...arrow.start, 0.1], [...arrow.end, 0.1]);
   return balls;
 }
 

@@ -25,7 +25,7 @@ function openAll($3Dmol, root, data, tell) {
     const view = open($3Dmol, element("div", "xv", pane), data);
     Object.assign(view, { mark, name, caption: element("div", "caption", pane), trigger: () => {}, following: () => rescale(all) });
     for (const bar of [view.bar, view.more, view.player]) bar.remove();
-    view.gl.setViewChangeCallback(() => turned(all, view));
+    view.gl.setViewChangeCallback(() => { paint(view); turned(all, view); });
     view.canvas.addEventListener("pointerup", () => { all.moved = true; say(all); });
     view.canvas.addEventListener("wheel", () => { all.moved = true; clearTimeout(all.wheel); all.wheel = setTimeout(() => say(all), 400); }, { passive: true });
     view.canvas.addEventListener("keyup", () => say(all));

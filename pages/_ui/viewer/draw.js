@@ -4,6 +4,8 @@ const FACE = 1e-3, NEAR_FACE = 0.15, WIDEST_FACE = 0.1; // as in crystal_core.dr
 const MAX_DRAWN = 6000;
 const CORNERS = [0, 1, 2, 3, 4, 5, 6, 7].map((k) => [k & 1, (k >> 1) & 1, (k >> 2) & 1]);
 const EDGES = CORNERS.flatMap((p, i) => CORNERS.slice(i + 1).map((q) => [p, q])).filter(([p, q]) => p.reduce((sum, x, k) => sum + Math.abs(x - q[k]), 0) === 1);
+const AMBIENT = 0.35; // of the light
+const ARROW = 0.95, HEAD = 0.55; // Å, how far the longest moment looks out of its ball at both ends, and the head of an arrow
 const AXIS_COLOURS = ["#e5484d", "#2e9e5b", "#3b82f6"];
 
 function library() {
@@ -21,6 +23,13 @@ function library() {
   return window.__crystal3Dmol;
 }
 
+// some light from everywhere: the library has one lamp, which leaves the rims of balls black; its shaders are compiled when first used
+function soften(context) {
+  if (!context || context.shaderSource !== WebGL2RenderingContext.prototype.shaderSource) return; // of another kind, or done: viewers share it
+  const soft = (text) => text.replace(/max\( (-?)dotProduct, 0\.0 \)/g, `${AMBIENT} + ${1 - AMBIENT} * max( $1dotProduct, 0.0 )`);
+  context.shaderSource = (shader, text) => WebGL2RenderingContext.prototype.shaderSource.call(context, shader, soft(text));
+}
+
 // every change of a viewer draws it once more, also each label: many changes, one drawing by the caller
 function quietly(gl, change) {
   gl.show = () => {};
@@ -36,6 +45,7 @@ function openViewer($3Dmol, node, settings) {
   let gl;
   try {
     gl = $3Dmol.createViewer(node, { minimumZoomToDistance: 0.1, ...settings });
+    soften(gl.getRenderer()._gl);
   } finally {
     targets.forEach((target) => { delete target.addEventListener; });
   }
@@ -104,12 +114,12 @@ function expand(scene, repeat, images, complete) {
     if (name && !seen.has(name)) { seen.add(name); bonds.push([k, other]); }
   }));
   const polyhedra = centres.filter(whole).map((atom) => ({
-    e: atom.e, points: corners(atom).map(([j, n]) => atoms[index.get([j, ...n].join())].p), faces: bodies.get(atom.site).faces,
+    e: atom.e, site: atom.site, points: corners(atom).map(([j, n]) => atoms[index.get([j, ...n].join())].p), faces: bodies.get(atom.site).faces,
   }));
   return { atoms, bonds, polyhedra };
 }
 
-function addBody(gl, body, color) {
+function addBody(gl, body, color, opacity) {
   const points = [], normals = [], faces = [];
   const mid = [0, 1, 2].map((k) => body.points.reduce((sum, p) => sum + p[k], 0) / body.points.length);
   const edges = new Map();
@@ -128,11 +138,11 @@ function addBody(gl, body, color) {
       edges.set(name, [...(edges.get(name) || []), unit]);
     }
   }
-  gl.addCustom({ vertexArr: points, normalArr: normals, faceArr: faces, color, opacity: 0.5 });
+  gl.addCustom({ vertexArr: points, normalArr: normals, faceArr: faces, color, opacity });
   for (const [name, units] of edges) { // edges between two coplanar triangles are not edges of the body
     if (units.length === 2 && units[0].reduce((sum, x, k) => sum + x * units[1][k], 0) > 0.99) continue;
     const [i, j] = name.split(",").map(Number);
-    gl.addCylinder({ start: point(body.points[i]), end: point(body.points[j]), radius: 0.02, color });
+    gl.addCylinder({ start: point(body.points[i]), end: point(body.points[j]), radius: 0.014, color });
   }
 }
 
@@ -185,24 +195,37 @@ const coloursOf = (scene, palette, paper) => {
   return palettes[palette] || palettes.VESTA;
 };
 
-// options: style, palette, polyhedra, axes, labels, hidden (Set of elements), ink and paper (colours of the page), scale (of the lettering), onAtom (click)
+// start and end of the arrow on every atom that is drawn with a moment
+function arrowsOf(scene, block, options) {
+  if (!scene.moments || !options.moments) return [];
+  const { vectors, longest } = scene.moments;
+  return block.atoms.filter((atom) => vectors[atom.site] && !options.hidden.has(atom.e)).map((atom) => {
+    const m = vectors[atom.site], size = Math.hypot(...m), out = (ARROW * size) / longest; // what is seen outside of its ball
+    const half = radius(atom, options.style) + out;
+    const [start, end] = [-half, half].map((reach) => atom.p.map((x, k) => x + (reach / size) * m[k]));
+    return { start, end, mid: 1 - Math.min(HEAD, out) / (2 * half) };
+  });
+}
+
+// options: style, palette, polyhedra, solid (no glass), moments, labels, hidden (Set of elements), ink and paper (colours of the page), scale (of the lettering), onAtom (click)
 function drawScene(gl, scene, block, options) {
-  const colours = coloursOf(scene, options.palette, options.paper);
+  const colours = coloursOf(scene, options.palette, options.paper), tints = scene.colouring && scene.colouring.colours;
+  const colourOf = (part) => (tints ? tints[part.site] : colours[part.e]);
   const shown = (atom) => !options.hidden.has(atom.e);
   const repeat = options.repeat, scale = options.scale || 1;
   for (let a = 0; a <= repeat[0]; a++) for (let b = 0; b <= repeat[1]; b++) for (let c = 0; c <= repeat[2]; c++) {
     const from = point(at(scene.lattice, [a, b, c]));
     [[1, 0, 0], [0, 1, 0], [0, 0, 1]].forEach((d) => {
       if (a + d[0] > repeat[0] || b + d[1] > repeat[1] || c + d[2] > repeat[2]) return;
-      gl.addCylinder({ start: from, end: point(at(scene.lattice, [a + d[0], b + d[1], c + d[2]])), radius: 0.025, color: options.ink, fromCap: 1, toCap: 1 });
+      gl.addCylinder({ start: from, end: point(at(scene.lattice, [a + d[0], b + d[1], c + d[2]])), radius: 0.014, color: options.ink, fromCap: 1, toCap: 1 });
     });
   }
   block.atoms.forEach((atom) => {
     if (!shown(atom)) return;
-    const sphere = { center: point(atom.p), radius: radius(atom, options.style), color: colours[atom.e] };
+    const sphere = { center: point(atom.p), radius: radius(atom, options.style), color: colourOf(atom) };
     if (options.onAtom) Object.assign(sphere, { clickable: true, callback: () => options.onAtom(atom) });
     gl.addSphere(sphere);
-    if (atom.s) addSlices(gl, atom, sphere.radius, colours);
+    if (atom.s && !tints) addSlices(gl, atom, sphere.radius, colours);
     if ([].concat(options.selected ?? []).includes(atom.site)) gl.addSphere({ center: point(atom.p), radius: radius(atom, options.style) + 0.18, color: "#ffb000", opacity: 0.45 });
     if (options.labels) gl.addLabel(atom.e + (atom.site + 1), { position: point(atom.p), fontSize: 12 * scale, fontColor: "#ffffff", backgroundColor: "#1f2937", backgroundOpacity: 0.65 });
   });
@@ -211,17 +234,11 @@ function drawScene(gl, scene, block, options) {
       const a = block.atoms[i], b = block.atoms[j];
       if (!shown(a) || !shown(b)) continue;
       const middle = point(a.p.map((x, k) => (x + b.p[k]) / 2)), thick = options.style === "poly" ? 0.05 : 0.1;
-      gl.addCylinder({ start: point(a.p), end: middle, radius: thick, color: colours[a.e], fromCap: 1, toCap: 0 });
-      gl.addCylinder({ start: middle, end: point(b.p), radius: thick, color: colours[b.e], fromCap: 0, toCap: 1 });
+      gl.addCylinder({ start: point(a.p), end: middle, radius: thick, color: colourOf(a), fromCap: 1, toCap: 0 });
+      gl.addCylinder({ start: middle, end: point(b.p), radius: thick, color: colourOf(b), fromCap: 0, toCap: 1 });
     }
   }
-  if (options.polyhedra) block.polyhedra.forEach((body) => { if (!options.hidden.has(body.e)) addBody(gl, body, colours[body.e]); });
+  if (options.polyhedra) block.polyhedra.forEach((body) => { if (!options.hidden.has(body.e)) addBody(gl, body, colourOf(body), options.solid ? 1 : 0.5); });
+  for (const arrow of arrowsOf(scene, block, options)) gl.addArrow({ start: point(arrow.start), end: point(arrow.end), radius: 0.09, radiusRatio: 2.2, mid: arrow.mid, color: options.ink });
   if (scene.pale) drawPale(gl, scene.pale, block, options, colours);
-  if (options.axes) {
-    scene.lattice.forEach((v, k) => {
-      const length = Math.hypot(...v) || 1, reach = (extra) => v.map((x) => x * (repeat[k] + extra / length));
-      gl.addArrow({ start: point(reach(0)), end: point(reach(1.15)), radius: 0.05, radiusRatio: 2.4, mid: 0.72, color: AXIS_COLOURS[k] });
-      gl.addLabel("abc"[k], { position: point(reach(1.55)), fontSize: 15 * scale, fontColor: AXIS_COLOURS[k], backgroundOpacity: 0, alignment: "center" });
-    });
-  }
 }

@@ -35,7 +35,7 @@ async function fill($3Dmol, cards, items, look, alive) {
       await new Promise((done) => setTimeout(done, 0)); // the page stays alive between two pictures
       if (!alive()) return;
       const scene = items[k].scene, repeat = [1, 1, 1];
-      const options = { style: "ball", palette: "VESTA", polyhedra: true, hidden: new Set(), repeat, ink: look.ink, paper: look.paper };
+      const options = { style: "ball", palette: "VESTA", polyhedra: true, solid: true, hidden: new Set(), repeat, ink: look.ink, paper: look.paper };
       kept.set(named(items[k], look), picture(gl, scene, expand(scene, repeat, true, null), options, CARD, null, { color: look.paper, alpha: 0 }));
       if (kept.size > 200) kept.delete(kept.keys().next().value);
       place(k);

@@ -1,5 +1,3 @@
-const SPEEDS = [0.5, 1, 2, 4];
-const FRAME_MS = 90; // of a path played at 1×
 const LEGEND = 40; // pixels at the lower edge
 
 function button(parent, text, title, action) {
@@ -22,7 +20,7 @@ function choice(parent, label, options, value, action) {
 
 function build(root, send) {
   const view = {
-    root, send, style: "ball", palette: "VESTA", polyhedra: true, labels: false, axes: true, images: true, complete: null, spin: false,
+    root, send, style: "ball", palette: "VESTA", polyhedra: true, labels: false, axes: true, moments: true, images: true, complete: null, spin: false,
     measuring: false, picked: [], repeat: [1, 1, 1], hidden: new Set(), frame: -1, projection: "perspective", selected: null, fine: true,
     leaving: new AbortController(),
   };
@@ -30,6 +28,8 @@ function build(root, send) {
   view.canvas = element("div", "canvas", view.stage);
   view.canvas.setAttribute("role", "img"); // not the stage: what an image holds is not read aloud, and the legend shall be
   view.canvas.tabIndex = 0;
+  view.marks = element("canvas", "marks", view.stage);
+  view.marks.setAttribute("aria-hidden", "true");
   view.legend = element("div", "legend", view.stage);
   view.note = element("div", "note", view.stage);
   view.note.setAttribute("aria-live", "polite");
@@ -71,6 +71,7 @@ function toolbar(view) {
   view.styleSelect = choice(view.bar, "Style", [["ball", "Ball and stick"], ["stick", "Sticks"], ["space", "Space-filling"], ["poly", "Small balls"]], view.style, (value) => { setStyle(view, value); });
   toggle(view.bar, "Polyhedra", "polyhedra", "Coordination polyhedra (P)");
   toggle(view.bar, "Labels", "labels", "Element and site number (L)");
+  toggle(view.bar, "Moments", "moments", "Magnetic moments as arrows");
   toggle(view.bar, "Measure", "measuring", "Distance, angle, torsion between clicked atoms (M)", () => { view.picked = []; });
   ["a", "b", "c"].forEach((axis, k) => button(view.bar, axis, `Look along ${axis}`, () => along(view, k)));
   button(view.bar, "Reset", "First view (0)", () => draw(view, home));
@@ -196,7 +197,7 @@ const along = (view, k) => { alongAxis(view.gl, view.current.lattice, k); refit(
 
 function options(view) {
   return {
-    style: view.style, palette: view.palette, polyhedra: view.polyhedra, labels: view.labels, axes: view.axes, hidden: view.hidden,
+    style: view.style, palette: view.palette, polyhedra: view.polyhedra, labels: view.labels, axes: view.axes, moments: view.moments, hidden: view.hidden,
     repeat: view.repeat, ink: css(view, "--st-text-color", "#333333"), paper: paper(view), selected: view.selected, projection: view.projection,
     onAtom: (atom) => {
       view.send("picked", atom.site);
@@ -211,7 +212,8 @@ function image(view, scale, transparent) {
   const box = view.stage.getBoundingClientRect(), size = { width: Math.round(box.width * scale), height: Math.round(box.height * scale), smooth: false };
   const background = { color: paper(view), alpha: transparent ? 0 : 1 };
   const look = { ...options(view), scale, onAtom: null };
-  return aside(window.$3Dmol, size, (gl) => picture(gl, view.current, view.block, look, size, view.gl.getView(), background, () => drawMeasure(gl, view.picked, scale)));
+  return aside(window.$3Dmol, size, (gl) => picture(gl, view.current, view.block, look, size, view.gl.getView(), background, () => drawMeasure(gl, view.picked, scale)))
+    .then((uri) => withMarks(view, uri, scale));
 }
 
 // what the scene is, into the viewer; nothing is drawn yet
@@ -279,61 +281,12 @@ function legend(view) {
   }
 }
 
-function player(view, frames) {
-  view.player.replaceChildren();
-  cancelAnimationFrame(view.timer);
-  view.play = view.step = null;
-  if (!frames || frames.length < 2) { view.frame = -1; return; }
-  view.frame = frames.length - 1;
-  const start = button(view.player, "▶ Play", "Play or pause (Space)", () => view.play());
-  button(view.player, "‹", "One frame back", () => view.step(-1));
-  button(view.player, "›", "One frame on", () => view.step(1));
-  const slider = element("input", "", view.player);
-  Object.assign(slider, { type: "range", min: 0, max: frames.length - 1, value: view.frame });
-  slider.setAttribute("aria-label", "Moment of the path");
-  const text = element("span", "", view.player, `${frames.length}/${frames.length}`);
-  let playing = false, clock = 0, speed = 1;
-  choice(view.player, "Speed", SPEEDS.map((x) => [String(x), `${x}×`]), "1", (value) => { speed = Number(value); });
-  const go = (k) => {
-    view.frame = Math.max(0, Math.min(frames.length - 1, k));
-    slider.value = view.frame;
-    text.textContent = `${view.frame + 1}/${frames.length}`;
-  };
-  const show = (k) => {
-    go(k);
-    view.pace.stop();
-    view.current = frames[view.frame];
-    draw(view, follow);
-  };
-  slider.oninput = () => { go(Number(slider.value)); drawNext(view, frames[view.frame], PLAYING); };
-  slider.onchange = () => show(Number(slider.value));
-  const tick = (now) => {
-    if (!playing) return;
-    const frame = Math.floor((now - clock) / FRAME_MS * speed); // by the clock: what cannot be drawn in time is left out
-    if (frame >= 1 && view.pace.free(PLAYING)) {
-      clock = now;
-      if (view.frame >= frames.length - 1) { view.play(); return; }
-      go(view.frame + frame);
-      drawNext(view, frames[view.frame], PLAYING);
-    }
-    view.timer = requestAnimationFrame(tick);
-  };
-  view.step = (by) => show(view.frame + by);
-  view.play = () => {
-    playing = !playing;
-    start.textContent = playing ? "❚❚ Pause" : "▶ Play";
-    if (!playing) { show(view.frame); return; }
-    if (view.frame >= frames.length - 1) show(0);
-    clock = performance.now();
-    view.timer = requestAnimationFrame(tick);
-  };
-}
-
 function open($3Dmol, root, data) {
   const view = build(root, (name, value) => view.trigger(name, value));
   view.stage.style.height = data.height + "px";
   const { gl, close } = openViewer($3Dmol, view.canvas, { antialias: true });
   view.gl = gl;
+  gl.setViewChangeCallback(() => paint(view));
   view.pace = makePace({
     now: () => performance.now(), later: (act, ms) => setTimeout(act, ms), forget: clearTimeout, hidden: () => document.hidden,
   });
@@ -366,6 +319,8 @@ function update(view, data, setTriggerValue) {
     Object.assign(view, { elements, picked: [] });
     if (changed) { view.hidden = new Set(); legend(view); }
     view.canvas.setAttribute("aria-label", data.scene.sentence);
+    view.stage.classList.toggle("tinted", Boolean(data.scene.colouring)); // colours mean no elements then
+    view.toggles.moments.hidden = !data.scene.moments;
   };
   // new crystals change their elements while they form: no reason to hurry or to move the camera
   if (data.live && !fresh) { view.same = same; drawNext(view, data.scene, ALONGSIDE, adopt); return; }

@@ -9,7 +9,8 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.cards import ModelCard
-from crystal_core.chemistry.formula import element_counts, parse_elements
+from crystal_core.chemistry.formula import parse_elements
+from crystal_core.chemistry.training_counts import element_counts
 from crystal_core.errors import CrystalCoreError
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.generate import allowed_elements

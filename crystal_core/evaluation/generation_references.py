@@ -1,0 +1,33 @@
+"""Numbers to hold a generator's measurements against: published ones, and those of baselines without a network.
+
+``generation_references.json`` names the source of every published value and the command of every baseline.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+REFERENCES = Path(__file__).with_name("generation_references.json")
+
+
+def published_structure_prediction() -> list[dict[str, Any]]:
+    """Published match rates with one sample a row: ``data, method, match_rate, rmse, source, protocol``."""
+    return list(_read()["published_structure_prediction"])
+
+
+def published_de_novo() -> list[dict[str, Any]]:
+    """Published shares of valid crystals and coverage: ``data, method, structure_valid, …, source``."""
+    return list(_read()["published_de_novo"])
+
+
+def de_novo_baselines() -> dict[str, dict[str, Any]]:
+    """Baseline of ``evaluate dng`` → its shares with interval, rows, protocol and command."""
+    return dict(_read()["baselines_de_novo"])
+
+
+@lru_cache(maxsize=1)
+def _read() -> dict[str, Any]:
+    return json.loads(REFERENCES.read_text(encoding="utf-8"))

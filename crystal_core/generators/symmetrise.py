@@ -1,0 +1,134 @@
+"""Exactly symmetric forms of crystals that are symmetric within a tolerance, and what their operations do to each atom."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_core.requests import CellSymmetry
+from crystal_core.structures import in_cell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pymatgen.core import Structure
+
+CLOSED = 1e-6  # fractional; operations that do not map the atoms this exactly are no group
+FURTHEST = 3.0  # times the tolerance that an atom may lie from the image of another
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symmetrised:
+    """A crystal whose sites and cell the operations leave unchanged; the order of sites is kept."""
+
+    structure: Structure
+    symmetry: CellSymmetry
+    space_group: int
+
+
+def symmetrised(
+    structure: Structure, tolerances: Sequence[float], *, space_group: int | None = None
+) -> Symmetrised:
+    """The exactly symmetric form of a crystal.
+
+    Args:
+        tolerances: in Å, tried in this order. space_group: number of the group wanted, taken at the first tolerance at
+            which the crystal has it; None, and where it never does, takes what is found at the first tolerance.
+
+    Returns:
+        The crystal as it is, with the identity alone, where no operations close at any of the tolerances.
+    """
+    first: Symmetrised | None = None
+    for tolerance in tolerances:
+        found = _at(structure, tolerance)
+        if found is None:
+            continue
+        if space_group is None or found.space_group == space_group:
+            return found
+        first = first or found
+    return first or Symmetrised(structure=structure, symmetry=_identity(structure), space_group=1)
+
+
+def cell_symmetry(
+    lattice: NDArray[Any],
+    frac_coords: NDArray[Any],
+    rotations: NDArray[Any],
+    translations: NDArray[Any],
+    *,
+    furthest: float,
+    label: str,
+) -> CellSymmetry | None:
+    """What operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where they do not close.
+
+    Args:
+        lattice: rows. frac_coords: (atoms, 3). rotations, translations: x' = W x + w in this basis.
+        furthest: how far an image may lie from its atom, in the unit of the lattice.
+    """
+    images = np.einsum("kij,nj->kni", rotations, frac_coords) + translations[:, None]
+    difference = images[:, :, None] - frac_coords[None, None]
+    difference -= np.round(difference)
+    distance = np.linalg.norm(difference @ lattice, axis=-1)
+    permutations = distance.argmin(-1)
+    if distance.min(-1).max() > furthest or any(len(set(p)) != len(p) for p in permutations.tolist()):
+        return None
+    inverse = np.rint(np.linalg.inv(rotations))
+    # atom i as each of its images tells it: the mean of them is mapped exactly
+    back = np.einsum("kij,knj->kni", inverse, frac_coords[permutations] - translations[:, None]) - frac_coords
+    exact = frac_coords + (back - np.round(back)).mean(0)
+    rest = np.einsum("kij,nj->kni", rotations, exact) + translations[:, None] - exact[permutations]
+    if np.abs(rest - np.round(rest)).max() > CLOSED:
+        return None
+    return CellSymmetry(
+        rotations=rotations.astype(np.int64),
+        translations=translations,
+        permutations=permutations,
+        frac_coords=in_cell(exact),
+        label=label,
+    )
+
+
+def _at(structure: Structure, tolerance: float) -> Symmetrised | None:
+    import spglib
+    from pymatgen.core import Lattice, Structure
+
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # that no group is found at one tolerance is no news
+    lattice, frac_coords = np.asarray(structure.lattice.matrix), np.asarray(structure.frac_coords)
+    numbers = np.asarray(structure.atomic_numbers)
+    cell: Any = (lattice, frac_coords, numbers)  # arrays, where spglib's annotation has lists
+    found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+    if found is None:
+        return None
+    symmetry = cell_symmetry(
+        lattice,
+        frac_coords,
+        found.rotations,
+        found.translations,
+        furthest=FURTHEST * tolerance,
+        label=f"{found.international} ({found.number})",
+    )
+    if symmetry is None or (numbers[symmetry.permutations] != numbers).any():
+        return None
+    # the mean of the metric over the point group, (Wᵀ G W)_ij
+    metric = np.einsum("mki,kl,mlj->ij", found.rotations, lattice @ lattice.T, found.rotations) / len(
+        found.rotations
+    )
+    a, b, c = np.sqrt(np.diag(metric))
+    angles = (
+        np.degrees(np.arccos(metric[i, j] / np.sqrt(metric[i, i] * metric[j, j])))
+        for i, j in ((1, 2), (0, 2), (0, 1))
+    )
+    exact = Structure(Lattice.from_parameters(a, b, c, *angles), structure.species, symmetry.frac_coords)
+    return Symmetrised(structure=exact, symmetry=symmetry, space_group=int(found.number))
+
+
+def _identity(structure: Structure) -> CellSymmetry:
+    return CellSymmetry(
+        rotations=np.eye(3, dtype=np.int64)[None],
+        translations=np.zeros((1, 3)),
+        permutations=np.arange(len(structure))[None],
+        frac_coords=in_cell(np.asarray(structure.frac_coords)),
+        label="P1 (1)",
+    )

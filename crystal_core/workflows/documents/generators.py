@@ -1,0 +1,269 @@
+"""Tables of the generators: match rates, new crystals, stability, ablations, relaxing, refinement of drafts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from crystal_core.cards import ModelCard
+from crystal_core.evaluation.generation_references import (
+    de_novo_baselines,
+    published_de_novo,
+    published_structure_prediction,
+)
+from crystal_core.evaluation.statistics import rounded, wilson
+from crystal_core.paths import checkpoints_dir
+from crystal_core.registry.store import find_card, list_cards
+from crystal_core.workflows.documents.figures import measured, percent, plain
+from crystal_core.workflows.documents.markdown import block, seeds_of
+
+SHIPPED = (  # in the order of the tables
+    "kldm-csp-mp",
+    "kldm-csp-perov5",
+    "prototype",
+    "kldm-dng-mp",
+    "kldm-dng-perov5",
+    "crysllmgen-mp",
+    "crysllmgen-tiny",
+    "diffcsp-refiner-mp",
+    "crysldnet",
+)
+MATCH, VALID = "match_rate_test", "structure_valid_test"
+SHARES = {
+    "structure_valid": "structures valid",
+    "composition_valid": "compositions valid",
+    "plausible": "plausible distances",
+    "cov_recall": "coverage, recall",
+    "cov_precision": "coverage, precision",
+    "unique": "distinct",
+    "novel": "new",
+}
+STABLE = {
+    "stable": "on or below the hull",
+    "metastable": "at most 0.1 eV/atom above the hull",
+    "sun": "on or below the hull, distinct and new",
+    "msun": "at most 0.1 eV/atom above the hull, distinct and new",
+}
+SIZES = {"atoms_1_to_5": "1–5 atoms", "atoms_6_to_10": "6–10", "atoms_11_to_20": "11–20"}
+ABLATIONS = {
+    "baseline": "the published method, simplified parametrisation",
+    "no-mean-free": "noise, velocities and targets keep their mean; the network's output has none",
+    "full": "the network predicts the whole velocity score",
+    "initial-velocity": "as `full`, and atoms start with unit normal velocities",
+    "brownian": "wrapped-normal noise without velocities (Riemannian)",
+    "euclidean": "Gaussian noise on unwrapped coordinates",
+}
+ABLATED = "kldm-csp-perov5"
+REFINERS = ("kldm", "diffcsp")
+UNREFINED = {"draft": "the draft, not refined", "noise": "noise, without the draft"}
+INTERVALS = "95 % intervals: Wilson for shares, bootstrap for RMSE."
+
+
+def structure_prediction() -> str:
+    """Match rates of every card on test rows, beside published ones."""
+    found = [(card, card.metrics[MATCH]) for card in _cards_with(MATCH) if not _is_ablation(card)]
+    rows: list[dict[str, str | None]] = [
+        {
+            "model": f"`{card.name}`",
+            "test rows": f"{plain(metric['n'])} of {data_words(metric)}",
+            "match": measured(metric),
+            **{words: percent(metric[key]) for key, words in SIZES.items() if key in metric},
+            "RMSE": rmse(metric),
+            "sampler": sampler_words(metric),
+        }
+        for card, metric in found
+    ]
+    rows += [
+        {
+            "model": f"{entry['method']}, published",
+            "test rows": f"{entry['data']}, {entry['protocol']}",
+            "match": percent(entry["match_rate"]),
+            "RMSE": rounded(entry["rmse"], 3),
+        }
+        for entry in published_structure_prediction()
+    ]
+    metrics = [metric for _, metric in found]
+    caption = (
+        f"One sample a row, {seeds_of(metrics)}. A match: StructureMatcher(ltol 0.3, stol 0.5, 10°); RMSE over matched "
+        f"cells, in units of (V/N)^(1/3). {INTERVALS} Published values: {_sources(published_structure_prediction())}."
+    )
+    return block(caption, rows, (metric["command"] for metric in metrics))
+
+
+def de_novo() -> str:
+    """Validity, coverage, repeats and novelty of 1,000 new crystals of every card, beside baselines and published values."""
+    cards = _cards_with(VALID)
+    rows: list[dict[str, str | None]] = []
+    for card in cards:
+        metric = card.metrics["valid_test"]
+        rows.append(
+            {
+                "model": f"`{card.name}`",
+                "test rows": f"{plain(_compared_rows(metric))} of {data_words(metric)}",
+            }
+            | {words: _share(key, card.metrics.get(f"{key}_test")) for key, words in SHARES.items()}
+            | {"sampler": sampler_words(metric)}
+        )
+    for entry in de_novo_baselines().values():
+        rows.append(
+            {"model": entry["words"], "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}"}
+            | {words: measured(entry[key]) for key, words in SHARES.items() if key in entry}
+        )
+    for entry in published_de_novo():
+        row: dict[str, str | None] = {
+            "model": f"{entry['method']}, published",
+            "test rows": f"{entry['data']}, complete",
+        }
+        rows.append(row | {words: percent(entry[key]) for key, words in SHARES.items() if key in entry})
+    metrics = [card.metrics["valid_test"] for card in cards]
+    caption = (
+        f"{plain(metrics[0]['n'])} crystals a row, {seeds_of(metrics)}; published rows: 10,000 crystals, no interval stated. "
+        "95 % intervals: Wilson for shares of the crystals, bootstrap for coverage (no interval where only another kind "
+        f"was measured). Fewer crystals recall less of a test set. Published values: {_sources(published_de_novo())}."
+    )
+    commands = [metric["command"] for metric in metrics]
+    return block(caption, rows, [*commands, *(entry["command"] for entry in de_novo_baselines().values())])
+
+
+def stability() -> str:
+    """Shares of new crystals near the hull after relaxing."""
+    (card,) = _cards_with("stable_val")
+    rows = [
+        {"of the new crystals": words, "share": measured(card.metrics[f"{key}_val"])}
+        for key, words in STABLE.items()
+    ]
+    metric, moved = card.metrics["stable_val"], card.metrics["valid_val"]["rmsd_relaxed"]
+    bias = re.search(r"energy above the hull is (.+? on average)", metric["protocol"])
+    caption = (
+        f"{metric['n']} crystals of `{card.name}`, {seeds_of([metric])}, relaxed with CHGNet; 95 % intervals: Wilson. "
+        f"Relaxing moved the atoms by {moved:.2f} Å (RMSD)."
+        + (f" The energy above the hull is an estimate, {bias[1]}." if bias else "")
+    )
+    return block(caption, rows, [metric["command"]])
+
+
+def ablations() -> str:
+    """Match rates of the trained ablations of KLDM."""
+    cards = {name: find_card(f"{ABLATED}-{name}") for name in ABLATIONS}
+    rows = [
+        {
+            "model": f"`{name}`: {words}",
+            "match": measured(cards[name].metrics[MATCH]),
+            "RMSE": rmse(cards[name].metrics[MATCH]),
+        }
+        for name, words in ABLATIONS.items()
+    ]
+    metrics = [card.metrics[MATCH] for card in cards.values()]
+    samples = sorted({round(card.training["samples"], -5) for card in cards.values()})
+    caption = (
+        f"{plain(metrics[0]['n'])} Perov-5 test rows, one sample a row, {seeds_of(metrics)}; each model saw about "
+        f"{' or '.join(map(plain, samples))} training samples. Sampler: {sampler_words(metrics[0])}. {INTERVALS}"
+    )
+    return block(caption, rows, (metric["command"] for metric in metrics))
+
+
+def relaxing() -> str:
+    """What relaxing and ranking by energy do to the match rate."""
+    metric = find_card("kldm-csp-mp").metrics["match_rate_val_relaxed_best_of_4"]
+    parts = {
+        "one sample, relaxed": (metric["first_sample_match_rate"], metric["first_sample_rmse"]),
+        "the relaxed sample of lowest energy": (
+            metric["lowest_energy_match_rate"],
+            metric["lowest_energy_rmse"],
+        ),
+        "any of four, as sampled": (metric["before_relaxing_match_rate"], metric["before_relaxing_rmse"]),
+        "any of four, relaxed": (metric["value"], metric["rmse"]),
+    }
+    rows = [
+        {
+            "candidate": words,
+            "match": percent(share, wilson(share * metric["n"], metric["n"])),
+            "RMSE": rounded(off, 3),
+        }
+        for words, (share, off) in parts.items()
+    ]
+    caption = (
+        f"{metric['n']} MP-20 validation rows, four samples of `kldm-csp-mp` a row, {seeds_of([metric])}; "
+        f"{sampler_words(metric)}; 95 % intervals: Wilson."
+    )
+    return block(caption, rows, [metric["command"]])
+
+
+def refinement() -> str:
+    """Match rates of a language model's drafts, refined from several times."""
+    rows: dict[tuple[str, str], dict[str, str | None]] = {}
+    tables = {name: find_card("crysllmgen-mp").sampling[f"refinement_of_drafts_{name}"] for name in REFINERS}
+    times = sorted({time for found in tables.values() for time in found["start_time"] if time != ""})
+    for name, found in tables.items():
+        columns = (found["start"], found["start_time"], found["match_rate"], found["rmse"])
+        for start, time, rate, off in zip(*columns, strict=True):
+            words = UNREFINED.get(start, f"`{start}`")
+            row = rows.setdefault(
+                (name, start), {"refiner": name, "begins with": words, "no start time": None}
+            )
+            row |= {f"t = {each:g}": row.get(f"t = {each:g}") for each in times}
+            row["no start time" if time == "" else f"t = {time:g}"] = f"{percent(rate)}, {rounded(off, 3)}"
+    caption = (
+        "Match rate and RMSE by refiner and start time. "
+        + "; ".join(f"{name}: {found['protocol']}" for name, found in tables.items())
+        + ". These validation rows chose the start time, so no interval is given."
+    )
+    return block(caption, list(rows.values()), (found["command"] for found in tables.values()))
+
+
+def sampler_words(metric: Mapping[str, Any]) -> str | None:
+    """Sampler, steps and tuning, as the protocol of an entry states them.
+
+    >>> sampler_words({"protocol": "9 rows of val, from noise; pc, 50 steps, corrector strength 0.5, 100 network calls, seed 0"})
+    'pc, 50 steps, corrector strength 0.5'
+    """
+    found = re.search(r"\b((?:pc-pf|pc|exp-em|em|ode), \d+ steps.*?), \d+ network calls", metric["protocol"])
+    return found[1].replace(", its noise", ", noise").replace(" and noise", ", noise") if found else None
+
+
+def rmse(metric: Mapping[str, Any]) -> str:
+    """RMSE of the matched cells with its interval where one was measured."""
+    ci95 = metric.get("rmse_ci95")
+    return rounded(metric["rmse"], 3) + (f" ({rounded(ci95[0], 3)}–{rounded(ci95[1], 3)})" if ci95 else "")
+
+
+def data_words(metric: Mapping[str, Any]) -> str:
+    """The data set of an entry in words."""
+    return {
+        "perov5.parquet": "Perov-5",
+        "mp20.parquet": "MP-20",
+        "mp20_exact_partial.parquet": "MP-20, mostly binary and ternary",
+        "mp20_assembled.parquet": "MP-20, mostly binary and ternary",
+    }.get(metric["data"], metric["data"])
+
+
+def _compared_rows(metric: Mapping[str, Any]) -> int:
+    found = re.search(r"against (\d+) rows", metric["protocol"])
+    return int(found[1]) if found else 0
+
+
+def _share(key: str, metric: Mapping[str, Any] | None) -> str | None:
+    if metric is None:
+        return None
+    # an interval of coverage counts only where it was resampled over the crystals
+    other_kind = key.startswith("cov_") and "bootstrap" not in metric["protocol"]
+    return percent(metric["value"]) if other_kind else measured(metric)
+
+
+def _cards_with(metric: str) -> list[ModelCard]:
+    found = [card for card in list_cards("generator") if metric in card.metrics and is_shipped(card)]
+    return sorted(found, key=lambda card: SHIPPED.index(card.name) if card.name in SHIPPED else len(SHIPPED))
+
+
+def is_shipped(card: ModelCard) -> bool:
+    """Whether the card lies in the repository, not in the user's folder."""
+    return card.folder is not None and card.folder.parent == checkpoints_dir()
+
+
+def _is_ablation(card: ModelCard) -> bool:
+    return card.name.removeprefix(f"{ABLATED}-") in ABLATIONS
+
+
+def _sources(entries: list[dict[str, Any]]) -> str:
+    return "; ".join(dict.fromkeys(f"{entry['method']}: {entry['source']}" for entry in entries))

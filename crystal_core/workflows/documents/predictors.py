@@ -1,0 +1,129 @@
+"""Tables of the property predictor: errors beside baselines, ways to train an adapter, what pretraining is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from crystal_core.evaluation.property_references import baseline_values, published_value
+from crystal_core.evaluation.statistics import rounded
+from crystal_core.properties import PROPERTIES, PropertySpec
+from crystal_core.registry.store import find_card
+from crystal_core.workflows.documents.figures import digits, measured, percent, plain
+from crystal_core.workflows.documents.markdown import block, seeds_of
+
+CARD = "crysldnet"
+BASELINES = {
+    "composition": "composition alone",
+    "chgnet-features": "CHGNet features",
+    "nearest": "nearest known crystal",
+    "mean": "always the mean",
+}
+WAYS = {
+    "start": "PBE heads, as they are",
+    "line": "PBE heads, then a straight line",
+    "heads": "new heads alone",
+    "lora": "low-rank changes and heads",
+    "full": "whole encoder and heads",
+}
+STAGES = {"scratch": "none", "vae": "autoencoder", "full": "autoencoder, then latent flow"}
+
+
+def properties() -> str:
+    """Errors on test rows beside baselines measured on the same rows, and the nearest published value."""
+    metrics = find_card(CARD).metrics
+    found = [
+        (spec, metric)
+        for name, spec in PROPERTIES.items()
+        for kind in ("mae", "roc_auc")
+        if isinstance(metric := metrics.get(f"{kind}_{name}_test"), Mapping)
+    ]
+    rows = [_property_row(spec, metric) for spec, metric in found]
+    caption = (
+        f"Mean absolute errors of `{CARD}` on test rows (ROC AUC for the metal), {seeds_of(m for _, m in found)}, with 95 % "
+        "bootstrap intervals; baselines on the same rows. Bold: its interval and the baselines' do not overlap. "
+        "* leak: CHGNet was trained on the energies of these crystals."
+    )
+    return block(caption, rows, (metric["command"] for _, metric in found))
+
+
+def adapters() -> str:
+    """Ways to fit the HSE band gap with a fifth of its labels."""
+    metrics = find_card("crysldnet-band_gap_hse_ev").metrics
+    found = {m["way"]: m for m in metrics.values() if isinstance(m, Mapping) and m.get("way") in WAYS}
+    rows = [
+        {
+            "trained": WAYS[way],
+            "labels": plain(metric["n_train"]),
+            "MAE, eV": measured(metric),
+            "± over seeds": rounded(metric["std"], 3) if "std" in metric else None,
+            "crystals new to the encoder": digits(metric["not_seen"], None),
+        }
+        for way, metric in sorted(found.items(), key=lambda item: list(WAYS).index(item[0]))
+    ]
+    first = found["lora"]
+    caption = (
+        f"{first['n']} test crystals ({first['n_not_seen']} of them new to the encoder), mean of {first['seeds']} seeds, "
+        "3,000 crystals seen; 95 % intervals: bootstrap over the crystals."
+    )
+    return block(caption, rows, [first["command"]])
+
+
+def pretraining() -> str:
+    """Errors after fine-tuning from scratch, after the autoencoder and after both stages."""
+    found = find_card(CARD).extra["pretraining_pddformer_relative_weights"]
+    labels = sorted(set(found["labels"]))
+    columns = (found["pretraining"], found["labels"], found["mae"], found["std"])
+    values = {
+        (kind, n): f"{rounded(mae, 3)} ± {rounded(std, 3)}"
+        for kind, n, mae, std in zip(*columns, strict=True)
+    }
+    rows = [
+        {"pretraining": words} | {f"{plain(n)} labels": values[kind, n] for n in labels}
+        for kind, words in STAGES.items()
+    ]
+    caption = (
+        f"{found['metric']}: mean and standard deviation of {found['seeds'][0]} seeds; {found['protocol']}; always the "
+        f"mean: {rounded(found['mae_of_mean'], 3)}."
+    )
+    return block(caption, rows, [found["command"]])
+
+
+def _property_row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, str | None]:
+    # a modulus is measured as a logarithm, whose unit is not the property's own
+    own = metric.get("unit", "") == spec.unit
+    unit, factor = (spec.shown_unit or spec.unit, spec.shown_factor) if own else (metric.get("unit", ""), 1.0)
+    baselines = baseline_values(spec.name, str(metric.get("rows", "")))
+    score = metric["metric"] != "MAE"
+    row: dict[str, str | None] = {
+        "property": spec.title + (", " + (unit or metric["metric"]) if unit or score else ""),
+        "crysldnet": _bold(
+            measured(metric, factor), apart=all(_apart(metric, b, score=score) for b in baselines.values())
+        ),
+    }
+    for name, words in BASELINES.items():
+        if name in baselines:
+            leak = "*" if "leaked" in baselines[name].get("note", "") else ""
+            row[words] = digits(factor * baselines[name]["value"], None) + leak
+    covered, published = metric.get("coverage90"), published_value(spec.name)
+    row |= {
+        "n": plain(metric["n"]),
+        "90 % intervals hold": percent(covered) if covered else None,
+    }
+    if published is not None and published["metric"] == metric["metric"]:
+        row["published"] = f"{digits(factor * published['value'], None)} ({published['method']})"
+    return row
+
+
+def _bold(text: str, *, apart: bool) -> str:
+    value, _, interval = text.partition(" ")
+    return f"**{value}** {interval}" if apart else text
+
+
+def _apart(metric: Mapping[str, Any], other: Mapping[str, Any], *, score: bool) -> bool:
+    """Whether the metric is better than the other one and their intervals do not overlap."""
+    if "ci95" not in metric or "ci95" not in other:
+        return False
+    if score:
+        return metric["ci95"][0] > other["ci95"][1]
+    return metric["ci95"][1] < other["ci95"][0]

@@ -1,0 +1,324 @@
+"""One run of a structure prediction: its parts are sampled one after the other, and the result ranks what is finished."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from crystal_core.conditions import CARD_DRAFT, DraftOptions
+from crystal_core.errors import MemoryFull
+from crystal_core.evaluation.alike import alike_groups
+from crystal_core.evaluation.powder_pattern import MeasuredPattern
+from crystal_core.frames import RunUpdate, few_of_each
+from crystal_core.guides.protocol import Guide
+from crystal_core.records import FORMAT
+from crystal_core.requests import (
+    GenerationRequest,
+    StructurePredictionRequest,
+)
+from crystal_core.workflows.candidate import Candidate
+from crystal_core.workflows.evidence import evidence_of, order_by_evidence
+from crystal_core.workflows.prediction_plan import (
+    Part,
+    draft_options,
+    load_structure_generator,
+)
+from crystal_core.workflows.sampling_run import (
+    HALVED,
+    PART_STEPS,
+    path_for_player,
+    provenance,
+    sampled,
+    sampler_used,
+    with_tuning_in_use,
+)
+
+if TYPE_CHECKING:
+    from crystal_core.crystal import CrystalBatch
+    from crystal_core.evaluation.ranking import Evidence
+    from crystal_core.frames import Draft, Template
+    from crystal_core.protocols import Generator
+    from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score
+    from crystal_core.workflows.effort import LaidOut
+
+
+DRAFTED: tuple[Origin, ...] = ("draft", "draft refined")
+STAGES = {
+    "noise": "from noise",
+    "prototype": "known prototypes",
+    "prototype refined": "refining prototypes",
+    "draft": "drafts",
+    "draft refined": "drafts, refined",
+}
+
+
+def _guide(measured: MeasuredPattern) -> Guide:
+    from crystal_core.guides.powder import PowderTarget
+
+    return Guide(predictor=PowderTarget(measured))
+
+
+class PredictionRun:
+    """The state of one request: what is planned, what is finished, and the result so far."""
+
+    def __init__(
+        self,
+        asked: StructurePredictionRequest,
+        model: Generator,
+        n_parts: int,
+        began: float,
+        measured: MeasuredPattern | None = None,
+        *,
+        notes: Sequence[str] = (),
+        drafter: Generator | None = None,
+    ) -> None:
+        self.drafter, self.rejected = drafter, Counter[str]()
+        self.left_out: list[Draft] = []
+        self.asked, self.model, self.began, self.measured, self.notes = (
+            asked,
+            model,
+            began,
+            measured,
+            list(notes),
+        )
+        self.found: list[Candidate] = []
+        self.starts: dict[int, CrystalBatch] = {}
+        self.templates: dict[int, list[Template | None]] = {}
+        self.alike: dict[tuple[int, int], bool] = {}
+        self.calls, self.failed = 0, 0
+        self.sampling_steps = PART_STEPS * n_parts
+        self.energy_steps = self.sampling_steps if asked.wants_energies else 0
+        self.potential_label = ""
+        self.guide = None if measured is None or not asked.guide else _guide(measured)
+
+    @property
+    def total(self) -> int:
+        """Steps of the progress bar."""
+        return self.sampling_steps + self.energy_steps
+
+    def known_arrangements(self, known: LaidOut) -> RunUpdate:
+        """Take in the prototypes of all Z that an effort lays out at once."""
+        self.found += known.candidates
+        self.starts, self.templates = dict(known.starts), dict(known.templates)
+        return RunUpdate(stage="known prototypes", step=PART_STEPS, n_steps=self.total, result=self.result())
+
+    def part(
+        self, place: int, part: Part, atoms: tuple[int, ...], *, halved: bool = False
+    ) -> Iterator[RunUpdate]:
+        """Sample one batch; where the memory does not hold it, its two halves."""
+        from crystal_core.crystal import CrystalBatch
+        from crystal_core.structures import to_structures
+
+        z, origin, numbers = part.z, part.origin, range(part.first, part.first + part.n)
+        generator, start = self._generator(origin), None
+        atoms_of = (atoms,) * part.n
+        if origin == "prototype refined":
+            starts = self.starts.get(z)
+            if starts is None:
+                return
+            start = CrystalBatch.concat([starts[i % len(starts)] for i in numbers])
+            atoms_of = tuple(tuple(c.atomic_numbers.tolist()) for c in start)
+        request = GenerationRequest(
+            compositions=atoms_of,
+            sampler=self.asked.sampler,
+            steps=self.asked.steps,
+            seed=(self.asked.seed or 0) + 1000 * part.place + part.first,
+            frame_every=1,
+            start=start,
+            start_time=getattr(self.model, "start_time", None) if start is not None else None,
+            guide=None if origin in DRAFTED else self.guide,
+            dtype=self.asked.dtype,
+            draft=self._draft_options(origin),
+            **self.asked.tuning_fields,
+        )
+        request = with_tuning_in_use(generator, request)
+        name = f"Z = {z}, {STAGES[origin]}"
+        stage = name
+        if part.n < self.asked.n_samples and origin != "prototype":
+            stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.asked.n_samples}"
+        try:
+            frame, paths = yield from sampled(generator, request, stage=stage, part=place, n_steps=self.total)
+        except MemoryFull:
+            if halved or part.n < 2:
+                raise
+            self.notes += [] if HALVED in self.notes else [HALVED]
+            middle = part.n // 2
+            for some in (
+                replace(part, n=middle),
+                replace(part, first=part.first + middle, n=part.n - middle),
+            ):
+                yield from self.part(place, some, atoms, halved=True)
+            return
+        if frame is None or frame.crystals is None:
+            return
+        self.calls += getattr(generator, "network_calls", 0)
+        structures = to_structures(frame.crystals)
+        self.failed += sum(s is None for s in structures)
+        if origin == "prototype":
+            good = [i for i, s in enumerate(structures) if s is not None]
+            if good:
+                self.starts[z] = CrystalBatch.concat([frame.crystals[i] for i in good])
+                self.templates[z] = [frame.templates[i] for i in good]
+            templates = list(frame.templates)
+        else:
+            known = self.templates.get(z) if origin == "prototype refined" else None
+            templates = [known[i % len(known)] if known else None for i in numbers]
+        drafts = frame.drafts or (None,) * len(structures)
+        self.rejected.update(frame.rejected)
+        self.left_out = few_of_each([*self.left_out, *frame.left_out])
+        self.found += [
+            Candidate(
+                z,
+                origin,
+                i,
+                s,
+                template,
+                draft,
+                frame.stages,
+                template_rank=self._template_rank(origin, z, i),
+            )
+            for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
+            if s is not None
+        ]
+        keep = self.asked.keep_trajectory and part.first == 0
+        path = path_for_player(f"{name}, sample 1", paths[0] if paths else [], keep=keep)
+        yield RunUpdate(
+            stage=stage,
+            step=PART_STEPS * (place + 1),
+            n_steps=self.total,
+            result=self.result(),
+            trajectory=path,
+        )
+
+    def _generator(self, origin: Origin) -> Generator:
+        if origin == "prototype":
+            return load_structure_generator("prototype", "cpu")
+        return self.drafter if origin in DRAFTED and self.drafter is not None else self.model
+
+    def _draft_options(self, origin: Origin) -> DraftOptions:
+        """How drafts are written and refined: by the model, unless it is the one that writes them or cannot refine."""
+        if not self._generator(origin).card.writes_drafts:
+            return CARD_DRAFT
+        options = draft_options(self.asked)
+        if self.model.card.writes_drafts or self.asked.model == "prototype" or options.refiner is not None:
+            return options
+        return replace(options, refiner=self.asked.model)
+
+    def _template_rank(self, origin: Origin, z: int, index: int) -> int:
+        """Place of a candidate's prototype among those of its formula, 1 first; 0 without one."""
+        if origin == "prototype":
+            return index + 1
+        known = self.templates.get(z)
+        return index % len(known) + 1 if origin == "prototype refined" and known else 0
+
+    def groups(self) -> list[int]:
+        """The number of the group of alike candidates that each one belongs to."""
+        return alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
+
+    def evidence(self) -> dict[Candidate, Evidence]:
+        """What speaks for every candidate, as things stand."""
+        groups, made_by = self.groups(), self._provenance()
+        return {
+            candidate: evidence_of(
+                candidate, candidate.record(self.asked.formula, made_by), groups.count(group)
+            )
+            for candidate, group in zip(self.found, groups, strict=True)
+        }
+
+    def result(self) -> RunResult:
+        """All finished candidates, ranked, as the JSON of cli.md."""
+        from crystal_core.files.records import ranked
+
+        made_by = self._provenance()
+        groups = self.groups()
+        sizes = {g: groups.count(g) for g in groups}
+        records: list[CrystalRecord] = []
+        for candidate, group in zip(self.found, groups, strict=True):
+            record = candidate.record(self.asked.formula, made_by)
+            if self.measured is not None:
+                record["pattern"] = candidate.pattern(self.measured)
+            record["score"] = self._score(candidate, record, sizes[group])
+            record["group"], record["n_alike"] = group, sizes[group]
+            records.append(record)
+        best_first = self._by_evidence(records) if self.asked.rank == "evidence" else ranked(records)
+        by_z: dict[int, list[CrystalRecord]] = {}
+        for record in records:
+            by_z.setdefault(record["z"], []).append(record)
+        place = {record["id"]: k for k, record in enumerate(best_first)}
+        by_z = {
+            z: sorted(part, key=lambda record: place[record["id"]])
+            if self.asked.rank == "evidence"
+            else ranked(part)
+            for z, part in by_z.items()
+        }
+        result: RunResult = {
+            "format": FORMAT,
+            "results": [
+                {"formula": self.asked.formula, "z": z, "candidates": part, "rank_by": self.asked.rank}
+                for z, part in by_z.items()
+            ],
+            "ranking": [record["id"] for record in best_first],
+            "n_failed": self.failed,
+            "notes": self.notes,
+            "settings": made_by["settings"],
+            "seconds": round(time.monotonic() - self.began, 2),
+            "network_calls": self.calls,
+        }
+        if self.drafter is None:
+            return result
+        left_out = [asdict(draft) for draft in self.left_out]
+        return result | {"rejected": dict(self.rejected), "left_out": left_out}
+
+    def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
+        """What the candidate is ranked by; that of all evidence needs the others, and is set by :meth:`_by_evidence`."""
+        if self.measured is not None and self.asked.rank == "pattern":
+            return {
+                "name": "likeness to the measured pattern",
+                "value": record["pattern"]["similarity"],
+                "unit": "similarity, 0 to 1",
+            }
+        if self.asked.rank == "energy" and self.potential_label:
+            return {
+                "name": f"energy ({self.potential_label})",
+                "value": candidate.ranking_energy,
+                "unit": "eV/atom",
+            }
+        return {"name": "consensus", "value": alike, "unit": "candidates alike"}
+
+    def _by_evidence(self, records: list[CrystalRecord]) -> list[CrystalRecord]:
+        """The records, best first, with their scores and what these were made of."""
+        evidence = {c.id(self.asked.formula): told for c, told in self.evidence().items()}
+        by_id = {record["id"]: record for record in records}
+        ordered = []
+        for name, value in order_by_evidence(evidence):
+            record = by_id[name]
+            record["score"] = {"name": "evidence", "value": round(value, 3), "unit": "log-likelihood"}
+            record["evidence"] = asdict(evidence[name])
+            ordered.append(record)
+        return ordered
+
+    def _provenance(self) -> Provenance:
+        request = GenerationRequest(
+            compositions=((1,),),
+            sampler=self.asked.sampler,
+            steps=self.asked.steps,
+            draft=draft_options(self.asked) if self.model.card.writes_drafts else CARD_DRAFT,
+            **self.asked.tuning_fields,
+        )
+        settings = asdict(self.asked) | sampler_used(self.model, with_tuning_in_use(self.model, request))
+        if self.measured is not None:
+            settings |= {
+                "pattern": self.measured.summary()
+            }  # thousands of points are not repeated with every candidate
+        if self.potential_label:
+            settings |= {"potential_used": self.potential_label}
+        return provenance(
+            self.asked.model,
+            self.model,
+            seed=self.asked.seed,
+            settings=settings,
+            with_energies=self.asked.wants_energies,
+        )

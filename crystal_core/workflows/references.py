@@ -1,0 +1,111 @@
+"""Known crystals that structure prediction is measured on, and candidates for them in files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crystal_core.errors import RequestError, StructureParseError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MAX_FILES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One known crystal: what is to be found."""
+
+    id: str
+    atomic_numbers: tuple[int, ...]
+    structure: Structure
+
+
+def read_references(data: Path, split: str, limit: int | None) -> list[Reference]:
+    """The rows of a split ("all" for all rows), or a fixed random subset (seed 0) of ``limit`` rows, in order of size.
+
+    Raises:
+        RequestError: there are no such rows.
+    """
+    import numpy as np
+    from pymatgen.core import Lattice, Structure
+
+    from crystal_core.datasets.rows import read_rows, splits_of
+
+    rows = list(read_rows(data, None if split == "all" else split))
+    if not rows:
+        known = sorted(splits_of(data) - {""})
+        raise RequestError(
+            f"{data.name} has no rows in the split '{split}'; it has {', '.join([*known, 'all']) if known else 'no splits: use all'}."
+        )
+    order = np.random.default_rng(0).permutation(len(rows))[: limit or len(rows)]
+    # alike sizes together: an equal-size batch is the fastest
+    chosen = [rows[i] for i in sorted(order, key=lambda i: len(rows[i].atomic_numbers))]
+    return [
+        Reference(
+            id=row.id,
+            atomic_numbers=tuple(int(z) for z in row.atomic_numbers),
+            structure=Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords),
+        )
+        for row in chosen
+    ]
+
+
+def digest(references: Sequence[Reference]) -> str:
+    """Number and short hash of the rows, their order included."""
+    told = "\n".join(f"{reference.id} {reference.atomic_numbers}" for reference in references)
+    return f"{len(references)} ({hashlib.sha256(told.encode()).hexdigest()[:12]})"
+
+
+def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[Structure | None]]:
+    """Candidates from files: ``<id>.cif``, or ``<id>_1.cif``, ``<id>_2.cif`` … for several per reference.
+
+    A file that cannot be read is a failed candidate.
+
+    Raises:
+        RequestError: no file carries the id of any reference, or one may not be opened.
+    """
+    found: list[list[Structure | None]] = []
+    for reference in references:
+        names = [
+            folder / f"{reference.id}.cif",
+            *(folder / f"{reference.id}_{k}.cif" for k in range(1, MAX_FILES + 1)),
+        ]
+        found.append([read_cell(path) for path in names if path.is_file()] or [None])
+    if not any(structure is not None for structures in found for structure in structures):
+        wanted = f"{references[0].id}.cif" if references else "<id>.cif"
+        raise RequestError(
+            f"{folder.name} holds no readable candidate; name the files after the rows of the data, such as {wanted}."
+        )
+    return found
+
+
+def read_cell(path: Path) -> Structure | None:
+    """The crystal of a file; None where its text is none.
+
+    Raises:
+        RequestError: the file may not be opened, which says nothing of the crystal.
+    """
+    from crystal_core.files.parse import parse_text
+
+    try:
+        return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    except StructureParseError:
+        return None
+    except OSError as error:
+        raise RequestError(f"{path.name} cannot be read ({error.strerror}).") from None
+
+
+def training_formulas(prepared: Path) -> frozenset[str]:
+    """Reduced formulas of the training rows of a prepared file, for seen and unseen formulas apart."""
+    from pymatgen.core import Composition
+
+    from crystal_core.training.data import load_prepared
+
+    return frozenset(
+        Composition(formula).reduced_formula for formula in set(load_prepared(prepared)["train"].formulas)
+    )

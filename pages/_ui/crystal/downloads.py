@@ -1,0 +1,100 @@
+"""The files of one crystal: formats to exchange, a web page, inputs of DFT programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from crystal_core import to_html
+from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.symmetry import TOLERANCES
+from crystal_core.files.dft_inputs import espresso_input, vasp_files
+from crystal_core.files.parse import parse_text
+from crystal_core.files.records import zip_texts
+from crystal_core.files.writers import structure_to_text
+from pages._ui.crystal.cached import curve_of
+from pages._ui.crystal.typeset import group_text
+from pages._ui.plain import plain
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.records import Provenance
+
+FILES = {
+    "CIF": ("cif", "cif"),
+    "POSCAR": ("poscar", "vasp"),
+    "extxyz": ("extxyz", "extxyz"),
+    "JSON": ("json", "json"),
+}
+
+
+def show_files(structure: Structure, text: str, key: str, provenance: Provenance | None) -> None:
+    """Download buttons of the crystal, which ``text`` names as JSON."""
+    name = formula_of(structure.composition)
+    st.caption(
+        "All files hold the cell chosen above, with the same numbers. The web page opens without internet."
+    )
+    with st.container(horizontal=True):
+        for label, (fmt, ending) in FILES.items():
+            content = structure_to_text(structure, fmt, provenance=provenance)  # type: ignore[arg-type]
+            st.download_button(label, content, f"{name}.{ending}", key=f"{key}-{fmt}")
+        st.download_button(
+            "Web page",
+            lambda: to_html(parse_text(text, purpose="view")),
+            f"{name}.html",
+            "text/html",
+            key=f"{key}-html",
+        )
+    symprec = st.select_slider(
+        "Tolerance of the symmetrised CIF (Å)",
+        TOLERANCES,
+        0.1,
+        key=f"{key}-symprec",
+        help="The cell is idealised within it. A larger one finds more symmetry, and moves atoms farther.",
+    )
+    try:
+        content = structure_to_text(structure, "cif-symmetrised", provenance=provenance, symprec=symprec)
+        found = next((row["space group"] for row in curve_of(text) if row["tolerance (Å)"] == symprec), "")
+        st.download_button(
+            f"CIF, symmetrised: {group_text(found)}" if found else "CIF, symmetrised",
+            content,
+            f"{name}.sym.cif",
+            key=f"{key}-cif-symmetrised",
+        )
+    except CrystalCoreError as error:
+        st.caption(plain(error))
+    with st.container(horizontal=True):
+        vasp, refusal = _vasp(text)
+        if vasp:
+            st.download_button(
+                "VASP input",
+                vasp,
+                f"{name}-vasp.zip",
+                "application/zip",
+                key=f"{key}-vasp",
+                help="POSCAR, INCAR, KPOINTS",
+            )
+        st.download_button(
+            "Quantum ESPRESSO input",
+            espresso_input(structure),
+            f"{name}.pwi",
+            key=f"{key}-espresso",
+            help="For pw.x",
+        )
+    if refusal:
+        st.caption(plain(refusal))
+    st.caption(
+        "Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them. "
+        "Elements with an open d or f shell start ferromagnetic in the Quantum ESPRESSO input, which has no Hubbard U."
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _vasp(text: str) -> tuple[bytes, str]:
+    try:
+        return zip_texts(vasp_files(parse_text(text, purpose="view"))), ""
+    except CrystalCoreError as error:
+        return b"", str(error)

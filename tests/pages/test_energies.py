@@ -1,0 +1,41 @@
+"""The energies of a crystal: estimates, and the published value of a known crystal beside them."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ESTIMATE = {
+    "energy_per_atom_ev": -9.3633,
+    "formation_energy_per_atom_ev": -3.4,
+    "e_above_hull_ev": 0.0688,
+    "e_above_hull_error_ev": 0.05,
+    "e_above_hull_bias_ev": None,
+    "decomposition": {"TiO2": 1.0},
+}
+RUTILE = {"known": True, "nearest_id": "mp-2657", "nearest_e_above_hull_ev": 0.037}
+
+
+def shown(record):
+    def page(record):
+        from pages._ui.crystal.energies import show_energies
+
+        show_energies(record)
+
+    app = AppTest.from_function(page, args=(record,), default_timeout=60).run()
+    assert not app.exception
+    return {metric.label: metric.value for metric in app.metric}
+
+
+@pytest.mark.parametrize("energies", [ESTIMATE, None])
+def test_a_known_crystal_shows_the_published_energy_with_an_estimate_and_without(energies):
+    found = shown({"novelty": RUTILE, "energies": energies})
+    assert found.pop("Above the hull (eV/atom, published)") == "0.037"
+    estimates = {
+        "Energy (eV/atom, ML estimate)": "-9.363",
+        "Above the hull (eV/atom, ML estimate)": "0.069 ± 0.05",
+    }
+    assert found == (estimates if energies else {})
+
+
+@pytest.mark.parametrize("novelty", [None, RUTILE | {"known": False}, {"known": True, "nearest_id": "mp-1"}])
+def test_the_energy_of_a_neighbour_is_not_shown_as_that_of_the_crystal(novelty):
+    assert "Above the hull (eV/atom, published)" not in shown({"novelty": novelty, "energies": ESTIMATE})
