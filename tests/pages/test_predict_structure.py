@@ -131,7 +131,8 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
     assert "· lowest energy · hull " in cards[0]["caption"] and all(
         "meV/atom · hull " in card["caption"] for card in cards[1:] if "hull" in card["caption"]
     )
-    assert "the energy above the hull carries it whole" in words(at.caption) and not at.exception
+    told = [caption.help for caption in at.caption if "Ranked by energy" in caption.value]
+    assert len(told) == 1 and "more reliable than energies above the hull" in told[0] and not at.exception
 
 
 def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_so(monkeypatch):

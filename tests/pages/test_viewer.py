@@ -14,6 +14,7 @@ from crystal_core.files.writers import structure_to_text
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.requests import RelaxationRequest, to_json
 from pages._ui.crystal.detail import _newness
+from pages._ui.link.address import full_address
 from pages._ui.run.runs import link_of
 
 ROOT = Path(__file__).parents[2]
@@ -167,8 +168,11 @@ def test_a_comparison_with_a_crystal_that_this_browser_does_not_hold_says_so():
 
 
 def test_the_address_to_copy_names_what_the_page_shows():
-    shown = [code.value for code in page(job="demo-zinc-sulphide", crystal="a b").code]
-    assert [text for text in shown if text.endswith("?job=demo-zinc-sulphide&crystal=a+b")]
+    query = {"job": ["demo-zinc-sulphide"], "crystal": ["a b&c"]}
+    assert full_address("http://lab:8501/viewer", query) == (
+        "http://lab:8501/viewer?job=demo-zinc-sulphide&crystal=a+b%26c"
+    )
+    assert full_address("http://lab:8501/viewer", {}) == "http://lab:8501/viewer"
 
 
 def test_what_in_a_file_does_not_fit_its_crystal_is_said_beside_it():

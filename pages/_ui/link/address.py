@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 import streamlit as st
 
 
+def full_address(page: str, query: Mapping[str, Sequence[str]]) -> str:
+    """The address of ``page`` with its query."""
+    return f"{page}?{urlencode(query, doseq=True)}" if query else page
+
+
 def show_address() -> None:
     """A button in the corner that opens the address of this page, query included; call it when the page is drawn."""
-    address = (st.context.url or "").partition("?")[0]
-    query = urlencode({name: st.query_params.get_all(name) for name in st.query_params}, doseq=True)
+    query = {name: st.query_params.get_all(name) for name in st.query_params}
     with st.container(key="page-address", width="content"), st.popover("Link", icon=":material/link:"):
         st.caption("Opens this page again, with its run and crystal.")
-        st.code(f"{address}?{query}" if query else address, language=None, wrap_lines=True)
+        st.code(full_address(st.context.url or "", query), language=None, wrap_lines=True)

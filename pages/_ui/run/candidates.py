@@ -118,7 +118,8 @@ def show_results(job: Job) -> None:
         width="stretch",
         help="CIF, extxyz, JSON, paths",
     )
-    st.caption(plain(ranking_words(candidates)))
+    ranking, caveats = ranking_words(candidates)
+    st.caption(plain(ranking), help=plain(caveats))
     show_left_out(result)
     predicting = show_predicting(job)
     predicted, columns = predicted_of(job, candidates)
@@ -226,29 +227,31 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> Crys
     return record
 
 
-def ranking_words(candidates: list[CrystalRecord]) -> str:
+def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
     """By what the candidates are ranked, and how far that can be trusted."""
     score = candidates[0]["score"]
     if "pattern" in score["name"]:
-        return (
-            "Ranked by likeness to the measured powder pattern: 1 is the same, peaks more than half a degree apart have nothing in common; the cell "
-            "may be up to 3 % larger or smaller. Nothing was refined, and a mixture of phases resembles none of them."
+        return "Ranked by likeness to the measured powder pattern.", (
+            "1 is the same; peaks more than half a degree apart have nothing in common; the cell may be up to 3 % larger or smaller. "
+            "Nothing was refined, and a mixture of phases resembles none of them."
         )
     if score["unit"] == EVIDENCE:
-        return (
-            "Ranked by all evidence: how often relatives of the formula choose an arrangement, whether it is a known crystal, how many candidates agree, "
-            "and the energy difference in units of the potential's error. Relaxed cells come first; an energy as sampled is never compared with a relaxed one."
+        return "Ranked by all evidence.", (
+            "How often relatives of the formula choose an arrangement, whether it is a known crystal, how many candidates agree, "
+            "and the energy difference in units of the potential's error. Relaxed cells come first."
         )
     if score["unit"] != "eV/atom":
-        return "Ranked by consensus (cluster size): how many candidates are the same structure. This says nothing about stability."
+        return (
+            "Ranked by consensus (cluster size).",
+            "How many candidates are the same structure. This says nothing about stability.",
+        )
     words = (
-        f"Ranked by {score['name']}, a machine-learning estimate. Compare candidates by their energy above the lowest of this run: much of the "
-        "error is common to all cells of one formula, while the energy above the hull carries it whole. "
+        "Differences between candidates are more reliable than energies above the hull. "
         f"Of equals within {1000 * EQUAL_ENERGY:.0f} meV/atom, the most symmetric comes first."
     )
     if len({"original" in record for record in candidates if "energies" in record}) == 2:
-        words += " Cells that were not relaxed come after those that were: their energy is that of the cell as sampled."
-    return f"{words} {error_words()}".strip()
+        words += " Relaxed cells come first."
+    return f"Ranked by {score['name']}, a machine-learning estimate.", f"{words} {error_words()}".strip()
 
 
 def identity_of(record: CrystalRecord) -> Verdict:
