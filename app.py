@@ -7,6 +7,7 @@ import streamlit as st
 from crystal_core.errors import StorageFault
 from crystal_core.jobs.worker import resume_jobs
 from pages._ui.errors import guard
+from pages._ui.link.address import show_address
 from pages._ui.memory import freeze_modules
 from pages._ui.theme import compact
 
@@ -28,3 +29,4 @@ st.navigation(
     ],
     position="top",
 ).run()
+show_address()  # last: the page may have changed its query

@@ -13,6 +13,7 @@ from crystal_core.requests import to_json
 from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
 from pages._ui.compare.ready import show_ready, show_sampler_lab
 from pages._ui.compare.results import show_comparison, show_head
+from pages._ui.compare.sending import own_comparison
 from pages._ui.errors import guard
 from pages._ui.forms.foot import form_parts
 from pages._ui.link.browser import own_queue
@@ -55,12 +56,12 @@ def ask() -> None:
 def _link() -> str:
     """What tells one link to this page from another."""
     return "compare|" + "|".join(
-        st.query_params.get(name, "") for name in ("job", "fork", "ready", "run", "formula")
+        st.query_params.get(name, "") for name in ("job", "fork", "ready", "run", "own", "formula")
     )
 
 
 def _adopt_link() -> None:
-    """Fill the form from the link: a comparison to change, a ready one, a run to compare, or a formula."""
+    """Fill the form from the link: a comparison to change, a ready one, a run or a crystal to compare, or a formula."""
     if is_link_applied(_link()):
         return
     asked: dict[str, Any] = {}
@@ -71,6 +72,10 @@ def _adopt_link() -> None:
         asked, seed = dict(job.request), seed_made_with(job)
     elif ready is not None:
         asked, seed = to_json(ready.request), str(ready.request.seed or 0)
+    elif own := st.query_params.get("own"):
+        asked = own_comparison(own)
+        if not asked:
+            st.warning("This crystal was kept only in the browser tab that opened it; upload it as Files.")
     values = fields_of(asked, seed)
     if formula := st.query_params.get("formula"):
         values[f"{BEGIN}formula"] = formula

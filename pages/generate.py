@@ -300,13 +300,9 @@ def welcome(cards: dict[str, ModelCard]) -> None:
     """What stands here before the first run."""
     given, own = recall("given"), st.query_params.get("own")
     if given is None and own and handed_over(own) is None:
-        st.info(
-            "The crystal of this link was kept only where it was shown before; upload it in the form, under Advanced."
-        )
+        st.info("This crystal was kept only in the browser tab that opened it; upload it under Advanced.")
     elif given is None:
-        st.info(
-            "Press **Generate** for eight new crystals. They form here while the model works, each with a verdict and its reason."
-        )
+        st.info("Press **Generate** for eight new crystals, each with a verdict and its reason.")
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))
         st.info(
@@ -332,10 +328,10 @@ def welcome(cards: dict[str, ModelCard]) -> None:
         for label, query in prompts:
             st.page_link(GENERATE, label=label, query_params=query, icon=":material/grain:")
     st.caption(
-        "Fully ordered cells at rest. The model knows nothing of temperature, pressure or how to make a compound: a valid crystal need not be a "
-        "stable one, so relax what looks promising, and compute what you rely on."
+        "Ordered cells, at 0 K and no pressure. A valid crystal need not be a stable one.",
+        help="The model knows nothing of synthesis. Relax what looks promising, and compute what you rely on.",
     )
-    st.caption("Or look at a recorded run first:")
+    st.caption("Recorded runs")
     with st.container(width=340):
         demo_gallery("generate")
 

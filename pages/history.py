@@ -12,7 +12,7 @@ import streamlit as st
 from crystal_core.errors import RequestError
 from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.workflows.compare.given import KINDS
+from pages._ui.compare.sending import offer_comparison
 from pages._ui.errors import guard
 from pages._ui.link.browser import browser_id, own_queue
 from pages._ui.link.session import action_button
@@ -20,7 +20,7 @@ from pages._ui.plain import duration, plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import COMPARE, PREDICT, link_of, state_words, title_of
+from pages._ui.run.runs import PREDICT, link_of, state_words, title_of
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {
@@ -95,8 +95,7 @@ def actions(job: Job) -> None:
         ):
             named = {"formula": job.request["formula"]} if "formula" in job.request else {}
             st.switch_page(page, query_params={"fork": job.id} | named)
-        if job.result and job.kind in KINDS:
-            st.page_link(COMPARE, label="Compare", icon=":material/compare:", query_params={"run": job.id})
+        offer_comparison(job)
         if job.result:
             st.download_button(
                 "Download all (zip)", lambda: zip_of(job), zip_name(job), "application/zip", key="zip"

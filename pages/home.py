@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
+from pages._ui.link.session import action_button
 from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.overview import overview
@@ -16,42 +17,42 @@ CARDS_IN_A_ROW = 3
 CARDS = (
     (
         "Generate crystals",
-        "Eight new ones, or as many as you like: which are valid, distinct, new and likely stable, and why.",
+        "New crystals, each with a verdict: valid, distinct, new, likely stable.",
         GENERATE,
         "Generate eight",
         "grain",
     ),
     (
         "Predict a structure",
-        "A formula becomes ranked candidate cells; watch them form, take them home as CIF.",
+        "From a formula to ranked candidate cells; download them as CIF.",
         PREDICT,
         "Start with TiO2",
         "science",
     ),
     (
         "Predict properties",
-        "Drop CIFs: energies, band gap, moduli, each with its uncertainty and the closest known crystal.",
+        "From CIFs to energies, band gap and moduli, each with its uncertainty.",
         PROPERTIES,
         "Open the predictor",
         "tune",
     ),
     (
         "Look at a crystal",
-        "Drop a CIF, POSCAR or extxyz: polyhedra, symmetry, diffraction, distances.",
+        "A CIF, POSCAR or extxyz: polyhedra, symmetry, diffraction, distances.",
         "pages/viewer.py",
         "Open the viewer",
         "view_in_ar",
     ),
     (
-        "Come back to a run",
-        "Every run is kept on this machine, with its seed, its settings and its files.",
+        "History",
+        "Every run on this machine, with its seed, settings and files.",
         "pages/history.py",
         "Open the history",
         "history",
     ),
     (
-        "Know the models",
-        "What each was trained on, what it reaches on crystals it has not seen, where it ends.",
+        "Model cards",
+        "Training data, measured accuracy and limits of each model.",
         "pages/models.py",
         "Read the cards",
         "inventory_2",
@@ -61,13 +62,9 @@ CARDS = (
 
 def main() -> None:
     st.title("Crystal Studio")
-    st.markdown(
-        "Published generative models for crystals, trained on real data, in your browser. Everything runs on this machine."
-    )
-    st.subheader("See what comes out")
-    st.caption(
-        "Runs recorded with the models of this program: open one to look at its candidates and watch its cell form."
-    )
+    st.caption("Predict and generate crystals with published models. Everything runs on this machine.")
+    ask_formula()
+    st.subheader("Recorded runs")
     demo_gallery()
     recent()
     st.subheader("What you can do")
@@ -77,6 +74,14 @@ def main() -> None:
             st.markdown(f"**{title}**")
             st.write(sentence)
             st.page_link(page, label=label, icon=f":material/{icon}:")
+
+
+def ask_formula() -> None:
+    """A formula and the button that opens the form with it."""
+    with st.container(horizontal=True, vertical_alignment="bottom", key="ask-formula"):
+        formula = st.text_input("Formula", key="home-formula", placeholder="TiO2", width=360)
+        if action_button("Predict structure", key="home-predict", type="primary"):
+            st.switch_page(PREDICT, query_params={"formula": formula.strip() or "TiO2"})
 
 
 def recent() -> None:

@@ -318,7 +318,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 def welcome() -> None:
     """What stands here before the first run."""
-    st.info("Type a formula and press **Predict structure**. The unit cell forms here while the model works.")
+    st.info("Type a formula and press **Predict structure**.")
     with st.container(horizontal=True):
         for prompt in PROMPTS:
             st.page_link(
@@ -328,10 +328,10 @@ def welcome() -> None:
                 icon=":material/science:",
             )
     st.caption(
-        f"Cells of up to {MAX_ATOMS} atoms, fully ordered, at rest. Models know nothing of temperature, pressure or how to make a compound, "
-        "and a plausible cell need not be a stable one."
+        f"Ordered cells of up to {MAX_ATOMS} atoms, at 0 K and no pressure.",
+        help="The models know nothing of synthesis, and a plausible cell need not be a stable one.",
     )
-    st.caption("Or look at a recorded run first:")
+    st.caption("Recorded runs")
     demo_gallery("predict-structure")
 
 

@@ -14,6 +14,7 @@ from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import ParsedUpload
 from crystal_core.records import crystals_of
 from crystal_core.workflows.infill import substituted
+from pages._ui.compare.sending import offer_own_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.detail import newness_of_own, show_structure
 from pages._ui.crystal.energies import error_words, show_energies
@@ -54,7 +55,9 @@ def of_run(job: Job, record: CrystalRecord) -> None:
         query_params=query,
         icon=":material/arrow_back:",
     )
-    send_crystal(item_of(record), job.id, key="properties-of-run")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        send_crystal(item_of(record), job.id, key="properties-of-run")
+        offer_own_comparison(cell_json(structure_from_record(record)))
     show_structure(
         structure_from_record(record),
         key=f"viewer-{record['id']}",
@@ -181,6 +184,7 @@ def send_on(structure: Structure, name: str) -> None:
             icon=":material/science:",
             query_params={"formula": formula},
         )
+        offer_own_comparison(cell_json(structure))
         query = generation_query()
         if query is not None:
             st.switch_page(GENERATE, query_params={"own": hand_over(cell_json(structure))} | query)

@@ -10,7 +10,7 @@ from crystal_core.chemistry.formula import default_z, parse_formula
 from crystal_core.errors import CrystalCoreError
 
 if TYPE_CHECKING:
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
 
 SAME = (
     "model",

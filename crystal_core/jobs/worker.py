@@ -25,7 +25,8 @@ from typing import IO, Any
 from crystal_core.errors import CrystalCoreError, StorageFault
 from crystal_core.frames import RunUpdate
 from crystal_core.jobs.database import storage_faults
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.paths import home_dir
 
 log = logging.getLogger(__name__)

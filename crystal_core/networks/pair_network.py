@@ -59,18 +59,13 @@ class TimeRow(nn.Module):
         self.register_buffer("weight", torch.randn(n_frequencies, 1))
 
 
-class PairLayer(nn.Module):
-    """The parameters of one message-passing layer, named and shaped as published."""
+class MessageLayer(nn.Module):
+    """The maps of a message and of an update, named as published; a layer adds them in its own order of parameters."""
 
-    def __init__(self, config: PairNetworkConfig) -> None:
-        super().__init__()
-        hidden, features = config.hidden_dim, 6 * config.n_frequencies
-        self.v_proj = nn.Linear(3, features)
+    def add_maps(self, hidden: int, message_inputs: int) -> None:
+        """Give the layer its maps: of a message, of an update, and the norm before both."""
         self.edge_mlp = nn.Sequential(
-            nn.Linear(2 * hidden + config.lattice_dim + 2 * features, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
+            nn.Linear(message_inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
         )
         self.node_mlp = nn.Sequential(
             nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
@@ -86,6 +81,16 @@ class PairLayer(nn.Module):
     def node_maps(self) -> tuple[nn.Linear, nn.Linear]:
         """The two linear maps of an update."""
         return cast("tuple[nn.Linear, nn.Linear]", (self.node_mlp[0], self.node_mlp[2]))
+
+
+class PairLayer(MessageLayer):
+    """The parameters of one message-passing layer, named and shaped as published."""
+
+    def __init__(self, config: PairNetworkConfig) -> None:
+        super().__init__()
+        hidden, features = config.hidden_dim, 6 * config.n_frequencies
+        self.v_proj = nn.Linear(3, features)
+        self.add_maps(hidden, 2 * hidden + config.lattice_dim + 2 * features)
 
 
 class PairNetwork(nn.Module):

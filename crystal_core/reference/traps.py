@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def _shortest_bond(cell: Structure) -> tuple[int, int]:
     return first, second
 
 
-def _histogram(cell: Structure, numbers: NDArray) -> NDArray[np.uint8]:
+def _histogram(cell: Structure, numbers: NDArray[Any]) -> NDArray[np.uint8]:
     elements = np.unique(numbers)
     roles = np.searchsorted(elements, numbers)
     return pair_histogram(cell.lattice.matrix, cell.frac_coords, roles, len(elements))

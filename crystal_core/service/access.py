@@ -12,7 +12,7 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -199,7 +199,7 @@ def client_id(cookies: Mapping[str, str]) -> str:
     return _digest("client", value)[:32] if CLIENT_ID.fullmatch(value) else ""
 
 
-def _options(connection: HTTPConnection) -> dict[str, object]:
+def _options(connection: HTTPConnection) -> dict[str, Any]:
     return {
         "httponly": True,
         "samesite": "lax",

@@ -23,6 +23,7 @@ from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError, TrainingDiverged
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.training.muon import Muon, hidden_matrices
+from crystal_core.training.precision import pick_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -380,22 +381,3 @@ def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -
         adamw,
         Muon(matrices, lr=config.learning_rate, weight_decay=config.muon_weight_decay, dtype=dtype),
     ]
-
-
-def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bf16 where it is fast: on GPUs and on CPUs with native bf16 products; elsewhere it is several times slower."""
-    if precision == "float32":
-        return torch.float32
-    if precision == "bf16":
-        return torch.bfloat16
-    if precision != "auto":
-        raise RequestError(f"Unknown precision '{precision}'; choose auto, float32 or bf16.")
-    return torch.bfloat16 if device.type == "cuda" or cpu_has_fast_bf16() else torch.float32
-
-
-def cpu_has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices natively (AVX512-BF16 or AMX)."""
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    query = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "AVX512" in capabilities and bool(query() or amx())

@@ -99,7 +99,8 @@ def _slice(
     export: str | None = None,
 ) -> dict[str, Any]:
     from crystal_core.registry.methods import TRAINERS, find
-    from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of, pick_dtype
+    from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of
+    from crystal_core.training.precision import pick_dtype
 
     method = method_of(text)
     trainer_of = find(TRAINERS, method, "training")

@@ -24,6 +24,10 @@ def compact() -> None:
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"  # the pressed one is everywhere
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
         " .st-key-form-foot { background: light-dark(#ffffff, #171614); padding: 0.4rem 0; }"  # that of the page, for the form scrolls under it
+        # the primary colour carries white text, so on a dark page it is too dark to be read itself
+        " button[data-selected=true] p { color: light-dark(#1d4ed8, #93b7ff); }"
+        # in the corner of the navigation, which leaves it free
+        " [data-testid=stLayoutWrapper]:has(> .st-key-page-address) { position: fixed; top: 0.6rem; right: 1rem; z-index: 999991; width: auto; }"
         # room for what a form says of its fields, so that the button below stays where it is
         " @media (min-width: 641px) { [data-testid=stColumn] .st-key-form-fields { min-height: 37rem; } }"
         # a long form that was scrolled must not hide that its run has begun

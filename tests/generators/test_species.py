@@ -8,15 +8,12 @@ import torch
 from crystal_core.errors import RequestError
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.species import (
-    FREE_CHOICE,
-    N_TYPES,
     AnalogBitsSpecies,
     MaskedSpecies,
     OneHotSpecies,
-    TypeChoice,
-    allowed_types,
     species_process,
 )
+from crystal_core.generators.kldm.species_process import FREE_CHOICE, N_TYPES, TypeChoice, allowed_types
 from crystal_core.networks.packing import pack
 from crystal_core.sampling import variance_preserving as vp
 from crystal_core.sampling.absorbing import MaskSchedule, is_hidden

@@ -22,6 +22,7 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.forms.batch import _zip as batch_zip
+from pages._ui.plain import duration
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.progress import _live
 
@@ -524,3 +525,11 @@ def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):
     at.switch_page("pages/predict_structure.py").run()
     said = " ".join(box.value for box in at.warning)
     assert "partly occupied" in said and not at.error and not at.exception
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.2, "1 s"), (119.4, "119 s"), (120, "2 min"), (1740, "29 min"), (3600, "1 h"), (3929, "1 h 5 min")],
+)
+def test_a_duration_reads_as_people_say_it(seconds, words):
+    assert duration(seconds) == words

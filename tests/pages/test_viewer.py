@@ -140,10 +140,35 @@ def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(
     at.query_params["own"] = "0123456789ab"
     at.switch_page("pages/generate.py").run()
     assert (
-        "upload it in the form" in words(at.info)
+        "upload it under Advanced" in words(at.info)
         and not at.exception
         and not at.button(key="generate").disabled
     )
+
+
+def test_a_crystal_of_ones_own_becomes_a_column_of_a_comparison():
+    at = uploaded(MGO)
+    at.button(key="compare-own").click().run()
+    at.switch_page("pages/compare.py").run()
+    assert not at.exception and not at.warning
+    assert at.button_group(key="cmp-0-source").value == "As it was" and "MgO: 1 crystals" in words(at.caption)
+    assert at.text_input(key="cmp-formula").value == "MgO"
+    at.button(key="compare").click().run()
+    first, second = JobQueue().list_jobs()[0].request["columns"]
+    assert first["crystals"][0]["atomic_numbers"] == cell_json(MGO)["atomic_numbers"] and second["model"]
+
+
+def test_a_comparison_with_a_crystal_that_this_browser_does_not_hold_says_so():
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    at.query_params["own"] = "0123456789ab"
+    at.switch_page("pages/compare.py").run()
+    assert "upload it as Files" in words(at.warning) and not at.exception
+    assert not at.button(key="compare").disabled
+
+
+def test_the_address_to_copy_names_what_the_page_shows():
+    shown = [code.value for code in page(job="demo-zinc-sulphide", crystal="a b").code]
+    assert [text for text in shown if text.endswith("?job=demo-zinc-sulphide&crystal=a+b")]
 
 
 def test_what_in_a_file_does_not_fit_its_crystal_is_said_beside_it():
@@ -238,3 +263,39 @@ def test_a_relaxation_begun_in_the_viewer_is_opened_there():
     child = queue.submit("relax", to_json(RelaxationRequest(crystals=(crystal,))), parent="made")
     assert link_of(queue.get(job)) == ("pages/viewer.py", {"job": job})
     assert link_of(queue.get(child)) == ("pages/generate.py", {"job": "made"})
+
+
+def test_oxidation_states_and_the_phase_diagram_come_when_they_are_wanted(monkeypatch):
+    monkeypatch.setattr(
+        "pages._ui.crystal.phases._formation_energy", lambda text: -3.4
+    )  # takes CHGNet seconds
+    at = page()
+    sites = lambda: next(frame.value for frame in at.dataframe if "Wyckoff" in frame.value)
+    assert "oxidation state" not in sites() and "known compounds" not in words(at.text)
+    at.toggle(key="viewer-valences").set_value(True).run()
+    assert sites()["oxidation state"].tolist() == ["+2", "+4", "−2", "−2", "−2"]
+    assert sites()["Wyckoff"].tolist() == ["1a", "1b", "3c", "3c", "3c"]
+    at.toggle(key="viewer-phases").set_value(True).run()
+    assert "above the hull of known compounds" in words(at.text)
+    assert "2020 corrections" in words(at.caption) and "not relaxed" in words(at.caption)
+    assert not at.exception and not at.error
+
+
+def test_the_frames_of_a_path_are_coloured_and_have_arrows_on_one_scale(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "pages._ui.crystal.path.crystal_viewer", lambda scene, *, frames, **_: drawn.append(frames)
+    )
+    frame = (
+        '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3:magmoms:R:1 energy={0}\n'
+        "Fe 0 0 0 0 {0} 0 {0}\nO 2 2 2 0 0 0 0\n"
+    )
+    at = page(colour="force")
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value("".join(frame.format(k) for k in (1, 2, 4))).run()
+    frames = drawn[-1]
+    assert {(one["colouring"]["low"], one["colouring"]["high"]) for one in frames} == {(0, 4)}
+    assert len({one["colouring"]["colours"][0] for one in frames}) == 3
+    assert [one["moments"]["vectors"][0][2] for one in frames] == [1, 2, 4]
+    assert {one["moments"]["longest"] for one in frames} == {4} and not at.exception
+    assert "arrows point along c" in words(at.caption)

@@ -16,7 +16,8 @@ from crystal_core.cards import read_card, write_card
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.config import ProcessConfig
-from crystal_core.generators.kldm.species import N_TYPES, species_process
+from crystal_core.generators.kldm.species import species_process
+from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.generators.kldm.training import (
     KldmTraining,
     export_checkpoint,

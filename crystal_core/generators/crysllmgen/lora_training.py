@@ -39,7 +39,8 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trained, Trainer, pick_dtype
+from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.precision import pick_dtype
 from crystal_core.training.settings import parse_settings
 
 if TYPE_CHECKING:

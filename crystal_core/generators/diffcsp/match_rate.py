@@ -13,7 +13,7 @@ from crystal_core.generators.diffcsp.inference import FastCspNetwork
 from crystal_core.generators.diffcsp.samplers import LatticeSampler, SamplerSettings, State, to_crystals
 from crystal_core.geometry import lattice_from_parameters, wrap_unit
 from crystal_core.networks.packing import pack
-from crystal_core.training.fit import pick_dtype
+from crystal_core.training.precision import pick_dtype
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch

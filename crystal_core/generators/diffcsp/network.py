@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from crystal_core.checks import check_whole
 from crystal_core.geometry import mean_per_crystal
-from crystal_core.networks.pair_network import pair_features
+from crystal_core.networks.pair_network import MessageLayer, pair_features
 from crystal_core.networks.segments import EdgeInput, SumOverEdges
 
 if TYPE_CHECKING:
@@ -66,32 +66,13 @@ class CspNetworkConfig:
         return asdict(self)
 
 
-class CspLayer(nn.Module):
+class CspLayer(MessageLayer):
     """The parameters of one message-passing layer, named and shaped as published."""
 
     def __init__(self, config: CspNetworkConfig) -> None:
         super().__init__()
         hidden = config.hidden_dim
-        self.edge_mlp = nn.Sequential(
-            nn.Linear(2 * hidden + GRAM + 6 * config.n_frequencies, hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-        )
-        self.node_mlp = nn.Sequential(
-            nn.Linear(2 * hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
-        )
-        self.layer_norm = nn.LayerNorm(hidden)
-
-    @property
-    def edge_maps(self) -> tuple[nn.Linear, nn.Linear]:
-        """The two linear maps of a message."""
-        return cast("tuple[nn.Linear, nn.Linear]", (self.edge_mlp[0], self.edge_mlp[2]))
-
-    @property
-    def node_maps(self) -> tuple[nn.Linear, nn.Linear]:
-        """The two linear maps of an update."""
-        return cast("tuple[nn.Linear, nn.Linear]", (self.node_mlp[0], self.node_mlp[2]))
+        self.add_maps(hidden, 2 * hidden + GRAM + 6 * config.n_frequencies)
 
     def blocks(self, n_frequencies: int) -> tuple[Tensor, ...]:
         """The first edge map by its inputs: receiver, sender, L Lᵀ, sines, cosines."""

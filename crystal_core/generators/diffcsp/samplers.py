@@ -17,6 +17,7 @@ import torch
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler
 from crystal_core.geometry import centre, lattice_from_parameters, lattice_parameters, wrap_unit
+from crystal_core.sampling.draws import normal
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -122,8 +123,8 @@ class LatticeSampler:
     def renoised(self, frac_coords: Tensor, lattice: Tensor, t: int, rng: torch.Generator) -> State:
         """A given crystal moved forward to time index t: what the network has seen in training."""
         kept, sigma = float(self.schedules.alphas_cumprod[t]), float(self.schedules.sigmas[t])
-        moved = wrap_unit(frac_coords + sigma * _normal(frac_coords, rng))
-        return State(moved, kept**0.5 * lattice + (1 - kept) ** 0.5 * _normal(lattice, rng), lattice)
+        moved = wrap_unit(frac_coords + sigma * normal(frac_coords, rng))
+        return State(moved, kept**0.5 * lattice + (1 - kept) ** 0.5 * normal(lattice, rng), lattice)
 
     def step(self, predict: Predict, state: State, t: int, t_next: int, rng: torch.Generator) -> State:
         """One step from index t to t_next < t."""
@@ -152,7 +153,7 @@ class LatticeSampler:
         eta = self.settings.tau * float(self.schedules.sigmas[t]) ** 2
         moved = state.frac_coords - eta * score
         if noisy:
-            moved = moved + self.settings.noise_scale * (2 * eta) ** 0.5 * _normal(moved, rng)
+            moved = moved + self.settings.noise_scale * (2 * eta) ** 0.5 * normal(moved, rng)
         return State(wrap_unit(moved), state.lattice, state.clean)
 
     def _predict(
@@ -178,8 +179,8 @@ class LatticeSampler:
         lattice = of_clean * clean + of_noisy * state.lattice
         if t_next > 0:
             spread = ((1 - kept_next) * (1 - alpha) / (1 - kept)) ** 0.5
-            frac_coords = frac_coords + sigma_next / sigma * drop**0.5 * _normal(frac_coords, rng)
-            lattice = lattice + spread * _normal(lattice, rng)
+            frac_coords = frac_coords + sigma_next / sigma * drop**0.5 * normal(frac_coords, rng)
+            lattice = lattice + spread * normal(lattice, rng)
         return State(wrap_unit(frac_coords), lattice, clean)
 
 
@@ -195,7 +196,3 @@ def to_crystals(state: State, atomic_numbers: Tensor, n_atoms: Tensor) -> Crysta
         lattice=torch.where(exists, usual, torch.zeros_like(usual)),
         n_atoms=n_atoms,
     )
-
-
-def _normal(like: Tensor, rng: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)

@@ -18,6 +18,7 @@ from crystal_core.geometry import TWO_PI, centre, mean_per_crystal, wrap
 from crystal_core.sampling import torus_brownian as brownian
 from crystal_core.sampling import torus_langevin as torus
 from crystal_core.sampling import variance_preserving as vp
+from crystal_core.sampling.draws import time_like
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -282,28 +283,28 @@ class EuclideanCoordinates(CoordinateProcess):
 
     def score(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
         """grad_z log p = -noise / sigma."""
-        return vp.score(prediction, now.velocity, _time(t, prediction), "eps")
+        return vp.score(prediction, now.velocity, time_like(t, prediction), "eps")
 
     def clean(self, prediction: Tensor, now: Coordinates, t: float) -> Tensor:
         """z_0 = (z - sigma noise) / alpha."""
-        alpha, sigma = vp.alpha_sigma(_time(t, prediction))
+        alpha, sigma = vp.alpha_sigma(time_like(t, prediction))
         return wrap((now.velocity - sigma * prediction) / (alpha * EUCLIDEAN_SCALE))
 
     def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
         """With d z_0 / d z = alpha for data of unit variance."""
-        alpha, _ = vp.alpha_sigma(_time(t, score))
+        alpha, _ = vp.alpha_sigma(time_like(t, score))
         return score + alpha * gradient / EUCLIDEAN_SCALE
 
     def step(
         self, sampler: str, now: Coordinates, score: Tensor, t: float, t_next: float, noise: Tensor | None
     ) -> Coordinates:
-        here, there = _time(t, score), _time(t_next, score)
+        here, there = time_like(t, score), time_like(t_next, score)
         if sampler == "exp-em" and noise is not None:
             return _flat(vp.step_exponential(now.velocity, score, here, there, noise))
         return _flat(vp.step_euler(now.velocity, score, here, there, noise))
 
     def predict(self, now: Coordinates, score: Tensor, t: float, t_next: float) -> Coordinates:
-        return _flat(vp.step_ddim(now.velocity, score, _time(t, score), _time(t_next, score)))
+        return _flat(vp.step_ddim(now.velocity, score, time_like(t, score), time_like(t_next, score)))
 
     def correct(
         self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float
@@ -338,7 +339,3 @@ def _at_rest(frac_coords: Tensor) -> Coordinates:
 
 def _flat(z: Tensor) -> Coordinates:
     return Coordinates(wrap(z / EUCLIDEAN_SCALE), z)
-
-
-def _time(t: float, like: Tensor) -> Tensor:
-    return torch.tensor(t, device=like.device, dtype=like.dtype)

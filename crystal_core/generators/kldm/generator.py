@@ -17,7 +17,8 @@ from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.guidance import Guidance
 from crystal_core.generators.kldm.samplers import Known, LatentSampler, LatentState, SamplerSettings
-from crystal_core.generators.kldm.species import N_TYPES, TypeChoice, allowed_types, species_process
+from crystal_core.generators.kldm.species import species_process
+from crystal_core.generators.kldm.species_process import N_TYPES, TypeChoice, allowed_types
 from crystal_core.generators.kldm.symmetry import Symmetry
 from crystal_core.generators.kldm.weights import load_score_norms, load_weights
 from crystal_core.guides.protocol import Guide

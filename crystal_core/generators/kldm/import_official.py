@@ -222,7 +222,8 @@ def _sizes(weights: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> tuple
 
 
 def _species(outputs: int, *, tokens: bool) -> str:
-    from crystal_core.generators.kldm.species import N_BITS, N_TYPES
+    from crystal_core.generators.kldm.species import N_BITS
+    from crystal_core.generators.kldm.species_process import N_TYPES
 
     options = {
         (0, False): "fixed",

@@ -22,12 +22,13 @@ from crystal_core.generators.kldm.coordinates import (
 from crystal_core.geometry import wrap
 from crystal_core.networks.packing import Packing
 from crystal_core.sampling import variance_preserving as vp
+from crystal_core.sampling.draws import normal, time_like
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.generators.kldm.guidance import Guidance
-    from crystal_core.generators.kldm.species import SpeciesProcess
+    from crystal_core.generators.kldm.species_process import SpeciesProcess
     from crystal_core.generators.kldm.symmetry import Symmetry
 
 TAU = 0.25  # corrector strength of the published code
@@ -238,12 +239,12 @@ class LatentSampler:
         name = self.settings.name
         noise = None if name == "ode" else self._noise(state, rng)
         moved = self.coordinates.step(name, _place(state), score_v, t, t_next, noise)
-        now, then = _time(t, state.lattice), _time(t_next, state.lattice)
+        now, then = time_like(t, state.lattice), time_like(t_next, state.lattice)
         if name == "exp-em":
-            lattice = vp.step_exponential(state.lattice, score_l, now, then, _normal(state.lattice, rng))
+            lattice = vp.step_exponential(state.lattice, score_l, now, then, normal(state.lattice, rng))
         else:
             lattice = vp.step_euler(
-                state.lattice, score_l, now, then, None if name == "ode" else _normal(state.lattice, rng)
+                state.lattice, score_l, now, then, None if name == "ode" else normal(state.lattice, rng)
             )
         return self._symmetric(
             LatentState(
@@ -266,9 +267,7 @@ class LatentSampler:
         )
         delta_l = tau / (score_l**2).mean(-1, keepdim=True).clamp(min=MIN_SQUARED_SCORE)
         lattice = (
-            state.lattice
-            + delta_l * score_l
-            + scale * torch.sqrt(2.0 * delta_l) * _normal(state.lattice, rng)
+            state.lattice + delta_l * score_l + scale * torch.sqrt(2.0 * delta_l) * normal(state.lattice, rng)
         )
         species = state.species
         if self.species is not None and self.species.has_score:
@@ -283,7 +282,9 @@ class LatentSampler:
     ) -> LatentState:
         score_v, score_l, types = self._scores(predict, state, t)
         moved = self.coordinates.predict(_place(state), score_v, t, t_next)
-        lattice = vp.step_ddim(state.lattice, score_l, _time(t, state.lattice), _time(t_next, state.lattice))
+        lattice = vp.step_ddim(
+            state.lattice, score_l, time_like(t, state.lattice), time_like(t_next, state.lattice)
+        )
         types_then = self._step_types("predictor", state, types, t, t_next, rng)
         return self._symmetric(LatentState(moved.frac_coords, moved.velocity, lattice, *types_then))
 
@@ -328,7 +329,7 @@ class LatentSampler:
         moved, _ = self.coordinates.noisy(known.frac_coords, times, self.packing, rng)
         places, cells = known.places.unsqueeze(-1), known.cells.unsqueeze(-1)
         velocity = self.coordinates.centred(torch.where(places, moved.velocity, state.velocity), self.packing)
-        noisy_lattice = vp.add_noise(known.lattice, times, _normal(known.lattice, rng))
+        noisy_lattice = vp.add_noise(known.lattice, times, normal(known.lattice, rng))
         species, numbers = state.species, state.atomic_numbers
         if self.species is not None and species is not None:
             clean = self.species.encode(known.atomic_numbers)
@@ -358,7 +359,7 @@ class LatentSampler:
                 [self.symmetry.mean_of_orbit(output) for output in types],
             )
         score_v = self.coordinates.score(self.settings.score_scale * velocity, _place(state), t)
-        score_l = vp.score(lattice, state.lattice, _time(t, state.lattice), self.process.lattice_target)
+        score_l = vp.score(lattice, state.lattice, time_like(t, state.lattice), self.process.lattice_target)
         if self.guidance is None or self.guidance.strength == 0:
             return score_v, score_l, types[0] if types else None
         return self._guided(self.guidance, state, velocity, score_v, score_l, types[0] if types else None, t)
@@ -374,7 +375,7 @@ class LatentSampler:
         t: float,
     ) -> tuple[Tensor, Tensor, Any]:
         """The scores and type output bent towards the wish, by its gradient at the clean estimate."""
-        alpha, sigma = vp.alpha_sigma(_time(t, state.lattice))
+        alpha, sigma = vp.alpha_sigma(time_like(t, state.lattice))
         places = self.coordinates.clean(self.settings.score_scale * velocity, _place(state), t)
         soft = None
         if self.species is not None and state.species is not None and output is not None:
@@ -391,11 +392,3 @@ class LatentSampler:
 
 def _place(state: LatentState) -> Coordinates:
     return Coordinates(state.frac_coords, state.velocity)
-
-
-def _normal(like: Tensor, rng: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
-
-
-def _time(t: float, like: Tensor) -> Tensor:
-    return torch.tensor(t, device=like.device, dtype=like.dtype)

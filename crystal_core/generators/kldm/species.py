@@ -7,133 +7,34 @@ index 100. All options share one face, so the sampler and the loss do not ask wh
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
 from crystal_core.generators.kldm.coordinates import MIN_SQUARED_SCORE
+from crystal_core.generators.kldm.species_process import (
+    FREE_CHOICE,
+    N_TYPES,
+    NoisySpecies,
+    SpeciesProcess,
+    TypeChoice,
+)
 from crystal_core.geometry import mean_per_crystal
 from crystal_core.sampling import absorbing
 from crystal_core.sampling import variance_preserving as vp
+from crystal_core.sampling.draws import normal, time_like
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
     from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.networks.packing import Packing
 
-N_TYPES = 100
 N_BITS = 7
 SURE = 1e-6  # a predicted bit is never taken for certain
-
-
-@dataclass(frozen=True)
-class NoisySpecies:
-    """Types at a time t, as the network sees them, with its training target.
-
-    Attributes:
-        value: (atoms, width) float, or (atoms,) tokens. target: of the same kind, clean (or the noise).
-        weight: (atoms,) of the loss; None where all count alike.
-    """
-
-    value: Tensor
-    target: Tensor
-    weight: Tensor | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TypeChoice:
-    """How types are chosen while sampling; training needs none of it.
-
-    Attributes:
-        allowed: (100,) True where a type may appear when sampling; None where all may.
-        constrained: the allowed types are a wish, so every step's prediction is projected onto them; otherwise they are all
-            the model has seen, its predictions know that already, and only decoding keeps to them.
-        temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time; both only where
-            types are hidden and revealed.
-    """
-
-    allowed: Bool[Tensor, "types"] | None = None
-    constrained: bool = True
-    temperature: float = 1.0
-    remasking: float = 0.0
-
-
-FREE_CHOICE = TypeChoice()
-
-
-class SpeciesProcess(ABC):
-    """One option: encode, forward process, loss, reverse steps, decode.
-
-    Attributes:
-        network_sizes: PairNetworkConfig fields this option asks for.
-        has_score: whether a corrector can move the types.
-
-    Args:
-        choice: how types are chosen while sampling.
-    """
-
-    network_sizes: dict[str, int]
-    has_score: bool
-
-    def __init__(self, choice: TypeChoice = FREE_CHOICE) -> None:
-        self.choice = choice
-
-    @abstractmethod
-    def encode(self, atomic_numbers: Int[Tensor, "atoms"]) -> Tensor:
-        """Clean types as the state holds them."""
-
-    @abstractmethod
-    def noisy(
-        self, atomic_numbers: Int[Tensor, "atoms"], t: Float[Tensor, "atoms"], rng: torch.Generator
-    ) -> NoisySpecies:
-        """Draw the forward process, one time per atom."""
-
-    @abstractmethod
-    def loss(self, output: Tensor, noisy: NoisySpecies) -> Tensor:
-        """The published loss of this option."""
-
-    @abstractmethod
-    def initial(self, n_atoms: int, rng: torch.Generator) -> Tensor:
-        """The prior."""
-
-    @abstractmethod
-    def step(
-        self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator
-    ) -> Tensor:
-        """One reverse step; ``sampler`` is em, exp-em, ode or predictor."""
-
-    def correct(
-        self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator
-    ) -> Tensor:
-        """One corrector step at time t; only for options that have a score."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def likely(self, value: Tensor, output: Tensor, t: float) -> Int[Tensor, "atoms"]:
-        """Atomic numbers the network now thinks most likely, for pictures on the way."""
-
-    @abstractmethod
-    def probabilities(self, value: Tensor, output: Tensor, t: float) -> Float[Tensor, "atoms types"]:
-        """Of each type, as the network now sees it."""
-
-    @abstractmethod
-    def reweighted(
-        self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float
-    ) -> Tensor:
-        """The network's output under a wish with this gradient to the probabilities p: they become p exp(gradient), normalised."""
-
-    @abstractmethod
-    def finish(self, value: Tensor, output: Tensor) -> Tensor:
-        """The state after the last step, made decodable."""
-
-    @abstractmethod
-    def decode(self, value: Tensor) -> Int[Tensor, "atoms"]:
-        """Atomic numbers of a finished state."""
 
 
 class ContinuousSpecies(SpeciesProcess):
@@ -176,7 +77,7 @@ class ContinuousSpecies(SpeciesProcess):
         clean = clean + self.scale * self.vectors(after - before)
         if self.target == "x0":
             return clean
-        alpha, sigma = vp.alpha_sigma(_time(t, value))
+        alpha, sigma = vp.alpha_sigma(time_like(t, value))
         return (value - alpha * clean) / sigma
 
     def _shares_of(self, clean: Tensor) -> Tensor:
@@ -198,7 +99,7 @@ class ContinuousSpecies(SpeciesProcess):
 
     def predicted(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         """The predicted clean vectors, projected onto the allowed types where some are excluded."""
-        alpha, sigma = vp.alpha_sigma(_time(t, value))
+        alpha, sigma = vp.alpha_sigma(time_like(t, value))
         clean = output if self.target == "x0" else (value - sigma * output) / alpha
         return (
             clean
@@ -208,21 +109,21 @@ class ContinuousSpecies(SpeciesProcess):
 
     def score(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         """Gradient of log p at the noisy vectors."""
-        return vp.score(self.predicted(value, output, t), value, _time(t, value), "x0")
+        return vp.score(self.predicted(value, output, t), value, time_like(t, value), "x0")
 
     def step(
         self, sampler: str, value: Tensor, output: Tensor, t: float, t_next: float, rng: torch.Generator
     ) -> Tensor:
-        score, now, then = self.score(value, output, t), _time(t, value), _time(t_next, value)
+        score, now, then = self.score(value, output, t), time_like(t, value), time_like(t_next, value)
         match sampler:
             case "predictor":
                 return vp.step_ddim(value, score, now, then)
             case "ode":
                 return vp.step_euler(value, score, now, then, None)
             case "exp-em":
-                return vp.step_exponential(value, score, now, then, _normal(value, rng))
+                return vp.step_exponential(value, score, now, then, normal(value, rng))
             case _:
-                return vp.step_euler(value, score, now, then, _normal(value, rng))
+                return vp.step_euler(value, score, now, then, normal(value, rng))
 
     def correct(
         self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator
@@ -233,7 +134,7 @@ class ContinuousSpecies(SpeciesProcess):
         )
         # one strength per crystal, spread over its atoms: per-crystal numbers on per-atom arrays are a shape error
         delta = (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
-        return value + delta * score + torch.sqrt(2.0 * delta) * _normal(value, rng)
+        return value + delta * score + torch.sqrt(2.0 * delta) * normal(value, rng)
 
     def likely(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         return self.decode(self.predicted(value, output, t))
@@ -410,23 +311,8 @@ def species_process(config: ProcessConfig, choice: TypeChoice = FREE_CHOICE) -> 
             return None
 
 
-def allowed_types(atomic_numbers: tuple[int, ...], device: torch.device | str) -> Bool[Tensor, "types"]:
-    """(100,) True at the types of these elements."""
-    allowed = torch.zeros(N_TYPES, dtype=torch.bool, device=device)
-    allowed[torch.tensor(atomic_numbers, device=device) - 1] = True
-    return allowed
-
-
 def _codes(device: torch.device) -> Tensor:
     """(100, 7) the bits of every type index, most significant first, ±1."""
     index = torch.arange(N_TYPES, device=device)
     places = torch.arange(N_BITS - 1, -1, -1, device=device)
     return 2.0 * ((index.unsqueeze(-1) >> places) & 1).float() - 1.0
-
-
-def _normal(like: Tensor, rng: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=rng, device=like.device, dtype=like.dtype)
-
-
-def _time(t: float, like: Tensor) -> Tensor:
-    return torch.tensor(t, device=like.device, dtype=torch.float32)

@@ -13,7 +13,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
 from crystal_core.generators.kldm.coordinates import ScoreNorms
-from crystal_core.generators.kldm.species import N_TYPES
+from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training import checkpoint
 

@@ -13,6 +13,7 @@ import streamlit as st
 from crystal_core.drawing.scene import build_scene, frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
 from crystal_core.jobs.queue import Job
+from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
@@ -121,7 +122,9 @@ def show_results(job: Job) -> None:
     show_left_out(result)
     predicting = show_predicting(job)
     predicted, columns = predicted_of(job, candidates)
-    offer_properties(job, candidates, predicted, busy=predicting)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        offer_properties(job, candidates, predicted, busy=predicting)
+        offer_comparison(job)
     reference = ask_reference(job.request["formula"])
     if reference is not None:
         candidates = with_reference(candidates, reference)

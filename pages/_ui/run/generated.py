@@ -13,6 +13,7 @@ from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.drawing.scene import build_scene, frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
 from crystal_core.jobs.queue import Job
+from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.typeset import formula_text, group_text
@@ -105,6 +106,7 @@ def show_generated(job: Job) -> None:
         )
         offer_relaxing(job, waiting, several, key="relax-all", busy=busy)
         offer_properties(job, records, predicted, busy=predicting)
+        offer_comparison(job)
     rows = [_row(r, groups, run_cells(predicted.get(r["id"]), columns)) for r in shown]
     chosen = _choose(job, shown, groups, rows if how == "Table" else None)
     if chosen is not None:

@@ -1,5 +1,5 @@
 // What lies over the picture, on the page and in saved images: the directions of the axes and the colour bar.
-const TRIAD = { out: 42, arm: 24 }, BAR = { out: 14, width: 150, height: 9 }; // pixels
+const TRIAD = { out: 50, arm: 24 }, BAR = { out: 14, width: 150, height: 9 }; // pixels
 
 // context: of a canvas in pixels of the page; turn: rows of the rotation, model directions that go right, up and towards the reader
 function paintMarks(context, box, scene, turn, options) {
