@@ -176,8 +176,9 @@ def confirm_delete(job: Job) -> None:
 
 
 def main() -> None:
-    st.title("History")
-    everyone = bool(browser_id()) and st.toggle(
+    title, switch = st.columns([3, 1], vertical_alignment="bottom")
+    title.title("History")
+    everyone = bool(browser_id()) and switch.toggle(
         "Everyone's runs", key="everyone", help="Also those of other browsers and of the command line."
     )
     jobs = own_queue().list_jobs(results=False, own=not everyone)
