@@ -42,7 +42,7 @@ def _run(socket: ClientConnection, page: str) -> None:
     request.rerun_script.page_name = page
     socket.send(request.SerializeToString())
     while True:
-        message = ForwardMsg.FromString(bytes(socket.recv(MOST_SECONDS)))
+        message = ForwardMsg.FromString(socket.recv(MOST_SECONDS, decode=False))
         if message.WhichOneof("type") == "page_not_found":
             raise SystemExit(f"The app has no page '{page}'.")
         if message.script_finished == ForwardMsg.FINISHED_SUCCESSFULLY and message.HasField(
