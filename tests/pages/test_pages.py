@@ -358,6 +358,7 @@ def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
     job = queue.take()
     run_job(queue, job, RUNNERS)
     at = page("predict_structure")
+    at.button_group(key="effort").set_value("by hand").run()
     assert at.toggle(key="relax").value is True
     at.query_params["job"] = job.id
     at.run()
