@@ -12,7 +12,7 @@ import ipaddress
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -137,7 +137,7 @@ class AccessGuard:
         )
         path = "/" + connection.url.path.lstrip("/")  # //name would lead to another server
         entered = RedirectResponse(path + (f"?{rest}" if rest else ""), 303, {"Cache-Control": "no-store"})
-        entered.set_cookie(self.cookie, self._pass(), YEAR, **_options(connection))
+        _set_cookie(entered, connection, self.cookie, self._pass())
         return entered
 
     def _has_access(self, connection: HTTPConnection) -> bool:
@@ -160,7 +160,7 @@ class AccessGuard:
                     headers[name] = value
                 if not known and headers.get("content-type", "").startswith("text/html"):
                     cookie = Response()
-                    cookie.set_cookie(CLIENT, secrets.token_urlsafe(16), YEAR, **_options(connection))
+                    _set_cookie(cookie, connection, CLIENT, secrets.token_urlsafe(16))
                     headers.append("set-cookie", cookie.headers["set-cookie"])
             await send(message)
 
@@ -199,12 +199,10 @@ def client_id(cookies: Mapping[str, str]) -> str:
     return _digest("client", value)[:32] if CLIENT_ID.fullmatch(value) else ""
 
 
-def _options(connection: HTTPConnection) -> dict[str, Any]:
-    return {
-        "httponly": True,
-        "samesite": "lax",
-        "secure": connection.url.scheme == "https",
-    }
+def _set_cookie(answer: Response, connection: HTTPConnection, name: str, value: str) -> None:
+    """A cookie for a year, which no script reads and no other site sends; over HTTPS it never travels unencrypted."""
+    secure = connection.url.scheme == "https"
+    answer.set_cookie(name, value, YEAR, httponly=True, samesite="lax", secure=secure)
 
 
 def _same(given: str, wanted: str) -> bool:
