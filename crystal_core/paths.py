@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+SERVER = REPOSITORY / "pages" / "_ui" / "server.py"  # the app behind its access guard, for `streamlit run`
 OTHERS = stat.S_IRWXG | stat.S_IRWXO  # what group and others may do
 
 

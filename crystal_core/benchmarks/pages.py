@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
-from crystal_core.paths import REPOSITORY
+from crystal_core.paths import REPOSITORY, SERVER
 
 PAGES = (
     "home",
@@ -50,7 +50,7 @@ def benchmark_pages(sessions: int, jobs: int, seconds: float, pages: Sequence[st
     """
     if unknown := sorted(set(pages) - set(PAGES)):
         raise RequestError(f"There is no page {', '.join(unknown)}; choose from {', '.join(PAGES)}.")
-    if not (REPOSITORY / "server.py").is_file():
+    if not SERVER.is_file():
         raise MissingExtra("The app is not beside the installed package; run this from a clone.")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -119,7 +119,7 @@ def _server(home: Path) -> Iterator[tuple[str, int]]:
         "-m",
         "streamlit",
         "run",
-        "server.py",
+        str(SERVER),
         "--server.address",
         "127.0.0.1",
         "--server.port",

@@ -59,13 +59,12 @@ def serve(
     del no_api  # scripts may give it
     from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
-    from crystal_core.paths import REPOSITORY
+    from crystal_core.paths import REPOSITORY, SERVER
     from crystal_core.service.access import LEAST_TOKEN, NAMES, QUERY, TOKEN
 
-    script = REPOSITORY / "server.py"
-    if not script.is_file():
+    if not SERVER.is_file():
         raise MissingExtra(
-            "The app (server.py, app.py and pages/) is not beside the installed package; run it from a clone of the repository."
+            "The app (app.py and pages/) is not beside the installed package; run it from a clone of the repository."
         )
     if _is_taken(host, port):
         raise RequestError(f"Port {port} of {host} is in use or not allowed; choose another with --port.")
@@ -82,7 +81,7 @@ def serve(
     reader, writer = os.pipe()  # the worker reads its end when this process has ended, in whatever way
     with _signals() as signals:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(script), *options],
+            [sys.executable, "-m", "streamlit", "run", str(SERVER), *options],
             cwd=REPOSITORY,
             env=os.environ | {OWNER: str(reader), TOKEN: token, NAMES: ",".join(names)},
             stdout=subprocess.DEVNULL,

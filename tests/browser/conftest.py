@@ -44,7 +44,7 @@ def server(server_home):
                 "-c",
                 SERVER,
                 "run",
-                "server.py",  # with the headers of the served app: what they forbid fails here
+                "pages/_ui/server.py",  # with the headers of the served app: what they forbid fails here
                 "--server.port",
                 str(port),
                 "--server.address",

@@ -1,4 +1,4 @@
-"""The app behind its access guard, for ``crystal-core serve``: ``streamlit run server.py``.
+"""The app behind its access guard, for ``crystal-core serve``: ``streamlit run pages/_ui/server.py``.
 
 ``streamlit run app.py`` shows the same pages without guard, headers and browser ids; it is for this machine alone.
 """
@@ -15,7 +15,7 @@ from crystal_core.service.access import NAMES, TOKEN, AccessGuard
 START_PAGE = Path(st.__file__).parent / "static" / "index.html"
 
 app = st.App(
-    Path(__file__).parent / "app.py",
+    Path(__file__).parents[2] / "app.py",
     middleware=[
         Middleware(
             AccessGuard,
