@@ -76,7 +76,7 @@ def test_run_folder_and_archive_hold_the_same_files(rock_salt, tmp_path):
     assert packed == zip_run(records, run)
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert {n: archive.read(n).decode() for n in archive.namelist()} == {
-            p.name: p.read_text() for p in tmp_path.iterdir()
+            str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*") if p.is_file()
         }
     assert (
         len(parse_all((tmp_path / "run.extxyz").read_text())) == 2
