@@ -212,7 +212,7 @@ def test_the_card_gets_the_numbers_and_the_command(fixed, table):
         (("--model", "mean", "--properties", "refractive_index_n"), 2, "no numbers of refractive_index_n"),
         (("--model", "fixed", "--limit-train", "50"), 2, "of a baseline"),
         (
-            ("--model", "mean", "--features", "nowhere/f.npz"),
+            ("--model", "chgnet-features", "--features", "nowhere/f.npz"),
             2,
             "--features nowhere/f.npz: there is no folder",
         ),

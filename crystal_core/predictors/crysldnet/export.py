@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
     from crystal_core.properties import PropertySpec
     from crystal_core.training.fit import Trainer
+
+Network = TypeVar("Network", bound="torch.nn.Module")
 
 ADAPTER = "crysldnet-adapter"  # loader of the folder of one property
 METHOD = "CrysLDNet (ICML 2026)"
@@ -71,6 +74,15 @@ def expected_errors(members: Tensor, log_scale: Tensor) -> Tensor:
     return (torch.exp(2 * log_scale) + spread.square()).sqrt().clamp(min=1e-4)
 
 
+def as_stored(network: Network) -> Network:
+    """A copy with the rounded weights that files hold: intervals calibrated on others would miss by the rounding."""
+    copied = copy.deepcopy(network)
+    with torch.no_grad():
+        for weight in copied.parameters():
+            weight.copy_(weight.to(torch.bfloat16))
+    return copied
+
+
 def export_bundle(
     name: str,
     *,
@@ -89,7 +101,8 @@ def export_bundle(
     Returns:
         the folder of the bundle.
     """
-    known, held = outputs_of(network, train), outputs_of(network, validation)
+    stored = as_stored(network)
+    known, held = outputs_of(stored, train), outputs_of(stored, validation)
     encoder = _export_encoder(f"{name}-encoder", network, trainer, train, (known, held), configuration, log)
     for i, target in enumerate(network.heads.names):
         if target in PROPERTIES:
@@ -194,7 +207,8 @@ def export_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{WEIGHTS}*.safetensors"):
         old.unlink()
-    written = write_shards(state, folder, exact=[key for key in state if "running_" in key])
+    exact = [key for key in state if "running_" in key or key.rpartition(".")[2] in ("mean", "std")]
+    written = write_shards(state, folder, exact=exact)
     written += [save_known(folder, examples)] if examples else []
     train_labels, held_labels = labels
     known = held_labels.isfinite()

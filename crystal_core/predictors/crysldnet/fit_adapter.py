@@ -9,7 +9,7 @@ import torch
 
 from crystal_core.errors import RequestError
 from crystal_core.predictors.crysldnet.adapters import AdapterConfig, AdapterNetwork
-from crystal_core.predictors.crysldnet.export import export_adapter, outputs_of, physical
+from crystal_core.predictors.crysldnet.export import as_stored, export_adapter, outputs_of, physical
 from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
 from crystal_core.predictors.crysldnet.heads import HeadsConfig
 from crystal_core.predictors.crysldnet.predictor import load_encoder
@@ -143,7 +143,7 @@ def fit_adapter(
     encoder = load_encoder(card)
     rows = adapter_rows(spec, column, train, held, encoder.graph, plan.device)
     final, seconds = yield from fit_network(encoder, rows, plan, run)
-    outputs, seen = outputs_of(final, rows.held), seen_ids(card)
+    outputs, seen = outputs_of(as_stored(final), rows.held), seen_ids(card)
     mean, std = float(final.heads.mean[0]), float(final.heads.std[0])
     config = final.config
     form = {"head_form": config.heads.form, "full": True} if config.full else {"head_form": config.heads.form}
