@@ -121,7 +121,7 @@ def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_
     press(page)
     run = page.locator(".st-key-run-live").or_(page.locator(".st-key-run"))
     run.wait_for()
-    for _ in range(100):  # until the page has come to rest
+    for _ in range(300):  # until the page has come to rest
         page.wait_for_timeout(200)
         if 0 < run.bounding_box()["y"] < 250:
             break
