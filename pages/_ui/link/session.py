@@ -147,6 +147,8 @@ def set_link(page: str, /, **link: str) -> None:
     remember(
         f"gone-to-{page}", (time.monotonic(), link)
     )  # first: the run may be cut short where the browser is told
+    if "job" in link:
+        remember("begun", link["job"])
     st.query_params.from_dict(link)
 
 

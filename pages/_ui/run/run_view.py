@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import streamlit as st
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import Job
+from pages._ui.link.session import recall, remember
 from pages._ui.plain import plain
 from pages._ui.run.demos import show_note
 from pages._ui.run.progress import job_panel
@@ -17,6 +19,8 @@ from pages._ui.theme import run_panel
 
 if TYPE_CHECKING:
     from crystal_core.records import Snapshot
+
+SECONDS_TO_DRAW = 0.5  # until a browser has drawn what was sent
 
 
 def show_run(
@@ -33,7 +37,11 @@ def show_run(
         button: of the form, by which a recorded run is made again. draw: a snapshot on the way. show: what is finished.
     """
     job = find_job(job_id)
-    with run_panel(live=job is not None and job.live):
+    begun = recall("begun") == job_id
+    remember("begun", None)
+    # a run that has ended already is drawn as a live one first: on a phone that brings the page to its top
+    ended = begun and job is not None and not job.live
+    with run_panel(live=job is not None and (job.live or ended)):
         if job is not None and job.kind != kind and job.damaged:
             st.error(plain(job.error))
             return
@@ -43,6 +51,9 @@ def show_run(
         if job_id.startswith(DEMO):
             show_note(find_demo(job_id.removeprefix(DEMO)), button)
         now = job_panel(job_id, draw) or job
+        if ended:
+            time.sleep(SECONDS_TO_DRAW)
+            st.rerun()
         if job.live and not now.live:
             st.rerun()  # it ended meanwhile, and the panel is that of a live run
         if now.result:
