@@ -242,10 +242,7 @@ class DraftRefineGenerator:
                     request, refinement, start, None if kept is None else [kept[place] for place in places]
                 )
                 asked = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
-            stage = self._refine_stage(refinement, asked, calls, again=again)
-            if kept is not None:
-                stage = replace(stage, settings={**stage.settings, "keeps_space_group": True})
-            stages.append(stage)
+            stages.append(self._refine_stage(refinement, asked, calls, again=again))
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(
@@ -303,6 +300,7 @@ class DraftRefineGenerator:
     ) -> Stage:
         used = refinement.used | self._sampler_used(refinement.model, asked)
         used |= {"refined_again": again} if again else {}
+        used |= {"keeps_space_group": True} if asked.symmetry is not None else {}
         return Stage(
             stage="refine",
             model=refinement.model,

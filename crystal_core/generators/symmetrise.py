@@ -92,9 +92,9 @@ def cell_symmetry(
 
 def _at(structure: Structure, tolerance: float) -> Symmetrised | None:
     import spglib
-    from pymatgen.core import Lattice, Structure
+    from pymatgen.core import Structure
 
-    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # that no group is found at one tolerance is no news
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # a tolerance that finds no group is expected here
     lattice, frac_coords = np.asarray(structure.lattice.matrix), np.asarray(structure.frac_coords)
     numbers = np.asarray(structure.atomic_numbers)
     cell: Any = (lattice, frac_coords, numbers)  # arrays, where spglib's annotation has lists
@@ -115,12 +115,7 @@ def _at(structure: Structure, tolerance: float) -> Symmetrised | None:
     metric = np.einsum("mki,kl,mlj->ij", found.rotations, lattice @ lattice.T, found.rotations) / len(
         found.rotations
     )
-    a, b, c = np.sqrt(np.diag(metric))
-    angles = (
-        np.degrees(np.arccos(metric[i, j] / np.sqrt(metric[i, i] * metric[j, j])))
-        for i, j in ((1, 2), (0, 2), (0, 1))
-    )
-    exact = Structure(Lattice.from_parameters(a, b, c, *angles), structure.species, symmetry.frac_coords)
+    exact = Structure(np.linalg.cholesky(metric), structure.species, symmetry.frac_coords)
     return Symmetrised(structure=exact, symmetry=symmetry, space_group=int(found.number))
 
 

@@ -14,6 +14,7 @@ from pymatgen.core import Lattice, Molecule, Structure
 from crystal_core.drawing.scene import build_scene, expand
 from crystal_core.drawing.site_values import Colouring, coloured
 from pages._ui.viewer import SCRIPTS
+from tests.files.test_site_values import MNF2
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -344,36 +345,6 @@ def test_a_viewer_that_is_left_leaves_nothing_behind(open_page):
     page.wait_for_function("window.__watching === 0 && window.__heard.length === 0")
 
 
-MAGNET = """data_mnf2
-_cell_length_a 4.8736
-_cell_length_b 4.8736
-_cell_length_c 3.2998
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-loop_
-_space_group_symop_magn_operation.xyz
-x,y,z,+1
--x,-y,-z,+1
--y+1/2,x+1/2,z+1/2,-1
-y+1/2,-x+1/2,-z+1/2,-1
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-Mn1 Mn 0 0 0
-F1 F 0.305 0.305 0
-loop_
-_atom_site_moment.label
-_atom_site_moment.crystalaxis_x
-_atom_site_moment.crystalaxis_y
-_atom_site_moment.crystalaxis_z
-Mn1 0 0 4.6
-"""
-
-
 def near(image, colour):
     """Pixels of about this colour, lit or shaded."""
     wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
@@ -387,7 +358,7 @@ def test_atoms_are_coloured_by_their_moments_and_arrows_can_be_hidden(open_page)
     page.locator(".xv[data-rendered]").wait_for()
     page.get_by_text("Upload", exact=True).first.click()
     page.locator("input[type=file]").set_input_files(
-        {"name": "mnf2.mcif", "mimeType": "text/plain", "buffer": MAGNET.encode()}
+        {"name": "mnf2.mcif", "mimeType": "text/plain", "buffer": MNF2.encode()}
     )
     page.locator(".xv [role=img][aria-label*='Arrows show magnetic moments of up to 4.6 µB']").wait_for()
     stage = page.locator(".xv")

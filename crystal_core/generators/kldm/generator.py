@@ -120,6 +120,9 @@ class _Kldm:
             atomic_numbers=atomic_numbers,
         )
 
+    def _symmetry(self, request: GenerationRequest | DeNovoRequest) -> Symmetry | None:
+        return None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
+
     def _frames(
         self,
         sampler: LatentSampler,
@@ -181,14 +184,11 @@ class KldmGenerator(_Kldm):
         species = torch.tensor([z for c in request.compositions for z in c], device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
         guidance = self._guidance(request.guide, n_atoms, species)
-        symmetry = (
-            None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
-        )
         sampler = LatentSampler(
             settings,
             pack(n_atoms),
             self.process,
-            symmetry=symmetry,
+            symmetry=self._symmetry(request),
             guidance=guidance,
             score_norms=self.score_norms,
         )
@@ -261,9 +261,6 @@ class KldmDeNovoGenerator(_Kldm):
         settings = self.settings(request)
         n_atoms = torch.tensor(request.n_atoms, device=self.device)
         rng = torch.Generator(self.device).manual_seed(request.seed)
-        symmetry = (
-            None if request.symmetry is None else Symmetry.of(request.symmetry, self.codec, self.device)
-        )
         choice = TypeChoice(
             allowed=allowed_types(elements, self.device),
             constrained=request.elements is not None,
@@ -276,7 +273,7 @@ class KldmDeNovoGenerator(_Kldm):
             self.process,
             species=species_process(self.process, choice),
             known=self._known(request),
-            symmetry=symmetry,
+            symmetry=self._symmetry(request),
             guidance=self._guidance(request.guide, n_atoms),
             score_norms=self.score_norms,
         )
