@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
 from crystal_core.paths import REPOSITORY, SERVER
+from crystal_core.service.health import SECONDS_TO_START, answers
 
 PAGES = (
     "home",
@@ -31,7 +31,6 @@ PAGES = (
     "history",
     "models",
 )
-START_SECONDS = 120.0
 FORMULAS = ("TiO2", "ZnS", "MgO", "SrTiO3", "NaCl")  # of the jobs, in turn
 
 
@@ -135,7 +134,10 @@ def _server(home: Path) -> Iterator[tuple[str, int]]:
     )
     try:
         address = f"127.0.0.1:{port}"
-        _wait(process, address)
+        if not answers(f"http://{address}", lambda: process.poll() is not None, seconds=SECONDS_TO_START):
+            raise CrystalCoreError(
+                f"The app did not answer within {SECONDS_TO_START:.0f} s, so its pages were not measured."
+            )
         yield address, process.pid
     finally:
         process.terminate()
@@ -156,19 +158,6 @@ def _wait_for_worker(home: Path) -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
             time.sleep(0.1)
-
-
-def _wait(process: subprocess.Popen[bytes], address: str) -> None:
-    stop = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < stop:
-        try:
-            urllib.request.urlopen(f"http://{address}/_stcore/health", timeout=1)
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise CrystalCoreError(
-        f"The app did not answer within {START_SECONDS:.0f} s, so its pages were not measured."
-    )
 
 
 def _read(address: str, sessions: int, seconds: float, pages: Sequence[str]) -> list[tuple[str, float]]:

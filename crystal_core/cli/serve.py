@@ -11,8 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -22,7 +21,6 @@ import typer
 from crystal_core.cli._run import Quiet, command, say
 
 DRAWN = "new"  # instead of a token: one is drawn
-SECONDS_TO_START = 120.0
 SECONDS_TO_END = 10.0
 # of a terminal that closes, of Ctrl+C, and of kill, a service manager or a container
 ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -60,6 +58,7 @@ def serve(
     from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY, SERVER
+    from crystal_core.service import health
     from crystal_core.service.access import LEAST_TOKEN, NAMES, QUERY, TOKEN
 
     if not SERVER.is_file():
@@ -89,12 +88,17 @@ def serve(
         )
         try:
             local = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-            answers = _wait(process, local, port, token, lambda: bool(signals))
-            if process.poll() is None and not answers and not signals:
+            has_answered = health.answers(
+                _address(local, port),
+                lambda: process.poll() is not None or bool(signals),
+                token=token,
+                seconds=health.SECONDS_TO_START,
+            )
+            if process.poll() is None and not has_answered and not signals:
                 say(
-                    f"The app has not answered for {SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it)."
+                    f"The app has not answered for {health.SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it)."
                 )
-            elif answers and not quiet:
+            elif has_answered and not quiet:
                 link = f"/?{urlencode({QUERY: token})}" if token else ""
                 say(f"Crystal Studio answers at {_address(host, port)}{link} (Ctrl+C stops it).")
             while process.poll() is None and not signals:
@@ -187,20 +191,3 @@ def _address(host: str, port: int) -> str:
     ('http://localhost:8501', 'http://[::1]:8501')
     """
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _wait(
-    process: subprocess.Popen[bytes], host: str, port: int, token: str, is_over: Callable[[], bool]
-) -> bool:
-    """Whether the app answers, before it ends or ``is_over`` and within :data:`SECONDS_TO_START`."""
-    stop = time.monotonic() + SECONDS_TO_START
-    health = urllib.request.Request(
-        f"{_address(host, port)}/_stcore/health", headers={"Authorization": f"Bearer {token}"}
-    )
-    while process.poll() is None and not is_over() and time.monotonic() < stop:
-        try:
-            urllib.request.urlopen(health, timeout=1)
-            return True
-        except OSError:
-            time.sleep(0.2)
-    return False

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app, serve
+from crystal_core.service import health
 
 
 def free_port():
@@ -164,7 +165,7 @@ def test_a_taken_port_is_one_sentence():
 def test_an_app_that_ends_or_never_answers_is_not_said_to_answer(tmp_path, monkeypatch, script, code, part):
     (tmp_path / "streamlit.py").write_text(script)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(serve, "SECONDS_TO_START", 30.0 if code else 0.2)
+    monkeypatch.setattr(health, "SECONDS_TO_START", 30.0 if code else 0.2)
     result = CliRunner().invoke(build_app(), ["serve", "--port", str(free_port())])
     assert result.exit_code == code and part in result.stderr and "answers at" not in result.stderr
 
