@@ -101,7 +101,7 @@ def newness(record: CrystalRecord) -> Verdict:
         theirs, ours = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
         told = f"Same arrangement as {novelty['nearest_id']} ({theirs}); this cell is {ours}"
     return Verdict(
-        tone="bad",
+        tone="known",
         word="known",
         reason=f"{told}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
@@ -122,7 +122,7 @@ def by_distances_words(record: CrystalRecord) -> str:
     """A sentence on how far that can be trusted; empty where the cells were compared."""
     if not by_distances(record):
         return ""
-    return " Judged by its distances alone, as earlier versions did: that misses nearly half of the equal crystals. Run it again for a sure verdict."
+    return " Approximate match (distances only): run it again for a sure verdict."
 
 
 def unmatched_word(record: CrystalRecord) -> str:
