@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from crystal_core.training.data import PreparedCrystals
 
-_AT_ONCE = 1024  # crystals between two reports of progress
+AT_ONCE = 1024  # crystals between two reports of progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ def graphs_of(
         on_progress: gets the number of crystals that are done.
     """
     parts = []
-    for begin in range(0, max(len(data), 1), _AT_ONCE):
-        chosen = torch.arange(begin, min(begin + _AT_ONCE, len(data)), device=data.n_atoms.device)
+    for begin in range(0, max(len(data), 1), AT_ONCE):
+        chosen = torch.arange(begin, min(begin + AT_ONCE, len(data)), device=data.n_atoms.device)
         batch = data.select(chosen)
         crystals = CrystalBatch(
             atomic_numbers=batch.atomic_numbers,

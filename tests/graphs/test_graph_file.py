@@ -27,7 +27,7 @@ def prepared(counts):
 
 
 def test_what_was_saved_is_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr("crystal_core.graphs.graph_file._AT_ONCE", 2)
+    monkeypatch.setattr("crystal_core.graphs.graph_file.AT_ONCE", 2)
     data = {"train": prepared([2, 5, 1, 300, 3]), "val": prepared([4])}
     splits = {name: GraphSplit(ids=d.ids, graphs=graphs_of(d, CONFIG)) for name, d in data.items()}
     save_graphs(tmp_path / "g.safetensors", splits, CONFIG)
