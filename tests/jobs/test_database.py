@@ -99,14 +99,13 @@ def test_a_lock_is_one_sentence(tmp_path, monkeypatch):
 def test_a_full_database_is_one_sentence_and_keeps_what_is_there(tmp_path, monkeypatch):
     queue = JobQueue(tmp_path)
     job = queue.submit("count", {"n": 1})
-    opened = database._open
 
-    def full(path):
-        db = opened(path)
+    def full(*words, connect=sqlite3.connect, **options):
+        db = connect(*words, **options)
         db.execute("pragma max_page_count = 1")  # no less than it has already
         return db
 
-    monkeypatch.setattr(database, "_open", full)
+    monkeypatch.setattr(sqlite3, "connect", full)
     with pytest.raises(StorageFault, match="is full"):
         queue.submit("count", {"label": "x" * 100_000})
     assert [found.id for found in queue.list_jobs()] == [job]
