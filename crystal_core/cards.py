@@ -6,11 +6,10 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.paths import checkpoints_dir, home_dir
@@ -150,9 +149,7 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / "card.toml"
     try:
-        data = deepcopy(
-            _parsed(path.read_text(encoding="utf-8"))
-        )  # a card may be changed by whoever reads it
+        data = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise CheckpointMismatch(
             f"The card of checkpoint '{folder.name}' cannot be read: {error}."
@@ -169,8 +166,43 @@ def read_card(folder: Path) -> ModelCard:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> dict[str, Any]:
-    """The content of a card. Every run of a form reads all cards, and parsing them was half of its processor time."""
-    return tomllib.loads(text)
+    """The content of a card. Every page reads all cards: parsing or copying them takes half of its processor time."""
+    return dict(_read_only(tomllib.loads(text)))
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise TypeError("All readers of a card share its tables. Change a copy of the table instead.")
+
+
+class ReadOnlyTable(dict[str, Any]):
+    """A table of a card: a dict, for JSON and everything else that reads one, but nobody can change it; copies can be."""
+
+    def __reduce__(self) -> tuple[Any, ...]:  # of copy.deepcopy and pickle
+        return dict, (dict(self),)
+
+
+class ReadOnlyList(list[Any]):
+    """A list in a card; see :class:`ReadOnlyTable`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
+
+
+for _kind, _changes in (
+    (ReadOnlyTable, "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update"),
+    (
+        ReadOnlyList,
+        "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort",
+    ),
+):
+    for _change in _changes.split():
+        setattr(_kind, _change, _refuse)
+
+
+def _read_only(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ReadOnlyTable({name: _read_only(part) for name, part in value.items()})
+    return ReadOnlyList(map(_read_only, value)) if isinstance(value, list) else value
 
 
 def upgrade(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
