@@ -1,7 +1,6 @@
 """Relaxing over processes gives what relaxing here gives, and a process that dies or hangs loses one crystal alone."""
 
 import logging
-import multiprocessing
 import operator
 import os
 import signal
