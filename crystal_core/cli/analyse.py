@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder, read_crystals
-from crystal_core.cli._run import Json, command, emit, sentence_of
+from crystal_core.cli._run import command, emit, sentence_of
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def analyse(
         Path | None,
         typer.Option("--orderings", help="Folder for ordered cells of crystals with shared sites."),
     ] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
     radiation = _radiation(wavelength)

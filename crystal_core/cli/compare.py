@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import check_output, make_output_folder, read_crystals, read_text
 from crystal_core.cli._lists import words
-from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Seed, Threads, command, emit, progress, say
+from crystal_core.cli._queue import submitted, work_through
+from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -66,13 +67,13 @@ def compare(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write metrics and differences as a table.")
     ] = None,
-    out: Out = None,
-    queue: Queue = False,
-    seed: Seed = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    out: options.Out = None,
+    queue: options.Queue = False,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Compare models, samplers, runs or files: metrics with 95 % intervals and paired differences."""
     from crystal_core.device import pick_device
@@ -101,19 +102,8 @@ def compare(
     )
     pick_device(device)
     make_output_folder(out, trajectory=False)
-    work = partial(submitted, "compare") if queue else run
-    result: RunResult | None = None
-    paths: list[Trajectory] = []
-    try:
-        with progress(quiet=quiet) as show:
-            for update in work(request):
-                result = update.result or result
-                paths += [update.trajectory] if update.trajectory else []
-                show(update.stage, update.step, update.n_steps)
-    except (KeyboardInterrupt, Exception):
-        _finish(result, paths, html, csv, out, json)  # finished columns are kept whatever ends the others
-        raise
-    _finish(result, paths, html, csv, out, json)
+    updates = submitted("compare", request) if queue else run(request)
+    work_through(updates, partial(_finish, html=html, csv=csv, out=out, json=json), quiet=quiet)
 
 
 def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:

@@ -6,34 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Split, WriteCard
+from crystal_core.cli import options
 from crystal_core.cli._lists import words
-from crystal_core.cli._run import (
-    BackEnd,
-    Device,
-    Json,
-    Quiet,
-    Seed,
-    Temperature,
-    Threads,
-    TopP,
-    command,
-    emit,
-    progress,
-    refiner_step,
-    set_threads,
-)
+from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
 
 ALONE = "alone"
 
 
 @command
 def conditions(
-    data: Data,
+    data: options.Data,
     model: Annotated[
         str, typer.Option("--model", help="A language model, or one that drafts and refines.")
     ] = "crysllmgen-mp",
-    split: Split = None,
+    split: options.Split = None,
     n: Annotated[
         int, typer.Option("--n", min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
     ] = 500,
@@ -61,15 +47,15 @@ def conditions(
             help="formation_energy, band_gap and e_above_hull, with commas; judged by crysldnet.",
         ),
     ] = "",
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    back_end: BackEnd = None,
-    write_card: WriteCard = False,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    back_end: options.BackEnd = None,
+    write_card: options.WriteCard = False,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts and of refined drafts."""
     from crystal_core.checks import check_choice

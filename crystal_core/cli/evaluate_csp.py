@@ -9,36 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._csp_card import keep_report
-from crystal_core.cli._evaluation import (
-    RELAX_SECONDS,
-    Data,
-    Limit,
-    RelaxSeconds,
-    Split,
-    Workers,
-    WriteCard,
-    loaded_potential,
-    shown,
-)
+from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, shown
 from crystal_core.cli._files import make_output_folder
-from crystal_core.cli._run import (
-    Device,
-    Json,
-    NoiseScale,
-    Quiet,
-    Refiner,
-    Remasking,
-    Sampler,
-    Seed,
-    Tau,
-    Threads,
-    Tuning,
-    command,
-    emit,
-    say,
-    set_threads,
-)
+from crystal_core.cli._run import command, emit, say, set_threads
 
 if TYPE_CHECKING:
     from crystal_core.requests import SamplerTuning
@@ -53,22 +28,22 @@ START_TIME = typer.Option(
 
 @command
 def csp(
-    data: Data,
+    data: options.Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    split: Split = None,
-    limit: Limit = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
-    sampler: Sampler = "fast",
-    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    tuning: Tuning = "card",
-    tau: Tau = None,
-    noise_scale: NoiseScale = None,
-    remasking: Remasking = None,
+    sampler: options.Sampler = "fast",
+    steps: options.Steps = None,
+    tuning: options.Tuning = "card",
+    tau: options.Tau = None,
+    noise_scale: options.NoiseScale = None,
+    remasking: options.Remasking = None,
     start: Annotated[
         str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
-    refiner: Refiner = None,
+    refiner: options.Refiner = None,
     structures: Annotated[
         Path | None,
         typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
@@ -83,8 +58,8 @@ def csp(
             "--relax", help="Relax the candidates with CHGNet; the report also has the rates before relaxing."
         ),
     ] = False,
-    relax_seconds: RelaxSeconds = RELAX_SECONDS,
-    write_card: WriteCard = False,
+    relax_seconds: options.RelaxSeconds = RELAX_SECONDS,
+    write_card: options.WriteCard = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -92,12 +67,12 @@ def csp(
             help="Folder that stores each finished cell as CIF; the same call later continues from it.",
         ),
     ] = None,
-    workers: Workers = 2,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
     from crystal_core.checks import check_choice
@@ -305,9 +280,9 @@ def _used(
     from crystal_core.structures import from_structures
     from crystal_core.workflows.sampling_run import check_tuning
 
-    options: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
+    values: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
     start = None if start_time is None else from_structures([reference.structure])
-    request = GenerationRequest(compositions=((1,),), start=start, start_time=start_time, **options)
+    request = GenerationRequest(compositions=((1,),), start=start, start_time=start_time, **values)
     if generator.card.writes_drafts:
         request = replace(request, draft=draft)
         check_tuning(model, generator, tuned, [request])

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Split, loaded_potential
-from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, say, set_threads
+from crystal_core.cli import options
+from crystal_core.cli._evaluation import loaded_potential
+from crystal_core.cli._run import command, emit, say, set_threads
 
 Out = Annotated[
     Path | None,
@@ -23,8 +24,8 @@ RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": 
 
 @command
 def first_card(
-    data: Data,
-    split: Split = None,
+    data: options.Data,
+    split: options.Split = None,
     effort: Annotated[
         str, typer.Option("--effort", help="prior (no energies), quick, normal or thorough.")
     ] = "normal",
@@ -43,10 +44,10 @@ def first_card(
         typer.Option("--open-z", help="Give the formula alone; otherwise the cell size is given too."),
     ] = False,
     out: Out = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Match of the first card, the first three and ten, with candidates from prototypes alone."""
     from crystal_core.checks import check_choice

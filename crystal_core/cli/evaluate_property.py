@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Limit, WriteCard, loaded_potential, shown
+from crystal_core.cli import options
+from crystal_core.cli._evaluation import loaded_potential, shown
 from crystal_core.cli._files import check_output
-from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress, set_threads
+from crystal_core.cli._run import command, emit, progress, set_threads
 from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def evaluate_property(
             help="chgnet-features only: file (.npz) that stores the features; a later call continues from it.",
         ),
     ] = None,
-    limit: Limit = None,
-    write_card: WriteCard = False,
-    device: Device = "auto",
-    seed: Seed = 0,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    limit: options.Limit = None,
+    write_card: options.WriteCard = False,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by domain and by size."""
     from crystal_core.datasets.rows import splits_of

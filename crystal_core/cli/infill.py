@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import read_crystal
-from crystal_core.cli._run import BackEnd, Device, Json, Seed, Threads, command, emit, set_threads
+from crystal_core.cli._run import command, emit, set_threads
 
 SHOWN = 10  # elements that people see; --json has all
 
@@ -30,11 +31,11 @@ def infill(
             "--exchangeable", help="Only elements with a similar ionic radius in a common oxidation state."
         ),
     ] = False,
-    back_end: BackEnd = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    json: Json = False,
+    back_end: options.BackEnd = None,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """List the elements that fit at a site of a crystal, with probabilities."""
     from crystal_core.workflows.infill import infill as fitting

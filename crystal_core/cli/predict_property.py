@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import check_output, read_crystals
 from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Queue, Quiet, Threads, command, emit, progress, say
+from crystal_core.cli._run import command, emit, progress, say
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def predict_property(
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows into this table.")] = None,
     model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
-    queue: Queue = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    queue: options.Queue = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Predict properties with units, calibrated 90 % intervals, training range and the closest known crystal."""
     from crystal_core.device import pick_device

@@ -18,7 +18,8 @@ from urllib.parse import urlencode
 
 import typer
 
-from crystal_core.cli._run import Quiet, command, say
+from crystal_core.cli import options
+from crystal_core.cli._run import command, say
 
 DRAWN = "new"  # instead of a token: one is drawn
 SECONDS_TO_END = 10.0
@@ -51,7 +52,7 @@ def serve(
     no_api: Annotated[
         bool, typer.Option("--no-api", help="The app alone, as always: there is no HTTP interface.")
     ] = False,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
     del no_api  # scripts may give it

@@ -46,6 +46,11 @@ STABLE = {
     "msun": "at most 0.1 eV/atom above the hull, distinct and new",
 }
 SIZES = {"atoms_1_to_5": "1–5 atoms", "atoms_6_to_10": "6–10", "atoms_11_to_20": "11–20"}
+BASELINES = {
+    "random": "random symmetric cells (PyXtal)",
+    "substitution": "elements substituted into known prototypes",
+    "training": "training rows",
+}
 ABLATIONS = {
     "baseline": "the published method, simplified parametrisation",
     "no-mean-free": "noise, velocities and targets keep their mean; the network's output has none",
@@ -110,9 +115,9 @@ def de_novo() -> str:
             | {words: _share(key, card.metrics.get(f"{key}_test")) for key, words in SHARES.items()}
             | {"sampler": sampler_words(metric)}
         )
-    for entry in de_novo_baselines().values():
+    for name, entry in de_novo_baselines().items():
         rows.append(
-            {"model": entry["words"], "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}"}
+            {"model": BASELINES[name], "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}"}
             | {words: measured(entry[key]) for key, words in SHARES.items() if key in entry}
         )
     for entry in published_de_novo():
