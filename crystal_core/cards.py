@@ -111,6 +111,11 @@ class ModelCard:
         return "draft" in self.sampling
 
     @property
+    def balances_charges(self) -> bool:
+        """Whether it can keep new compositions charge-balanced: drafts are written so, types that are hidden and revealed exchanged."""
+        return self.writes_drafts or self.training.get("process", {}).get("species") == "masking"
+
+    @property
     def weights_sha256(self) -> str:
         """One hash over the hashes of all files that a result depends on: not of the training curve."""
         hashes = {name: digest for name, digest in self.files.items() if name != CURVE} | dict(self.parts)

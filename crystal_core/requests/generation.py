@@ -220,6 +220,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 "Say what of the given structure shall stay: some sites, its elements or its cell."
             )
         _check_cell(self.fix, "The structure to complete")
+        if self.fix_elements:
+            self.check_open_composition("a structure that keeps its elements")
         if not isinstance(self.fix_sites, tuple):
             raise RequestError("Sites to keep are whole numbers, counted from 0, e.g. 0,1.")
         for site in self.fix_sites:
