@@ -20,7 +20,7 @@ from pages._ui.plain import duration, plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import PREDICT, link_of, state_words, title_of
+from pages._ui.run.runs import PREDICT, link_of, model_of, state_words, title_of
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {
@@ -46,7 +46,7 @@ def row(job: Job) -> dict[str, Any]:
         "state": state,
         "result": result,
         "note": job.note,
-        "model": job.request.get("model", "–"),
+        "model": model_of(job),
         "duration": duration(job.seconds) if job.seconds and job.seconds > 0 else "–",
     }
 

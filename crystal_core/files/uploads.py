@@ -20,6 +20,8 @@ from crystal_core.errors import StructureParseError
 from crystal_core.files.encoding import text_of
 from crystal_core.files.reader_process import ParserPool, ReaderFailed, ReadError
 from crystal_core.files.records import cell_json
+from crystal_core.files.turns import Turns
+from crystal_core.shares import shares
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -33,6 +35,8 @@ TOO_SLOW = (
     f"The files before this one took longer than {SECONDS_PER_UPLOAD:.0f} s, so it was not read. "
     "Upload it separately."
 )
+SECONDS_FOR_A_TURN = SECONDS_PER_UPLOAD + 10.0
+NO_TURN = "Other uploads of this browser are still being read. Wait until they are done, then try again."
 SECONDS_ALONE = 1.0  # an upload that takes longer gets a second reader started for other users
 
 
@@ -59,12 +63,24 @@ class ParsedUpload:
     unsettled: bool = False
 
 
-def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) -> list[ParsedUpload]:
+def parse_uploads(
+    files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES, client: str = ""
+) -> list[ParsedUpload]:
     """Every crystal in the uploaded files (zip archives are opened), in order; a bad file never loses the others.
 
     Args:
         files: name and content of each file. most: files that are read.
+        client: the browser they come from, of which few uploads are read at once; "": no browser.
     """
+    if not client:
+        return _parsed(files, most)
+    with _TURNS.of(client, shares().uploads, SECONDS_FOR_A_TURN) as has_turn:
+        if has_turn:
+            return _parsed(files, most)
+        return [ParsedUpload(name=clean_name(name), error=NO_TURN, unsettled=True) for name, _ in files]
+
+
+def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
     found: list[ParsedUpload] = []
     spent = 0.0
     for name, content in _unpacked(files, most):
@@ -207,4 +223,5 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
 
 
 _PARSER = ParserPool()
+_TURNS = Turns()
 atexit.register(_PARSER.close)
