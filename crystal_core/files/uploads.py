@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files.compressed import unpacked
 from crystal_core.files.encoding import text_of
 from crystal_core.files.reader_process import ParserPool, ReaderFailed, ReadError
 from crystal_core.files.records import cell_json
@@ -139,15 +140,23 @@ def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[s
             if count > most:
                 yield inner, f"Only the first {most} files are read. Upload the rest separately."
                 return
-            if isinstance(inner_content, bytes):
-                budget -= len(inner_content) if inner != name else 0
-                if len(inner_content) > MAX_FILE_BYTES:
-                    yield (
-                        inner,
-                        f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file.",
-                    )
-                    continue
-            yield inner, inner_content
+            plain = _plain(inner_content, budget) if isinstance(inner_content, bytes) else inner_content
+            if isinstance(plain, bytes) and (inner != name or plain is not inner_content):
+                budget -= len(plain)
+            yield inner, plain
+
+
+def _plain(content: bytes, budget: int) -> bytes | str:
+    """The content of a file, unpacked where it is packed by itself, or why it is not read."""
+    try:
+        found = unpacked(content, MAX_FILE_BYTES)
+    except StructureParseError as error:
+        return str(error)
+    if len(found) > MAX_FILE_BYTES:
+        return f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file."
+    if found is not content and len(found) > budget:
+        return f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when unpacked. Upload it in parts."
+    return found
 
 
 def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, bytes | str]]:
