@@ -61,11 +61,11 @@ def few_of_each(drafts: Iterable[Draft]) -> list[Draft]:
     ['0', '1', '2']
     """
     counts: Counter[str] = Counter()
-    kept = []
+    chosen = []
     for draft in drafts:
         counts[draft.problem] += 1
-        kept += [draft] if counts[draft.problem] <= FEW else []
-    return kept
+        chosen += [draft] if counts[draft.problem] <= FEW else []
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -181,7 +181,9 @@ def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBat
         crystals.n_atoms.tolist() == [len(c) for c in request.compositions],
         "The numbers of atoms are not those asked for.",
     )
-    _require(crystals.atomic_numbers.tolist() == wanted, "The atoms are not those asked for, in their order.")
+    _require(
+        crystals.atomic_numbers.tolist() == wanted, "The atoms are not those asked for, in their order."
+    )
     structures = to_structures(crystals)
     _require(
         len(structures) == n,
@@ -268,6 +270,6 @@ def _refused(generator: Generator, request: GenerationRequest, what: str) -> Non
     raise ContractBroken(f"The generator took {what} without a word.")
 
 
-def _require(kept: bool, sentence: str) -> None:
-    if not kept:
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
         raise ContractBroken(sentence)

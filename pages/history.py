@@ -10,7 +10,8 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.errors import RequestError
-from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import MAX_NOTE, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.errors import guard
@@ -86,8 +87,8 @@ def actions(job: Job) -> None:
             request = settings_of(job)
             again = own_queue().submit(job.kind, request, parent=job.parent)
             has_page = job.kind in ("predict-property", "learn-property", "compare")
-            shown = again if has_page else job.parent or again
-            st.switch_page(page, query_params={"job": shown})
+            target = again if has_page else job.parent or again
+            st.switch_page(page, query_params={"job": target})
         if (
             job.request
             and job.kind not in ("relax", "learn-property", "infill")

@@ -133,12 +133,12 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda _text, _done, _of: None
         return
     if not sys.stderr.isatty():
-        last, told = "", 0.0
+        last, last_time = "", 0.0
 
         def line(text: str, done: int, of: int) -> None:
-            nonlocal last, told
-            if text != last or time.monotonic() > told + SECONDS_BETWEEN_LINES:
-                last, told = text, time.monotonic()
+            nonlocal last, last_time
+            if text != last or time.monotonic() > last_time + SECONDS_BETWEEN_LINES:
+                last, last_time = text, time.monotonic()
                 say(f"{text} ({100 * done // max(1, of)} %)")
 
         yield line

@@ -165,10 +165,10 @@ def _exposure(host: str, port: int, *, is_protected: bool) -> str:
     ['', '', '']
     """
     try:
-        found = {
+        addresses = {
             entry[4][0] for entry in socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
         }
-        if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found):
+        if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses):
             return ""
     except (OSError, ValueError):  # a name that cannot be resolved is not known to be this machine alone
         pass

@@ -211,9 +211,9 @@ def summarise(
     spread = intervals(met)
     for name, bounds in (("cov_recall", spread.recall), ("cov_precision", spread.precision)):
         report["ci95"][name] = [round(bound, 4) for bound in bounds]
-    for name, found in likeness.items():
+    for name, groups in likeness.items():
         if name != "strict":
-            report[name] = _shares({"unique": (found.unique(), n), "novel": (found.novel(), n)})
+            report[name] = _shares({"unique": (groups.unique(), n), "novel": (groups.novel(), n)})
     if relaxed is not None:
         moved = [r for r in relaxed.rmsd if r is not None]
         report["rmsd_relaxed"] = round(sum(moved) / len(moved), 4) if moved else None

@@ -55,7 +55,7 @@ def bootstrap(
     if n < 2:
         return None
     rng = np.random.default_rng(seed)
-    drawn = [found for _ in range(RESAMPLES) if (found := statistic(rng.integers(n, size=n))) is not None]
+    drawn = [value for _ in range(RESAMPLES) if (value := statistic(rng.integers(n, size=n))) is not None]
     if not drawn:
         return None
     low, high = np.percentile(drawn, [2.5, 97.5])

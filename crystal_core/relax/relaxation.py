@@ -114,11 +114,11 @@ def relax_steps(
     start = _sound(structure)
     stop = time.monotonic() + seconds
     if steps == 0:
-        found = potential.predict(start, "efs")
+        outputs = potential.predict(start, "efs")
         yield RelaxStep(
             step=0,
-            energy=float(found["e"]),
-            max_force=_largest(found["f"]),
+            energy=float(outputs["e"]),
+            max_force=_largest(outputs["f"]),
             structure=start,
             status=RelaxStatus.SINGLE_POINT,
         )

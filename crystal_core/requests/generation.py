@@ -216,9 +216,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 )
             return
         if not keeps:
-            raise RequestError(
-                "Say what of the given structure shall stay: some sites, its elements or its cell."
-            )
+            raise RequestError("Say what of the given structure shall stay: some sites, its elements or its cell.")
         _check_cell(self.fix, "The structure to complete")
         if not isinstance(self.fix_sites, tuple):
             raise RequestError("Sites to keep are whole numbers, counted from 0, e.g. 0,1.")

@@ -83,12 +83,12 @@ class SamplerTuning:
 CARD_TUNING = SamplerTuning()
 
 
-def tuning_words(asked: Mapping[str, Any]) -> list[str]:
+def tuning_words(settings: Mapping[str, Any]) -> list[str]:
     """The options of the command line that ask for the tuning of a request in JSON; none for requests from before there was one."""
-    tuning = asked.get("tuning", "card")
+    tuning = settings.get("tuning", "card")
     words = [] if tuning == "card" else ["--tuning", tuning]
     for name, option in (("tau", "--tau"), ("noise_scale", "--noise-scale"), ("remasking", "--remasking")):
-        words += [] if asked.get(name) is None else [option, str(asked[name])]
+        words += [] if settings.get(name) is None else [option, str(settings[name])]
     return words
 
 
@@ -227,7 +227,9 @@ class DeNovoRequest(SamplerRun):
         if self.elements is not None and (not self.elements or any(not 1 <= z <= 118 for z in self.elements)):
             raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
         if self.known is not None and tuple(self.known.crystals.n_atoms.tolist()) != self.n_atoms:
-            raise RequestError("The known parts belong to cells of other atom counts than those asked for.")
+            raise RequestError(
+                "The known parts belong to cells of other atom counts than those asked for."
+            )
         if self.symmetry is not None and self.known is not None:
             raise RequestError("A crystal can keep given parts or a space group, not both.")
         _check_symmetry(self.symmetry, self.n_atoms)
