@@ -1,4 +1,4 @@
-"""The JSON that crosses rooms and outlives a program: crystals, what was found out about them, and results of runs.
+"""Types of the stored and exchanged JSON: crystals, their analyses, and results of runs.
 
 Every type here is a plain dictionary at run time. A result carries the number of its form; :func:`upgrade_result` brings
 an older one to today's, so runs in a user's history open for ever.
@@ -293,7 +293,7 @@ class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
     ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per formula where
-    several were asked for), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
+    several were requested), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
     ``learned`` of a property of the user's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.

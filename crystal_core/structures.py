@@ -1,4 +1,4 @@
-"""The border to pymatgen: crystals in and out of ``Structure``. Torch is imported only where a :class:`CrystalBatch` is met."""
+"""Conversion to and from pymatgen's ``Structure``. Torch is imported only for a :class:`CrystalBatch`."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
     """A warning where the cells of a formula are larger than those of the training; empty where they are not.
 
     Raises:
-        RequestError: no cell of the formula has the atoms asked for.
+        RequestError: no cell of the formula has the requested atoms.
     """
     wishes, most = plan_wishes(request, card, frequencies=_counts_of(card)), max(_counts_of(card), default=0)
     largest = max(condition.conditions.n_atoms for condition in wishes)

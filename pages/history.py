@@ -53,7 +53,7 @@ def row(job: Job) -> dict[str, Any]:
 
 
 def matches(job: Job, text: str, starred: bool) -> bool:
-    """Whether the filter lets this run through: part of what was asked for, in any case, and its star."""
+    """Whether the filter lets this run through: its request contains the text, in any case, and its star."""
     return text.strip().casefold() in title_of(job).casefold() and (job.starred or not starred)
 
 

@@ -152,7 +152,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         check_whole(SAMPLES, hand["n_samples"], 1, MOST)
         z = tuple(sorted(units)) or None
         if not by_hand and formulas and z == tuple(units_of(formulas[0], model)[1]):
-            z = None  # nobody chose them, so the effort tries what is known of the formula
+            z = None  # left at its default: the effort takes the usual formula units
         requests = [
             StructurePredictionRequest(
                 formula=formula.text,

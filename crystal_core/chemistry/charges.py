@@ -57,7 +57,7 @@ class Balance:
 
     Attributes:
         ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice, ions of several atoms as "(N3)" and "(CN)".
-        how: by what but one state for each element, such as "with mixed valence"; else empty.
+        how: what was needed beyond one oxidation state per element, such as "with mixed valence"; else empty.
     """
 
     ions: tuple[tuple[str, int, int], ...]

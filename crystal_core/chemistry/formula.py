@@ -1,4 +1,4 @@
-"""What a chemist types as a formula: parsed, weighed, charge-checked, and the numbers of formula units worth trying."""
+"""Formulas as typed: counts, molar mass, charge balance, and the usual numbers of formula units per cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a card keeps of measured inventions: shares and distances, how they were measured, and the command."""
+"""Card entries of a de novo evaluation: shares and distances, the protocol, and the command."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class OneSentence(TyperGroup):
                 raise
             context = getattr(error, "ctx", None)
             text = " ".join(sentence().split())
-            # without a text the error stands for help that was asked for by giving no command, and is printed already
+            # an error without text stands for the help of a call without a command, which is printed already
             if text:
                 say(
                     text

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate conditions``: whether crystals have what their prompt asked for."""
+"""``crystal-core evaluate conditions``: whether crystals meet the conditions of their prompt."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def csp(
 
 
 def _check_source(structures: Path | None, out: Path | None, *, write_card: bool) -> None:
-    """Raise RequestError where what is sampled shall be kept, but the crystals are read from files."""
+    """Raise RequestError where an option stores sampled crystals, but --structures reads them from files."""
     from crystal_core.errors import RequestError
 
     if structures is None:
@@ -231,7 +231,7 @@ def _cache(
 
 
 def _seed(seed: int | None, out: Path | None) -> int:
-    """As asked for; else that which the folder was begun with, or a drawn one."""
+    """The given seed; else that of the folder's first call, or a random one."""
     from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows.evaluation_cache import BEGUN, read_run
 
@@ -248,7 +248,7 @@ def load_generator(model: str, device: str, threads: int | None) -> Any:
 
 
 def start_time_of(model: str, generator: Any, wanted: float | None) -> float:
-    """Where the refinement of a prototype starts: as asked for, or the card's.
+    """Start time of the refinement of a prototype: the given one, or that of the card.
 
     Raises:
         RequestError: the model refines nothing.

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate pretraining``: what pretraining and its parts are worth, by validation errors of one property."""
+"""``crystal-core evaluate pretraining``: the effect of pretraining and its parts on the validation error of one property."""
 
 from __future__ import annotations
 

@@ -323,7 +323,7 @@ def _likeness(record: dict[str, Any]) -> str:
 
 
 def _energy(record: dict[str, Any]) -> str:
-    """Energy, and above the hull with its error, or why there is none; nothing where none was asked for."""
+    """Energy, and above the hull with its error, or why there is none; nothing where none was requested."""
     if "energies" not in record:
         return f"no energy: {record['relaxation']['error']}  " if "relaxation" in record else ""
     energies = record["energies"]

@@ -159,7 +159,7 @@ def _is_taken(host: str, port: int) -> bool:
 
 
 def _exposure(host: str, port: int, *, is_protected: bool) -> str:
-    """What an address opens to whom; empty where only this machine can reach it.
+    """Who can reach the app at an address; empty where only this machine can.
 
     >>> [_exposure(host, 8501, is_protected=False) for host in ("127.0.0.1", "localhost", "::1")]
     ['', '', '']

@@ -27,7 +27,7 @@ class Demo:
 
     Attributes:
         name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure, generate or compare.
-        request: what was asked for. result: what came out, as the command line's JSON, with ``relaxed`` for a
+        request: of the run. result: of the run, as the command line's JSON, with ``relaxed`` for a
             generation. trajectories: thinned paths.
     """
 

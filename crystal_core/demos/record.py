@@ -1,4 +1,4 @@
-"""``python -m crystal_core.demos.record``: run the models once more and keep what comes out, as it comes out."""
+"""``python -m crystal_core.demos.record``: run the models again and store the results unedited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which crystals are the same one, how far apart two are, and one laid over the other: by pymatgen's StructureMatcher."""
+"""Equality of crystals, their RMS distance and their superposition, by pymatgen's StructureMatcher."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def alike_groups(
                 try:
                     with time_limit(PAIR_SECONDS):
                         known[pair] = bool(matcher.fit(structures[members[0]], structure))
-                except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is alike to none)
+                except Exception:  # noqa: BLE001 (a cell that the matcher cannot handle matches no other)
                     known[pair] = False
             if known[pair]:
                 members.append(i)

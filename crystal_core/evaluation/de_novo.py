@@ -1,6 +1,6 @@
-"""The report on a set of invented crystals: validity, coverage, distances of distributions, repeats, novelty, stability.
+"""The report on a set of generated crystals: validity, coverage, distances of distributions, repeats, novelty, stability.
 
-Every share is over all crystals asked for: one that is no cell counts against it. Validity and coverage follow CDVAE and
+Every share counts all requested crystals; one that is not a cell counts against it. Validity and coverage follow CDVAE and
 DiffCSP, except that distances of distributions are of all valid crystals, not of 1,000 random ones; the tolerances of
 unique and novel are MatterGen's. Stable means E_hull ≤ 0, metastable ≤ 0.1 eV/atom, which MatterGen calls stable.
 """

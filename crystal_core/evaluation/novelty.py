@@ -1,4 +1,4 @@
-"""Which crystals of a set are repeats of each other, and which are in a set of known ones.
+"""Uniqueness and novelty: repeats within a set, and matches with a set of known crystals.
 
 Both with StructureMatcher, among crystals of the same reduced formula: others cannot match. "New" always means: not in the
 known set named beside the number.

@@ -1,4 +1,4 @@
-"""Two numbers that tell how far a forming cell has come: its volume per atom, and how far its atoms are from their ends."""
+"""Progress of a sampled cell: its volume per atom, and the distance of its atoms from their final positions."""
 
 from __future__ import annotations
 

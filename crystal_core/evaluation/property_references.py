@@ -1,4 +1,4 @@
-"""Numbers to hold a property predictor's errors against: published ones, and those of the baselines measured here.
+"""Reference numbers for property predictors: published ones, and those of the baselines measured here.
 
 ``published_properties.json`` names the source of every value. ``property_baselines.json`` is written by
 ``crystal-core evaluate property --model mean|composition|nearest|chgnet-features --write-card`` and by nothing else.

@@ -1,4 +1,4 @@
-"""Which candidate is the crystal that is known under its formula: evidence weighed, not sorted.
+"""Rank candidates by the weighted evidence that each is the known crystal of its formula.
 
 The energies of rival arrangements often differ by less than the error of the potential, and a prototype that
 the nearest

@@ -1,4 +1,4 @@
-"""How the atoms of a crystal are surrounded, as numbers: the 61 order parameters of CrystalNN's "ops" fingerprint.
+"""Local environments as numbers: the 61 order parameters of CrystalNN's "ops" fingerprint.
 
 Per coordination number 1 … 24 the weight that CrystalNN gives it, and up to 12 neighbours that weight times how
 tetrahedral, octahedral, … the neighbours stand (Zimmermann and Jain, RSC Advances 2020). Same features, in the same order,

@@ -359,7 +359,7 @@ class DraftRefineGenerator:
 
 
 def _overlaps(crystal: CrystalBatch) -> bool:
-    """Whether a cell fails the published check of distances, or is none."""
+    """Whether a cell fails the published check of distances, or has no volume."""
     from crystal_core.evaluation.validity import is_structurally_valid
     from crystal_core.structures import to_structures
 

@@ -1,4 +1,4 @@
-"""What each stage of a generator that drafts and refines is asked for."""
+"""The requests that a generator with drafts passes to its two stages, drafting and refinement."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def refining(
     start: CrystalBatch,
     symmetric: Sequence[Symmetrised] | None = None,
 ) -> GenerationRequest:
-    """What the refiner is asked for: to refine ``start`` with the options of a request, with symmetry to keep or None."""
+    """The request to the refiner: refine ``start`` with the options of ``request`` and the symmetry to keep, or None."""
     options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
     if request.sampler == "fast":
         options = {

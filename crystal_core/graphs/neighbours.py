@@ -30,7 +30,7 @@ _GROWTH = 1.25
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """Who is near whom. Every contact is listed once, by the crystal it belongs to.
+    """Contacts between atoms. Every contact is listed once, by the crystal it belongs to.
 
     Attributes:
         first, second: (contacts,) its two atoms, first <= second, numbered through the batch.

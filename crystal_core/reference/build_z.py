@@ -1,4 +1,4 @@
-"""``python -m crystal_core.reference.build_z``: what training holds, counted.
+"""``python -m crystal_core.reference.build_z``: counts of elements and formula units in the training crystals.
 
 How often each number of formula units occurs per stoichiometry, and in how many crystals each element.
 """

@@ -1,4 +1,4 @@
-"""Whether a crystal is a known one, offline: compared atom by atom with those of the Materials Project and of Perov-5.
+"""Search for a crystal among the known ones, offline: compared atom by atom with those of the Materials Project and of Perov-5.
 
 The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
 atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:

@@ -1,4 +1,4 @@
-"""Relaxation of atoms and cell: a step limit, a time limit, every step visible, and an ending that says what happened.
+"""Relaxation of atoms and cell: a step limit, a time limit, all steps, and the reason why it ended.
 
 FIRE (Bitzek et al., Phys. Rev. Lett. 2006) on positions and the matrix logarithm of the deformation, as ASE does both.
 """

@@ -1,4 +1,4 @@
-"""One candidate of a structure prediction: its cell as sampled, then relaxed, and the record that tells of it."""
+"""One candidate of a structure prediction: its cell as sampled, then relaxed, and its record."""
 
 from __future__ import annotations
 

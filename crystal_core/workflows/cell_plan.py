@@ -1,4 +1,4 @@
-"""Which cells a generation makes: their atom counts, elements, space groups and conditions, all drawn from the seed beforehand."""
+"""Which cells a generation makes: their atom counts, elements, space groups and conditions, all drawn from the seed before sampling."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cel
 
 
 def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
-    """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
+    """Atomic numbers the crystals may hold: the requested ones or all ``known`` to the model, without the excluded ones.
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, no element is left, an element of the kept
@@ -138,7 +138,7 @@ def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[in
     """What is to be said of atom counts that reach beyond those of the training crystals; None where they do not.
 
     Raises:
-        RequestError: all that are asked for, or those of the structure to complete, are below the least trained one, or other than the
+        RequestError: all requested counts, or those of the structure to complete, are below the least trained one, or other than the
             only one; or no cell of such counts can hold all wished elements.
     """
     _check_room(request, frequencies)
@@ -155,7 +155,7 @@ def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[in
 
 
 def _check_room(request: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
-    """Raise RequestError unless a cell of the atom counts asked for can hold all elements that have to be there."""
+    """Raise RequestError unless a cell of the requested atom counts can hold all required elements."""
     if not request.must_hold:
         return
     most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(request)
@@ -175,7 +175,7 @@ def _span(low: int, high: int) -> str:
 def space_group_assignments(
     request: CrystalGenerationRequest, frequencies: Mapping[int, float]
 ) -> SpaceGroupAssignments:
-    """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
+    """Wyckoff assignments of the requested space group, in cells of the requested atom counts or of the training crystals.
 
     Raises:
         RequestError: there is no such group, no assignment of such cells, or elements that every crystal must hold. CheckpointMissing: the table is not installed.
@@ -219,10 +219,10 @@ def draw_atom_counts(
     frequencies: Mapping[int, float],
     possible: Collection[int] | None = None,
 ) -> list[int]:
-    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
+    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on the number of crystals.
 
     Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
-    to complete gives its own count where no other is asked for. ``possible`` are the counts of a space group, or those with
+    to complete gives its own count where no other is requested. ``possible`` are the counts of a space group, or those with
     room for all wished elements; None for all.
     """
     import random

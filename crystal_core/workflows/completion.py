@@ -1,4 +1,4 @@
-"""A given structure of which parts stay: what a sampler keeps, and the way from its reduced cell back to the axes given."""
+"""Completion of a structure: the parts that a sampler keeps, and the way from its reduced cell back to the given axes."""
 
 from __future__ import annotations
 

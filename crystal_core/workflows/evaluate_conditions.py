@@ -1,4 +1,4 @@
-"""Does a crystal have what its prompt asked for? Formula, space group and properties, of drafts and of refined drafts.
+"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts and of refined drafts.
 
 Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula match by
 number of atoms, space group within 0.2 Å against the language model alone. Properties are judged by a predictor.
@@ -157,7 +157,7 @@ def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[Made]) -> dict[st
 def property_errors(
     predictor: Any, column: str, targets: Sequence[float], drafts: Sequence[Made]
 ) -> dict[str, dict[str, Any]]:
-    """Mean distance of a predicted property from the one asked for, and from one asked for of another crystal.
+    """Mean distance of a predicted property from the target of its crystal, and from that of another crystal.
 
     Returns:
         For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number: what a model

@@ -1,4 +1,4 @@
-"""Measure the invention of crystals: take them from a model, a baseline or files, and compare them with known ones.
+"""Evaluate de novo generation: take crystals from a model, a baseline or files, and compare them with known ones.
 
 The protocol is :mod:`crystal_core.evaluation.de_novo`; this file draws or reads the crystals, relaxes them where asked,
 and puts the report together. Those they are compared with are in :mod:`.known_sets`.

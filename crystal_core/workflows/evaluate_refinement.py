@@ -42,7 +42,7 @@ class Begin:
 
 @dataclass(kw_only=True)
 class Drafts:
-    """One draft per crystal asked for; None where none could be written. network_calls: of each, counted per batch."""
+    """One draft per requested crystal; None where none could be written. network_calls: of each, counted per batch."""
 
     structures: list[Structure | None] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What a user sees first: candidates for known crystals, with all evidence on each, kept row by row.
+"""Evaluate the first candidate shown: candidates for known crystals with all evidence, stored row by row.
 
 For every row of a table the candidates are laid out, weighed as they are, relaxed against each other, and
 compared with the

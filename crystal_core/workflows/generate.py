@@ -305,7 +305,7 @@ class _Run:
         return replace(refining(request, refinement, crystals), draft=request.draft)
 
     def _space_group(self) -> dict[str, Any]:
-        """What became of the space group asked for: within a tight and a usual tolerance (Å)."""
+        """How many crystals have the requested space group, within a tight and a usual tolerance (Å)."""
         from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 
         if self.symmetry is None or self.request.space_group is None:

@@ -1,4 +1,4 @@
-"""Known crystals that invented ones are compared with: training rows, and the kept fingerprints of a split."""
+"""Known crystals that generated ones are compared with: training rows, and the cached fingerprints of a split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crystals without a trained network, to hold a model's numbers against: random symmetric cells, element substitution, training rows.
+"""Baselines without a trained network: random symmetric cells, element substitution, training rows.
 
 All start from training rows, so they get compositions nearly for free; only coverage, novelty
 and stability together show what they lack. Training rows as they are show what a perfect imitation would reach with as

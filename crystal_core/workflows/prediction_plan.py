@@ -1,4 +1,4 @@
-"""What a structure prediction does, before it does it: which cells, from which starts, in which parts, and whether the model can."""
+"""The plan of a structure prediction: cells, starts and parts, checked against the abilities of the model."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generat
     """What makes the drafts of a run: the model, or one that is given the model as refiner; None where there are none.
 
     Raises:
-        CheckpointMissing: drafts are asked for, and no language model is installed.
+        CheckpointMissing: drafts are requested, and no language model is installed.
     """
     if not model.card.writes_drafts:
         if request.start not in ("draft", "all"):

@@ -1,4 +1,4 @@
-"""Property predictions without a property network, to hold a predictor's errors against.
+"""Baselines of property prediction, without a property network.
 
 *mean*: the mean of the training values. *composition*: gradient-boosted trees on the 132 Magpie features of the formula.
 *nearest*: the value of training crystals of the same formula, otherwise of the nearest formula. *chgnet-features*: a small

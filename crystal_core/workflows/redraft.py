@@ -70,7 +70,7 @@ def plan_redrafts(
     All chosen sites of one element get the same new one, drawn with the temperature and top-p of the drafts from what
     the model finds fitting there, given all other sites as they are by then. It differs from the present one and, where
     all sites are redrafted, from those of the other sites, so that the formula keeps its form. The first starts do not
-    depend on how many are asked for.
+    depend on the number of crystals.
 
     Args:
         elements: atomic numbers that may be drawn.

@@ -1,4 +1,4 @@
-"""What every sampling run shares: updates from frames, the path kept for the player, and the provenance of its crystals."""
+"""Shared by all sampling runs: updates from frames, the path for the player, and the provenance of its crystals."""
 
 from __future__ import annotations
 

@@ -108,9 +108,9 @@ def plan_wishes(
 ) -> list[Wish]:
     """The crystals of a run: the conditions of each, and how many atoms it may have.
 
-    The model chooses the number of atoms between the least and the most asked for, or of a training cell. A formula
+    The model chooses the number of atoms between the requested limits, or takes that of a training cell. A formula
     gives cells of several formula units, those most frequent in training. A crystal system gives its groups, as often
-    as they occur in training. The first crystals do not depend on how many are asked for.
+    as they occur in training. The first crystals do not depend on the number of crystals.
 
     Raises:
         RequestError: the formula or the group does not exist, or no cell of it has the requested atoms.

@@ -1,7 +1,7 @@
 """The compact token form of a crystal: one token per element, one per digit, numbers of fixed width, no separators.
 
 A cell takes 9 digits of lengths (tens, ones, tenths) and 9 of angles, an atom its element and 6 digits of coordinates: a
-crystal of n atoms has 18 + 7 n tokens and the one that ends it. The place of a token thus says what it is.
+crystal of n atoms has 18 + 7 n tokens and the one that ends it. The position of a token therefore determines its meaning.
 """
 
 from __future__ import annotations

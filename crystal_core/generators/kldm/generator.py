@@ -234,7 +234,7 @@ class KldmDeNovoGenerator(_Kldm):
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
         """Frames from noise to crystals; the last one is finished. On the way, types are the network's likeliest.
 
-        Excluded elements are masked at every step, so no sample is drawn in vain.
+        Excluded elements are masked at every step, so no sample is rejected for them.
 
         Raises:
             RequestError: an allowed or given element does not occur in the training crystals, or a condition is given.

@@ -52,7 +52,7 @@ class Candidate:
     """A composition on a known arrangement.
 
     Attributes:
-        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the atoms asked for.
+        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the requested atoms.
         distance: chemical distance to the nearest member of this prototype; 0 = the same composition.
         votes: share of the relatives' votes that its members have. label: what the template is.
         prototype: its number. repeats: cells of it in this one. relative: atomic number → atoms in the nearest member.

@@ -1,4 +1,4 @@
-"""What a comparison is asked for: its columns, and the formulas or known crystals that all of them are tried on."""
+"""The request of a comparison: its columns, and the formulas or known crystals that all of them share."""
 
 from __future__ import annotations
 
