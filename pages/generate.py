@@ -21,7 +21,13 @@ from crystal_core.workflows.wishes import check_wishes, plan_wishes
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import ask_fix, ask_start, handed_over
-from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
+from pages._ui.forms.drafting import (
+    UNREFINED,
+    adopt_drafting,
+    ask_charge_balance,
+    ask_drafting,
+    refines_drafts,
+)
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
@@ -118,7 +124,9 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     with field(
         st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        settings = ask_drafting(card, is_composition_open=True) if card.writes_drafts else {}
+        settings = (
+            ask_drafting(card, is_composition_open=True) if card.writes_drafts else ask_charge_balance(card)
+        )
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")

@@ -68,6 +68,8 @@ def keep_report(
     }
     strength = "".join(f", {words} {value:g}" for words, value in values.items())
     how = f"{sampler}, {used['steps_used']} steps{strength}, " if sampler else ""
+    balanced = "charge_balance_used" in used
+    how += "compositions charge-balanced by exchanging elements, " if balanced and "draft" not in used else ""
     if "draft" in used:
         how = f"{drafts_words({key.removesuffix('_used'): value for key, value in used.items()})}, {how}"
     calls = "" if baseline else f"{how}{used['network_calls_per_sample']} network calls, "
@@ -82,6 +84,7 @@ def keep_report(
         f" --{OPTIONS.get(name, name)}" + ("" if value is True else f" {value}")
         for name, value in draft.items()
     )
+    options += " --charge-balance" if balanced and "draft" not in used else ""
     options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
     options += (
@@ -107,7 +110,7 @@ def keep_report(
         return
     # other than the card's own way of refining
     way = f"_{draft['refiner']}" if "refiner" in draft else ""
-    way += "_charge_balanced" if draft.get("charge_balance") else ""
+    way += "_charge_balanced" if balanced else ""
     entries: dict[str, dict[str, Any]] = {
         f"{key}{way}_{split}": {
             "value": report[key],

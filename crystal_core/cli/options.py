@@ -68,7 +68,7 @@ ChargeBalance = Annotated[
     bool,
     typer.Option(
         "--charge-balance",
-        help="Drafts end only where their composition passes SMACT's test; the others are written again.",
+        help="Compositions pass SMACT's test: drafts that fail are written again, and a KLDM model exchanges an element where it fails.",
     ),
 ]
 BackEnd = Annotated[

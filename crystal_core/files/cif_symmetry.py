@@ -96,6 +96,9 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     """The settings that fit every name of the space group in the block, and its cell."""
     symbols = list(dict.fromkeys(text for tag in _SYMBOLS for text in [_symbol(block, tag)] if text))
     hall, number = block.value(*_HALL_SYMBOLS), block.value(*_NUMBERS)
+    # some programs write the number where the symbol belongs
+    number = number or next((symbol for symbol in symbols if symbol.isdecimal()), "")
+    symbols = [symbol for symbol in symbols if not symbol.isdecimal()]
     words = ", ".join(
         [*symbols, *([f"Hall symbol {hall}"] if hall else []), *([f"number {number}"] if number else [])]
     )

@@ -218,6 +218,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         if not keeps:
             raise RequestError("Say what to keep of the structure: some sites, its elements or its cell.")
         _check_cell(self.fix, "The structure to complete")
+        if self.fix_elements:
+            self.check_open_composition("a structure that keeps its elements")
         if not isinstance(self.fix_sites, tuple):
             raise RequestError("Sites to keep are whole numbers, counted from 0, e.g. 0,1.")
         for site in self.fix_sites:

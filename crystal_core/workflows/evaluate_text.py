@@ -116,7 +116,7 @@ def _report(
 
 
 def _unbalanced(drafts: list[Written]) -> int:
-    from crystal_core.generators.crysllmgen.charge import is_balanced
+    from crystal_core.evaluation.validity import is_balanced
 
     crystals = [draft.crystal for draft in drafts if draft.crystal is not None]
     symbols = [[SYMBOLS[z - 1] for z in crystal.atomic_numbers.tolist()] for crystal in crystals]

@@ -124,15 +124,23 @@ def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajec
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written; nothing for models without a choice."""
+    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written; nothing for models without a choice.
+
+    Charge balance names SMACT's table of oxidation states.
+    """
+    from crystal_core.evaluation.validity import OXIDATION_TABLE
+
+    balance = {"charge_balance_used": OXIDATION_TABLE} if request.draft.charge_balance else {}
     if hasattr(model, "settings_used"):
-        return model.settings_used(request)
+        return model.settings_used(request) | balance
     if not hasattr(model, "settings"):
         return {}
     chosen = model.settings(request)
-    return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {
-        f"{name}_used": value for name, value in chosen.tuning.items()
-    }
+    return (
+        {"sampler_used": chosen.name, "steps_used": chosen.steps}
+        | {f"{name}_used": value for name, value in chosen.tuning.items()}
+        | balance
+    )
 
 
 def with_tuning_in_use(model: Any, request: AnyRequest) -> AnyRequest:

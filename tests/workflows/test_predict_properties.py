@@ -9,6 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.files import parse
 from crystal_core.files.property_table import known_example, property_csv
 from crystal_core.files.records import cell_json
 from crystal_core.jobs.queue import JobQueue
@@ -84,15 +85,15 @@ def test_one_bad_crystal_loses_no_other_wherever_it_fails(composition_predictor)
 
 
 def test_a_crystal_that_nobody_can_check_costs_only_its_own_row(composition_predictor, monkeypatch):
-    true_check = workflow._structure
-
-    def check(one):
-        if one["source"] == "odd":
+    def check(crystal, true_check=parse.checked_crystal):
+        if crystal.composition == RUTILE.composition:
             raise ZeroDivisionError("as if")
-        return true_check(one)
+        return true_check(crystal)
 
-    monkeypatch.setattr(workflow, "_structure", check)
-    odd, salt = last(PropertyPredictionRequest(crystals=(item(SALT, "odd"), item(SALT, "b")))).result["rows"]
+    monkeypatch.setattr(parse, "checked_crystal", check)
+    odd, salt = last(PropertyPredictionRequest(crystals=(item(RUTILE, "odd"), item(SALT, "b")))).result[
+        "rows"
+    ]
     assert "ZeroDivisionError" in odd["error"] and "predictions" in salt
 
 

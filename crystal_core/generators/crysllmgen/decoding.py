@@ -17,8 +17,8 @@ import torch
 
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.validity import is_balanced
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, MAX_TENTHS
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.evaluation.validity import is_balanced
 from crystal_core.frames import Draft, few_of_each
-from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 
 if TYPE_CHECKING:

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
-from crystal_core.drawing.figures.rdf import rdf_figure
-from crystal_core.drawing.figures.symmetry import symmetry_figure
 from crystal_core.drawing.scene import CELL_KINDS, cell_choice, coordination, describe, overlay_scene
 from crystal_core.errors import CrystalCoreError, RequestError
-from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import MAX_ANALYSED, site_table
 from crystal_core.evaluation.valences import Valences, state_text, valences_of
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.parse import is_mixed, parse_text
 from crystal_core.files.records import space_group
 from crystal_core.files.writers import structure_to_text
-from pages._ui.crystal.cached import curve_of, scene_of
+from pages._ui.crystal.cached import curve_of, draw_curve, draw_distances, scene_of
 from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.diffraction import show_diffraction
 from pages._ui.crystal.downloads import show_files
@@ -152,14 +149,13 @@ def _show(
         st.caption(
             "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."
         )
-        st.plotly_chart(symmetry_figure(curve_of(text)), width="stretch", key=f"{key}-symmetry")
-        st.dataframe(curve_of(text), hide_index=True, width="stretch")
+        draw_curve(text, key)
     with diffraction:
         shares = (occupancy or {}).get("shares")
         volume = structure.volume
         show_diffraction(given, kind, volume, key=key, is_generated=bool(provenance), shares=shares)
     with distances:
-        st.plotly_chart(rdf_figure(_distances(text)), width="stretch", key=f"{key}-rdf")
+        draw_distances(text, key)
     with phases:
         show_phases(structure, text, key)
     with files:
@@ -281,8 +277,3 @@ def _plain_sites(text: str) -> list[dict[str, Any]]:
 @st.cache_data(max_entries=64, show_spinner="Summing bond valences …")
 def _valences(text: str) -> Valences:
     return valences_of(parse_text(text, purpose="view"))
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _distances(text: str) -> Any:
-    return radial_distribution(parse_text(text, purpose="view"))
