@@ -1,4 +1,4 @@
-"""A model card: what a checkpoint is, where it comes from, what it measured and where it ends; read and written without torch."""
+"""A model card: what a checkpoint is, its source, its measured numbers and its limits; read and written without torch."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.errors import RequestError
-from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import MAX_NOTE, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.errors import guard
@@ -52,7 +53,7 @@ def row(job: Job) -> dict[str, Any]:
 
 
 def matches(job: Job, text: str, starred: bool) -> bool:
-    """Whether the filter lets this run through: part of what was asked for, in any case, and its star."""
+    """Whether the filter lets this run through: its request contains the text, in any case, and its star."""
     return text.strip().casefold() in title_of(job).casefold() and (job.starred or not starred)
 
 
@@ -86,8 +87,8 @@ def actions(job: Job) -> None:
             request = settings_of(job)
             again = own_queue().submit(job.kind, request, parent=job.parent)
             has_page = job.kind in ("predict-property", "learn-property", "compare")
-            shown = again if has_page else job.parent or again
-            st.switch_page(page, query_params={"job": shown})
+            target = again if has_page else job.parent or again
+            st.switch_page(page, query_params={"job": target})
         if (
             job.request
             and job.kind not in ("relax", "learn-property", "infill")

@@ -1,4 +1,4 @@
-"""What a card keeps of measured inventions: shares and distances, how they were measured, and the command."""
+"""Card entries of a de novo evaluation: shares and distances, the protocol, and the command."""
 
 from __future__ import annotations
 
@@ -55,8 +55,6 @@ def keep_report(
     from crystal_core.workflows.evaluate_dng import cutoffs_named
 
     folder, used = None if baseline else find_card(model).folder, report["settings"]
-    if folder is None and not baseline:
-        return
     split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
     rows = f"{report['n_known']} rows" + (
         " (fixed random subset, seed 0)" if used["limit"] else " (the whole split)"
@@ -108,6 +106,7 @@ def keep_report(
         }
         about = {"data": used["data"], "protocol": protocol, "command": command}
         keep_de_novo_baseline(baseline, {"n": report["n"], **shares, **about})
+    if folder is None:
         return
     # other than the card's own way of refining
     way = f"_{draft['refiner']}" if "refiner" in draft else ""

@@ -85,13 +85,13 @@ def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, 
 
     name = printable(path.name)
     try:
-        found = _parsed(path, purpose)
+        crystals = _parsed(path, purpose)
     except RequestError as error:
         return [(name, str(error))]
-    names = [name] if len(found) == 1 else [f"{name} #{i}" for i in range(1, len(found) + 1)]
+    names = [name] if len(crystals) == 1 else [f"{name} #{i}" for i in range(1, len(crystals) + 1)]
     return [
         (label, str(one) if isinstance(one, RequestError) else one)
-        for label, one in zip(names, found, strict=True)
+        for label, one in zip(names, crystals, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""A command's work done by the worker of the app instead of here: submitted to the queue, watched, cancelled."""
+"""Run a command through the queue of the app: submit, watch, cancel."""
 
 from __future__ import annotations
 

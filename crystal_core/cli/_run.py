@@ -55,7 +55,7 @@ class OneSentence(TyperGroup):
                 raise
             context = getattr(error, "ctx", None)
             text = " ".join(sentence().split())
-            # without a text the error stands for help that was asked for by giving no command, and is printed already
+            # an error without text stands for the help of a call without a command, which is printed already
             if text:
                 say(
                     text
@@ -133,12 +133,12 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda _text, _done, _of: None
         return
     if not sys.stderr.isatty():
-        last, told = "", 0.0
+        last, last_time = "", 0.0
 
         def line(text: str, done: int, of: int) -> None:
-            nonlocal last, told
-            if text != last or time.monotonic() > told + SECONDS_BETWEEN_LINES:
-                last, told = text, time.monotonic()
+            nonlocal last, last_time
+            if text != last or time.monotonic() > last_time + SECONDS_BETWEEN_LINES:
+                last, last_time = text, time.monotonic()
                 say(f"{text} ({100 * done // max(1, of)} %)")
 
         yield line

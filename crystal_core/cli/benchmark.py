@@ -213,7 +213,7 @@ def known(
 def page(
     sessions: Annotated[int, typer.Option("--sessions", min=1, max=200, help="Readers at once.")] = 4,
     jobs: Annotated[int, typer.Option("--jobs", min=0, max=20, help="Runs in the queue meanwhile.")] = 1,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long pages are asked for.")] = 30.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long pages are loaded.")] = 30.0,
     pause: Annotated[
         float,
         typer.Option(

@@ -136,9 +136,9 @@ def _column(text: str, known: list[Reference]) -> dict[str, Any]:
                 if source == "run"
                 else _of_folder(Path(words["folder"]), name, known)
             )
-    found = model_column(words | ({"name": name} if name else {}))
-    find_card(found["model"])
-    return found
+    fields = model_column(words | ({"name": name} if name else {}))
+    find_card(fields["model"])
+    return fields
 
 
 def _of_run(job_id: str, name: str) -> dict[str, Any]:
@@ -156,23 +156,23 @@ def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any
     from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
     from crystal_core.workflows.references import read_candidates
 
-    shown = printable(folder.name)
+    folder_name = printable(folder.name)
     if not folder.is_dir():
-        raise RequestError(f"There is no folder {shown}.")
+        raise RequestError(f"There is no folder {folder_name}.")
     if known:
-        return column_of_candidates(read_candidates(folder, known), name or shown)
-    found = []
+        return column_of_candidates(read_candidates(folder, known), name or folder_name)
+    crystals = []
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name != "run.json"):
         for label, structure in read_crystals(path):
             if isinstance(structure, str):
                 say(f"{label}: {structure}")
             else:
-                found.append(structure)
-    if not found:
+                crystals.append(structure)
+    if not crystals:
         raise RequestError(
-            f"{shown} holds no readable crystal; it needs CIF, POSCAR, extended XYZ or JSON files."
+            f"{folder_name} holds no readable crystal; it needs CIF, POSCAR, extended XYZ or JSON files."
         )
-    return column_of_files(found, name or shown)
+    return column_of_files(crystals, name or folder_name)
 
 
 def _reference(path: Path | None) -> Any:
@@ -228,14 +228,14 @@ def _print(result: RunResult) -> None:
     for metric in result["metrics"]:
         cells = []
         for column in result["columns"]:
-            found = column["metrics"].get(metric["name"])
-            if found is None:
+            measured = column["metrics"].get(metric["name"])
+            if measured is None:
                 cells.append("–")
                 continue
-            interval = interval_text(found["ci95"], metric["unit"])
-            mark = "*" if found["better"] else ""
+            interval = interval_text(measured["ci95"], metric["unit"])
+            mark = "*" if measured["better"] else ""
             cells.append(
-                number_text(found["value"], metric["unit"], metric["kind"])
+                number_text(measured["value"], metric["unit"], metric["kind"])
                 + mark
                 + (f" ({interval})" if interval else "")
             )

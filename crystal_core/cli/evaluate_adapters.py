@@ -60,8 +60,8 @@ def adapters(
     )
     make_output_folder(out, trajectory=False)
     set_threads(threads)
-    with progress(quiet=quiet) as tell:
-        report = evaluate_adapters(trials, out=out, device=device, on_progress=tell)
+    with progress(quiet=quiet) as show:
+        report = evaluate_adapters(trials, out=out, device=device, on_progress=show)
     report["seconds"] = round(time.monotonic() - began, 1)
     if write_card:
         _keep(report, _command(name, ways, shares, fold, start, seeds, samples))

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate conditions``: whether crystals have what their prompt asked for."""
+"""``crystal-core evaluate conditions``: whether crystals meet the conditions of their prompt."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def conditions(
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import with_back_end
 
-    wished = words(properties)
-    for name in wished:
+    property_names = words(properties)
+    for name in property_names:
         check_choice("property", name, tuple(workflow.PROPERTIES))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
     check_declared(
-        loaded.card, ("composition", "space_group", *wished), DraftOptions(temperature=temperature)
+        loaded.card, ("composition", "space_group", *property_names), DraftOptions(temperature=temperature)
     )
     begins = {
         name: value
@@ -87,13 +87,13 @@ def conditions(
     if len(rows) < 2:
         raise RequestError(f"{data.name} has no rows of {split} that name their space group.")
     predictor = None
-    if wished:
+    if property_names:
         from crystal_core.workflows.predict_properties import load_property_predictor
 
         predictor = load_property_predictor("crysldnet", device)
     with progress(quiet=quiet) as show:
         report = workflow.evaluate_conditions(
-            loaded, rows, ways, properties=wished, predictor=predictor, seed=seed, on_progress=show
+            loaded, rows, ways, properties=property_names, predictor=predictor, seed=seed, on_progress=show
         )
     report["settings"] = {
         "model": model,

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate dng``: invented crystals by the published protocol."""
+"""``crystal-core evaluate dng``: de novo crystals by the published protocol."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def first_card(
         "first_three": rates[rule]["first 3"],
         "first_ten": rates[rule]["first 10"],
         "any_candidate": rates["any candidate"],
-        "rules": {name: told for name, told in rates.items() if name != "any candidate"},
+        "rules": {name: rate for name, rate in rates.items() if name != "any candidate"},
         **by_size(rows, rule, weights),
         "seconds": round(time.monotonic() - began, 1),
         "settings": {
@@ -105,11 +105,11 @@ def first_card(
     if json:
         emit(report)
         return
-    for name, told in report["rules"].items():
-        card = told["first card"]
+    for name, rate in report["rules"].items():
+        card = rate["first card"]
         if card["n"]:
             typer.echo(
                 f"{name:<28} first card {100 * card['match_rate']:.1f} % ({100 * card['ci95'][0]:.1f}–{100 * card['ci95'][1]:.1f}), "
-                f"first three {100 * told['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
+                f"first three {100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
             )
     typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")

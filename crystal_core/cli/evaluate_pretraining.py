@@ -1,4 +1,4 @@
-"""``crystal-core evaluate pretraining``: what pretraining and its parts are worth, by validation errors of one property."""
+"""``crystal-core evaluate pretraining``: the effect of pretraining and its parts on the validation error of one property."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def pretraining(
     )
     make_output_folder(out, trajectory=False)
     set_threads(threads)
-    with progress(quiet=quiet) as tell:
+    with progress(quiet=quiet) as show:
         report = evaluate_pretraining(
             study,
             data,
@@ -95,7 +95,7 @@ def pretraining(
             pdd_weight=pdd_weight,
             out=out,
             device=device,
-            on_progress=tell,
+            on_progress=show,
         )
     if write_card:
         used = _command(data, study, encoder, pdd_weight, variants, fractions, kl_weights)

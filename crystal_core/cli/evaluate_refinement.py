@@ -136,7 +136,7 @@ def _told(value: Any) -> str:
 def _keep_table(
     card: ModelCard, rows: list[dict[str, Any]], best: dict[str, Any] | None, settings: dict[str, Any]
 ) -> None:
-    """The table on the card, and of drafts the best row as what is done where nothing else is asked for."""
+    """Write the table onto the card; the best row of drafts becomes the default of the model."""
     from crystal_core.cards import read_card, write_card
 
     if card.folder is None:

@@ -152,15 +152,15 @@ class _Table:
         command += f"{'' if start is None else f' --start-time {start}'} --seed {settings['seed']}"
         name = "confirmed" if settings["confirm"] else "table"
         rows: list[dict[str, Any]] = []
-        if resume and (kept := card.sampling.get(name)):
-            if {key: kept.get(key) for key in begun} != begun:
+        if resume and (stored := card.sampling.get(name)):
+            if {key: stored.get(key) for key in begun} != begun:
                 raise RequestError(
                     f"The table on the card of '{model}' is of other rows, another seed or other weights; leave out --resume to replace it."
                 )
-            begun |= {key: kept[key] for key in ("note",) if key in kept}  # what people wrote stays
+            begun |= {key: stored[key] for key in ("note",) if key in stored}  # what people wrote stays
             rows = [
                 dict(zip(cls.COLUMNS, values, strict=True))
-                for values in zip(*(kept[key] for key in cls.COLUMNS), strict=True)
+                for values in zip(*(stored[key] for key in cls.COLUMNS), strict=True)
             ]
         return cls(folder=card.folder, name=name, begun=begun, command=command, rows=rows)
 

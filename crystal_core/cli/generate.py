@@ -171,7 +171,7 @@ def generate(
         "e_above_hull": e_above_hull,
         "density": density,
     }
-    wished = _understood(wish) | {name: value for name, value in said.items() if value not in (None, ())}
+    fields = _understood(wish) | {name: value for name, value in said.items() if value not in (None, ())}
     request = CrystalGenerationRequest(
         model=model,
         sampler=sampler,  # type: ignore[arg-type]
@@ -203,7 +203,7 @@ def generate(
         device=device,
         threads=threads,
         keep_trajectory=trajectory,
-        **wished,
+        **fields,
     )
     pick_device(device)
     updates = submitted("generate", request) if queue else run(request)
@@ -216,11 +216,11 @@ def _understood(wish: str | None) -> dict[str, Any]:
         return {}
     from crystal_core.workflows.sentence import understand
 
-    found = understand(wish)
-    say(f"Understood: {'; '.join(found.shown)}.")
-    if found.ignored:
-        say(f"Not understood: {', '.join(found.ignored)}.")
-    return found.fields
+    understood = understand(wish)
+    say(f"Understood: {'; '.join(understood.shown)}.")
+    if understood.ignored:
+        say(f"Not understood: {', '.join(understood.ignored)}.")
+    return understood.fields
 
 
 def _range(text: str | None) -> tuple[int, int] | None:
@@ -228,10 +228,10 @@ def _range(text: str | None) -> tuple[int, int] | None:
 
     if text is None:
         return None
-    found = re.fullmatch(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", text)
-    if not found:
+    match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", text)
+    if not match:
         raise RequestError(f"--n-atoms takes a number or a range, e.g. 8 or 4-12; not '{text}'.")
-    return int(found[1]), int(found[2] or found[1])
+    return int(match[1]), int(match[2] or match[1])
 
 
 def _symbols(text: str | None, option: str) -> tuple[str, ...]:
@@ -239,12 +239,12 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
 
     if text is None:
         return ()
-    found = words(text)
-    if not found:
+    symbols = words(text)
+    if not symbols:
         raise RequestError(
             f"{option} names no element; write symbols with commas, e.g. Li,Fe,O, or leave the option out."
         )
-    return found
+    return symbols
 
 
 def _structure(path: Path | None) -> Cell | None:
@@ -275,12 +275,12 @@ def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | No
             f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{reasons}"
         )
     summary = result["summary"]
-    asked = summary.get("space_group")
-    kept = (
-        f", {asked['kept_within_0.1']} with {asked['symbol']} or a supergroup of it (experimental)"
-        if asked
+    space_group = summary.get("space_group")
+    symmetry = (
+        f", {space_group['kept_within_0.1']} with {space_group['symbol']} or a supergroup of it (experimental)"
+        if space_group
         else ""
     )
-    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")
+    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{symmetry}")
     for reason, count in sorted(result.get("rejected", {}).items(), key=lambda item: -item[1]):
         typer.echo(f"{count} drafts left out: {reason}")

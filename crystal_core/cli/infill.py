@@ -42,7 +42,7 @@ def infill(
 
     structure = read_crystal(file)
     set_threads(threads)
-    found = fitting(
+    answer = fitting(
         structure,
         site,
         model=model,
@@ -53,10 +53,10 @@ def infill(
         back_end=back_end,
     )
     if json:
-        emit(found)
+        emit(answer)
         return
     typer.echo(
-        f"{found['present']} at site {', '.join(map(str, found['sites']))}; the model would put there:"
+        f"{answer['present']} at site {', '.join(map(str, answer['sites']))}; the model would put there:"
     )
-    for row in found["rows"][:SHOWN]:
+    for row in answer["rows"][:SHOWN]:
         typer.echo(f"{row['element']:<3} {row['probability']:.3f}")

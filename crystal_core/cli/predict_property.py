@@ -44,7 +44,7 @@ def predict_property(
 
     if csv is not None:
         check_output(csv, "--csv")
-    items = [_item(source, found) for path in files for source, found in read_crystals(path)]
+    items = [_item(source, crystal) for path in files for source, crystal in read_crystals(path)]
     if len(items) == 1 and "error" in items[0]:
         raise RequestError(items[0]["error"])
     request = PropertyPredictionRequest(
@@ -69,12 +69,12 @@ def predict_property(
     _finish(result, csv, json)
 
 
-def _item(source: str, found: Structure | str) -> dict[str, Any]:
+def _item(source: str, crystal: Structure | str) -> dict[str, Any]:
     from crystal_core.files.records import cell_json
 
-    if isinstance(found, str):
-        return {"source": source, "error": found}
-    return {"source": source, **cell_json(found), "notes": list(found.properties.get("notes", ()))}
+    if isinstance(crystal, str):
+        return {"source": source, "error": crystal}
+    return {"source": source, **cell_json(crystal), "notes": list(crystal.properties.get("notes", ()))}
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -122,14 +122,14 @@ def _line(row: PropertyRow, column: PropertyColumn) -> str:
     from crystal_core.files.property_table import known_example
     from crystal_core.properties import shown_unit, shown_value
 
-    told, digits = row["predictions"][column["name"]], column["decimals"]
+    prediction, digits = row["predictions"][column["name"]], column["decimals"]
 
     def words(value: float) -> str:
         return f"{shown_value(value, column):.{digits}f}"
 
-    text = f"  {column['title']:<30} {words(told['value']):>12} {shown_unit(column):<11}"
-    if "low" in told:
-        text += f" {words(told['low'])} to {words(told['high'])}"
+    text = f"  {column['title']:<30} {words(prediction['value']):>12} {shown_unit(column):<11}"
+    if "low" in prediction:
+        text += f" {words(prediction['low'])} to {words(prediction['high'])}"
     if near := known_example(row, column["name"]):
         text += f"  known: {words(near['values'][column['name']])} ({near['formula']}, {near['id']})"
     return text.rstrip()

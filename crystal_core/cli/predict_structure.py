@@ -308,22 +308,22 @@ def _known(record: dict[str, Any]) -> str:
 
 def _rest(record: dict[str, Any]) -> str:
     """Whether its energy is that of a cell at rest; nothing where nothing was relaxed."""
-    told = record.get("relaxation")
-    if told is None or told["converged"]:
+    relaxation = record.get("relaxation")
+    if relaxation is None or relaxation["converged"]:
         return ""
-    return "  not relaxed" if "error" in told else "  not converged"
+    return "  not relaxed" if "error" in relaxation else "  not converged"
 
 
 def _likeness(record: dict[str, Any]) -> str:
     """How alike the pattern is to the measured one; nothing where none was given."""
     if "pattern" not in record:
         return ""
-    found = record["pattern"]
-    return "no pattern  " if found["similarity"] is None else f"pattern {found['similarity']:.3f}  "
+    likeness = record["pattern"]
+    return "no pattern  " if likeness["similarity"] is None else f"pattern {likeness['similarity']:.3f}  "
 
 
 def _energy(record: dict[str, Any]) -> str:
-    """Energy, and above the hull with its error, or why there is none; nothing where none was asked for."""
+    """Energy, and above the hull with its error, or why there is none; nothing where none was requested."""
     if "energies" not in record:
         return f"no energy: {record['relaxation']['error']}  " if "relaxation" in record else ""
     energies = record["energies"]

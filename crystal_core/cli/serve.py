@@ -189,16 +189,16 @@ def _is_taken(host: str, port: int) -> bool:
 
 
 def _exposure(host: str, port: int, *, is_protected: bool) -> str:
-    """What an address opens to whom; empty where only this machine can reach it.
+    """Who can reach the app at an address; empty where only this machine can.
 
     >>> [_exposure(host, 8501, is_protected=False) for host in ("127.0.0.1", "localhost", "::1")]
     ['', '', '']
     """
     try:
-        found = {
+        addresses = {
             entry[4][0] for entry in socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
         }
-        if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found):
+        if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses):
             return ""
     except (OSError, ValueError):  # a name that cannot be resolved is not known to be this machine alone
         pass

@@ -19,7 +19,7 @@ def read_baselines(path: Path) -> dict[str, dict[str, Any]]:
 def store_baseline(name: str, entries: dict[str, Any], path: Path) -> None:
     """Put entries of a baseline into a file, in place of earlier ones of the same names."""
     known = read_baselines(path)
-    data = {"about": ABOUT, "baselines": {**known, name: known.get(name, {}) | entries}}
-    data["baselines"] = dict(sorted(data["baselines"].items()))
+    baselines = {**known, name: known.get(name, {}) | entries}
+    data = {"about": ABOUT, "baselines": dict(sorted(baselines.items()))}
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     read_baselines.cache_clear()

@@ -1,4 +1,4 @@
-"""Numbers to hold a generator's measurements against: published ones, and those of baselines without a network.
+"""Reference numbers for generators: published ones, and those of baselines without a network.
 
 ``generation_references.json`` names the source of every published value. ``generation_baselines.json`` is written by
 ``crystal-core evaluate dng --baseline NAME --write-card`` and by nothing else.

@@ -1,4 +1,4 @@
-"""Numbers to hold a property predictor's errors against: published ones, and those of the baselines measured here.
+"""Reference numbers for property predictors: published ones, and those of the baselines measured here.
 
 ``published_properties.json`` names the source of every value. ``property_baselines.json`` is written by
 ``crystal-core evaluate property --model mean|composition|nearest|chgnet-features --write-card`` and by nothing else.
@@ -22,17 +22,17 @@ def published_value(name: str, fold: int = 0) -> dict[str, Any] | None:
 
     None where no value is known.
     """
-    found = _published().get(name)
-    if found is None:
+    entry = _published().get(name)
+    if entry is None:
         return None
-    found = dict(found)
-    by_fold = found.pop("by_fold", None)
+    entry = dict(entry)
+    by_fold = entry.pop("by_fold", None)
     if by_fold is None:
-        return found
-    return found | {
+        return entry
+    return entry | {
         "value": by_fold[fold],
-        "protocol": f"{found['protocol']}, fold {fold}",
-        "mean_of_folds": found["value"],
+        "protocol": f"{entry['protocol']}, fold {fold}",
+        "mean_of_folds": entry["value"],
     }
 
 

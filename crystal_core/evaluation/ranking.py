@@ -1,4 +1,4 @@
-"""Which candidate is the crystal that is known under its formula: evidence weighed, not sorted.
+"""Rank candidates by the weighted evidence that each is the known crystal of its formula.
 
 The energies of rival arrangements often differ by less than the error of the potential, and a prototype that
 the nearest
@@ -127,11 +127,13 @@ def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
     relaxed = _energy_terms(candidates, weights)
     single = [one.single_point for one in candidates]
     lowest = min((e for e in single if e is not None), default=0.0)
-    found = []
+    values = []
     for one, term in zip(candidates, relaxed, strict=True):
         above = 0.0 if one.single_point is None else one.single_point - lowest
-        found.append(log_prior(one, weights) - (above / weights.sigma_single_point if term is None else term))
-    return found
+        values.append(
+            log_prior(one, weights) - (above / weights.sigma_single_point if term is None else term)
+        )
+    return values
 
 
 def tier(evidence: Evidence) -> int:
@@ -143,8 +145,8 @@ def tier(evidence: Evidence) -> int:
 
 def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
     """Places of the candidates, best first: by tier, then by score, of equals the earlier one."""
-    told = scores(candidates, weights)
-    return sorted(range(len(candidates)), key=lambda i: (tier(candidates[i]), -told[i], i))
+    values = scores(candidates, weights)
+    return sorted(range(len(candidates)), key=lambda i: (tier(candidates[i]), -values[i], i))
 
 
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:

@@ -1,4 +1,4 @@
-"""Find checkpoints and load them by name. Cards are read freely; weights only when a model is asked for."""
+"""Find checkpoints and load them by name. Cards are cheap to read; weights are loaded with a model only."""
 
 from __future__ import annotations
 

@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 
 
 class SliceOptions(TypedDict, total=False):
-    """Keywords that every method's ``train`` takes, and hands on to :func:`fit` but for ``initial``.
+    """Keywords that every method's ``train`` takes and passes on to :func:`fit`.
 
     Attributes:
         minutes: until the slice stops; None for the whole plan. resume: from the snapshot in ``folder``.
-        initial: weights to start from. on_line, about: as in :class:`Trainer`.
+        on_line, about: as in :class:`Trainer`.
     """
 
     folder: Required[Path]
     device: Required[torch.device]
     minutes: float | None
     resume: bool
-    initial: Mapping[str, Tensor] | None
     on_line: Callable[[dict[str, Any]], None] | None
     about: Mapping[str, Any] | None
 

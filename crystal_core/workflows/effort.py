@@ -1,4 +1,4 @@
-"""How much is tried for a formula: which sources, how many candidates, how many relaxations, and which cells.
+"""The effort for a formula: sources, numbers of candidates and relaxations, and cells.
 
 An effort is counted in candidates and relaxation steps, never in seconds, so that the order of the results
 does not depend

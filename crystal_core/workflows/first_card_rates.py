@@ -71,13 +71,13 @@ def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, A
 
     Rules that need energies leave out rows without them; "any candidate" is the most that a rule could reach.
     """
-    found: dict[str, Any] = {}
+    rates: dict[str, Any] = {}
     for rule in RULES:
         own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
         cards = [cards_of(row, rule, weights) for row in own]
-        found[rule] = {f"first {k}" if k > 1 else "first card": _rates(cards, k) for k in FIRST}
-    found["any candidate"] = _rates([[c.laid_out for c in row.candidates] for row in rows], None)
-    return found
+        rates[rule] = {f"first {k}" if k > 1 else "first card": _rates(cards, k) for k in FIRST}
+    rates["any candidate"] = _rates([[c.laid_out for c in row.candidates] for row in rows], None)
+    return rates
 
 
 def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, dict[str, dict[str, Any]]]:

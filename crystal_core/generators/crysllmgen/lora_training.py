@@ -183,7 +183,13 @@ def validation_loss(network: Adapter, held: Tasks, size: int) -> dict[str, float
     return means
 
 
-def train(config: AdapterTraining, *, data_file: Path, **options: Unpack[SliceOptions]) -> Trained:
+def train(
+    config: AdapterTraining,
+    *,
+    data_file: Path,
+    initial: dict[str, Tensor] | None = None,
+    **options: Unpack[SliceOptions],
+) -> Trained:
     """Run one slice."""
     device = options["device"]
     rows, validation = load_rows(config, data_file, "cpu")
@@ -192,7 +198,7 @@ def train(config: AdapterTraining, *, data_file: Path, **options: Unpack[SliceOp
     network.to(pick_dtype(config.fit.precision, device))
     torch.manual_seed(config.fit.seed)
     adapter = Adapter(network, config.lora)
-    if (initial := options.pop("initial", None)) is not None:
+    if initial is not None:
         adapter.load(initial)
     texts, wording = Texts(tokenizer), read_wording()
     tasks = Tasks(rows, config.tasks, wording, texts)

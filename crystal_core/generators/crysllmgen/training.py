@@ -222,7 +222,13 @@ def validation_loss(network: torch.nn.Module, held: Sequences, size: int) -> dic
     return means
 
 
-def train(config: TextTraining, *, data_file: Path, **options: Unpack[SliceOptions]) -> Trained:
+def train(
+    config: TextTraining,
+    *,
+    data_file: Path,
+    initial: dict[str, Tensor] | None = None,
+    **options: Unpack[SliceOptions],
+) -> Trained:
     """Run one slice."""
     torch.manual_seed(config.fit.seed)
     rows, validation = load_rows(config, data_file, "cpu")  # sequences are built on the CPU
@@ -232,7 +238,7 @@ def train(config: TextTraining, *, data_file: Path, **options: Unpack[SliceOptio
     if options["device"].type == "cpu":
         # the fused attention takes 40 % of a step on a CPU; that of plain products makes the step 1.2 to 1.4 times as fast
         network.set_attn_implementation("eager")
-    if (initial := options.pop("initial", None)) is not None:
+    if initial is not None:
         load_into(network, initial)
     repeats = draws_per_epoch(config, rows)
 

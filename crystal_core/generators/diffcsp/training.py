@@ -94,7 +94,13 @@ def validation_loss(
     )
 
 
-def train(config: DiffcspTraining, *, data_file: Path, **options: Unpack[SliceOptions]) -> Trained:
+def train(
+    config: DiffcspTraining,
+    *,
+    data_file: Path,
+    initial: dict[str, Tensor] | None = None,
+    **options: Unpack[SliceOptions],
+) -> Trained:
     """Run one slice.
 
     Raises:
@@ -102,7 +108,6 @@ def train(config: DiffcspTraining, *, data_file: Path, **options: Unpack[SliceOp
         CheckpointMismatch: ``initial`` are weights of another network.
     """
     torch.manual_seed(config.fit.seed)
-    initial = options.pop("initial", None)
     rows, held = load_rows(config, data_file, options["device"])
     schedules = schedules_of(config.process)
     network = CspNetwork(config.network)

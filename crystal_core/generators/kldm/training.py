@@ -153,10 +153,15 @@ def validation_loss(
     )
 
 
-def train(config: KldmTraining, *, data_file: Path, **options: Unpack[SliceOptions]) -> Trained:
+def train(
+    config: KldmTraining,
+    *,
+    data_file: Path,
+    initial: dict[str, Tensor] | None = None,
+    **options: Unpack[SliceOptions],
+) -> Trained:
     """Run one slice."""
     torch.manual_seed(config.fit.seed)
-    initial = options.pop("initial", None)
     rows, held = load_rows(config, data_file, options["device"])
     codec = LatticeCodec.from_training(rows.cell_parameters[:, :3].cpu(), rows.n_atoms.cpu())
     network = PairNetwork(config.network)

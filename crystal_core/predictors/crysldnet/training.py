@@ -113,7 +113,13 @@ class TrainedOnRows(Trained):
     validation: GraphRows | None
 
 
-def train(config: CrysldnetTraining, *, data_file: Path, **options: Unpack[SliceOptions]) -> TrainedOnRows:
+def train(
+    config: CrysldnetTraining,
+    *,
+    data_file: Path,
+    initial: dict[str, Tensor] | None = None,
+    **options: Unpack[SliceOptions],
+) -> TrainedOnRows:
     """Run one slice on the rows of a prepared file."""
     device = options["device"]
     rows, validation = load_rows(config, data_file, device)
@@ -126,7 +132,9 @@ def train(config: CrysldnetTraining, *, data_file: Path, **options: Unpack[Slice
         if validation
         else None
     )
-    return fit_rows(config, train_set, held, repeats=draws_per_epoch(config, rows), **options)
+    return fit_rows(
+        config, train_set, held, initial=initial, repeats=draws_per_epoch(config, rows), **options
+    )
 
 
 def fit_rows(
@@ -134,6 +142,7 @@ def fit_rows(
     train_set: GraphRows,
     held: GraphRows | None,
     *,
+    initial: Mapping[str, Tensor] | None = None,
     repeats: Tensor | None = None,
     **options: Unpack[SliceOptions],
 ) -> TrainedOnRows:
@@ -147,7 +156,7 @@ def fit_rows(
     """
     torch.manual_seed(config.fit.seed)
     network = build_network(config, train_set.names)
-    if (initial := options.pop("initial", None)) is not None:
+    if initial is not None:
         load_into(network, initial)
     if isinstance(network, PropertyNetwork):
         standardise(network.heads, train_set.labels)

@@ -143,8 +143,8 @@ def _show(
             key=f"{key}-sites",
         )
         if not occupancy:
-            sites = [row for row in chosen.selection.rows if row < len(structure)]
-            offer_infill(structure, sites, key=key)
+            selected = [row for row in chosen.selection.rows if row < len(structure)]
+            offer_infill(structure, selected, key=key)
     with symmetry:
         st.caption(
             "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."

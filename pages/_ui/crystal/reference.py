@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
@@ -57,7 +57,10 @@ def with_reference(records: list[CrystalRecord], reference: Structure) -> list[C
     """The records, each with ``reference``: whether it is that crystal, and how far its atoms are away."""
     known = json.dumps(cell_json(reference))
     return [
-        record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)}
+        cast(
+            "CrystalRecord",
+            {**record, "reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)},
+        )
         for record in records
     ]
 

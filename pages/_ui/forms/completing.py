@@ -90,7 +90,7 @@ def ask_start() -> dict[str, Any] | None:
     return {"start_from": given, "redraft_sites": sites, "redraft_all": every}
 
 
-def _ask_structure(label: str, what: str) -> tuple[dict[str, Any] | None, bool]:
+def _ask_structure(label: str, what: str) -> tuple[Mapping[str, Any] | None, bool]:
     """The cell that was uploaded, or handed over by another page, and whether it was uploaded; None for none or an unreadable one."""
     upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ or JSON. {what}")
     if upload is None:

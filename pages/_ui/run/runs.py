@@ -14,7 +14,8 @@ from crystal_core.files.records import (
     is_valid,
     ranked,
 )
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of
 from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
