@@ -21,7 +21,7 @@ from crystal_core.requests import (
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
     cells_beside,
-    knows_prototype,
+    knows_cells,
     lay_out,
     steps_of_energies,
     with_effort,
@@ -74,7 +74,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     measured = None if asked.pattern is None else MeasuredPattern.from_json(asked.pattern)
     start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
     asked = replace(asked, seed=seed_or_drawn(asked.seed), start=start)
-    asked = with_effort(asked, prototypes_known=has_prototypes() and knows_prototype(asked))
+    asked = with_effort(asked, prototypes_known=has_prototypes() and knows_cells(asked))
     if asked.wants_energies:
         from crystal_core.relax.potential import check_installed
 
