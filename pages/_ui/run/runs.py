@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, Snapshot
 
 ORIGINS = {
+    "known": "known crystal, not generated",
     "noise": "from noise",
     "prototype": "known prototype, not generated",
     "prototype refined": "prototype, refined by the model",
