@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.errors import RequestError
+from crystal_core.files.property_table import spreadsheet_text
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import MAX_NOTE, JobQueue
 from crystal_core.jobs.worker import ensure_worker
@@ -46,7 +47,9 @@ def row(job: Job) -> dict[str, Any]:
         "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
         "state": state,
         "result": result,
-        "note": job.note,
+        "note": spreadsheet_text(
+            job.note
+        ),  # the table can be saved as CSV, and another browser may have written it
         "model": model_of(job),
         "duration": duration(job.seconds) if job.seconds and job.seconds > 0 else "–",
     }

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # of linux/sched.h
-NICE = 5  # pages come before files, and files before runs
 OPEN_FILES = 32  # the pipes, the libraries' own and a few to spare
 
 # one text of each format and one pair of crystals
@@ -63,7 +62,6 @@ PRACTICE: tuple[dict[str, Any], ...] = (
 def main(memory: int, seconds: float) -> None:
     """Answer until the pipe closes."""
     _leave_network()
-    os.nice(NICE)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     # whatever a parser prints must not be read as an answer
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

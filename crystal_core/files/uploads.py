@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
+MAX_LISTED = 5000  # of an archive, folders and hidden files included
 SECONDS_PER_UPLOAD = 30.0  # of reading, without the time that the files wait for a free reader
 TOO_SLOW = (
     f"The files before this one took longer than {SECONDS_PER_UPLOAD:.0f} s, so it was not read. "
@@ -161,6 +162,11 @@ def _plain(content: bytes, budget: int) -> bytes | str:
 
 def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, bytes | str]]:
     limit = f"{MAX_UNZIPPED_BYTES // 1_000_000} MB"
+    if (
+        content.count(b"PK\x01\x02") > MAX_LISTED
+    ):  # before the listing is read, which takes seconds of the app's time
+        yield name, f"The archive lists more than {MAX_LISTED:,} files. Pack fewer into one."
+        return
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [m for m in archive.infolist() if not m.is_dir() and not _is_hidden(m.filename)]

@@ -6,7 +6,7 @@ import functools
 import logging
 from collections.abc import Callable
 
-from crystal_core.jobs.queue import Job
+from crystal_core.jobs.job import Job
 
 log = logging.getLogger(__name__)
 
