@@ -83,20 +83,10 @@ def asymmetric_unit(
     if dataset is None:
         return None
     points, types = in_cell(dataset.std_positions), dataset.std_types
-    rotations, translations = operations(int(dataset.hall_number))
-    free = np.ones(len(points), dtype=bool)
-    chosen: list[int] = []
-    while free.any():
-        first = int(np.argmax(free))
-        difference = (rotations @ points[first] + translations)[:, None] - points[None]
-        distance = np.linalg.norm((difference - np.round(difference)) @ dataset.std_lattice, axis=-1)
-        members = np.unique(distance.argmin(1))
-        if distance.min(1).max() > 3 * symprec or not free[members].all():
-            return None
-        if (types[members] != types[first]).any():
-            return None
-        free[members] = False
-        chosen.append(first)
+    orbits = orbits_of(points, types, int(dataset.hall_number), dataset.std_lattice, symprec)
+    if orbits is None:
+        return None
+    chosen = [first for first, _ in orbits]
     lengths, angles = cell_parameters(dataset.std_lattice)
     return AsymmetricUnit(
         hall_number=int(dataset.hall_number),
@@ -105,6 +95,31 @@ def asymmetric_unit(
         points=points[chosen],
         numbers=types[chosen].astype(np.int64),
     )
+
+
+def orbits_of(
+    points: NDArray[Any], types: NDArray[Any], hall_number: int, lattice: NDArray[Any], symprec: float
+) -> list[tuple[int, int]] | None:
+    """First point and multiplicity of each orbit of a standard cell; None where the orbits do not close.
+
+    Args:
+        points: (atoms, 3) fractional. types: (atoms,). lattice: rows in Å. symprec: tolerance in Å.
+    """
+    rotations, translations = operations(hall_number)
+    free = np.ones(len(points), dtype=bool)
+    orbits: list[tuple[int, int]] = []
+    while free.any():
+        first = int(np.argmax(free))
+        difference = (rotations @ points[first] + translations)[:, None] - points[None]
+        distance = np.linalg.norm((difference - np.round(difference)) @ lattice, axis=-1)
+        members = np.unique(distance.argmin(1))
+        if distance.min(1).max() > 3 * symprec or not free[members].all():
+            return None
+        if (types[members] != types[first]).any():
+            return None
+        free[members] = False
+        orbits.append((first, len(members)))
+    return orbits
 
 
 def without_symmetry(
@@ -132,7 +147,7 @@ def primitive_cell(
         return lattice, in_cell(points), unit.numbers
     coords, numbers = [], []
     for point, number in zip(points, unit.numbers.tolist(), strict=True):
-        orbit = _distinct(rotations @ point + translations, lattice)
+        orbit = distinct_images(rotations @ point + translations, lattice)
         coords.append(orbit)
         numbers += [number] * len(orbit)
     return lattice, np.concatenate(coords), np.array(numbers)
@@ -171,11 +186,13 @@ def _primitive_operations(
     return basis, inverse @ rotations[first] @ basis.T, translations[first] @ inverse.T
 
 
-def _distinct(images: NDArray[Any], lattice: NDArray[Any]) -> NDArray[np.float64]:
+def distinct_images(
+    images: NDArray[Any], lattice: NDArray[Any], tolerance: float = SAME_SITE
+) -> NDArray[np.float64]:
     """The distinct points among images of one, each the mean of those that coincide: that puts it onto its symmetry element."""
     difference = images[:, None] - images[None]
     difference -= np.round(difference)
-    close = np.linalg.norm(difference @ lattice, axis=-1) < SAME_SITE
+    close = np.linalg.norm(difference @ lattice, axis=-1) < tolerance
     points, free = [], np.ones(len(images), dtype=bool)
     for i in range(len(images)):
         if free[i]:
