@@ -95,7 +95,6 @@ OPTIONS = {
         "--json",
     },
     "data prepare": {"--input", "--output", "--quiet", "--json"},
-    "data graphs": {"--input", "--output", "--neighbours", "--nearest", "--published", "--quiet", "--json"},
     "data download": {"--output", "--quiet", "--json"},
     "data describe": {"--json"},
     "train": {

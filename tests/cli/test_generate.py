@@ -199,6 +199,15 @@ def test_every_crystal_holds_all_wished_elements_on_request(tiny_de_novo):
     )
 
 
+def test_a_model_of_types_that_are_revealed_balances_charges_and_says_by_which_table(tiny_de_novo):
+    words = (*small(tiny_de_novo()), "--charge-balance", "--json")
+    data = json.loads(call(*words).stdout)
+    assert data["settings"]["charge_balance"] and data["settings"]["charge_balance_used"] == "smact14"
+    assert all(c["provenance"]["settings"]["charge_balance_used"] == "smact14" for c in data["crystals"])
+    refused = call(*small(tiny_de_novo("one-hot")), "--charge-balance")
+    assert refused.exit_code == 2 and "cannot keep compositions charge-balanced" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

@@ -230,15 +230,6 @@ def test_speed_of_graphs_and_encoders_has_every_key():
     assert call("benchmark", "encoder", "--encoder", "nothing").exit_code == 2
 
 
-def test_graphs_of_a_prepared_file(table, tmp_path):
-    prepared, output = tmp_path / "x.safetensors", tmp_path / "graphs.safetensors"
-    answer("data", "prepare", "--input", table, "--output", prepared, "--quiet")
-    report = answer("data", "graphs", "--input", prepared, "--output", output, "--neighbours", 8, "--quiet")
-    assert report["crystals"] == 3 and report["bytes"] == output.stat().st_size
-    assert report["edges_per_atom"] >= 8
-    assert call("data", "graphs", "--input", prepared, "--output", output, "--neighbours", 0).exit_code == 2
-
-
 def test_data_rows(table, tmp_path):
     assert set(answer("data", "describe", table)) >= {"rows", "splits", "skipped"}
     report = answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.evaluation.validity import is_balanced
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.crystal_text import COORDS
 from crystal_core.generators.crysllmgen.decoding import (
     MAX_ANGLE,
