@@ -85,7 +85,7 @@ def targets_of(asked: ComparisonRequest) -> list[Target]:
     """
     from pymatgen.core import Composition
 
-    from crystal_core.chemistry.formula import default_z, parse_formula
+    from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
     from crystal_core.files.records import structure_from_record
 
     found = []
@@ -112,7 +112,14 @@ def targets_of(asked: ComparisonRequest) -> list[Target]:
             raise RequestError(
                 f"The reference is {reference.composition.reduced_formula}, and the formula is {reduced}; they must be one."
             )
-        found.append(Target(label=text.strip(), formula=reduced, atomic_numbers=numbers, reference=reference))
+        found.append(
+            Target(
+                label=typed_and_computed(text, exact=asked.exact_cell),
+                formula=reduced,
+                atomic_numbers=numbers,
+                reference=reference,
+            )
+        )
     return found
 
 
