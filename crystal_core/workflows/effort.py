@@ -149,7 +149,7 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
 
 
 def evidence_of_template(template: Template, rank: int, formula: str) -> Evidence:
-    """What a prototype alone tells of a candidate.
+    """Evidence on a candidate from its prototype alone.
 
     Args:
         rank: its place among the prototypes of the formula, 1 first.
