@@ -180,12 +180,22 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / "card.toml"
     try:
-        data = _parsed(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = _parsed(text)
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise CheckpointMismatch(
             f"The card of checkpoint '{folder.name}' cannot be read: {error}."
         ) from error
-    data = upgrade(data, folder)
+    return _card_of(folder, text) if data.get("format") == FORMAT else _checked(upgrade(data, folder), folder)
+
+
+@lru_cache(maxsize=256)
+def _card_of(folder: Path, text: str) -> ModelCard:
+    """A card of today's format, which depends on no other file."""
+    return _checked(upgrade(_parsed(text), folder), folder)
+
+
+def _checked(data: Mapping[str, Any], folder: Path) -> ModelCard:
     unknown = sorted(set(data) - KNOWN_KEYS)
     if unknown:
         raise CheckpointMismatch(f"The card of '{folder.name}' has unknown field(s): {', '.join(unknown)}.")

@@ -14,7 +14,9 @@ from crystal_core.properties import Domain
 
 FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
 # where a cell comes from; "given refined" is a crystal of the user's own
-Origin = Literal["noise", "prototype", "prototype refined", "draft", "draft refined", "given refined"]
+Origin = Literal[
+    "known", "noise", "prototype", "prototype refined", "draft", "draft refined", "given refined"
+]
 
 
 class Cell(TypedDict):
@@ -129,6 +131,7 @@ class Provenance(TypedDict):
     seed: NotRequired[int | None]
     file: NotRequired[str]  # name of the file of a crystal of the user's own
     prototype: NotRequired[dict[str, Any]]
+    known_crystal: NotRequired[str]
     relaxed: NotRequired[Provenance]
     draft: NotRequired[dict[str, Any]]
     redraft: NotRequired[dict[str, Any]]

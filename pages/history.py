@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.errors import RequestError
+from crystal_core.files.property_table import spreadsheet_text
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import MAX_NOTE, JobQueue
 from crystal_core.jobs.worker import ensure_worker
@@ -21,7 +22,7 @@ from pages._ui.plain import duration, plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import PREDICT, link_of, state_words, title_of
+from pages._ui.run.runs import PREDICT, link_of, model_of, state_words, title_of
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {
@@ -46,8 +47,10 @@ def row(job: Job) -> dict[str, Any]:
         "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
         "state": state,
         "result": result,
-        "note": job.note,
-        "model": job.request.get("model", "–"),
+        "note": spreadsheet_text(
+            job.note
+        ),  # the table can be saved as CSV, and another browser may have written it
+        "model": model_of(job),
         "duration": duration(job.seconds) if job.seconds and job.seconds > 0 else "–",
     }
 

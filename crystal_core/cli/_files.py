@@ -17,11 +17,12 @@ MAX_BYTES = 20_000_000
 
 
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
-    """A text file of at most ``most`` bytes, in any of the encodings of :mod:`crystal_core.files.encoding`.
+    """A text file of at most ``most`` bytes, in any of the encodings of :mod:`crystal_core.files.encoding`, also packed.
 
     Raises:
         RequestError: there is no such file, it is larger, or it may not be read.
     """
+    from crystal_core.files.compressed import unpacked
     from crystal_core.files.encoding import text_of
     from crystal_core.structures import printable
 
@@ -31,9 +32,14 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
             raise RequestError(f"There is no file {name}.")
         if path.stat().st_size > most:
             raise RequestError(f"{name} is larger than {most // 10**6} MB.")
-        return text_of(path.read_bytes())
+        content = unpacked(path.read_bytes(), most)
     except OSError as error:
         raise RequestError(f"{name} cannot be read ({error.strerror}).") from None
+    except StructureParseError as error:
+        raise StructureParseError(f"{name}: {error}") from None
+    if len(content) > most:
+        raise RequestError(f"{name} is larger than {most // 10**6} MB when unpacked.")
+    return text_of(content)
 
 
 def make_output_folder(out: Path | None, *, trajectory: bool) -> None:

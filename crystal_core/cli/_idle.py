@@ -129,6 +129,9 @@ RULES: Mapping[tuple[str, str], tuple[Idle, ...]] = {
         Idle((*SAMPLING, *DRAFTING), lambda g: g["baseline"] is not None, "--baseline samples no model"),
         NOT_RELAXED,
     ),
+    ("evaluate_first_card", "first_card"): (
+        Idle(("drafter",), lambda g: g["drafts"] == 0, "no --drafts are written"),
+    ),
     ("evaluate_refinement", "refinement"): (
         Idle(
             ("temperature", "top_p", "back_end"),

@@ -214,13 +214,21 @@ def page(
     sessions: Annotated[int, typer.Option("--sessions", min=1, max=200, help="Readers at once.")] = 4,
     jobs: Annotated[int, typer.Option("--jobs", min=0, max=20, help="Runs in the queue meanwhile.")] = 1,
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long pages are loaded.")] = 30.0,
+    pause: Annotated[
+        float,
+        typer.Option(
+            "--pause", min=0, max=60, help="Mean seconds that a reader looks at a page before the next."
+        ),
+    ] = 1.25,
     pages: Annotated[str | None, typer.Option("--pages", help="Names with commas; all when absent.")] = None,
     json: options.Json = False,
 ) -> None:
     """Seconds until a page of the app is there, for several readers at once."""
     from crystal_core.benchmarks.pages import PAGES, benchmark_pages
 
-    _show(benchmark_pages(sessions, jobs, seconds, pages.split(",") if pages else PAGES), json=json)
+    _show(
+        benchmark_pages(sessions, jobs, seconds, pages.split(",") if pages else PAGES, pause=pause), json=json
+    )
 
 
 def _size(size: str | None, model: str | None, default: str) -> str | None:

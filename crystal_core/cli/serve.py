@@ -20,6 +20,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._run import command, say
+from crystal_core.shares import Shares
 
 DRAWN = "new"  # instead of a token: one is drawn
 SECONDS_TO_END = 10.0
@@ -49,6 +50,27 @@ def serve(
             help="A further name by which browsers reach the app, e.g. that of a proxy. May be repeated.",
         ),
     ] = None,
+    waiting: Annotated[
+        int, typer.Option("--waiting", min=1, help="Runs of all browsers that may wait.")
+    ] = Shares.waiting_in_all,
+    waiting_per_browser: Annotated[
+        int,
+        typer.Option(
+            "--waiting-per-browser", min=1, help="Runs of one browser that may wait; browsers take turns."
+        ),
+    ] = Shares.waiting,
+    storage_per_browser: Annotated[
+        int,
+        typer.Option(
+            "--storage-per-browser",
+            min=1,
+            help="Results of one browser in MB; a full one deletes runs first.",
+        ),
+    ] = Shares.stored_mb,
+    uploads_per_browser: Annotated[
+        int,
+        typer.Option("--uploads-per-browser", min=1, help="Uploads of one browser that are read at once."),
+    ] = Shares.uploads,
     no_api: Annotated[
         bool, typer.Option("--no-api", help="The app alone, as always: there is no HTTP interface.")
     ] = False,
@@ -74,6 +96,12 @@ def serve(
             f"The token must have at least {LEAST_TOKEN} characters, all of them printable ASCII; "
             "'--token new' draws one."
         )
+    limits = Shares(
+        waiting=waiting_per_browser,
+        waiting_in_all=waiting,
+        stored_mb=storage_per_browser,
+        uploads=uploads_per_browser,
+    )
     names = [host, socket.gethostname(), *(allow_host or ())]
     options = ["--server.address", host, "--server.port", str(port)]
     if opened := _exposure(host, port, is_protected=bool(token)):
@@ -83,7 +111,9 @@ def serve(
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(SERVER), *options],
             cwd=REPOSITORY,
-            env=os.environ | {OWNER: str(reader), TOKEN: token, NAMES: ",".join(names)},
+            env=os.environ
+            | limits.as_environment()
+            | {OWNER: str(reader), TOKEN: token, NAMES: ",".join(names)},
             stdout=subprocess.DEVNULL,
             pass_fds=(reader,),
         )

@@ -178,6 +178,26 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
     )
 
 
+def known_row(row: int) -> KnownNeighbour:
+    """What :func:`find_known` says of the cell of a row itself."""
+    index = load_known()
+    training_of = index.training_of(row)
+    return KnownNeighbour(
+        known=True,
+        nearest_id=index.name(row),
+        formula=index.reduced_formula(index.formula_of_row(row)),
+        space_group=int(index.space_groups[row]),
+        rmsd=0.0,
+        volume_ratio=1.0,
+        e_above_hull=index.e_above_hull(row),
+        training=bool(training_of),
+        training_of=training_of,
+        structure=index.cell(row),
+        method="structure matcher",
+        reference=index.reference,
+    )
+
+
 def novelty(structure: Structure) -> Novelty:
     """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
     matches = find_known(structure, overlay=False)

@@ -21,7 +21,7 @@ from crystal_core.requests import (
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
     cells_beside,
-    knows_prototype,
+    knows_cells,
     lay_out,
     steps_of_energies,
     with_effort,
@@ -70,7 +70,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     measured = None if request.pattern is None else MeasuredPattern.from_json(request.pattern)
     start = "noise" if request.start == "both" and not has_prototypes() else request.start
     request = replace(request, seed=seed_or_drawn(request.seed), start=start)
-    request = with_effort(request, prototypes_known=has_prototypes() and knows_prototype(request))
+    request = with_effort(request, prototypes_known=has_prototypes() and knows_cells(request))
     if request.wants_energies:
         from crystal_core.relax.potential import check_installed
 

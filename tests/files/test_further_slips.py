@@ -1,12 +1,17 @@
 """Slips of files that are common and easily read past: each is read right, said in a note, or refused in a sentence."""
 
+import bz2
+import gzip
 import json
+import lzma
 
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from crystal_core.cli._files import read_crystals
 from crystal_core.errors import StructureParseError
 from crystal_core.files.parse import parse_text, with_shares
+from crystal_core.files.uploads import parse_uploads
 
 TYPE, LABEL, OCCUPANCY = "type_symbol", "label", "occupancy"
 GROUP = "_symmetry_space_group_name_H-M 'F m -3 m'"
@@ -164,3 +169,114 @@ def test_another_tag_that_stands_twice_is_said_unless_both_agree():
     assert not notes(
         read(cif(head="_cell_length_a 7.6\n_chemical_formula_sum ?\n_chemical_formula_sum 'Cs I'"))
     )
+
+
+@pytest.mark.parametrize("packer", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_packed_file_is_read_from_an_upload_and_from_disk(packer, tmp_path):
+    packed = packer(cif().encode())
+    (tmp_path / "x.cif.packed").write_bytes(packed)
+    (upload,) = parse_uploads([("x.cif.packed", packed)])
+    ((_, from_disk),) = read_crystals(tmp_path / "x.cif.packed")
+    assert contents(upload.structure) == contents(from_disk) == {"Cs": 4.0, "I": 4.0}
+    (damaged,) = parse_uploads([("x.cif.packed", packed[: len(packed) // 2])])
+    assert damaged.structure is None and "Pack it again" in damaged.error
+
+
+def test_a_file_that_is_large_when_unpacked_is_not_unpacked_whole(tmp_path):
+    bomb = gzip.compress(b"0 " * 30_000_000, compresslevel=1)
+    (upload,) = parse_uploads([("bomb.gz", bomb)])
+    assert "larger than 5 MB" in upload.error
+    (tmp_path / "bomb.gz").write_bytes(bomb)
+    ((_, sentence),) = read_crystals(tmp_path / "bomb.gz")
+    assert "MB" in sentence
+
+
+MODULATED = "_cell_modulation_dimension 1\nloop_\n_cell_wave_vector_seq_id\n_cell_wave_vector_z\n1 0.31"
+SUPERSPACE = "x1,x2,x3,x4 -x1,-x2,-x3,-x4 x1,x2+1/2,x3+1/2,x4+1/2 -x1,1/2-x2,1/2-x3,1/2-x4".split()
+
+
+@pytest.mark.parametrize(
+    ("group", "n"),
+    [
+        (GROUP, 8),
+        ("_space_group_ssg_name 'F m -3 m(00g)0s0'", 8),
+        ("\n".join(["loop_", "_space_group_symop_ssg_operation_algebraic", *SUPERSPACE]), 4),
+    ],
+)
+def test_a_modulated_crystal_is_read_as_its_basic_structure_and_said(group, n):
+    found = read(cif(head=MODULATED, group=group))
+    assert len(found) == n and "modulated" in notes(found)
+
+
+def test_a_modulated_crystal_whose_group_is_not_known_is_refused():
+    with pytest.raises(StructureParseError, match="space group"):
+        read(cif(head=MODULATED, group="_space_group_ssg_name 'X m q m(00g)'"))
+
+
+SALT = "0 0 0\n0 .5 .5\n.5 0 .5\n.5 .5 0\n.5 .5 .5\n.5 0 0\n0 .5 0\n0 0 .5\n"
+
+
+def poscar(counts="4 4", rows=SALT, tail=""):
+    return f"salt\n5.64\n1 0 0\n0 1 0\n0 0 1\nNa Cl\n{counts}\nDirect\n{rows}{tail}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (poscar(), ""),
+        (poscar(tail="\n0.1 0.2 0.3\n" * 8), ""),
+        (poscar(counts="4 3"), "Further positions follow the 7 atoms"),
+        (poscar(rows=SALT.replace("0 0 .5", "0 -1 1.5")), ""),
+        (poscar(rows=SALT.replace(".5", "2.82")), "reach 2.82 cells"),
+        (cif("Cs 0 0 0", "I 3.8 3.8 3.8"), "reach 3.8 cells"),
+    ],
+)
+def test_positions_that_look_like_a_slip_are_said(text, says):
+    found = read(text)
+    assert says in notes(found) and bool(says) == ("osition" in notes(found))
+
+
+XYZ = "2\n{}\nCs 0 0 0\nI 2.28 2.28 2.28\n"
+
+
+@pytest.mark.parametrize(
+    ("lattice", "says"),
+    [
+        ("Lattice=[[4.56,0,0],[0,4.56,0],[0,0,4.56]] pbc=[true,true,true]", ""),
+        ('Lattice="[[4.56, 0, 0], [0, 4.56, 0], [0, 0, 4.56]]"', ""),
+        ('Lattice="4.56 0 0 0 4.56 0 0 0 4.56" unit=Angstrom', ""),
+        ('Lattice="4.56 0 0 0 4.56 0 0 0 4.56" units=bohr', "bohr"),
+        ('Lattice="0 4.56 0 4.56 0 0 0 0 4.56"', ""),
+    ],
+)
+def test_a_lattice_of_xyz_may_be_written_in_several_ways(lattice, says):
+    found = read(XYZ.format(lattice))
+    assert found.volume == pytest.approx(4.56**3) and contents(found) == {"Cs": 1.0, "I": 1.0}
+    assert says in notes(found) and bool(says) == bool(notes(found))
+
+
+@pytest.mark.parametrize(
+    "text", [XYZ.format('Lattice="4.56 0 0 0 4.56 0 0 0 0"'), poscar().replace("0 0 1\n", "0 0 0\n")]
+)
+def test_a_flat_cell_is_refused_as_one(text):
+    with pytest.raises(StructureParseError, match="sliver"):
+        read(text)
+
+
+def test_atoms_of_ase_are_read_with_their_moments():
+    array = lambda shape, kind, flat: {"__ndarray__": [shape, kind, flat]}
+    atoms = {
+        "numbers": array([2], "int64", [26, 8]),
+        "positions": array([2, 3], "float64", [0.0, 0.0, 0.0, 2.1, 2.1, 2.1]),
+        "cell": {
+            "array": array([3, 3], "float64", [4.2, 0, 0, 0, 4.2, 0, 0, 0, 4.2]),
+            "__ase_objtype__": "cell",
+        },
+        "pbc": array([3], "bool", [True, True, False]),
+        "initial_magmoms": array([2], "float64", [3.7, 0.1]),
+    }
+    found = read(json.dumps({"1": atoms, "ids": [1], "nextid": 2}))
+    assert contents(found) == {"Fe": 1.0, "O": 1.0} and "not periodic" in notes(found)
+    assert found.properties["site_values"]["moments"][0][2] == pytest.approx(3.7)
+    with pytest.raises(StructureParseError, match="no cell"):
+        read(json.dumps({**atoms, "cell": array([3, 3], "float64", [0.0] * 9)}))

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import streamlit as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
@@ -257,6 +258,7 @@ def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_as
         show_structure(cell, key="a", provenance={"model": "m"} if st.session_state["made"] else None)
 
     patterns = []
+    st.cache_data.clear()  # a figure that was drawn before is not made again
     monkeypatch.setattr(
         "pages._ui.crystal.diffraction.xrd_figure",
         lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),

@@ -86,7 +86,7 @@ def _learning_files(job: Job) -> dict[str, str]:
     for item, value, split in zip(asked["crystals"], asked["values"], splits, strict=True):
         with suppress(StructureParseError):  # the result says why
             cif = structure_to_text(structure_from_record(item), "cif")
-            writer.writerow([spreadsheet_text(item["source"]), cif, split, float(value)])
+            writer.writerow([spreadsheet_text(item["source"]), cif, spreadsheet_text(split), float(value)])
     return {
         TABLE: text.getvalue(),
         "held-out.csv": parity_csv(result["learned"]),

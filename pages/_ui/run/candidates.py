@@ -78,6 +78,7 @@ ARRANGEMENTS = {
     "AB2C_cF16_225_a_c_b": "Heusler",
 }  # of AFLOW names (Mehl et al. 2017)
 SHORT = {
+    "known": "known crystal",
     "noise": "from noise",
     "prototype": "known prototype",
     "prototype refined": "refined prototype",
