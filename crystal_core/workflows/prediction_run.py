@@ -200,7 +200,7 @@ class PredictionRun:
         return self.drafter if origin in DRAFTED and self.drafter is not None else self.model
 
     def _draft_options(self, origin: Origin) -> DraftOptions:
-        """How drafts are written and refined: by the model, unless it is the one that writes them or cannot refine."""
+        """Options of the drafts: the model refines them, unless it writes them itself or cannot refine."""
         if not self._generator(origin).card.writes_drafts:
             return CARD_DRAFT
         options = draft_options(self.request)

@@ -117,7 +117,7 @@ def state_words(job: Job) -> str:
 
 @tolerant(UNREADABLE)
 def title_of(job: Job) -> str:
-    """What was asked for, in a few words."""
+    """The request in a few words."""
     asked = job.request
     if not asked:
         return UNREADABLE
