@@ -50,7 +50,7 @@ class Conditions:
 
     Attributes:
         composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in place of a composition.
-        contain: elements that the cell holds beside others; no prompt says it, a grammar sees to it.
+        contain: elements that the cell holds beside others; not part of the prompt; the grammar ensures it.
         space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
     """
 

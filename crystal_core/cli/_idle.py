@@ -1,4 +1,4 @@
-"""Options that other options leave without effect: they are refused, so that nobody believes they did something."""
+"""Options without effect beside other options: the command refuses them instead of ignoring them."""
 
 from __future__ import annotations
 

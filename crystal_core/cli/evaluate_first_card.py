@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Split, loaded_potential
-from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, say, set_threads
+from crystal_core.cli import options
+from crystal_core.cli._evaluation import loaded_potential
+from crystal_core.cli._run import command, emit, say, set_threads
 
 Out = Annotated[
     Path | None,
@@ -23,8 +24,8 @@ RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": 
 
 @command
 def first_card(
-    data: Data,
-    split: Split = None,
+    data: options.Data,
+    split: options.Split = None,
     effort: Annotated[
         str, typer.Option("--effort", help="prior (no energies), quick, normal or thorough.")
     ] = "normal",
@@ -54,10 +55,10 @@ def first_card(
         str, typer.Option("--drafter", help="Model that writes and refines the --drafts.")
     ] = "crysllmgen-mp",
     out: Out = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Match of the first card, the first three and ten, with candidates from prototypes, and drafts where asked for."""
     from crystal_core.checks import check_choice
@@ -96,7 +97,7 @@ def first_card(
         "first_three": rates[rule]["first 3"],
         "first_ten": rates[rule]["first 10"],
         "any_candidate": rates["any candidate"],
-        "rules": {name: told for name, told in rates.items() if name != "any candidate"},
+        "rules": {name: rate for name, rate in rates.items() if name != "any candidate"},
         **by_size(rows, rule, weights),
         "seconds": round(time.monotonic() - began, 1),
         "settings": {
@@ -121,12 +122,12 @@ def first_card(
     if json:
         emit(report)
         return
-    for name, told in report["rules"].items():
-        card = told["first card"]
+    for name, rate in report["rules"].items():
+        card = rate["first card"]
         if card["n"]:
             typer.echo(
                 f"{name:<28} first card {100 * card['match_rate']:.1f} % ({100 * card['ci95'][0]:.1f}–{100 * card['ci95'][1]:.1f}), "
-                f"first three {100 * told['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
+                f"first three {100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
             )
     typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")
     if drafts:

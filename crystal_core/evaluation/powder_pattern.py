@@ -184,9 +184,9 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
         stripped = line.strip()
         if not stripped or stripped.startswith(COMMENTS):
             continue
-        found = [part for part in re.split(r"[\s,;]+", stripped) if part]
+        parts = [part for part in re.split(r"[\s,;]+", stripped) if part]
         try:
-            angle, height = float(found[0]), float(found[1])
+            angle, height = float(parts[0]), float(parts[1])
         except (ValueError, IndexError):
             if not two_theta:
                 continue
@@ -206,13 +206,13 @@ def wavelength_of(text: str) -> str | float:
     >>> wavelength_of("CuKa"), wavelength_of("1.54")
     ('CuKa', 1.54)
     """
-    found: str | float
+    wavelength: str | float
     try:
-        found = float(text)
+        wavelength = float(text)
     except ValueError:
-        found = text.strip()
-    check_wavelength(found)
-    return found
+        wavelength = text.strip()
+    check_wavelength(wavelength)
+    return wavelength
 
 
 def check_wavelength(value: str | float) -> None:

@@ -1,4 +1,4 @@
-"""Is a structure sane? The published checks (distances and volume; charge neutrality) and our stricter one, with reasons."""
+"""Validity of a structure: the published checks (distances and volume; charge neutrality) and our stricter one, with reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure the invention of crystals: take them from a model, a baseline or files, and compare them with known ones.
+"""Evaluate de novo generation: take crystals from a model, a baseline or files, and compare them with known ones.
 
 The protocol is :mod:`crystal_core.evaluation.de_novo`; this file draws or reads the crystals, relaxes them where asked,
 and puts the report together. Those they are compared with are in :mod:`.known_sets`.
@@ -104,10 +104,10 @@ def draw_crystals(
         request = DeNovoRequest(n_atoms=some, **options)
         frame = last_frame(generator, request)
         assert frame.crystals is not None
-        made = to_structures(frame.crystals)
+        sampled = to_structures(frame.crystals)
         if keep:
-            keep(first + 1, made)
-        structures += made
+            keep(first + 1, sampled)
+        structures += sampled
         rejected.update(frame.rejected)
         calls, settings = getattr(generator, "network_calls", 0), sampler_used(generator, request)
         if on_progress:

@@ -1,4 +1,4 @@
-"""What a user sees first: candidates for known crystals, with all evidence on each, kept row by row.
+"""Evaluate the first candidate shown: candidates for known crystals with all evidence, stored row by row.
 
 For every row of a table the candidates are laid out, weighed as they are, relaxed against each other, and
 compared with the
@@ -127,7 +127,7 @@ def collect(
 
     prototypes: Any = load_generator("prototype", "cpu")
     done = {row.id: row for row in read_rows(file)} if file is not None else {}
-    began, found = time.monotonic(), []
+    began, candidates = time.monotonic(), []
     for k, reference in enumerate(references, start=1):
         row = done.get(reference.id)
         if row is None or row.depth < depth:
@@ -147,8 +147,8 @@ def collect(
                 say(
                     f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: {row.formula}, {row.n_atoms} atoms"
                 )
-        found.append(row)
-    return found
+        candidates.append(row)
+    return candidates
 
 
 def judge_row(
@@ -212,14 +212,14 @@ def prototype_candidates(
     _, frame = prototypes.lay_out(cells, n, repeats=repeats)
     if frame is None or frame.crystals is None:
         return []
-    found = []
+    candidates = []
     for rank, (cell, template) in enumerate(
         zip(to_structures(frame.crystals), frame.templates, strict=True), start=1
     ):
         if cell is not None and template is not None:
-            told = evidence_of_template(template, rank, cell.composition.reduced_formula)
-            found.append((replace(told, plausible=check_structure(cell).plausible), cell))
-    return found
+            evidence = evidence_of_template(template, rank, cell.composition.reduced_formula)
+            candidates.append((replace(evidence, plausible=check_structure(cell).plausible), cell))
+    return candidates
 
 
 def relax_rivals(

@@ -143,12 +143,12 @@ def _still_says(text: str, original: str) -> bool:
 
 def own_corpus() -> dict[str, str]:
     """Crystals of several systems in every format that is read."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for structure in _crystals():
         name = structure.composition.reduced_formula
         for fmt in ("cif", "cif-symmetrised", "poscar", "extxyz", "json"):
-            found[f"{name}.{fmt}"] = structure_to_text(structure, fmt)
-    return found
+            texts[f"{name}.{fmt}"] = structure_to_text(structure, fmt)
+    return texts
 
 
 def _crystals() -> Iterator[Structure]:

@@ -84,6 +84,7 @@ def test_script_in_a_comment_or_name_stays_text():
         ("big.cif", b"#" * 5_000_001, "larger than 5 MB"),
         ("bomb.zip", zipped(("bomb.cif", b"0" * 60_000_000)), "more than 50 MB"),
         ("many.zip", zipped(*((f"{i}.cif", "x") for i in range(3))), "none of CIF"),
+        ("listed.zip", zipped(*((f".{i}", "") for i in range(5001))), r"lists more than 5,000 files"),
         ("nested.zip", zipped(("inner.cif", zipped(("a", "b")))), "archive inside"),
         ("empty.zip", zipped(("__MACOSX/a.cif", GOOD), (".hidden", GOOD), ("folder/", "")), "holds no files"),
         ("broken.zip", zipped(("a.cif", GOOD))[:-30], "damaged"),

@@ -25,7 +25,16 @@ from crystal_core.workflows.first_card_rates import (
 from crystal_core.workflows.fit_ranking import SET, fit, gains_of, without_known
 from crystal_core.workflows.generate import load_de_novo
 
-TRUE = Weights(rank=-1.0, votes=1.0, members=0.0, sigma_relaxed=0.02, sigma_single_point=0.15, **SET)
+TRUE = Weights(
+    rank=-1.0,
+    votes=1.0,
+    members=0.0,
+    sigma_relaxed=0.02,
+    sigma_single_point=0.15,
+    named=3.0,
+    sigma_published=0.05,
+    **SET,
+)
 
 
 def candidate(rank, energy, *, right, votes=0.1, single=None):

@@ -238,7 +238,7 @@ class KldmDeNovoGenerator(_Kldm):
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
         """Frames from noise to crystals; the last one is finished. On the way, types are the network's likeliest.
 
-        Excluded elements are masked at every step, so no sample is drawn in vain. With charge balance, a crystal whose
+        Excluded elements are masked at every step, so no sample is rejected for them. With charge balance, a crystal whose
         composition fails exchanges an element near the end (see :class:`.charge_balance.ChargeBalance`).
 
         Raises:

@@ -380,14 +380,14 @@ class LatentSampler:
         soft = None
         if self.species is not None and state.species is not None and output is not None:
             soft = self.species.probabilities(state.species, output, t)
-        wish = guidance.gradients(places, (state.lattice + sigma**2 * score_l) / alpha, soft)
-        push, pull = self.coordinates.centred(wish.frac_coords, self.packing), wish.types
+        gradient = guidance.gradients(places, (state.lattice + sigma**2 * score_l) / alpha, soft)
+        push, pull = self.coordinates.centred(gradient.frac_coords, self.packing), gradient.types
         if self.symmetry is not None:
             push, pull = self.symmetry.displacement(push), self.symmetry.mean_of_orbit(pull)
         if self.species is not None and state.species is not None and output is not None:
             output = self.species.reweighted(state.species, output, pull, t)
         # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, the wish weighs little
-        return self.coordinates.guided(score_v, push, t), score_l + alpha * wish.lattice, output
+        return self.coordinates.guided(score_v, push, t), score_l + alpha * gradient.lattice, output
 
 
 def _place(state: LatentState) -> Coordinates:

@@ -52,21 +52,21 @@ def to_form(
     import spglib
 
     cell: Any = (lattice, frac_coords, roles + 1)  # arrays, where spglib's annotation has lists
-    found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    if found is None:
+    dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    if dataset is None:
         return None
-    points, types = in_cell(found.std_positions), found.std_types - 1
-    size = (abs(np.linalg.det(found.std_lattice)) / len(points)) ** (1 / 3)
-    letter_of_primitive = dict(zip(found.mapping_to_primitive.tolist(), found.wyckoffs, strict=True))
-    letters = [letter_of_primitive[p] for p in found.std_mapping_to_primitive.tolist()]
+    points, types = in_cell(dataset.std_positions), dataset.std_types - 1
+    size = (abs(np.linalg.det(dataset.std_lattice)) / len(points)) ** (1 / 3)
+    letter_of_primitive = dict(zip(dataset.mapping_to_primitive.tolist(), dataset.wyckoffs, strict=True))
+    letters = [letter_of_primitive[p] for p in dataset.std_mapping_to_primitive.tolist()]
     free = np.ones(len(points), dtype=bool)
     chosen: list[int] = []
     multiplicities: list[int] = []
     while free.any():
         first = int(np.argmax(free))
-        rotations, translations = operations(int(found.hall_number))
+        rotations, translations = operations(int(dataset.hall_number))
         difference = (rotations @ points[first] + translations)[:, None] - points[None]
-        distance = np.linalg.norm((difference - np.round(difference)) @ found.std_lattice, axis=-1)
+        distance = np.linalg.norm((difference - np.round(difference)) @ dataset.std_lattice, axis=-1)
         members = np.unique(distance.argmin(1))
         if (
             distance.min(1).max() > 3 * symprec
@@ -77,9 +77,9 @@ def to_form(
         free[members] = False
         chosen.append(first)
         multiplicities.append(len(members))
-    lengths, angles = cell_parameters(found.std_lattice)
+    lengths, angles = cell_parameters(dataset.std_lattice)
     return SymmetryForm(
-        hall_number=int(found.hall_number),
+        hall_number=int(dataset.hall_number),
         cell=np.concatenate([lengths / size, angles]),
         points=points[chosen],
         roles=types[chosen].astype(np.int64),
@@ -124,12 +124,12 @@ def _orbit(
     difference = images[:, None] - images[None]
     difference -= np.round(difference)
     close = np.linalg.norm(difference @ lattice, axis=-1) < tolerance
-    kept = []
+    points = []
     open_ = np.ones(len(images), dtype=bool)
     for i in range(len(images)):
         if open_[i]:
             group = close[i] & open_
             # the mean over coinciding images puts a point rounded to four digits back onto its symmetry element
-            kept.append(images[i] - difference[i, group].mean(0))
+            points.append(images[i] - difference[i, group].mean(0))
             open_ &= ~group
-    return in_cell(np.array(kept))
+    return in_cell(np.array(points))

@@ -8,10 +8,11 @@ import streamlit as st
 
 from crystal_core.chemistry.formula import MAX_BATCH, BatchLine, parse_formulas
 from crystal_core.files.records import unique_name, zip_run
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
-from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.forms.units import multiple_words
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, has_changed
@@ -112,12 +113,11 @@ def _row(job: Job) -> dict[str, Any]:
         "g/cm³": "",
     }
     if best:
+        score = best["score"]
         mark = "" if best["validity"]["plausible"] else ", implausible"
-        line["best candidate"] = (
-            f"{group_text((best['space_group'] or {}).get('symbol', 'no symmetry'))}, Z = {best['z']}{mark}"
-        )
+        line["best candidate"] = f"{group_of(best)}, Z = {best['z']}{mark}"
         line |= {
-            "alike": f"{best.get('n_alike', best['score']['value'])} of {len(found)}",
+            "alike": f"{best.get('n_alike', score['value'] if score else 1)} of {len(found)}",
             "g/cm³": f"{best['density']:.2f}",
         }
     return line | {"remark": job.error or ""}

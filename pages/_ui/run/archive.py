@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
 
 
 def zip_name(job: Job) -> str:

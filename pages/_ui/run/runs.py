@@ -14,14 +14,17 @@ from crystal_core.files.records import (
     is_valid,
     ranked,
 )
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of
+from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, Snapshot
 
 ORIGINS = {
+    "known": "known crystal, not generated",
     "noise": "from noise",
     "prototype": "known prototype, not generated",
     "prototype refined": "prototype, refined by the model",
@@ -51,6 +54,7 @@ PROPERTIES = "pages/property_predictor.py"
 COMPARE = "pages/compare.py"
 DEMO = "demo-"  # begins the id of a recorded run
 NO_SUMMARY = "–"  # of a run without a result
+UNREADABLE = "a run whose settings cannot be read"
 
 
 def find_job(job_id: str) -> Job | None:
@@ -109,11 +113,12 @@ def state_words(job: Job) -> str:
     return "damaged" if job.damaged else WORDS.get(job.state, job.state)
 
 
+@tolerant(UNREADABLE)
 def title_of(job: Job) -> str:
     """What was asked for, in a few words."""
     asked = job.request
     if not asked:
-        return "a run whose settings cannot be read"
+        return UNREADABLE
     if job.kind == "generate":
         return _generation_title(asked)
     return _work_title(job) or str(asked.get("formula", job.kind))
@@ -211,6 +216,13 @@ def candidates_of(job: Job) -> list[CrystalRecord]:
     return sorted(found, key=lambda record: place[record["id"]])
 
 
+@tolerant(NO_SUMMARY)
+def model_of(job: Job) -> str:
+    """The model that it asked for."""
+    return str(job.request.get("model", NO_SUMMARY))
+
+
+@tolerant(NO_SUMMARY)
 def summary(job: Job) -> str:
     """One short sentence on what came out."""
     result = job.result or {}

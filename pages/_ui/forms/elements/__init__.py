@@ -13,7 +13,7 @@ from crystal_core.chemistry.formula import parse_elements
 from crystal_core.chemistry.training_counts import element_counts
 from crystal_core.errors import CrystalCoreError
 from crystal_core.requests import CrystalGenerationRequest
-from crystal_core.workflows.generate import allowed_elements
+from crystal_core.workflows.cell_plan import allowed_elements
 from pages._ui.link.session import action_button, field, fill, recall, remember, value_of
 from pages._ui.plain import plain
 
