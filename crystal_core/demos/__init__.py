@@ -15,7 +15,7 @@ from typing import Any
 
 from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.files.records import is_valid, ranked
-from crystal_core.records import CrystalRecord, RunResult, Trajectory, crystals_of, upgrade_result
+from crystal_core.records import CrystalRecord, Provenance, RunResult, Trajectory, crystals_of, upgrade_result
 
 FOLDER = Path(__file__).parent
 COMPARISONS = FOLDER / "comparisons"  # recorded runs of crystal_core.demos.comparisons
@@ -27,7 +27,7 @@ class Demo:
 
     Attributes:
         name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure, generate or compare.
-        request: what was asked for. result: what came out, as the command line's JSON, with ``relaxed`` for a
+        request: of the run. result: of the run, as the command line's JSON, with ``relaxed`` for a
             generation. trajectories: thinned paths.
     """
 
@@ -63,15 +63,20 @@ class Demo:
         """Empty where the models that made it are the installed ones, else a phrase that says what has changed."""
         from crystal_core.registry.store import find_card
 
-        made = [r["provenance"] for r in crystals_of(self.result)]
-        used = {(p["model"], p["weights_sha256"]) for p in made if p["model"] != "prototype"}
-        tables = {p["prototype"]["table_sha256"] for p in made if "prototype" in p}
+        provenances = [r["provenance"] for r in crystals_of(self.result)]
+        used = {(p["model"], p["weights_sha256"]) for p in provenances if _is_generated(p)}
+        tables = {p["prototype"]["table_sha256"] for p in provenances if "prototype" in p}
         try:
             earlier = any(find_card(model).weights_sha256 != digest for model, digest in used)
             earlier |= any(digest not in find_card("prototype").files.values() for digest in tables)
         except CheckpointMissing:
             return "made with a model that is not installed"
         return "made with earlier weights" if earlier else ""
+
+
+def _is_generated(provenance: Provenance) -> bool:
+    """Whether a network made the crystal: known crystals and prototypes come from tables."""
+    return provenance["model"] != "prototype" and "known_crystal" not in provenance
 
 
 def list_demos() -> list[Demo]:

@@ -1,4 +1,4 @@
-"""Which candidate is the crystal that is known under its formula: evidence weighed, not sorted.
+"""Rank candidates by the weighted evidence that each is the known crystal of its formula.
 
 The energies of rival arrangements often differ by less than the error of the potential, and a prototype that
 the nearest
@@ -7,6 +7,9 @@ logarithm of
 how likely it is up to a constant that all share:
 
     score = log prior(source, place among the prototypes, votes, popularity) - (E - lowest E) / sigma
+
+Published energies of known crystals decide between them wherever one of these lies near the hull. They are of relaxed
+crystals, so they share a rank with relaxed energies and never with those of cells as laid out.
 
 The weights are fitted on validation rows of MP-20 by :mod:`crystal_core.workflows.fit_ranking` and stored in
 ``ranking.json`` with what they were fitted on.
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 WEIGHTS = Path(__file__).with_suffix(".json")
+NEAR_HULL = 0.03  # eV/atom; polymorphs that exist lie mostly within it
 VOTE_FLOOR = 0.02  # share of the votes that a prototype without any counts as
 
 
@@ -37,12 +41,13 @@ class Evidence:
         votes: weight of the nearest relatives that have its arrangement. members: known crystals that have
             it.
         distance: chemical distance to the nearest of them. repeats: cells of the prototype in this one.
+        atoms: of the primitive cell of a known crystal; 0 for others.
         agreement: candidates of the run that are the same structure, itself among them.
         plausible: no distance below 0.7 × the sum of the covalent radii.
         single_point, relaxed: energies, eV/atom; None where there is none. converged: the relaxation came to
             rest.
         published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known or
-            has no such label.
+            has no such label. volume: of the cell, Å3 per atom; 0 where nobody asks for it.
         named: the arrangement is named after this very compound (AFLOW).
     """
 
@@ -52,12 +57,14 @@ class Evidence:
     members: int = 0
     distance: float = 0.0
     repeats: int = 1
+    atoms: int = 0
     agreement: int = 1
     plausible: bool = True
     single_point: float | None = None
     relaxed: float | None = None
     converged: bool = False
     published: float | None = None
+    volume: float = 0.0
     named: bool = False
 
 
@@ -71,6 +78,11 @@ class Weights:
         agreement: of log(agreement). known: of being a known crystal. named: of a name.
         sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals,
             eV/atom.
+        pressure: eV/Å3, added to published energies as pressure times volume: PBE, which they are of, binds too weakly
+            and so favours the less dense of two polymorphs.
+        above_hull: eV/atom, how far above the hull a published crystal usually is that exists.
+        atoms: of log(atoms) of a known crystal: of equal published energies the smaller cell is the likelier one.
+        unlabelled: log prior of a known crystal without a published energy, mostly a computed variant of another one.
         gains: steps of a relaxation → energy that going on still gains in nearly all cases, eV/atom.
         about: what they were fitted on.
     """
@@ -85,6 +97,10 @@ class Weights:
     sigma_relaxed: float
     sigma_single_point: float
     sigma_published: float
+    pressure: float = 0.0
+    above_hull: float = 0.02
+    atoms: float = 0.0
+    unlabelled: float = 0.0
     gains: tuple[tuple[int, float], ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -111,6 +127,9 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
     known = (weights.known if evidence.published is not None or evidence.distance == 0.0 else 0.0) + (
         weights.named if evidence.named else 0.0
     )
+    if evidence.source == "known":
+        size = weights.atoms * math.log(max(1, evidence.atoms))
+        return agreed + size + known + (weights.unlabelled if evidence.published is None else 0.0)
     if evidence.rank < 1:
         return weights.noise + agreed + (known if evidence.published is not None else 0.0)
     return (
@@ -123,19 +142,39 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
 
 
 def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
-    """The score of every candidate of one formula; only those of one :func:`tier` compare with each other."""
-    relaxed = _energy_terms(candidates, weights)
+    """The score of every candidate of one formula; only those of one tier (:func:`tiers`) compare with each other."""
+    terms = _energy_terms(candidates, weights)
     single = [one.single_point for one in candidates]
     lowest = min((e for e in single if e is not None), default=0.0)
-    found = []
-    for one, term in zip(candidates, relaxed, strict=True):
+    decided = published_decide(candidates)
+    values = []
+    for one, term in zip(candidates, terms, strict=True):
         above = 0.0 if one.single_point is None else one.single_point - lowest
-        found.append(log_prior(one, weights) - (above / weights.sigma_single_point if term is None else term))
-    return found
+        cost = above / weights.sigma_single_point if term is None else term
+        if one.published is not None and not decided:
+            cost += one.published / weights.above_hull
+        values.append(log_prior(one, weights) - cost)
+    return values
 
 
-def tier(evidence: Evidence) -> int:
-    """0 relaxed, 1 weighed as laid out, 2 without an energy, 3 not plausible; lower tiers come first."""
+def published_decide(candidates: Sequence[Evidence]) -> bool:
+    """Whether published energies decide between the known crystals of a formula: one of them lies near the hull.
+
+    Where all lie far above it, the ground state is probably not among them.
+    """
+    return any(one.published is not None and one.published <= NEAR_HULL for one in candidates)
+
+
+def tiers(candidates: Sequence[Evidence]) -> list[int]:
+    """0 relaxed or with a published energy that decides, 1 weighed as laid out, 2 without an energy, 3 not plausible.
+
+    Lower tiers come first, so energies of relaxed crystals and of cells as laid out never share a rank.
+    """
+    decided = published_decide(candidates)
+    return [0 if decided and one.published is not None else _tier(one) for one in candidates]
+
+
+def _tier(evidence: Evidence) -> int:
     if not evidence.plausible:
         return 3
     return 0 if evidence.relaxed is not None else 1 if evidence.single_point is not None else 2
@@ -143,32 +182,44 @@ def tier(evidence: Evidence) -> int:
 
 def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
     """Places of the candidates, best first: by tier, then by score, of equals the earlier one."""
-    told = scores(candidates, weights)
-    return sorted(range(len(candidates)), key=lambda i: (tier(candidates[i]), -told[i], i))
+    values, tier = scores(candidates, weights), tiers(candidates)
+    return sorted(range(len(candidates)), key=lambda i: (tier[i], -values[i], i))
 
 
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:
-    """How many spreads each candidate lies above the lowest one; None where it was not relaxed.
+    """How many spreads each candidate lies above the lowest one; None where it has no energy of a relaxed crystal.
 
-    Where the published energy of a known crystal is at hand it takes the place of the potential's. Both
-    scales are laid
-    onto each other by the candidates that have both.
+    Where the published energy of a known crystal is at hand and decides, it takes the place of the potential's. Both
+    scales are laid onto each other by the candidates that have both, else by the lowest energy on each.
     """
-    both = [
-        (one.relaxed - one.published)
+    decided = published_decide(candidates)
+    published = [
+        None if one.published is None or not decided else one.published + weights.pressure * one.volume
         for one in candidates
-        if one.relaxed is not None and one.published is not None
     ]
-    shift = sum(both) / len(both) if both else 0.0
+    both = [
+        one.relaxed - energy
+        for one, energy in zip(candidates, published, strict=True)
+        if one.relaxed is not None and energy is not None
+    ]
+    shift = sum(both) / len(both) if both else _lowest_apart(candidates, published)
     energies: list[tuple[float, float] | None] = []
-    for one in candidates:
-        if one.relaxed is None:
-            energies.append(None)
-        elif one.published is not None:
-            energies.append((one.published, weights.sigma_published))
-        else:
+    for one, energy in zip(candidates, published, strict=True):
+        if energy is not None:
+            energies.append((energy, weights.sigma_published))
+        elif one.relaxed is not None:
             energies.append((one.relaxed - shift, weights.sigma_relaxed))
-    lowest = min((e[0] for e, c in zip(energies, candidates, strict=True) if e and c.plausible), default=None)
-    if lowest is None:
-        lowest = min((e[0] for e in energies if e), default=0.0)
+        else:
+            energies.append(None)
+    trusted = [
+        e[0] for e, one in zip(energies, candidates, strict=True) if e and (one.plausible or one.published)
+    ]
+    lowest = min(trusted or [e[0] for e in energies if e], default=0.0)
     return [None if e is None else max(0.0, e[0] - lowest) / e[1] for e in energies]
+
+
+def _lowest_apart(candidates: Sequence[Evidence], published: Sequence[float | None]) -> float:
+    """The lowest relaxed energy minus the lowest published one; 0 where one of them is missing."""
+    relaxed = [one.relaxed for one in candidates if one.relaxed is not None and one.plausible]
+    known = [energy for energy in published if energy is not None]
+    return min(relaxed) - min(known) if relaxed and known else 0.0

@@ -66,7 +66,7 @@ def crystal_record(
         score: ``{"name", "value", "unit"}`` of what candidates are ranked by.
         group: number of the cluster of like candidates.
         novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where it was not requested.
-        origin: whether the cell came from noise, from a prototype, or from a prototype refined.
+        origin: where the cell came from: noise, a known crystal, a prototype, a draft, or one of them refined.
         notes: sentences on what a reader must know of the crystal, e.g. what of its file did not fit.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One candidate of a structure prediction: its cell as sampled, then relaxed, and the record that tells of it."""
+"""One candidate of a structure prediction: its cell as sampled, then relaxed, and its record."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         RelaxationOutcome,
         Snapshot,
     )
+    from crystal_core.reference.known_crystals import KnownCrystal
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
 
+KNOWN_CRYSTALS = "known crystals"  # in place of a model's name
 STILL_ALIKE = 0.1
 WEIGHING_SECONDS = 600.0
 
@@ -42,6 +44,7 @@ class Candidate:
         single_point: the energy of the cell as sampled. relaxed_energy: of the relaxed cell, also where a limit stopped it before
             the forces were small; None where it was stopped as hopeless. converged: they became small.
         template_rank: place of its prototype among those of its formula, 1 first; 0 without one.
+        known: the known crystal that the cell as sampled is; None where it was not looked up.
         frames: of the relaxation, for the player.
     """
 
@@ -56,9 +59,10 @@ class Candidate:
         stages: Sequence[Stage] = (),
         *,
         template_rank: int = 0,
+        known: KnownCrystal | None = None,
     ) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
-        self.template_rank = template_rank
+        self.template_rank, self.known = template_rank, known
         self.single_point: float | None = None
         self.relaxed_energy: float | None = None
         self.converged = self.is_settled = False
@@ -140,12 +144,14 @@ class Candidate:
         from crystal_core.evaluation.validity import check_structure
 
         if self._pattern is None or self._pattern[0] is not self.structure:
-            found = likeness(self.structure, measured) if check_structure(self.structure).structure else None
+            compared = (
+                likeness(self.structure, measured) if check_structure(self.structure).structure else None
+            )
             self._pattern = (
                 self.structure,
                 {
-                    "similarity": None if found is None else found.similarity,
-                    "scale": None if found is None else found.scale,
+                    "similarity": None if compared is None else compared.similarity,
+                    "scale": None if compared is None else compared.scale,
                 },
             )
         return self._pattern[1]
@@ -161,20 +167,22 @@ class Candidate:
                 provenance = {**provenance, "draft": asdict(self.draft)}
             if self.stages:
                 provenance = {**provenance, "stages": [asdict(stage) for stage in self.stages]}
-            known = novelty(self.structure)  # of the relaxed cell once there is one
+            is_known = self.known is not None and self.structure is self.sampled
+            # of the relaxed cell once there is one
+            known = self.known.novelty if self.known and is_known else novelty(self.structure)
             self._record = crystal_record(
                 self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance
             )
             self._record["z"] = self.z
             self._record.update(self._outcome)
-        if self.alike is not self and (told := self.alike._outcome):
+        if self.alike is not self and (outcome := self.alike._outcome):
             what = "which the potential cannot take"
-            if "energies" in told and not self._is_still_alike():
+            if "energies" in outcome and not self._is_still_alike():
                 what = "which was relaxed in its place and has become another cell; this one has no energy of its own"
-            elif "energies" in told:
+            elif "energies" in outcome:
                 what = (
                     "which was relaxed and whose energy ranks both"
-                    if "original" in told
+                    if "original" in outcome
                     else "whose energy as sampled ranks both"
                 )
             error = f"It is like {self.alike.id(formula)}, {what}."
@@ -182,10 +190,20 @@ class Candidate:
         return {**self._record}
 
     def _from_prototype(self, provenance: Provenance) -> Provenance:
-        """The provenance of the run, with the known arrangement that this cell was laid out on, if any."""
+        """The provenance of the run, with the known crystal or arrangement that this cell was laid out on, if any."""
+        if self.known is not None:
+            note = f"The known crystal {self.known.id}; nothing was generated."
+            named: Provenance = {
+                **provenance,
+                "model": KNOWN_CRYSTALS,
+                "note": note,
+                "known_crystal": self.known.id,
+            }
+            named.pop("weights_sha256", None)
+            return named
         if self.template is None:
             return provenance
-        named: Provenance = {**provenance, "prototype": asdict(self.template)}
+        named = {**provenance, "prototype": asdict(self.template)}
         if self.origin != "prototype":
             return named
         return {

@@ -1,4 +1,4 @@
-"""How much is tried for a formula: which sources, how many candidates, how many relaxations, and which cells.
+"""The effort for a formula: sources, numbers of candidates and relaxations, and cells.
 
 An effort is counted in candidates and relaxation steps, never in seconds, so that the order of the results
 does not depend
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from crystal_core.chemistry.formula import parse_formula
 from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
+from crystal_core.workflows.known_candidates import SHARE, known_candidates
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -42,7 +43,7 @@ class Effort:
     """One effort.
 
     Attributes:
-        prototypes: candidates laid out on known arrangements, over all Z together.
+        prototypes: candidates that are known crystals or laid out on known arrangements, over all Z together.
         relax_seconds: seconds of one idle core that the relaxations of one run take in all; 0 relaxes
             nothing.
         most_relaxed: different structures that are relaxed at most.
@@ -95,10 +96,10 @@ def n_relaxed(effort: EffortName, sizes: Sequence[int]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class LaidOut:
-    """The prototypes of one formula over all its cells, best first.
+    """The known crystals and the prototypes of one formula over all its cells, each best first.
 
     Attributes:
-        cells: formula units → atomic numbers, of the cells that have a prototype, the best first.
+        cells: formula units → atomic numbers, of the cells that have one, the best first.
         starts, templates: of each Z, for a model that refines them.
     """
 
@@ -108,9 +109,12 @@ class LaidOut:
     templates: Mapping[int, list[Template | None]]
 
 
-def knows_prototype(request: StructurePredictionRequest) -> bool:
-    """Whether any known arrangement fits the formula in a cell that the request allows."""
-    return bool(_prototypes().index.candidates_over(_cells(request), 1, repeats=_is_fixed(request)))
+def knows_cells(request: StructurePredictionRequest) -> bool:
+    """Whether a known crystal or arrangement fits the formula in a cell that the request allows."""
+    cells = _cells(request)
+    if _prototypes().index.candidates_over(cells, 1, repeats=_is_fixed(request)):
+        return True
+    return bool(known_candidates(parse_formula(request.formula).reduced_formula, cells, 1))
 
 
 def _is_fixed(request: StructurePredictionRequest) -> bool:
@@ -119,37 +123,54 @@ def _is_fixed(request: StructurePredictionRequest) -> bool:
 
 
 def lay_out(request: StructurePredictionRequest) -> LaidOut:
-    """The best prototypes of a request with an effort."""
+    """The known crystals of a request with an effort, then its best prototypes that are none of them."""
     from crystal_core.crystal import CrystalBatch
     from crystal_core.structures import to_structures
     from crystal_core.workflows.candidate import Candidate
 
     assert request.effort is not None
-    cells = _cells(request)
+    n, cells = EFFORTS[request.effort].prototypes, _cells(request)
+    known = known_candidates(parse_formula(request.formula).reduced_formula, cells, round(SHARE * n))
     units, frame = _prototypes().lay_out(cells, MOST_LOOKED_AT, repeats=_is_fixed(request))
     candidates: list[Candidate] = []
     crystals: dict[int, list[CrystalBatch]] = {}
     templates: dict[int, list[Template | None]] = {}
     structures = to_structures(frame.crystals) if frame is not None and frame.crystals is not None else []
-    for k in _likeliest(request, frame, structures, EFFORTS[request.effort].prototypes):
+    for k in _likeliest(request, frame, structures):
+        if len(known) + len(candidates) == n:
+            break
         z, structure = units[k], structures[k]
         assert frame is not None
         assert frame.crystals is not None
         assert structure is not None
+        if _is_one_of(structure, known):
+            continue
         template = frame.templates[k]
         candidates.append(Candidate(z, "prototype", k, structure, template, template_rank=k + 1))
-        crystals.setdefault(z, []).append(frame.crystals[k])
-        templates.setdefault(z, []).append(template)
+    candidates.sort(key=lambda candidate: candidate.index)
+    for candidate in candidates:
+        assert frame is not None
+        assert frame.crystals is not None
+        crystals.setdefault(candidate.z, []).append(frame.crystals[candidate.index])
+        templates.setdefault(candidate.z, []).append(candidate.template)
     return LaidOut(
-        candidates=tuple(candidates),
-        cells={z: cells[z] for z in templates},
+        candidates=(*known, *candidates),
+        cells={z: cells[z] for z in dict.fromkeys([*(c.z for c in known), *templates])},
         starts={z: CrystalBatch.concat(part) for z, part in crystals.items()},
         templates=templates,
     )
 
 
+def _is_one_of(structure: Structure, known: Sequence[Candidate]) -> bool:
+    """Whether a cell as laid out is a known crystal that is among the candidates already."""
+    from crystal_core.evaluation.alike import rms_distance
+
+    same_size = [c.sampled for c in known if len(c.sampled) == len(structure)]
+    return any(rms_distance(structure, other) is not None for other in same_size)
+
+
 def evidence_of_template(template: Template, rank: int, formula: str) -> Evidence:
-    """What a prototype alone tells of a candidate.
+    """Evidence on a candidate from its prototype alone.
 
     Args:
         rank: its place among the prototypes of the formula, 1 first.
@@ -168,12 +189,12 @@ def evidence_of_template(template: Template, rank: int, formula: str) -> Evidenc
 
 
 def _likeliest(
-    request: StructurePredictionRequest, frame: Frame | None, structures: Sequence[Structure | None], n: int
+    request: StructurePredictionRequest, frame: Frame | None, structures: Sequence[Structure | None]
 ) -> list[int]:
-    """Places of the ``n`` prototypes that are likeliest before any energy is known, in their order.
+    """Places of the prototypes that make a cell, the likeliest before any energy is known first.
 
     A formula with many known crystals has more of them than relatives vote; those that an arrangement is
-    named after stay.
+    named after come early.
     """
     weights, name = load_weights(), parse_formula(request.formula).reduced_formula
     worth = {}
@@ -181,7 +202,7 @@ def _likeliest(
         template = frame.templates[k] if frame is not None else None
         if structure is not None and template is not None:
             worth[k] = log_prior(evidence_of_template(template, k + 1, name), weights)
-    return sorted(sorted(worth, key=lambda k: -worth[k])[:n])
+    return sorted(worth, key=lambda k: -worth[k])
 
 
 def steps_of_energies(effort: EffortName, known: LaidOut, *, samples: bool) -> int:

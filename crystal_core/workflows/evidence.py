@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
 from crystal_core.records import published_above_hull
 from crystal_core.workflows.effort import STEPS_IN_A_RACE, evidence_of_template, n_relaxed
+from crystal_core.workflows.known_candidates import evidence_of_known
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord
@@ -38,17 +39,17 @@ class Progress:
 
 
 def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> Evidence:
-    """What speaks for a candidate, from its record as it is now.
+    """Evidence for a candidate, from its current record.
 
     Args:
         agreement: candidates of the run that are the same structure, itself among them.
     """
-    template = candidate.template
-    own = (
-        Evidence(source=candidate.origin, distance=1.0)  # a sample from noise has no relative
-        if template is None
-        else evidence_of_template(template, candidate.template_rank, record["formula"])
-    )
+    if candidate.known is not None:
+        own = evidence_of_known(candidate.known, record["formula"])
+    elif candidate.template is None:
+        own = Evidence(source=candidate.origin, distance=1.0)  # a sample from noise has no relative
+    else:
+        own = evidence_of_template(candidate.template, candidate.template_rank, record["formula"])
     return replace(
         own,
         source=candidate.origin,
@@ -58,6 +59,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
         relaxed=candidate.relaxed_energy,
         converged=candidate.converged,
         published=published_above_hull(record),
+        volume=candidate.structure.volume / len(candidate.structure),
     )
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystal_core.errors import RequestError
-from crystal_core.evaluation.ranking import WEIGHTS, Weights, log_prior, without_known
+from crystal_core.evaluation.ranking import WEIGHTS, Weights, load_weights, log_prior, without_known
 from crystal_core.workflows.first_card import JudgedRow, read_rows
 from crystal_core.workflows.first_card_rates import first_card_rates
 
@@ -35,9 +35,10 @@ SET = {  # not fitted, see above
     "noise": -4.0,
     "agreement": 0.5,
     "known": 3.0,
-    "named": 3.0,
-    "sigma_published": 0.05,
+    "above_hull": 0.02,
+    "atoms": -0.05,
 }
+FITTED_ON_KNOWN = ("named", "sigma_published", "pressure", "unlabelled")  # by fit_known, which see
 PULL = 0.01  # per row, of a squared weight: a little data leaves the weights small
 # spread of energy differences between rivals (eV/atom) before any row is seen, and a factor that it lies within
 # in two of three cases: in a trial with 49 validation rows the earliest prototype within 10 to 30 meV/atom of the
@@ -60,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="files of validation rows to leave out of the fit and report on",
     )
     parser.add_argument("--write", type=Path, default=WEIGHTS)
-    asked = parser.parse_args(arguments)
-    others = _rows(asked.check)
+    options = parser.parse_args(arguments)
+    others = _rows(options.check)
     apart = {row.id for row in others}
-    rows = [row for row in _rows(asked.fit) if row.id not in apart]
+    rows = [row for row in _rows(options.fit) if row.id not in apart]
     weights = fit(rows)
     blind = without_known(weights)
     about = {
@@ -75,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "expected_beforehand": "sigma_relaxed 0.02 eV/atom within a factor of 2, sigma_single_point 0.15 within one of 3",
         "command": "python -m crystal_core.workflows.fit_ranking",
     }
-    write(asked.write, replace(weights, about=about))
-    sys.stdout.write(asked.write.read_text(encoding="utf-8"))
+    write(options.write, replace(weights, about=about))
+    sys.stdout.write(options.write.read_text(encoding="utf-8"))
 
 
 def fit(rows: Sequence[JudgedRow]) -> Weights:
@@ -89,7 +90,10 @@ def fit(rows: Sequence[JudgedRow]) -> Weights:
     useful = [row for row in rows if any(c.laid_out is not None for c in row.candidates)]
     if not useful or not relaxed:
         raise RequestError("Weights need rows with a right candidate, and relaxed rows among them.")
-    start = Weights(rank=0.0, votes=0.0, members=0.0, sigma_relaxed=1.0, sigma_single_point=1.0, **SET)  # type: ignore[arg-type]
+    of_known = {name: getattr(load_weights(), name) for name in FITTED_ON_KNOWN}
+    start = Weights(
+        rank=0.0, votes=0.0, members=0.0, sigma_relaxed=1.0, sigma_single_point=1.0, **SET, **of_known
+    )
     prior = _maximised([_prior_features(row) for row in useful], [_hits(row, "laid_out") for row in useful])
     weights = replace(start, rank=float(prior[0]), votes=float(prior[1]), members=float(prior[2]))
     scale, relaxing = _energy_weights(relaxed, without_known(weights), "relaxed")
@@ -108,12 +112,12 @@ def fit(rows: Sequence[JudgedRow]) -> Weights:
 def gains_of(rows: Sequence[JudgedRow]) -> tuple[tuple[int, float], ...]:
     """Steps → energy (eV/atom) that 95 % of the relaxations gain at most from there on."""
     paths = [c.trace for row in rows for c in row.candidates if c.evidence.converged]
-    found = []
+    gains = []
     for step in STEPS_OF_GAINS:
         left = [dict(path)[step] - path[-1][1] for path in paths if step in dict(path)]
         if len(left) >= 10:
-            found.append((step, round(float(np.quantile(left, GAIN_SHARE)), 4)))
-    return tuple(found)
+            gains.append((step, round(float(np.quantile(left, GAIN_SHARE)), 4)))
+    return tuple(gains)
 
 
 def write(path: Path, weights: Weights) -> None:
@@ -122,12 +126,12 @@ def write(path: Path, weights: Weights) -> None:
 
 
 def _rows(files: Sequence[Path]) -> list[JudgedRow]:
-    found: dict[str, JudgedRow] = {}
+    rows: dict[str, JudgedRow] = {}
     for file in files:
         for row in read_rows(file):
-            if row.id not in found or row.relaxes:
-                found[row.id] = row
-    return list(found.values())
+            if row.id not in rows or row.relaxes:
+                rows[row.id] = row
+    return list(rows.values())
 
 
 def _prior_features(row: JudgedRow) -> NDArray[np.float64]:
@@ -206,11 +210,11 @@ def _surprise(
     """Minus the log of the probability to draw a right candidate, over all rows."""
     from scipy.special import logsumexp
 
-    told = 0.0
+    total = 0.0
     for values, right in zip(features, hits, strict=True):
         score = values @ weights
-        told += float(logsumexp(score) - logsumexp(score[right]))
-    return told
+        total += float(logsumexp(score) - logsumexp(score[right]))
+    return total
 
 
 if __name__ == "__main__":

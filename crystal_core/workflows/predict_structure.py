@@ -21,7 +21,7 @@ from crystal_core.requests import (
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
     cells_beside,
-    knows_prototype,
+    knows_cells,
     lay_out,
     steps_of_energies,
     with_effort,
@@ -65,53 +65,49 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     from crystal_core.chemistry.formula import parse_formula
     from crystal_core.device import use_threads
 
-    asked = (
-        request
-        if isinstance(request, StructurePredictionRequest)
-        else from_json(StructurePredictionRequest, request)
-    )
-    formula = parse_formula(asked.formula)
-    measured = None if asked.pattern is None else MeasuredPattern.from_json(asked.pattern)
-    start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
-    asked = replace(asked, seed=seed_or_drawn(asked.seed), start=start)
-    asked = with_effort(asked, prototypes_known=has_prototypes() and knows_prototype(asked))
-    if asked.wants_energies:
+    request = from_json(StructurePredictionRequest, request)
+    formula = parse_formula(request.formula)
+    measured = None if request.pattern is None else MeasuredPattern.from_json(request.pattern)
+    start = "noise" if request.start == "both" and not has_prototypes() else request.start
+    request = replace(request, seed=seed_or_drawn(request.seed), start=start)
+    request = with_effort(request, prototypes_known=has_prototypes() and knows_cells(request))
+    if request.wants_energies:
         from crystal_core.relax.potential import check_installed
 
-        check_installed(asked.potential)  # what is missing is told before an hour of sampling
-    model = load_structure_generator(asked.model, asked.device)
-    drafter = drafter_of(asked, model)
+        check_installed(request.potential)  # what is missing is told before an hour of sampling
+    model = load_structure_generator(request.model, request.device)
+    drafter = drafter_of(request, model)
     if drafter is not None and model.card.writes_drafts:
         model = drafter
-    if asked.guide and not hasattr(model, "settings"):
+    if request.guide and not hasattr(model, "settings"):
         raise RequestError(
-            f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
+            f"{request.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
         )
-    check_declared((drafter or model).card, (), asked)
-    check_tuning_of(asked, model)
+    check_declared((drafter or model).card, (), request)
+    check_tuning_of(request, model)
     for one in filter(None, dict.fromkeys((model, drafter))):
-        check_elements(asked, formula, one)
-    use_threads(asked.threads)
+        check_elements(request, formula, one)
+    use_threads(request.threads)
     began = time.monotonic()
-    known = None if asked.effort is None or asked.start == "noise" else lay_out(asked)
+    known = None if request.effort is None or request.start == "noise" else lay_out(request)
     if known is None:
-        cells = cells_of(asked, model.card.sampling.get("atom_counts"))
+        cells = cells_of(request, model.card.sampling.get("atom_counts"))
     else:
-        cells = cells_beside(known, asked, model.card)
+        cells = cells_beside(known, request, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
-    parts = plan_parts(asked, cells, batch, model)
+    parts = plan_parts(request, cells, batch, model)
     first = 0
     if known is not None:
         parts, first = [part for part in parts if part.origin != "prototype"], 1
-    notes = notes_on(asked, formula, cells, model)
-    state = PredictionRun(asked, model, first + len(parts), began, measured, notes=notes, drafter=drafter)
-    if known is not None and asked.effort is not None:
-        state.energy_steps = steps_of_energies(asked.effort, known, samples=bool(parts))
+    notes = notes_on(request, formula, cells, model)
+    state = PredictionRun(request, model, first + len(parts), began, measured, notes=notes, drafter=drafter)
+    if known is not None and request.effort is not None:
+        state.energy_steps = steps_of_energies(request.effort, known, samples=bool(parts))
         yield state.known_arrangements(known)
     for place, part in enumerate(parts, start=first):
         yield from state.part(place, part, cells[part.z])
-    if asked.wants_energies:
-        yield from _by_evidence(state) if asked.rank == "evidence" else _energies(state)
+    if request.wants_energies:
+        yield from _by_evidence(state) if request.rank == "evidence" else _energies(state)
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
@@ -121,30 +117,30 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     from crystal_core.relax.potential import load_potential
     from crystal_core.workflows.evidence import settle_by_evidence
 
-    potential = load_potential(state.asked.potential, state.asked.device)
+    potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
     evidence = state.evidence()
     first: dict[int, Candidate] = {}
     for candidate, group in zip(state.found, state.groups(), strict=True):
         candidate.alike = first.setdefault(group, candidate)
-    shown = time.monotonic()
+    last_snapshot = time.monotonic()
     for now in settle_by_evidence(
         state.found,
         list(first.values()),
         evidence,
         potential,
-        effort=state.asked.effort,
-        relax=state.asked.relax,
-        seconds=state.asked.relax_seconds,
+        effort=state.request.effort,
+        relax=state.request.relax,
+        seconds=state.request.relax_seconds,
     ):
         step = state.sampling_steps + round(state.energy_steps * now.share)
         fresh = now.settled is not None or (
-            now.moment is None and time.monotonic() - shown > SECONDS_BETWEEN_RESULTS
+            now.moment is None and time.monotonic() - last_snapshot > SECONDS_BETWEEN_RESULTS
         )
-        shown = time.monotonic() if fresh else shown
+        last_snapshot = time.monotonic() if fresh else last_snapshot
         path = None
         if now.settled is not None:
-            label = f"Relaxation of {now.settled.id(state.asked.formula)}"
+            label = f"Relaxation of {now.settled.id(state.request.formula)}"
             path = path_for_player(label, now.settled.frames, keep=_keeps_path(state))
         yield RunUpdate(
             stage=now.stage,
@@ -158,7 +154,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
 def _keeps_path(state: PredictionRun) -> bool:
     settled = sum(candidate.relaxed_energy is not None for candidate in state.found)
-    return state.asked.keep_trajectory and settled <= KEPT_RELAXATIONS
+    return state.request.keep_trajectory and settled <= KEPT_RELAXATIONS
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
@@ -172,19 +168,19 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     from crystal_core.files.records import rank_key
     from crystal_core.relax.potential import load_potential
 
-    potential = load_potential(state.asked.potential, state.asked.device)
+    potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
-    by_id = {c.id(state.asked.formula): c for c in state.found}
+    by_id = {c.id(state.request.formula): c for c in state.found}
     first: dict[int, Candidate] = {}
     worth: dict[Candidate, tuple[bool, bool, int]] = {}
     for record in sorted((r for item in state.result()["results"] for r in item["candidates"]), key=rank_key):
         candidate = by_id[record["id"]]
         candidate.alike = (
-            first.setdefault(record["group"] or 0, candidate) if state.asked.relax else candidate
+            first.setdefault(record["group"] or 0, candidate) if state.request.relax else candidate
         )
         worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
-    order = list(first.values()) if state.asked.relax else state.found
-    n_relaxed = min(len(order), MOST_RELAXED) if state.asked.relax else 0
+    order = list(first.values()) if state.request.relax else state.found
+    n_relaxed = min(len(order), MOST_RELAXED) if state.request.relax else 0
     single_points = order if len(order) > n_relaxed else []
     share, done = (
         (state.total - state.total // 2) / max(1, len(single_points) + RELAXING * n_relaxed),
@@ -209,7 +205,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
         order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
     for k, candidate in enumerate(order[:n_relaxed]):
         stage, part = f"relaxing structure {k + 1} of {n_relaxed}", RELAXING * share
-        keep = state.asked.keep_trajectory and k < KEPT_RELAXATIONS
+        keep = state.request.keep_trajectory and k < KEPT_RELAXATIONS
         yield from _settle(state, candidate, potential, stage, relax=True, done=done, share=part, keep=keep)
         done += part
 
@@ -227,7 +223,7 @@ def _settle(
 ) -> Iterator[RunUpdate]:
     from crystal_core.files.records import snapshot
 
-    for moment in candidate.settle(potential, seconds=state.asked.relax_seconds, relax=relax):
+    for moment in candidate.settle(potential, seconds=state.request.relax_seconds, relax=relax):
         inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
         yield RunUpdate(
             stage=stage,
@@ -235,7 +231,9 @@ def _settle(
             n_steps=state.total,
             snapshot=snapshot(moment.structure),
         )
-    path = path_for_player(f"Relaxation of {candidate.id(state.asked.formula)}", candidate.frames, keep=keep)
+    path = path_for_player(
+        f"Relaxation of {candidate.id(state.request.formula)}", candidate.frames, keep=keep
+    )
     yield RunUpdate(
         stage=stage, step=round(done + share), n_steps=state.total, result=state.result(), trajectory=path
     )

@@ -11,7 +11,7 @@ from crystal_core.evaluation.ranking import (
     load_weights,
     ranking_of,
     scores,
-    tier,
+    tiers,
     without_known,
 )
 
@@ -64,7 +64,7 @@ def test_relaxed_and_unrelaxed_energies_never_mix_and_implausible_cells_are_last
     overlapping = replace(FIRST, relaxed=-20.0, plausible=False)
     candidates = [overlapping, nothing, sampled, replace(FIFTH, relaxed=-1.0)]
     assert ranking_of(candidates, WEIGHTS) == [3, 2, 1, 0]
-    assert [tier(one) for one in candidates] == [3, 2, 1, 0]
+    assert tiers(candidates) == [3, 2, 1, 0]
     # what overlaps does not lower the energy that the others are measured from
     alone, beside = scores([FIRST], WEIGHTS)[0], scores([FIRST, overlapping], WEIGHTS)[0]
     assert beside == pytest.approx(alone)
@@ -98,3 +98,38 @@ def test_the_shipped_weights_say_what_they_were_fitted_on():
     assert gains == sorted(gains, reverse=True)
     assert "validation rows of MP-20" in weights.about["fitted_on"]
     assert {"known", "noise"} <= set(weights.about["set_not_fitted"])
+
+
+def known(published, **other):
+    return Evidence(source="known", published=published, atoms=2, volume=20.0, **other)
+
+
+def test_published_energies_decide_between_known_crystals_and_come_before_cells_as_laid_out():
+    stable, metastable = known(0.0), known(0.2)
+    guess = replace(FIRST, relaxed=None, single_point=-50.0)  # far lower than all, and of another kind
+    assert ranking_of([guess, metastable, stable], WEIGHTS) == [2, 1, 0]
+    assert tiers([guess, metastable, stable]) == [1, 0, 0]
+
+
+def test_a_relaxed_rival_is_compared_on_the_scale_of_the_published_energies():
+    stable = known(0.0, relaxed=-5.0)
+    assert ranking_of([replace(FIFTH, relaxed=-4.9), stable], WEIGHTS)[0] == 1
+    assert ranking_of([replace(FIFTH, relaxed=-5.4), stable], WEIGHTS)[0] == 0  # far below all that is known
+    # the zero of the potential's energies means nothing
+    told = scores([replace(FIFTH, relaxed=-4.9), stable], WEIGHTS)
+    moved = scores([replace(FIFTH, relaxed=2.1), replace(stable, relaxed=2.0)], WEIGHTS)
+    assert moved == pytest.approx(told)
+
+
+def test_where_all_known_crystals_lie_far_above_the_hull_they_do_not_decide():
+    far = known(0.08)
+    likely = replace(FIRST, relaxed=None, single_point=-5.0)
+    assert ranking_of([far, likely], WEIGHTS)[0] == 1
+    assert ranking_of([known(0.01), likely], WEIGHTS)[0] == 0
+
+
+def test_of_nearly_equal_published_energies_the_denser_crystal_wins():
+    weights = replace(WEIGHTS, sigma_published=0.03, pressure=0.014)
+    open_framework, dense = known(0.0), replace(known(0.02), volume=17.0)
+    assert ranking_of([open_framework, dense], weights)[0] == 1
+    assert ranking_of([open_framework, dense], WEIGHTS)[0] == 0

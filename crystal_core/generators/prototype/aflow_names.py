@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 COMPOUNDS = Path(__file__).with_name(
     "aflow_compounds.json"
 )  # AFLOW name → formula; pymatgen needs 7 s to read it
+CENTRED = {"P": 1, "R": 1, "C": 2, "A": 2, "S": 2, "I": 2, "F": 4}  # AFLOW counts hR in the rhombohedral cell
+MIRRORED = (
+    (76, 78),
+    (91, 95),
+    (92, 96),
+    (144, 145),
+    (151, 153),
+    (152, 154),
+    (169, 170),
+    (171, 172),
+    (178, 179),
+    (180, 181),
+    (212, 213),
+)  # space groups of the two hands of one crystal
+PEARSON = re.compile(r"[a-z]([A-Z])(\d+)")
 LABELLED = re.compile(r", AFLOW (\S+)")
 
 
@@ -28,6 +43,21 @@ def is_named_after(label: str, formula: str) -> bool:
     return (
         compound is not None and Composition(compound).reduced_formula == Composition(formula).reduced_formula
     )
+
+
+def named_cells(formula: str) -> set[tuple[int, int]]:
+    """Space group and atoms per primitive cell of the arrangements that AFLOW names after a compound, of both hands."""
+    from pymatgen.core import Composition
+
+    reduced = Composition(formula).reduced_formula
+    cells = set()
+    for name, compound in _compounds().items():
+        parts = name.split("_")
+        pearson = PEARSON.fullmatch(parts[1]) if len(parts) > 2 else None
+        if pearson and parts[2].isdecimal() and Composition(compound).reduced_formula == reduced:
+            cells.add((int(parts[2]), int(pearson[2]) // CENTRED[pearson[1]]))
+    other_hand = {a: b for pair in MIRRORED for a, b in (pair, pair[::-1])}
+    return cells | {(other_hand[group], n) for group, n in cells if group in other_hand}
 
 
 @lru_cache(maxsize=1)

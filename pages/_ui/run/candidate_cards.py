@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pages._ui.crystal.cached import card_scene
-from pages._ui.crystal.typeset import group_text
+from pages._ui.crystal.typeset import group_of
 from pages._ui.run.runs import ORIGINS
 from pages._ui.run.verdicts import unmatched_word
 
@@ -38,6 +38,7 @@ ARRANGEMENTS = {
     "AB2C_cF16_225_a_c_b": "Heusler",
 }  # of AFLOW names (Mehl et al. 2017)
 SIGNS = {
+    "known": "⌂",
     "noise": "✶",
     "prototype": "◇",
     "prototype refined": "◆",
@@ -111,6 +112,8 @@ def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
     novelty = group[0].get("novelty")
     signs = [(KNOWN_SIGN, f"known crystal {novelty['nearest_id']}")] if novelty and novelty["known"] else []
     origins = dict.fromkeys(record["origin"] or "noise" for record in group)
+    if signs:
+        origins.pop("known", None)  # its sign is there already
     return [*signs, *((SIGNS[origin], ORIGINS[origin]) for origin in origins)]
 
 
@@ -130,9 +133,3 @@ def _energy_words(best: CrystalRecord) -> str:
     energies = best.get("energies")
     above = energies["e_above_hull_ev"] if energies else None
     return words + ("" if above is None else f"; {above:+.3f} eV/atom from the hull")
-
-
-def group_of(record: CrystalRecord) -> str:
-    """The space group as chemists print it."""
-    group = record["space_group"]
-    return group_text(group["symbol"] if group else "no symmetry")

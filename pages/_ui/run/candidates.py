@@ -12,12 +12,12 @@ import streamlit as st
 
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
-from crystal_core.jobs.queue import Job
+from crystal_core.jobs.job import Job
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
-from pages._ui.crystal.typeset import formula_text
+from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.link.session import recall, remember
 from pages._ui.plain import plain
 from pages._ui.properties.sending import (
@@ -36,7 +36,6 @@ from pages._ui.run.candidate_cards import (
     arrangement_name,
     arrangement_words,
     candidate_card,
-    group_of,
 )
 from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words
 from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary

@@ -1,0 +1,68 @@
+"""The known crystals of a formula, with their published energies: what a user would look up before predicting anything."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_core.reference.known import known_row, ordered_roles
+from crystal_core.reference.known_file import PREFIXES, load_known
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.records import Novelty
+
+HYPOTHETICAL = PREFIXES.index("perov5")  # every combination of elements was computed, few of them exist
+MOST_READ = 30  # cells of one formula; further ones lie far above these
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KnownCrystal:
+    """A known crystal.
+
+    Attributes:
+        id: of the Materials Project. structure: its primitive cell. space_group: number, as tabulated.
+        e_above_hull: published, eV/atom; None where none is at hand.
+        novelty: what a record says of a cell that is this crystal.
+    """
+
+    id: str
+    structure: Structure
+    space_group: int
+    e_above_hull: float | None
+    novelty: Novelty
+
+
+def known_crystals(
+    atomic_numbers: Sequence[int], *, wanted_groups: Collection[int] = ()
+) -> list[KnownCrystal]:
+    """Known crystals with the reduced formula of these atoms, those of lowest published energy first, then those without one.
+
+    Args:
+        wanted_groups: space groups whose crystals are read even where many others lie lower.
+    """
+    index = load_known()
+    _, elements, counts = ordered_roles(np.asarray(atomic_numbers), index.axis)
+    formula = index.formula_of(elements, counts)
+    if formula is None:
+        return []
+    rows = [row for row in index.rows(formula) if index.prefixes[row] != HYPOTHETICAL]
+    rows.sort(key=lambda row: int(index.above_hull[row]))
+    kept = rows[:MOST_READ]
+    kept += [row for row in rows[MOST_READ:] if int(index.space_groups[row]) in wanted_groups]
+    return [_crystal(row) for row in kept]
+
+
+def _crystal(row: int) -> KnownCrystal:
+    neighbour = known_row(row)
+    return KnownCrystal(
+        id=neighbour.nearest_id,
+        structure=neighbour.structure,
+        space_group=neighbour.space_group,
+        e_above_hull=neighbour.e_above_hull,
+        novelty=neighbour.to_json(),
+    )

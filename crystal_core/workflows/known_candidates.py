@@ -1,0 +1,54 @@
+"""Known crystals of a formula as candidates of a prediction: a user wants them first, an evaluation leaves them out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from crystal_core.evaluation.ranking import Evidence, load_weights, ranking_of
+from crystal_core.workflows.candidate import Candidate
+
+if TYPE_CHECKING:
+    from crystal_core.reference.known_crystals import KnownCrystal
+
+SHARE = (
+    2 / 3
+)  # of the candidates laid out; the rest are arrangements that nobody has reported for the formula
+
+
+def known_candidates(formula: str, cells: Mapping[int, tuple[int, ...]], n: int) -> list[Candidate]:
+    """Up to ``n`` known crystals of a formula that fill one of the cells, the likeliest first.
+
+    Args:
+        formula: reduced. cells: formula units → atomic numbers.
+    """
+    from crystal_core.generators.prototype.aflow_names import named_cells
+    from crystal_core.reference.known_crystals import known_crystals
+
+    units = {len(atoms): z for z, atoms in cells.items()}
+    some = next(iter(cells.values()), ())
+    found = known_crystals(some, wanted_groups={group for group, _ in named_cells(formula)}) if some else []
+    fitting = [crystal for crystal in found if len(crystal.structure) in units]
+    order = ranking_of([evidence_of_known(crystal, formula) for crystal in fitting], load_weights())
+    return [
+        Candidate(units[len(fitting[i].structure)], "known", place, fitting[i].structure, known=fitting[i])
+        for place, i in enumerate(order[:n])
+    ]
+
+
+def evidence_of_known(crystal: KnownCrystal, formula: str) -> Evidence:
+    """What speaks for a known crystal before the potential weighs it.
+
+    Args:
+        formula: its reduced formula.
+    """
+    from crystal_core.generators.prototype.aflow_names import named_cells
+
+    size = len(crystal.structure)
+    return Evidence(
+        source="known",
+        atoms=size,
+        published=crystal.e_above_hull,
+        volume=float(crystal.structure.volume) / size,
+        named=(crystal.space_group, size) in named_cells(formula),
+    )
