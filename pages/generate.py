@@ -115,7 +115,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         st.caption(plain(purpose.rstrip(".") or "Its limits"), help=plain(f"{card.good_for} {card.limits}"))
     meant = ask_sentence(card, cards)
     message = st.container()  # beside the sentence stands what it came to
-    left, right = st.columns([1, 2.7])
+    left, right = st.columns([1, 2.9])
     with right:
         counts = _ask_counts(card)
     n = field(left.number_input, CRYSTALS, step=1, key="make-n")
@@ -359,11 +359,11 @@ def no_model() -> None:
 
 
 def main() -> None:
-    st.title("Generate")
     restore_link("generate")
     cards = models()
-    left, right = st.columns([1, 2], gap="large")
+    left, right = st.columns([2, 5], gap="medium")
     with left:
+        st.title("Generate")
         if cards:
             ask(cards)
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from crystal_core.demos import find_demo
+from pages._ui.crystal.cached import card_scene
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
@@ -11,8 +13,10 @@ from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.overview import overview
 from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, PROPERTIES, link_of, title_of
+from pages._ui.viewer import crystal_viewer
 
 RECENT = 5
+SHOWN = "titanium-dioxide"  # a recorded run
 CARDS_IN_A_ROW = 3
 CARDS = (
     (
@@ -61,9 +65,13 @@ CARDS = (
 
 
 def main() -> None:
-    st.title("Crystal Studio")
-    st.caption("Predict and generate crystals with published models. Everything runs on this machine.")
-    ask_formula()
+    words, picture = st.columns([5, 6], gap="large", vertical_alignment="center")
+    with words:
+        st.title("Crystal Studio")
+        st.markdown("Predict and generate crystals with published models. Everything runs on this machine.")
+        ask_formula()
+    with picture:
+        show_crystal()
     st.subheader("Recorded runs")
     demo_gallery()
     recent()
@@ -82,6 +90,11 @@ def ask_formula() -> None:
         formula = st.text_input("Formula", key="home-formula", placeholder="TiO2", width=360)
         if action_button("Predict structure", key="home-predict", type="primary"):
             st.switch_page(PREDICT, query_params={"formula": formula.strip() or "TiO2"})
+
+
+def show_crystal() -> None:
+    """A recorded answer to the formula that the field suggests."""
+    crystal_viewer(card_scene(find_demo(SHOWN).best), key="home-crystal", height=420, rest=440, inviting=True)
 
 
 def recent() -> None:

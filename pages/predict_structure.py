@@ -88,8 +88,10 @@ def ask() -> None:
     with fields:
         requests = _ask_requests(cards, starts)
     with foot:
-        if submit_button("Predict structure", [to_json(one) for one in requests], key="predict"):
-            submit(requests, several=bool(value_of("several")))
+        several = bool(value_of("several"))
+        keys = {} if several else {"shortcut": "Ctrl+Enter"}  # in a list of formulas it ends the typing
+        if submit_button("Predict structure", [to_json(one) for one in requests], key="predict", **keys):
+            submit(requests, several=several)
             st.rerun()
 
 
@@ -351,10 +353,10 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
 
 
 def main() -> None:
-    st.title("Predict structure")
     restore_link("predict")
-    left, right = st.columns([1, 2], gap="large")
+    left, right = st.columns([2, 5], gap="medium")
     with left:
+        st.title("Predict structure")
         ask()
     with right:
         if "batch" in st.query_params and "job" not in st.query_params:

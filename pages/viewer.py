@@ -215,6 +215,7 @@ def example() -> list[ParsedUpload]:
         key="example",
         label_visibility="collapsed",
         persist_state="session",
+        width=320,
     )
     return [ParsedUpload(name=name, structure=parse_text(EXAMPLES[name]))]
 
@@ -233,7 +234,8 @@ def main() -> None:
         if show_job(st.query_params["job"]):
             return
         st.warning(GONE)
-    files = ask()
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        files = ask()
     uploads = example() if files is None else read_files(files)
     for item in uploads:
         if item.error:
@@ -259,10 +261,10 @@ def main() -> None:
     for note in chosen.notes:
         st.warning(plain(note))
     if chosen.structure is not None:
-        if not chosen.limitation:
-            send_on(chosen.structure, chosen.name)
         own = files is not None and not chosen.limitation
         show_structure(chosen.structure, key="viewer", occupancy=chosen.occupancy, compare=own)
+        if not chosen.limitation:
+            send_on(chosen.structure, chosen.name)
 
 
 with guard():

@@ -75,7 +75,7 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
     keys, shown, pick = [], [], []
     monkeypatch.setattr(
         "pages._ui.run.candidates.crystal_gallery",
-        lambda _, *, key, first=0: keys.append(key) or (pick.pop() if pick else first),
+        lambda items, *, key, first=0, **_: keys.append(key) or (pick.pop() if pick else first),
     )
     monkeypatch.setattr("pages._ui.run.candidates.show_energies", lambda record: shown.append(record["id"]))
     queue = JobQueue()

@@ -305,9 +305,9 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     run = "demo-lithium-iron-oxides"
     at = page(job=run, fork=run)
     assert not at.exception and not at.error and not at.warning
-    assert "Recorded run, not one of yours: kldm-dng-mp, seed 0" in words(at.info)
+    assert "Recorded run, not one of yours] :small[kldm-dng-mp, seed 0" in words(at.markdown)
     assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
-    assert "5 valid, distinct and new, not counting 1 with implausible distances" in words(at.success)
+    assert "5 worth a look" in words(at.markdown)
     assert all(
         symbol in words(at.subheader) for symbol in ("Li", "Fe", "O")
     )  # all three elements come before all else

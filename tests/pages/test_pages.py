@@ -146,10 +146,10 @@ def test_a_recorded_run_opens_at_once_and_says_what_it_is():
     at.switch_page("pages/predict_structure.py").run()
     assert not at.exception and not at.error
     assert (
-        "Recorded run, not one of yours: kldm" in at.info[0].value.replace("\\", "")
-        and "seed 0" in at.info[0].value
+        "Recorded run, not one of yours] :small[kldm" in at.markdown[0].value.replace("\\", "")
+        and "seed 0" in at.markdown[0].value
     )
-    assert "candidates" in at.success[0].value
+    assert ":green-badge[✓ Finished] :small[31 candidates" in at.markdown[1].value
     assert (
         at.selectbox(key="model").value,
         at.text_input(key="seed").value,

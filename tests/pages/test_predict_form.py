@@ -177,7 +177,7 @@ def test_a_drawn_seed_is_shown_with_its_run_and_drawn_anew_for_a_changed_one():
 
 def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
     at = page(job="demo-strontium-titanate", fork="demo-strontium-titanate")
-    assert "Recorded run, not one of yours" in words(at.info)
+    assert "Recorded run, not one of yours" in words(at.markdown)
     at.text_input(key="formula").set_value("KMgF3").run()
     at.text_input(key="seed").set_value("").run()
     at.number_input(key="n").set_value(2).run()
@@ -186,7 +186,7 @@ def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
     (job,) = queue.list_jobs()
     assert list(at.query_params) == ["job"] and job.id in at.query_params["job"]
     for _ in range(2):  # while it waits, and with its results
-        assert "Recorded run" not in words(at.info) and not at.exception
+        assert "Recorded run" not in words(at.markdown) and not at.exception
         assert (
             at.text_input(key="formula").value,
             at.number_input(key="n").value,
@@ -194,12 +194,12 @@ def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
         ) == ("KMgF3", 2, "")
         queue.update(job.id, state="done", result=dict(find_demo("zinc-sulphide").result))
         at.run()
-    assert at.success
+    assert "✓ Finished" in words(at.markdown)
     at = page(
         job=job.id, fork="demo-strontium-titanate"
     )  # a link of an earlier version: the run it shows comes first
     assert (
-        "Recorded run" not in words(at.info)
+        "Recorded run" not in words(at.markdown)
         and at.text_input(key="formula").value == "KMgF3"
         and not at.exception
     )

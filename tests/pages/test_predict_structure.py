@@ -29,15 +29,25 @@ def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypat
     cards = []
     monkeypatch.setattr(
         "pages._ui.run.candidates.crystal_gallery",
-        lambda items, *, key, first=0: cards.extend(items) or first,
+        lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
     at = page(job=finished_run())
     told = words(at.markdown)
     assert (
-        "✓ known" in told and "mp-10695 (ZnS, space group 216)" in told and not at.exception and not at.error
+        "✓ known" in told
+        and "[mp-10695](https://next-gen.materialsproject.org/materials/mp-10695) (ZnS, space group 216)"
+        in told
+        and not at.exception
+        and not at.error
     )
-    marks = {card["caption"].rsplit(" · ", 1)[1] for card in cards}
-    assert marks == {"known", "not in the reference set"}
+    marks = {card["badges"][-1] for card in cards}
+    assert marks == {("known", "known"), ("open", "not in the reference set")}
+    # the sign of a known crystal says which one it is
+    assert all(
+        any(words.startswith("known crystal mp-") for _, words in card["signs"])
+        == (("known", "known") in card["badges"])
+        for card in cards
+    )
     table = at.dataframe[-1].value
     assert set(table["known"]) == {
         "yes",
@@ -54,7 +64,7 @@ def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
     cards = []
     monkeypatch.setattr(
         "pages._ui.run.candidates.crystal_gallery",
-        lambda items, *, key, first=0: cards.extend(items) or first,
+        lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
     at = page(job="demo-spinel")
     told = words(at.markdown)
@@ -64,9 +74,8 @@ def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
         and not at.exception
     )
     assert "a part of what is known" in told and "· new" not in told
-    assert not any(card["caption"].endswith("new") for card in cards) and any(
-        card["caption"].endswith("known arrangement") for card in cards
-    )
+    badges = {word for card in cards for _, word in card["badges"]}
+    assert "known arrangement" in badges and not any("new" in word.split() for word in badges)
     table = at.dataframe[-1].value
     assert "no" not in set(table["known"]) and set(
         table["known"][table["origin"] == "generated from noise"]
@@ -77,7 +86,7 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
     cards = []
     monkeypatch.setattr(
         "pages._ui.run.candidates.crystal_gallery",
-        lambda items, *, key, first=0: cards.extend(items) or first,
+        lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
     at = page(job=finished_run())
     table = at.dataframe[-1].value
@@ -94,9 +103,14 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
         (1000 * (energies - energies.min())).tolist(), abs=0.06
     )
     assert at.metric[0].label == "Above the lowest (meV/atom, ML estimate)" and at.metric[0].value == "0"
-    assert "· lowest energy · hull " in cards[0]["caption"] and all(
-        "meV/atom · hull " in card["caption"] for card in cards[1:] if "hull" in card["caption"]
-    )
+    bars = [card["bar"] for card in cards if "bar" in card]
+    assert bars[0]["text"] == "lowest energy" and bars[0]["share"] == 0 and len(bars) > 2
+    for bar in bars[1:]:
+        above = float(bar["text"].removesuffix(" meV/atom"))
+        assert (
+            bar["share"] == pytest.approx(min(1, above / 100), abs=0.006)
+            and "eV/atom from the hull" in bar["title"]
+        )
     told = [caption.help for caption in at.caption if "Ranked by energy" in caption.value]
     assert len(told) == 1 and "more reliable than energies above the hull" in told[0] and not at.exception
 
@@ -105,7 +119,7 @@ def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_s
     cards = []
     monkeypatch.setattr(
         "pages._ui.run.candidates.crystal_gallery",
-        lambda items, *, key, first=0: cards.extend(items) or first,
+        lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
 
     at = page(job="demo-strontium-titanate")  # its P4mm cell is 0.2 meV/atom lower
@@ -243,12 +257,13 @@ def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch)
     cards = []
     monkeypatch.setattr(
         "pages._ui.run.candidates.crystal_gallery",
-        lambda items, *, key, first=0: cards.extend(items) or first,
+        lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
     at = page(job=finished_run(change=lambda record: record.pop("novelty")))
     assert "not compared" in words(at.markdown) and not at.exception
     assert "known" not in at.dataframe[-1].value.columns
-    assert not any(card["caption"].endswith(("known", "new")) for card in cards)
+    told = {word for card in cards for _, word in card["badges"]}
+    assert cards and not told & {"known", "new", "known arrangement", "not in the reference set"}
 
 
 def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_alone_beside_another(
@@ -312,14 +327,14 @@ def test_what_was_noted_of_a_run_is_shown_with_its_results():
     job, queue = finished_run(), JobQueue()
     queue.update(job, result=queue.get(job).result | {"notes": [note]})
     at = page(job=job)
-    assert note in words(at.info) and at.success and not at.exception
+    assert note in words(at.info) and "✓ Finished" in words(at.markdown) and not at.exception
     batch = queue.submit_batch("predict-structure", [to_json(StructurePredictionRequest(formula="ZnS"))])
     queue.update(queue.list_batch(batch)[0].id, state="done", result=queue.get(job).result)
     assert note not in words(page(batch=batch).info)  # nothing is selected
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pages._ui.forms.batch._rows", lambda _: (0,))
         at = page(batch=batch)
-    assert note in words(at.info) and at.success and not at.exception
+    assert note in words(at.info) and "✓ Finished" in words(at.markdown) and not at.exception
 
 
 def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writer):
@@ -341,7 +356,7 @@ def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writ
     job = queue.get(job.id)
     assert job.state == "done" and job.request["model"] == name, job.error
     at = page(job=job.id)
-    assert "written by a language model" in words(at.subheader) and not at.exception
+    assert "Written by a language model" in words(at.caption) and not at.exception
     texts = [block.value for block in at.code]
     assert any(record["provenance"]["draft"]["text"] in texts for record in crystals_of(job.result))
     assert f"--model {name}" in as_command(job) and "--temperature" not in as_command(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ import streamlit as st
 
 from crystal_core.drawing.figures.rdf import rdf_figure
 from crystal_core.drawing.figures.symmetry import symmetry_figure
-from crystal_core.drawing.scene import build_scene, describe
+from crystal_core.drawing.scene import build_scene, cell_choice, describe
+from crystal_core.errors import RequestError
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import space_group_curve
 from crystal_core.files.parse import parse_text
+from crystal_core.files.records import structure_from_record
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -28,6 +31,26 @@ def scene_of(text: str) -> dict[str, Any]:
 def curve_of(text: str) -> list[dict[str, Any]]:
     """See :func:`crystal_core.evaluation.symmetry.space_group_curve`."""
     return space_group_curve(parse_text(text, purpose="view"))
+
+
+def card_scene(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The scene of a crystal's conventional cell, or of its own where no symmetry is found: what its card shows.
+
+    Args:
+        record: with lattice (Å), atomic_numbers and frac_coords.
+    """
+    return _card_scene(
+        json.dumps({name: record[name] for name in ("lattice", "atomic_numbers", "frac_coords")})
+    )
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _card_scene(cell: str) -> dict[str, Any]:
+    structure = structure_from_record(json.loads(cell))
+    try:
+        return build_scene(cell_choice(structure, "conventional"))
+    except RequestError:
+        return build_scene(structure)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -56,8 +56,8 @@ def laid_over(shown: CellView, other: Structure, what: str) -> CellView | None:
     return None if pale is None else replace(shown, pale=pale, what=what)
 
 
-def show_views(views: Mapping[str, CellView], *, key: str) -> None:
-    """The view of the reader's choice, the first one until there is a choice."""
+def show_views(views: Mapping[str, CellView], *, key: str, head: Callable[[], None] | None = None) -> None:
+    """The view of the reader's choice, the first one until there is a choice; ``head`` draws what stands above its facts."""
     ways = list(views)
     way = ways[0]
     if len(ways) > 1:
@@ -69,7 +69,14 @@ def show_views(views: Mapping[str, CellView], *, key: str) -> None:
     if view.what:
         st.caption(f"{view.what} Lines join the two places of an atom.")
     name = f"shown-{key}-{ways.index(way)}-{len(ways)}"
-    show_structure(view.structure, key=name, provenance=view.provenance, origin=view.origin, pale=view.pale)
+    show_structure(
+        view.structure,
+        key=name,
+        provenance=view.provenance,
+        origin=view.origin,
+        pale=view.pale,
+        head=head,
+    )
 
 
 @st.cache_data(max_entries=64, show_spinner="Laying one crystal over the other …")

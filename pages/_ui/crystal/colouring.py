@@ -54,7 +54,7 @@ def ask_colouring(names: Sequence[str], key: str) -> str:
         label_visibility="collapsed",
         format_func=lambda name: f"Colour: {name}",
         help=HELP,
-        width=260,
+        width=150,
         on_change=_keep,
         args=(f"{key}-colour",),
     )

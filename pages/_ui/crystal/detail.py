@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -54,20 +54,22 @@ def show_structure(
     pale: Structure | None = None,
     occupancy: Mapping[str, Any] | None = None,
     compare: bool = False,
+    head: Callable[[], None] | None = None,
 ) -> None:
-    """The detail view; what is clicked inside reruns only this part of the page.
+    """The detail view, the picture beside its facts; what is clicked inside reruns only this part of the page.
 
     Args:
         pale: drawn pale over the crystal as given: the same sites in the same order, in a cell of its own.
         occupancy: of a crystal with shared sites or heavy hydrogen, see
             :func:`crystal_core.files.parse.occupancy_of`.
         compare: say in the summary whether it is a known crystal.
+        head: draws what stands above the facts; no buttons, which would rerun this part alone.
     """
     try:
         if occupancy and is_mixed(occupancy):
             show_shared(structure, occupancy, key=key)
             return
-        _show(structure, key, provenance, origin, pale, occupancy, compare)
+        _show(structure, key, provenance, origin, pale, occupancy, compare, head)
     except CrystalCoreError as error:
         st.error(plain(error))
 
@@ -80,13 +82,20 @@ def _show(
     pale: Structure | None,
     occupancy: Mapping[str, Any] | None,
     compare: bool,
+    head: Callable[[], None] | None,
 ) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
+    picture, side = st.columns([4, 3], gap="medium")
+    facts = side.container(key=f"facts-{key}")
+    if head is not None:
+        with facts:  # first: it also stands where a cell cannot be drawn
+            head()
+    with picture, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        first = _first_cell(structure) if provenance and pale is None else CELL_KINDS[0]
         kind = (
             st.segmented_control(
-                "Cell", CELL_KINDS, default=CELL_KINDS[0], key=f"{key}-cell", label_visibility="collapsed"
+                "Cell", CELL_KINDS, default=first, key=f"{key}-cell", label_visibility="collapsed"
             )
-            or CELL_KINDS[0]
+            or first
         )
         given, own = structure_to_text(structure, "json"), structure
         structure = cell_choice(structure, kind)
@@ -96,17 +105,45 @@ def _show(
     scene = scene_of(text) | {"sentence": words_of(text, occupancy, structure)}
     if pale is not None and kind == CELL_KINDS[0]:
         scene = overlay_scene(structure, pale)
-    scene = show_values(scene, structure, text, by)
+    with picture:
+        scene = show_values(scene, structure, text, by)
     table = st.session_state.get(f"{key}-sites")
     rows = table.selection.rows if table else []
-    picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows, report=True)
-    if words := moment_words(own, is_given=kind == CELL_KINDS[0]):
-        st.caption(words)
-    if picked is not None and picked < len(structure):
-        site = scene["sites"][picked]
-        st.caption(
-            f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · {coordination(scene)[picked]}"
-        )
+    with picture:
+        picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows, report=True)
+        if words := moment_words(own, is_given=kind == CELL_KINDS[0]):
+            st.caption(words)
+        if picked is not None and picked < len(structure):
+            site = scene["sites"][picked]
+            st.caption(
+                f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · {coordination(scene)[picked]}"
+            )
+    with facts:
+        _tabs(structure, key, provenance, origin, occupancy, compare, given=given, kind=kind, text=text)
+
+
+def _first_cell(structure: Structure) -> str:
+    """The cell that a model's crystal is shown in before the reader chooses: the conventional one, where there is one."""
+    try:
+        cell_choice(structure, "conventional")
+    except RequestError:
+        return CELL_KINDS[0]
+    return "conventional"
+
+
+def _tabs(
+    structure: Structure,
+    key: str,
+    provenance: Provenance | None,
+    origin: str,
+    occupancy: Mapping[str, Any] | None,
+    compare: bool,
+    *,
+    given: str,
+    kind: str,
+    text: str,
+) -> None:
+    """The facts of the cell shown, which ``text`` names; ``given`` names the crystal as it came."""
     if len(structure) > MAX_ANALYSED:
         st.info(
             f"This cell has {len(structure)} sites; tables and patterns are made for up to {MAX_ANALYSED}."
@@ -128,7 +165,7 @@ def _show(
         known = st.container()
     with sites:
         ask = ", and to ask which elements fit there" if language_model() and not occupancy else ""
-        st.caption(f"Select rows to mark their atoms above{ask}; click an atom to see its row here.")
+        st.caption(f"Select rows to mark their atoms in the picture{ask}; click an atom to see its row here.")
         valences = None
         if st.toggle("Oxidation states and bond-valence sums", key=f"{key}-valences", help=VALENCES):
             valences = _valences(text)

@@ -34,17 +34,17 @@ def show_energies(record: CrystalRecord) -> None:
     energies, published = record.get("energies"), published_above_hull(record)
     if not energies and published is None:
         return
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(key="energies", gap=None):
         if energies:
             _show_estimates(record, energies)
         if published is not None:
             words = plain(
                 f"Of {record['novelty']['nearest_id']}, which this crystal is: Materials Project, DFT."
             )
-            st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="content")
+            st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="stretch")
         if energies and told and "error" not in told:
             words = plain(f"{told['status']} {told['n_steps']} steps.")
-            st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="content")
+            st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="stretch")
     if energies and energies["e_above_hull_ev"] is None:
         st.caption(plain(energies["note"]))
     if energies and told and "error" not in told and not told["converged"]:
@@ -58,9 +58,9 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
             "Above the lowest (meV/atom, ML estimate)",
             f"{record['above_lowest_mev']:.0f}",
             help=words,
-            width="content",
+            width="stretch",
         )
-    st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="content")
+    st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="stretch")
     if energies["e_above_hull_ev"] is None:
         return
     products = " + ".join(
@@ -74,7 +74,7 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
         f"Above the hull{as_sampled} (eV/atom, ML estimate)",
         _above_hull(energies),
         help=words,
-        width="content",
+        width="stretch",
     )
 
 

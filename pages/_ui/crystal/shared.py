@@ -37,15 +37,17 @@ def show_shared(structure: Structure, occupancy: Mapping[str, Any], *, key: str)
     """
     shares, text = occupancy["shares"], structure_to_text(structure, "json")
     sentence = describe(structure, occupancy)
-    by = ask_colouring(options_for(structure, is_mixed=True), key)
-    scene = build_scene(structure, sentence=sentence, shares=shares)
-    crystal_viewer(show_values(scene, structure, text, by), key=f"{key}-viewer")
-    if words := moment_words(structure):
-        st.caption(words)
-    st.caption("Shared and partly occupied sites are drawn in slices; white is vacant.")
+    picture, side = st.columns([4, 3], gap="medium")
+    with picture:
+        by = ask_colouring(options_for(structure, is_mixed=True), key)
+        scene = build_scene(structure, sentence=sentence, shares=shares)
+        crystal_viewer(show_values(scene, structure, text, by), key=f"{key}-viewer")
+        if words := moment_words(structure):
+            st.caption(words)
+        st.caption("Shared and partly occupied sites are drawn in slices; white is vacant.")
     small = len(structure) <= MAX_ANALYSED
     names = ["Summary", "Sites", "Symmetry", "Diffraction", "Files"]
-    summary, sites, symmetry, diffraction, files = st.tabs(names)
+    summary, sites, symmetry, diffraction, files = side.container(key=f"facts-{key}").tabs(names)
     curve = _curve(text, shares) if small else []
     with summary:
         _summary(structure, occupancy, curve)

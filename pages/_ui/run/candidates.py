@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from crystal_core.drawing.scene import build_scene, frame_scene
+from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
 from crystal_core.jobs.job import Job
 from pages._ui.compare.sending import offer_comparison
@@ -19,7 +19,7 @@ from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
 from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.link.session import recall, remember
-from pages._ui.plain import duration, plain
+from pages._ui.plain import plain
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -30,9 +30,14 @@ from pages._ui.properties.sending import (
 )
 from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import zip_name
-from pages._ui.run.badges import show_verdict
+from pages._ui.run.badges import show_state, show_verdict
 from pages._ui.run.calls import zip_of
-from pages._ui.run.drafts import beside_draft, draft_views, show_left_out, stage_words
+from pages._ui.run.candidate_cards import (
+    arrangement_name,
+    arrangement_words,
+    candidate_card,
+)
+from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words
 from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary
 from pages._ui.run.verdicts import (
     Verdict,
@@ -55,37 +60,6 @@ FIRST_CARDS = 8
 EVIDENCE = "log-likelihood"  # unit of the score of all evidence
 FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 OVER_REFERENCE = "Over the reference"
-AFLOW = re.compile(r", AFLOW (\S+)")  # of a prototype, see :class:`crystal_core.requests.Template`
-ARRANGEMENTS = {
-    "A_cF4_225_a": "face-centred cubic",
-    "A_cI2_229_a": "body-centred cubic",
-    "A_hP2_194_c": "hexagonal close-packed",
-    "A_cF8_227_a": "diamond",
-    "A_hP4_194_bc": "graphite",
-    "AB_cF8_225_a_b": "rock salt",
-    "AB_cP2_221_b_a": "caesium chloride",
-    "AB_cF8_216_c_a": "zinc blende",
-    "AB_hP4_186_b_b": "wurtzite",
-    "AB_hP4_194_c_a": "nickel arsenide",
-    "AB2_cF12_225_a_c": "fluorite",
-    "A2B_tP6_136_f_a": "rutile",
-    "A2B_tI12_141_e_a": "anatase",
-    "A2B3_hR10_167_c_e": "corundum",
-    "AB3C_cP5_221_a_c_b": "cubic perovskite",
-    "AB3C_oP20_62_c_cd_a": "orthorhombic perovskite",
-    "AB3C_hR10_148_c_f_c": "ilmenite",
-    "A2BC4_cF56_227_d_a_e": "spinel",
-    "AB2C_cF16_225_a_c_b": "Heusler",
-}  # of AFLOW names (Mehl et al. 2017)
-SHORT = {
-    "known": "known crystal",
-    "noise": "from noise",
-    "prototype": "known prototype",
-    "prototype refined": "refined prototype",
-    "draft": "draft",
-    "draft refined": "refined draft",
-    "given refined": "refined crystal",
-}
 
 
 def typed_words(typed: str, computed: str) -> str:
@@ -104,30 +78,27 @@ def show_results(job: Job) -> None:
         st.warning("No candidate could be decoded. Try more samples or more steps.")
         return
     result = job.result or {}
-    left, right = st.columns([4, 1], vertical_alignment="center")
-    state = f"{summary(job)} · {duration(result['seconds'])} · seed {result['settings']['seed']}"
-    if job.live:
-        left.markdown(f":gray-badge[Provisional order] :gray[{plain(state)}]")
-    else:
-        left.success(state)
-    right.download_button(
-        "Download all",
-        lambda: zip_of(job),
-        zip_name(job),
-        "application/zip",
-        key="all",
-        width="stretch",
-        help="CIF, extxyz, JSON, paths",
-    )
-    ranking, caveats = ranking_words(candidates)
-    st.caption(plain(ranking), help=plain(caveats))
-    show_left_out(result)
     predicting = show_predicting(job)
     predicted, columns = predicted_of(job, candidates)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        show_state(job, summary(job))
         offer_properties(job, candidates, predicted, busy=predicting)
         offer_comparison(job)
-    reference = ask_reference(job.request["formula"])
+        st.download_button(
+            "Download all",
+            lambda: zip_of(job),
+            zip_name(job),
+            "application/zip",
+            key="all",
+            help="CIF, extxyz, JSON, paths",
+        )
+    # the crystal stands above the cards that choose it
+    crystal, cards, more = st.container(), st.container(gap="xsmall"), st.container()
+    with more:
+        ranking, caveats = ranking_words(candidates)
+        st.caption(plain(ranking), help=plain(caveats))
+        show_left_out(result)
+        reference = ask_reference(job.request["formula"])
     if reference is not None:
         candidates = with_reference(candidates, reference)
     clusters: dict[int, list[CrystalRecord]] = {}
@@ -140,33 +111,51 @@ def show_results(job: Job) -> None:
     if len(members) > FIRST_CARDS:
         shown = (
             MAX_CARDS
-            if st.toggle(
+            if more.toggle(
                 f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures",
                 key=f"more-{job.id}",
             )
             else FIRST_CARDS
         )
-    record = _choose(job, members, shown)
+    with cards:
+        record = _choose(job, members, shown)
+    head = partial(_head, job, record, members)
+    with crystal:
+        show_views(_views(record, reference), key=record["id"], head=head)
+    with more:
+        if found := predicted.get(record["id"]):
+            st.markdown("**Predicted properties**")
+            show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
+        _show_all(
+            job,
+            candidates,
+            [
+                _row(place, r, run_cells(predicted.get(r["id"]), columns))
+                for place, r in enumerate(candidates, start=1)
+            ],
+        )
+
+
+def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRecord]]) -> None:
+    """What the chosen candidate is, in a few lines."""
     computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
-    st.subheader(plain(f"{computed} · {_group(record)} · {ORIGINS[record['origin']]}"))
+    alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
+    words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
+    st.subheader(plain(" · ".join(filter(None, words))))
+    st.caption(f"{ORIGINS[record['origin']].capitalize()}.")
     show_verdict(identity_of(record))
     if words := stage_words(record):
         st.caption(plain(words))
     if "reference" in record:
         st.info(plain(reference_words(record["reference"])))
     show_energies(record)
-    if found := predicted.get(record["id"]):
-        st.markdown("**Predicted properties**")
-        show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
-    with beside_draft(record):
-        show_views(_views(record, reference), key=record["id"])
+    show_draft(record)
+
+
+def _show_all(job: Job, candidates: Sequence[CrystalRecord], rows: list[dict[str, Any]]) -> None:
+    """Every candidate in a table, and the paths on which cells formed."""
     with st.expander(f"All {len(candidates)} candidates"):
-        show_table(
-            [
-                _row(place, r, run_cells(predicted.get(r["id"]), columns))
-                for place, r in enumerate(candidates, start=1)
-            ]
-        )
+        show_table(rows)
     if lost := lost_paths_words(job):
         st.caption(lost)
     if paths := paths_of(job):
@@ -209,7 +198,10 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> Crys
     key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
     cluster = shown[
         crystal_gallery(
-            [_card(place, group, provisional=job.live) for place, group in shown], key=key, first=first
+            [candidate_card(place, group, provisional=job.live) for place, group in shown],
+            key=key,
+            first=first,
+            strip=True,
         )
     ][1]
     record = next((r for r in cluster if r["id"] == last), cluster[0])
@@ -266,7 +258,7 @@ def identity_of(record: CrystalRecord) -> Verdict:
     if novelty["known"]:
         theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
         same = not theirs or ours is None or theirs == ours["number"]
-        cell = "" if same or ours is None else f", within {ours['symprec']:g} Å as {_group(record)}"
+        cell = "" if same or ours is None else f", within {ours['symprec']:g} Å as {group_of(record)}"
         rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") else ""
         arrangement = f", {named}" if named else ""
         more = by_distances_words(record) + training_words(record)
@@ -282,17 +274,6 @@ def identity_of(record: CrystalRecord) -> Verdict:
         else f"It has {named}, after {formula_text(template['formula'])}; it matches nothing in {among}."
     )
     return replace(verdict, tone="open", reason=reason + by_distances_words(record))
-
-
-def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> str:
-    """The prototype that a candidate was laid out on: its name, and how many crystals have it; empty where relaxing led elsewhere."""
-    group, (theirs, *rest) = (record or {}).get("space_group"), template["label"].split(" ")
-    if group and rest and theirs != group["symbol"]:  # the full index labels cells by their ids alone
-        return ""
-    told = AFLOW.search(template["label"])
-    name = f"the {ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')} arrangement" if told else "an arrangement"
-    n = template["members"]
-    return f"{name} of {n:,} known crystal{'' if n == 1 else 's'}"
 
 
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
@@ -320,43 +301,11 @@ def _member(place: int, record: CrystalRecord) -> str:
     return f"{place}: {ORIGINS[record['origin']]}, {record['density']:.3f} g/cm³{energy}"
 
 
-def _card(place: int, group: list[CrystalRecord], *, provisional: bool = False) -> dict[str, Any]:
-    best = group[0]
-    origins = ", ".join(dict.fromkeys(SHORT[r["origin"]] for r in group))
-    mark = "" if best["validity"]["plausible"] else " · implausible"
-    told = best.get("relaxation")
-    if told and not told["converged"]:
-        mark += " · not relaxed" if "error" in told else " · not converged"
-    energies = best.get("energies")
-    middle = f"{best['density']:.2f} g/cm³"
-    if energies and "above_lowest_mev" in best:
-        above = best["above_lowest_mev"]
-        middle = f"{above:+.0f} meV/atom" if above else "lowest energy"
-        middle += (
-            f" · hull {energies['e_above_hull_ev']:+.3f} eV/atom (ML)"
-            if energies["e_above_hull_ev"] is not None
-            else " (ML)"
-        )
-    novelty = best.get("novelty")
-    mark += f" · {'known' if novelty['known'] else unmatched_word(best)}" if novelty else ""
-    likeness = best.get("pattern", {}).get("similarity")
-    middle += f" · pattern {likeness:.2f}" if likeness is not None else ""
-    return {
-        "scene": build_scene(structure_from_record(best)),
-        "title": f"{'' if provisional else f'{place}. '}{_group(best)}  ×{len(group)}",
-        "caption": f"Z = {best['z']} · {middle} · {origins}{mark}",
-    }
-
-
-def _group(record: CrystalRecord) -> str:
-    return group_of(record)
-
-
 def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None = None) -> dict[str, Any]:
     energies = record.get("energies") or {}
     row = {
         "rank": place,
-        "space group": _group(record),
+        "space group": group_of(record),
         "Z": record["z"],
         "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"),
         "energy (eV/atom)": energies.get("energy_per_atom_ev"),

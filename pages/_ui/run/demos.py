@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import streamlit as st
 
 from crystal_core.demos import Demo, list_demos
-from crystal_core.drawing.scene import build_scene, cell_choice
-from crystal_core.errors import RequestError
-from crystal_core.files.records import structure_from_record
+from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.plain import plain
 from pages._ui.run.runs import GENERATE, PREDICT, as_job, summary, title_of
 from pages._ui.viewer import crystal_links
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 FIRST = "zinc-sulphide"  # what everybody knows: zinc blende lowest, wurtzite next
 PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
@@ -51,11 +44,9 @@ def demo_gallery(*kinds: str) -> None:
 def show_note(demo: Demo, button: str) -> None:
     """That a run is a recorded one, where it comes from, and how to make it again."""
     note = f" It was {demo.weights_note}: a new run will differ." if demo.weights_note else ""
-    st.info(
-        plain(
-            f"Recorded run, not one of yours: {provenance(demo)}.{note} The form holds its settings: {button} runs it on this machine."
-        ),
-        icon=":material/inventory:",
+    more = f"{note} The form holds its settings: {button} runs it on this machine.".strip()
+    st.markdown(
+        f":blue-badge[Recorded run, not one of yours] :small[{plain(provenance(demo))}]", help=plain(more)
     )
 
 
@@ -73,16 +64,8 @@ def _card(demo: Demo) -> dict[str, object]:
         else f"{formula_text(demo.request['formula'])} · {symbol}"
     )
     return {
-        "scene": build_scene(_standard(structure_from_record(best))),
+        "scene": card_scene(best),
         "title": title,
         "caption": summary(as_job(demo)),
         "mark": f"Recorded: {provenance(demo)}{note}",
     }
-
-
-def _standard(structure: Structure) -> Structure:
-    """In its conventional cell, where it has one: a model's choice of origin hides what everybody knows."""
-    try:
-        return cell_choice(structure, "conventional")
-    except RequestError:
-        return structure

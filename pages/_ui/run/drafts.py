@@ -17,12 +17,10 @@ from pages._ui.run.runs import ORIGINS
 from pages._ui.tables import show_table
 
 if TYPE_CHECKING:
-    from streamlit.delta_generator import DeltaGenerator
-
     from crystal_core.records import CrystalRecord, RunResult
 
 OVER_DRAFT, DRAFT = "Over its draft", "Draft"
-TEXT_HEIGHT, MOST_LINES = 440, 18  # pixels, as high as the cell beside it, and the lines that fit in
+TEXT_HEIGHT, MOST_LINES = 240, 9  # pixels, and the lines that fit in
 
 
 def draft_of(record: CrystalRecord) -> Mapping[str, Any] | None:
@@ -30,17 +28,15 @@ def draft_of(record: CrystalRecord) -> Mapping[str, Any] | None:
     return record["provenance"].get("draft")
 
 
-def beside_draft(record: CrystalRecord) -> DeltaGenerator:
-    """Where the cell of a crystal is drawn: beside the text of its draft, where a language model wrote one."""
+def show_draft(record: CrystalRecord) -> None:
+    """The text that a language model wrote of a crystal; nothing where none did."""
     draft = draft_of(record)
     if draft is None:
-        return st.container()
-    text, cell = st.columns([1, 2])
+        return
     lines = "Lengths (Å), angles (°), then an element and its place for each atom."
-    text.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
+    st.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
     long = draft["text"].count("\n") >= MOST_LINES
-    text.code(draft["text"], language=None, height=TEXT_HEIGHT if long else "content")
-    return cell
+    st.code(draft["text"], language=None, height=TEXT_HEIGHT if long else "content")
 
 
 def draft_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:

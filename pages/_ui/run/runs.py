@@ -252,7 +252,11 @@ def summary(job: Job) -> str:
     if job.kind == "generate":
         told = result["summary"]
         by = " by their distances alone" if any(by_distances(r) for r in found) else ""
-        new = [f"{told['novel']} new{by}", _promising_words(job)] if told.get("novel") is not None else []
+        new = (
+            [f"{told['novel']} new{by}", f"{promising(job)[0]} worth a look"]
+            if told.get("novel") is not None
+            else []
+        )
         return " · ".join(
             [_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new]
         )
@@ -275,7 +279,7 @@ def _answer_summary(job: Job) -> str:
     return ""
 
 
-def _promising_words(job: Job) -> str:
+def promising(job: Job) -> tuple[int, Counter[str]]:
     """How many crystals are valid, distinct and new without an objection, and how many more there are of each objection."""
     several = len(job.request.get("elements") or ()) > 1
     against: dict[int, str] = {}  # of each distinct crystal; none where one of its like has none
@@ -289,8 +293,7 @@ def _promising_words(job: Job) -> str:
             against[record["group"]] = objection(record, several=several)
     counts = Counter(against.values())
     good = counts.pop("", 0)
-    more = ", ".join(f"{n} {words}" for words, n in counts.items())
-    return f"{good} valid, distinct and new" + (f", not counting {more}" if more else "")
+    return good, counts
 
 
 def paths_of(job: Job) -> dict[str, list[Snapshot]]:

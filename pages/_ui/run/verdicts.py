@@ -101,7 +101,7 @@ def newness(record: CrystalRecord) -> Verdict:
         theirs, ours = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
         told = f"Same arrangement as {novelty['nearest_id']} ({theirs}); this cell is {ours}"
     return Verdict(
-        tone="bad",
+        tone="known",
         word="known",
         reason=f"{told}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )

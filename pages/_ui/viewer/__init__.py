@@ -51,19 +51,23 @@ def crystal_viewer(
     *,
     key: str,
     frames: list[dict[str, Any]] | None = None,
-    height: int = 440,
+    height: int = 600,
+    rest: int = 430,
     selected: Sequence[int] = (),
     report: bool = False,
     live: bool = False,
+    inviting: bool = False,
 ) -> int | None:
     """Draw a scene (:mod:`crystal_core.drawing.scene`); with ``frames``, a player that starts at the last one.
 
     The camera and the chosen look are kept when new data come under the same ``key``.
 
     Args:
+        height: pixels, where the window leaves ``rest`` pixels for what else is to be in sight; else as much as it leaves.
         selected: sites to highlight.
         report: rerun the page when an atom is clicked.
         live: the scene belongs to a run that is going on: where drawing is slow, scenes are skipped rather than the run held up.
+        inviting: without controls; it turns once and then rests.
 
     Returns:
         The site that was clicked just now, or None.
@@ -72,9 +76,11 @@ def crystal_viewer(
         "scene": scene,
         "frames": frames,
         "height": height,
+        "rest": rest,
         "selected": list(selected),
         "report": report,
         "live": live,
+        "inviting": inviting,
     }
     result = _viewer(key=key, data=data, on_picked_change=lambda: None)
     return getattr(result, "picked", None)
@@ -86,7 +92,8 @@ def crystal_comparison(
     key: str,
     traces: list[dict[str, Any]],
     look: dict[str, Any],
-    height: int = 300,
+    height: int = 420,
+    rest: int = 440,
 ) -> dict[str, Any]:
     """Several crystals, or the paths on which they formed, side by side under one camera and one clock.
 
@@ -95,27 +102,30 @@ def crystal_comparison(
         traces: drawn under the clock, of each {title, unit, lines}: per pane the values along its path, or None.
         look: what the reader chose before: linked (bool), at (share of the path, 0 to 1), style, polyhedra (bool), camera
             (quaternion and distance), where known.
+        height, rest: of each picture, see :func:`crystal_viewer`.
 
     Returns:
         The look as it is now, with the same keys.
     """
-    data = {"panes": panes, "traces": traces, "look": look, "height": height}
+    data = {"panes": panes, "traces": traces, "look": look, "height": height, "rest": rest}
     result = _comparison(key=key, data=data, default={"look": look}, on_look_change=lambda: None)
     return getattr(result, "look", None) or look
 
 
-def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0) -> int:
+def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0, strip: bool = False) -> int:
     """Cards with a picture each; returns the index of the chosen one, at the beginning ``first``.
 
     Args:
-        items: at most 24 of {scene, title, caption} and, where wanted, badges ([tone, word] with the tones good, bad and
-            open) and mark, a last line.
+        items: at most 24 of {scene, title, caption} and, where wanted, many (how many are alike), name (of the arrangement),
+            bar ({share, text, title}), signs ([sign, words on hover]), badges ([tone, word] with the tones good, bad,
+            known and open), provisional (bool: drawn grey) and mark, a last line.
+        strip: one row that scrolls sideways.
     """
     chosen = st.session_state.get(key, {}).get("selected")
     chosen = chosen if chosen is not None and chosen < len(items) else first
     result = _gallery(
         key=key,
-        data={"items": items[:MAX_CARDS], "selected": chosen},
+        data={"items": items[:MAX_CARDS], "selected": chosen, "strip": strip},
         default={"selected": first},
         on_selected_change=lambda: None,
     )

@@ -1,13 +1,18 @@
 // Cards with pictures: one viewer aside draws each crystal once, the cards hold plain images.
-const TONES = { good: "✓", bad: "✗", open: "·" }; // a sign and a word, never the colour alone
+const TONES = { good: "✓", bad: "✗", open: "·", known: "✓" }; // a sign and a word, never the colour alone
 const CARD = { width: 240, height: 180, smooth: true };
 
 function card(root, item, k, choose) {
-  const node = element("button", "", root);
+  const node = element("button", item.provisional ? "provisional" : "", root);
   node.type = "button";
   node.onclick = () => choose(k);
   const blank = element("div", "blank", node);
-  element("span", "title", node, item.title);
+  const head = element("span", "head", node);
+  element("span", "title", head, item.title);
+  if (item.many > 1) element("span", "many", head, `×${item.many}`);
+  for (const [sign, words] of item.signs || []) signed(head, sign, words);
+  if (item.name) element("span", "name", node, item.name);
+  if (item.bar) bar(node, item.bar);
   element("span", "caption", node, item.caption);
   if (item.badges) {
     const row = element("span", "badges", node);
@@ -15,6 +20,21 @@ function card(root, item, k, choose) {
   }
   if (item.mark) element("span", "mark", node, item.mark);
   return { node, blank };
+}
+
+// a sign alone tells nobody anything: its words come on hover and to a screen reader
+function signed(parent, sign, words) {
+  const node = element("span", "sign", parent, sign);
+  node.setAttribute("role", "img");
+  node.setAttribute("aria-label", words);
+  node.title = words;
+}
+
+function bar(parent, { share, text, title }) {
+  const node = element("span", "energy", parent);
+  node.title = title;
+  element("span", "filled", element("span", "track", node)).style.width = `${Math.round(100 * share)}%`;
+  element("span", "", node, text);
 }
 
 const named = (item, look) => JSON.stringify([item.scene.lattice, item.scene.sites, look]);
@@ -66,5 +86,6 @@ export default function (component) {
       .catch((error) => { root.dataset.error = error.message; });
   }
   root.classList.toggle("opens", Boolean(data.opens));
+  root.classList.toggle("strip", Boolean(data.strip));
   mark(data.selected);
 }

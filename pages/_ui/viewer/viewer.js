@@ -1,4 +1,5 @@
 const LEGEND = 40; // pixels at the lower edge
+const ROUND = 15000; // ms that a full turn takes
 
 function button(parent, text, title, action) {
   const node = element("button", "", parent, text);
@@ -50,6 +51,9 @@ function build(root, send) {
     // Streamlit has single-letter shortcuts of its own
     if (act) { act(); event.stopPropagation(); event.preventDefault(); }
   });
+  // a list elsewhere in the page opens at the first press only where nothing in a shadow root holds the focus
+  document.addEventListener("pointerdown", (event) => { if (!event.composedPath().includes(root)) root.getRootNode().activeElement?.blur(); },
+    { capture: true, signal: view.leaving.signal });
   view.canvas.addEventListener("pointerdown", () => { if (view.pace.slow) quality(view, false); });
   document.addEventListener("pointerup", () => { if (!view.spin) settle(view); }, { signal: view.leaving.signal });
   if (matchMedia("(pointer: coarse)").matches) tapToTurn(view);
@@ -69,6 +73,7 @@ function toolbar(view) {
     view.toggles[name] = node;
   };
   view.styleSelect = choice(view.bar, "Style", [["ball", "Ball and stick"], ["stick", "Sticks"], ["space", "Space-filling"], ["poly", "Small balls"]], view.style, (value) => { setStyle(view, value); });
+  view.styleSelect.previousSibling.remove(); // its choices say what it is; the bar stays one line
   toggle(view.bar, "Polyhedra", "polyhedra", "Coordination polyhedra (P)");
   toggle(view.bar, "Labels", "labels", "Element and site number (L)");
   toggle(view.bar, "Moments", "moments", "Magnetic moments as arrows");
@@ -145,6 +150,7 @@ function turning(view) {
   if (!view.spin) { settle(view); return; }
   let last = performance.now();
   const tick = (now) => {
+    if (view.turnsUntil && (now > view.turnsUntil || view.pace.slow)) { rest(view); return; }
     if (view.pace.free(PLAYING)) {
       const angle = Math.min(30, (now - last) * 0.024);
       last = now;
@@ -153,6 +159,21 @@ function turning(view) {
     view.spinning = requestAnimationFrame(tick);
   };
   view.spinning = requestAnimationFrame(tick);
+}
+
+// a picture that invites turns once; a slow machine and a reader who dislikes motion see it still
+function turnOnce(view) {
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  view.spin = true;
+  view.turnsUntil = performance.now() + ROUND;
+  view.canvas.addEventListener("pointerdown", () => rest(view), { once: true });
+  turning(view);
+}
+
+function rest(view) {
+  view.turnsUntil = 0;
+  view.spin = false;
+  turning(view);
 }
 
 // smooth edges cost four times the pixels: a picture that moves on a slow machine does without
@@ -283,7 +304,7 @@ function legend(view) {
 
 function open($3Dmol, root, data) {
   const view = build(root, (name, value) => view.trigger(name, value));
-  view.stage.style.height = data.height + "px";
+  view.stage.style.height = `clamp(240px, 100vh - ${data.rest}px, ${data.height}px)`;
   const { gl, close } = openViewer($3Dmol, view.canvas, { antialias: true });
   view.gl = gl;
   gl.setViewChangeCallback(() => paint(view));
@@ -334,6 +355,8 @@ function update(view, data, setTriggerValue) {
     legend(view);
   }
   draw(view, fresh || changed ? first : follow);
+  view.root.classList.toggle("inviting", Boolean(data.inviting));
+  if (fresh && data.inviting) turnOnce(view);
 }
 
 const first = (view) => { home(view); follow(view); };
