@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+from tests import shapes
+
+shapes.install()  # before any test imports the core
 UNITS = ("tests/browser/", "tests/predictors/")  # one server and browser; one small trained predictor
 BROWSER_SECONDS = 600  # several waits of a page, each with a limit of its own, may add up on a slow machine
 

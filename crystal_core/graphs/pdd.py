@@ -43,6 +43,6 @@ def relative_weights(
     return numbers / torch.where(total > 0, total, 1.0)[graphs.crystal_index]
 
 
-def pdd_rows(graphs: CrystalGraphs, form: PddWeight) -> Float[Tensor, "atoms n_nearest+1"]:
+def pdd_rows(graphs: CrystalGraphs, form: PddWeight) -> Float[Tensor, "atoms distances"]:
     """The weight of every atom, then the distances of its nearest atoms, ascending, in Å."""
     return torch.cat([atom_weights(graphs, form).unsqueeze(-1), graphs.nearest], dim=-1)

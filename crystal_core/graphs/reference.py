@@ -48,7 +48,8 @@ def reference_edges(
             source.extend([i, j])
             target.extend([j, i])
             vector.extend([along, -along])
-    return np.array(source), np.array(target), np.array(vector)
+    # not as found: C has two names for an integer of 64 bits, and NumPy keeps them apart
+    return np.array(source, dtype=np.int64), np.array(target, dtype=np.int64), np.array(vector)
 
 
 def reference_nearest(structure: Structure, n_nearest: int) -> Float[np.ndarray, "atoms n_nearest"]:
