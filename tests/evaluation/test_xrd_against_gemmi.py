@@ -80,6 +80,18 @@ def known_structures():
         "O2": (0.4496, 0.7569, 0.4792),
     }
     yield "ZrO2", "P 1 21/c 1", Lattice.monoclinic(5.1505, 5.2116, 5.3173, 99.23), baddeleyite
+    aragonite = {"Ca": (0.2405, 0.25, 0.415), "C": (0.085, 0.25, 0.762), "O": (0.0956, 0.25, 0.922)}
+    aragonite["O2"] = (0.087, 0.4735, 0.6806)
+    yield "CaCO3", "P n m a", Lattice.orthorhombic(5.741, 4.961, 7.968), aragonite
+    perovskite = {"Ca": (0.0365, 0.25, 0.9923), "Ti": (0, 0, 0.5), "O": (0.4838, 0.25, 0.0717)}
+    perovskite["O2"] = (0.2889, 0.0374, 0.7113)
+    yield "CaTiO3", "P n m a", Lattice.orthorhombic(5.44, 7.643, 5.38), perovskite
+    tenorite = {"Cu": (0.25, 0.25, 0), "O": (0, 0.4184, 0.25)}
+    yield "CuO", "C 1 2/c 1", Lattice.monoclinic(4.6837, 3.4226, 5.1288, 99.54), tenorite
+    # made up, for no triclinic crystal is as simple
+    triclinic = {"Cu": (0.01, 0.02, 0.13), "O": (0.31, 0.17, 0.42), "S": (0.43, 0.78, 0.21)}
+    for group in ("P -1", "P 1"):
+        yield "CuSO", group, Lattice.from_parameters(5.1, 6.2, 7.3, 77.0, 98.0, 104.0), triclinic
 
 
 def _pairs(text):
