@@ -294,7 +294,9 @@ def _settings_of_link() -> dict[str, Any]:
     if job is not None:
         same = job.id == shown or job.id.startswith(DEMO)  # a run that is to be changed shall differ
         return dict(job.request) | {"seed": seed_made_with(job) if same else ""}
-    batch = JobQueue().list_batch(st.query_params["batch"]) if "batch" in st.query_params else []
+    batch = (
+        JobQueue().list_batch(st.query_params["batch"], results=False) if "batch" in st.query_params else []
+    )
     if not batch:
         return {}
     formulas = [one.request["formula"] for one in batch]  # one form made them all

@@ -129,9 +129,13 @@ class JobQueue:
             )
             return self._jobs(db, rows, result=results)
 
-    def list_batch(self, batch: str) -> list[Job]:
-        """The jobs of a batch as they were asked for, but for those whose request cannot be read."""
-        return [job for job in self._members(batch) if job.request]
+    def list_batch(self, batch: str, *, results: bool = True) -> list[Job]:
+        """The jobs of a batch as they were asked for, but for those whose request cannot be read.
+
+        Args:
+            results: as in :meth:`list_jobs`.
+        """
+        return [job for job in self._members(batch, results=results) if job.request]
 
     def unreadable_in_batch(self, batch: str) -> int:
         """How many jobs of a batch :meth:`list_batch` leaves out because their request cannot be read."""

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.store import BlobStore
 from crystal_core.records import crystals_of
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.forms.batch import _zip as batch_zip
@@ -104,3 +105,28 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
     assert shown[-1] == second == draw(-1) == draw(1)
     pick.append(1)
     assert groups[draw(1)] == 1 and groups[draw(-1)] == 1
+
+
+def test_a_poll_of_a_batch_reads_a_result_once_and_again_when_it_changes(monkeypatch):
+    monkeypatch.setattr("pages._ui.forms.batch.ensure_worker", lambda: None)
+    queue, result = JobQueue(), dict(find_demo("zinc-sulphide").result)
+    asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "CdS")]
+    batch = queue.submit_batch("predict-structure", asked)
+    first, _ = queue.list_batch(batch)
+    queue.update(first.id, state="running", result=result)
+    read, get = [], BlobStore.get
+    monkeypatch.setattr(BlobStore, "get", lambda store, name: read.append(name) or get(store, name))
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    read.clear()  # of Home
+    app.query_params["batch"] = batch
+    at = app.switch_page("pages/predict_structure.py").run()
+    assert at.dataframe[0].value["best candidate"][0]
+    assert sum(name is not None for name in read) == 1
+    read.clear()
+    at.run()
+    assert not any(read)
+    queue.update(
+        first.id, result=result | {"results": [part | {"candidates": []} for part in result["results"]]}
+    )
+    at.run()
+    assert at.dataframe[0].value["best candidate"][0] == "" and sum(name is not None for name in read) == 1
