@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
@@ -242,7 +242,9 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         hide_index=True,
         width="stretch",
     )
-    charges = charge_balance({"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})
+    charges = charge_balance(
+        cast("CrystalRecord", {"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})
+    )
     tones: dict[str, Tone] = {
         "structure valid": "good" if validity.structure else "bad",
         charges.word: charges.tone,
@@ -286,9 +288,12 @@ def _newness(text: str) -> Verdict:
             word="not compared",
             reason=f"Known crystals are compared with cells of up to {MAX_COMPARED} sites.",
         )
-    return newness_of_own(
-        {"novelty": novelty(structure), "space_group": space_group(structure), "provenance": {}}, structure
-    )
+    record: dict[str, Any] = {
+        "novelty": novelty(structure),
+        "space_group": space_group(structure),
+        "provenance": {},
+    }
+    return newness_of_own(cast("CrystalRecord", record), structure)
 
 
 def newness_of_own(record: CrystalRecord, structure: Structure) -> Verdict:

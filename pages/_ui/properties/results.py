@@ -136,7 +136,7 @@ def _picture(row: PropertyRow, item: dict[str, Any], *, key: str) -> None:
     """The crystal, or the closest known one where its cell is on this machine."""
     if "lattice" not in item:
         return
-    near = (row.get("nearest") or [None])[0]
+    near = next(iter(row.get("nearest") or []), None)
     view = THIS
     if near is not None:
         view = st.segmented_control(
@@ -152,8 +152,9 @@ def _picture(row: PropertyRow, item: dict[str, Any], *, key: str) -> None:
     except CrystalCoreError:
         return  # the card says why
     if view == CLOSEST and near is not None:
-        structure = known_cell(near["id"])
-        if structure is None:
+        known = known_cell(near["id"])
+        if known is None:
             st.caption("Its cell is in none of the tables on this machine.")
             return
+        structure = known
     crystal_viewer(build_scene(structure), key=f"{key}-{view == THIS}", height=340)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from crystal_core.chemistry.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.chemistry.metals import all_metals
@@ -96,15 +96,20 @@ def newness(record: CrystalRecord) -> Verdict:
     )
     trained = training_words(record)
     theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
-    told = f"It is {nearest}"
+    match = f"It is {nearest}"
     if theirs and ours and theirs != ours["number"]:
-        theirs, ours = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
-        told = f"Same arrangement as {novelty['nearest_id']} ({theirs}); this cell is {ours}"
+        known_group, own_group = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
+        match = f"Same arrangement as {novelty['nearest_id']} ({known_group}); this cell is {own_group}"
     return Verdict(
         tone="known",
         word="known",
-        reason=f"{told}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
+        reason=f"{match}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
+
+
+def _novelty(record: CrystalRecord) -> Mapping[str, Any]:
+    """What the comparison with known crystals gave; empty before it."""
+    return record.get("novelty") or {}
 
 
 def published_words(record: CrystalRecord) -> str:
@@ -115,7 +120,7 @@ def published_words(record: CrystalRecord) -> str:
 
 def by_distances(record: CrystalRecord) -> bool:
     """Whether only the distances of its atoms were compared, as versions did that had no cells of known crystals."""
-    return (record.get("novelty") or {}).get("method") == "distances"
+    return _novelty(record).get("method") == "distances"
 
 
 def by_distances_words(record: CrystalRecord) -> str:
@@ -139,7 +144,7 @@ def _is_of_known(record: CrystalRecord) -> bool:
 
 def was_trained_on(record: CrystalRecord) -> bool:
     """Whether the known crystal that it is was seen in training by the model that made it, or by the one that model began from."""
-    novelty = record.get("novelty") or {}
+    novelty = _novelty(record)
     model = str(record.get("provenance", {}).get("model", ""))
     return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
 
@@ -167,7 +172,7 @@ def stability(record: CrystalRecord) -> Verdict:
     margin = (
         measured["spread_ev"] if error is None else error
     )  # of a cell that is not at rest, at least that of one that is
-    known = bool((record.get("novelty") or {}).get("known"))
+    known = bool(_novelty(record).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
     if above is None:
         return Verdict(tone="open", word="stability unknown", reason=energies["note"])
@@ -199,7 +204,7 @@ def _is_of_itself(record: CrystalRecord) -> bool:
     """Whether all that it would decompose into is a form of its own formula."""
     from pymatgen.core import Composition
 
-    if "formula" not in record:
+    if not record.get("formula"):
         return False
     own = Composition(record["formula"]).reduced_composition
     return all(Composition(name).reduced_composition == own for name in record["energies"]["decomposition"])
@@ -354,7 +359,7 @@ def _is_of_others(record: CrystalRecord) -> bool:
     """Whether the nearest known crystal has fewer than two elements in common with it, or none with an element."""
     from pymatgen.core import Composition
 
-    nearest = (record.get("novelty") or {}).get("nearest_formula")
+    nearest = _novelty(record).get("nearest_formula")
     if not nearest or "formula" not in record:
         return False
     own = set(Composition(record["formula"]))
