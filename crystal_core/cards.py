@@ -102,7 +102,7 @@ class ModelCard:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """What can be said of a crystal in the model's prompt, names of :data:`crystal_core.conditions.WORDS`; none for most models."""
+        """Conditions that the model's prompt takes, names of :data:`crystal_core.conditions.WORDS`; empty for most models."""
         return tuple(self.sampling.get("conditions", ()))
 
     @property

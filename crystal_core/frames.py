@@ -119,7 +119,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class RunUpdate:
-    """What a running job tells: where it is and, when there is news, a frame to draw or the result so far.
+    """Progress of a running job, with a new frame to draw or the result so far where there is one.
 
     Attributes:
         stage: one short phrase for the progress line.

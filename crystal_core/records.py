@@ -181,9 +181,10 @@ class Trajectory(TypedDict):
 
 
 class FormulaResult(TypedDict):
-    """The ranked candidates of one formula at one number of formula units."""
+    """The ranked candidates of one formula, as it was typed and as it is computed, at one number of formula units."""
 
     formula: str
+    computed_formula: NotRequired[str]
     z: int
     candidates: list[CrystalRecord]
     rank_by: str

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+UNITS = ("tests/browser/", "tests/predictors/")  # one server and browser; one small trained predictor
 BROWSER_SECONDS = 600  # several waits of a page, each with a limit of its own, may add up on a slow machine
 
 
@@ -29,19 +30,19 @@ def file_of(nodeid):
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """Keep tests/browser on one worker, and every other file, so that what a file trains or loads once is made once.
+    """Keep every unit and every other file on one worker, so that what it trains, loads or starts once is made once.
 
     Files go out in the order of :func:`pytest_collection_modifyitems`. Marks for groups have no effect with pytest 9.2 and
     xdist 3.8.
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneBrowser(LoadScopeScheduling):
+    class Units(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "browser" if nodeid.startswith("tests/browser/") else file_of(nodeid)
+            return next((unit for unit in UNITS if nodeid.startswith(unit)), file_of(nodeid))
 
     config.option.loadscopereorder = False
-    return OneBrowser(config, log)
+    return Units(config, log)
 
 
 @pytest.fixture

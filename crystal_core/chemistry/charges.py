@@ -177,7 +177,7 @@ def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
 
 
 def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
-    """Why no charges are to be expected in a compound of metals with one other element, such as "as in many borides of metals"; else empty."""
+    """Why a compound of metals with one other element need not balance, such as "as in many borides of metals"; else empty."""
     elements = periodic_table()
     others = [s for s, _ in counts if s not in elements or not elements[s].is_metal]
     return (
@@ -188,7 +188,7 @@ def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
-    """What to say of the charges in a formula unit of (symbol, count): how they balance, or why nothing does; a hint, no verdict."""
+    """A hint on the charges of a formula unit of (symbol, count): the balance, or why there is none."""
     from crystal_core.chemistry.metals import all_metals
 
     if len(unit) == 1:
@@ -266,7 +266,7 @@ def _one_or_two_valences(unit: tuple[tuple[str, int], ...]) -> Balance | None:
 
 
 def _unbalanced(unit: tuple[tuple[str, int], ...]) -> str:
-    """What is said where nothing balances: a hint, as real compounds are like that."""
+    """The hint for an unbalanced formula; real compounds may be unbalanced."""
     words = "no common oxidation states balance"
     if of_metals := hint_of_metals(unit):
         return f"{words}, {of_metals}"
@@ -313,7 +313,7 @@ def _known(symbol: str, beside: Collection[str]) -> tuple[int, ...]:
 def _balanced(
     unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]
 ) -> tuple[int, tuple[int, ...]] | None:
-    """How uncommon, and one oxidation state per element whose charges cancel, as common as possible; None where there is none.
+    """Cost and oxidation states, one per element, of the cheapest balance (lower is more common); None without a balance.
 
     Transition metals take uncommon states before other elements do: LaMnO3 holds Mn3+, not La2+. Phosphorus
     with four oxygen atoms is phosphate. Between two balances as good, copper and lead have the lower charge, and nitrogen
@@ -364,7 +364,7 @@ def _attracts_right(charges: Iterable[tuple[_Element, int]]) -> bool:
 def _mixed_valence(
     unit: tuple[tuple[str, int], ...], place: int
 ) -> tuple[int, list[tuple[str, int, int]]] | None:
-    """How uncommon, and (symbol, charge, count) of a balance that gives the element at ``place`` two states; None where there is none.
+    """Cost and ions (symbol, charge, count) of a balance with two states of the element at ``place``; None without a balance.
 
     The states are of two cations, and of nitrogen those in ammonium and in nitrate or nitrite.
     """

@@ -117,6 +117,31 @@ def parse_formula(text: str) -> Formula:
     )
 
 
+def computed_formula(text: str, *, exact: bool = False) -> str:
+    """The formula that is computed for a text: one formula unit (``exact``: all that was typed), deuterium as hydrogen.
+
+    What is no formula comes back as it is.
+
+    >>> computed_formula("Ti2O4"), computed_formula("Ti2O4", exact=True), computed_formula("CuSO4 5H2O")
+    ('TiO2', 'Ti2O4', 'CuSO9H10')
+    """
+    try:
+        formula = parse_formula(text)
+    except RequestError:
+        return text.strip()
+    return "".join(f"{s}{n if n > 1 else ''}" for s, n in (formula.counts if exact else formula.unit))
+
+
+def typed_and_computed(text: str, *, exact: bool = False) -> str:
+    """What is computed, and in brackets what was typed where that differs.
+
+    >>> typed_and_computed(" TiO2"), typed_and_computed("D2O")
+    ('TiO2', 'H2O (typed: D2O)')
+    """
+    typed, computed = text.strip(), computed_formula(text, exact=exact)
+    return computed if typed.translate(SUBSCRIPTS) == computed else f"{computed} (typed: {typed})"
+
+
 def _with_light_hydrogen(counts: Mapping[str, int]) -> dict[str, int]:
     """The counts with deuterium added to hydrogen, at the place of whichever comes first."""
     merged: dict[str, int] = {}

@@ -255,6 +255,8 @@ def _merge(total: dict[str, Any], result: RunResult | None) -> None:
 def _finish(
     total: dict[str, Any], out: Path | None, paths: list[Trajectory], json: bool, write_run: Any
 ) -> None:
+    from crystal_core.chemistry.formula import typed_and_computed
+
     records = [record for item in total["results"] for record in item.get("candidates", [])]
     if out:
         write_run(records, out, total, paths)
@@ -270,7 +272,8 @@ def _finish(
             typer.echo(_line(place, *by_id[name]))
         if names:
             item, record = by_id[names[0]]
-            typer.echo(f"{item['formula']}: ranked by {record['score']['name']}, all Z in one list")
+            name = typed_and_computed(item["formula"], exact=bool(total["settings"].get("exact_cell")))
+            typer.echo(f"{name}: ranked by {record['score']['name']}, all Z in one list")
     for item in total["results"]:
         if "error" in item:
             typer.echo(f"{item['formula']}: {item['error']}")

@@ -135,7 +135,7 @@ class MeasuredPattern:
 
     @cached_property
     def signal(self) -> NDArray[np.float64]:
-        """What stands out from the background on :attr:`grid`; all zero where nothing does."""
+        """Intensity above the background on :attr:`grid`; all zero without peaks."""
         x, y = np.asarray(self.two_theta), np.asarray(self.intensity)
         # the mean over each step of the grid, not the value at it: finer points than the grid's average their noise
         area = np.concatenate([[0.0], np.cumsum(0.5 * (y[1:] + y[:-1]) * np.diff(x))])

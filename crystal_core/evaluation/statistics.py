@@ -157,7 +157,7 @@ def mean_difference(first: Groups, second: Groups) -> Estimate | None:
 
 
 def disjoint_best(estimates: Sequence[Estimate | None], *, higher: bool) -> int | None:
-    """Which of several is best with an interval that overlaps none of the others; None where there is no such one."""
+    """Place of the best estimate, if its interval overlaps no other; else None."""
     known = [(i, e) for i, e in enumerate(estimates) if e is not None]
     if len(known) < 2 or any(e.ci95 is None for _, e in known):
         return None

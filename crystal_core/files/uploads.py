@@ -95,7 +95,7 @@ def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]
             crystals, seconds = _parse_one(shown, content)
             found.extend(crystals)
             if spent <= SECONDS_ALONE < spent + seconds:
-                _PARSER.start_spare()
+                PARSER.start_spare()
             spent += seconds
     # trying again what failed would read the whole slow upload again
     return [replace(item, unsettled=False) for item in found] if spent > SECONDS_PER_UPLOAD else found
@@ -104,7 +104,7 @@ def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]
 def superposed(structure: Structure, other: Structure) -> Structure | None:
     """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread; None also where that takes too long."""
     try:
-        answer = _PARSER.superpose(cell_json(structure), cell_json(other))
+        answer = PARSER.superpose(cell_json(structure), cell_json(other))
     except StructureParseError:
         return None
     return None if answer["superposed"] is None else _rebuilt(answer["superposed"])
@@ -117,7 +117,7 @@ def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
         ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None where it took too long.
     """
     try:
-        rmsd = _PARSER.match(cell, reference)["rmsd"]
+        rmsd = PARSER.match(cell, reference)["rmsd"]
     except StructureParseError:
         return {"matches": None, "rmsd": None}
     return {"matches": rmsd is not None, "rmsd": rmsd}
@@ -202,7 +202,7 @@ def _is_hidden(path: str) -> bool:
 def _parse_one(name: str, content: bytes) -> tuple[list[ParsedUpload], float]:
     """What a file holds, and the seconds that a child spent on it."""
     try:
-        answer = _PARSER.ask(text_of(content))
+        answer = PARSER.ask(text_of(content))
     except StructureParseError as error:
         seconds = error.seconds if isinstance(error, ReadError) else 0.0
         return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))], seconds
@@ -237,6 +237,6 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
     return structure
 
 
-_PARSER = ParserPool()
+PARSER = ParserPool()
 _TURNS = Turns()
-atexit.register(_PARSER.close)
+atexit.register(PARSER.close)

@@ -44,7 +44,7 @@ def _check_cell(given: Any, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CrystalGenerationRequest(SamplerTuning, DraftOptions):
-    """New crystals to invent.
+    """New crystals to generate.
 
     Attributes:
         n: how many. model: a de novo checkpoint.

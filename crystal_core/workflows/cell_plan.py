@@ -135,7 +135,7 @@ def _kept_elements(request: CrystalGenerationRequest) -> set[int]:
 
 
 def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> str | None:
-    """What is to be said of atom counts that reach beyond those of the training crystals; None where they do not.
+    """A note on atom counts beyond those of the training crystals; None within them.
 
     Raises:
         RequestError: all requested counts, or those of the structure to complete, are below the least trained one, or other than the

@@ -170,7 +170,7 @@ def _is_one_of(structure: Structure, known: Sequence[Candidate]) -> bool:
 
 
 def evidence_of_template(template: Template, rank: int, formula: str) -> Evidence:
-    """What a prototype alone tells of a candidate.
+    """Evidence on a candidate from its prototype alone.
 
     Args:
         rank: its place among the prototypes of the formula, 1 first.

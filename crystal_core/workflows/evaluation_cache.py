@@ -160,7 +160,7 @@ class EvaluationCache:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What ``run.json`` of a folder tells of the evaluation; empty where there is none.
+    """The content of ``run.json`` in a folder; empty without the file.
 
     Raises:
         RequestError: the file is of something else.

@@ -124,7 +124,7 @@ def draft_options(request: StructurePredictionRequest) -> DraftOptions:
 
 
 def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generator | None:
-    """What makes the drafts of a run: the model, or one that is given the model as refiner; None where there are none.
+    """The generator of a run's drafts: the model, or one that takes the model as refiner; None without drafts.
 
     Raises:
         CheckpointMissing: drafts are requested, and no language model is installed.
@@ -159,7 +159,7 @@ def check_elements(request: StructurePredictionRequest, formula: Any, model: Gen
 def notes_on(
     request: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
 ) -> list[str]:
-    """What is to be said of the cells before anyone reads their structures."""
+    """Notes on the cells, before their structures."""
     notes = [formula.note] if formula.note else []
     if not request.exact_cell and formula.counts != formula.unit:
         notes.append(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from crystal_core.chemistry.formula import computed_formula
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import MemoryFull
 from crystal_core.evaluation.alike import alike_groups
@@ -199,7 +200,7 @@ class PredictionRun:
         return self.drafter if origin in DRAFTED and self.drafter is not None else self.model
 
     def _draft_options(self, origin: Origin) -> DraftOptions:
-        """How drafts are written and refined: by the model, unless it is the one that writes them or cannot refine."""
+        """Options of the drafts: the model refines them, unless it writes them itself or cannot refine."""
         if not self._generator(origin).card.writes_drafts:
             return CARD_DRAFT
         options = draft_options(self.request)
@@ -257,7 +258,13 @@ class PredictionRun:
         result: RunResult = {
             "format": FORMAT,
             "results": [
-                {"formula": self.request.formula, "z": z, "candidates": part, "rank_by": self.request.rank}
+                {
+                    "formula": self.request.formula,
+                    "computed_formula": computed_formula(self.request.formula, exact=self.request.exact_cell),
+                    "z": z,
+                    "candidates": part,
+                    "rank_by": self.request.rank,
+                }
                 for z, part in by_z.items()
             ],
             "ranking": [record["id"] for record in best_first],

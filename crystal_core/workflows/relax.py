@@ -185,7 +185,7 @@ def relaxed_row(
 
 
 def relaxation_json(done: Relaxation, label: str) -> RelaxationRecord:
-    """What a candidate's record tells of its relaxation; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
+    """The relaxation in a candidate's record; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
     moved = rms_distance(done.initial, done.structure, MATCHER)
     return {
         "potential": label,

@@ -67,6 +67,7 @@ def marked():
 @pytest.mark.weights
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # what comes first also makes the rows, beside whatever else runs
 def test_the_rows_marked_as_trained_are_the_usable_ones_and_none_is_held_out(usable_rows):
     """By id, from the raw data; none of them is in a validation or test split of MP-20, in whichever table."""
     import pandas as pd
@@ -112,6 +113,7 @@ def test_the_full_index_is_built_from_the_file_of_known_crystals(tmp_path, monke
 @pytest.mark.weights
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # what comes first also makes the rows, beside whatever else runs
 def test_the_shipped_members_are_the_usable_rows(usable_rows):
     """As many members, of the very same formulas, as usable rows and AFLOW prototypes give."""
     from pymatgen.core import Composition

@@ -43,7 +43,7 @@ COORD_WORDS = frozenset(COORDS)
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a text stands: kind of line, whole words of the line, the word that is begun, and what may come.
+    """State of a text: kind of line, complete words of the line, the unfinished word, and the allowed continuations.
 
     Attributes:
         words: only of angles, where the third depends on the first two; elsewhere as many empty ones.

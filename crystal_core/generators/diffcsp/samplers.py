@@ -82,7 +82,7 @@ class SamplerSettings:
 
     @property
     def tuning(self) -> dict[str, float]:
-        """What tells the steps besides name and number."""
+        """Parameters of the steps besides sampler and number."""
         if self.calls_per_step == 1:
             return {}
         return {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})

@@ -85,7 +85,7 @@ def targets_of(request: ComparisonRequest) -> list[Target]:
     """
     from pymatgen.core import Composition
 
-    from crystal_core.chemistry.formula import default_z, parse_formula
+    from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
     from crystal_core.files.records import structure_from_record
 
     targets = []
@@ -113,7 +113,12 @@ def targets_of(request: ComparisonRequest) -> list[Target]:
                 f"The reference is {reference.composition.reduced_formula}, and the formula is {reduced}; they must be one."
             )
         targets.append(
-            Target(label=text.strip(), formula=reduced, atomic_numbers=numbers, reference=reference)
+            Target(
+                label=typed_and_computed(text, exact=request.exact_cell),
+                formula=reduced,
+                atomic_numbers=numbers,
+                reference=reference,
+            )
         )
     return targets
 

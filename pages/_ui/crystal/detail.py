@@ -223,7 +223,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
 
 
 def _sentence(text: str, words: str, group: str) -> str:
-    """The crystal in words, to copy: what the picture says to a screen reader, its space group, and who is bonded to whom."""
+    """The crystal in words, to copy: what the picture says to a screen reader, its space group, and its bonds."""
     scene = scene_of(text)
     around = dict.fromkeys(
         f"{site['e']} to {near}"

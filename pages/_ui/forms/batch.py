@@ -19,7 +19,7 @@ from pages._ui.link.session import action_button, field, has_changed
 from pages._ui.plain import plain
 from pages._ui.run.archive import timed_name
 from pages._ui.run.candidates import show_results
-from pages._ui.run.runs import WORDS, candidates_of
+from pages._ui.run.runs import WORDS, candidates_of, title_of
 from pages._ui.theme import run_panel
 
 POLL_SECONDS = 1.5
@@ -65,7 +65,7 @@ def show_batch(batch: str) -> None:
 
 
 def _show_run(job: Job) -> None:
-    st.subheader(plain(formula_text(job.request["formula"])))
+    st.subheader(plain(formula_text(title_of(job))))
     if job.error:
         st.error(plain(job.error))
     if job.result:
@@ -105,7 +105,7 @@ def _row(job: Job) -> dict[str, Any]:
     state = WORDS.get(job.state, job.state)
     done = f", {100 * job.step // job.n_steps} %" if job.state == "running" and job.n_steps else ""
     return {
-        "formula": formula_text(job.request["formula"]),
+        "formula": formula_text(title_of(job)),
         "state": state + done,
         "best candidate": best.get("best candidate", ""),
         "alike": best.get("alike", ""),

@@ -120,7 +120,7 @@ def show_generated(job: Job) -> None:
 
 
 def _notes(told: Mapping[str, Any]) -> list[str]:
-    """What else is to be said of a run: whether the space group asked for was kept, and its note."""
+    """Further lines on a run: whether the requested space group was kept, and its note."""
     words = []
     if group := told.get("space_group"):
         kept = group["kept_within_0.1"]

@@ -1,4 +1,4 @@
-"""A run beside the form that asked for it: while it is going on, and what came of it."""
+"""A run beside its form: progress while it runs, then the results."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
         "Only these elements",
         key="elements",
         placeholder="any",
-        help="For example Li-Fe-O. A crystal holds some of them, unless all are asked for below.",
+        help="For example Li-Fe-O. A crystal holds some of them, or all if chosen below.",
     )
     contain = field(
         right.text_input,
