@@ -259,6 +259,7 @@ def test_tables_are_made_once_and_again_in_a_file_that_lost_its_mark(tmp_path, m
     kept = JobQueue(tmp_path).submit("count", {"n": 1})
     with sqlite3.connect(tmp_path / database.FILE) as db:  # a file of an earlier version
         db.execute("pragma user_version = 0")
+        db.execute("drop index by_owner")
         db.execute("alter table jobs drop column owner")
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)
     db.close()
