@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from crystal_core.workflows.first_card_rates import first_card_rates
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SET = {  # not fitted, see above; what weighs known crystals is fitted by fit_known and kept
+SET: dict[str, Any] = {  # not fitted, see above; what weighs known crystals is fitted by fit_known and kept
     "noise": -4.0,
     "agreement": 0.5,
     "known": 3.0,
