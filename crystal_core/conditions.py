@@ -50,7 +50,7 @@ class Conditions:
 
     Attributes:
         composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in place of a composition.
-        contain: elements that the cell holds beside others; no prompt says it, a grammar sees to it.
+        contain: elements that the cell holds beside others; not part of the prompt; the grammar ensures it.
         space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
     """
 
@@ -94,7 +94,8 @@ class DraftOptions:
         refiner: diffusion that refines the draft, "none" to leave it as written, or None for the card's.
         start: how the refiner begins: from the draft as it is, with noise added, or from noise alone; None is the card's.
         refine_from: step at which it begins, of :data:`REFINER_STEPS`; None is the card's.
-        charge_balance: a draft ends only where its composition passes the SMACT test of composition validity.
+        charge_balance: compositions pass SMACT's test of composition validity: a draft ends only where it does, and a
+            diffusion model that hides and reveals types exchanges an element where it does not.
     """
 
     temperature: float | None = None
@@ -173,9 +174,14 @@ def check_declared(card: ModelCard, conditions: tuple[str, ...], options: DraftO
         raise RequestError(
             f"{card.name} was not trained to be told {' or '.join(missing)} ({takes}); leave it out or choose another model."
         )
-    if not card.writes_drafts and options.draft_values:
-        names = ", ".join(options.draft_values).replace("start_draft", "start").replace("refine_from", "tau")
-        names = names.replace("charge_balance", "charge balance")
+    if options.charge_balance and not card.balances_charges:
+        raise RequestError(
+            f"{card.name} cannot keep compositions charge-balanced; leave charge balance out, or choose a language model "
+            "or a model that hides and reveals atom types, such as kldm-dng-mp."
+        )
+    values = {name: value for name, value in options.draft_values.items() if name != "charge_balance"}
+    if not card.writes_drafts and values:
+        names = ", ".join(values).replace("start_draft", "start").replace("refine_from", "tau")
         raise RequestError(
             f"{card.name} writes no drafts with a language model, so {names} would change nothing; leave it out or choose another model."
         )

@@ -1,4 +1,4 @@
-"""Several crystals in one set of tensors: the common currency of every model here. Physical space only."""
+"""Several crystals in one set of tensors, the input and output of every model. Physical space only."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ def pick_device(name: str = "auto") -> torch.device:
     """The device of a name; "auto" takes a GPU where there is one.
 
     Raises:
-        RequestError: an unknown name, or a GPU asked for where there is none.
+        RequestError: an unknown name, or a GPU on a machine without one.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

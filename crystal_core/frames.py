@@ -21,9 +21,9 @@ class Template:
     Attributes:
         table: name of the table of prototypes, e.g. "prototype, shipped table". table_sha256: hash of its file.
         prototype: number in the table. members: how many known crystals have it. label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
-        formula: the crystal of this arrangement whose elements are nearest to those asked for.
+        formula: the crystal of this arrangement whose elements are nearest to the requested ones.
         distance: chemical distance to it; 0 is the same composition.
-        repeats: how many of its cells make the one asked for.
+        repeats: how many of its cells make the requested cell.
         votes: weight of the nearest relatives that have it, of all votes for the composition.
     """
 
@@ -61,11 +61,11 @@ def few_of_each(drafts: Iterable[Draft]) -> list[Draft]:
     ['0', '1', '2']
     """
     counts: Counter[str] = Counter()
-    kept = []
+    chosen = []
     for draft in drafts:
         counts[draft.problem] += 1
-        kept += [draft] if counts[draft.problem] <= FEW else []
-    return kept
+        chosen += [draft] if counts[draft.problem] <= FEW else []
+    return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class RunUpdate:
-    """What a running job tells: where it is and, when there is news, a frame to draw or the result so far.
+    """Progress of a running job, with a new frame to draw or the result so far where there is one.
 
     Attributes:
         stage: one short phrase for the progress line.

@@ -1,4 +1,4 @@
-"""The properties that crystals are asked for, and what a prediction of them is. Plain values: no torch, no pymatgen."""
+"""The properties that models predict, and the type of a prediction. Plain values: no torch, no pymatgen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where models meet the rest: the few interfaces that pages, jobs and the command line rely on."""
+"""The interfaces of models that pages, jobs and the command line rely on."""
 
 from __future__ import annotations
 

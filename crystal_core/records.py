@@ -1,4 +1,4 @@
-"""The JSON that crosses rooms and outlives a program: crystals, what was found out about them, and results of runs.
+"""Types of the stored and exchanged JSON: crystals, their analyses, and results of runs.
 
 Every type here is a plain dictionary at run time. A result carries the number of its form; :func:`upgrade_result` brings
 an older one to today's, so runs in a user's history open for ever.
@@ -114,7 +114,7 @@ class PatternMatch(TypedDict):
 class ReferenceMatch(TypedDict):
     """Whether a candidate matches the reader's own structure; ``rmsd`` in units of (V/N)^(1/3)."""
 
-    matches: bool
+    matches: bool | None  # None where the comparison took too long
     rmsd: float | None
 
 
@@ -129,6 +129,7 @@ class Provenance(TypedDict):
     note: str
     weights_sha256: NotRequired[str]
     seed: NotRequired[int | None]
+    file: NotRequired[str]  # name of the file of a crystal of the user's own
     prototype: NotRequired[dict[str, Any]]
     known_crystal: NotRequired[str]
     relaxed: NotRequired[Provenance]
@@ -161,6 +162,7 @@ class CrystalRecord(Cell):
     pattern: NotRequired[PatternMatch]
     reference: NotRequired[ReferenceMatch]
     evidence: NotRequired[dict[str, Any]]
+    above_lowest_mev: NotRequired[float]  # set by pages: against the candidate of lowest energy, meV/atom
 
 
 class RelaxationOutcome(TypedDict, total=False):
@@ -179,9 +181,10 @@ class Trajectory(TypedDict):
 
 
 class FormulaResult(TypedDict):
-    """The ranked candidates of one formula at one number of formula units."""
+    """The ranked candidates of one formula, as it was typed and as it is computed, at one number of formula units."""
 
     formula: str
+    computed_formula: NotRequired[str]
     z: int
     candidates: list[CrystalRecord]
     rank_by: str
@@ -294,7 +297,7 @@ class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
     ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per formula where
-    several were asked for), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
+    several were requested), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
     ``learned`` of a property of the user's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
     ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
@@ -330,12 +333,12 @@ class RunResult(TypedDict, total=False):
 
 def crystals_of(result: RunResult) -> list[CrystalRecord]:
     """Every crystal of a result: its ``crystals``, those of its ``columns``, the ``candidates`` of its ``results``."""
-    found = list(result.get("crystals") or [])
+    crystals = list(result.get("crystals") or [])
     for column in result.get("columns") or []:
-        found += column["crystals"]
+        crystals += column["crystals"]
     for item in result.get("results") or []:
-        found += item.get("candidates") or []
-    return found
+        crystals += item.get("candidates") or []
+    return crystals
 
 
 def published_above_hull(record: Mapping[str, Any]) -> float | None:

@@ -1,4 +1,4 @@
-"""The border to pymatgen: crystals in and out of ``Structure``. Torch is imported only where a :class:`CrystalBatch` is met."""
+"""Conversion to and from pymatgen's ``Structure``. Torch is imported only for a :class:`CrystalBatch`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def to_structures(batch: CrystalBatch) -> list[Structure | None]:
     """
     from pymatgen.core import Lattice, Structure
 
-    found: list[Structure | None] = []
+    structures: list[Structure | None] = []
     for crystal in batch:
         matrix = crystal.lattice[0].detach().cpu().double().numpy()
         coords = crystal.frac_coords.detach().cpu().double().numpy()
         numbers = crystal.atomic_numbers.detach().cpu().tolist()
         if not _is_lattice(matrix) or not np.isfinite(coords).all() or not all(map(is_element, numbers)):
-            found.append(None)
+            structures.append(None)
             continue
-        found.append(Structure(Lattice(matrix), numbers, in_cell(coords)))
-    return found
+        structures.append(Structure(Lattice(matrix), numbers, in_cell(coords)))
+    return structures
 
 
 def from_structures(structures: Sequence[Structure]) -> CrystalBatch:
@@ -106,12 +106,12 @@ def partial_occupancy(structure: Structure) -> str:
 
 def amounts_in(composition: Composition) -> dict[str, float]:
     """Symbol → amount, with deuterium and tritium as D and T, which pymatgen counts as H."""
-    found: dict[str, float] = {}
+    amounts: dict[str, float] = {}
     for species, amount in composition.items():
         element = getattr(species, "element", species)
         name = getattr(element, "name", None) or str(element.symbol)
-        found[name] = found.get(name, 0.0) + float(amount)
-    return found
+        amounts[name] = amounts.get(name, 0.0) + float(amount)
+    return amounts
 
 
 def in_cell(frac_coords: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What every generator promises, as checks to run on a new one, and the toy crystals they use.
+"""Contract checks for generators, with the toy crystals that they use.
 
 Write a test that calls :func:`check_generator` with a function making your generator; a broken promise raises
 :class:`ContractBroken` with a sentence. The promises are those of :class:`crystal_core.protocols.Generator`.
@@ -173,15 +173,17 @@ def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBat
     crystals = frame.crystals
     _require(
         frame.sample_ids == tuple(range(n)),
-        f"{n} samples were asked for, but the last frame holds {frame.sample_ids}.",
+        f"{n} samples were requested, but the last frame holds {frame.sample_ids}.",
     )
     _require(crystals.frac_coords.device.type == "cpu", "Frames hand crystals over on the CPU.")
     wanted = [z for composition in request.compositions for z in composition]
     _require(
         crystals.n_atoms.tolist() == [len(c) for c in request.compositions],
-        "The numbers of atoms are not those asked for.",
+        "The numbers of atoms are not the requested ones.",
     )
-    _require(crystals.atomic_numbers.tolist() == wanted, "The atoms are not those asked for, in their order.")
+    _require(
+        crystals.atomic_numbers.tolist() == wanted, "The atoms are not the requested ones, in their order."
+    )
     structures = to_structures(crystals)
     _require(
         len(structures) == n,
@@ -198,13 +200,13 @@ def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBat
 
 
 def check_cancelling(generator: Generator, request: GenerationRequest) -> None:
-    """Nothing runs before the first frame is asked for; closing stops the work, and the next run is as if none had been."""
+    """Nothing runs before the first ``next``; closing stops the work, and a later run gives the same as a first one."""
     before = getattr(generator, "network_calls", 0)
     frames = generator.sample(request)
     _require(isinstance(frames, Iterator), "sample() must return an iterator of frames.")
     _require(
         getattr(generator, "network_calls", 0) == before,
-        "The work began before the first frame was asked for.",
+        "The work began before the first frame was requested.",
     )
     next(frames)
     close = getattr(frames, "close", None)
@@ -268,6 +270,6 @@ def _refused(generator: Generator, request: GenerationRequest, what: str) -> Non
     raise ContractBroken(f"The generator took {what} without a word.")
 
 
-def _require(kept: bool, sentence: str) -> None:
-    if not kept:
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
         raise ContractBroken(sentence)

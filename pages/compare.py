@@ -64,19 +64,19 @@ def _adopt_link() -> None:
     """Fill the form from the link: a comparison to change, a ready one, a run or a crystal to compare, or a formula."""
     if is_link_applied(_link()):
         return
-    asked: dict[str, Any] = {}
+    request: dict[str, Any] = {}
     seed = ""
     job = first_run("compare", st.query_params.get("job", ""), st.query_params.get("fork", ""))
     ready = next((one for one in READY if one.name == st.query_params.get("ready")), None)
     if job is not None:
-        asked, seed = dict(job.request), seed_made_with(job)
+        request, seed = dict(job.request), seed_made_with(job)
     elif ready is not None:
-        asked, seed = to_json(ready.request), str(ready.request.seed or 0)
+        request, seed = to_json(ready.request), str(ready.request.seed or 0)
     elif own := st.query_params.get("own"):
-        asked = own_comparison(own)
-        if not asked:
+        request = own_comparison(own)
+        if not request:
             st.warning("This crystal was kept only in the browser tab that opened it; upload it as Files.")
-    values = fields_of(asked, seed)
+    values = fields_of(request, seed)
     if formula := st.query_params.get("formula"):
         values[f"{BEGIN}formula"] = formula
     if run := find_job(st.query_params.get("run", "")):

@@ -16,12 +16,18 @@ from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
-from crystal_core.workflows.generate import allowed_elements, check_atom_counts
+from crystal_core.workflows.cell_plan import allowed_elements, check_atom_counts
 from crystal_core.workflows.wishes import check_wishes, plan_wishes
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import ask_fix, ask_start, handed_over
-from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
+from pages._ui.forms.drafting import (
+    UNREFINED,
+    adopt_drafting,
+    ask_charge_balance,
+    ask_drafting,
+    refines_drafts,
+)
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
@@ -108,7 +114,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         purpose, *_ = card.good_for.split(";")
         st.caption(plain(purpose.rstrip(".") or "Its limits"), help=plain(f"{card.good_for} {card.limits}"))
     meant = ask_sentence(card, cards)
-    told = st.container()  # beside the sentence stands what it came to
+    message = st.container()  # beside the sentence stands what it came to
     left, right = st.columns([1, 2.7])
     with right:
         counts = _ask_counts(card)
@@ -118,7 +124,9 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     with field(
         st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
-        settings = ask_drafting(card, is_composition_open=True) if card.writes_drafts else {}
+        settings = (
+            ask_drafting(card, is_composition_open=True) if card.writes_drafts else ask_charge_balance(card)
+        )
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
@@ -127,7 +135,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)
         if meant and elements is not None and given is not None:
-            asked = CrystalGenerationRequest(
+            chosen_request = CrystalGenerationRequest(
                 n=int(n),
                 model=card.name,
                 n_atoms=counts,
@@ -137,12 +145,12 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
                 **wishes,
                 **given,
             )
-            _check(asked, card)
-            request = asked
+            _check(chosen_request, card)
+            request = chosen_request
     except CrystalCoreError as error:
         st.error(plain(error))
     if request is not None:
-        with told:
+        with message:
             show_wishes(request)
     return request
 
@@ -168,10 +176,10 @@ def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
     """A warning where the cells of a formula are larger than those of the training; empty where they are not.
 
     Raises:
-        RequestError: no cell of the formula has the atoms asked for.
+        RequestError: no cell of the formula has the requested atoms.
     """
     wishes, most = plan_wishes(request, card, frequencies=_counts_of(card)), max(_counts_of(card), default=0)
-    largest = max(wish.conditions.n_atoms for wish in wishes)
+    largest = max(condition.conditions.n_atoms for condition in wishes)
     if not most or largest <= most:
         return ""
     cells = f"{formula_text(request.formula)} makes cells of {largest}"
@@ -225,49 +233,49 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         return
     link = {name: st.query_params.get(name, "") for name in LINK}
     job = first_run("generate", link["job"], link["fork"])
-    asked = job.request if job else {}
+    request = job.request if job else {}
     record = latest_of(job).get(link["crystal"]) if job else None
     basis = cell_json(structure_from_record(record)) if record else handed_over(link["own"])
-    low, high = asked.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
+    low, high = request.get("n_atoms") or (_whole(link["atoms"]) or 8,) * 2
     counts = (
         FIXED
-        if _whole(link["atoms"]) or (asked.get("n_atoms") and low == high)
+        if _whole(link["atoms"]) or (request.get("n_atoms") and low == high)
         else RANGE
-        if asked.get("n_atoms")
+        if request.get("n_atoms")
         else USUAL
     )
-    model = (basis and link["model"]) or asked.get("model") or link["model"]
-    if asked.get("density") is not None:
-        asked = asked | {"density": _within(asked["density"], *DENSITY_RANGE)}
+    model = (basis and link["model"]) or request.get("model") or link["model"]
+    if request.get("density") is not None:
+        request = request | {"density": _within(request["density"], *DENSITY_RANGE)}
     values: dict[str, Any] = {
-        **adopt_wishes(asked),
-        **adopt_drafting(asked),
+        **adopt_wishes(request),
+        **adopt_drafting(request),
         **adopt_sentence("" if job else link["wish"]),
         "make-model": model if model in cards else next(iter(cards)),
-        "make-n": min(asked.get("n") or _whole(link["n"]) or 8, MOST),
-        "elements": "-".join(asked.get("elements", ())) or link["elements"],
-        "exclude": ", ".join(asked.get("exclude_elements", ())) or link["exclude"],
-        "require-all": asked.get("require_all", False),
+        "make-n": min(request.get("n") or _whole(link["n"]) or 8, MOST),
+        "elements": "-".join(request.get("elements", ())) or link["elements"],
+        "exclude": ", ".join(request.get("exclude_elements", ())) or link["exclude"],
+        "require-all": request.get("require_all", False),
         "counts": counts,
         "atoms": low,
         "atoms-range": (low, high) if low < high else (4, 12),
-        "make-sampler": asked.get("sampler", "fast"),
-        "make-steps": asked.get("steps") or 0,
+        "make-sampler": request.get("sampler", "fast"),
+        "make-steps": request.get("steps") or 0,
         # the same once more, while a run that is to be changed shall differ
         "make-seed": seed_made_with(job)
         if job and (job.id == link["job"] or job.id.startswith(DEMO))
         else "",
         "make-guidance": 1.0
-        if asked.get("guidance") is None
-        else _within(asked["guidance"], 0.0, MAX_GUIDANCE),
-        "fix-sites": [] if basis else list(asked.get("fix_sites", ())),
-        "fix-elements": asked.get("fix_elements", False) and not basis,
-        "fix-lattice": bool(basis) or asked.get("fix_lattice", False),
-        "redraft-sites": [] if basis else list(asked.get("redraft_sites", ())),
-        "redraft-all": asked.get("redraft_all", False) and not basis,
+        if request.get("guidance") is None
+        else _within(request["guidance"], 0.0, MAX_GUIDANCE),
+        "fix-sites": [] if basis else list(request.get("fix_sites", ())),
+        "fix-elements": request.get("fix_elements", False) and not basis,
+        "fix-lattice": bool(basis) or request.get("fix_lattice", False),
+        "redraft-sites": [] if basis else list(request.get("redraft_sites", ())),
+        "redraft-all": request.get("redraft_all", False) and not basis,
         "make-advanced": True if basis else None,  # where it stands
     }
-    remember("given", basis or asked.get("fix") or asked.get("start_from"))
+    remember("given", basis or request.get("fix") or request.get("start_from"))
     apply_link(_link(), values)
 
 

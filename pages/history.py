@@ -10,7 +10,9 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.errors import RequestError
-from crystal_core.jobs.queue import MAX_NOTE, Job, JobQueue
+from crystal_core.files.property_table import spreadsheet_text
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import MAX_NOTE, JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.errors import guard
@@ -20,7 +22,7 @@ from pages._ui.plain import duration, plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import PREDICT, link_of, state_words, title_of
+from pages._ui.run.runs import PREDICT, link_of, model_of, state_words, title_of
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {
@@ -45,14 +47,16 @@ def row(job: Job) -> dict[str, Any]:
         "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
         "state": state,
         "result": result,
-        "note": job.note,
-        "model": job.request.get("model", "–"),
+        "note": spreadsheet_text(
+            job.note
+        ),  # the table can be saved as CSV, and another browser may have written it
+        "model": model_of(job),
         "duration": duration(job.seconds) if job.seconds and job.seconds > 0 else "–",
     }
 
 
 def matches(job: Job, text: str, starred: bool) -> bool:
-    """Whether the filter lets this run through: part of what was asked for, in any case, and its star."""
+    """Whether the filter lets this run through: its request contains the text, in any case, and its star."""
     return text.strip().casefold() in title_of(job).casefold() and (job.starred or not starred)
 
 
@@ -86,8 +90,8 @@ def actions(job: Job) -> None:
             request = settings_of(job)
             again = own_queue().submit(job.kind, request, parent=job.parent)
             has_page = job.kind in ("predict-property", "learn-property", "compare")
-            shown = again if has_page else job.parent or again
-            st.switch_page(page, query_params={"job": shown})
+            target = again if has_page else job.parent or again
+            st.switch_page(page, query_params={"job": target})
         if (
             job.request
             and job.kind not in ("relax", "learn-property", "infill")

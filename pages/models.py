@@ -22,8 +22,10 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def show_card(card: ModelCard) -> None:
-    """One model in a box."""
+@st.cache_data(ttl=600, max_entries=128, show_spinner=False)  # parts and curves of a card may change
+def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp names the card in the cache)
+    """One model in a box, drawn once for all readers."""
+    card = _card
     with st.container(border=True):
         st.subheader(plain(card.name))
         parameters = [f"{card.parameters:,} parameters"] if card.parameters else []
@@ -112,7 +114,7 @@ def main() -> None:
     for card in cards:
         if card.name in named_after:
             continue
-        show_card(card)
+        show_card(card.stamp, card)
         variants = variants_of(card, cards)
         words = "parts" if card.kind == "predictor" else "variants"
         purpose = "" if card.kind == "predictor" else ", trained to compare with"
@@ -121,7 +123,7 @@ def main() -> None:
             key=f"variants-{card.name}",
         ):
             for variant in variants:
-                show_card(variant)
+                show_card(variant.stamp, variant)
 
 
 with guard():

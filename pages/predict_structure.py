@@ -17,8 +17,8 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
-from crystal_core.workflows.predict_structure import MOST_RELAXED
 from crystal_core.workflows.prediction_plan import DRAFTER, MOST_PROTOTYPES, has_prototypes
+from crystal_core.workflows.prediction_time import MOST_RELAXED
 from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
@@ -152,7 +152,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         check_whole(SAMPLES, hand["n_samples"], 1, MOST)
         z = tuple(sorted(units)) or None
         if not by_hand and formulas and z == tuple(units_of(formulas[0], model)[1]):
-            z = None  # nobody chose them, so the effort tries what is known of the formula
+            z = None  # left at its default: the effort takes the usual formula units
         requests = [
             StructurePredictionRequest(
                 formula=formula.text,
@@ -163,7 +163,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
                 rank="pattern" if measured.ranks else "energy" if hand["relax"] else "consensus",
                 pattern=measured.pattern,
                 guide=measured.guides,
-                effort=None if by_hand else effort,
+                effort=None if by_hand else effort or None,
                 **hand,
                 **settings,
             )
@@ -240,8 +240,8 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
     )
     if formula.note:
         st.info(plain(formula.note))
-    if not value_of("exact") and (told := multiple_words([formula])):
-        st.info(plain(told))
+    if not value_of("exact") and (message := multiple_words([formula])):
+        st.info(plain(message))
     _domain(formula)
     return [formula]
 
@@ -257,34 +257,34 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
     if is_link_applied(_link()):
         return
-    asked = _settings_of_link()
-    several = asked.get("formulas") or ([] if is_held("formulas") else SEVERAL)
+    settings = _settings_of_link()
+    several = settings.get("formulas") or ([] if is_held("formulas") else SEVERAL)
     values: dict[str, Any] = {
-        "formula": asked.get("formula") or st.query_params.get("formula", "TiO2"),
+        "formula": settings.get("formula") or st.query_params.get("formula", "TiO2"),
         "formulas": "\n".join(several) or None,
-        "seed": asked.get("seed"),
+        "seed": settings.get("seed"),
     }
-    if asked or not is_held("n"):
-        first = "kldm-csp-mp" if "kldm-csp-mp" in models else (models or [None])[0]
+    if settings or not is_held("n"):
+        first = "kldm-csp-mp" if "kldm-csp-mp" in models else next(iter(models), None)
         values |= {
-            "model": asked.get("model") if asked.get("model") in models else first,
-            "exact": asked.get("exact_cell", False),
-            "n": min(asked.get("n_samples", SAMPLES_BEGIN), MOST),
-            "sampler": asked.get("sampler", "fast"),
-            "several": "formulas" in asked,
-            "relax": asked.get("relax", not asked),
-            "effort": asked.get("effort") or (BY_HAND if asked else "normal"),
-            "steps": asked.get("steps") or 0,
-            "rank-pattern": not asked.get("pattern") or asked.get("rank") == "pattern",
-            "guide": asked.get("guide", False),
-            "start": asked.get("start") if asked.get("start") in starts else starts[0],
+            "model": settings.get("model") if settings.get("model") in models else first,
+            "exact": settings.get("exact_cell", False),
+            "n": min(settings.get("n_samples", SAMPLES_BEGIN), MOST),
+            "sampler": settings.get("sampler", "fast"),
+            "several": "formulas" in settings,
+            "relax": settings.get("relax", not settings),
+            "effort": settings.get("effort") or (BY_HAND if settings else "normal"),
+            "steps": settings.get("steps") or 0,
+            "rank-pattern": not settings.get("pattern") or settings.get("rank") == "pattern",
+            "guide": settings.get("guide", False),
+            "start": settings.get("start") if settings.get("start") in starts else starts[0],
         }
     with suppress(CrystalCoreError):  # a run whose formula was wrong tells so itself
-        if asked:
-            key, usual, _ = units_of(parse_formula(asked["formula"]), values["model"] or "")
-            values[key] = list(asked.get("z") or usual)
-    carry_pattern(asked.get("pattern"))
-    apply_link(_link(), values | adopt_drafting(asked))
+        if settings:
+            key, usual, _ = units_of(parse_formula(settings["formula"]), values["model"] or "")
+            values[key] = list(settings.get("z") or usual)
+    carry_pattern(settings.get("pattern"))
+    apply_link(_link(), values | adopt_drafting(settings))
 
 
 def _settings_of_link() -> dict[str, Any]:
@@ -294,7 +294,9 @@ def _settings_of_link() -> dict[str, Any]:
     if job is not None:
         same = job.id == shown or job.id.startswith(DEMO)  # a run that is to be changed shall differ
         return dict(job.request) | {"seed": seed_made_with(job) if same else ""}
-    batch = JobQueue().list_batch(st.query_params["batch"]) if "batch" in st.query_params else []
+    batch = (
+        JobQueue().list_batch(st.query_params["batch"], results=False) if "batch" in st.query_params else []
+    )
     if not batch:
         return {}
     formulas = [one.request["formula"] for one in batch]  # one form made them all

@@ -10,7 +10,8 @@ import streamlit as st
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import structure_from_record
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.registry.property_cards import declared_properties, predictor_cards
 from crystal_core.requests import MAX_PREDICTED
 from pages._ui.crystal.examples import EXAMPLES
@@ -118,14 +119,14 @@ def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
     if how == RUN:
         return _ask_run()
     files = ask_uploads(BEGIN, MOST_FILES) if how == UPLOAD else ask_text(BEGIN)
-    return [_item(found) for found in read_files(files, MOST_FILES)] if files else [], ""
+    return [_item(upload) for upload in read_files(files, MOST_FILES)] if files else [], ""
 
 
-def _item(found: ParsedUpload) -> dict[str, Any]:
-    if found.structure is None or found.limitation:
-        error = found.error or found.limitation or ""
-        return {"source": found.name, "error": error}
-    return own_item(found.structure, found.name)
+def _item(upload: ParsedUpload) -> dict[str, Any]:
+    if upload.structure is None or upload.limitation:
+        error = upload.error or upload.limitation or ""
+        return {"source": upload.name, "error": error}
+    return own_item(upload.structure, upload.name)
 
 
 def _ask_run() -> tuple[list[dict[str, Any]], str]:
@@ -197,11 +198,11 @@ def _adopt_link(cards: dict[str, ModelCard]) -> None:
     if job is None or not job.request:
         st.warning("This run was deleted or belongs to another computer.")
         return
-    asked = job.request if job.kind == KIND else {}
-    model = asked.get("model") if asked.get("model") in cards else next(iter(cards))
+    request = job.request if job.kind == KIND else {}
+    model = str(request["model"] if request.get("model") in cards else next(iter(cards)))
     declared = {spec.name for spec in declared_properties(model)}
     values = {
-        "properties": [name for name in asked.get("properties") or () if name in declared],
+        "properties": [name for name in request.get("properties") or () if name in declared],
         "model": model,
         "how": RUN,
         "run": job.id,
@@ -218,8 +219,8 @@ def main() -> None:
     restore_link("properties")
     cards, job = predictor_cards(), st.query_params.get("job")
     learners = {name: card for name, card in cards.items() if "encoder" in card.network}
-    found = find_job(job) if job else None
-    own = found is not None and found.kind == learning.KIND
+    finished = find_job(job) if job else None
+    own = finished is not None and finished.kind == learning.KIND
     learn = bool(learners) and "learn" in st.query_params and not job
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Learn a property" if learn or own else "Property predictor", width="stretch")

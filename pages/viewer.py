@@ -21,7 +21,7 @@ from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.examples import EXAMPLES
 from pages._ui.crystal.infill import KIND, choose_element
 from pages._ui.crystal.path import is_path, show_path
-from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.errors import guard
 from pages._ui.forms.completing import generation_query, hand_over
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
@@ -38,7 +38,7 @@ from pages._ui.viewer import MAX_CARDS, crystal_gallery
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
     from crystal_core.records import CrystalRecord
 
 VIEWER = "pages/viewer.py"
@@ -145,7 +145,7 @@ def of_infill(job: Job) -> None:
 
 def _relaxed(record: CrystalRecord) -> None:
     structure, provenance = structure_from_record(record), record["provenance"]
-    symbol = group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
+    symbol = group_of(record)
     of = f" · {provenance['file']}" if "file" in provenance else ""
     st.subheader(plain(f"{formula_text(record['formula'])} · {symbol}{of}"))
     with st.container(gap="xxsmall"):
@@ -154,20 +154,20 @@ def _relaxed(record: CrystalRecord) -> None:
     show_energies(record)
     if "energies" in record:
         st.caption(plain(error_words()))
-    shown = CellView(
+    view = CellView(
         structure=structure, provenance=provenance, origin="relaxed with a machine-learning potential"
     )
     send_crystal(item_of(record), key="properties-relaxed")
-    views = {"As given": replace(shown, origin="as given")}
+    views = {"As given": replace(view, origin="as given")}
     if "original" in record:
         given = structure_from_record(record["original"])
-        both = replace(shown, pale=given, what="Solid: relaxed. Pale, with the dashed cell: as given.")
+        both = replace(view, pale=given, what="Solid: relaxed. Pale, with the dashed cell: as given.")
         views = {
-            "Relaxed": shown,
+            "Relaxed": view,
             "Relaxed over given": both,
             "As given": CellView(structure=given, origin="as given"),
         }
-    show_views(views | known_views(record, shown), key=record["id"])
+    show_views(views | known_views(record, view), key=record["id"])
 
 
 def send_on(structure: Structure, name: str) -> None:
@@ -234,25 +234,25 @@ def main() -> None:
             return
         st.warning(GONE)
     files = ask()
-    found = example() if files is None else read_files(files)
-    for item in found:
+    uploads = example() if files is None else read_files(files)
+    for item in uploads:
         if item.error:
             st.error(plain(f"{item.name}: {item.error}"))
-    good = [item for item in found if item.structure is not None]
+    good = [item for item in uploads if item.structure is not None]
     if not good:
         return
     index = 0
     if is_path(good):
         index = show_path(good, key="viewer")
     elif len(good) > 1:
-        shown = good[:MAX_CARDS]
+        views = good[:MAX_CARDS]
         if len(good) > MAX_CARDS:
             page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")
-            shown = good[(page - 1) * MAX_CARDS : page * MAX_CARDS]
+            views = good[(page - 1) * MAX_CARDS : page * MAX_CARDS]
         index = crystal_gallery(
-            [_card(item, item.structure) for item in shown if item.structure is not None], key="gallery"
+            [_card(item, item.structure) for item in views if item.structure is not None], key="gallery"
         )
-        good = shown
+        good = views
     chosen = good[index]
     if chosen.limitation:
         st.warning(chosen.limitation)

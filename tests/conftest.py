@@ -6,14 +6,18 @@ import os
 
 import pytest
 
+UNITS = ("tests/browser/", "tests/predictors/")  # one server and browser; one small trained predictor
 BROWSER_SECONDS = 600  # several waits of a page, each with a limit of its own, may add up on a slow machine
 
 
 def pytest_collection_modifyitems(items):
-    """Give browser tests their time limit and, under CI, one second try, which the summary lists.
+    """Give browser tests their time limit and, under CI, one second try, which the summary lists; put long files first.
 
-    A shared machine may starve a browser for minutes. Nothing else depends on time, so nothing else is repeated.
+    A shared machine may starve a browser for minutes. Nothing else depends on time, so nothing else is repeated. A long
+    file that came last would leave the other worker idle.
     """
+    slow = {file_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not item.get_closest_marker("browser"), file_of(item.nodeid) not in slow))
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.timeout(BROWSER_SECONDS))
@@ -21,15 +25,24 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.flaky(reruns=1))
 
 
+def file_of(nodeid):
+    return nodeid.split("::")[0]
+
+
 def pytest_xdist_make_scheduler(config, log):
-    """Keep tests/browser on one worker, first; marks for groups have no effect with pytest 9.2 and xdist 3.8."""
+    """Keep every unit and every other file on one worker, so that what it trains, loads or starts once is made once.
+
+    Files go out in the order of :func:`pytest_collection_modifyitems`. Marks for groups have no effect with pytest 9.2 and
+    xdist 3.8.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
-    class OneBrowser(LoadScopeScheduling):
+    class Units(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            return "browser" if nodeid.startswith("tests/browser/") else nodeid
+            return next((unit for unit in UNITS if nodeid.startswith(unit)), file_of(nodeid))
 
-    return OneBrowser(config, log)
+    config.option.loadscopereorder = False
+    return Units(config, log)
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """Cards of every format ever written open and read alike; tests/data/cards holds one short copy of each kind and format."""
 
+import copy
+import json
+import pickle
 import shutil
 import tomllib
 from pathlib import Path
@@ -99,3 +102,26 @@ def test_every_shipped_card_opens():
         card = read_card(path.parent)
         assert (card.most_atoms is None) == (card.loader == "prototype" or card.kind == "predictor")
     assert shipped
+
+
+def test_nobody_can_change_a_card_for_its_other_readers(tmp_path):
+    fields = dict.fromkeys(
+        ["kind", "task", "method", "loader", "trained_on", "source", "licence", "limits"], ""
+    )
+    table = {"z": [4, 2], "table": {"n": 1}}
+    text = to_toml({"name": "x", **fields, "parameters": 0, "sampling": table})
+    (tmp_path / "card.toml").write_text(text, encoding="utf-8")
+    card = read_card(tmp_path)
+    for change in (
+        lambda: card.sampling.update(z=1),
+        lambda: card.sampling["z"].sort(),
+        lambda: card.sampling["table"].pop("n"),
+        lambda: card.sampling.__setitem__("z", []),
+    ):
+        with pytest.raises(TypeError, match="Change a copy"):
+            change()
+    for copied in (copy.deepcopy(card.sampling), pickle.loads(pickle.dumps(card.sampling))):
+        copied["z"].append(1)
+        copied["table"]["n"] = 2
+    assert json.loads(json.dumps(card.sampling)) == table
+    assert read_card(tmp_path).sampling == card.sampling

@@ -99,9 +99,10 @@ def test_a_tuning_that_is_out_of_range_or_changes_nothing_is_refused(options, se
         (StructurePredictionRequest, {"formula": "NaCl"}, "the formula already fixes the composition"),
         (ModelColumn, {"model": "crysllmgen-mp"}, "every target already fixes the composition"),
         (CrystalGenerationRequest, {"start_from": SALT}, "not drafted anew"),
+        (CrystalGenerationRequest, {"fix": SALT, "fix_elements": True}, "keeps its elements already fixes"),
     ],
 )
-def test_charge_balance_needs_drafts_that_choose_their_compositions(cls, options, sentence):
+def test_charge_balance_needs_crystals_that_choose_their_compositions(cls, options, sentence):
     cls(**options)
     with pytest.raises(RequestError, match=sentence):
         cls(**options, charge_balance=True)

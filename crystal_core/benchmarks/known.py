@@ -20,9 +20,9 @@ def benchmark_known(n: int, seed: int = 0) -> dict[str, Any]:
     first = time.perf_counter() - began
     index, rng, seconds = load_known(), np.random.default_rng(seed), []
     for row in rng.choice(len(index), min(n, len(index)), replace=False).tolist():
-        asked = disguised(index.cell(row), rng)
+        cell = disguised(index.cell(row), rng)
         began = time.perf_counter()
-        find_known(asked, overlay=False)
+        find_known(cell, overlay=False)
         seconds.append(time.perf_counter() - began)
     median, slow = (1000 * np.percentile(seconds, [50, 95])).round(1).tolist()
     return {

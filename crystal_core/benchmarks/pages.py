@@ -34,7 +34,9 @@ PAGES = (
 FORMULAS = ("TiO2", "ZnS", "MgO", "SrTiO3", "NaCl")  # of the jobs, in turn
 
 
-def benchmark_pages(sessions: int, jobs: int, seconds: float, pages: Sequence[str] = PAGES) -> dict[str, Any]:
+def benchmark_pages(
+    sessions: int, jobs: int, seconds: float, pages: Sequence[str] = PAGES, *, pause: float = 0.0
+) -> dict[str, Any]:
     """Median, 95 % and worst time of a page, over all and for each, and the server's processor time per page.
 
     Every page is opened once before the clock starts: what a server imports for its first reader is no page's time.
@@ -43,6 +45,7 @@ def benchmark_pages(sessions: int, jobs: int, seconds: float, pages: Sequence[st
         sessions: readers, each with a connection of its own, who ask for the next page once they have one.
         jobs: predictions by the prototype library that are put into the queue first.
         seconds: how long readers begin pages. pages: their names.
+        pause: mean seconds that a reader looks at a page before the next one.
 
     Raises:
         RequestError: an unknown page. MissingExtra: the app is not beside the package. CrystalCoreError: a page failed.
@@ -57,7 +60,7 @@ def benchmark_pages(sessions: int, jobs: int, seconds: float, pages: Sequence[st
         with _server(home) as (address, server):
             _read(address, 1, 0.0, pages)
             before, begun = _processor_seconds(server), time.monotonic()
-            times = _read(address, sessions, seconds, pages)
+            times = _read(address, sessions, seconds, pages, pause)
             wall, after = time.monotonic() - begun, _processor_seconds(server)
         done = _count_done(home)
     by_page = {page: _spread([s for name, s in times if name == page]) for page in pages}
@@ -70,6 +73,7 @@ def benchmark_pages(sessions: int, jobs: int, seconds: float, pages: Sequence[st
         "sessions": sessions,
         "jobs": jobs,
         "jobs_done": done,
+        "pause_seconds": pause,
         "seconds": wall,
         "n_pages": len(times),
         **_spread([s for _, s in times]),
@@ -160,9 +164,11 @@ def _wait_for_worker(home: Path) -> None:
             time.sleep(0.1)
 
 
-def _read(address: str, sessions: int, seconds: float, pages: Sequence[str]) -> list[tuple[str, float]]:
+def _read(
+    address: str, sessions: int, seconds: float, pages: Sequence[str], pause: float = 0.0
+) -> list[tuple[str, float]]:
     command = ["-m", "pages._ui.load", f"ws://{address}", "--sessions", str(sessions)]
-    command += ["--seconds", str(seconds), "--pages", ",".join(pages)]
+    command += ["--seconds", str(seconds), "--pause", str(pause), "--pages", ",".join(pages)]
     done = subprocess.run(
         [sys.executable, *command], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )

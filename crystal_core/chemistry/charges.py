@@ -57,7 +57,7 @@ class Balance:
 
     Attributes:
         ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice, ions of several atoms as "(N3)" and "(CN)".
-        how: by what but one state for each element, such as "with mixed valence"; else empty.
+        how: what was needed beyond one oxidation state per element, such as "with mixed valence"; else empty.
     """
 
     ions: tuple[tuple[str, int, int], ...]
@@ -127,7 +127,7 @@ def periodic_table() -> dict[str, _Element]:
     """Symbol → element, from pymatgen's periodic table."""
     from pymatgen.core.periodic_table import Element
 
-    found = {}
+    table = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # helium, neon and argon have no electronegativity
         for e in Element:
@@ -143,7 +143,7 @@ def periodic_table() -> dict[str, _Element]:
             known = {*paired, *ALSO_KNOWN.get(e.symbol, ())}
             states = [sorted(paired), sorted(common) if e.is_post_transition_metal or e.is_metalloid else []]
             valences = {pair: None for own in states for pair in pairwise(q for q in own if q > 0)}
-            found[e.symbol] = _Element(
+            table[e.symbol] = _Element(
                 symbol=e.symbol,
                 name=e.long_name.lower(),
                 number=e.Z,
@@ -156,7 +156,7 @@ def periodic_table() -> dict[str, _Element]:
                 may_mix=e.is_metal or e.is_metalloid,
                 valences=tuple(valences),
             )
-    return found
+    return table
 
 
 def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
@@ -177,7 +177,7 @@ def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
 
 
 def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
-    """Why no charges are to be expected in a compound of metals with one other element, such as "as in many borides of metals"; else empty."""
+    """Why a compound of metals with one other element need not balance, such as "as in many borides of metals"; else empty."""
     elements = periodic_table()
     others = [s for s, _ in counts if s not in elements or not elements[s].is_metal]
     return (
@@ -188,7 +188,7 @@ def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
 
 
 def charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
-    """What to say of the charges in a formula unit of (symbol, count): how they balance, or why nothing does; a hint, no verdict."""
+    """A hint on the charges of a formula unit of (symbol, count): the balance, or why there is none."""
     from crystal_core.chemistry.metals import all_metals
 
     if len(unit) == 1:
@@ -196,8 +196,8 @@ def charge_hint(unit: tuple[tuple[str, int], ...]) -> str:
     if len(unit) > MAX_BALANCED:
         return "charge balance not checked for more than eight elements"
     symbols = [s for s, _ in unit]
-    if found := balance_of(unit):
-        return f"charge-balanced {found.words(symbols)}"
+    if balance := balance_of(unit):
+        return f"charge-balanced {balance.words(symbols)}"
     return "an alloy: no charges to balance" if all_metals(symbols) else _unbalanced(unit)
 
 
@@ -206,8 +206,8 @@ def _balance(unit: tuple[tuple[str, int], ...]) -> Balance | None:
     if not 1 < len(unit) <= MAX_BALANCED:
         return None
     with_cyanide = _as_cyanide(unit)
-    if with_cyanide and (found := _one_or_two_valences(with_cyanide)):
-        return found if found.how else Balance(ions=found.ions, how="with cyanide ions")
+    if with_cyanide and (balance := _one_or_two_valences(with_cyanide)):
+        return balance if balance.how else Balance(ions=balance.ions, how="with cyanide ions")
     return _one_or_two_valences(unit) or _with_polyanions(unit)
 
 
@@ -238,16 +238,16 @@ def _one_or_two_valences(unit: tuple[tuple[str, int], ...]) -> Balance | None:
     common = [
         [q for q in _element(s).common if not alloy or q not in ALSO_COMMON.get(s, ())] for s in symbols
     ]
-    found = _balanced(unit, [tuple(states) or (0,) for states in common])
-    if alloy and found is None:
+    balance = _balanced(unit, [tuple(states) or (0,) for states in common])
+    if alloy and balance is None:
         return None
-    if not alloy and (found is None or found[0]):
+    if not alloy and (balance is None or balance[0]):
         others = [
             choice
-            for choice in (found, _balanced(unit, [_known(s, symbols) or (0,) for s in symbols]))
+            for choice in (balance, _balanced(unit, [_known(s, symbols) or (0,) for s in symbols]))
             if choice
         ]
-        found = min(others, key=lambda choice: choice[0], default=None)
+        balance = min(others, key=lambda choice: choice[0], default=None)
         twice = tuple((s, 2 * n) for s, n in unit)  # SbO2 is Sb3+ Sb5+ 4 O2−
         mixed = [
             one
@@ -255,18 +255,18 @@ def _one_or_two_valences(unit: tuple[tuple[str, int], ...]) -> Balance | None:
             if (one := _mixed_valence(ratio, place))
         ]
         two = min(mixed, key=lambda one: one[0], default=None)
-        if two and (found is None or two[0] < found[0]):
+        if two and (balance is None or two[0] < balance[0]):
             return Balance(ions=tuple(two[1]), how="with mixed valence")
-    if found is None:
+    if balance is None:
         return None
-    choice = found[1]
+    choice = balance[1]
     pairs = [s for s, q in zip(symbols, choice, strict=True) if s in CHALCOGENS and q == -1]
     with_pairs = " ".join(f"with {s}–{s} pairs" for s in pairs)  # peroxides, pyrite
     return Balance(ions=tuple((s, q, n) for q, (s, n) in zip(choice, unit, strict=True)), how=with_pairs)
 
 
 def _unbalanced(unit: tuple[tuple[str, int], ...]) -> str:
-    """What is said where nothing balances: a hint, as real compounds are like that."""
+    """The hint for an unbalanced formula; real compounds may be unbalanced."""
     words = "no common oxidation states balance"
     if of_metals := hint_of_metals(unit):
         return f"{words}, {of_metals}"
@@ -313,7 +313,7 @@ def _known(symbol: str, beside: Collection[str]) -> tuple[int, ...]:
 def _balanced(
     unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]
 ) -> tuple[int, tuple[int, ...]] | None:
-    """How uncommon, and one oxidation state per element whose charges cancel, as common as possible; None where there is none.
+    """Cost and oxidation states, one per element, of the cheapest balance (lower is more common); None without a balance.
 
     Transition metals take uncommon states before other elements do: LaMnO3 holds Mn3+, not La2+. Phosphorus
     with four oxygen atoms is phosphate. Between two balances as good, copper and lead have the lower charge, and nitrogen
@@ -364,7 +364,7 @@ def _attracts_right(charges: Iterable[tuple[_Element, int]]) -> bool:
 def _mixed_valence(
     unit: tuple[tuple[str, int], ...], place: int
 ) -> tuple[int, list[tuple[str, int, int]]] | None:
-    """How uncommon, and (symbol, charge, count) of a balance that gives the element at ``place`` two states; None where there is none.
+    """Cost and ions (symbol, charge, count) of a balance with two states of the element at ``place``; None without a balance.
 
     The states are of two cations, and of nitrogen those in ammonium and in nitrate or nitrite.
     """

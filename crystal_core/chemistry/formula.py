@@ -1,4 +1,4 @@
-"""What a chemist types as a formula: parsed, weighed, charge-checked, and the numbers of formula units worth trying."""
+"""Formulas as typed: counts, molar mass, charge balance, and the usual numbers of formula units per cell."""
 
 from __future__ import annotations
 
@@ -117,13 +117,38 @@ def parse_formula(text: str) -> Formula:
     )
 
 
+def computed_formula(text: str, *, exact: bool = False) -> str:
+    """The formula that is computed for a text: one formula unit (``exact``: all that was typed), deuterium as hydrogen.
+
+    What is no formula comes back as it is.
+
+    >>> computed_formula("Ti2O4"), computed_formula("Ti2O4", exact=True), computed_formula("CuSO4 5H2O")
+    ('TiO2', 'Ti2O4', 'CuSO9H10')
+    """
+    try:
+        formula = parse_formula(text)
+    except RequestError:
+        return text.strip()
+    return "".join(f"{s}{n if n > 1 else ''}" for s, n in (formula.counts if exact else formula.unit))
+
+
+def typed_and_computed(text: str, *, exact: bool = False) -> str:
+    """What is computed, and in brackets what was typed where that differs.
+
+    >>> typed_and_computed(" TiO2"), typed_and_computed("D2O")
+    ('TiO2', 'H2O (typed: D2O)')
+    """
+    typed, computed = text.strip(), computed_formula(text, exact=exact)
+    return computed if typed.translate(SUBSCRIPTS) == computed else f"{computed} (typed: {typed})"
+
+
 def _with_light_hydrogen(counts: Mapping[str, int]) -> dict[str, int]:
     """The counts with deuterium added to hydrogen, at the place of whichever comes first."""
-    found: dict[str, int] = {}
+    merged: dict[str, int] = {}
     for symbol, n in counts.items():
         name = "H" if symbol == "D" else symbol
-        found[name] = found.get(name, 0) + n
-    return found
+        merged[name] = merged.get(name, 0) + n
+    return merged
 
 
 def _counted(plain: str, text: str) -> dict[str, int]:
@@ -132,12 +157,12 @@ def _counted(plain: str, text: str) -> dict[str, int]:
     for part in re.split(r"[·•∙*.]", plain):
         lead = re.match(r"\d*", part)
         factor = int(lead.group()) if lead and lead.group() else 1
-        found = _parse_part(part[lead.end() if lead else 0 :], text)
-        if not found:
+        part_counts = _parse_part(part[lead.end() if lead else 0 :], text)
+        if not part_counts:
             raise RequestError(
                 f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, e.g. NaCl or CuSO4·5H2O."
             )
-        for symbol, n in found.items():
+        for symbol, n in part_counts.items():
             counts[symbol] = counts.get(symbol, 0) + factor * n
     missing = [symbol for symbol, n in counts.items() if not n]
     if missing:
@@ -188,12 +213,12 @@ def atomic_number_of(symbol: str) -> int:
     Raises:
         RequestError: there is no such element.
     """
-    found = periodic_table().get(symbol.strip())
-    if found is None:
+    element = periodic_table().get(symbol.strip())
+    if element is None:
         raise RequestError(
             f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O."
         )
-    return found.number
+    return element.number
 
 
 def parse_elements(text: str) -> tuple[str, ...]:
@@ -205,7 +230,7 @@ def parse_elements(text: str) -> tuple[str, ...]:
     >>> parse_elements("Li-Fe–O, Fe")
     ('Li', 'Fe', 'O')
     """
-    found: list[str] = []
+    elements: list[str] = []
     for part in re.split(r"[\s,;/+–—-]+", text):
         if any(c.isdigit() for c in part.translate(SUBSCRIPTS)):
             raise RequestError(
@@ -215,8 +240,8 @@ def parse_elements(text: str) -> tuple[str, ...]:
         symbols = together if "".join(together) == part and part not in periodic_table() else [part]
         for symbol in filter(None, symbols):
             atomic_number_of(symbol)
-            found.append(symbol)
-    return tuple(dict.fromkeys(found))
+            elements.append(symbol)
+    return tuple(dict.fromkeys(elements))
 
 
 def default_z(
@@ -298,8 +323,8 @@ def _nearest(symbol: str) -> str:
     near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(
         word.capitalize(), list(periodic_table()), n=1, cutoff=0.4
     )
-    found = _named(word) or (names.get(near[0], near[0]) if near else "")
-    return f" Did you mean {found}?" if found else ""
+    suggestion = _named(word) or (names.get(near[0], near[0]) if near else "")
+    return f" Did you mean {suggestion}?" if suggestion else ""
 
 
 def _with_letter(plain: str) -> str:
@@ -334,14 +359,14 @@ def _spellings(lowered: str) -> list[str]:
     # spellings of the last 0, 1, 2 … characters: built from the end, so that dead ends are pruned
     ways = [[""]]
     for start in reversed(range(len(lowered))):
-        found = []
+        spellings = []
         for length in (2, 1):
             symbol = lowered[start : start + length].capitalize()
             if len(symbol) == length and (
                 symbol in periodic_table() or (length == 1 and symbol in "0123456789()[]·")
             ):
-                found += [symbol + rest for rest in ways[-length]]
-        ways.append(found[:MAX_SPELLINGS])
+                spellings += [symbol + rest for rest in ways[-length]]
+        ways.append(spellings[:MAX_SPELLINGS])
     return ways[-1]
 
 

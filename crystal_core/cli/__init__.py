@@ -44,7 +44,6 @@ COMMANDS = {
     "benchmark page": ("benchmark", "page"),
     "data prepare": ("data", "prepare"),
     "data download": ("data", "download"),
-    "data graphs": ("data", "graphs"),
     "data describe": ("data", "describe"),
     "data estimate-hull": ("data", "estimate_hull"),
     "data prepare-properties": ("data", "prepare_properties"),

@@ -1,4 +1,4 @@
-"""What a card keeps of a measured structure prediction: rates, how they were measured, and the command."""
+"""Card entries of a structure-prediction evaluation: rates, the protocol, and the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a card keeps of measured inventions: shares and distances, how they were measured, and the command."""
+"""Card entries of a de novo evaluation: shares and distances, the protocol, and the command."""
 
 from __future__ import annotations
 
@@ -40,19 +40,21 @@ OPTIONS = {
 }
 
 
-def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> None:
+def keep_report(
+    model: str, report: dict[str, Any], tuned: SamplerTuning, baseline: str | None = None
+) -> None:
     """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``.
 
     What only relaxing tells has the command, too: a later report without relaxing takes the place of ``valid``.
+    The shares of a baseline go into the stored results of baselines, with one command for all.
     """
     from crystal_core.cards import write_card
+    from crystal_core.evaluation.generation_references import keep_de_novo_baseline
     from crystal_core.registry.store import find_card
     from crystal_core.requests import tuning_words
     from crystal_core.workflows.evaluate_dng import cutoffs_named
 
-    card, used = find_card(model), report["settings"]
-    if card.folder is None:
-        return
+    folder, used = None if baseline else find_card(model).folder, report["settings"]
     split, cutoffs, relaxed = used["split"], report["cutoffs"], used.get("relax", False)
     rows = f"{report['n_known']} rows" + (
         " (fixed random subset, seed 0)" if used["limit"] else " (the whole split)"
@@ -66,11 +68,13 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
     }
     strength = "".join(f", {words} {value:g}" for words, value in values.items())
     how = f"{sampler}, {used['steps_used']} steps{strength}, " if sampler else ""
+    balanced = "charge_balance_used" in used
+    how += "compositions charge-balanced by exchanging elements, " if balanced and "draft" not in used else ""
     if "draft" in used:
         how = f"{drafts_words({key.removesuffix('_used'): value for key, value in used.items()})}, {how}"
+    calls = "" if baseline else f"{how}{used['network_calls_per_sample']} network calls, "
     protocol = (
-        f"{report['n']} crystals, {how}{used['network_calls_per_sample']} network calls, seed "
-        f"{used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
+        f"{report['n']} crystals, {calls}seed {used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
         f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5); {report['ci95_means']}"
         + (f"; relaxed with {used['potential']}{_bias_words(report['relaxation'])}" if relaxed else "")
     )
@@ -80,6 +84,7 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
         f" --{OPTIONS.get(name, name)}" + ("" if value is True else f" {value}")
         for name, value in draft.items()
     )
+    options += " --charge-balance" if balanced and "draft" not in used else ""
     options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
     options += f" --reference-set {used['reference_set']}" if used["reference_set"] != used["data"] else ""
     options += (
@@ -91,10 +96,21 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
         if relaxed and used["relax_seconds"] != RELAX_SECONDS
         else ""
     )
-    command = f"crystal-core evaluate dng --data {used['data']} --model {model} --split {split} --n {report['n']}{options} --seed {used['seed']}"
+    source = f"--baseline {baseline}" if baseline else f"--model {model}"
+    command = f"crystal-core evaluate dng --data {used['data']} {source} --split {split} --n {report['n']}{options} --seed {used['seed']}"
+    if baseline:
+        shares = {
+            key: {"value": report[key], "ci95": report["ci95"][key]}
+            for key in (*SHARES, *AFTER_RELAXING)
+            if report.get(key) is not None
+        }
+        about = {"data": used["data"], "protocol": protocol, "command": command}
+        keep_de_novo_baseline(baseline, {"n": report["n"], **shares, **about})
+    if folder is None:
+        return
     # other than the card's own way of refining
     way = f"_{draft['refiner']}" if "refiner" in draft else ""
-    way += "_charge_balanced" if draft.get("charge_balance") else ""
+    way += "_charge_balanced" if balanced else ""
     entries: dict[str, dict[str, Any]] = {
         f"{key}{way}_{split}": {
             "value": report[key],
@@ -115,7 +131,7 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
         "n_failed": report["n_failed"],
         "command": command,
     }
-    write_card(card.folder, {"metrics": entries})
+    write_card(folder, {"metrics": entries})
 
 
 def _bias_words(relaxation: dict[str, Any]) -> str:

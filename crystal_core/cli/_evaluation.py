@@ -4,37 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import REFINER_STEPS
-from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
 
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        callback=data_file,
-        help="Parquet file of the data schema, CSV with CIFs, or folder of CIFs; also by name from CRYSTAL_DATA.",
-    ),
-]
-Split = Annotated[
-    str | None,
-    typer.Option("--split", help="train, val, test or all; default: val where the data have it, else all."),
-]
-Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
-]
 RELAX_SECONDS = 120.0
-RelaxSeconds = Annotated[
-    float, typer.Option("--relax-seconds", min=1.0, help="Time limit of one relaxation.")
-]
-WriteCard = Annotated[bool, typer.Option("--write-card", help="Write the result onto the model's card.")]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that judge and relax.")]
 
 
 def shown(path: Path) -> str:

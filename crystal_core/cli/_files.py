@@ -17,11 +17,12 @@ MAX_BYTES = 20_000_000
 
 
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
-    """A text file of at most ``most`` bytes, in any of the encodings of :mod:`crystal_core.files.encoding`.
+    """A text file of at most ``most`` bytes, in any of the encodings of :mod:`crystal_core.files.encoding`, also packed.
 
     Raises:
         RequestError: there is no such file, it is larger, or it may not be read.
     """
+    from crystal_core.files.compressed import unpacked
     from crystal_core.files.encoding import text_of
     from crystal_core.structures import printable
 
@@ -31,9 +32,14 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
             raise RequestError(f"There is no file {name}.")
         if path.stat().st_size > most:
             raise RequestError(f"{name} is larger than {most // 10**6} MB.")
-        return text_of(path.read_bytes())
+        content = unpacked(path.read_bytes(), most)
     except OSError as error:
         raise RequestError(f"{name} cannot be read ({error.strerror}).") from None
+    except StructureParseError as error:
+        raise StructureParseError(f"{name}: {error}") from None
+    if len(content) > most:
+        raise RequestError(f"{name} is larger than {most // 10**6} MB when unpacked.")
+    return text_of(content)
 
 
 def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
@@ -79,13 +85,13 @@ def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, 
 
     name = printable(path.name)
     try:
-        found = _parsed(path, purpose)
+        crystals = _parsed(path, purpose)
     except RequestError as error:
         return [(name, str(error))]
-    names = [name] if len(found) == 1 else [f"{name} #{i}" for i in range(1, len(found) + 1)]
+    names = [name] if len(crystals) == 1 else [f"{name} #{i}" for i in range(1, len(crystals) + 1)]
     return [
         (label, str(one) if isinstance(one, RequestError) else one)
-        for label, one in zip(names, found, strict=True)
+        for label, one in zip(names, crystals, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Options that other options leave without effect: they are refused, so that nobody believes they did something."""
+"""Options without effect beside other options: the command refuses them instead of ignoring them."""
 
 from __future__ import annotations
 
@@ -128,6 +128,9 @@ RULES: Mapping[tuple[str, str], tuple[Idle, ...]] = {
         Idle((*SAMPLING, *DRAFTING, "n"), lambda g: g["structures"] is not None, FROM_FILES),
         Idle((*SAMPLING, *DRAFTING), lambda g: g["baseline"] is not None, "--baseline samples no model"),
         NOT_RELAXED,
+    ),
+    ("evaluate_first_card", "first_card"): (
+        Idle(("drafter",), lambda g: g["drafts"] == 0, "no --drafts are written"),
     ),
     ("evaluate_refinement", "refinement"): (
         Idle(

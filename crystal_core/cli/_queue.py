@@ -1,9 +1,14 @@
-"""A command's work done by the worker of the app instead of here: submitted to the queue, watched, cancelled."""
+"""Run a command through the queue of the app: submit, watch, cancel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.cli._run import progress
+
+if TYPE_CHECKING:
+    from crystal_core.records import RunResult, Trajectory
 
 
 def submitted(kind: str, request: Any) -> Iterator[Any]:
@@ -44,3 +49,19 @@ def submitted(kind: str, request: Any) -> Iterator[Any]:
         raise error
     if job.state != "done":
         raise KeyboardInterrupt
+
+
+def work_through(
+    updates: Iterator[Any], finish: Callable[[RunResult | None, list[Trajectory]], None], *, quiet: bool
+) -> None:
+    """Show the progress of a run and ``finish`` with its last result and its paths, whatever ends it."""
+    result: RunResult | None = None
+    paths: list[Trajectory] = []
+    try:
+        with progress(quiet=quiet) as show:
+            for update in updates:
+                result = update.result or result
+                paths += [update.trajectory] if update.trajectory else []
+                show(update.stage, update.step, update.n_steps)
+    finally:
+        finish(result, paths)

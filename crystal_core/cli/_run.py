@@ -12,102 +12,17 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, ParamSpec, cast, get_args
+from typing import Any, ParamSpec, cast, get_args
 
 import typer
 from typer.core import TyperGroup
 
+from crystal_core.cli import options
 from crystal_core.cli._idle import refuse_idle
 from crystal_core.errors import CrystalCoreError
 
 P = ParamSpec("P")
 SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
-
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Seed = Annotated[
-    int | None, typer.Option("--seed", help="Seed of every random draw; drawn and reported when absent.")
-]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when absent.")]
-Dtype = Annotated[
-    str,
-    typer.Option(
-        "--dtype",
-        help="Precision of the network's matrix products: float32, or bfloat16 where the device computes it faster.",
-    ),
-]
-Sampler = Annotated[str, typer.Option("--sampler")]
-Tuning = Annotated[
-    str,
-    typer.Option(
-        "--tuning",
-        help="card: the values that the model card chose on validation rows; published: those of the method's publication.",
-    ),
-]
-Tau = Annotated[
-    float | None,
-    typer.Option("--tau", help="Corrector strength of pc and pc-pf; that of --tuning when absent."),
-]
-DraftTau = Annotated[
-    float | None,
-    typer.Option(
-        "--tau",
-        help="Corrector strength of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
-    ),
-]
-Refiner = Annotated[
-    str | None,
-    typer.Option(
-        "--refiner",
-        help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
-    ),
-]
-Temperature = Annotated[
-    float | None,
-    typer.Option(
-        "--temperature",
-        help="Temperature of a language model's tokens; below 1 gives likelier, less diverse crystals.",
-    ),
-]
-TopP = Annotated[
-    float | None,
-    typer.Option(
-        "--top-p",
-        help="Top-p: share of the probability, likeliest tokens first, from which a language model draws.",
-    ),
-]
-ChargeBalance = Annotated[
-    bool,
-    typer.Option(
-        "--charge-balance",
-        help="Drafts end only where their composition passes SMACT's test; the others are written again.",
-    ),
-]
-BackEnd = Annotated[
-    str | None,
-    typer.Option(
-        "--back-end",
-        help="Language model: tiny, smollm2 or a folder; that of --model when absent.",
-    ),
-]
-NoiseScale = Annotated[
-    float | None,
-    typer.Option(
-        "--noise-scale",
-        help="Factor on the corrector's noise; below 1 gives likelier, less diverse crystals.",
-    ),
-]
-Remasking = Annotated[
-    float | None,
-    typer.Option(
-        "--remasking",
-        help="How often a drawn atom type is masked and drawn again per unit time; only for models with masked types.",
-    ),
-]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
-Queue = Annotated[bool, typer.Option("--queue", help="Submit to the queue that the app shows, and wait.")]
 
 
 class OneSentence(TyperGroup):
@@ -140,7 +55,7 @@ class OneSentence(TyperGroup):
                 raise
             context = getattr(error, "ctx", None)
             text = " ".join(sentence().split())
-            # without a text the error stands for help that was asked for by giving no command, and is printed already
+            # an error without text stands for the help of a call without a command, which is printed already
             if text:
                 say(
                     text
@@ -160,7 +75,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     telling = "quiet" in signature.parameters
     name = (function.__module__.rpartition(".")[2], function.__name__)
     defaults = {key: parameter.default for key, parameter in signature.parameters.items()}
-    options = {key: _option(key, parameter.annotation) for key, parameter in signature.parameters.items()}
+    spellings = {key: _option(key, parameter.annotation) for key, parameter in signature.parameters.items()}
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -172,7 +87,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                     warnings.simplefilter(
                         "ignore"
                     )  # libraries warn developers; stderr here is for sentences and progress
-                refuse_idle(name, kwargs, defaults, options)
+                refuse_idle(name, kwargs, defaults, spellings)
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise  # typer's own ways to end: they carry their code
@@ -193,7 +108,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from None
 
     if not telling:
-        quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+        quiet = inspect.Parameter(
+            "quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=options.Quiet
+        )
         signature = signature.replace(parameters=[*signature.parameters.values(), quiet])
     guarded.__signature__ = signature  # type: ignore[attr-defined]
     guarded.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
@@ -216,12 +133,12 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda _text, _done, _of: None
         return
     if not sys.stderr.isatty():
-        last, told = "", 0.0
+        last, last_time = "", 0.0
 
         def line(text: str, done: int, of: int) -> None:
-            nonlocal last, told
-            if text != last or time.monotonic() > told + SECONDS_BETWEEN_LINES:
-                last, told = text, time.monotonic()
+            nonlocal last, last_time
+            if text != last or time.monotonic() > last_time + SECONDS_BETWEEN_LINES:
+                last, last_time = text, time.monotonic()
                 say(f"{text} ({100 * done // max(1, of)} %)")
 
         yield line

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder, read_crystals
-from crystal_core.cli._run import Json, command, emit, sentence_of
+from crystal_core.cli._run import command, emit, sentence_of
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def analyse(
         Path | None,
         typer.Option("--orderings", help="Folder for ordered cells of crystals with shared sites."),
     ] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
     radiation = _radiation(wavelength)
@@ -178,12 +179,12 @@ def _peaks(structure: Structure, radiation: str | float) -> list[dict[str, Any]]
     from crystal_core.evaluation.xrd import pattern
 
     try:
-        found = pattern(structure, radiation)
+        peaks = pattern(structure, radiation)
     except RequestError:  # an element without tabulated scattering
         return []
     return [
         {"two_theta": round(x, 4), "intensity": round(y, 3), "hkl": hkl}
-        for x, y, hkl in zip(found.two_theta, found.intensity, found.hkl, strict=True)
+        for x, y, hkl in zip(peaks.two_theta, peaks.intensity, peaks.hkl, strict=True)
     ]
 
 
@@ -203,18 +204,20 @@ def _sentence(row: dict[str, Any]) -> str:
     return ". ".join(part.rstrip(".") for part in parts if part) + ("." if len(row["notes"]) else "")
 
 
-def _known_sentence(found: dict[str, Any] | None) -> str:
-    if found is None:
+def _known_sentence(known_crystal: dict[str, Any] | None) -> str:
+    if known_crystal is None:
         return ""
-    if found["nearest_id"] is None:
-        return f". Nothing alike is among {found['reference']}"
-    if found["known"]:
-        above = found["nearest_e_above_hull_ev"]
+    if known_crystal["nearest_id"] is None:
+        return f". Nothing alike is among {known_crystal['reference']}"
+    if known_crystal["known"]:
+        above = known_crystal["nearest_e_above_hull_ev"]
         energy = "" if above is None else f"; published energy above the hull {above:.3f} eV/atom"
-        return f". Known as {found['nearest_id']} (RMSD {found['rmsd']:.3f} (V/N)^(1/3){energy})"
-    if found["rmsd"] is not None:
         return (
-            f". Not known: it has the arrangement of {found['nearest_id']} ({found['nearest_formula']}), "
-            f"but {found['volume_ratio']:.2f} times its volume"
+            f". Known as {known_crystal['nearest_id']} (RMSD {known_crystal['rmsd']:.3f} (V/N)^(1/3){energy})"
         )
-    return f". Not known; nearest is {found['nearest_id']} ({found['nearest_formula']}) among {found['reference']}"
+    if known_crystal["rmsd"] is not None:
+        return (
+            f". Not known: it has the arrangement of {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}), "
+            f"but {known_crystal['volume_ratio']:.2f} times its volume"
+        )
+    return f". Not known; nearest is {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}) among {known_crystal['reference']}"

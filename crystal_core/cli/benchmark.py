@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._run import Device, Dtype, Json, Threads, command, emit
+from crystal_core.cli import options
+from crystal_core.cli._run import command, emit
 
 Model = Annotated[str | None, typer.Option("--model", help="A checkpoint, with its own weights.")]
 Size = Annotated[
@@ -29,13 +30,13 @@ def sampling(
     n_atoms: Atoms = 10,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Network calls per crystal.")] = 1,
     repeats: Repeats = 5,
-    dtype: Dtype = "float32",
+    dtype: options.Dtype = "float32",
     reference: Annotated[
         bool, typer.Option("--reference", help="Also time the plain form of the network.")
     ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Seconds of one network call while sampling."""
     from crystal_core.benchmarks.speed import benchmark_sampling
@@ -64,10 +65,10 @@ def train(
     batch: Batch = 64,
     n_atoms: Atoms = 10,
     repeats: Repeats = 5,
-    dtype: Dtype = "float32",
-    device: Device = "auto",
-    threads: Threads = None,
-    json: Json = False,
+    dtype: options.Dtype = "float32",
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Seconds of one training step (forward, backward, AdamW)."""
     from crystal_core.benchmarks.speed import benchmark_training
@@ -92,8 +93,8 @@ def graph(
     batch: Batch = 64,
     n_atoms: Atoms = 10,
     repeats: Repeats = 9,
-    threads: Threads = None,
-    json: Json = False,
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Milliseconds of building one crystal's graph, beside the plain form."""
     from crystal_core.benchmarks.graphs import benchmark_graph
@@ -110,9 +111,9 @@ def encoder(
     batch: Batch = 64,
     n_atoms: Atoms = 10,
     repeats: Repeats = 5,
-    device: Device = "auto",
-    threads: Threads = None,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Seconds of a property encoder's forward pass and training step, beside the plain form."""
     from crystal_core.benchmarks.graphs import benchmark_encoder
@@ -126,9 +127,9 @@ def predict(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Crystals of one request.")] = 1000,
     n_atoms: Atoms = 10,
     repeats: Repeats = 3,
-    device: Device = "auto",
-    threads: Threads = None,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Crystals per second of a property predictor, graphs and nearest training crystals included."""
     from crystal_core.benchmarks.properties import benchmark_predict
@@ -147,9 +148,9 @@ def relax(
             "--reference", help="Also relax each candidate to its end with CHGNet's own derivatives."
         ),
     ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Seconds to relax the candidates of one formula against each other."""
     from crystal_core.benchmarks.relax import benchmark_relax
@@ -175,9 +176,9 @@ def text(
         typer.Option("--batch-135m", min=1, help="Drafts per batch of the model with 135 million weights."),
     ] = 8,
     repeats: Repeats = 3,
-    device: Device = "auto",
-    threads: Threads = None,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """Drafts per second of the small language model, beside one with 135 million weights on the published lines."""
     from crystal_core.benchmarks.text import benchmark_text
@@ -200,7 +201,7 @@ def text(
 @command
 def known(
     n: Annotated[int, typer.Option("--n", min=1, help="Number of crystals to look up.")] = 200,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Time of one look-up in the index of known crystals, in milliseconds."""
     from crystal_core.benchmarks.known import benchmark_known
@@ -212,14 +213,22 @@ def known(
 def page(
     sessions: Annotated[int, typer.Option("--sessions", min=1, max=200, help="Readers at once.")] = 4,
     jobs: Annotated[int, typer.Option("--jobs", min=0, max=20, help="Runs in the queue meanwhile.")] = 1,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long pages are asked for.")] = 30.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long pages are loaded.")] = 30.0,
+    pause: Annotated[
+        float,
+        typer.Option(
+            "--pause", min=0, max=60, help="Mean seconds that a reader looks at a page before the next."
+        ),
+    ] = 1.25,
     pages: Annotated[str | None, typer.Option("--pages", help="Names with commas; all when absent.")] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Seconds until a page of the app is there, for several readers at once."""
     from crystal_core.benchmarks.pages import PAGES, benchmark_pages
 
-    _show(benchmark_pages(sessions, jobs, seconds, pages.split(",") if pages else PAGES), json=json)
+    _show(
+        benchmark_pages(sessions, jobs, seconds, pages.split(",") if pages else PAGES, pause=pause), json=json
+    )
 
 
 def _size(size: str | None, model: str | None, default: str) -> str | None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import check_output, make_output_folder, read_crystals, read_text
 from crystal_core.cli._lists import words
-from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Out, Queue, Quiet, Seed, Threads, command, emit, progress, say
+from crystal_core.cli._queue import submitted, work_through
+from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -66,13 +67,13 @@ def compare(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="Also write metrics and differences as a table.")
     ] = None,
-    out: Out = None,
-    queue: Queue = False,
-    seed: Seed = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    out: options.Out = None,
+    queue: options.Queue = False,
+    seed: options.Seed = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Compare models, samplers, runs or files: metrics with 95 % intervals and paired differences."""
     from crystal_core.device import pick_device
@@ -101,19 +102,8 @@ def compare(
     )
     pick_device(device)
     make_output_folder(out, trajectory=False)
-    work = partial(submitted, "compare") if queue else run
-    result: RunResult | None = None
-    paths: list[Trajectory] = []
-    try:
-        with progress(quiet=quiet) as show:
-            for update in work(request):
-                result = update.result or result
-                paths += [update.trajectory] if update.trajectory else []
-                show(update.stage, update.step, update.n_steps)
-    except (KeyboardInterrupt, Exception):
-        _finish(result, paths, html, csv, out, json)  # finished columns are kept whatever ends the others
-        raise
-    _finish(result, paths, html, csv, out, json)
+    updates = submitted("compare", request) if queue else run(request)
+    work_through(updates, partial(_finish, html=html, csv=csv, out=out, json=json), quiet=quiet)
 
 
 def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:
@@ -146,9 +136,9 @@ def _column(text: str, known: list[Reference]) -> dict[str, Any]:
                 if source == "run"
                 else _of_folder(Path(words["folder"]), name, known)
             )
-    found = model_column(words | ({"name": name} if name else {}))
-    find_card(found["model"])
-    return found
+    fields = model_column(words | ({"name": name} if name else {}))
+    find_card(fields["model"])
+    return fields
 
 
 def _of_run(job_id: str, name: str) -> dict[str, Any]:
@@ -166,23 +156,23 @@ def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any
     from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
     from crystal_core.workflows.references import read_candidates
 
-    shown = printable(folder.name)
+    folder_name = printable(folder.name)
     if not folder.is_dir():
-        raise RequestError(f"There is no folder {shown}.")
+        raise RequestError(f"There is no folder {folder_name}.")
     if known:
-        return column_of_candidates(read_candidates(folder, known), name or shown)
-    found = []
+        return column_of_candidates(read_candidates(folder, known), name or folder_name)
+    crystals = []
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name != "run.json"):
         for label, structure in read_crystals(path):
             if isinstance(structure, str):
                 say(f"{label}: {structure}")
             else:
-                found.append(structure)
-    if not found:
+                crystals.append(structure)
+    if not crystals:
         raise RequestError(
-            f"{shown} holds no readable crystal; it needs CIF, POSCAR, extended XYZ or JSON files."
+            f"{folder_name} holds no readable crystal; it needs CIF, POSCAR, extended XYZ or JSON files."
         )
-    return column_of_files(found, name or shown)
+    return column_of_files(crystals, name or folder_name)
 
 
 def _reference(path: Path | None) -> Any:
@@ -238,14 +228,14 @@ def _print(result: RunResult) -> None:
     for metric in result["metrics"]:
         cells = []
         for column in result["columns"]:
-            found = column["metrics"].get(metric["name"])
-            if found is None:
+            measured = column["metrics"].get(metric["name"])
+            if measured is None:
                 cells.append("–")
                 continue
-            interval = interval_text(found["ci95"], metric["unit"])
-            mark = "*" if found["better"] else ""
+            interval = interval_text(measured["ci95"], metric["unit"])
+            mark = "*" if measured["better"] else ""
             cells.append(
-                number_text(found["value"], metric["unit"], metric["kind"])
+                number_text(measured["value"], metric["unit"], metric["kind"])
                 + mark
                 + (f" ({interval})" if interval else "")
             )

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import check_output
-from crystal_core.cli._run import Json, Quiet, command, emit, progress
+from crystal_core.cli._run import command, emit, progress
 from crystal_core.paths import data_file
 
 
@@ -29,8 +30,8 @@ def prepare(
         ),
     ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
-    quiet: Quiet = False,
-    json: Json = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Niggli-reduce and pack tables into one tensor file for training; skipped rows are listed with reasons."""
     from crystal_core.datasets.prepare import prepare as run
@@ -59,8 +60,8 @@ def prepare_properties(
     ] = None,
     max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="ID of a training crystal.")] = 40,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
-    quiet: Quiet = False,
-    json: Json = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Merge the tables with property labels into one tensor file; rows that a benchmark tests on do not train."""
     from crystal_core.datasets.property_data import TABLES, label_counts
@@ -84,69 +85,12 @@ def prepare_properties(
 
 
 @command
-def graphs(
-    source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
-    output: Annotated[Path, typer.Option("--output")],
-    n_neighbours: Annotated[
-        int, typer.Option("--neighbours", help="Number of nearest atoms in contact.")
-    ] = 16,
-    n_nearest: Annotated[
-        int, typer.Option("--nearest", help="Number of distances in an atom's row; 0 for none.")
-    ] = 92,
-    published: Annotated[
-        bool, typer.Option("--published", help="Count self contacts twice and compare distances exactly.")
-    ] = False,
-    quiet: Quiet = False,
-    json: Json = False,
-) -> None:
-    """Build the graphs of prepared crystals once, into one file that property predictors train from."""
-    from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, GraphConfig
-    from crystal_core.graphs.graph_file import GraphSplit, graphs_of, save_graphs
-    from crystal_core.training.data import load_prepared
-
-    config = GraphConfig(
-        n_neighbours=n_neighbours,
-        n_nearest=n_nearest,
-        tolerance=CRYSLDNET_GRAPH.tolerance if published else GraphConfig.tolerance,
-        self_contacts=CRYSLDNET_GRAPH.self_contacts if published else GraphConfig.self_contacts,
-    )
-    check_output(output)
-    rows = load_prepared(source)
-    total = sum(map(len, rows.values()))
-    splits: dict[str, GraphSplit] = {}
-    with progress(quiet=quiet) as show:
-        done = 0
-        for name, data in rows.items():
-
-            def report(built: int, before: int = done) -> None:
-                show(f"{before + built} of {total} graphs", before + built, total)
-
-            splits[name] = GraphSplit(ids=data.ids, graphs=graphs_of(data, config, report))
-            done += len(data)
-    save_graphs(output, splits, config)
-    size = output.stat().st_size
-    edges = 2 * sum(len(x.graphs.distance) for x in splits.values())
-    per_atom = edges / max(1, sum(len(x.graphs.atomic_numbers) for x in splits.values()))
-    if json:
-        emit(
-            {
-                "crystals": total,
-                "bytes": size,
-                "edges_per_atom": round(per_atom, 2),
-                "graph": config.to_dict(),
-            }
-        )
-    else:
-        typer.echo(f"{total} graphs, {per_atom:.1f} edges per atom, {size / 1e6:.0f} MB")
-
-
-@command
 def estimate_hull(
     source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
     output: Annotated[Path, typer.Option("--output")],
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
-    quiet: Quiet = False,
-    json: Json = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Give training rows without a label an energy above the hull by CHGNet, in a column of its own."""
     from dataclasses import asdict
@@ -175,7 +119,7 @@ def describe(
     path: Annotated[
         Path, typer.Argument(callback=data_file, help="Parquet or CSV; also by name from CRYSTAL_DATA.")
     ],
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Rows, splits, atom counts and labels of a raw table."""
     from collections import Counter
@@ -220,8 +164,8 @@ def download(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for the files; default: the app's own.")
     ] = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Fetch a public data set by name; checksums are recorded on the first download and verified on later ones."""
     from crystal_core.datasets.download import count_rows

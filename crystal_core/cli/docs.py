@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from crystal_core.cli._run import Json, command, emit
+from crystal_core.cli import options
+from crystal_core.cli._run import command, emit
 
 
 @command
@@ -15,7 +16,7 @@ def tables(
         bool,
         typer.Option("--check", help="Change nothing; exit with 1 where a document differs from the cards."),
     ] = False,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Write every table and figure of README.md and docs/ from the cards and the stored results."""
     from crystal_core.workflows.documents.tables import fill_documents

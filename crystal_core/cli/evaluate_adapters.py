@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import WriteCard
+from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._lists import numbers, words
-from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
+from crystal_core.cli._run import command, emit, progress, set_threads
 
 
 @command
@@ -39,17 +38,12 @@ def adapters(
     samples: Annotated[
         int, typer.Option("--samples", min=2, help="Crystals seen by each training.")
     ] = 10_000,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Folder that stores finished trials; the same call later continues from it."
-        ),
-    ] = None,
-    write_card: WriteCard = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    out: options.Trials = None,
+    write_card: options.WriteCard = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Fit a property in several ways on the same rows with the same budget; test rows are read once, at the end."""
     from crystal_core.workflows.adapter_trials import AdapterTrials, evaluate_adapters
@@ -66,8 +60,8 @@ def adapters(
     )
     make_output_folder(out, trajectory=False)
     set_threads(threads)
-    with progress(quiet=quiet) as tell:
-        report = evaluate_adapters(trials, out=out, device=device, on_progress=tell)
+    with progress(quiet=quiet) as show:
+        report = evaluate_adapters(trials, out=out, device=device, on_progress=show)
     report["seconds"] = round(time.monotonic() - began, 1)
     if write_card:
         _keep(report, _command(name, ways, shares, fold, start, seeds, samples))

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate conditions``: whether crystals have what their prompt asked for."""
+"""``crystal-core evaluate conditions``: whether crystals meet the conditions of their prompt."""
 
 from __future__ import annotations
 
@@ -6,34 +6,20 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Split, WriteCard
+from crystal_core.cli import options
 from crystal_core.cli._lists import words
-from crystal_core.cli._run import (
-    BackEnd,
-    Device,
-    Json,
-    Quiet,
-    Seed,
-    Temperature,
-    Threads,
-    TopP,
-    command,
-    emit,
-    progress,
-    refiner_step,
-    set_threads,
-)
+from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
 
 ALONE = "alone"
 
 
 @command
 def conditions(
-    data: Data,
+    data: options.Data,
     model: Annotated[
         str, typer.Option("--model", help="A language model, or one that drafts and refines.")
     ] = "crysllmgen-mp",
-    split: Split = None,
+    split: options.Split = None,
     n: Annotated[
         int, typer.Option("--n", min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
     ] = 500,
@@ -61,15 +47,15 @@ def conditions(
             help="formation_energy, band_gap and e_above_hull, with commas; judged by crysldnet.",
         ),
     ] = "",
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    back_end: BackEnd = None,
-    write_card: WriteCard = False,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    back_end: options.BackEnd = None,
+    write_card: options.WriteCard = False,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts and of refined drafts."""
     from crystal_core.checks import check_choice
@@ -81,12 +67,12 @@ def conditions(
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import with_back_end
 
-    wished = words(properties)
-    for name in wished:
+    property_names = words(properties)
+    for name in property_names:
         check_choice("property", name, tuple(workflow.PROPERTIES))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
     check_declared(
-        loaded.card, ("composition", "space_group", *wished), DraftOptions(temperature=temperature)
+        loaded.card, ("composition", "space_group", *property_names), DraftOptions(temperature=temperature)
     )
     begins = {
         name: value
@@ -101,13 +87,13 @@ def conditions(
     if len(rows) < 2:
         raise RequestError(f"{data.name} has no rows of {split} that name their space group.")
     predictor = None
-    if wished:
+    if property_names:
         from crystal_core.workflows.predict_properties import load_property_predictor
 
         predictor = load_property_predictor("crysldnet", device)
     with progress(quiet=quiet) as show:
         report = workflow.evaluate_conditions(
-            loaded, rows, ways, properties=wished, predictor=predictor, seed=seed, on_progress=show
+            loaded, rows, ways, properties=property_names, predictor=predictor, seed=seed, on_progress=show
         )
     report["settings"] = {
         "model": model,

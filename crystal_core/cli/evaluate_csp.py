@@ -9,36 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._csp_card import keep_report
-from crystal_core.cli._evaluation import (
-    RELAX_SECONDS,
-    Data,
-    Limit,
-    RelaxSeconds,
-    Split,
-    Workers,
-    WriteCard,
-    loaded_potential,
-    shown,
-)
+from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, shown
 from crystal_core.cli._files import make_output_folder
-from crystal_core.cli._run import (
-    Device,
-    Json,
-    NoiseScale,
-    Quiet,
-    Refiner,
-    Remasking,
-    Sampler,
-    Seed,
-    Tau,
-    Threads,
-    Tuning,
-    command,
-    emit,
-    say,
-    set_threads,
-)
+from crystal_core.cli._run import command, emit, say, set_threads
 
 if TYPE_CHECKING:
     from crystal_core.requests import SamplerTuning
@@ -53,22 +28,22 @@ START_TIME = typer.Option(
 
 @command
 def csp(
-    data: Data,
+    data: options.Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    split: Split = None,
-    limit: Limit = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
-    sampler: Sampler = "fast",
-    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    tuning: Tuning = "card",
-    tau: Tau = None,
-    noise_scale: NoiseScale = None,
-    remasking: Remasking = None,
+    sampler: options.Sampler = "fast",
+    steps: options.Steps = None,
+    tuning: options.Tuning = "card",
+    tau: options.Tau = None,
+    noise_scale: options.NoiseScale = None,
+    remasking: options.Remasking = None,
     start: Annotated[
         str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
-    refiner: Refiner = None,
+    refiner: options.Refiner = None,
     structures: Annotated[
         Path | None,
         typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
@@ -83,8 +58,8 @@ def csp(
             "--relax", help="Relax the candidates with CHGNet; the report also has the rates before relaxing."
         ),
     ] = False,
-    relax_seconds: RelaxSeconds = RELAX_SECONDS,
-    write_card: WriteCard = False,
+    relax_seconds: options.RelaxSeconds = RELAX_SECONDS,
+    write_card: options.WriteCard = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -92,12 +67,12 @@ def csp(
             help="Folder that stores each finished cell as CIF; the same call later continues from it.",
         ),
     ] = None,
-    workers: Workers = 2,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
     from crystal_core.checks import check_choice
@@ -128,7 +103,7 @@ def csp(
         "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)",
         "oxidation_states": "smact14",
     } | ({"seen": shown(seen)} if seen else {})
-    kept = None
+    cache = None
     if structures is not None:
         candidates = read_candidates(structures, references)
         settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}
@@ -142,7 +117,7 @@ def csp(
             {"start_time": time_of_start} if time_of_start else {}
         )
         if out is not None:
-            kept = _kept(
+            cache = _cache(
                 out,
                 settings | {"start": start, "start_time": None} | used,
                 references,
@@ -161,7 +136,7 @@ def csp(
             start_time=time_of_start,
             draft=draft,
             say=None if quiet else say,
-            kept=kept,
+            cache=cache,
         )
         candidates, sampled = drawn.candidates, drawn.seconds
         formulas = formulas or getattr(generator, "seen_formulas", None)
@@ -181,7 +156,7 @@ def csp(
             seconds=relax_seconds,
             workers=workers,
             say=None if quiet else say,
-            kept=kept,
+            cache=cache,
         )
         report = evaluate_csp.report_relaxed(
             known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas
@@ -192,8 +167,8 @@ def csp(
         "seconds_sampling": round(sampled, 1),
         "settings": settings,
     }
-    if kept is not None:
-        kept.keep_report(report)
+    if cache is not None:
+        cache.keep_report(report)
     if write_card:
         keep_report(model, report, tuned)
     if json:
@@ -205,7 +180,7 @@ def csp(
 
 
 def _check_source(structures: Path | None, out: Path | None, *, write_card: bool) -> None:
-    """Raise RequestError where what is sampled shall be kept, but the crystals are read from files."""
+    """Raise RequestError where an option stores sampled crystals, but --structures reads them from files."""
     from crystal_core.errors import RequestError
 
     if structures is None:
@@ -224,11 +199,11 @@ def _rates(report: dict[str, Any]) -> str:
     return f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}"
 
 
-def _kept(
+def _cache(
     out: Path, settings: dict[str, Any], references: Any, generator: Any, potential: Any, relax_seconds: float
 ) -> Any:
     """The folder of what is finished, for these settings and no others."""
-    from crystal_core.workflows.evaluation_cache import KeptCandidates
+    from crystal_core.workflows.evaluation_cache import EvaluationCache
     from crystal_core.workflows.references import digest
 
     names = (
@@ -247,14 +222,16 @@ def _kept(
     )
     begun = {key: settings[key] for key in names if key in settings} | {"rows": digest(references)}
     begun |= {"weights_sha256": card.weights_sha256} if (card := getattr(generator, "card", None)) else {}
-    kept = KeptCandidates.opened(out, begun, [reference.id for reference in references], settings["samples"])
+    cache = EvaluationCache.opened(
+        out, begun, [reference.id for reference in references], settings["samples"]
+    )
     if potential is not None:
-        kept.agree({"relaxing_seconds": relax_seconds, "potential": potential.label})
-    return kept
+        cache.agree({"relaxing_seconds": relax_seconds, "potential": potential.label})
+    return cache
 
 
 def _seed(seed: int | None, out: Path | None) -> int:
-    """As asked for; else that which the folder was begun with, or a drawn one."""
+    """The given seed; else that of the folder's first call, or a random one."""
     from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows.evaluation_cache import BEGUN, read_run
 
@@ -270,8 +247,8 @@ def load_generator(model: str, device: str, threads: int | None) -> Any:
     return load_structure_generator(model, device)
 
 
-def start_time_of(model: str, generator: Any, asked: float | None) -> float:
-    """Where the refinement of a prototype starts: as asked for, or the card's.
+def start_time_of(model: str, generator: Any, wanted: float | None) -> float:
+    """Start time of the refinement of a prototype: the given one, or that of the card.
 
     Raises:
         RequestError: the model refines nothing.
@@ -283,7 +260,7 @@ def start_time_of(model: str, generator: Any, asked: float | None) -> float:
         raise RequestError(
             f"{model} places known arrangements itself and refines none; leave out --start prototype and --start-time."
         )
-    return default if asked is None else asked
+    return default if wanted is None else wanted
 
 
 def _used(
@@ -305,14 +282,14 @@ def _used(
     from crystal_core.structures import from_structures
     from crystal_core.workflows.sampling_run import check_tuning
 
-    options: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
+    values: Any = {"sampler": sampler, "steps": steps, **tuned.tuning_fields}
     start = None if start_time is None else from_structures([reference.structure])
-    request = GenerationRequest(compositions=((1,),), start=start, start_time=start_time, **options)
+    request = GenerationRequest(compositions=((1,),), start=start, start_time=start_time, **values)
     if generator.card.writes_drafts:
         request = replace(request, draft=draft)
         check_tuning(model, generator, tuned, [request])
-        told = generator.settings_used(request)
-        used = {name.removesuffix("_used"): value for name, value in told.items()}
+        described = generator.settings_used(request)
+        used = {name.removesuffix("_used"): value for name, value in described.items()}
         return {"sampler": "none", **used, "usual": draft.refiner is None}
     check_tuning(model, generator, tuned, [request])
     if not hasattr(generator, "settings"):

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate dng``: invented crystals by the published protocol."""
+"""``crystal-core evaluate dng``: de novo crystals by the published protocol."""
 
 from __future__ import annotations
 
@@ -9,41 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._dng_card import AFTER_RELAXING, DISTANCES, SHARES, keep_report
-from crystal_core.cli._evaluation import (
-    RELAX_SECONDS,
-    Data,
-    Limit,
-    RelaxSeconds,
-    Split,
-    Workers,
-    WriteCard,
-    loaded_potential,
-    shown,
-)
+from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, shown
 from crystal_core.cli._files import make_output_folder
-from crystal_core.cli._run import (
-    BackEnd,
-    ChargeBalance,
-    Device,
-    DraftTau,
-    Json,
-    NoiseScale,
-    Quiet,
-    Refiner,
-    Remasking,
-    Sampler,
-    Seed,
-    Temperature,
-    Threads,
-    TopP,
-    Tuning,
-    command,
-    emit,
-    progress,
-    refiner_step,
-    set_threads,
-)
+from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
 from crystal_core.paths import data_file
 
 MAX_CRYSTALS = 20_000
@@ -51,24 +21,24 @@ MAX_CRYSTALS = 20_000
 
 @command
 def dng(
-    data: Data,
+    data: options.Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
-    split: Split = None,
-    limit: Limit = None,
+    split: options.Split = None,
+    limit: options.Limit = None,
     n: Annotated[
         int, typer.Option("--n", "--samples", min=1, max=MAX_CRYSTALS, help="Crystals to generate.")
     ] = 1000,
-    sampler: Sampler = "fast",
-    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    tuning: Tuning = "card",
-    tau: DraftTau = None,
-    noise_scale: NoiseScale = None,
-    remasking: Remasking = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    charge_balance: ChargeBalance = False,
-    back_end: BackEnd = None,
-    refiner: Refiner = None,
+    sampler: options.Sampler = "fast",
+    steps: options.Steps = None,
+    tuning: options.Tuning = "card",
+    tau: options.DraftTau = None,
+    noise_scale: options.NoiseScale = None,
+    remasking: options.Remasking = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    charge_balance: options.ChargeBalance = False,
+    back_end: options.BackEnd = None,
+    refiner: options.Refiner = None,
     start: Annotated[
         str | None,
         typer.Option("--start", help="How the refiner begins: inject, renoise or none, as in generate."),
@@ -96,8 +66,8 @@ def dng(
         typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data."),
     ] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
-    relax_seconds: RelaxSeconds = RELAX_SECONDS,
-    write_card: WriteCard = False,
+    relax_seconds: options.RelaxSeconds = RELAX_SECONDS,
+    write_card: options.WriteCard = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -105,12 +75,12 @@ def dng(
             help="Folder that stores each sampled crystal as CIF; --structures scores it later.",
         ),
     ] = None,
-    workers: Workers = 2,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """New crystals: validity, coverage, distances of distributions, repeats, novelty and, with --relax, stability."""
     from crystal_core.conditions import DraftOptions, check_declared
@@ -161,8 +131,8 @@ def dng(
     if sampled_anew:
         loaded = with_back_end(load_de_novo(model, device), back_end)
         check_declared(loaded.card, (), draft)
-        options: Any = {"sampler": sampler, "steps": steps, "draft": draft, **tuned.tuning_fields}
-        check_tuning(model, loaded, tuned, [DeNovoRequest(n_atoms=(1,), **options)])
+        values: Any = {"sampler": sampler, "steps": steps, "draft": draft, **tuned.tuning_fields}
+        check_tuning(model, loaded, tuned, [DeNovoRequest(n_atoms=(1,), **values)])
     with progress(quiet=quiet) as show:
         known = known_sets.read_known(data, split, limit, workers=workers, on_progress=show)
         sampling = time.monotonic()
@@ -215,7 +185,7 @@ def dng(
         "settings": settings,
     }
     if write_card:
-        keep_report(model, report, tuned)
+        keep_report(model, report, tuned, baseline)
     if json:
         emit(report)
     else:
@@ -237,9 +207,9 @@ def _check_source(
         raise RequestError(
             "--out keeps what is sampled, and --structures samples nothing; leave one of them out."
         )
-    if write_card and (structures is not None or baseline is not None):
+    if write_card and structures is not None:
         raise RequestError(
-            "--write-card writes on the card of a model, which neither --structures nor --baseline has; leave it out."
+            "--write-card stores the result of a model or a baseline, and the crystals of --structures have none; leave it out."
         )
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Split, loaded_potential
-from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, say, set_threads
+from crystal_core.cli import options
+from crystal_core.cli._evaluation import loaded_potential
+from crystal_core.cli._run import command, emit, say, set_threads
 
 Out = Annotated[
     Path | None,
@@ -23,8 +24,8 @@ RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": 
 
 @command
 def first_card(
-    data: Data,
-    split: Split = None,
+    data: options.Data,
+    split: options.Split = None,
     effort: Annotated[
         str, typer.Option("--effort", help="prior (no energies), quick, normal or thorough.")
     ] = "normal",
@@ -42,19 +43,30 @@ def first_card(
         bool,
         typer.Option("--open-z", help="Give the formula alone; otherwise the cell size is given too."),
     ] = False,
+    drafts: Annotated[
+        int,
+        typer.Option(
+            "--drafts",
+            min=0,
+            help="Refined drafts of a language model among the candidates of each row; also compared with none.",
+        ),
+    ] = 0,
+    drafter: Annotated[
+        str, typer.Option("--drafter", help="Model that writes and refines the --drafts.")
+    ] = "crysllmgen-mp",
     out: Out = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
-    """Match of the first card, the first three and ten, with candidates from prototypes alone."""
+    """Match of the first card, the first three and ten, with candidates from prototypes, and drafts where asked for."""
     from crystal_core.checks import check_choice
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
     from crystal_core.workflows.effort import EFFORTS
-    from crystal_core.workflows.first_card_rates import by_size, first_card_rates
+    from crystal_core.workflows.first_card_rates import by_size, changed_first_cards, first_card_rates
 
     began = time.monotonic()
     check_choice("effort", effort, ("prior", *RULE_OF))
@@ -65,6 +77,7 @@ def first_card(
     plan: Any = EFFORTS["quick" if effort == "prior" else effort]  # type: ignore[index]
     n = min(plan.prototypes, plan.most_relaxed or plan.prototypes)
     made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
+    made_with |= {"drafts_per_row": drafts or None, "drafter": drafter if drafts else None}
     if out is not None:
         workflow.begin(out, made_with)
     rows = workflow.collect(
@@ -74,6 +87,7 @@ def first_card(
         potential=potential,
         relaxes=plan.most_relaxed > 0,
         open_z=open_z,
+        drafts=_drafts(drafter, drafts, device, open_z=open_z) if drafts else None,
         say=None if quiet else say,
     )
     weights, rule = without_known(load_weights()), RULE_OF.get(effort, "prior")
@@ -83,7 +97,7 @@ def first_card(
         "first_three": rates[rule]["first 3"],
         "first_ten": rates[rule]["first 10"],
         "any_candidate": rates["any candidate"],
-        "rules": {name: told for name, told in rates.items() if name != "any candidate"},
+        "rules": {name: rate for name, rate in rates.items() if name != "any candidate"},
         **by_size(rows, rule, weights),
         "seconds": round(time.monotonic() - began, 1),
         "settings": {
@@ -95,20 +109,49 @@ def first_card(
             "first": first,
             "max_atoms": max_atoms,
             "z": "open" if open_z else "given",
-            "sources": ["prototype"],
+            "sources": ["prototype", *(["draft refined"] if drafts else [])],
+            "drafts_per_row": drafts,
+            "drafter": drafter if drafts else None,
             "prototypes_per_row": n,
             "potential": None if potential is None else potential.label,
             "weights": dict(weights.about),
         },
     }
+    if drafts:
+        report["drafts"] = changed_first_cards(rows, rule, weights)
     if json:
         emit(report)
         return
-    for name, told in report["rules"].items():
-        card = told["first card"]
+    for name, rate in report["rules"].items():
+        card = rate["first card"]
         if card["n"]:
             typer.echo(
                 f"{name:<28} first card {100 * card['match_rate']:.1f} % ({100 * card['ci95'][0]:.1f}–{100 * card['ci95'][1]:.1f}), "
-                f"first three {100 * told['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
+                f"first three {100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
             )
     typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")
+    if drafts:
+        changed = report["drafts"]
+        alone = changed["without"]["first card"]
+        typer.echo(
+            f"without drafts               first card {100 * alone['match_rate']:.1f} % ({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}); "
+            f"drafts put {changed['gained']} rows right and {changed['lost']} wrong, and stand first in {changed['draft_shown_first']}"
+        )
+
+
+def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
+    """What writes the drafts of each row.
+
+    Raises:
+        RequestError: the model writes none, or the cell is open, which a draft needs.
+    """
+    from crystal_core.errors import RequestError
+    from crystal_core.workflows.first_card_drafts import Drafts
+    from crystal_core.workflows.generate import load_de_novo
+
+    if open_z:
+        raise RequestError("A draft is written for a given cell, so leave out --open-z, or --drafts.")
+    model: Any = load_de_novo(name, device)
+    if not model.card.writes_drafts:
+        raise RequestError(f"{name} writes no drafts; choose a language model, such as crysllmgen-mp.")
+    return Drafts(model=model, n=n)

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate pretraining``: what pretraining and its parts are worth, by validation errors of one property."""
+"""``crystal-core evaluate pretraining``: the effect of pretraining and its parts on the validation error of one property."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import WriteCard, shown
+from crystal_core.cli import options
+from crystal_core.cli._evaluation import shown
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._lists import numbers, words
-from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, progress, set_threads
+from crystal_core.cli._run import command, emit, progress, set_threads
 
 if TYPE_CHECKING:
     from crystal_core.workflows.pretraining_study import PretrainingStudy
@@ -62,17 +63,12 @@ def pretraining(
             help="pddformer only: weight of an atom's row of distances, relative (the same in every cell of a crystal) or share (published).",
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Folder that stores finished trials; the same call later continues from it."
-        ),
-    ] = None,
-    write_card: WriteCard = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    out: options.Trials = None,
+    write_card: options.WriteCard = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Pretrain on training rows, fine-tune on shares of the labels, and compare validation errors over seeds."""
     from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining
@@ -90,7 +86,7 @@ def pretraining(
     )
     make_output_folder(out, trajectory=False)
     set_threads(threads)
-    with progress(quiet=quiet) as tell:
+    with progress(quiet=quiet) as show:
         report = evaluate_pretraining(
             study,
             data,
@@ -99,7 +95,7 @@ def pretraining(
             pdd_weight=pdd_weight,
             out=out,
             device=device,
-            on_progress=tell,
+            on_progress=show,
         )
     if write_card:
         used = _command(data, study, encoder, pdd_weight, variants, fractions, kl_weights)

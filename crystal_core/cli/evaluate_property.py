@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Limit, WriteCard, loaded_potential, shown
+from crystal_core.cli import options
+from crystal_core.cli._evaluation import loaded_potential, shown
 from crystal_core.cli._files import check_output
-from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, progress, set_threads
+from crystal_core.cli._run import command, emit, progress, set_threads
 from crystal_core.paths import data_file
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ def evaluate_property(
             help="chgnet-features only: file (.npz) that stores the features; a later call continues from it.",
         ),
     ] = None,
-    limit: Limit = None,
-    write_card: WriteCard = False,
-    device: Device = "auto",
-    seed: Seed = 0,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    limit: options.Limit = None,
+    write_card: options.WriteCard = False,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by domain and by size."""
     from crystal_core.datasets.rows import splits_of
@@ -125,14 +126,14 @@ def evaluate_property(
         given = [workflow.with_cells_of(structures, table) for table in tables]
         tables = [table for table, _ in given]
         failed += [{"id": name, "error": "no readable CIF"} for _, missing in given for name in missing]
-    with progress(quiet=quiet) as tell:
+    with progress(quiet=quiet) as show:
         if predictor is None:
             settings |= {"train": None if train is None else shown(train), "limit_train": limit_train}
             measured = _baseline(
-                model, tables, train, limit_train, features, fold=fold, seed=seed, device=device, tell=tell
+                model, tables, train, limit_train, features, fold=fold, seed=seed, device=device, tell=show
             )
         else:
-            measured = workflow.evaluate_model(predictor, tables, seed=seed, on_progress=tell)
+            measured = workflow.evaluate_model(predictor, tables, seed=seed, on_progress=show)
     report = _report(model, measured, fold) | {
         "n": sum(len(table.rows) for table in tables),
         "failed": failed,
@@ -257,7 +258,7 @@ def _report(model: str, measured: Sequence[Measured], fold: int) -> dict[str, An
     """The keys of the contract (mae, ci95), and everything by property."""
     from crystal_core.evaluation.property_references import baseline_values, published_value
 
-    found: dict[str, Any] = {"mae": {}, "ci95": {}, "properties": {}}
+    rows: dict[str, Any] = {"mae": {}, "ci95": {}, "properties": {}}
     for one in measured:
         name, errors = one.spec.name, one.errors.to_json()
         entry = errors | {"source": one.source, "protocol": one.protocol, "rows": one.rows}
@@ -267,11 +268,11 @@ def _report(model: str, measured: Sequence[Measured], fold: int) -> dict[str, An
         entry |= {"baselines": {k: {"value": v["value"], "ci95": v["ci95"]} for k, v in others.items()}}
         entry |= {"published": published_value(name, fold)}
         entry |= {"not_seen": one.not_seen.to_json()} if one.not_seen is not None else {}
-        found["properties"][name] = entry
-        found["ci95"][name] = errors["ci95"]
+        rows["properties"][name] = entry
+        rows["ci95"][name] = errors["ci95"]
         if one.errors.metric == "MAE":
-            found["mae"][name] = errors["value"]
-    return found
+            rows["mae"][name] = errors["value"]
+    return rows
 
 
 def _command(report: dict[str, Any]) -> str:

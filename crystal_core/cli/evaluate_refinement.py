@@ -6,24 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Split, Workers, WriteCard
+from crystal_core.cli import options
 from crystal_core.cli._lists import numbers, words
-from crystal_core.cli._run import (
-    BackEnd,
-    Device,
-    Json,
-    Quiet,
-    Sampler,
-    Seed,
-    Temperature,
-    Threads,
-    TopP,
-    command,
-    emit,
-    progress,
-    say,
-    set_threads,
-)
+from crystal_core.cli._run import command, emit, progress, say, set_threads
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
@@ -33,9 +18,9 @@ COLUMNS = ("start", "start_time", "match_rate", "rmse", "structure_valid", "plau
 
 @command
 def refinement(
-    data: Data,
+    data: options.Data,
     model: Annotated[str, typer.Option("--model", help="A model that drafts and refines.")] = "crysllmgen-mp",
-    split: Split = "val",
+    split: options.Split = "val",
     n: Annotated[
         int, typer.Option("--n", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
     ] = 100,
@@ -56,18 +41,18 @@ def refinement(
     refiner: Annotated[
         str | None, typer.Option("--refiner", help="As in 'generate'; that of the card when absent.")
     ] = None,
-    sampler: Sampler = "fast",
-    steps: Annotated[int | None, typer.Option("--steps", min=1)] = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    back_end: BackEnd = None,
-    write_card: WriteCard = False,
-    workers: Workers = 1,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    sampler: options.Sampler = "fast",
+    steps: options.Steps = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    back_end: options.BackEnd = None,
+    write_card: options.WriteCard = False,
+    workers: options.Workers = 1,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Match rate and RMSE of refined drafts by start and start time, on known rows."""
     from crystal_core.checks import check_choice
@@ -151,7 +136,7 @@ def _told(value: Any) -> str:
 def _keep_table(
     card: ModelCard, rows: list[dict[str, Any]], best: dict[str, Any] | None, settings: dict[str, Any]
 ) -> None:
-    """The table on the card, and of drafts the best row as what is done where nothing else is asked for."""
+    """Write the table onto the card; the best row of drafts becomes the default of the model."""
     from crystal_core.cards import read_card, write_card
 
     if card.folder is None:

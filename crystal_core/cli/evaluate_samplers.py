@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._evaluation import Data, Limit, Split, Workers, WriteCard
+from crystal_core.cli import options
 from crystal_core.cli._lists import whole_numbers
-from crystal_core.cli._run import Device, Json, Quiet, Seed, Threads, command, emit, say
+from crystal_core.cli._run import command, emit, say
 from crystal_core.cli.evaluate_csp import START_TIME, load_generator, start_time_of
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -19,10 +19,10 @@ CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 @command
 def csp_samplers(
-    data: Data,
+    data: options.Data,
     model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    split: Split = None,
-    limit: Limit = 300,
+    split: options.Split = None,
+    limit: options.Limit = 300,
     samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
     calls: Annotated[
         str, typer.Option("--calls", help="Network calls per crystal, comma separated.")
@@ -32,19 +32,19 @@ def csp_samplers(
         bool,
         typer.Option("--confirm", help="Only the best three of the card's table, on the rows of --limit."),
     ] = False,
-    write_card: WriteCard = False,
+    write_card: options.WriteCard = False,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume", help="With --write-card: continue the card's table and measure only what it lacks."
         ),
     ] = False,
-    workers: Workers = 2,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    workers: options.Workers = 2,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Match rate and RMSE against network calls for each sampler, from the same seeds; with --start-time from prototypes."""
     from crystal_core.datasets.rows import split_named
@@ -152,15 +152,15 @@ class _Table:
         command += f"{'' if start is None else f' --start-time {start}'} --seed {settings['seed']}"
         name = "confirmed" if settings["confirm"] else "table"
         rows: list[dict[str, Any]] = []
-        if resume and (kept := card.sampling.get(name)):
-            if {key: kept.get(key) for key in begun} != begun:
+        if resume and (stored := card.sampling.get(name)):
+            if {key: stored.get(key) for key in begun} != begun:
                 raise RequestError(
                     f"The table on the card of '{model}' is of other rows, another seed or other weights; leave out --resume to replace it."
                 )
-            begun |= {key: kept[key] for key in ("note",) if key in kept}  # what people wrote stays
+            begun |= {key: stored[key] for key in ("note",) if key in stored}  # what people wrote stays
             rows = [
                 dict(zip(cls.COLUMNS, values, strict=True))
-                for values in zip(*(kept[key] for key in cls.COLUMNS), strict=True)
+                for values in zip(*(stored[key] for key in cls.COLUMNS), strict=True)
             ]
         return cls(folder=card.folder, name=name, begun=begun, command=command, rows=rows)
 

@@ -6,21 +6,8 @@ from typing import Annotated
 
 import typer
 
-from crystal_core.cli._run import (
-    BackEnd,
-    ChargeBalance,
-    Device,
-    Json,
-    Quiet,
-    Seed,
-    Temperature,
-    Threads,
-    TopP,
-    command,
-    emit,
-    progress,
-    set_threads,
-)
+from crystal_core.cli import options
+from crystal_core.cli._run import command, emit, progress, set_threads
 
 
 @command
@@ -29,15 +16,15 @@ def text(
     n: Annotated[
         int, typer.Option("--n", min=1, help="Number of drafts, without the grammar and with it.")
     ] = 256,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    charge_balance: ChargeBalance = False,
-    back_end: BackEnd = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    charge_balance: options.ChargeBalance = False,
+    back_end: options.BackEnd = None,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """What a language model writes without a grammar: how much parses, and how much the grammar takes away."""
     from crystal_core.workflows.evaluate_text import evaluate_text

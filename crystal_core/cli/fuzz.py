@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import read_text
-from crystal_core.cli._run import Json, Quiet, command, emit, progress
+from crystal_core.cli._run import command, emit, progress
 from crystal_core.errors import RequestError
 
 
@@ -19,8 +20,8 @@ def fuzz(
     corpus: Annotated[
         Path | None, typer.Option("--corpus", help="Folder of files to mutate; default: built-in crystals.")
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Try mutated and hostile structure files on the reader of uploads."""
     from crystal_core.workflows.fuzz_files import fuzz_files

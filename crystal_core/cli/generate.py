@@ -9,34 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder, read_crystal
 from crystal_core.cli._lists import whole_numbers, words
-from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import (
-    BackEnd,
-    ChargeBalance,
-    Device,
-    DraftTau,
-    Dtype,
-    Json,
-    NoiseScale,
-    Out,
-    Queue,
-    Quiet,
-    Refiner,
-    Remasking,
-    Sampler,
-    Seed,
-    Temperature,
-    Threads,
-    TopP,
-    Tuning,
-    command,
-    emit,
-    progress,
-    refiner_step,
-    say,
-)
+from crystal_core.cli._queue import submitted, work_through
+from crystal_core.cli._run import command, emit, refiner_step, say
 
 if TYPE_CHECKING:
     from crystal_core.records import Cell, RunResult, Trajectory
@@ -141,17 +118,17 @@ def generate(
             help="Sites of --start-from that get other elements: counted from 0, e.g. 0,1, or all.",
         ),
     ] = None,
-    sampler: Sampler = "fast",
+    sampler: options.Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
-    tuning: Tuning = "card",
-    tau: DraftTau = None,
-    noise_scale: NoiseScale = None,
-    remasking: Remasking = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    charge_balance: ChargeBalance = False,
-    back_end: BackEnd = None,
-    refiner: Refiner = None,
+    tuning: options.Tuning = "card",
+    tau: options.DraftTau = None,
+    noise_scale: options.NoiseScale = None,
+    remasking: options.Remasking = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    charge_balance: options.ChargeBalance = False,
+    back_end: options.BackEnd = None,
+    refiner: options.Refiner = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -159,17 +136,17 @@ def generate(
             help="How the refiner begins: with the draft as it is (inject), with noise added (renoise), or from noise (none).",
         ),
     ] = None,
-    out: Out = None,
+    out: options.Out = None,
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Also write the paths of the first crystals into --out.")
     ] = False,
-    queue: Queue = False,
-    dtype: Dtype = "float32",
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    queue: options.Queue = False,
+    dtype: options.Dtype = "float32",
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Generate new crystals."""
     from crystal_core.device import pick_device
@@ -194,7 +171,7 @@ def generate(
         "e_above_hull": e_above_hull,
         "density": density,
     }
-    wished = _understood(wish) | {name: value for name, value in said.items() if value not in (None, ())}
+    fields = _understood(wish) | {name: value for name, value in said.items() if value not in (None, ())}
     request = CrystalGenerationRequest(
         model=model,
         sampler=sampler,  # type: ignore[arg-type]
@@ -226,22 +203,11 @@ def generate(
         device=device,
         threads=threads,
         keep_trajectory=trajectory,
-        **wished,
+        **fields,
     )
     pick_device(device)
-    work = partial(submitted, "generate") if queue else run
-    result: RunResult | None = None
-    paths: list[Trajectory] = []
-    try:
-        with progress(quiet=quiet) as show:
-            for update in work(request):
-                result = update.result or result
-                paths += [update.trajectory] if update.trajectory else []
-                show(update.stage, update.step, update.n_steps)
-    except (KeyboardInterrupt, Exception):
-        _finish(result, out, paths, json)  # finished batches are kept whatever ends the next one
-        raise
-    _finish(result, out, paths, json)
+    updates = submitted("generate", request) if queue else run(request)
+    work_through(updates, partial(_finish, out=out, json=json), quiet=quiet)
 
 
 def _understood(wish: str | None) -> dict[str, Any]:
@@ -250,11 +216,11 @@ def _understood(wish: str | None) -> dict[str, Any]:
         return {}
     from crystal_core.workflows.sentence import understand
 
-    found = understand(wish)
-    say(f"Understood: {'; '.join(found.shown)}.")
-    if found.ignored:
-        say(f"Not understood: {', '.join(found.ignored)}.")
-    return found.fields
+    understood = understand(wish)
+    say(f"Understood: {'; '.join(understood.shown)}.")
+    if understood.ignored:
+        say(f"Not understood: {', '.join(understood.ignored)}.")
+    return understood.fields
 
 
 def _range(text: str | None) -> tuple[int, int] | None:
@@ -262,10 +228,10 @@ def _range(text: str | None) -> tuple[int, int] | None:
 
     if text is None:
         return None
-    found = re.fullmatch(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", text)
-    if not found:
+    match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", text)
+    if not match:
         raise RequestError(f"--n-atoms takes a number or a range, e.g. 8 or 4-12; not '{text}'.")
-    return int(found[1]), int(found[2] or found[1])
+    return int(match[1]), int(match[2] or match[1])
 
 
 def _symbols(text: str | None, option: str) -> tuple[str, ...]:
@@ -273,12 +239,12 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
 
     if text is None:
         return ()
-    found = words(text)
-    if not found:
+    symbols = words(text)
+    if not symbols:
         raise RequestError(
             f"{option} names no element; write symbols with commas, e.g. Li,Fe,O, or leave the option out."
         )
-    return found
+    return symbols
 
 
 def _structure(path: Path | None) -> Cell | None:
@@ -289,7 +255,7 @@ def _structure(path: Path | None) -> Cell | None:
     return cell_json(read_crystal(path))
 
 
-def _finish(result: RunResult | None, out: Path | None, paths: list[Trajectory], json: bool) -> None:
+def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | None, json: bool) -> None:
     from crystal_core.files.records import write_run
 
     if result is None:
@@ -309,12 +275,12 @@ def _finish(result: RunResult | None, out: Path | None, paths: list[Trajectory],
             f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{reasons}"
         )
     summary = result["summary"]
-    asked = summary.get("space_group")
-    kept = (
-        f", {asked['kept_within_0.1']} with {asked['symbol']} or a supergroup of it (experimental)"
-        if asked
+    space_group = summary.get("space_group")
+    symmetry = (
+        f", {space_group['kept_within_0.1']} with {space_group['symbol']} or a supergroup of it (experimental)"
+        if space_group
         else ""
     )
-    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")
+    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{symmetry}")
     for reason, count in sorted(result.get("rejected", {}).items(), key=lambda item: -item[1]):
         typer.echo(f"{count} drafts left out: {reason}")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import read_crystal
-from crystal_core.cli._run import BackEnd, Device, Json, Seed, Threads, command, emit, set_threads
+from crystal_core.cli._run import command, emit, set_threads
 
 SHOWN = 10  # elements that people see; --json has all
 
@@ -30,18 +31,18 @@ def infill(
             "--exchangeable", help="Only elements with a similar ionic radius in a common oxidation state."
         ),
     ] = False,
-    back_end: BackEnd = None,
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    json: Json = False,
+    back_end: options.BackEnd = None,
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    json: options.Json = False,
 ) -> None:
     """List the elements that fit at a site of a crystal, with probabilities."""
     from crystal_core.workflows.infill import infill as fitting
 
     structure = read_crystal(file)
     set_threads(threads)
-    found = fitting(
+    answer = fitting(
         structure,
         site,
         model=model,
@@ -52,10 +53,10 @@ def infill(
         back_end=back_end,
     )
     if json:
-        emit(found)
+        emit(answer)
         return
     typer.echo(
-        f"{found['present']} at site {', '.join(map(str, found['sites']))}; the model would put there:"
+        f"{answer['present']} at site {', '.join(map(str, answer['sites']))}; the model would put there:"
     )
-    for row in found["rows"][:SHOWN]:
+    for row in answer["rows"][:SHOWN]:
         typer.echo(f"{row['element']:<3} {row['probability']:.3f}")

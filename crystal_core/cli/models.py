@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_core.cli._run import Json, command, emit
+from crystal_core.cli import options
+from crystal_core.cli._run import command, emit
 
 
 def _row(card: Any, *, check: bool) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def _row(card: Any, *, check: bool) -> dict[str, Any]:
 @command
 def list_models(
     kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """List the shipped and installed checkpoints."""
     from crystal_core.checks import check_choice
@@ -48,7 +49,7 @@ def list_models(
 
 
 @command
-def show(name: str, json: Json = False) -> None:
+def show(name: str, json: options.Json = False) -> None:
     """Show one card in full."""
     from crystal_core.registry.store import find_card
 
@@ -67,7 +68,7 @@ def import_model(
     statistics: Annotated[
         Path | None, typer.Option("--statistics", help="kldm: train_loc_scale.json of the same run.")
     ] = None,
-    json: Json = False,
+    json: options.Json = False,
 ) -> None:
     """Turn an official checkpoint into one of ours, in the user's own folder."""
     from crystal_core.registry.methods import IMPORTERS, find
@@ -90,7 +91,7 @@ def import_model(
 
 
 @command
-def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: Json = False) -> None:
+def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: options.Json = False) -> None:
     """Compare the hash of every weight file with its card."""
     from crystal_core.cards import checkpoint_folders
     from crystal_core.errors import CheckpointMismatch, CheckpointMissing

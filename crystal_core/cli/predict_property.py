@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._files import check_output, read_crystals
 from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import Device, Json, Queue, Quiet, Threads, command, emit, progress, say
+from crystal_core.cli._run import command, emit, progress, say
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def predict_property(
     ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows into this table.")] = None,
     model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
-    queue: Queue = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    queue: options.Queue = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Predict properties with units, calibrated 90 % intervals, training range and the closest known crystal."""
     from crystal_core.device import pick_device
@@ -43,7 +44,7 @@ def predict_property(
 
     if csv is not None:
         check_output(csv, "--csv")
-    items = [_item(source, found) for path in files for source, found in read_crystals(path)]
+    items = [_item(source, crystal) for path in files for source, crystal in read_crystals(path)]
     if len(items) == 1 and "error" in items[0]:
         raise RequestError(items[0]["error"])
     request = PropertyPredictionRequest(
@@ -68,12 +69,12 @@ def predict_property(
     _finish(result, csv, json)
 
 
-def _item(source: str, found: Structure | str) -> dict[str, Any]:
+def _item(source: str, crystal: Structure | str) -> dict[str, Any]:
     from crystal_core.files.records import cell_json
 
-    if isinstance(found, str):
-        return {"source": source, "error": found}
-    return {"source": source, **cell_json(found), "notes": list(found.properties.get("notes", ()))}
+    if isinstance(crystal, str):
+        return {"source": source, "error": crystal}
+    return {"source": source, **cell_json(crystal), "notes": list(crystal.properties.get("notes", ()))}
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -121,14 +122,14 @@ def _line(row: PropertyRow, column: PropertyColumn) -> str:
     from crystal_core.files.property_table import known_example
     from crystal_core.properties import shown_unit, shown_value
 
-    told, digits = row["predictions"][column["name"]], column["decimals"]
+    prediction, digits = row["predictions"][column["name"]], column["decimals"]
 
     def words(value: float) -> str:
         return f"{shown_value(value, column):.{digits}f}"
 
-    text = f"  {column['title']:<30} {words(told['value']):>12} {shown_unit(column):<11}"
-    if "low" in told:
-        text += f" {words(told['low'])} to {words(told['high'])}"
+    text = f"  {column['title']:<30} {words(prediction['value']):>12} {shown_unit(column):<11}"
+    if "low" in prediction:
+        text += f" {words(prediction['low'])} to {words(prediction['high'])}"
     if near := known_example(row, column["name"]):
         text += f"  known: {words(near['values'][column['name']])} ({near['formula']}, {near['id']})"
     return text.rstrip()

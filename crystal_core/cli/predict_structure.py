@@ -11,35 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystal, read_text
 from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import (
-    BackEnd,
-    Device,
-    DraftTau,
-    Dtype,
-    Json,
-    NoiseScale,
-    Out,
-    Queue,
-    Quiet,
-    Refiner,
-    Remasking,
-    Sampler,
-    Seed,
-    Temperature,
-    Threads,
-    TopP,
-    Tuning,
-    command,
-    emit,
-    progress,
-    refiner_step,
-    say,
-    sentence_of,
-)
+from crystal_core.cli._run import command, emit, progress, refiner_step, say, sentence_of
 from crystal_core.records import FORMAT, published_above_hull
 
 if TYPE_CHECKING:
@@ -55,15 +32,15 @@ def predict_structure(
     z: Annotated[str | None, typer.Option("--z", help="Formula units per cell, e.g. 1,2,4.")] = None,
     cell: Annotated[bool, typer.Option("--cell", help="The formula is the exact cell content.")] = False,
     n: Annotated[int, typer.Option("--n", help="Samples per Z.")] = 10,
-    sampler: Sampler = "fast",
+    sampler: options.Sampler = "fast",
     steps: Annotated[int | None, typer.Option("--steps")] = None,
-    tuning: Tuning = "card",
-    tau: DraftTau = None,
-    temperature: Temperature = None,
-    top_p: TopP = None,
-    back_end: BackEnd = None,
-    noise_scale: NoiseScale = None,
-    remasking: Remasking = None,
+    tuning: options.Tuning = "card",
+    tau: options.DraftTau = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    back_end: options.BackEnd = None,
+    noise_scale: options.NoiseScale = None,
+    remasking: options.Remasking = None,
     start: Annotated[
         str,
         typer.Option(
@@ -72,7 +49,7 @@ def predict_structure(
             "how its refiner begins: inject, renoise or none.",
         ),
     ] = "both",
-    refiner: Refiner = None,
+    refiner: options.Refiner = None,
     rank: Annotated[
         str,
         typer.Option(
@@ -115,18 +92,18 @@ def predict_structure(
         Path | None,
         typer.Option("--reference", help="Known structure to match every candidate with."),
     ] = None,
-    out: Out = None,
+    out: options.Out = None,
     trajectory: Annotated[
         bool,
         typer.Option("--trajectory", help="Also write the path of the first sample of each part into --out."),
     ] = False,
-    queue: Queue = False,
-    dtype: Dtype = "float32",
-    device: Device = "auto",
-    seed: Seed = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    queue: options.Queue = False,
+    dtype: options.Dtype = "float32",
+    device: options.Device = "auto",
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Predict the structure of a formula."""
     from crystal_core.conditions import DraftStart
@@ -174,7 +151,7 @@ def predict_structure(
     StructurePredictionRequest(formula="H", **common)
     pick_device(device)
     make_output_folder(out, trajectory=trajectory)
-    known = _read_reference(reference) if reference else None
+    known = read_crystal(reference) if reference else None
     work = partial(submitted, "predict-structure") if queue else run
     total: dict[str, Any] = {
         "format": FORMAT,
@@ -237,10 +214,6 @@ def predict_structure(
     finish()
 
 
-def _read_reference(path: Path) -> Any:
-    return read_crystal(path)
-
-
 def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:
     from crystal_core.errors import RequestError
     from crystal_core.evaluation.powder_pattern import read_pattern, wavelength_of
@@ -282,6 +255,8 @@ def _merge(total: dict[str, Any], result: RunResult | None) -> None:
 def _finish(
     total: dict[str, Any], out: Path | None, paths: list[Trajectory], json: bool, write_run: Any
 ) -> None:
+    from crystal_core.chemistry.formula import typed_and_computed
+
     records = [record for item in total["results"] for record in item.get("candidates", [])]
     if out:
         write_run(records, out, total, paths)
@@ -297,7 +272,8 @@ def _finish(
             typer.echo(_line(place, *by_id[name]))
         if names:
             item, record = by_id[names[0]]
-            typer.echo(f"{item['formula']}: ranked by {record['score']['name']}, all Z in one list")
+            name = typed_and_computed(item["formula"], exact=bool(total["settings"].get("exact_cell")))
+            typer.echo(f"{name}: ranked by {record['score']['name']}, all Z in one list")
     for item in total["results"]:
         if "error" in item:
             typer.echo(f"{item['formula']}: {item['error']}")
@@ -335,22 +311,22 @@ def _known(record: dict[str, Any]) -> str:
 
 def _rest(record: dict[str, Any]) -> str:
     """Whether its energy is that of a cell at rest; nothing where nothing was relaxed."""
-    told = record.get("relaxation")
-    if told is None or told["converged"]:
+    relaxation = record.get("relaxation")
+    if relaxation is None or relaxation["converged"]:
         return ""
-    return "  not relaxed" if "error" in told else "  not converged"
+    return "  not relaxed" if "error" in relaxation else "  not converged"
 
 
 def _likeness(record: dict[str, Any]) -> str:
     """How alike the pattern is to the measured one; nothing where none was given."""
     if "pattern" not in record:
         return ""
-    found = record["pattern"]
-    return "no pattern  " if found["similarity"] is None else f"pattern {found['similarity']:.3f}  "
+    likeness = record["pattern"]
+    return "no pattern  " if likeness["similarity"] is None else f"pattern {likeness['similarity']:.3f}  "
 
 
 def _energy(record: dict[str, Any]) -> str:
-    """Energy, and above the hull with its error, or why there is none; nothing where none was asked for."""
+    """Energy, and above the hull with its error, or why there is none; nothing where none was requested."""
     if "energies" not in record:
         return f"no energy: {record['relaxation']['error']}  " if "relaxation" in record else ""
     energies = record["energies"]

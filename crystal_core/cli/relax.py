@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.cli import options
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystals
-from crystal_core.cli._run import (
-    Device,
-    Json,
-    Out,
-    Quiet,
-    Threads,
-    command,
-    emit,
-    progress,
-    sentence_of,
-    set_threads,
-)
+from crystal_core.cli._run import command, emit, progress, sentence_of, set_threads
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -43,14 +33,14 @@ def relax(
             "--seconds", help="Time limit per structure, seconds; the cell reached by then is returned."
         ),
     ] = 120.0,
-    out: Out = None,
+    out: options.Out = None,
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Also write the path of every relaxation into --out.")
     ] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Relax with a machine-learning potential; energy, energy above the hull of known compounds, decomposition products."""
     from crystal_core.relax.potential import load_potential

@@ -18,7 +18,9 @@ from urllib.parse import urlencode
 
 import typer
 
-from crystal_core.cli._run import Quiet, command, say
+from crystal_core.cli import options
+from crystal_core.cli._run import command, say
+from crystal_core.shares import Shares
 
 DRAWN = "new"  # instead of a token: one is drawn
 SECONDS_TO_END = 10.0
@@ -48,10 +50,31 @@ def serve(
             help="A further name by which browsers reach the app, e.g. that of a proxy. May be repeated.",
         ),
     ] = None,
+    waiting: Annotated[
+        int, typer.Option("--waiting", min=1, help="Runs of all browsers that may wait.")
+    ] = Shares.waiting_in_all,
+    waiting_per_browser: Annotated[
+        int,
+        typer.Option(
+            "--waiting-per-browser", min=1, help="Runs of one browser that may wait; browsers take turns."
+        ),
+    ] = Shares.waiting,
+    storage_per_browser: Annotated[
+        int,
+        typer.Option(
+            "--storage-per-browser",
+            min=1,
+            help="Results of one browser in MB; a full one deletes runs first.",
+        ),
+    ] = Shares.stored_mb,
+    uploads_per_browser: Annotated[
+        int,
+        typer.Option("--uploads-per-browser", min=1, help="Uploads of one browser that are read at once."),
+    ] = Shares.uploads,
     no_api: Annotated[
         bool, typer.Option("--no-api", help="The app alone, as always: there is no HTTP interface.")
     ] = False,
-    quiet: Quiet = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
     del no_api  # scripts may give it
@@ -73,6 +96,12 @@ def serve(
             f"The token must have at least {LEAST_TOKEN} characters, all of them printable ASCII; "
             "'--token new' draws one."
         )
+    limits = Shares(
+        waiting=waiting_per_browser,
+        waiting_in_all=waiting,
+        stored_mb=storage_per_browser,
+        uploads=uploads_per_browser,
+    )
     names = [host, socket.gethostname(), *(allow_host or ())]
     options = ["--server.address", host, "--server.port", str(port)]
     if opened := _exposure(host, port, is_protected=bool(token)):
@@ -82,7 +111,9 @@ def serve(
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(SERVER), *options],
             cwd=REPOSITORY,
-            env=os.environ | {OWNER: str(reader), TOKEN: token, NAMES: ",".join(names)},
+            env=os.environ
+            | limits.as_environment()
+            | {OWNER: str(reader), TOKEN: token, NAMES: ",".join(names)},
             stdout=subprocess.DEVNULL,
             pass_fds=(reader,),
         )
@@ -158,16 +189,16 @@ def _is_taken(host: str, port: int) -> bool:
 
 
 def _exposure(host: str, port: int, *, is_protected: bool) -> str:
-    """What an address opens to whom; empty where only this machine can reach it.
+    """Who can reach the app at an address; empty where only this machine can.
 
     >>> [_exposure(host, 8501, is_protected=False) for host in ("127.0.0.1", "localhost", "::1")]
     ['', '', '']
     """
     try:
-        found = {
+        addresses = {
             entry[4][0] for entry in socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM)
         }
-        if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found):
+        if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses):
             return ""
     except (OSError, ValueError):  # a name that cannot be resolved is not known to be this machine alone
         pass

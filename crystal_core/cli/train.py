@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from crystal_core.cli._run import Device, Json, Quiet, Threads, command, emit, say
+from crystal_core.cli import options
+from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
 
@@ -90,16 +91,16 @@ def train(
         str | None,
         typer.Option("--export", help="Write the averaged (EMA) weights as a checkpoint of this name."),
     ] = None,
-    device: Device = "auto",
+    device: options.Device = "auto",
     seed: Annotated[
         int | None,
         typer.Option(
             "--seed", help="Seed of weights, order and noise; that of the configuration when absent."
         ),
     ] = None,
-    threads: Threads = None,
-    quiet: Quiet = False,
-    json: Json = False,
+    threads: options.Threads = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
 ) -> None:
     """Train a model; stdout is one JSON object, the last line of the log: step, epoch, loss, validation, seconds."""
     from crystal_core.workflows.train import run_training

@@ -68,8 +68,8 @@ def read_own_table(
         table, skipped = _csv(name, content, on_progress)
     table = table.loc[:, ~table.columns.duplicated()]
     numeric = _numbers(table)
-    kept = [column for column in (*SCHEMA, "split") if column in table.columns]
-    whole = table[kept].join(numeric)
+    stored_columns = [column for column in (*SCHEMA, "split") if column in table.columns]
+    whole = table[stored_columns].join(numeric)
     whole["split"] = whole["split"].where(whole["split"].isin(SPLITS), "") if "split" in whole else ""
     rows = []
     for row in rows_of(whole, skipped):
@@ -92,7 +92,7 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    found = {}
+    numbers = {}
     for column in table.columns:
         name = str(column)
         if name in NO_NUMBERS or name.startswith("Unnamed:") or pd.api.types.is_bool_dtype(table[column]):
@@ -103,8 +103,8 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
             continue
         values = values.where(np.isfinite(values))
         if values.notna().any():
-            found[name] = values
-    return pd.DataFrame(found, index=table.index)
+            numbers[name] = values
+    return pd.DataFrame(numbers, index=table.index)
 
 
 def _parquet(name: str, content: bytes) -> pd.DataFrame:
@@ -148,11 +148,11 @@ def _csv(
     crystals: dict[int, dict[str, Any]] = {}
     skipped: list[tuple[str, str]] = []
     for i, (identifier, text) in enumerate(zip(map(str, ids), table["cif"], strict=True)):
-        found = _crystal(identifier, text)
-        if isinstance(found, str):
-            skipped.append((identifier, found))
+        crystal = _crystal(identifier, text)
+        if isinstance(crystal, str):
+            skipped.append((identifier, crystal))
         else:
-            crystals[table.index[i]] = found
+            crystals[table.index[i]] = crystal
         if on_progress:
             on_progress(i + 1, len(table))
     geometry = pd.DataFrame.from_dict(crystals, orient="index", columns=list(SCHEMA))
@@ -169,12 +169,12 @@ def _crystal(identifier: str, text: object) -> dict[str, Any] | str:
 
     if not isinstance(text, str) or not text.strip():
         return "its CIF is empty"
-    found = parse_uploads([(f"{identifier}.cif", text.encode())], most=1)
-    if len(found) != 1:
-        return f"its CIF holds {len(found)} crystals"
-    structure = found[0].structure
-    if structure is None or found[0].limitation:
-        return found[0].error or found[0].limitation or "its CIF holds no crystal"
+    uploads = parse_uploads([(f"{identifier}.cif", text.encode())], most=1)
+    if len(uploads) != 1:
+        return f"its CIF holds {len(uploads)} crystals"
+    structure = uploads[0].structure
+    if structure is None or uploads[0].limitation:
+        return uploads[0].error or uploads[0].limitation or "its CIF holds no crystal"
     return {
         "material_id": identifier,
         "formula": formula_of(structure.composition),

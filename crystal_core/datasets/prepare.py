@@ -66,12 +66,12 @@ def primitive_cell(
     import numpy as np
     import spglib
 
-    found = spglib.find_primitive(
+    cell = spglib.find_primitive(
         (lattice.tolist(), frac_coords.tolist(), atomic_numbers.tolist()), symprec=symprec
     )
-    if found is None:
+    if cell is None:
         return lattice, frac_coords, atomic_numbers
-    return np.array(found[0]), np.array(found[1]), np.array(found[2])
+    return np.array(cell[0]), np.array(cell[1]), np.array(cell[2])
 
 
 def prepare(
@@ -98,11 +98,11 @@ def prepare(
     ``("train", "val", "test")``, ``source`` (crystals) uint8 indexing the metadata's ``sources``, one float32 column
     ``label.<name>`` per property (NaN = unknown) and one of the space group's number, and in its metadata the ids and reduced formulas.
     """
-    table_of, kept, skipped = gather(
+    table_of, rows, skipped = gather(
         inputs, held_out_from=held_out_from, without_matches_of_test=without_matches_of_test, workers=workers
     )
-    reduced = reduce_rows(kept, workers, on_progress)
-    return write_prepared(kept, reduced, output, [path.name for path in inputs], table_of, skipped)
+    reduced = reduce_rows(rows, workers, on_progress)
+    return write_prepared(rows, reduced, output, [path.name for path in inputs], table_of, skipped)
 
 
 def write_prepared(
@@ -188,7 +188,7 @@ def gather(
     for i, path in enumerate(inputs):
         for row in read_rows(path, unreadable=unreadable):
             rows[row.id], table_of[row.id] = row, i
-    kept: list[CrystalRow] = []
+    gathered: list[CrystalRow] = []
     skipped = [{"id": name, "reason": reason} for name, reason in unreadable if name not in rows]
     for row in rows.values():
         held = row.split in ("val", "test")
@@ -196,16 +196,16 @@ def gather(
         if reason is None and not len(row.atomic_numbers):
             reason = "no atoms"
         if reason is None:
-            kept.append(row)
+            gathered.append(row)
         else:
             skipped.append({"id": row.id, "reason": reason})
     if without_matches_of_test:
-        twins = matches_of_test(kept, workers)
+        twins = matches_of_test(gathered, workers)
         skipped += [
             {"id": name, "reason": f"equal to {twin} of the test split"} for name, twin in twins.items()
         ]
-        kept = [row for row in kept if row.id not in twins]
-    return table_of, kept, skipped
+        gathered = [row for row in gathered if row.id not in twins]
+    return table_of, gathered, skipped
 
 
 def training_rows(folder: Path, workers: int = 2) -> list[CrystalRow]:

@@ -107,12 +107,14 @@ def prepare_properties(
         tests[row.formula].append(row)
     pairs = [(row, test) for row in rows.train for test in tests[row.formula]]
     twins = equal_pairs(pairs, workers)
-    kept = [row for row in rows.train if row.id not in twins] + rows.validation
+    rows_to_write = [row for row in rows.train if row.id not in twins] + rows.validation
     skipped = rows.skipped + [
         {"id": name, "reason": f"equal to the held-out {twin}"} for name, twin in twins.items()
     ]
-    reduced = reduce_rows(kept, workers, on_progress)
-    return write_prepared(kept, reduced, output, [table.file for table in TABLES], rows.table_of, skipped)
+    reduced = reduce_rows(rows_to_write, workers, on_progress)
+    return write_prepared(
+        rows_to_write, reduced, output, [table.file for table in TABLES], rows.table_of, skipped
+    )
 
 
 def gather_properties(folder: Path, *, max_atoms: int = MAX_ATOMS) -> PropertyRows:

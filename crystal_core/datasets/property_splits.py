@@ -200,9 +200,9 @@ def default_rows(folder: Path, names: Sequence[str], split: Split, *, fold: int 
             )
         splits = table_splits(table, rows, held_out, fold)
         measured = [name for name in table.properties if name in names]
-        kept = [row for row, own in zip(rows, splits, strict=True) if own == split]
+        split_rows = [row for row, own in zip(rows, splits, strict=True) if own == split]
         words = f"{table.protocol}, fold {fold} of {FOLDS}" if table.rule == "matbench" else table.protocol
-        found.append(measured_rows(kept, measured, table.name, words, unreadable))
+        found.append(measured_rows(split_rows, measured, table.name, words, unreadable))
     return found
 
 
@@ -216,12 +216,12 @@ def file_rows(path: Path, names: Sequence[str], split: str) -> MeasuredRows:
     rows = list(read_rows(path, None if split == "all" else split, unreadable=unreadable))
     if not rows:
         raise RequestError(f"{path.name} has no crystals in the split '{split}'; choose another or 'all'.")
-    found = measured_rows(rows, names, path.name, f"{path.name}, split '{split}'", unreadable)
-    if not found.truth:
+    measured = measured_rows(rows, names, path.name, f"{path.name}, split '{split}'", unreadable)
+    if not measured.truth:
         raise RequestError(
             f"{path.name} has no numbers of {', '.join(names)} in the split '{split}'. Name a column after the property."
         )
-    return found
+    return measured
 
 
 def measured_rows(
@@ -235,11 +235,11 @@ def measured_rows(
     import numpy as np
 
     values = {name: np.array([property_value(row, name) for row in rows], dtype=np.float64) for name in names}
-    kept = [i for i in range(len(rows)) if any(not math.isnan(column[i]) for column in values.values())]
+    places = [i for i in range(len(rows)) if any(not math.isnan(column[i]) for column in values.values())]
     return MeasuredRows(
         source=source,
         protocol=protocol,
-        rows=tuple(rows[i] for i in kept),
-        truth={name: column[kept] for name, column in values.items() if not np.isnan(column).all()},
+        rows=tuple(rows[i] for i in places),
+        truth={name: column[places] for name, column in values.items() if not np.isnan(column).all()},
         unreadable=tuple(unreadable),
     )

@@ -27,7 +27,7 @@ class Demo:
 
     Attributes:
         name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure, generate or compare.
-        request: what was asked for. result: what came out, as the command line's JSON, with ``relaxed`` for a
+        request: of the run. result: of the run, as the command line's JSON, with ``relaxed`` for a
             generation. trajectories: thinned paths.
     """
 
@@ -63,9 +63,9 @@ class Demo:
         """Empty where the models that made it are the installed ones, else a phrase that says what has changed."""
         from crystal_core.registry.store import find_card
 
-        made = [r["provenance"] for r in crystals_of(self.result)]
-        used = {(p["model"], p["weights_sha256"]) for p in made if _is_generated(p)}
-        tables = {p["prototype"]["table_sha256"] for p in made if "prototype" in p}
+        provenances = [r["provenance"] for r in crystals_of(self.result)]
+        used = {(p["model"], p["weights_sha256"]) for p in provenances if _is_generated(p)}
+        tables = {p["prototype"]["table_sha256"] for p in provenances if "prototype" in p}
         try:
             earlier = any(find_card(model).weights_sha256 != digest for model, digest in used)
             earlier |= any(digest not in find_card("prototype").files.values() for digest in tables)

@@ -32,8 +32,8 @@ class Ready:
     def models(self) -> set[str]:
         """The checkpoints that it needs."""
         columns = [column for column in self.request.typed_columns if isinstance(column, ModelColumn)]
-        found = {column.model for column in columns}
-        return found | ({"prototype"} if any(column.start == "prototype" for column in columns) else set())
+        models = {column.model for column in columns}
+        return models | ({"prototype"} if any(column.start == "prototype" for column in columns) else set())
 
     @property
     def recorded(self) -> Demo | None:

@@ -1,4 +1,4 @@
-"""``python -m crystal_core.demos.record``: run the models once more and keep what comes out, as it comes out."""
+"""``python -m crystal_core.demos.record``: run the models again and store the results unedited."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def main() -> None:
     chosen = options.names or ([one.name for one in ready_comparisons()] if options.comparisons else REQUESTS)
     COMPARISONS.mkdir(exist_ok=True)
     for name in chosen:
-        made = record(name, REQUESTS[name]) if name in REQUESTS else record_comparison(name)
-        text = json.dumps(made, separators=(",", ":"), allow_nan=False).encode()
+        demo = record(name, REQUESTS[name]) if name in REQUESTS else record_comparison(name)
+        text = json.dumps(demo, separators=(",", ":"), allow_nan=False).encode()
         path = (FOLDER if name in REQUESTS else COMPARISONS) / f"{name}.json.gz"
         path.write_bytes(gzip.compress(text, 9, mtime=0))
-        log.info("%s: %d kB, %.0f s", path.name, path.stat().st_size // 1000, made["result"]["seconds"])
+        log.info("%s: %d kB, %.0f s", path.name, path.stat().st_size // 1000, demo["result"]["seconds"])
 
 
 if __name__ == "__main__":

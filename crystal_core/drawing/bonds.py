@@ -41,12 +41,12 @@ def find_bonds(
         lattice: (3, 3) rows in Å. frac: (sites, 3) in [0, 1).
     """
     metal = np.array([s in METALS for s in symbols])
-    found = _without_centres(_contacts(lattice, symbols, frac, metal), symbols, metal)
-    loose = _loosely_held(found, symbols, metal)
+    contacts = _without_centres(_contacts(lattice, symbols, frac, metal), symbols, metal)
+    loose = _loosely_held(contacts, symbols, metal)
     # each bond is found from both ends; keep the one that sorts first
     return [
         list(bond)
-        for bond in found
+        for bond in contacts
         if bond[0] not in loose
         and bond[1] not in loose
         and bond <= (bond[1], bond[0], -bond[2], -bond[3], -bond[4])
@@ -74,7 +74,7 @@ def find_polyhedra(
         around[i].append([j, a, b, c])
         around[j].append([i, -a, -b, -c])
     bonded = _both_ways(bonds)
-    found = []
+    polyhedra = []
     for i, corners in around.items():
         least = 1e-6 if symbols[i] in METALS else NON_METAL_CENTRE
         if not 4 <= len(corners) <= 12 or any(chi[symbols[j]] - chi[symbols[i]] < least for j, *_ in corners):
@@ -86,8 +86,8 @@ def find_polyhedra(
             hull = ConvexHull(points)
         except QhullError:  # neighbours in one plane span no body
             continue
-        found.append({"i": i, "corners": corners, "faces": hull.simplices.tolist()})
-    return found
+        polyhedra.append({"i": i, "corners": corners, "faces": hull.simplices.tolist()})
+    return polyhedra
 
 
 def _contacts(
@@ -118,22 +118,24 @@ def _contacts(
     return [contact for ratio, contact in shell if ratio < SHELL_WIDTH * nearest]
 
 
-def _without_centres(found: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]) -> list[Contact]:
+def _without_centres(
+    contacts: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]
+) -> list[Contact]:
     """Without contacts of metals to non-metals that stand inside an anion of their own: P in PO4, C in CO3, P in PS4."""
     chi = electronegativity()
     more, far_more = np.zeros(len(symbols), dtype=int), np.zeros(len(symbols), dtype=int)
-    for i, j, *_ in found:
+    for i, j, *_ in contacts:
         more[i] += chi[symbols[j]] > chi[symbols[i]]
         far_more[i] += chi[symbols[j]] - chi[symbols[i]] >= CENTRE
     centre = ~metal & ((more >= 4) | (far_more >= 3))
     return [
         bond
-        for bond in found
+        for bond in contacts
         if not (metal[bond[0]] and centre[bond[1]]) and not (metal[bond[1]] and centre[bond[0]])
     ]
 
 
-def _loosely_held(found: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]) -> set[int]:
+def _loosely_held(contacts: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]) -> set[int]:
     """Cations whose contacts are no bonds to a chemist's eye.
 
     Beside a metal with three to six neighbours: metals with eight or more (Ba beside Ti in BaTiO3). Beside such a metal or
@@ -141,9 +143,9 @@ def _loosely_held(found: list[Contact], symbols: Sequence[str], metal: NDArray[n
     with eight or more neighbours that are a net of their own (the boron of MgB2 and LaB6).
     """
     chi = electronegativity()
-    count = np.bincount([i for i, *_ in found], minlength=len(symbols))
+    count = np.bincount([i for i, *_ in contacts], minlength=len(symbols))
     far_more = np.bincount(
-        [i for i, j, *_ in found if chi[symbols[j]] - chi[symbols[i]] >= CENTRE], minlength=len(symbols)
+        [i for i, j, *_ in contacts if chi[symbols[j]] - chi[symbols[i]] >= CENTRE], minlength=len(symbols)
     )
     givers = np.array([chi[s] <= ELECTROPOSITIVE for s in symbols])
     frame = bool((metal & ~givers & (count >= 3) & (count <= 6)).any())
@@ -155,9 +157,9 @@ def _loosely_held(found: list[Contact], symbols: Sequence[str], metal: NDArray[n
     }
     many = [i for i in np.flatnonzero(metal & (count >= 8)).tolist() if i not in loose]
     if many:
-        bonded = _both_ways(found)
+        bonded = _both_ways(contacts)
         around: dict[int, list[list[int]]] = {i: [] for i in many}
-        for i, *corner in found:
+        for i, *corner in contacts:
             if i in around:
                 around[i].append(list(corner))
         loose |= {i for i, corners in around.items() if _any_bonded(corners, bonded)}

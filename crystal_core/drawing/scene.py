@@ -66,9 +66,9 @@ def _slice(scene: dict[str, Any], shares: Sequence[Mapping[str, float]]) -> None
         for element, x in drawn:
             amounts[element] = amounts.get(element, 0.0) + x
     chi = electronegativity()
-    shown = sorted(amounts, key=lambda e: (chi[e], e))
-    scene["legend"] = [{"e": e, "n": float(f"{amounts[e]:.3g}")} for e in shown]
-    scene["palettes"], scene["dark_palettes"] = palettes(tuple(shown)), dark_palettes(tuple(shown))
+    elements = sorted(amounts, key=lambda e: (chi[e], e))
+    scene["legend"] = [{"e": e, "n": float(f"{amounts[e]:.3g}")} for e in elements]
+    scene["palettes"], scene["dark_palettes"] = palettes(tuple(elements)), dark_palettes(tuple(elements))
 
 
 def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
@@ -159,11 +159,11 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
     if kind == "as given":
         return structure
     try:
-        found = SpacegroupAnalyzer(structure, symprec=symprec)
+        analyzer = SpacegroupAnalyzer(structure, symprec=symprec)
         other = (
-            found.get_conventional_standard_structure()
+            analyzer.get_conventional_standard_structure()
             if kind == "conventional"
-            else found.get_primitive_standard_structure()
+            else analyzer.get_primitive_standard_structure()
         )
     except Exception as error:
         raise RequestError(
@@ -290,7 +290,7 @@ def _scene(
     size = radii()
     bonds = find_bonds(lattice, symbols, frac) if len(symbols) <= MAX_BONDED_SITES else []
     chi = electronegativity()
-    shown = sorted(set(symbols), key=lambda e: (chi[e], e))  # as in a formula: Ti before O
+    elements = sorted(set(symbols), key=lambda e: (chi[e], e))  # as in a formula: Ti before O
     return {
         "lattice": lattice.round(5).tolist(),
         "sites": [
@@ -299,7 +299,7 @@ def _scene(
         ],
         "bonds": bonds,
         "polyhedra": find_polyhedra(lattice, symbols, frac, bonds) if polyhedra else [],
-        "legend": [{"e": e, "n": list(symbols).count(e)} for e in shown],
-        "palettes": palettes(tuple(shown)),
-        "dark_palettes": dark_palettes(tuple(shown)),
+        "legend": [{"e": e, "n": list(symbols).count(e)} for e in elements],
+        "palettes": palettes(tuple(elements)),
+        "dark_palettes": dark_palettes(tuple(elements)),
     }

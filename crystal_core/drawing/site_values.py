@@ -54,8 +54,8 @@ def colouring_of(structure: Structure, by: str, scene: Mapping[str, Any]) -> tup
         reason = "No bonds are drawn in this crystal, so there is no coordination number to colour by."
         return _some(Colouring(label=by, unit="", values=tuple(values)), reason)
     if by == VALENCE:
-        found = valences_of(structure)
-        return _some(Colouring(label=by, unit="v.u.", values=found.sums), found.reason)
+        valences = valences_of(structure)
+        return _some(Colouring(label=by, unit="v.u.", values=valences.sums), valences.reason)
     given = site_values_of(structure)
     if by == MOMENT:
         values = signed_moments(structure)

@@ -44,10 +44,10 @@ def lightened(colour: str, least: float = LEAST_LUMINANCE) -> str:
     lightness, a, b = _OKLAB_2 @ np.cbrt(_OKLAB_1 @ _linear(colour))
     for step in np.arange(lightness, 1.0, 0.01):
         for chroma in np.arange(1.0, -0.01, -0.05):
-            found = _OKLAB_1_BACK @ (_OKLAB_2_BACK @ np.array([step, chroma * a, chroma * b])) ** 3
-            if found.min() >= -1e-4 and found.max() <= 1.0001:
+            rgb = _OKLAB_1_BACK @ (_OKLAB_2_BACK @ np.array([step, chroma * a, chroma * b])) ** 3
+            if rgb.min() >= -1e-4 and rgb.max() <= 1.0001:
                 break
-        made = _hex(found)
+        made = _hex(rgb)
         if luminance(made) >= least:
             return made
     return "#ffffff"

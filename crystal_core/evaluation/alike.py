@@ -1,4 +1,4 @@
-"""Which crystals are the same one, how far apart two are, and one laid over the other: by pymatgen's StructureMatcher."""
+"""Equality of crystals, their RMS distance and their superposition, by pymatgen's StructureMatcher."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def alike_groups(
                 try:
                     with time_limit(PAIR_SECONDS):
                         known[pair] = bool(matcher.fit(structures[members[0]], structure))
-                except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is alike to none)
+                except Exception:  # noqa: BLE001 (a cell that the matcher cannot handle matches no other)
                     known[pair] = False
             if known[pair]:
                 members.append(i)
@@ -74,12 +74,12 @@ def rms_distance(
 
     try:
         with time_limit(seconds):
-            found = StructureMatcher(**tolerances).get_rms_dist(structure, other)
+            distances = StructureMatcher(**tolerances).get_rms_dist(structure, other)
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
         return None
-    if found is None or (furthest is not None and found[1] > furthest):
+    if distances is None or (furthest is not None and distances[1] > furthest):
         return None
-    return float(found[0])
+    return float(distances[0])
 
 
 class SiteShifts(NamedTuple):
@@ -109,12 +109,14 @@ def site_shifts(
     try:
         with time_limit(seconds):
             # in this order it repeats the cell that get_rms_dist(structure, other) does: near ltol the order decides
-            found = StructureMatcher(**tolerances, primitive_cell=False).get_transformation(other, structure)
+            transformation = StructureMatcher(**tolerances, primitive_cell=False).get_transformation(
+                other, structure
+            )
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
         return None
-    if found is None:
+    if transformation is None:
         return None
-    basis, shift, partners = found
+    basis, shift, partners = transformation
     scale = (other.volume / structure.volume) ** (1 / 6)
     cells = (Lattice(basis @ structure.lattice.matrix * scale), Lattice(other.lattice.matrix / scale))
     middle = Lattice.from_parameters(*np.mean([cell.parameters for cell in cells], axis=0))
@@ -153,13 +155,13 @@ def superposed(
     matcher = StructureMatcher(**tolerances, primitive_cell=False, attempt_supercell=True)
     try:
         with time_limit(seconds):
-            found = matcher.get_s2_like_s1(structure, other.get_primitive_structure())
+            moved = matcher.get_s2_like_s1(structure, other.get_primitive_structure())
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle lies on none)
         return None
-    if found is None or len(found) != len(structure):
+    if moved is None or len(moved) != len(structure):
         return None
-    matrix = np.asarray(found.lattice.matrix)
+    matrix = np.asarray(moved.lattice.matrix)
     left, _, right = np.linalg.svd(
         matrix.T @ np.asarray(structure.lattice.matrix)
     )  # the rotation nearest to both cells
-    return Structure(Lattice(matrix @ left @ right), found.species, found.frac_coords)
+    return Structure(Lattice(matrix @ left @ right), moved.species, moved.frac_coords)

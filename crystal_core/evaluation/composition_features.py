@@ -1,4 +1,4 @@
-"""What a composition is made of, as numbers: the 132 features of Magpie, standardised as CDVAE and its successors do.
+"""Composition features: the 132 features of Magpie, standardised as CDVAE and its successors do.
 
 Twenty-two properties of the elements, each as minimum, maximum, range, mean, average deviation and mode over the atoms
 (Ward et al., npj Computational Materials 2016). The tables and the constants of the standardisation are in

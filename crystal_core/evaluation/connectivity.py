@@ -1,4 +1,4 @@
-"""What of a crystal hangs together: its framework, molecules, and atoms that nothing holds. No part of the published validity."""
+"""Connected parts of a crystal: framework, molecules and isolated atoms. Not part of the published validity."""
 
 from __future__ import annotations
 

@@ -101,36 +101,36 @@ def coverage(generated: Fingerprints, known: Fingerprints, cutoffs: Cutoffs) -> 
             cutoffs.composition,
         ),
     ):
-        found = np.zeros((len(exist), int(references.sum())), dtype=bool)
+        within = np.zeros((len(exist), int(references.sum())), dtype=bool)
         if len(rows) and len(columns):
-            found[exist] = np.concatenate([block <= cutoff for block in _distances(rows, columns)])
-        near.append(found)
+            within[exist] = np.concatenate([block <= cutoff for block in _distances(rows, columns)])
+        near.append(within)
     return Coverage(near_structure=near[0], near_composition=near[1])
 
 
 def resample(
-    found: Coverage, *, resamples: int = RESAMPLES, seed: int = 0
+    covered: Coverage, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(resamples,) recall and precision of as many generated crystals, drawn with replacement from those there are.
 
     The known crystals stay as they are. One product of matrices of zeros and ones tells for all resamples at once which
     known crystals are met; it is taken a block of generated crystals at a time.
     """
-    n, n_known = found.near_structure.shape
+    n, n_known = covered.near_structure.shape
     places = np.random.default_rng(seed).integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, None]
     drawn = np.bincount(places.ravel(), minlength=resamples * n).reshape(resamples, n)
-    recalled = found.recalled  # what all crystals together do not recall, no resample does
+    recalled = covered.recalled  # what all crystals together do not recall, no resample does
     present, met = (drawn > 0).astype(np.float32), np.ones((resamples, int(recalled.sum())), dtype=bool)
-    for near in (found.near_structure[:, recalled], found.near_composition[:, recalled]):
+    for near in (covered.near_structure[:, recalled], covered.near_composition[:, recalled]):
         one_is_near = np.zeros_like(met)
         for first in range(0, n, BLOCK):
             block = slice(first, first + BLOCK)
             one_is_near |= present[:, block] @ near[block].astype(np.float32) > 0
         met &= one_is_near
-    return met.sum(axis=1) / max(1, n_known), drawn @ found.precise / n
+    return met.sum(axis=1) / max(1, n_known), drawn @ covered.precise / n
 
 
-def intervals(found: Coverage, *, resamples: int = RESAMPLES, seed: int = 0) -> Intervals:
+def intervals(covered: Coverage, *, resamples: int = RESAMPLES, seed: int = 0) -> Intervals:
     """95 % intervals of recall and precision for another set of as many crystals from the same model.
 
     Both resample the generated crystals (bootstrap). A resample repeats some crystals and so recalls less than the set
@@ -139,15 +139,15 @@ def intervals(found: Coverage, *, resamples: int = RESAMPLES, seed: int = 0) -> 
     out one crystal at a time (jackknife), which is too large rather than too small (Efron and Stein, Ann. Stat. 9, 586,
     1981). Where no resample differs from the set, which says nothing of the spread, the interval is Wilson's.
     """
-    recalled, precise = found.recalled, found.precise
+    recalled, precise = covered.recalled, covered.precise
     if not len(precise):
         return Intervals(recall=wilson(0, len(recalled)), precision=wilson(0, 0))
-    recalls, precisions = resample(found, resamples=resamples, seed=seed)
+    recalls, precisions = resample(covered, resamples=resamples, seed=seed)
     recall = wilson(int(recalled.sum()), len(recalled))
     if spread := float(recalls.std()):
         share = float(recalled.mean())
         low, high = np.quantile(recalls, TAILS) - recalls.mean()
-        wider = max(1.0, _spread_leaving_one_out(found) / spread)
+        wider = max(1.0, _spread_leaving_one_out(covered) / spread)
         recall = max(0.0, share + min(0.0, wider * low)), min(1.0, share + max(0.0, wider * high))
     precision = wilson(int(precise.sum()), len(precise))
     if precisions.std():
@@ -156,11 +156,11 @@ def intervals(found: Coverage, *, resamples: int = RESAMPLES, seed: int = 0) -> 
     return Intervals(recall=(float(recall[0]), float(recall[1])), precision=precision)
 
 
-def _spread_leaving_one_out(found: Coverage) -> float:
+def _spread_leaving_one_out(covered: Coverage) -> float:
     """Jackknife standard deviation of recall: a known crystal is lost without the only generated one that is near it."""
-    recalled, (n, n_known) = found.recalled, found.near_structure.shape
+    recalled, (n, n_known) = covered.recalled, covered.near_structure.shape
     lost = np.zeros((n, int(recalled.sum())), dtype=bool)
-    for near in (found.near_structure[:, recalled], found.near_composition[:, recalled]):
+    for near in (covered.near_structure[:, recalled], covered.near_composition[:, recalled]):
         lost |= near & (near.sum(axis=0) == 1)
     return float(np.sqrt((n - 1) * lost.sum(axis=1).var())) / n_known
 

@@ -1,6 +1,6 @@
-"""The report on a set of invented crystals: validity, coverage, distances of distributions, repeats, novelty, stability.
+"""The report on a set of generated crystals: validity, coverage, distances of distributions, repeats, novelty, stability.
 
-Every share is over all crystals asked for: one that is no cell counts against it. Validity and coverage follow CDVAE and
+Every share counts all requested crystals; one that is not a cell counts against it. Validity and coverage follow CDVAE and
 DiffCSP, except that distances of distributions are of all valid crystals, not of 1,000 random ones; the tolerances of
 unique and novel are MatterGen's. Stable means E_hull ≤ 0, metastable ≤ 0.1 eV/atom, which MatterGen calls stable.
 """
@@ -211,9 +211,9 @@ def summarise(
     spread = intervals(met)
     for name, bounds in (("cov_recall", spread.recall), ("cov_precision", spread.precision)):
         report["ci95"][name] = [round(bound, 4) for bound in bounds]
-    for name, found in likeness.items():
+    for name, groups in likeness.items():
         if name != "strict":
-            report[name] = _shares({"unique": (found.unique(), n), "novel": (found.novel(), n)})
+            report[name] = _shares({"unique": (groups.unique(), n), "novel": (groups.novel(), n)})
     if relaxed is not None:
         moved = [r for r in relaxed.rmsd if r is not None]
         report["rmsd_relaxed"] = round(sum(moved) / len(moved), 4) if moved else None

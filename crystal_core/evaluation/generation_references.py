@@ -1,6 +1,7 @@
-"""Numbers to hold a generator's measurements against: published ones, and those of baselines without a network.
+"""Reference numbers for generators: published ones, and those of baselines without a network.
 
-``generation_references.json`` names the source of every published value and the command of every baseline.
+``generation_references.json`` names the source of every published value. ``generation_baselines.json`` is written by
+``crystal-core evaluate dng --baseline NAME --write-card`` and by nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from crystal_core.evaluation.baseline_files import read_baselines, store_baseline
+
+BASELINES = Path(__file__).with_name("generation_baselines.json")
 REFERENCES = Path(__file__).with_name("generation_references.json")
 
 
@@ -25,7 +29,12 @@ def published_de_novo() -> list[dict[str, Any]]:
 
 def de_novo_baselines() -> dict[str, dict[str, Any]]:
     """Baseline of ``evaluate dng`` → its shares with interval, rows, protocol and command."""
-    return dict(_read()["baselines_de_novo"])
+    return read_baselines(BASELINES)
+
+
+def keep_de_novo_baseline(name: str, entry: dict[str, Any]) -> None:
+    """Store what was measured of a baseline, in place of what was stored before."""
+    store_baseline(name, entry, BASELINES)
 
 
 @lru_cache(maxsize=1)

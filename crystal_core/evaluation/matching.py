@@ -58,16 +58,16 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
             continue
         try:
             with time_limit(PAIR_SECONDS):
-                found = matcher.get_rms_dist(reference, candidate)
+                distances = matcher.get_rms_dist(reference, candidate)
         except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is a miss, not the end of the evaluation)
-            found = None
-        if found is not None:
-            best = found[0] if best is None else min(best, found[0])
+            distances = None
+        if distances is not None:
+            best = distances[0] if best is None else min(best, distances[0])
             if composition and has_fingerprint(candidate):
                 if reference_passes is None:
                     reference_passes = is_structurally_valid(reference) and has_fingerprint(reference)
                 if reference_passes:
-                    best_smact = found[0] if best_smact is None else min(best_smact, found[0])
+                    best_smact = distances[0] if best_smact is None else min(best_smact, distances[0])
     return Outcome(
         n_atoms=len(reference),
         n_elements=len(reference.composition),

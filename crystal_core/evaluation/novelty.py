@@ -1,4 +1,4 @@
-"""Which crystals of a set are repeats of each other, and which are in a set of known ones.
+"""Uniqueness and novelty: repeats within a set, and matches with a set of known crystals.
 
 Both with StructureMatcher, among crystals of the same reduced formula: others cannot match. "New" always means: not in the
 known set named beside the number.
@@ -33,7 +33,7 @@ def group_numbers(
             by_formula[structure.composition.reduced_formula].append(i)
     members = list(by_formula.values())
     several = [[structures[i] for i in part] for part in members if len(part) > 1]
-    found = iter(
+    grouped = iter(
         in_parallel(
             alike_groups, several, [None] * len(several), [tolerances] * len(several), workers=workers
         )
@@ -41,7 +41,7 @@ def group_numbers(
     numbers: list[int | None] = [None] * len(structures)
     first = 0
     for part in members:
-        groups = next(found) if len(part) > 1 else [0]
+        groups = next(grouped) if len(part) > 1 else [0]
         for i, group in zip(part, groups, strict=True):
             numbers[i] = first + group
         first += max(groups) + 1

@@ -1,4 +1,4 @@
-"""Two numbers that tell how far a forming cell has come: its volume per atom, and how far its atoms are from their ends."""
+"""Progress of a sampled cell: its volume per atom, and the distance of its atoms from their final positions."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def displacement_to_end(frames: Sequence[Mapping[str, Any]]) -> list[float]:
     """
     last = frames[-1]
     lattice, end = np.asarray(last["lattice"], dtype=float), np.asarray(last["frac_coords"], dtype=float)
-    found = []
+    displacements = []
     for frame in frames:
         shift = np.asarray(frame["frac_coords"], dtype=float) - end
         shift -= np.round(shift)  # minimal image first, then the mean
         shift -= shift.mean(axis=0)
         shift -= np.round(shift)
-        found.append(round(float(np.linalg.norm(shift @ lattice, axis=1).mean()), 4))
-    return found
+        displacements.append(round(float(np.linalg.norm(shift @ lattice, axis=1).mean()), 4))
+    return displacements

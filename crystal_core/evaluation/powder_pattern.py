@@ -135,7 +135,7 @@ class MeasuredPattern:
 
     @cached_property
     def signal(self) -> NDArray[np.float64]:
-        """What stands out from the background on :attr:`grid`; all zero where nothing does."""
+        """Intensity above the background on :attr:`grid`; all zero without peaks."""
         x, y = np.asarray(self.two_theta), np.asarray(self.intensity)
         # the mean over each step of the grid, not the value at it: finer points than the grid's average their noise
         area = np.concatenate([[0.0], np.cumsum(0.5 * (y[1:] + y[:-1]) * np.diff(x))])
@@ -184,9 +184,9 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
         stripped = line.strip()
         if not stripped or stripped.startswith(COMMENTS):
             continue
-        found = [part for part in re.split(r"[\s,;]+", stripped) if part]
+        parts = [part for part in re.split(r"[\s,;]+", stripped) if part]
         try:
-            angle, height = float(found[0]), float(found[1])
+            angle, height = float(parts[0]), float(parts[1])
         except (ValueError, IndexError):
             if not two_theta:
                 continue
@@ -206,13 +206,13 @@ def wavelength_of(text: str) -> str | float:
     >>> wavelength_of("CuKa"), wavelength_of("1.54")
     ('CuKa', 1.54)
     """
-    found: str | float
+    wavelength: str | float
     try:
-        found = float(text)
+        wavelength = float(text)
     except ValueError:
-        found = text.strip()
-    check_wavelength(found)
-    return found
+        wavelength = text.strip()
+    check_wavelength(wavelength)
+    return wavelength
 
 
 def check_wavelength(value: str | float) -> None:

@@ -204,19 +204,19 @@ def _scorer(
 def _also(
     spec: PropertySpec, truth: Floats, values: Floats, usable: NDArray[np.bool_], seed: int
 ) -> dict[str, Score]:
-    found: dict[str, Score | None] = {}
+    scores: dict[str, Score | None] = {}
     if spec.name == METAL:
-        metal, told = truth[usable] > 0.5, values[usable] > 0.5
-        hits = int((metal == told).sum())
+        metal, is_metal = truth[usable] > 0.5, values[usable] > 0.5
+        hits = int((metal == is_metal).sum())
         n = len(metal)
-        found["accuracy"] = Score(value=hits / n, ci95=wilson(hits, n), n=n) if n else None
-        found["balanced_accuracy"] = _over(metal, told, balanced_accuracy, seed)
+        scores["accuracy"] = Score(value=hits / n, ci95=wilson(hits, n), n=n) if n else None
+        scores["balanced_accuracy"] = _over(metal, is_metal, balanced_accuracy, seed)
     elif is_measured_as_logarithm(spec):
-        found["mae_gpa"] = _mean(np.abs(truth - values)[usable], seed)
+        scores["mae_gpa"] = _mean(np.abs(truth - values)[usable], seed)
     elif spec.logarithmic:
         positive = usable & (truth > 0) & (values > 0)
-        found["mae_log10"] = _mean(np.abs(np.log10(truth[positive]) - np.log10(values[positive])), seed)
-    return {name: score for name, score in found.items() if score is not None}
+        scores["mae_log10"] = _mean(np.abs(np.log10(truth[positive]) - np.log10(values[positive])), seed)
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def _mean(errors: Floats, seed: int) -> Score | None:

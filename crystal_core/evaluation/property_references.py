@@ -1,4 +1,4 @@
-"""Numbers to hold a property predictor's errors against: published ones, and those of the baselines measured here.
+"""Reference numbers for property predictors: published ones, and those of the baselines measured here.
 
 ``published_properties.json`` names the source of every value. ``property_baselines.json`` is written by
 ``crystal-core evaluate property --model mean|composition|nearest|chgnet-features --write-card`` and by nothing else.
@@ -11,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from crystal_core.evaluation.baseline_files import read_baselines, store_baseline
+
 PUBLISHED = Path(__file__).with_name("published_properties.json")
 BASELINES = Path(__file__).with_name("property_baselines.json")
-ABOUT = "Written by 'crystal-core evaluate property --model NAME --write-card' with the command that each entry names."
 
 
 def published_value(name: str, fold: int = 0) -> dict[str, Any] | None:
@@ -21,17 +22,17 @@ def published_value(name: str, fold: int = 0) -> dict[str, Any] | None:
 
     None where no value is known.
     """
-    found = _published().get(name)
-    if found is None:
+    entry = _published().get(name)
+    if entry is None:
         return None
-    found = dict(found)
-    by_fold = found.pop("by_fold", None)
+    entry = dict(entry)
+    by_fold = entry.pop("by_fold", None)
     if by_fold is None:
-        return found
-    return found | {
+        return entry
+    return entry | {
         "value": by_fold[fold],
-        "protocol": f"{found['protocol']}, fold {fold}",
-        "mean_of_folds": found["value"],
+        "protocol": f"{entry['protocol']}, fold {fold}",
+        "mean_of_folds": entry["value"],
     }
 
 
@@ -43,26 +44,16 @@ def baseline_values(name: str, rows: str) -> dict[str, Any]:
     """
     return {
         model: entries[name]
-        for model, entries in _baselines(BASELINES).items()
+        for model, entries in read_baselines(BASELINES).items()
         if entries.get(name, {}).get("rows") == rows
     }
 
 
-def keep_baseline(model: str, entries: dict[str, dict[str, Any]], path: Path | None = None) -> None:
+def keep_baseline(model: str, entries: dict[str, dict[str, Any]]) -> None:
     """Put entries (property → what was measured) of a baseline into the file, in place of earlier ones of the same properties."""
-    path = path or BASELINES
-    known = json.loads(path.read_text(encoding="utf-8"))["baselines"] if path.is_file() else {}
-    known[model] = known.get(model, {}) | entries
-    data = {"about": ABOUT, "baselines": dict(sorted(known.items()))}
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    _baselines.cache_clear()
+    store_baseline(model, entries, BASELINES)
 
 
 @lru_cache(maxsize=1)
 def _published() -> dict[str, Any]:
     return json.loads(PUBLISHED.read_text(encoding="utf-8"))["values"]
-
-
-@lru_cache(maxsize=4)
-def _baselines(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))["baselines"] if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Which candidate is the crystal that is known under its formula: evidence weighed, not sorted.
+"""Rank candidates by the weighted evidence that each is the known crystal of its formula.
 
 The energies of rival arrangements often differ by less than the error of the potential, and a prototype that
 the nearest
@@ -147,14 +147,14 @@ def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
     single = [one.single_point for one in candidates]
     lowest = min((e for e in single if e is not None), default=0.0)
     decided = published_decide(candidates)
-    found = []
+    values = []
     for one, term in zip(candidates, terms, strict=True):
         above = 0.0 if one.single_point is None else one.single_point - lowest
         cost = above / weights.sigma_single_point if term is None else term
         if one.published is not None and not decided:
             cost += one.published / weights.above_hull
-        found.append(log_prior(one, weights) - cost)
-    return found
+        values.append(log_prior(one, weights) - cost)
+    return values
 
 
 def published_decide(candidates: Sequence[Evidence]) -> bool:
@@ -182,8 +182,8 @@ def _tier(evidence: Evidence) -> int:
 
 def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
     """Places of the candidates, best first: by tier, then by score, of equals the earlier one."""
-    told, tier = scores(candidates, weights), tiers(candidates)
-    return sorted(range(len(candidates)), key=lambda i: (tier[i], -told[i], i))
+    values, tier = scores(candidates, weights), tiers(candidates)
+    return sorted(range(len(candidates)), key=lambda i: (tier[i], -values[i], i))
 
 
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:

@@ -46,6 +46,6 @@ def radial_distribution(
 def _curve(
     r: np.ndarray, distances: np.ndarray, n_from: int, n_to: int, volume: float, width: float
 ) -> np.ndarray:
-    found, times = np.unique(np.round(distances, 4), return_counts=True)
-    spread = np.exp(-0.5 * ((r[:, None] - found) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+    shells, times = np.unique(np.round(distances, 4), return_counts=True)
+    spread = np.exp(-0.5 * ((r[:, None] - shells) / width) ** 2) / (width * np.sqrt(2 * np.pi))
     return (spread * times).sum(axis=1) / (n_from * 4 * np.pi * r**2 * n_to / volume)

@@ -1,4 +1,4 @@
-"""How the atoms of a crystal are surrounded, as numbers: the 61 order parameters of CrystalNN's "ops" fingerprint.
+"""Local environments as numbers: the 61 order parameters of CrystalNN's "ops" fingerprint.
 
 Per coordination number 1 … 24 the weight that CrystalNN gives it, and up to 12 neighbours that weight times how
 tetrahedral, octahedral, … the neighbours stand (Zimmermann and Jain, RSC Advances 2020). Same features, in the same order,
@@ -88,15 +88,15 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
         warnings.simplefilter(
             "ignore"
         )  # CrystalNN warns that no oxidation states are given, which the protocol wants
-        found = finder.get_nn_data(structure, site)
+        neighbours = finder.get_nn_data(structure, site)
         values: list[float] = []
         for n in range(1, MAX_NEIGHBOURS + 1):
-            weight = float(found.cn_weights.get(n, 0.0))
+            weight = float(neighbours.cn_weights.get(n, 0.0))
             values.append(weight)
             if weight == 0.0:
                 values += [0.0] * len(motifs.get(n, ()))
                 continue
-            around: Any = [structure[site], *(entry["site"] for entry in found.cn_nninfo[n])]
+            around: Any = [structure[site], *(entry["site"] for entry in neighbours.cn_nninfo[n])]
             values += [
                 weight
                 * float(
@@ -113,12 +113,12 @@ def _unlike_sites(structure: Structure) -> tuple[list[int], list[int]]:
 
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     try:
-        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+        dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
     except spglib.SpglibError:
-        found = None
-    if found is None:
+        dataset = None
+    if dataset is None:
         return list(range(len(structure))), [1] * len(structure)
-    sites, copies = np.unique(found.equivalent_atoms, return_counts=True)
+    sites, copies = np.unique(dataset.equivalent_atoms, return_counts=True)
     return sites.tolist(), copies.tolist()
 
 

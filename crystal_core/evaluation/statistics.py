@@ -34,7 +34,7 @@ class Estimate:
 def wilson(hits: float, n: float) -> tuple[float, float]:
     """95 % Wilson interval of a share.
 
-    scipy's takes whole numbers alone, and an effective number of samples is none.
+    scipy's ``proportion_ci`` takes whole numbers only; an effective number of samples is fractional.
     """
     if n == 0:
         return 0.0, 1.0
@@ -55,7 +55,7 @@ def bootstrap(
     if n < 2:
         return None
     rng = np.random.default_rng(seed)
-    drawn = [found for _ in range(RESAMPLES) if (found := statistic(rng.integers(n, size=n))) is not None]
+    drawn = [value for _ in range(RESAMPLES) if (value := statistic(rng.integers(n, size=n))) is not None]
     if not drawn:
         return None
     low, high = np.percentile(drawn, [2.5, 97.5])
@@ -90,7 +90,7 @@ def effective_number(groups: Groups) -> float:
     residuals = [sum(group) - p * len(group) for group in groups]
     between = k / (k - 1) * sum(r * r for r in residuals) / n**2
     if p in (0.0, 1.0):
-        return float(k)  # all alike: the data cannot show how samples of one target correlate
+        return float(k)  # all equal: the data cannot show how samples of one target correlate
     return n if between <= 0 else min(float(n), max(float(k), p * (1 - p) / between))
 
 
@@ -157,7 +157,7 @@ def mean_difference(first: Groups, second: Groups) -> Estimate | None:
 
 
 def disjoint_best(estimates: Sequence[Estimate | None], *, higher: bool) -> int | None:
-    """Which of several is best with an interval that overlaps none of the others; None where there is no such one."""
+    """Place of the best estimate, if its interval overlaps no other; else None."""
     known = [(i, e) for i, e in enumerate(estimates) if e is not None]
     if len(known) < 2 or any(e.ci95 is None for _, e in known):
         return None

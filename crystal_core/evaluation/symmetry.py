@@ -31,22 +31,22 @@ def space_group_number(text: str) -> int:
     plain = _plain(text)
     if plain.isascii() and plain.isdigit() and len(plain) <= 3 and 1 <= int(plain) <= 230:
         return int(plain)
-    found = _numbers().get(plain)
-    if found is None:
+    number = _numbers().get(plain)
+    if number is None:
         from crystal_core.files.space_groups import of_symbol
 
         others = {setting.number for setting in of_symbol(text)}
-        found = others.pop() if len(others) == 1 else None
-    if found is None:
+        number = others.pop() if len(others) == 1 else None
+    if number is None:
         raise RequestError(
             f"'{text[:40]}' is no space group; give a number from 1 to 230 or a symbol such as Fm-3m."
         )
-    return found
+    return number
 
 
 def space_group_symbol(number: int) -> str:
     """The short international symbol of a space group."""
-    return next(short for short, _, found in _settings() if found == number)
+    return next(short for short, _, setting in _settings() if setting == number)
 
 
 def has_operations(
@@ -81,12 +81,12 @@ def space_group_curve(
 
     rows = []
     for tolerance in tolerances:
-        found = space_group(structure, tolerance)
+        group = space_group(structure, tolerance)
         rows.append(
             {
                 "tolerance (Å)": tolerance,
-                "space group": found["symbol"] if found else "–",
-                "number": found["number"] if found else None,
+                "space group": group["symbol"] if group else "–",
+                "number": group["number"] if group else None,
             }
         )
     return rows
@@ -142,9 +142,9 @@ def _settings() -> tuple[tuple[str, str, int], ...]:
     """Short symbol, all symbols and number of every setting, the standard one of each group first."""
     import spglib
 
-    found = [spglib.get_spacegroup_type(hall) for hall in range(1, 531)]
+    kinds = [spglib.get_spacegroup_type(hall) for hall in range(1, 531)]
     return tuple(
-        (kind.international_short, kind.international, int(kind.number)) for kind in found if kind is not None
+        (kind.international_short, kind.international, int(kind.number)) for kind in kinds if kind is not None
     )
 
 

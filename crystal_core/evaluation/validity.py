@@ -1,8 +1,9 @@
-"""Is a structure sane? The published checks (distances and volume; charge neutrality) and our stricter one, with reasons."""
+"""Validity of a structure: the published checks (distances and volume; charge neutrality) and our stricter one, with reasons."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -143,6 +144,12 @@ def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OX
     if all_metals(symbol for symbol, _ in composition):
         return True
     return _least_charge(composition, table) == 0
+
+
+def is_balanced(counts: Mapping[str, int]) -> bool:
+    """:func:`is_charge_balanced` of symbol → atoms; remembered by reduced composition."""
+    divisor = math.gcd(*counts.values())
+    return is_charge_balanced(tuple(sorted((symbol, n // divisor) for symbol, n in counts.items())))
 
 
 def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:

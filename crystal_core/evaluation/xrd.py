@@ -198,16 +198,16 @@ def _names(
     hkl: np.ndarray, intensity: np.ndarray, family: np.ndarray, faintest: float, is_hexagonal: bool
 ) -> str:
     """The families that are present, strongest first, each as one index and its multiplicity."""
-    found = []
+    names = []
     for number in np.unique(family):
         members = family == number
         total = float(intensity[members].sum())
         if total > faintest:
             both = np.concatenate([hkl[members], -hkl[members]])
-            found.append((-total, _representative(both), len(both)))
+            names.append((-total, _representative(both), len(both)))
     return ", ".join(
         f"({' '.join(map(str, (h, k, -h - k, ell) if is_hexagonal else (h, k, ell)))}) ×{n}"
-        for _, (h, k, ell), n in sorted(found)
+        for _, (h, k, ell), n in sorted(names)
     )
 
 
@@ -221,7 +221,7 @@ def _representative(indices: np.ndarray) -> tuple[int, int, int]:
 
 
 def profile(
-    found: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.0, 90.0), mixing: float = 0.5
+    diffraction: Pattern, *, fwhm: float, two_theta: tuple[float, float] = (5.0, 90.0), mixing: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pattern as a diffractometer draws it: 2θ (degrees) and intensity in percent of the highest point.
 
@@ -230,22 +230,22 @@ def profile(
         mixing: share of the Lorentzian in the pseudo-Voigt shape.
     """
     x = np.arange(two_theta[0], two_theta[1], min(0.02, fwhm / 5))
-    y = _summed(found, x, fwhm, mixing)
+    y = _summed(diffraction, x, fwhm, mixing)
     return x, 100 * y / max(y.max(initial=0.0), 1e-12)
 
 
 def stick_height(
-    found: Pattern, line: tuple[np.ndarray, np.ndarray], *, fwhm: float, mixing: float = 0.5
+    diffraction: Pattern, line: tuple[np.ndarray, np.ndarray], *, fwhm: float, mixing: float = 0.5
 ) -> float:
     """Height of the strongest stick on the scale of its :func:`profile`, in percent: below 100 where peaks overlap."""
     x, y = line
-    highest = _summed(found, x[[np.argmax(y)]], fwhm, mixing)
+    highest = _summed(diffraction, x[[np.argmax(y)]], fwhm, mixing)
     return 100 * 100 / float(highest[0]) if highest[0] > 0 else 100.0
 
 
-def _summed(found: Pattern, x: np.ndarray, fwhm: float, mixing: float) -> np.ndarray:
+def _summed(diffraction: Pattern, x: np.ndarray, fwhm: float, mixing: float) -> np.ndarray:
     y = np.zeros_like(x)
-    for centre, height in zip(found.two_theta, found.intensity, strict=True):
+    for centre, height in zip(diffraction.two_theta, diffraction.intensity, strict=True):
         u = (x - centre) / (fwhm / 2)
         y += height * (mixing / (1 + u**2) + (1 - mixing) * np.exp(-np.log(2) * u**2))
     return y

@@ -15,11 +15,13 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files.cif_atoms import atoms_of, number_of
 from crystal_core.files.cif_contents import TOO_LARGE, TOO_MANY, Contents, formula_in
+from crystal_core.files.cif_modulation import modulation_note
 from crystal_core.files.cif_moments import site_values_in
 from crystal_core.files.cif_symmetry import named_group, operations_of
 from crystal_core.files.cif_text import Block, blocks_of
 from crystal_core.files.diagnosis import ANGLES, LENGTHS, POSITIONS, UNKNOWN_TROUBLE, trouble_of
 from crystal_core.files.limits import check_atom_count, check_cell
+from crystal_core.files.remarks import far_positions
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -58,7 +60,8 @@ def _structure(block: Block) -> Structure:
         raise StructureParseError(TOO_LARGE)
     sites = contents.sites(operations)
     structure = Structure(lattice, sites.shares, sites.places)
-    notes = [*block.notes, *notes, *remarks, *sites.notes, *contents.differences(sites)]
+    notes = [*block.notes, *modulation_note(block), *notes, *far_positions([atom.place for atom in atoms])]
+    notes += [*remarks, *sites.notes, *contents.differences(sites)]
     values, remarks = site_values_in(block, atoms, sites, matrix, has_symmetry=len(operations) > 1)
     notes += remarks
     if values:

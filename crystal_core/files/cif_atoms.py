@@ -10,15 +10,16 @@ from functools import lru_cache
 from crystal_core.errors import StructureParseError
 from crystal_core.files.cif_text import AGAIN, Block
 from crystal_core.files.diagnosis import NAMES, NUMBER, POSITIONS
+from crystal_core.files.occupancies import MOST_ROUNDING
 from crystal_core.structures import printable
 
 TYPE, LABEL = NAMES
 OCCUPANCY = "_atom_site_occupancy"
 MAX_NATURAL = 103  # heavier elements form no crystal: Cn or Nh is a label
-MOST_ROUNDING = 0.03  # a site may be occupied 1.01 times, from rounded shares
 # types of the International Tables' scattering factors that are no plain symbols
 _VALENCE = {"CVAL": "C", "SIVA": "Si", "SIVAL": "Si"}
 HEAVY_HYDROGEN = ("D", "T")
+_EMPTY = ("vac", "dum")  # beginnings of names for what is no atom
 _DOUBTFUL = {"Ho", "No", "Po"}  # in capitals these may as well begin HO1, NO3, PO4
 _SHARE = re.compile(r"\s*(\d*\.?\d+)(?:\(\d+\))?\s*(?:<sup>)?\s*([A-Z][a-z]?)")
 
@@ -117,7 +118,7 @@ def _share(text: str, row: int, notes: list[str]) -> float:
         raise StructureParseError(f"{where}which is no number: write one from 0 to 1, {AGAIN}")
     share = float(found[1])
     decimals = len(found[1].split(".")[1]) if "." in found[1] else 0
-    if 1 < share <= 1 + 3 * int(found[2] or 0) / 10**decimals:
+    if 1 < share <= 1 + max(MOST_ROUNDING, 3 * int(found[2] or 0) / 10**decimals):
         notes.append(f"An occupancy of {_short(text)} is read as 1.")
         return 1.0
     if not 0 <= share <= 1:
@@ -137,7 +138,11 @@ def _element(kind: str, label: str, formula: Collection[str]) -> tuple[str, str]
     if text.upper() == "H2O" or re.search(r"[A-Za-z]", rest):
         raise _no_element(text)
     word = letters[0]
-    element, remark = (_from_type(word, formula), "") if kind else _from_label(word, text, formula)
+    # 'CO3' in the column of types may be cobalt or a group
+    is_label = not kind or (
+        len(word) == 2 and word.isupper() and rest.isdecimal() and _is_natural(word.title())
+    )
+    element, remark = _from_label(word, text, formula) if is_label else (_from_type(word, formula), "")
     if element == "":
         raise _no_element(text)
     if isotope and element == "H":
@@ -184,6 +189,8 @@ def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, st
     """Element, and a note or an empty text."""
     if _is_water(word):
         return "O", ""
+    if word.lower().startswith(_EMPTY):
+        return "", ""
     two, one = word[:2].title(), word[0].upper()
     readings = [name for name in dict.fromkeys((two, one)) if _is_natural(name)]
     readings = [name for name in readings if name != "D" or word == "D"]
@@ -199,10 +206,11 @@ def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, st
     superheavy = word[1:2].islower() and two not in readings and _is_element(two)
     if not readings or superheavy:
         return "", ""
-    doubt = (
-        f"The label '{_short(text)}' is read as {two}, not {one}." if len(readings) > 1 and capitals else ""
-    )
-    return readings[0], doubt
+    if len(readings) > 1 and capitals:
+        return two, f"The label '{_short(text)}' is read as {two}, not {one}."
+    # "Oap" and "Hw" are usual names, but "Cg1" is a centre of gravity in some programs and "Bq" a ghost
+    odd = word[1:2].islower() and readings[0] == one and one not in "OH"
+    return readings[0], f"The label '{_short(text)}' is read as {one}." if odd else ""
 
 
 def _is_water(word: str) -> bool:

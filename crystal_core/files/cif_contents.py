@@ -22,8 +22,13 @@ SAME = 2e-3  # fractional; a listed atom this near to an image is that image
 MAIN_SHARE = 0.5  # sites that are filled less may lie close together: they are not filled at once
 FORMULA_TOLERANCE = 0.03  # relative, of each element's count
 DENSITY_TOLERANCE = 0.05
+_DENSITIES = (  # tag, words and relative tolerance; a measured density leaves more room
+    ("_exptl_crystal_density_diffrn", "density", DENSITY_TOLERANCE),
+    ("_exptl_crystal_density_meas", "measured density", 0.15),
+)
 VOLUME_TOLERANCE = 0.01
 HYDROGEN = ("H", "D", "T")
+_CHARGE = re.compile(r"\d*[+-]\d*")
 _FORMULA = re.compile(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+)?")
 
 
@@ -78,15 +83,30 @@ class Contents:
             not moved
             and not misfits(sites.counts, self.formula, self.units)
             and not self._wrong_multiplicities(sites)
-            and not self._wrong_density(sites.counts)
+            and not self._wrong_density(sites.counts, _DENSITIES[:1])
             and self._is_plausible(sites)
         )
 
     def differences(self, sites: Sites) -> list[str]:
         """How the sites differ from formula, Z, multiplicities, density and volume of the file, as sentences."""
         found = misfits(sites.counts, self.formula, self.units)
+        if not self.formula:
+            found += misfits(sites.counts, self._other_formula(), self.units)
         found += self._wrong_multiplicities(sites) + self._wrong_density(sites.counts) + self._wrong_volume()
-        return found + ([] if self.formula else self._wrong_weight(sites.counts))
+        return found + ([] if misfits(sites.counts, self.formula, None) else self._wrong_weight(sites.counts))
+
+    def _other_formula(self) -> dict[str, float]:
+        """Element → count of the structural formula or that of the moieties, where one of them is a plain formula."""
+        from crystal_core.chemistry.formula import parse_formula
+        from crystal_core.errors import RequestError
+
+        for tag in ("_chemical_formula_structural", "_chemical_formula_moiety"):
+            text = " ".join(word for word in self._block.value(tag).split() if not _CHARGE.fullmatch(word))
+            try:
+                return {symbol: float(n) for symbol, n in parse_formula(text.replace(" ", "")).counts}
+            except RequestError:
+                continue
+        return {}
 
     def _wrong_weight(self, counts: Mapping[str, float]) -> list[str]:
         from pymatgen.core import Composition
@@ -95,7 +115,9 @@ class Contents:
         if not given or not self.units:
             return []
         weight = float(Composition(dict(counts)).weight) / self.units
-        if abs(weight / given - 1) < DENSITY_TOLERANCE:
+        # the formula may be that of the whole cell, and its weight as well
+        own = float(Composition(dict(self.formula)).weight) if self.formula else weight
+        if min(abs(weight / given - 1), abs(own / given - 1)) < DENSITY_TOLERANCE:
             return []
         note = (
             f"The file gives Z = {self.units:g} and a formula weight of {given:g} g/mol, "
@@ -113,18 +135,19 @@ class Contents:
                 return [f"The file gives {atom.label} the multiplicity {given:g}, but {n} are read."]
         return []
 
-    def _wrong_density(self, counts: Mapping[str, float]) -> list[str]:
+    def _wrong_density(
+        self, counts: Mapping[str, float], told: Sequence[tuple[str, str, float]] = _DENSITIES
+    ) -> list[str]:
         from pymatgen.core import Composition
 
-        given = number_of(self._block.value("_exptl_crystal_density_diffrn"))
-        if not given:
-            return []
         density = Composition(dict(counts)).weight / abs(float(np.linalg.det(self._matrix))) * 1.66054
-        if abs(density / given - 1) < DENSITY_TOLERANCE:
-            return []
-        return [
-            f"The file gives a density of {given:g} g/cm3, but the crystal that was read has {density:.3g}."
-        ]
+        for tag, word, tolerance in told:
+            given = number_of(self._block.value(tag))
+            if given and abs(density / given - 1) > tolerance:
+                return [
+                    f"The file gives a {word} of {given:g} g/cm3, but the crystal that was read has {density:.3g}."
+                ]
+        return []
 
     def _wrong_volume(self) -> list[str]:
         given = number_of(self._block.value("_cell_volume"))
@@ -153,11 +176,20 @@ class Contents:
 
 def formula_in(block: Block) -> dict[str, float]:
     """Element → count of ``_chemical_formula_sum``; empty where there is none, or one that is no formula."""
-    text = block.value("_chemical_formula_sum").replace(",", " ")
+    return _formula_of(block.value("_chemical_formula_sum"))
+
+
+def _formula_of(text: str) -> dict[str, float]:
+    # a charge stands by itself, as in 'H2 P O4 1-' and 'Na2 +'
+    words = [word for word in text.replace(",", " ").split() if not _CHARGE.fullmatch(word)]
+    if len(words) > 1 and not re.search("[a-z]", text):  # 'CU S O4' has no carbon
+        words = [re.sub("^[A-Z]{2}(?![A-Z])", lambda found: found[0].title(), word) for word in words]
+    elif not re.search("[A-Z]", text):
+        words = [word.title() for word in words]
     counts: dict[str, float] = {}
-    if re.sub(_FORMULA, "", text).strip():
+    if re.sub(_FORMULA, "", "".join(words)):
         return {}
-    for symbol, count in _FORMULA.findall(text):
+    for symbol, count in (pair for word in words for pair in _FORMULA.findall(word)):
         counts[symbol] = counts.get(symbol, 0.0) + float(count or 1)
     return {symbol: count for symbol, count in counts.items() if count > 0}
 

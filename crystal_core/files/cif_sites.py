@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.cif_atoms import MOST_ROUNDING, Atom
+from crystal_core.files.cif_atoms import Atom
 from crystal_core.files.cif_text import AGAIN
+from crystal_core.files.occupancies import MOST_ROUNDING, scaled, scaling_note
 from crystal_core.files.operations import Operations
 from crystal_core.structures import in_cell
 
@@ -168,20 +169,19 @@ def _shares(
     found: dict[str, float] = {}
     for atom in here:
         found[atom.element] = found.get(atom.element, 0.0) + atom.share
-    total = sum(found.values())
-    if total <= 1.001:
-        return found
     names = " and ".join(list(dict.fromkeys(atom.label for atom in here))[:3])
-    if total <= 1 + MOST_ROUNDING:
-        notes.append(f"The occupancies of {names} on one site add up to {total:.4g} and are scaled to 1.")
-        return {element: share / total for element, share in found.items()}
+    shares = scaled(found)
+    if shares is not None:
+        note = scaling_note(found, names)
+        notes += [note] if note else []
+        return shares
     first = here[0]
     if all(a.element == first.element and a.share > FULL and _apart(a, first, matrix) for a in here[1:]):
         # a file may list the images that its operations make
         notes.append(f"{names} are images of each other by symmetry and are read as one atom.")
         return {first.element: first.share}
     raise StructureParseError(
-        f"{names} lie on one site, and their occupancies add up to {total:.3g}: "
+        f"{names} lie on one site, and their occupancies add up to {sum(found.values()):.3g}: "
         f"remove one or correct them, {AGAIN}"
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files import space_groups
 from crystal_core.files.cif_contents import TOO_LARGE, TOO_MANY, Contents
+from crystal_core.files.cif_modulation import basic_operations, basic_symbol
 from crystal_core.files.cif_text import Block
 from crystal_core.files.operations import Operations
 from crystal_core.files.space_groups import LAST_MONOCLINIC, Setting
@@ -79,7 +80,7 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
 def _listed(block: Block) -> list[str]:
     """The operations as the file writes them, the time reversal of a magnetic file aside."""
     texts = [text for tag in OPERATIONS for text in (block.column(tag) or block.column(f"{tag}_")) if text]
-    if texts:
+    if texts or (texts := basic_operations(block)):
         return texts
     lists = [[",".join(text.split(",")[:3]) for text in block.column(tag) if text] for tag in _MAGNETIC]
     centrings = lists[1] or ["x,y,z"]
@@ -95,7 +96,11 @@ def _listed(block: Block) -> list[str]:
 def named_group(block: Block, matrix: np.ndarray) -> Named:
     """The settings that fit every name of the space group in the block, and its cell."""
     symbols = list(dict.fromkeys(text for tag in _SYMBOLS for text in [_symbol(block, tag)] if text))
+    symbols = symbols or [text for text in [basic_symbol(block)] if text]
     hall, number = block.value(*_HALL_SYMBOLS), block.value(*_NUMBERS)
+    # some programs write the number where the symbol belongs
+    number = number or next((symbol for symbol in symbols if symbol.isdecimal()), "")
+    symbols = [symbol for symbol in symbols if not symbol.isdecimal()]
     words = ", ".join(
         [*symbols, *([f"Hall symbol {hall}"] if hall else []), *([f"number {number}"] if number else [])]
     )

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from crystal_core.files.encoding import in_ascii
 from crystal_core.structures import printable
 
 if TYPE_CHECKING:
     import gemmi
+
+T = TypeVar("T", str, list[str])
 
 UNKNOWN = ""  # a value written . or ?
 MOST_REPAIRS = 20
@@ -22,7 +25,7 @@ AGAIN = "or export the file again."
 # tags whose loss or misreading changes the crystal
 VITAL = ("_atom_site", "_cell", "_symmetry", "_space_group", "_chemical_formula", "_atom_type")
 
-_ASCII = str.maketrans("−–’‘“”\u00a0\u2007\u202f\t\x1a\x0c", "--''\"\"      ")
+_BLANKS = str.maketrans("\t\x1a\x0b\x0c", "    ")
 # symbols and formulas are often written without quotes, as in: _symmetry_space_group_name_H-M F m -3 m
 _UNQUOTED = re.compile(r"^(\s*_[^\s'\"]+)[ ]+([^\s_'\";#][^'\"#]*?[ ]+[^'\"#]*?)\s*(?:#.*)?$")
 _PLACE = re.compile(r"^[^:]*:(\d+)(?::(\d+)\((?:\d+)\))?(?: in [^:]*)?: (.*)", re.DOTALL)
@@ -74,7 +77,8 @@ class Block:
 
 def blocks_of(text: str) -> list[Block]:
     """The data blocks of a CIF, in order, at least one; a block that breaks the rules of CIF has its ``trouble``."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").translate(_ASCII).split("\n")
+    plain = text.replace("\r\n", "\n").replace("\r", "\n").translate(_BLANKS)
+    lines = in_ascii(plain).split("\n")
     return [block for part in _parts(lines) for block in _read(part)]
 
 
@@ -195,14 +199,31 @@ def _block(block: gemmi.cif.Block) -> Block:
     for item in block:
         if item.pair is not None:
             tag, value = cast("tuple[str, str]", item.pair)
-            found.values.setdefault(_plain(tag), "" if cif.is_null(value) else cif.as_string(value).strip())
+            known = "" if cif.is_null(value) else cif.as_string(value).strip()
+            _add(found, found.values, _plain(tag), known)
         elif item.loop is not None and item.loop.tags:
             tags, values = item.loop.tags, item.loop.values
             n = len(tags)
             for k, tag in enumerate(tags):
                 column = ["" if cif.is_null(v) else cif.as_string(v).strip() for v in values[k::n]]
-                found.columns.setdefault(_plain(tag), column)
+                _add(found, found.columns, _plain(tag), column)
     return found
+
+
+def _add(block: Block, kind: dict[str, T], tag: str, value: T) -> None:
+    """Keep a tag's value; of two that differ the first, with a note, or a refusal where the crystal depends on it."""
+    first = kind.setdefault(tag, value)
+    if first == value or not value:
+        return
+    if not first:
+        kind[tag] = value
+    elif tag.startswith(("_cell_length", "_cell_angle", "_atom_site_fract", "_atom_site_cartn")):
+        words = f" ({first} and {value})" if isinstance(first, str) else ""
+        block.trouble = (
+            f"This CIF gives {tag} twice{printable(words)[:60]} in one data block: keep one, {AGAIN}"
+        )
+    elif tag.startswith(VITAL):
+        block.notes.append(f"The file gives {printable(tag)[:50]} twice; the first is read.")
 
 
 def _plain(tag: str) -> str:

@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import codecs
+import re
 
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
 LOOKED_AT = 4000  # bytes that decide the encoding where no byte order mark does
+
+_ASCII = str.maketrans(
+    {**dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)), **dict(zip("−–‐‑’‘“”", "----''\"\"", strict=True))}
+    | dict.fromkeys("\u00a0\u2007\u202f", " ")
+    | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff")
+)
+_OVERBAR = re.compile(r"(\d)\s?[\u0304\u0305\u00af]|[\u0304\u0305\u00af]\s*(\d)")
+
+
+def in_ascii(text: str) -> str:
+    """The text with what stands for ASCII characters replaced: dashes, curly quotes, subscripts, blanks, and overbars as minus signs.
+
+    >>> in_ascii("Fm3\u0305m, P2₁/c, −½")
+    'Fm-3m, P21/c, -½'
+    """
+    return _OVERBAR.sub(lambda found: f"-{found[1] or found[2]}", text).translate(_ASCII)
 
 
 def text_of(content: bytes) -> str:

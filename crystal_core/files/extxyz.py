@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.limits import check_atom_count
+from crystal_core.files.limits import check_atom_count, check_vectors
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import printable
 
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "dft_energy", "e")
-_ITEM = re.compile(r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|(\S+))""")
+UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
+ANGSTROM = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "real")
+_ITEM = re.compile(
+    r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|(\[\[.*?\]\s*\]|\[[^\[\]]*\]|\S+))"""
+)
 
 
 def read_extxyz(text: str) -> list[Callable[[], Structure]]:
@@ -48,7 +52,7 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     from pymatgen.core import Lattice, Structure
 
     info = {key.lower(): a or b or c or d for key, a, b, c, d in _ITEM.findall(comment)}
-    matrix = [_number(x) for x in re.split(r"[\s,]+", info.get("lattice", "").strip("[] ")) if x]
+    matrix = [_number(x) for x in re.split(r"[\s,\[\]]+", info.get("lattice", "")) if x]
     if len(matrix) != 9:
         raise StructureParseError(
             "This XYZ file has no lattice, so it is a molecule and not a crystal. "
@@ -64,6 +68,7 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
         raise StructureParseError(f"Atom {short} of this XYZ file has too few values. Complete its line.")
     species = [_symbol(row[label]) for row in cells]
     coords = [[_number(x) for x in row[place["pos"] : place["pos"] + 3]] for row in cells]
+    check_vectors(np.array(matrix).reshape(3, 3))
     lattice = Lattice([matrix[0:3], matrix[3:6], matrix[6:9]])
     structure = Structure(lattice, species, coords, coords_are_cartesian=True, to_unit_cell=True)
     values, notes = sorted_values(_values(columns, cells), np.array(lattice.matrix))
@@ -84,6 +89,8 @@ def _columns(info: Mapping[str, str]) -> dict[str, tuple[str, int, int]]:
         width = int(text) if text.isdigit() else 1
         place[name.lower()] = (kind.upper(), first, width)
         first += width
+    if "numbers" in place:  # another name that ASE reads
+        place.setdefault("z", place["numbers"])
     if "pos" not in place or not {"species", "z"} & set(place):
         raise StructureParseError("The Properties of this XYZ file name no species and positions.")
     return place
@@ -110,6 +117,11 @@ def _cell(words: Sequence[str], width: int) -> float | list[float] | None:
 
 def _notes(info: Mapping[str, str]) -> list[str]:
     notes = []
+    unit = next((info[key] for key in UNITS if key in info), "").lower()
+    if unit and unit not in ANGSTROM:
+        notes.append(
+            f"The file names {_short(unit)} as its unit of length, but lengths are read in Å. Convert it."
+        )
     periodic = re.split(r"[\s,]+", info.get("pbc", "").upper().strip("[] "))
     if any(axis.startswith("F") or axis == "0" for axis in periodic):
         kind = (

@@ -1,4 +1,4 @@
-"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE answers, and CRYSTAL records.
+"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE, ASE, and CRYSTAL records.
 
 Crystals are looked for at any depth and rebuilt key by key, never through a decoder that imports classes by name.
 """
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files import ase_json
 from crystal_core.files.limits import check_atom_count
+from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
 
@@ -41,7 +43,7 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
     if not found:
         raise StructureParseError(
             "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, "
-            "a document of the Materials Project or an OPTIMADE answer."
+            "a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
         )
     return found
 
@@ -64,7 +66,7 @@ def _crystals_in(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
 
 
 def _is_crystal(data: Mapping[str, Any]) -> bool:
-    if all(key in data for key in _OPTIMADE):
+    if all(key in data for key in _OPTIMADE) or ase_json.is_atoms(data):
         return True
     return "lattice" in data and ("sites" in data or "atomic_numbers" in data)
 
@@ -73,13 +75,22 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     from pymatgen.core import Structure
 
     notes: list[str] = []
+    given: Sequence[Mapping[str, Any]] = ()
+    if ase_json.is_atoms(data):
+        data = ase_json.plain_form(data)
     if "lattice_vectors" in data:
         matrix, sites = _numbers(data["lattice_vectors"]), _optimade_sites(data, notes)
         periodic = data.get("dimension_types")
     else:
         lattice = data["lattice"]
         matrix = _numbers(lattice["matrix"] if isinstance(lattice, dict) else lattice)
-        sites = _pymatgen_sites(data["sites"]) if "sites" in data else _plain_sites(data)
+        given = [site for site in data.get("sites") or () if any(entry["occu"] for entry in site["species"])]
+        if given != data.get("sites", given):
+            n = len(data["sites"]) - len(given)
+            notes.append(
+                f"{n} site{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
+            )
+        sites = _pymatgen_sites(given, notes) if "sites" in data else _plain_sites(data)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
     if isinstance(periodic, Sequence) and not all(periodic):
@@ -88,7 +99,8 @@ def _structure(data: Mapping[str, Any]) -> Structure:
             "it is read as a crystal that is."
         )
     structure = Structure.from_dict({"lattice": {"matrix": matrix}, "sites": sites, "charge": None})
-    values, remarks = sorted_values(_values(data.get("sites") or ()), np.array(structure.lattice.matrix))
+    columns = data.get("site_columns") or _values(given)
+    values, remarks = sorted_values(columns, np.array(structure.lattice.matrix))
     structure.properties["notes"] = list(dict.fromkeys(notes + remarks))
     if values:
         structure.properties["site_values"] = values
@@ -114,18 +126,17 @@ def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pymatgen_sites(sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
     found = []
     for site in sites:
         # only these keys are read: "properties" would be handed to a decoder that imports classes
         species = []
-        for entry in site["species"]:
+        for entry in filter(lambda entry: entry["occu"], site["species"]):
             clean: dict[str, Any] = {"element": str(entry["element"]), "occu": _number(entry["occu"])}
             if isinstance(entry.get("oxidation_state"), int | float):
                 clean["oxidation_state"] = float(entry["oxidation_state"])
             species.append(clean)
-        _check_species(species)
-        found.append({"species": species, "abc": _numbers([site["abc"]])[0]})
+        found.append({"species": _checked(species, notes), "abc": _numbers([site["abc"]])[0]})
     return found
 
 
@@ -156,24 +167,33 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
     for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
         shares = kinds.get(str(name), [(name, 1.0)])
         species = [{"element": str(s), "occu": _number(x)} for s, x in shares if s != "vacancy"]
-        _check_species(species)
         if not species:
             notes.append(f"The site {printable(str(name))[:20]} is empty and is left out.")
             continue
+        species = _checked(species, notes)
         found.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
     return found
 
 
-def _check_species(species: Sequence[Mapping[str, Any]]) -> None:
+def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    """The species of a site, shares that rounding keeps from 1 scaled to it.
+
+    Raises:
+        StructureParseError: one is no element, or their shares do not lie between 0 and 1.
+    """
     from pymatgen.core import Element
 
     if not all(Element.is_valid_symbol(str(entry["element"])) for entry in species):
         raise StructureParseError(NO_ELEMENT)
-    total = sum(entry["occu"] for entry in species)
-    if total > 1.001 or any(entry["occu"] < 0 for entry in species):
+    shares = {str(k): entry["occu"] for k, entry in enumerate(species)}
+    whole = None if min(shares.values(), default=0.0) < 0 else scaled(shares)
+    if whole is None:
         raise StructureParseError(
-            f"The occupancies of a site add up to {total:.4g}, but they lie between 0 and 1: correct them."
+            f"The occupancies of a site add up to {sum(shares.values()):.4g}, but they lie between 0 and 1: correct them."
         )
+    note = scaling_note(shares, " and ".join(str(entry["element"]) for entry in species))
+    notes += [note] if note else []
+    return [entry | {"occu": whole[str(k)]} for k, entry in enumerate(species)]
 
 
 def _number(value: Any) -> float:

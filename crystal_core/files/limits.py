@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from crystal_core.errors import StructureParseError
+from crystal_core.structures import heights
 
 MAX_ATOMS = 5000
 MIN_VOLUME_PER_ATOM, MAX_VOLUME_PER_ATOM = 2.0, 500.0
@@ -47,6 +50,15 @@ def check_thickness(heights: Sequence[float]) -> None:
             f"The cell is a sliver: two opposite faces are {thinnest:.3g} Å apart, at least {MIN_THICKNESS} Å is needed. "
             "Check the lattice, or give the reduced (Niggli) cell."
         )
+
+
+def check_vectors(matrix: np.ndarray) -> None:
+    """Raise StructureParseError for lattice vectors (rows, Å) that are not finite or span no cell."""
+    if not np.isfinite(matrix).all():
+        raise StructureParseError(
+            "The file holds a number that is not finite. Check its lattice and positions."
+        )
+    check_thickness(heights(matrix).tolist())
 
 
 def _list(values: Sequence[float]) -> str:

@@ -171,6 +171,8 @@ def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
         ) from None
     except Exception as error:  # a foreign parser meets foreign files: whatever it raises means "unreadable"
         why = printable(str(error).split("\n")[0])[:160] or type(error).__name__
+        if isinstance(error, KeyError):
+            why = f"{why} is missing"
         raise StructureParseError(
             f"The {kind.upper()} could not be read ({why}). Check the file in a crystal viewer."
         ) from error

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.limits import check_atom_count
+from crystal_core.files.limits import check_atom_count, check_vectors
+from crystal_core.files.remarks import far_positions
 from crystal_core.structures import printable
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def is_xdatcar(lines: Sequence[str]) -> bool:
 
 def read_poscar(text: str) -> list[Callable[[], Structure]]:
     """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines, or as the whole title."""
-    return [partial(_structure, text.splitlines())]
+    return [partial(_single, text.splitlines())]
 
 
 def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
@@ -56,6 +57,19 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
         frame = [*head, lines[start].split()[0], *lines[start + 1 : start + 1 + n_atoms]]
         found.append(partial(_structure, frame))
     return found
+
+
+def _single(lines: Sequence[str]) -> Structure:
+    """The structure, with notes on positions that look like a slip; the frames of a path may wander far."""
+    structure = _structure(lines)
+    notes = [] if structure.properties["is_cartesian"] else far_positions(structure.frac_coords)
+    n = len(structure)
+    following = lines[structure.properties["end"] :][:1]
+    # velocities and lattices of a run follow after an empty line
+    if following and len(_floats(following[0])) >= 3:
+        notes.append(f"Further positions follow the {n} atoms that the POSCAR counts; they are not read.")
+    structure.properties = {"notes": notes}
+    return structure
 
 
 def _structure(lines: Sequence[str]) -> Structure:
@@ -79,10 +93,13 @@ def _structure(lines: Sequence[str]) -> Structure:
             "complete it, or write it again."
         )
     coords = np.array([_floats(row)[:3] for row in rows])
+    check_vectors(matrix)
     symbols = _symbols(named, counts, lines[0], rows)
     # positions scale with the cell; three factors scale x, y and z
     places = coords * scale if is_cartesian else coords
-    return Structure(Lattice(matrix), symbols, places, coords_are_cartesian=is_cartesian)
+    structure = Structure(Lattice(matrix), symbols, places, coords_are_cartesian=is_cartesian)
+    structure.properties = {"is_cartesian": is_cartesian, "end": at + 1 + sum(counts)}
+    return structure
 
 
 def _cell(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

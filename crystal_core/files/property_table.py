@@ -27,7 +27,7 @@ def property_csv(rows: Sequence[PropertyRow], properties: Sequence[PropertyColum
     names = [column for column in columns if column not in LAST]
     text = io.StringIO()
     writer = csv.DictWriter(text, [*names, *ends], restval="", lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({name: spreadsheet_text(name) for name in writer.fieldnames})  # one may name a property
     writer.writerows(table)
     return text.getvalue()
 

@@ -5,6 +5,7 @@ These are remarks and no judgement: each says what is odd and what to check.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 MOST_LOOKED_AT = 1000  # sites
 LONELY = 1.5  # times the sum of covalent radii
 BOHR = 0.529177  # Å
+FAR = 2.0  # cells; atoms are listed in the cell or, for whole molecules, next to it
 LIGHT = 1.0  # g/cm3
 _NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
 
@@ -50,6 +52,20 @@ def remarks_on(structure: Structure) -> list[str]:
             "Check the cell, and whether atoms are missing."
         )
     return notes
+
+
+def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
+    """That positions lie far outside the cell, as Å read as fractions do; empty for ordinary ones.
+
+    Args:
+        frac_coords: as the file gives them, ``(atoms, 3)``.
+    """
+    furthest = float(np.abs(np.asarray(frac_coords, dtype=float)).max(initial=0.0))
+    if furthest <= FAR:
+        return []
+    return [
+        f"Positions reach {furthest:.4g} cells from the origin. Check that they are fractions of the cell and not Å."
+    ]
 
 
 def _nearest(structure: Structure, symbols: list[str]) -> np.ndarray | None:

@@ -13,13 +13,21 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
+from crystal_core.files.encoding import in_ascii
 from crystal_core.files.operations import Operations
 
 LAST_MONOCLINIC, FIRST_CUBIC = 15, 195
 N_STANDARD = 530  # settings of International Tables B, numbered as Hall numbers are
 _ORIGIN_LETTERS = {"s": "1", "z": "2"}  # ICSD's letters for the two origin choices
 _EXTENSION = re.compile(r"\s*:\s*(-?[0-9a-z][0-9a-z-]*)\s*$", re.IGNORECASE)
-_ORIGIN_WORDS = re.compile(r"\s*[(,;]?\s*origin\s*(?:choice)?\s*(?:at\s*)?([12])\s*\)?\s*$", re.IGNORECASE)
+_ORIGIN_WORDS = re.compile(
+    r"\s*[({,;]?\s*\b(?:origin|o)\s*:?\s*(?:choice|no\.?|at|@)?\s*([12])\s*[)}]?\s*$", re.IGNORECASE
+)
+_AXES_WORDS = re.compile(
+    r"\s*[({,;]?\s*\b([hr])(?:ex|hom)[a-z]*\s*(?:axes|setting|cell)?\s*[)}]?\s*$", re.IGNORECASE
+)
+_NUMBER_WORDS = re.compile(r"\s*[({,;]\s*(?:no\.?|nr\.?|number|#)?\s*(\d{1,3})\s*[)}]?\s*$", re.IGNORECASE)
+_LATEX_BAR = re.compile(r"\\?(?:\bbar|overline)\s*\{?\s*(\d)\s*\}?", re.IGNORECASE)
 _LAST_LETTER = re.compile(r"(?<=[\s0-9a-z])\s*([HRSZ])\s*$")
 
 Table: TypeAlias = (
@@ -82,11 +90,16 @@ def of_symbol(text: str) -> tuple[Setting, ...]:
     """The settings that a Hermann–Mauguin symbol may name, with or without its extension; empty for an unknown one.
 
     Spaces may be missing (``P21/n``), screw axes may be written ``2_1`` or ``2(1)``, the overbar of 3 in cubic symbols
-    may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are known.
+    may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are known. Overbars and
+    subscripts may be Unicode's or TeX's, and the number of the group may stand behind (``Fm-3m (225)``).
     """
-    symbol = " ".join(text.replace("_", "").split())
+    symbol = _LATEX_BAR.sub(r"-\1", in_ascii(text)).replace("$", "")
+    symbol = " ".join(symbol.replace("_", "").split())
+    if not tuple(_named(symbol)) and (number := _NUMBER_WORDS.search(symbol)):
+        found = of_symbol(symbol[: number.start()])
+        return tuple(setting for setting in found if setting.number == int(number[1]))
     extension = ""
-    for pattern in (_EXTENSION, _ORIGIN_WORDS):
+    for pattern in (_EXTENSION, _ORIGIN_WORDS, _AXES_WORDS):
         if written := pattern.search(symbol):
             symbol, extension = symbol[: written.start()], written[1].lower()
     found = tuple(_named(symbol))

@@ -17,9 +17,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files.compressed import unpacked
 from crystal_core.files.encoding import text_of
 from crystal_core.files.reader_process import ParserPool, ReaderFailed, ReadError
 from crystal_core.files.records import cell_json
+from crystal_core.files.turns import Turns
+from crystal_core.shares import shares
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -28,11 +31,14 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
+MAX_LISTED = 5000  # of an archive, folders and hidden files included
 SECONDS_PER_UPLOAD = 30.0  # of reading, without the time that the files wait for a free reader
 TOO_SLOW = (
     f"The files before this one took longer than {SECONDS_PER_UPLOAD:.0f} s, so it was not read. "
     "Upload it separately."
 )
+SECONDS_FOR_A_TURN = SECONDS_PER_UPLOAD + 10.0
+NO_TURN = "Other uploads of this browser are still being read. Wait until they are done, then try again."
 SECONDS_ALONE = 1.0  # an upload that takes longer gets a second reader started for other users
 
 
@@ -59,12 +65,24 @@ class ParsedUpload:
     unsettled: bool = False
 
 
-def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) -> list[ParsedUpload]:
+def parse_uploads(
+    files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES, client: str = ""
+) -> list[ParsedUpload]:
     """Every crystal in the uploaded files (zip archives are opened), in order; a bad file never loses the others.
 
     Args:
         files: name and content of each file. most: files that are read.
+        client: the browser they come from, of which few uploads are read at once; "": no browser.
     """
+    if not client:
+        return _parsed(files, most)
+    with _TURNS.of(client, shares().uploads, SECONDS_FOR_A_TURN) as has_turn:
+        if has_turn:
+            return _parsed(files, most)
+        return [ParsedUpload(name=clean_name(name), error=NO_TURN, unsettled=True) for name, _ in files]
+
+
+def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
     found: list[ParsedUpload] = []
     spent = 0.0
     for name, content in _unpacked(files, most):
@@ -77,7 +95,7 @@ def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) 
             crystals, seconds = _parse_one(shown, content)
             found.extend(crystals)
             if spent <= SECONDS_ALONE < spent + seconds:
-                _PARSER.start_spare()
+                PARSER.start_spare()
             spent += seconds
     # trying again what failed would read the whole slow upload again
     return [replace(item, unsettled=False) for item in found] if spent > SECONDS_PER_UPLOAD else found
@@ -86,7 +104,7 @@ def parse_uploads(files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES) 
 def superposed(structure: Structure, other: Structure) -> Structure | None:
     """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread; None also where that takes too long."""
     try:
-        answer = _PARSER.superpose(cell_json(structure), cell_json(other))
+        answer = PARSER.superpose(cell_json(structure), cell_json(other))
     except StructureParseError:
         return None
     return None if answer["superposed"] is None else _rebuilt(answer["superposed"])
@@ -99,7 +117,7 @@ def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
         ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None where it took too long.
     """
     try:
-        rmsd = _PARSER.match(cell, reference)["rmsd"]
+        rmsd = PARSER.match(cell, reference)["rmsd"]
     except StructureParseError:
         return {"matches": None, "rmsd": None}
     return {"matches": rmsd is not None, "rmsd": rmsd}
@@ -123,19 +141,32 @@ def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[s
             if count > most:
                 yield inner, f"Only the first {most} files are read. Upload the rest separately."
                 return
-            if isinstance(inner_content, bytes):
-                budget -= len(inner_content) if inner != name else 0
-                if len(inner_content) > MAX_FILE_BYTES:
-                    yield (
-                        inner,
-                        f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file.",
-                    )
-                    continue
-            yield inner, inner_content
+            plain = _plain(inner_content, budget) if isinstance(inner_content, bytes) else inner_content
+            if isinstance(plain, bytes) and (inner != name or plain is not inner_content):
+                budget -= len(plain)
+            yield inner, plain
+
+
+def _plain(content: bytes, budget: int) -> bytes | str:
+    """The content of a file, unpacked where it is packed by itself, or why it is not read."""
+    try:
+        found = unpacked(content, MAX_FILE_BYTES)
+    except StructureParseError as error:
+        return str(error)
+    if len(found) > MAX_FILE_BYTES:
+        return f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file."
+    if found is not content and len(found) > budget:
+        return f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when unpacked. Upload it in parts."
+    return found
 
 
 def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, bytes | str]]:
     limit = f"{MAX_UNZIPPED_BYTES // 1_000_000} MB"
+    if (
+        content.count(b"PK\x01\x02") > MAX_LISTED
+    ):  # before the listing is read, which takes seconds of the app's time
+        yield name, f"The archive lists more than {MAX_LISTED:,} files. Pack fewer into one."
+        return
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = [m for m in archive.infolist() if not m.is_dir() and not _is_hidden(m.filename)]
@@ -171,7 +202,7 @@ def _is_hidden(path: str) -> bool:
 def _parse_one(name: str, content: bytes) -> tuple[list[ParsedUpload], float]:
     """What a file holds, and the seconds that a child spent on it."""
     try:
-        answer = _PARSER.ask(text_of(content))
+        answer = PARSER.ask(text_of(content))
     except StructureParseError as error:
         seconds = error.seconds if isinstance(error, ReadError) else 0.0
         return [ParsedUpload(name=name, error=str(error), unsettled=isinstance(error, ReaderFailed))], seconds
@@ -206,5 +237,6 @@ def _rebuilt(crystal: dict[str, Any]) -> Structure:
     return structure
 
 
-_PARSER = ParserPool()
-atexit.register(_PARSER.close)
+PARSER = ParserPool()
+_TURNS = Turns()
+atexit.register(PARSER.close)

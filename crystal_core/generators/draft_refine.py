@@ -128,8 +128,8 @@ class DraftRefineGenerator:
         used = self.drafter.settings_used(drafting(request))
         if refinement is None:
             return used
-        asked = refining(request, refinement, lone_atom())
-        return used | refinement.used | self._sampler_used(refinement.model, asked)
+        refine_request = refining(request, refinement, lone_atom())
+        return used | refinement.used | self._sampler_used(refinement.model, refine_request)
 
     def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
         """The values of the tuning that would change nothing, with the reason as the start of a sentence."""
@@ -143,8 +143,8 @@ class DraftRefineGenerator:
             return dict.fromkeys(request.tuning_values, f"{refinement.model} has no sampler to tune")
         if isinstance(request, GenerationRequest) and request.start is not None:
             return refiner.idle_tuning(replace(request, draft=CARD_DRAFT))
-        asked = refining(replace(request, remasking=None), refinement, lone_atom())
-        return own | refiner.idle_tuning(asked)
+        refine_request = refining(replace(request, remasking=None), refinement, lone_atom())
+        return own | refiner.idle_tuning(refine_request)
 
     def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
         """Frames of both stages; the last one is finished and tells the drafts, with their cells, and both stages.
@@ -162,9 +162,9 @@ class DraftRefineGenerator:
         for name, reason in self.idle_tuning(request).items():
             raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
         self._check(request, refinement)
-        asked = self._with_common_elements(drafting(request), request.draft)
+        draft_request = self._with_common_elements(drafting(request), request.draft)
         drafted: Frame | None = None
-        for frame in self.drafter.sample(asked):
+        for frame in self.drafter.sample(draft_request):
             drafted = frame
             part = DRAFTED if refinement is not None else N_STEPS
             step = part * frame.step // max(1, frame.n_steps)
@@ -205,7 +205,7 @@ class DraftRefineGenerator:
             for draft, structure in zip(drafted.drafts, as_drafted, strict=True)
         )
         whole = [i for i, structure in enumerate(as_drafted) if structure is not None]
-        told: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "text": drafted.text,
             "drafts": drafts,
             "rejected": drafted.rejected,
@@ -215,15 +215,15 @@ class DraftRefineGenerator:
         if whole:
             reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
             refiner, left, again = self.refiner(refinement.model), whole, 0
-            kept = kept_symmetry(request, refinement, refiner, dict(zip(whole, reduced, strict=True)))
-            if kept is not None:
-                reduced = [one.structure for one in kept]
-            asked = refining(request, refinement, from_structures(reduced), kept)
+            symmetric = kept_symmetry(request, refinement, refiner, dict(zip(whole, reduced, strict=True)))
+            if symmetric is not None:
+                reduced = [one.structure for one in symmetric]
+            refine_request = refining(request, refinement, from_structures(reduced), symmetric)
             for attempt in range(1 + AGAIN):
                 if attempt:
                     step = REFINED + attempt
                     yield Frame(stage="refine", step=step, n_steps=N_STEPS, time=0.0, text=drafted.text)
-                for frame in refiner.sample(asked):
+                for frame in refiner.sample(refine_request):
                     crystals = None
                     if frame.crystals is not None:
                         for i, crystal in zip(left, frame.crystals, strict=True):
@@ -239,10 +239,13 @@ class DraftRefineGenerator:
                 places = [whole.index(i) for i in left]
                 start = from_structures([reduced[place] for place in places])
                 other = refining(
-                    request, refinement, start, None if kept is None else [kept[place] for place in places]
+                    request,
+                    refinement,
+                    start,
+                    None if symmetric is None else [symmetric[place] for place in places],
                 )
-                asked = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
-            stages.append(self._refine_stage(refinement, asked, calls, again=again))
+                refine_request = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
+            stages.append(self._refine_stage(refinement, refine_request, calls, again=again))
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(
@@ -254,34 +257,34 @@ class DraftRefineGenerator:
             sample_ids=tuple(range(len(crystals))),
             finished=True,
             stages=tuple(stages),
-            **told,
+            **settings,
         )
 
     def _refine_given(self, request: GenerationRequest, refinement: Refinement | None) -> Iterator[Frame]:
         """Refine crystals that nothing was drafted of; the request says where and how it starts."""
         if refinement is None:
             raise IncompatibleSampler("A start structure is there to be refined; name a refiner.")
-        asked = replace(request, draft=CARD_DRAFT)
+        refine_request = replace(request, draft=CARD_DRAFT)
         refiner = self.refiner(refinement.model)
-        for frame in refiner.sample(asked):
+        for frame in refiner.sample(refine_request):
             self.network_calls = calls = getattr(refiner, "network_calls", 0)
             begun = {
                 "start_draft_used": request.start_kind,
                 "refine_from_used": round((request.start_time or 1.0) * REFINER_STEPS),
             }
-            stage = self._refine_stage(refinement, asked, calls) if frame.finished else None
+            stage = self._refine_stage(refinement, refine_request, calls) if frame.finished else None
             yield replace(
                 frame,
                 stage="refine",
                 stages=(replace(stage, settings={**stage.settings, **begun}),) if stage else (),
             )
 
-    def _sampler_used(self, model: str, asked: GenerationRequest) -> dict[str, Any]:
+    def _sampler_used(self, model: str, request: GenerationRequest) -> dict[str, Any]:
         """Sampler, steps and tuning of a refiner for what it is asked."""
         refiner: Any = self.refiner(model)
         if not hasattr(refiner, "settings"):
             return {}
-        chosen = refiner.settings(asked)
+        chosen = refiner.settings(request)
         return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {
             f"{name}_used": value for name, value in chosen.tuning.items()
         }
@@ -296,11 +299,11 @@ class DraftRefineGenerator:
         )
 
     def _refine_stage(
-        self, refinement: Refinement, asked: GenerationRequest, calls: int, *, again: int = 0
+        self, refinement: Refinement, request: GenerationRequest, calls: int, *, again: int = 0
     ) -> Stage:
-        used = refinement.used | self._sampler_used(refinement.model, asked)
+        used = refinement.used | self._sampler_used(refinement.model, request)
         used |= {"refined_again": again} if again else {}
-        used |= {"keeps_space_group": True} if asked.symmetry is not None else {}
+        used |= {"keeps_space_group": True} if request.symmetry is not None else {}
         return Stage(
             stage="refine",
             model=refinement.model,
@@ -343,9 +346,9 @@ class DraftRefineGenerator:
                 f"{self.card.name} cannot be guided while it writes; leave the wish out, or choose a KLDM model."
             )
         refiner: Any = self.refiner(refinement.model)
-        asked = request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]
+        sizes = request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]
         placed = set(getattr(refiner, "elements", range(1, 119)))
-        unknown = sorted({z for cell in asked for z in cell} - placed)
+        unknown = sorted({z for cell in sizes for z in cell} - placed)
         if unknown:
             from pymatgen.core import Element
 
@@ -356,7 +359,7 @@ class DraftRefineGenerator:
 
 
 def _overlaps(crystal: CrystalBatch) -> bool:
-    """Whether a cell fails the published check of distances, or is none."""
+    """Whether a cell fails the published check of distances, or has no volume."""
     from crystal_core.evaluation.validity import is_structurally_valid
     from crystal_core.structures import to_structures
 

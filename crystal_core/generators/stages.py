@@ -1,4 +1,4 @@
-"""What each stage of a generator that drafts and refines is asked for."""
+"""The requests that a generator with drafts passes to its two stages, drafting and refinement."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def refining(
     request: GenerationRequest | DeNovoRequest,
     refinement: Refinement,
     start: CrystalBatch,
-    kept: Sequence[Symmetrised] | None = None,
+    symmetric: Sequence[Symmetrised] | None = None,
 ) -> GenerationRequest:
-    """What the refiner is asked for: to refine ``start`` with the options of a request, with symmetry to keep or None."""
+    """The request to the refiner: refine ``start`` with the options of ``request`` and the symmetry to keep, or None."""
     options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
     if request.sampler == "fast":
         options = {
@@ -79,7 +79,7 @@ def refining(
         frame_every=request.frame_every,
         guide=request.guide,
         dtype=request.dtype,
-        symmetry=None if kept is None else tuple(one.symmetry for one in kept),
+        symmetry=None if symmetric is None else tuple(one.symmetry for one in symmetric),
         **options,
         **request.tuning_fields,
     )

@@ -43,12 +43,12 @@ def symmetrised(
     """
     first: Symmetrised | None = None
     for tolerance in tolerances:
-        found = _at(structure, tolerance)
-        if found is None:
+        crystal = _at(structure, tolerance)
+        if crystal is None:
             continue
-        if space_group is None or found.space_group == space_group:
-            return found
-        first = first or found
+        if space_group is None or crystal.space_group == space_group:
+            return crystal
+        first = first or crystal
     return first or Symmetrised(structure=structure, symmetry=_identity(structure), space_group=1)
 
 
@@ -98,25 +98,25 @@ def _at(structure: Structure, tolerance: float) -> Symmetrised | None:
     lattice, frac_coords = np.asarray(structure.lattice.matrix), np.asarray(structure.frac_coords)
     numbers = np.asarray(structure.atomic_numbers)
     cell: Any = (lattice, frac_coords, numbers)  # arrays, where spglib's annotation has lists
-    found = spglib.get_symmetry_dataset(cell, symprec=tolerance)
-    if found is None:
+    dataset = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+    if dataset is None:
         return None
     symmetry = cell_symmetry(
         lattice,
         frac_coords,
-        found.rotations,
-        found.translations,
+        dataset.rotations,
+        dataset.translations,
         furthest=FURTHEST * tolerance,
-        label=f"{found.international} ({found.number})",
+        label=f"{dataset.international} ({dataset.number})",
     )
     if symmetry is None or (numbers[symmetry.permutations] != numbers).any():
         return None
     # the mean of the metric over the point group, (Wᵀ G W)_ij
-    metric = np.einsum("mki,kl,mlj->ij", found.rotations, lattice @ lattice.T, found.rotations) / len(
-        found.rotations
+    metric = np.einsum("mki,kl,mlj->ij", dataset.rotations, lattice @ lattice.T, dataset.rotations) / len(
+        dataset.rotations
     )
     exact = Structure(np.linalg.cholesky(metric), structure.species, symmetry.frac_coords)
-    return Symmetrised(structure=exact, symmetry=symmetry, space_group=int(found.number))
+    return Symmetrised(structure=exact, symmetry=symmetry, space_group=int(dataset.number))
 
 
 def _identity(structure: Structure) -> CellSymmetry:

@@ -187,7 +187,7 @@ def build_graphs(crystals: CrystalBatch, config: GraphConfig) -> CrystalGraphs:
     """
     lattice = crystals.lattice.detach().cpu().double().numpy()
     n_atoms = crystals.n_atoms.cpu().numpy()
-    found = find_neighbours(
+    neighbours = find_neighbours(
         lattice,
         crystals.frac_coords.detach().cpu().double().numpy(),
         n_atoms,
@@ -195,7 +195,7 @@ def build_graphs(crystals: CrystalBatch, config: GraphConfig) -> CrystalGraphs:
         tolerance=config.tolerance,
         n_nearest=config.n_nearest,
     )
-    first, second, distance = _contacts(found, lattice, n_atoms, config)
+    first, second, distance = _contacts(neighbours, lattice, n_atoms, config)
     crystal = np.repeat(np.arange(len(n_atoms)), n_atoms)[first]
     return CrystalGraphs(
         atomic_numbers=crystals.atomic_numbers.cpu().long(),
@@ -204,15 +204,15 @@ def build_graphs(crystals: CrystalBatch, config: GraphConfig) -> CrystalGraphs:
         pair_i=torch.from_numpy(first),
         pair_j=torch.from_numpy(second),
         distance=torch.from_numpy(distance.astype(np.float32)),
-        nearest=torch.from_numpy(found.nearest.astype(np.float32)),
+        nearest=torch.from_numpy(neighbours.nearest.astype(np.float32)),
     )
 
 
 def _contacts(
-    found: Neighbours, lattice: np.ndarray, n_atoms: np.ndarray, config: GraphConfig
+    neighbours: Neighbours, lattice: np.ndarray, n_atoms: np.ndarray, config: GraphConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Contacts by crystal, with repeated self contacts and lattice edges where the configuration has them."""
-    first, second, distance = found.first, found.second, found.distance
+    first, second, distance = neighbours.first, neighbours.second, neighbours.distance
     if config.self_contacts == "twice":
         times = np.where(first == second, 2, 1)
         first, second, distance = (np.repeat(x, times) for x in (first, second, distance))
@@ -220,7 +220,7 @@ def _contacts(
     if images.shape[1]:
         lengths = np.linalg.norm(images @ lattice, axis=-1)  # (crystals, images)
         per_atom = np.repeat(lengths, n_atoms, axis=0)
-        atom, image = np.nonzero(per_atom > found.reach[:, None])  # nearer ones are contacts already
+        atom, image = np.nonzero(per_atom > neighbours.reach[:, None])  # nearer ones are contacts already
         order = np.argsort(np.concatenate([first, atom]), kind="stable")
         first = np.concatenate([first, atom])[order]
         second = np.concatenate([second, atom])[order]

@@ -41,10 +41,10 @@ def lattice_images(
 def _shortest(cell: Float[Array, "3 3"]) -> Int[Array, "3 3"]:
     wanted = 32
     while True:
-        found = find_neighbours(cell[None], np.zeros((1, 3)), np.ones(1, np.int64), n_neighbours=wanted)
+        neighbours = find_neighbours(cell[None], np.zeros((1, 3)), np.ones(1, np.int64), n_neighbours=wanted)
         # equal lengths stand in the order of their images, so that rounding does not choose
-        order = np.lexsort((*found.image.T, np.round(found.distance, 4)))
-        images = found.image[order]
+        order = np.lexsort((*neighbours.image.T, np.round(neighbours.distance, 4)))
+        images = neighbours.image[order]
         second = _first_true(np.abs(np.cross(images, images[0])).max(axis=1) > _COLLINEAR)
         if second is not None:
             third = _first_true(np.abs(images @ np.cross(images[0], images[second])) > _COLLINEAR)

@@ -30,7 +30,7 @@ _GROWTH = 1.25
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
-    """Who is near whom. Every contact is listed once, by the crystal it belongs to.
+    """Contacts between atoms. Every contact is listed once, by the crystal it belongs to.
 
     Attributes:
         first, second: (contacts,) its two atoms, first <= second, numbered through the batch.
@@ -83,7 +83,7 @@ def find_neighbours(
     parts = []
     for begin, end in _chunks(n_atoms, wanted):
         atoms = slice(first_atom[begin], first_atom[end - 1] + n_atoms[end - 1])
-        found = _search(
+        part = _search(
             lattice[begin:end],
             frac_coords[atoms],
             n_atoms[begin:end],
@@ -91,7 +91,7 @@ def find_neighbours(
             (n_neighbours, n_nearest),
             tolerance,
         )
-        parts.append((first_atom[begin], found))
+        parts.append((first_atom[begin], part))
     return Neighbours(
         first=np.concatenate([np.zeros(0, np.int64), *(start + x.first for start, x in parts)]),
         second=np.concatenate([np.zeros(0, np.int64), *(start + x.second for start, x in parts)]),
@@ -163,7 +163,7 @@ def _search(
     again[crystal[short]] = True
     if again.any():
         keep &= ~again[crystal[first]]
-    found = Neighbours(
+    neighbours = Neighbours(
         first=first[keep],
         second=second[keep],
         image=image[keep],
@@ -172,21 +172,21 @@ def _search(
         nearest=table[:, :n_nearest],
     )
     if not again.any():
-        return found
+        return neighbours
     atoms = np.flatnonzero(again[crystal])
     wider = _search(
         lattice[again], frac_coords[atoms], n_atoms[again], _GROWTH * radius[again], wanted, tolerance
     )
-    found.reach[atoms], found.nearest[atoms] = wider.reach, wider.nearest
-    first = np.concatenate([found.first, atoms[wider.first]])
+    neighbours.reach[atoms], neighbours.nearest[atoms] = wider.reach, wider.nearest
+    first = np.concatenate([neighbours.first, atoms[wider.first]])
     order = np.argsort(first, kind="stable")  # the order of one search
     return Neighbours(
         first=first[order],
-        second=np.concatenate([found.second, atoms[wider.second]])[order],
-        image=np.concatenate([found.image, wider.image])[order],
-        distance=np.concatenate([found.distance, wider.distance])[order],
-        reach=found.reach,
-        nearest=found.nearest,
+        second=np.concatenate([neighbours.second, atoms[wider.second]])[order],
+        image=np.concatenate([neighbours.image, wider.image])[order],
+        distance=np.concatenate([neighbours.distance, wider.distance])[order],
+        reach=neighbours.reach,
+        nearest=neighbours.nearest,
     )
 
 

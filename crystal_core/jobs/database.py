@@ -23,6 +23,7 @@ R = TypeVar("R")
 FILE = "jobs.sqlite3"
 SET_ASIDE = "jobs-damaged-*.sqlite3"  # copies of damaged files
 LOCK_SECONDS = 20.0
+VERSION = 20_261_129  # of SCHEMA, raised with every change of it; no small number, which files of other programs have
 SCHEMA = """
 create table if not exists jobs (
     id text primary key, kind text not null, request text not null, state text not null, created real not null,
@@ -34,6 +35,7 @@ create table if not exists jobs (
 create index if not exists by_state on jobs (state, created);
 create table if not exists clients (id integer primary key, seen real);
 """
+BY_OWNER = "create index if not exists by_owner on jobs (owner, started)"  # after the columns that it needs
 # columns that came later: added to the file of an earlier version, whose runs keep all they had
 ADDED = {
     "starred": "integer not null default 0",
@@ -70,20 +72,24 @@ def connect(home: Path) -> Iterator[sqlite3.Connection]:
         StorageFault: the file is locked or cannot be written. A damaged file raises ``sqlite3.DatabaseError``.
     """
     with storage_faults(home), closing(_open(home / FILE)) as db:
-        db.execute("pragma journal_mode = wal")
         yield db
         if db.in_transaction:
             db.execute("commit")
 
 
 def prepare(home: Path) -> None:
-    """Make the tables, and add the columns that the file of an earlier version lacks."""
+    """Make the tables, and add the columns that the file of an earlier version lacks; nothing where that was done before."""
     with connect(home) as db:
+        if db.execute("pragma user_version").fetchone()[0] == VERSION:
+            return  # pages ask many times a second, and each of the statements below takes a lock
+        db.execute("pragma journal_mode = wal")  # the file keeps this mode
         db.executescript(SCHEMA)
         present = {row["name"] for row in db.execute("pragma table_info(jobs)")}
         for column in ADDED.keys() - present:
             with suppress(sqlite3.OperationalError):  # another process added it in between
                 db.execute(f"alter table jobs add column {column} {ADDED[column]}")
+        db.execute(BY_OWNER)
+        db.execute(f"pragma user_version = {VERSION}")  # last: whoever is cut short before does it again
 
 
 @contextmanager

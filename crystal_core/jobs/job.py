@@ -71,15 +71,18 @@ class Job:
 
     @property
     def seconds(self) -> float | None:
-        """From its start to its end; None before, and where it never started."""
-        return self.finished - self.started if self.finished and self.started else None
+        """From its start to its end; None before, where it never started, and where the clock was set back meanwhile."""
+        if not self.finished or not self.started or self.finished < self.started:
+            return None
+        return self.finished - self.started
 
     @property
     def eta_seconds(self) -> float | None:
         """Seconds left, from the pace so far; None before there is one."""
-        if self.state != "running" or not self.step or not self.started:
+        spent = time.time() - (self.started or math.inf)
+        if self.state != "running" or not 0 < self.step <= self.n_steps or spent < 0:
             return None
-        return (time.time() - self.started) * (self.n_steps - self.step) / self.step
+        return spent * (self.n_steps - self.step) / self.step
 
 
 def read_job(row: sqlite3.Row, blobs: BlobStore, *, place: int = 0, result: bool = True) -> Job:

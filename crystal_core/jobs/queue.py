@@ -6,7 +6,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.util import find_spec
@@ -17,12 +17,10 @@ from crystal_core.errors import RequestError
 from crystal_core.jobs.database import connect, last_rescue, prepare, rescued, storage_faults
 from crystal_core.jobs.job import LIVE, Job, blob_names, read_job
 from crystal_core.jobs.store import BlobStore
+from crystal_core.jobs.turns import DEVICE, check_stored, check_waiting, places_in_queue, waiting_in_order
 from crystal_core.paths import home_dir, private_folder
 
-MAX_QUEUED = 20
 GPU = Path("/dev/nvidiactl")  # exists only with an NVIDIA driver
-# a row that names no known device belongs to the worker of the CPU: otherwise no worker would ever take it
-DEVICE = "case when worker in ('cpu', 'cuda') then worker else 'cpu' end"
 MAX_NOTE = 500  # characters
 SEEN_SECONDS = 5.0  # a client that was seen so long ago is still there
 SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to it
@@ -67,7 +65,7 @@ class JobQueue:
             parent: id of the run whose crystals it works on.
 
         Raises:
-            RequestError: too many jobs wait already.
+            RequestError: too many jobs wait already, or the results of this browser fill its share of the disk.
         """
         (job,) = self._submit(kind, [request], parent=parent)
         return job
@@ -88,15 +86,9 @@ class JobQueue:
     ) -> list[str]:
         names = [secrets.token_hex(16) for _ in requests]
         with self._connect() as db:
+            check_stored(db, self.client, self.blobs)
             db.execute("begin immediate")
-            waiting = db.execute("select count(*) from jobs where state = 'queued'").fetchone()[0]
-            if waiting + len(requests) > MAX_QUEUED:
-                room = (
-                    "let some finish or cancel them first"
-                    if waiting >= MAX_QUEUED
-                    else f"{MAX_QUEUED - waiting} more fit"
-                )
-                raise RequestError(f"{waiting} runs are waiting already; {room}.")
+            check_waiting(db, self.client, len(requests))
             db.executemany(
                 "insert into jobs (id, kind, request, state, created, batch, parent, worker, owner) "
                 "values (?, ?, ?, 'queued', ?, ?, ?, ?, ?)",
@@ -120,8 +112,8 @@ class JobQueue:
     def get(self, job: str, *, results: bool = True) -> Job | None:
         """The job with that id; without ``results`` as in :meth:`list_jobs`."""
         with self._connect() as db:
-            row = db.execute("select * from jobs where id = ?", (job,)).fetchone()
-            return self._job(db, row, result=results) if row else None
+            rows = db.execute("select * from jobs where id = ?", (job,))
+            return next(iter(self._jobs(db, rows, result=results)), None)
 
     @rescued
     def list_jobs(self, limit: int = 200, *, results: bool = True, own: bool = False) -> list[Job]:
@@ -135,11 +127,15 @@ class JobQueue:
                 "select * from jobs where ? in ('', owner) order by created desc, rowid desc limit ?",
                 (self.client if own else "", limit),
             )
-            return [self._job(db, row, result=results) for row in rows]
+            return self._jobs(db, rows, result=results)
 
-    def list_batch(self, batch: str) -> list[Job]:
-        """The jobs of a batch as they were asked for, but for those whose request cannot be read."""
-        return [job for job in self._members(batch) if job.request]
+    def list_batch(self, batch: str, *, results: bool = True) -> list[Job]:
+        """The jobs of a batch as they were asked for, but for those whose request cannot be read.
+
+        Args:
+            results: as in :meth:`list_jobs`.
+        """
+        return [job for job in self._members(batch, results=results) if job.request]
 
     def unreadable_in_batch(self, batch: str) -> int:
         """How many jobs of a batch :meth:`list_batch` leaves out because their request cannot be read."""
@@ -151,7 +147,7 @@ class JobQueue:
             rows = db.execute(
                 "select * from jobs where batch = ? and batch <> '' order by created, rowid", (batch,)
             )
-            return [self._job(db, row, result=results) for row in rows]
+            return self._jobs(db, rows, result=results)
 
     @rescued
     def list_children(self, job: str, kind: str = "") -> list[Job]:
@@ -161,7 +157,7 @@ class JobQueue:
                 "select * from jobs where parent = ? and parent <> '' and ? in ('', kind) order by created, rowid",
                 (job, kind),
             )
-            return [self._job(db, row) for row in rows]
+            return self._jobs(db, rows)
 
     def may_change(self, job: Job) -> bool:
         """Whether :attr:`client` may cancel, mark and delete a job."""
@@ -264,15 +260,15 @@ class JobQueue:
 
     @rescued
     def take(self, worker: str | None = None) -> Job | None:
-        """The oldest job that waits for the worker of a device (None: of any), now running.
+        """The next job that waits for the worker of a device (None: of any), now running; see :func:`waiting_in_order`.
 
         A job whose entry is damaged cannot run: it is marked failed, and the next one is taken.
         """
-        waiting = f"select * from jobs where state = 'queued' and {DEVICE} = coalesce(?, {DEVICE}) order by created, rowid limit 1"
         with self._connect() as db:
             db.execute("begin immediate")
-            while (row := db.execute(waiting, (worker,)).fetchone()) is not None:
-                job, now = self._job(db, row), time.time()
+            for name in waiting_in_order(db, worker):
+                row, now = db.execute("select * from jobs where id = ?", (name,)).fetchone(), time.time()
+                job = read_job(row, self.blobs)
                 if not job.damaged:
                     db.execute(
                         "update jobs set state = 'running', started = ? where id = ?", (now, row["id"])
@@ -341,12 +337,10 @@ class JobQueue:
             row = db.execute("select seen from clients where id = 1").fetchone()
             return row["seen"] if row else 0.0
 
-    def _job(self, db: sqlite3.Connection, row: sqlite3.Row, *, result: bool = True) -> Job:
-        place = 0
-        if row["state"] == "queued":
-            before = f"select count(*) from jobs where state = 'queued' and {DEVICE} = (select {DEVICE} from jobs where id = ?) and created < ?"
-            place = 1 + db.execute(before, (row["id"], row["created"])).fetchone()[0]
-        return read_job(row, self.blobs, place=place, result=result)
+    def _jobs(self, db: sqlite3.Connection, rows: Iterable[sqlite3.Row], *, result: bool = True) -> list[Job]:
+        rows = [row for row in rows if isinstance(row["id"], str)]  # nothing can be done with any other
+        places = places_in_queue(db) if any(row["state"] == "queued" for row in rows) else {}
+        return [read_job(row, self.blobs, place=places.get(row["id"], 0), result=result) for row in rows]
 
     def _connect(self) -> AbstractContextManager[sqlite3.Connection]:
         return connect(self.home)

@@ -65,6 +65,13 @@ class BlobStore:
             return f"{name} missing"
         return f"{name} {about.st_size} {about.st_mtime_ns}"
 
+    def size(self, name: str) -> int:
+        """Bytes of the file of that name; 0 where there is none."""
+        try:
+            return self._path(str(name)).stat().st_size
+        except (OSError, ValueError):
+            return 0
+
     def get_later(self, names: Sequence[str]) -> StoredValues:
         """The values of these names, read when first looked at; missing and damaged ones are left out."""
         return StoredValues(self, names)

@@ -42,8 +42,13 @@ RUNNERS = {
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 120.0
+NICE = (
+    10  # a page is a short burst and somebody waits for it: it comes before any run that wants the same core
+)
 RETRY_SECONDS = 2.0
 FAULT_SECONDS = 600.0  # how long a finished result waits in memory for room on the disk
+QUICK_STARTS = 3  # of a worker that ends while it starts; further ones come after longer and longer pauses
+LONGEST_PAUSE = 60.0  # seconds
 LOCK_SECONDS = 1.0  # a page may hold the lock for a moment while it looks for a worker
 Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
@@ -79,23 +84,51 @@ def _start_in(folder: Path, device: str, queue: JobQueue, runners: str | None) -
         except OSError:
             return
         queue.interrupt_orphans(device)  # under the lock: no worker of this device can be at work on them
-    command = [sys.executable, "-m", "crystal_core.jobs.worker", "--device", device]
-    if runners:
-        command += ["--runners", runners]
-    owner = _owner()
-    with (folder / "worker.log").open("ab") as output:
-        subprocess.Popen(
-            command,
-            env={**os.environ, "CRYSTAL_HOME": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            pass_fds=() if owner is None else (owner,),
-        )
+        starts = folder / f"worker-{device}.starts"
+        failed, when = _failed_starts(starts)
+        if failed >= QUICK_STARTS and 0 <= time.time() - when < min(LONGEST_PAUSE, 2.0 ** (failed - 1)):
+            return
+        starts.write_text(f"{failed + 1}", encoding="ascii")
+        command = [sys.executable, "-m", "crystal_core.jobs.worker", "--device", device]
+        # the worker inherits the lock: while it imports its libraries, other pages would each start one more
+        command += ["--lock", str(lock.fileno())]
+        if runners:
+            command += ["--runners", runners]
+        inherited = [lock.fileno(), owner] if (owner := owner_pipe()) is not None else [lock.fileno()]
+        with (folder / "worker.log").open("ab") as output:
+            subprocess.Popen(
+                command,
+                env={**os.environ, "CRYSTAL_HOME": str(folder)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=inherited,
+            )
 
 
-def _owner() -> int | None:
+def worker_problem(home: Path | None = None) -> str:
+    """Why waiting runs do not begin: a worker that ends while it starts; empty where none does."""
+    folder = home or home_dir()
+    for path in folder.glob("worker-*.starts"):
+        failed, _ = _failed_starts(path)
+        if failed >= QUICK_STARTS:
+            return (
+                f"Waiting runs do not begin, because their worker ended {failed} times while it was starting. "
+                f"The reason is in {folder / 'worker.log'}; the worker is tried again from time to time."
+            )
+    return ""
+
+
+def _failed_starts(path: Path) -> tuple[int, float]:
+    """How many workers in a row were started and did not get ready, and when the last was (Unix time)."""
+    try:
+        return int(path.read_text(encoding="ascii")), path.stat().st_mtime
+    except (OSError, ValueError):
+        return 0, 0.0
+
+
+def owner_pipe() -> int | None:
     """The reading end of the owner's pipe, or None for a process without an owner."""
     text = os.environ.get(OWNER, "")
     try:
@@ -261,26 +294,33 @@ def main() -> None:
     """Hold the device's lock and work."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--lock", type=int, help="file descriptor of the device's lock, held by who starts this"
+    )
     parser.add_argument("--runners", help="module:MAPPING of job kinds to module:function")
     options = parser.parse_args()
     os.environ.setdefault(
         "OPENBLAS_NUM_THREADS", "1"
     )  # numpy's own threads fight with torch's for the same cores
+    os.nice(NICE)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     runners: Mapping[str, str] = RUNNERS
     if options.runners:
         module, name = options.runners.split(":")
         runners = getattr(importlib.import_module(module), name)
     queue = JobQueue()
-    with (queue.home / f"worker-{options.device}.lock").open("a") as lock:
+    if options.lock is not None:
+        os.set_inheritable(options.lock, False)  # a process that this one starts must not hold it longer
+    with open(options.lock or queue.home / f"worker-{options.device}.lock", "a") as lock:  # noqa: PTH123 (a number)
         if not _locked(lock):
             return
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        if (owner := _owner()) is not None:
+        if (owner := owner_pipe()) is not None:
             threading.Thread(target=_end_with, args=(owner, queue, options.device), daemon=True).start()
         queue.interrupt_orphans(options.device)
+        (queue.home / f"worker-{options.device}.starts").unlink(missing_ok=True)
         queue.sweep()
         work(queue, runners, device=options.device)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Packing:
-    """Who is with whom. Directed edges come in two halves: first (i, j) of every pair, then (j, i).
+    """Which atoms form pairs. Directed edges come in two halves: first (i, j) of every pair, then (j, i).
 
     Attributes:
         n_atoms: (crystals,). crystal_index: (atoms,).

@@ -150,16 +150,16 @@ class LatentIndex:
         coordinates = self.coordinates if among is None else self.coordinates[among]
         count = min(count, len(coordinates))
         own = np.square(coordinates).sum(axis=1)
-        rows, found = [], []
+        rows, hits = [], []
         for block in np.array_split(points, max(1, len(points) // 256)):
             square = own - 2 * block @ coordinates.T + np.square(block).sum(axis=1, keepdims=True)
             near = np.argpartition(square, count - 1, axis=1)[:, :count]
             far = np.take_along_axis(square, near, axis=1)
             order = np.argsort(far, axis=1, kind="stable")
             rows.append(np.take_along_axis(near, order, axis=1))
-            found.append(np.sqrt(np.maximum(np.take_along_axis(far, order, axis=1), 0.0)))
+            hits.append(np.sqrt(np.maximum(np.take_along_axis(far, order, axis=1), 0.0)))
         places = np.concatenate(rows)
-        return places if among is None else among[places], np.concatenate(found).astype(np.float32)
+        return places if among is None else among[places], np.concatenate(hits).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write one compressed file; coordinates take a byte each, true values four digits."""

@@ -52,9 +52,9 @@ def operations(hall_number: int) -> tuple[NDArray[np.int64], NDArray[np.float64]
     """Rotations (n, 3, 3) and translations (n, 3) of the conventional cell, lattice centring included."""
     import spglib
 
-    found = spglib.get_symmetry_from_database(hall_number)
-    assert found is not None  # hall numbers come from spglib or from a table made with it
-    return found["rotations"], found["translations"]
+    symmetry = spglib.get_symmetry_from_database(hall_number)
+    assert symmetry is not None  # hall numbers come from spglib or from a table made with it
+    return symmetry["rotations"], symmetry["translations"]
 
 
 @lru_cache(maxsize=530)
@@ -62,9 +62,9 @@ def space_group_of_hall(hall_number: int) -> int:
     """Number, 1..230, of the space group of a setting."""
     import spglib
 
-    found = spglib.get_spacegroup_type(hall_number)
-    assert found is not None  # hall numbers come from spglib or from a table made with it
-    return int(found.number)
+    kind = spglib.get_spacegroup_type(hall_number)
+    assert kind is not None  # hall numbers come from spglib or from a table made with it
+    return int(kind.number)
 
 
 def asymmetric_unit(
@@ -79,32 +79,47 @@ def asymmetric_unit(
     import spglib
 
     cell: Any = (lattice, frac_coords, numbers)  # arrays, where spglib's annotation has lists
-    found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    if found is None:
+    dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    if dataset is None:
         return None
-    points, types = in_cell(found.std_positions), found.std_types
-    rotations, translations = operations(int(found.hall_number))
+    points, types = in_cell(dataset.std_positions), dataset.std_types
+    orbits = orbits_of(points, types, int(dataset.hall_number), dataset.std_lattice, symprec)
+    if orbits is None:
+        return None
+    chosen = [first for first, _ in orbits]
+    lengths, angles = cell_parameters(dataset.std_lattice)
+    return AsymmetricUnit(
+        hall_number=int(dataset.hall_number),
+        lengths=lengths,
+        angles=angles,
+        points=points[chosen],
+        numbers=types[chosen].astype(np.int64),
+    )
+
+
+def orbits_of(
+    points: NDArray[Any], types: NDArray[Any], hall_number: int, lattice: NDArray[Any], symprec: float
+) -> list[tuple[int, int]] | None:
+    """First point and multiplicity of each orbit of a standard cell; None where the orbits do not close.
+
+    Args:
+        points: (atoms, 3) fractional. types: (atoms,). lattice: rows in Å. symprec: tolerance in Å.
+    """
+    rotations, translations = operations(hall_number)
     free = np.ones(len(points), dtype=bool)
-    chosen: list[int] = []
+    orbits: list[tuple[int, int]] = []
     while free.any():
         first = int(np.argmax(free))
         difference = (rotations @ points[first] + translations)[:, None] - points[None]
-        distance = np.linalg.norm((difference - np.round(difference)) @ found.std_lattice, axis=-1)
+        distance = np.linalg.norm((difference - np.round(difference)) @ lattice, axis=-1)
         members = np.unique(distance.argmin(1))
         if distance.min(1).max() > 3 * symprec or not free[members].all():
             return None
         if (types[members] != types[first]).any():
             return None
         free[members] = False
-        chosen.append(first)
-    lengths, angles = cell_parameters(found.std_lattice)
-    return AsymmetricUnit(
-        hall_number=int(found.hall_number),
-        lengths=lengths,
-        angles=angles,
-        points=points[chosen],
-        numbers=types[chosen].astype(np.int64),
-    )
+        orbits.append((first, len(members)))
+    return orbits
 
 
 def without_symmetry(
@@ -132,7 +147,7 @@ def primitive_cell(
         return lattice, in_cell(points), unit.numbers
     coords, numbers = [], []
     for point, number in zip(points, unit.numbers.tolist(), strict=True):
-        orbit = _distinct(rotations @ point + translations, lattice)
+        orbit = distinct_images(rotations @ point + translations, lattice)
         coords.append(orbit)
         numbers += [number] * len(orbit)
     return lattice, np.concatenate(coords), np.array(numbers)
@@ -171,15 +186,17 @@ def _primitive_operations(
     return basis, inverse @ rotations[first] @ basis.T, translations[first] @ inverse.T
 
 
-def _distinct(images: NDArray[Any], lattice: NDArray[Any]) -> NDArray[np.float64]:
+def distinct_images(
+    images: NDArray[Any], lattice: NDArray[Any], tolerance: float = SAME_SITE
+) -> NDArray[np.float64]:
     """The distinct points among images of one, each the mean of those that coincide: that puts it onto its symmetry element."""
     difference = images[:, None] - images[None]
     difference -= np.round(difference)
-    close = np.linalg.norm(difference @ lattice, axis=-1) < SAME_SITE
-    kept, free = [], np.ones(len(images), dtype=bool)
+    close = np.linalg.norm(difference @ lattice, axis=-1) < tolerance
+    points, free = [], np.ones(len(images), dtype=bool)
     for i in range(len(images)):
         if free[i]:
             group = close[i] & free
-            kept.append(images[i] - difference[i, group].mean(0))
+            points.append(images[i] - difference[i, group].mean(0))
             free &= ~group
-    return in_cell(np.array(kept))
+    return in_cell(np.array(points))

@@ -89,17 +89,17 @@ def main() -> None:
     """Read the tables that ``CRYSTAL_DATA`` names, write ``known.zip``, and print what is in it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
     rows = list(gathered_rows(folder))
     sys.stderr.write(f"{len(rows)} rows\n")
-    with ProcessPoolExecutor(asked.workers) as pool:
-        found = [e for e in pool.map(entry_of, rows, chunksize=200) if e is not None]
-    entries = with_new_elements(found, folder)
+    with ProcessPoolExecutor(options.workers) as pool:
+        entries_of_rows = [e for e in pool.map(entry_of, rows, chunksize=200) if e is not None]
+    entries = with_new_elements(entries_of_rows, folder)
     sys.stderr.write(f"{len(entries)} crystals\n")
-    usable = usable_ids(folder, asked.workers)
+    usable = usable_ids(folder, options.workers)
     write(FILE, [replace(entry, usable=entry.name in usable) for entry in entries])
     print(json.dumps(KnownIndex(FILE).about | {"bytes": FILE.stat().st_size}, indent=1, ensure_ascii=False))
 
@@ -151,8 +151,8 @@ def entry_of(row: CrystalRow) -> Entry | None:
             ValueError
         ):  # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
             continue
-        kept = primitive_cell(stored)
-        if len(kept[2]) <= MAX_ATOMS and is_whole(row, kept):
+        primitive = primitive_cell(stored)
+        if len(primitive[2]) <= MAX_ATOMS and is_whole(row, primitive):
             return Entry(
                 name=row.id,
                 elements=elements,
@@ -186,7 +186,7 @@ def with_new_elements(entries: Sequence[Entry], folder: Path) -> list[Entry]:
     for row in rows:
         z, energy = int(row.atomic_numbers[0]), row.labels["energy_per_atom_ev"]
         lowest[z] = min(energy, lowest.get(z, np.inf))
-    found = list(entries)
+    complete = list(entries)
     for row in rows:
         z = int(row.atomic_numbers[0])
         cell = _structure(row.lattice, row.frac_coords, row.atomic_numbers)
@@ -198,8 +198,8 @@ def with_new_elements(entries: Sequence[Entry], folder: Path) -> list[Entry]:
         number = row.id.rpartition("-")[2]
         new = entry_of(replace(row, id=f"{PREFIXES[ELEMENT]}-{number}", labels={ABOVE_HULL: above}))
         if new is not None:
-            found.append(new)
-    return found
+            complete.append(new)
+    return complete
 
 
 @cache

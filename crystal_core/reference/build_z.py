@@ -1,4 +1,4 @@
-"""``python -m crystal_core.reference.build_z``: what training holds, counted.
+"""``python -m crystal_core.reference.build_z``: counts of elements and formula units in the training crystals.
 
 How often each number of formula units occurs per stoichiometry, and in how many crystals each element.
 """
@@ -30,13 +30,13 @@ def main() -> None:
         )  # primitive cells in this one
         z = max(1, gcd(*amounts) // cells)
         counts["-".join(str(n // gcd(*amounts)) for n in amounts)][z] += 1
-    kept = {
+    table = {
         k: {str(z): n for z, n in sorted(c.items())}
         for k, c in sorted(counts.items())
         if sum(c.values()) >= 3
     }
     (COUNTS / "element_counts.json").write_text(json.dumps(dict(sorted(elements.items()))), encoding="utf-8")
-    (COUNTS / "z_counts.json").write_text(json.dumps(kept, separators=(",", ":")), encoding="utf-8")
+    (COUNTS / "z_counts.json").write_text(json.dumps(table, separators=(",", ":")), encoding="utf-8")
 
 
 if __name__ == "__main__":

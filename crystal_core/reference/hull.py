@@ -75,13 +75,13 @@ class HullTable:
         names, fractions, energies = self.phases_in(symbols)
         wanted = np.array([composition.get_atomic_fraction(s) for s in symbols])
         shares = _cheapest_mixture(fractions, energies, wanted)
-        kept = {
+        decomposition = {
             names[i]: round(float(shares[i]), 6) for i in np.argsort(-shares) if shares[i] > SMALLEST_SHARE
         }
         return Stability(
             formation_energy=float(formation_energy),
             e_above_hull=float(formation_energy - shares @ energies),
-            decomposition=kept,
+            decomposition=decomposition,
         )
 
     @cached_property
@@ -121,6 +121,6 @@ def _cheapest_mixture(fractions: np.ndarray, energies: np.ndarray, wanted: np.nd
     """Shares (phases,) ≥ 0 of least energy with ``shares @ fractions = wanted``: the hull as a linear programme."""
     from scipy.optimize import linprog
 
-    found = linprog(energies, A_eq=fractions.T, b_eq=wanted, bounds=(0, None), method="highs")
-    assert found.success, found.message  # the elements themselves are always a solution
-    return np.asarray(found.x)
+    solution = linprog(energies, A_eq=fractions.T, b_eq=wanted, bounds=(0, None), method="highs")
+    assert solution.success, solution.message  # the elements themselves are always a solution
+    return np.asarray(solution.x)

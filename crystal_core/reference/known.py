@@ -1,4 +1,4 @@
-"""Whether a crystal is a known one, offline: compared atom by atom with those of the Materials Project and of Perov-5.
+"""Search for a crystal among the known ones, offline: compared atom by atom with those of the Materials Project and of Perov-5.
 
 The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
 atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:
@@ -106,7 +106,7 @@ class KnownNeighbour:
         }
 
 
-class _Asked(NamedTuple):
+class _Query(NamedTuple):
     """A cell in question, and the formula it is compared with."""
 
     cell: Structure
@@ -132,20 +132,20 @@ class _Compared(NamedTuple):
 def known_matches(structure: Structure) -> list[KnownMatch]:
     """The known crystals that a cell is, the one with the nearest atoms first; empty where it is none or cannot be compared."""
     index = load_known()
-    asked = _asked(structure, index)
-    if asked is None or not asked.same_formula:
+    query = _query(structure, index)
+    if query is None or not query.same_formula:
         return []
     return [
         KnownMatch(
             id=index.name(match.row),
-            formula=index.reduced_formula(asked.formula),
+            formula=index.reduced_formula(query.formula),
             space_group=int(index.space_groups[match.row]),
             rmsd=round(match.rmsd, 4),
             volume_ratio=round(match.volume_ratio, 4),
             e_above_hull=index.e_above_hull(match.row),
             training_of=index.training_of(match.row),
         )
-        for match in _alike(index, asked, _by_distances(index, asked))
+        for match in _alike(index, query, _by_distances(index, query))
         if match.is_same
     ]
 
@@ -160,21 +160,21 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
         overlay: lay the known crystal onto the given cell; False saves the time where it is not drawn.
     """
     index = load_known()
-    asked = _asked(structure, index)
-    if asked is None:
+    query = _query(structure, index)
+    if query is None:
         return None
-    rows = _by_distances(index, asked)
-    if not asked.same_formula:
-        return _neighbour(index, asked, rows[0], method="formula")
-    found = _alike(index, asked, rows)
-    same = next((match for match in found if match.is_same), None)
+    rows = _by_distances(index, query)
+    if not query.same_formula:
+        return _neighbour(index, query, rows[0], method="formula")
+    matches = _alike(index, query, rows)
+    same = next((match for match in matches if match.is_same), None)
     if same is not None:
-        laid = superposed(asked.cell, index.cell(same.row), seconds=SECONDS) if overlay else None
-        return _neighbour(index, asked, same.row, known=True, rmsd=same.rmsd, structure=laid)
+        laid = superposed(query.cell, index.cell(same.row), seconds=SECONDS) if overlay else None
+        return _neighbour(index, query, same.row, known=True, rmsd=same.rmsd, structure=laid)
     return (
-        _neighbour(index, asked, found[0].row, rmsd=found[0].rmsd)
-        if found
-        else _neighbour(index, asked, rows[0])
+        _neighbour(index, query, matches[0].row, rmsd=matches[0].rmsd)
+        if matches
+        else _neighbour(index, query, rows[0])
     )
 
 
@@ -200,10 +200,10 @@ def known_row(row: int) -> KnownNeighbour:
 
 def novelty(structure: Structure) -> Novelty:
     """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
-    found = find_known(structure, overlay=False)
-    if found is None:
+    matches = find_known(structure, overlay=False)
+    if matches is None:
         return {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}
-    return found.to_json()
+    return matches.to_json()
 
 
 def ordered_roles(
@@ -221,7 +221,7 @@ def ordered_roles(
     )
 
 
-def _asked(structure: Structure, index: KnownIndex) -> _Asked | None:
+def _query(structure: Structure, index: KnownIndex) -> _Query | None:
     """What of a cell is compared, and with which formula; None where it is comparable with nothing."""
     arrays = _arrays(structure)
     if arrays is None:
@@ -236,7 +236,7 @@ def _asked(structure: Structure, index: KnownIndex) -> _Asked | None:
         return None
     from pymatgen.core import Lattice, Structure
 
-    return _Asked(
+    return _Query(
         # elements only: charges and isotopes make no other crystal
         cell=Structure(Lattice(lattice), numbers.tolist(), frac_coords),
         formula=formula,
@@ -246,47 +246,47 @@ def _asked(structure: Structure, index: KnownIndex) -> _Asked | None:
     )
 
 
-def _by_distances(index: KnownIndex, asked: _Asked) -> list[int]:
+def _by_distances(index: KnownIndex, query: _Query) -> list[int]:
     """Rows of the formula, those with the most similar distances between atoms first."""
-    rows = index.rows(asked.formula)
+    rows = index.rows(query.formula)
     if len(rows) == 1:
         return [rows[0]]
-    apart = distances(asked.histogram, np.stack([_features(index, row).histogram for row in rows]))
+    apart = distances(query.histogram, np.stack([_features(index, row).histogram for row in rows]))
     return [rows[i] for i in np.argsort(apart, kind="stable")]
 
 
-def _alike(index: KnownIndex, asked: _Asked, rows: list[int]) -> list[_Compared]:
+def _alike(index: KnownIndex, query: _Query, rows: list[int]) -> list[_Compared]:
     """Rows with the same arrangement: those with a like volume first, then by distance of the atoms.
 
     Rows whose volumes differ too much are compared only where no other matches.
     """
-    ratios = {row: asked.volume_per_atom / _features(index, row).volume_per_atom for row in rows}
+    ratios = {row: query.volume_per_atom / _features(index, row).volume_per_atom for row in rows}
     near = [row for row in rows if _Compared(0.0, row, ratios[row]).is_same]
     far = [row for row in rows if row not in set(near)]
-    reduced = _reduced(asked.cell)
+    reduced = _reduced(query.cell)
     for part in (near, far):
-        found = []
+        matches = []
         for row in part[:MAX_COMPARED]:
             cell = _reduced_row(index, row)
             if len(cell) != len(reduced):
                 continue
             shifts = site_shifts(reduced, cell, seconds=SECONDS)
             if shifts and shifts.furthest <= SAME["stol"] and shifts.of_bond <= MAX_OF_BOND:
-                found.append(_Compared(shifts.rmsd, row, ratios[row]))
-        if found:
-            return _in_order(found, index, reduced)
+                matches.append(_Compared(shifts.rmsd, row, ratios[row]))
+        if matches:
+            return _in_order(matches, index, reduced)
     return []
 
 
-def _in_order(found: list[_Compared], index: KnownIndex, asked: Structure) -> list[_Compared]:
+def _in_order(ordered: list[_Compared], index: KnownIndex, query: Structure) -> list[_Compared]:
     """By distance of the atoms; of those as near as the nearest, one of the same space group first, then of lowest published energy."""
     import spglib
 
-    found = sorted(found)
-    ties = [match for match in found if match.rmsd <= found[0].rmsd + AS_NEAR]
+    ordered = sorted(ordered)
+    ties = [match for match in ordered if match.rmsd <= ordered[0].rmsd + AS_NEAR]
     if len(ties) == 1:
-        return found
-    cell: Any = (asked.lattice.matrix, asked.frac_coords, asked.atomic_numbers)
+        return ordered
+    cell: Any = (query.lattice.matrix, query.frac_coords, query.atomic_numbers)
     symmetry = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
     number = symmetry.number if symmetry is not None else 1
 
@@ -294,12 +294,12 @@ def _in_order(found: list[_Compared], index: KnownIndex, asked: Structure) -> li
         above = index.e_above_hull(match.row)
         return index.space_groups[match.row] != number, np.inf if above is None else above, match.rmsd
 
-    return sorted(ties, key=key) + found[len(ties) :]
+    return sorted(ties, key=key) + ordered[len(ties) :]
 
 
 def _neighbour(
     index: KnownIndex,
-    asked: _Asked,
+    query: _Query,
     row: int,
     *,
     method: Method = "structure matcher",
@@ -307,15 +307,15 @@ def _neighbour(
     rmsd: float | None = None,
     structure: Structure | None = None,
 ) -> KnownNeighbour:
-    ratio = asked.volume_per_atom / _features(index, row).volume_per_atom
+    ratio = query.volume_per_atom / _features(index, row).volume_per_atom
     training_of = index.training_of(row)
     return KnownNeighbour(
         known=known,
         nearest_id=index.name(row),
-        formula=index.reduced_formula(asked.formula),
+        formula=index.reduced_formula(query.formula),
         space_group=int(index.space_groups[row]),
         rmsd=None if rmsd is None else round(rmsd, 4),
-        volume_ratio=round(ratio, 4) if asked.same_formula else None,
+        volume_ratio=round(ratio, 4) if query.same_formula else None,
         e_above_hull=index.e_above_hull(row),
         training=bool(training_of),
         training_of=training_of,
@@ -353,9 +353,9 @@ def _reduced(structure: Structure) -> Structure:
     from pymatgen.core import Lattice, Structure
 
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    found = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
-    if found is not None and len(found[2]) < len(structure):
-        structure = Structure(Lattice(found[0]), np.asarray(found[2]).tolist(), found[1])
+    primitive = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
+    if primitive is not None and len(primitive[2]) < len(structure):
+        structure = Structure(Lattice(primitive[0]), np.asarray(primitive[2]).tolist(), primitive[1])
     try:
         return structure.get_reduced_structure("niggli").get_primitive_structure()
     except (ValueError, ArithmeticError, RuntimeError):  # a sliver, which matches nothing

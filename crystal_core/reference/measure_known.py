@@ -45,23 +45,23 @@ def main() -> None:
     """Measure on random rows (seed 0), write ``known_measured.json``, and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1000, help="crystals of each kind")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
     index, rng = load_known(), np.random.default_rng(0)
     rows = list(read_rows(folder / MP_TABLE))
     report: dict[str, Any] = {
-        "copies": copies(index, asked.rows, rng),
-        "other computations": other_computations(index, folder, asked.rows, rng),
-        "pairs": pairs(rows, asked.rows, rng),
-        "traps": traps(index, asked.rows, rng),
+        "copies": copies(index, options.rows, rng),
+        "other computations": other_computations(index, folder, options.rows, rng),
+        "pairs": pairs(rows, options.rows, rng),
+        "traps": traps(index, options.rows, rng),
         "protocol": (
             f"Copies: strained by up to {100 * STRAIN:.0f} %, every atom moved by {NOISE} Å, 1, 2 or 4 cells, turned, shifted, atoms shuffled. Found: the "
             "crystal itself is among the matches. Pairs: at most one random pair of a formula; equal by StructureMatcher(0.2, 0.3, 5) on the raw rows and a "
             f"ratio of volumes within {MAX_VOLUME_RATIO}. Random rows, seed 0; 95 % Wilson intervals."
         ),
-        "command": f"python -m crystal_core.reference.measure_known --rows {asked.rows}",
+        "command": f"python -m crystal_core.reference.measure_known --rows {options.rows}",
     }
     MEASURED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))
@@ -69,18 +69,18 @@ def main() -> None:
 
 def copies(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]:
     """Share of disguised known crystals that are found, and the time of a verdict."""
-    found, seconds, lost = 0, [], []
+    counts, seconds, lost = 0, [], []
     for row in rng.choice(len(index), n, replace=False).tolist():
-        asked = disguised(index.cell(row), rng)
+        cell = disguised(index.cell(row), rng)
         began = time.process_time()
-        matches = known_matches(asked)
+        matches = known_matches(cell)
         seconds.append(time.process_time() - began)
         if any(match.id == index.name(row) for match in matches):
-            found += 1
+            counts += 1
         else:
             lost.append(index.name(row))
     times = [round(1000 * float(t), 1) for t in np.percentile(seconds, [50, 95])]
-    return {**rate(found, n), "milliseconds_median_and_95": times, "missed": lost[:10]}
+    return {**rate(counts, n), "milliseconds_median_and_95": times, "missed": lost[:10]}
 
 
 def other_computations(index: KnownIndex, folder: Path, n: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -139,13 +139,13 @@ def traps(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]
         cell = index.cell(row)
         for kind, structure in spoiled(cell):
             asked[kind] += 1
-            found = {match.id for match in known_matches(structure)}
+            ids = {match.id for match in known_matches(structure)}
             # an exchange may give another known crystal, as of A and B in a perovskite, but not the same one
             if kind == EXCHANGED:
-                found &= {match.id for match in known_matches(cell)}
-            if found:
+                ids &= {match.id for match in known_matches(cell)}
+            if ids:
                 called[kind] += 1
-                caught.append(f"{kind}: {index.name(row)} as {min(found)}")
+                caught.append(f"{kind}: {index.name(row)} as {min(ids)}")
     return {kind: rate(called[kind], asked[kind]) for kind in asked} | {"called_known": caught[:20]}
 
 
@@ -177,11 +177,11 @@ def random_pairs(
     for row in rows:
         by_formula.setdefault(row.formula, []).append(row)
     several = [group for group in by_formula.values() if len(group) > 1]
-    found = []
+    drawn_pairs = []
     for i in rng.permutation(len(several))[:n]:
         first, second = rng.choice(len(several[i]), 2, replace=False)
-        found.append((several[i][first], several[i][second]))
-    return found
+        drawn_pairs.append((several[i][first], several[i][second]))
+    return drawn_pairs
 
 
 def structure_of(row: CrystalRow) -> Structure:

@@ -46,7 +46,7 @@ def pack_units(units: Sequence[AsymmetricUnit], elements: Sequence[Sequence[int]
     Raises:
         ValueError: a cell has a length outside 1 to 700 Å or more than 255 orbits.
     """
-    found: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for unit, own in zip(units, elements, strict=True):
         coded = [_codes(point) for point in unit.points]
         places = [list(own).index(z) for z in unit.numbers.tolist()]
@@ -54,19 +54,19 @@ def pack_units(units: Sequence[AsymmetricUnit], elements: Sequence[Sequence[int]
         order = sorted(range(len(coded)), key=lambda i: (places[i], coded[i]))
         if len(order) > FREE:
             raise ValueError(f"A cell of {len(order)} orbits is too large for the index.")
-        found["hall"].append(unit.hall_number)
-        found["orbits"].append(len(order))
-        found["elements"] += [places[i] for i in order]
+        columns["hall"].append(unit.hall_number)
+        columns["orbits"].append(len(order))
+        columns["elements"] += [places[i] for i in order]
         for axis, name in enumerate(("code_x", "code_y", "code_z")):
-            found[name] += [coded[i][0][axis] for i in order]
-        found["free"] += [value for i in order for value in coded[i][1]]
+            columns[name] += [coded[i][0][axis] for i in order]
+        columns["free"] += [value for i in order for value in coded[i][1]]
         lengths, angles = _free_parameters(unit.hall_number)
-        found["lengths"] += [_stored_length(unit.lengths[i]) for i in lengths]
-        found["angles"] += [round(float(unit.angles[i]) * ANGLE_STEPS) for i in angles]
+        columns["lengths"] += [_stored_length(unit.lengths[i]) for i in lengths]
+        columns["angles"] += [round(float(unit.angles[i]) * ANGLE_STEPS) for i in angles]
     wide = ("hall", "lengths", "angles", "free")
     return {
         name: np.array(values, dtype=np.uint16 if name in wide else np.uint8)
-        for name, values in found.items()
+        for name, values in columns.items()
     }
 
 

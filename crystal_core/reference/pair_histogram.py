@@ -43,8 +43,8 @@ def pair_histogram(
     first, second, _, distance = find_points_in_spheres(
         cart, cart, r=REACH, pbc=periodic, lattice=cell, tol=1e-8
     )
-    kept = (distance > 1e-6) & (distance < REACH) & (roles[first] <= roles[second])
-    first, second, distance = first[kept], second[kept], distance[kept]
+    within_reach = (distance > 1e-6) & (distance < REACH) & (roles[first] <= roles[second])
+    first, second, distance = first[within_reach], second[within_reach], distance[within_reach]
     # counted on a fine grid first: smearing the grid once is much cheaper than smearing every distance
     cells = (roles[first] * n_roles + roles[second]) * len(GRID) + (distance / STEP).astype(int)
     counted = np.bincount(cells, 1 / distance, n_roles * n_roles * len(GRID)).reshape(n_roles, n_roles, -1)
@@ -52,9 +52,9 @@ def pair_histogram(
     return np.round(255 * upper / max(float(upper.max()), 1e-12)).astype(np.uint8).ravel()
 
 
-def distances(asked: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
+def distances(query: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
     """(others,) distance of one histogram to each row of ``others``, all brought to unit length: 0 equal, at most √2."""
-    a, b = asked.astype(float), others.astype(float)
+    a, b = query.astype(float), others.astype(float)
     a = a / max(float(np.linalg.norm(a)), 1e-12)
     b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
     return np.linalg.norm(a - b, axis=1)

@@ -65,6 +65,6 @@ def _schemes() -> tuple[Any, Any]:
         compatibility.AnionCorrection(old),
         compatibility.UCorrection(old, compatibility.MPRelaxSet, "Advanced"),
     ]
-    # the labels date from before pymatgen asked for bound anions
+    # the labels are older than pymatgen's rule on bound anions
     new = compatibility.MaterialsProject2020Compatibility(check_potcar=False, strict_anions="no_check")
     return compatibility.CorrectionsList(corrections), new

@@ -1,4 +1,4 @@
-"""What looks like a known crystal and is none: one fault in a known cell, of the kinds that a lenient comparison overlooks."""
+"""Near copies of known crystals that are not equal: a known cell with one fault that a lenient comparison overlooks."""
 
 from __future__ import annotations
 

@@ -137,8 +137,10 @@ def _is_own(card: ModelCard) -> bool:
 
 def training_histograms(model: str) -> dict[str, Histogram]:
     """Property → its training values, where the cards of a predictor's parts record them."""
-    found = {name: _histogram(card.extra.get("histogram")) for name, card in property_parts(model).items()}
-    return {name: histogram for name, histogram in found.items() if histogram is not None}
+    histograms = {
+        name: _histogram(card.extra.get("histogram")) for name, card in property_parts(model).items()
+    }
+    return {name: histogram for name, histogram in histograms.items() if histogram is not None}
 
 
 def known_crystals(model: str) -> LatentIndex | None:
@@ -155,10 +157,10 @@ def known_crystals(model: str) -> LatentIndex | None:
     return index
 
 
-def _histogram(told: Any) -> Histogram | None:
-    if not isinstance(told, Mapping):
+def _histogram(stored: Any) -> Histogram | None:
+    if not isinstance(stored, Mapping):
         return None
-    edges, counts = tuple(told.get("edges", ())), tuple(told.get("counts", ()))
+    edges, counts = tuple(stored.get("edges", ())), tuple(stored.get("counts", ()))
     rising = all(low < high for low, high in pairwise(edges))
     if not counts or len(edges) != len(counts) + 1 or not rising or sum(counts) <= 0:
         return None

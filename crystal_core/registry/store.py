@@ -1,4 +1,4 @@
-"""Find checkpoints and load them by name. Cards are read freely; weights only when a model is asked for."""
+"""Find checkpoints and load them by name. Cards are cheap to read; weights are loaded with a model only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cards import CURVE, ModelCard, checkpoint_folders, read_card
+from crystal_core.cards import CURVE, ModelCard, checkpoint_folder, checkpoint_folders, read_card
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.registry.combined import completed, is_combined
 from crystal_core.registry.methods import LOADERS, PREDICTORS, find, place_of
@@ -40,11 +40,11 @@ def find_card(name: str) -> ModelCard:
 
 
 def _card_as_written(name: str) -> ModelCard:
-    folders = {folder.name: folder for folder in reversed(checkpoint_folders())}
-    if name not in folders:
-        known = ", ".join(sorted(folders)) or "none"
+    folder = checkpoint_folder(name)
+    if folder is None:
+        known = ", ".join(sorted({folder.name for folder in checkpoint_folders()})) or "none"
         raise CheckpointMissing(f"No checkpoint named '{name}' is installed. Installed are: {known}.")
-    return read_card(folders[name])
+    return read_card(folder)
 
 
 def _whole(card: ModelCard) -> ModelCard:

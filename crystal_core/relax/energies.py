@@ -1,4 +1,4 @@
-"""What a potential's energy means: formation energy, energy above the hull with its measured error, decomposition products."""
+"""Energies derived from a potential's energy: formation energy, energy above the hull with its measured error, decomposition products."""
 
 from __future__ import annotations
 

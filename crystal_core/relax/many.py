@@ -7,15 +7,15 @@ crystal that kills its process, or never comes back, is lost alone.
 from __future__ import annotations
 
 import logging
-import signal
-import time
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection, get_context
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
+
+from pebble import ProcessPool
 
 from crystal_core.errors import RelaxationFailed
 from crystal_core.relax.relaxation import FMAX, SECONDS, STEPS, Relaxation, check_limits, relax
@@ -28,12 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FEW = 4  # crystals: below, loading potentials takes longer than it saves
-SLACK, SLACK_SECONDS = (
-    2.0,
-    60.0,
-)  # a step that began within the time limit is waited for: so many times the limit, and so much more
+# a step that began within the time limit may end after it: a process has so many times the limit, and so much more
+SLACK, SLACK_SECONDS = 2.0, 60.0
 START_SECONDS = 300.0  # of a process until its potential is loaded
-READY = "ready"
 
 
 def relax_many(
@@ -87,95 +84,41 @@ def over_processes(
 ) -> Generator[tuple[int, Any]]:
     """Place and result of every item, as they are finished; None where its process died or took longer than ``seconds``.
 
-    Places that never come could not be begun, because no process could be started.
+    An item is missing where no process could be started for it.
 
     Args:
         make: builds the function once in every process; found by the processes, so of a module.
     """
-    waiting = deque(range(len(items)))
-    team = [_Worker.started(make) for _ in range(min(workers, len(items)))]
+    # a fork of a process that has computed with several threads, or on a GPU, may hang
+    context = get_context("spawn")
+    pool = ProcessPool(min(workers, len(items)), initializer=_build, initargs=(make,), context=context)
+    places: dict[Future[Any], int] = {}
     try:
-        while team and (waiting or any(worker.place is not None for worker in team)):
-            patience = max(0.0, min(worker.deadline(seconds) for worker in team) - time.monotonic())
-            heard = connection.wait([worker.pipe for worker in team], timeout=min(patience, 3600.0))
-            for worker in [w for w in team if w.pipe in heard or time.monotonic() > w.deadline(seconds)]:
-                place, (alive, result) = (
-                    worker.place,
-                    worker.answer() if worker.pipe in heard else (False, None),
-                )
-                if alive:
-                    worker.give(waiting.popleft() if waiting else None, items)
-                else:
-                    team.remove(worker)
-                    worker.stop()
-                    team += [_Worker.started(make)] if worker.ready and waiting else []
-                if place is not None:
-                    yield place, result
+        with suppress(RuntimeError):  # the pool closes where no process can build the function
+            for place, item in enumerate(items):
+                places[pool.schedule(_call, (item,), timeout=seconds)] = place
+        while places:
+            done, _ = wait(places, START_SECONDS + seconds, FIRST_COMPLETED)
+            if not done:
+                return
+            for future in done:
+                place, error = places.pop(future), future.exception()
+                if not isinstance(error, BrokenProcessPool):
+                    yield place, None if error else future.result()
     finally:
-        for worker in team:
-            worker.stop()
+        pool.stop()
+        pool.join()
 
 
-@dataclass
-class _Worker:
-    process: Any
-    pipe: connection.Connection
-    since: float
-    place: int | None = None  # of the item that it has
-    ready: bool = False
-
-    @classmethod
-    def started(cls, make: Callable[[], Callable[[Any], Any]]) -> _Worker:
-        context = get_context(
-            "spawn"
-        )  # a fork of a process that has computed with several threads, or on a GPU, may hang
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(make, theirs), daemon=True)
-        process.start()
-        theirs.close()  # so that its end is heard
-        return cls(process=process, pipe=ours, since=time.monotonic())
-
-    def deadline(self, seconds: float) -> float:
-        if self.place is not None:
-            return self.since + seconds
-        return float("inf") if self.ready else self.since + START_SECONDS
-
-    def answer(self) -> tuple[bool, Any]:
-        """Whether it lives, and the result it has sent."""
-        try:
-            return True, self.pipe.recv()
-        except (EOFError, OSError):
-            return False, None
-
-    def give(self, place: int | None, items: Sequence[Any]) -> None:
-        """The next item, or none."""
-        self.place, self.ready, self.since = place, True, time.monotonic()
-        if place is not None:
-            with suppress(OSError):  # it died meanwhile, which its pipe tells next
-                self.pipe.send(items[place])
-
-    def stop(self) -> None:
-        self.pipe.close()
-        self.process.terminate()
-        self.process.join(5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+_FUNCTION: list[Callable[[Any], Any]] = []  # of this process, where it is one of the pool's
 
 
-def _serve(make: Callable[[], Callable[[Any], Any]], pipe: connection.Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that gives the work ends this one
-    try:
-        function = make()
-    except Exception:  # noqa: BLE001 (the other process tells that this one is not there)
-        return
-    pipe.send(READY)
-    while True:
-        try:
-            item = pipe.recv()
-        except (EOFError, OSError):
-            return
-        pipe.send(function(item))
+def _build(make: Callable[[], Callable[[Any], Any]]) -> None:
+    _FUNCTION[:] = [make()]
+
+
+def _call(item: Any) -> Any:
+    return _FUNCTION[0](item)
 
 
 def _loaded(name: PotentialName, device: str, seconds: float) -> Callable[[Structure], Relaxation | None]:

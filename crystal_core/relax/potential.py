@@ -68,11 +68,11 @@ class Potential:
         import torch
 
         with torch.no_grad():
-            found = self._finite(
+            outputs = self._finite(
                 structure, partial(self.model.predict_graph, task="e", return_crystal_feas=True)
             )
         # CHGNet sums over atoms here, so a supercell would have other features
-        return np.asarray(found["crystal_fea"], dtype=np.float64) / len(structure)
+        return np.asarray(outputs["crystal_fea"], dtype=np.float64) / len(structure)
 
     def moments(self, structure: Structure) -> np.ndarray:
         """(atoms,) sizes of the magnetic moments, µB, which CHGNet learned from PBE and PBE+U without their signs.
@@ -83,8 +83,8 @@ class Potential:
         import torch
 
         with torch.no_grad():
-            found = self._finite(structure, partial(self.model.predict_graph, task="em"))
-        return np.asarray(found["m"], dtype=np.float64).ravel()
+            outputs = self._finite(structure, partial(self.model.predict_graph, task="em"))
+        return np.asarray(outputs["m"], dtype=np.float64).ravel()
 
     def _finite(
         self, structure: Structure, answer: Callable[[Any], Mapping[str, np.ndarray]]
@@ -95,16 +95,16 @@ class Potential:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 graph = self.model.graph_converter(_without_files(structure))
-                found = answer(graph)
+                outputs = answer(graph)
         except (ValueError, RuntimeError, IndexError) as error:
             raise RelaxationFailed(_reason(error, self.label)) from error
         finally:
             gc.set_threshold(*threshold)  # CHGNet's converter leaves the collector off when it fails
-        if not all(np.isfinite(values).all() for values in found.values()):
+        if not all(np.isfinite(values).all() for values in outputs.values()):
             raise RelaxationFailed(
                 f"{self.label} gives no finite energy for this cell; it is too far from anything it was trained on."
             )
-        return found
+        return outputs
 
     def calculator(self) -> Calculator:
         """The potential for ASE."""
@@ -121,13 +121,13 @@ class Potential:
                 self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes
             ) -> None:
                 super().calculate(atoms, properties, system_changes)
-                found = predict(AseAtomsAdaptor.get_structure(atoms))
-                energy = float(found["e"]) * len(atoms)
+                outputs = predict(AseAtomsAdaptor.get_structure(atoms))
+                energy = float(outputs["e"]) * len(atoms)
                 self.results = {
                     "energy": energy,
                     "free_energy": energy,
-                    "forces": found["f"].astype(float),
-                    "stress": found["s"].astype(float).ravel()[[0, 4, 8, 5, 2, 1]] * units.GPa,
+                    "forces": outputs["f"].astype(float),
+                    "stress": outputs["s"].astype(float).ravel()[[0, 4, 8, 5, 2, 1]] * units.GPa,
                 }
 
         return Bridge()

@@ -1,4 +1,4 @@
-"""Relaxation of atoms and cell: a step limit, a time limit, every step visible, and an ending that says what happened.
+"""Relaxation of atoms and cell: a step limit, a time limit, all steps, and the reason why it ended.
 
 FIRE (Bitzek et al., Phys. Rev. Lett. 2006) on positions and the matrix logarithm of the deformation, as ASE does both.
 """
@@ -114,11 +114,11 @@ def relax_steps(
     start = _sound(structure)
     stop = time.monotonic() + seconds
     if steps == 0:
-        found = potential.predict(start, "efs")
+        outputs = potential.predict(start, "efs")
         yield RelaxStep(
             step=0,
-            energy=float(found["e"]),
-            max_force=_largest(found["f"]),
+            energy=float(outputs["e"]),
+            max_force=_largest(outputs["f"]),
             structure=start,
             status=RelaxStatus.SINGLE_POINT,
         )

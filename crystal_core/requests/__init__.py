@@ -1,4 +1,4 @@
-"""What a user asks for, as plain values that become JSON. No torch, no pymatgen.
+"""Requests of users as plain values that become JSON. No torch, no pymatgen.
 
 A request is validated when it is built and is frozen afterwards, so every part of the program that holds one can trust it.
 """

@@ -18,12 +18,15 @@ def to_json(value: Any) -> dict[str, Any]:
     return asdict(value)
 
 
-def from_json(cls: type[T], data: Mapping[str, Any]) -> T:
-    """Build a request from JSON; unknown keys raise, lists become tuples.
+def from_json(cls: type[T], data: T | Mapping[str, Any]) -> T:
+    """Build a request from JSON; unknown keys raise, lists become tuples. A request stays what it is.
 
     Raises:
         RequestError: a key is unknown or missing, or a value is out of range.
     """
+    if isinstance(data, cls):
+        return data
+    assert isinstance(data, Mapping)
     required = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - set(required))
     if unknown:

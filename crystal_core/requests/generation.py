@@ -1,4 +1,4 @@
-"""New crystals that a user asks for."""
+"""The request for new crystals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _check_cell(given: Any, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CrystalGenerationRequest(SamplerTuning, DraftOptions):
-    """New crystals to invent.
+    """New crystals to generate.
 
     Attributes:
         n: how many. model: a de novo checkpoint.
@@ -52,11 +52,11 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
         contain: symbols that every crystal holds, beside any others that may appear.
         require_all: each crystal holds every one of ``elements``: as many of its atoms have their types given, the rest is free.
-        space_group: number or symbol of the group the crystals shall have, or None; models that are told in a prompt write it,
+        space_group: number or symbol of the group of the crystals, or None; models that are told in a prompt write it,
             others keep its operations (experimental). crystal_system: any group of it, in place of a group.
         formula: what the crystals are made of. formation_energy, e_above_hull: in eV/atom. band_gap: in eV. None leaves each open.
             Models that are told nothing are guided towards the last three by the property predictor, where it is installed.
-        density: in g/cm³, that the crystals shall be near to, or None. guidance: how much such wishes weigh; None is 1, 0 nothing.
+        density: target in g/cm³, or None. guidance: strength of all targets; None is 1, and 0 is none.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
@@ -141,7 +141,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
 
     @property
     def must_hold(self) -> tuple[str, ...]:
-        """Symbols that every crystal shall hold."""
+        """Symbols that every crystal must hold."""
         return self.elements if self.require_all else self.contain
 
     def _check_conditions(self) -> None:
@@ -181,7 +181,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         if self.start_from is None:
             if self.redraft_sites or self.redraft_all:
                 raise RequestError(
-                    "Nothing is given to redraft: add the structure whose sites shall get other elements."
+                    "There is no structure to redraft: add the one whose sites get other elements."
                 )
             return
         _check_cell(self.start_from, "The structure to start from")
@@ -212,19 +212,19 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         if self.fix is None:
             if keeps:
                 raise RequestError(
-                    "Nothing is given to keep: add the structure whose sites, elements or cell shall stay."
+                    "There is no structure to complete: add the one whose sites, elements or cell stay."
                 )
             return
         if not keeps:
-            raise RequestError(
-                "Say what of the given structure shall stay: some sites, its elements or its cell."
-            )
+            raise RequestError("Say what to keep of the structure: some sites, its elements or its cell.")
         _check_cell(self.fix, "The structure to complete")
+        if self.fix_elements:
+            self.check_open_composition("a structure that keeps its elements")
         if not isinstance(self.fix_sites, tuple):
             raise RequestError("Sites to keep are whole numbers, counted from 0, e.g. 0,1.")
         for site in self.fix_sites:
             check_whole("site to keep", site, 0, len(self.fix["atomic_numbers"]) - 1)
         if self.n_atoms is not None and (self.fix_elements or self.n_atoms[0] < len(self.fix_sites)):
             raise RequestError(
-                "Fewer atoms are asked for than sites kept, or the kept elements already say how many: leave out the number of atoms."
+                "The number of atoms is below that of the fixed sites, or the fixed elements already give it: leave it out."
             )

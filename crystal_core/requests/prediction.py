@@ -1,4 +1,4 @@
-"""A formula whose crystal structure a user asks for."""
+"""The request for the crystal structure of a formula."""
 
 from __future__ import annotations
 

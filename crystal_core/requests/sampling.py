@@ -83,12 +83,12 @@ class SamplerTuning:
 CARD_TUNING = SamplerTuning()
 
 
-def tuning_words(asked: Mapping[str, Any]) -> list[str]:
+def tuning_words(settings: Mapping[str, Any]) -> list[str]:
     """The options of the command line that ask for the tuning of a request in JSON; none for requests from before there was one."""
-    tuning = asked.get("tuning", "card")
+    tuning = settings.get("tuning", "card")
     words = [] if tuning == "card" else ["--tuning", tuning]
     for name, option in (("tau", "--tau"), ("noise_scale", "--noise-scale"), ("remasking", "--remasking")):
-        words += [] if asked.get(name) is None else [option, str(asked[name])]
+        words += [] if settings.get(name) is None else [option, str(settings[name])]
     return words
 
 
@@ -128,7 +128,7 @@ class GenerationRequest(SamplerRun):
         start: crystals to begin with, of these compositions, atom by atom; None begins with noise.
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
         start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
-        symmetry: per crystal, the operations it shall have; None for crystals free of any. A start has them already.
+        symmetry: per crystal, the operations it must have; None for crystals without such. A start has them already.
         guide: a wish for the crystals, or None.
         draft: how a language model writes, for models that are one.
     """
@@ -159,7 +159,7 @@ class GenerationRequest(SamplerRun):
 
 @dataclass(frozen=True, kw_only=True)
 class KnownParts:
-    """Parts of crystals that a sampler shall keep while it completes the rest.
+    """Parts of crystals that a sampler keeps while it completes the rest.
 
     Attributes:
         crystals: with the atom counts of the request; only what is known of them is used.
@@ -182,7 +182,7 @@ class KnownParts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellSymmetry:
-    """Operations that a crystal shall have, in the basis of its primitive cell, and positions they leave unchanged.
+    """Operations that a crystal must have, in the basis of its primitive cell, and positions they leave unchanged.
 
     Attributes:
         rotations: (operations, 3, 3) whole numbers W and translations: (operations, 3) w of x' = W x + w.
@@ -206,7 +206,7 @@ class DeNovoRequest(SamplerRun):
         elements: proton numbers that may appear; None for all the model was trained on.
         conditions: of each crystal, for models that are told in a prompt; None for none. draft: how a language model writes.
         known: what is given of the crystals; the rest is completed.
-        symmetry: per crystal, the operations it shall have; None for crystals free of any. guide: a wish for the crystals, or None.
+        symmetry: per crystal, the operations it must have; None for crystals without such. guide: guidance target, or None.
     """
 
     n_atoms: tuple[int, ...]
@@ -227,7 +227,9 @@ class DeNovoRequest(SamplerRun):
         if self.elements is not None and (not self.elements or any(not 1 <= z <= 118 for z in self.elements)):
             raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
         if self.known is not None and tuple(self.known.crystals.n_atoms.tolist()) != self.n_atoms:
-            raise RequestError("The known parts belong to cells of other atom counts than those asked for.")
+            raise RequestError(
+                "The known parts belong to cells of other atom counts than the requested ones."
+            )
         if self.symmetry is not None and self.known is not None:
             raise RequestError("A crystal can keep given parts or a space group, not both.")
         _check_symmetry(self.symmetry, self.n_atoms)
@@ -245,4 +247,4 @@ class DeNovoRequest(SamplerRun):
 
 def _check_symmetry(symmetry: tuple[CellSymmetry, ...] | None, n_atoms: tuple[int, ...]) -> None:
     if symmetry is not None and tuple(len(cell.frac_coords) for cell in symmetry) != n_atoms:
-        raise RequestError("The operations belong to cells of other atom counts than those asked for.")
+        raise RequestError("The operations belong to cells of other atom counts than the requested ones.")

@@ -105,7 +105,8 @@ class AccessGuard:
             return
         connection = HTTPConnection(scope)
         answer = self._refusal(connection)
-        if answer is not None and scope["type"] == "websocket":
+        is_socket = scope["type"] == "websocket"
+        if is_socket and (answer is not None or not self._is_own_page(connection)):
             await send({"type": "websocket.close", "code": 1008})
             return
         name = CLIENT_HEADER.encode()
@@ -139,6 +140,22 @@ class AccessGuard:
         entered = RedirectResponse(path + (f"?{rest}" if rest else ""), 303, {"Cache-Control": "no-store"})
         _set_cookie(entered, connection, self.cookie, self._pass())
         return entered
+
+    def _is_own_page(self, connection: HTTPConnection) -> bool:
+        """Whether a socket is asked for by a page of this app, or by no page at all.
+
+        Streamlit refuses foreign pages, too, but lets those of other servers on this machine pass, and asks a server on
+        the internet for its own address before it refuses one.
+        """
+        origin = connection.headers.get("origin")
+        if origin is None:
+            return True
+        try:
+            parts = urlsplit(origin)
+            name = (parts.hostname or "").rstrip(".")
+        except ValueError:
+            return False
+        return parts.netloc == connection.headers.get("host", "") or name in self.names
 
     def _has_access(self, connection: HTTPConnection) -> bool:
         kind, _, given = connection.headers.get("authorization", "").partition(" ")

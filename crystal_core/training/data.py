@@ -91,7 +91,7 @@ class RowSettings:
             "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills with a potential's estimate where no label is known.
         max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
         favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
-            times as often as the others; 0 for none. Structures that exist are what a formula is asked for.
+            times as often as the others; 0 for none. A formula is meant to give a structure that exists.
         favoured_source: table whose rows are drawn ``favour`` times as often as the others; "" for none.
         size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same work (see ``size_repeats``).
         validation_rows: fixed random rows of the validation split for the loss.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LISTED = 12  # names in an error
-MAGIC = (b"PK\x03\x04", b"\x80")  # of zip archives, and of the pickles of old
+MAGIC = (b"PK\x03\x04", b"\x80")  # of zip archives, and of the older pickle format
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

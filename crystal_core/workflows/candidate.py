@@ -1,4 +1,4 @@
-"""One candidate of a structure prediction: its cell as sampled, then relaxed, and the record that tells of it."""
+"""One candidate of a structure prediction: its cell as sampled, then relaxed, and its record."""
 
 from __future__ import annotations
 
@@ -144,12 +144,14 @@ class Candidate:
         from crystal_core.evaluation.validity import check_structure
 
         if self._pattern is None or self._pattern[0] is not self.structure:
-            found = likeness(self.structure, measured) if check_structure(self.structure).structure else None
+            compared = (
+                likeness(self.structure, measured) if check_structure(self.structure).structure else None
+            )
             self._pattern = (
                 self.structure,
                 {
-                    "similarity": None if found is None else found.similarity,
-                    "scale": None if found is None else found.scale,
+                    "similarity": None if compared is None else compared.similarity,
+                    "scale": None if compared is None else compared.scale,
                 },
             )
         return self._pattern[1]
@@ -173,14 +175,14 @@ class Candidate:
             )
             self._record["z"] = self.z
             self._record.update(self._outcome)
-        if self.alike is not self and (told := self.alike._outcome):
+        if self.alike is not self and (outcome := self.alike._outcome):
             what = "which the potential cannot take"
-            if "energies" in told and not self._is_still_alike():
+            if "energies" in outcome and not self._is_still_alike():
                 what = "which was relaxed in its place and has become another cell; this one has no energy of its own"
-            elif "energies" in told:
+            elif "energies" in outcome:
                 what = (
                     "which was relaxed and whose energy ranks both"
-                    if "original" in told
+                    if "original" in outcome
                     else "whose energy as sampled ranks both"
                 )
             error = f"It is like {self.alike.id(formula)}, {what}."

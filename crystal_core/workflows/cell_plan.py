@@ -1,4 +1,4 @@
-"""Which cells a generation makes: their atom counts, elements, space groups and conditions, all drawn from the seed beforehand."""
+"""Which cells a generation makes: their atom counts, elements, space groups and conditions, all drawn from the seed before sampling."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Cells:
         )
 
 
-def plan_cells(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> Cells:
+def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cells:
     """All cells of a run, drawn from its seed.
 
     Raises:
@@ -49,17 +49,17 @@ def plan_cells(asked: CrystalGenerationRequest, model: DeNovoGenerator) -> Cells
     """
     frequencies = model.atom_count_frequencies
     if model.card.writes_drafts:
-        wishes = tuple(plan_wishes(asked, model.card, frequencies=frequencies))
-        return Cells(counts=tuple(wish.most for wish in wishes), wishes=wishes)
-    assignments = None if asked.space_group is None else space_group_assignments(asked, frequencies)
-    possible = room_for_all(asked) if assignments is None else assignments.atom_counts
-    counts = draw_atom_counts(asked, frequencies, possible)
-    symmetry = None if assignments is None else draw_symmetry(assignments, counts, asked.seed)
+        wishes = tuple(plan_wishes(request, model.card, frequencies=frequencies))
+        return Cells(counts=tuple(conditions.most for conditions in wishes), wishes=wishes)
+    assignments = None if request.space_group is None else space_group_assignments(request, frequencies)
+    possible = room_for_all(request) if assignments is None else assignments.atom_counts
+    counts = draw_atom_counts(request, frequencies, possible)
+    symmetry = None if assignments is None else draw_symmetry(assignments, counts, request.seed)
     return Cells(counts=tuple(counts), symmetry=symmetry)
 
 
-def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
-    """Atomic numbers the crystals may hold: those asked for, or all ``known`` to the model, less the excluded ones.
+def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
+    """Atomic numbers the crystals may hold: the requested ones or all ``known`` to the model, without the excluded ones.
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, no element is left, an element of the kept
@@ -67,15 +67,15 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     """
     from crystal_core.chemistry.formula import atomic_number_of
 
-    kept = _kept_elements(asked)
-    wanted = [atomic_number_of(symbol) for symbol in asked.elements]
-    excluded = {atomic_number_of(symbol) for symbol in asked.exclude_elements}
-    foreign = [symbol for symbol, z in zip(asked.elements, wanted, strict=True) if z not in known] + _symbols(
-        kept - set(known)
-    )
+    kept = _kept_elements(request)
+    wanted = [atomic_number_of(symbol) for symbol in request.elements]
+    excluded = {atomic_number_of(symbol) for symbol in request.exclude_elements}
+    foreign = [
+        symbol for symbol, z in zip(request.elements, wanted, strict=True) if z not in known
+    ] + _symbols(kept - set(known))
     if foreign:
         raise RequestError(
-            f"{asked.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model."
+            f"{request.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model."
         )
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
@@ -86,10 +86,10 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
         raise RequestError(
             f"{', '.join(barred)} must not appear, but the given structure keeps it; allow it or keep other parts."
         )
-    required = set(required_elements(asked))
+    required = set(required_elements(request))
     if lacking := _symbols(required - set(known)):
         raise RequestError(
-            f"{asked.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out or choose another model."
+            f"{request.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out or choose another model."
         )
     if barred := _symbols(required - set(left)):
         raise RequestError(
@@ -98,26 +98,26 @@ def allowed_elements(asked: CrystalGenerationRequest, known: Collection[int]) ->
     return left
 
 
-def room_for_all(asked: CrystalGenerationRequest) -> range | None:
+def room_for_all(request: CrystalGenerationRequest) -> range | None:
     """The atom counts of cells with room for the kept sites and all wished elements; None where not all have to be there."""
-    return range(_least_atoms(asked), MAX_ATOMS + 1) if asked.must_hold else None
+    return range(_least_atoms(request), MAX_ATOMS + 1) if request.must_hold else None
 
 
-def required_elements(asked: CrystalGenerationRequest) -> list[int]:
+def required_elements(request: CrystalGenerationRequest) -> list[int]:
     """Atomic numbers that every crystal must hold, each once."""
     from crystal_core.chemistry.formula import atomic_number_of
 
-    return list(dict.fromkeys(map(atomic_number_of, asked.must_hold)))
+    return list(dict.fromkeys(map(atomic_number_of, request.must_hold)))
 
 
-def _least_atoms(asked: CrystalGenerationRequest) -> int:
+def _least_atoms(request: CrystalGenerationRequest) -> int:
     """Atoms of the smallest cell with the kept sites and all wished elements."""
     kept = (
         0
-        if asked.fix is None
-        else len(asked.fix["atomic_numbers"] if asked.fix_elements else set(asked.fix_sites))
+        if request.fix is None
+        else len(request.fix["atomic_numbers"] if request.fix_elements else set(request.fix_sites))
     )
-    return kept + len(set(required_elements(asked)) - _kept_elements(asked))
+    return kept + len(set(required_elements(request)) - _kept_elements(request))
 
 
 def _symbols(atomic_numbers: Collection[int]) -> list[str]:
@@ -126,27 +126,27 @@ def _symbols(atomic_numbers: Collection[int]) -> list[str]:
     return [Element.from_Z(z).symbol for z in sorted(atomic_numbers)]
 
 
-def _kept_elements(asked: CrystalGenerationRequest) -> set[int]:
+def _kept_elements(request: CrystalGenerationRequest) -> set[int]:
     """Atomic numbers of the kept part of the structure to complete."""
-    if asked.fix is None:
+    if request.fix is None:
         return set()
-    numbers = asked.fix["atomic_numbers"]
-    return set(numbers if asked.fix_elements else [numbers[site] for site in asked.fix_sites])
+    numbers = request.fix["atomic_numbers"]
+    return set(numbers if request.fix_elements else [numbers[site] for site in request.fix_sites])
 
 
-def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> str | None:
-    """What is to be said of atom counts that reach beyond those of the training crystals; None where they do not.
+def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> str | None:
+    """A note on atom counts beyond those of the training crystals; None within them.
 
     Raises:
-        RequestError: all that are asked for, or those of the structure to complete, are below the least trained one, or other than the
+        RequestError: all requested counts, or those of the structure to complete, are below the least trained one, or other than the
             only one; or no cell of such counts can hold all wished elements.
     """
-    _check_room(asked, frequencies)
-    if not frequencies or (asked.n_atoms is None and asked.fix is None):
+    _check_room(request, frequencies)
+    if not frequencies or (request.n_atoms is None and request.fix is None):
         return None
-    low, high = asked.n_atoms or (len((asked.fix or {})["atomic_numbers"]),) * 2
+    low, high = request.n_atoms or (len((request.fix or {})["atomic_numbers"]),) * 2
     least, most = min(frequencies), max(frequencies)
-    trained = f"{asked.model} was trained on cells of {_span(least, most)} atoms"
+    trained = f"{request.model} was trained on cells of {_span(least, most)} atoms"
     if high < least or (least == most and not low <= least <= high):
         raise RequestError(
             f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model."
@@ -154,16 +154,16 @@ def check_atom_counts(asked: CrystalGenerationRequest, frequencies: Mapping[int,
     return f"{trained}; other numbers of atoms are a guess." if low < least or high > most else None
 
 
-def _check_room(asked: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
-    """Raise RequestError unless a cell of the atom counts asked for can hold all elements that have to be there."""
-    if not asked.must_hold:
+def _check_room(request: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
+    """Raise RequestError unless a cell of the requested atom counts can hold all required elements."""
+    if not request.must_hold:
         return
-    most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(asked)
-    if asked.n_atoms is not None or asked.fix is not None:
-        most = asked.n_atoms[1] if asked.n_atoms else len((asked.fix or {})["atomic_numbers"])
+    most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(request)
+    if request.n_atoms is not None or request.fix is not None:
+        most = request.n_atoms[1] if request.n_atoms else len((request.fix or {})["atomic_numbers"])
     if least > most:
         raise RequestError(
-            f"A crystal that holds all of {', '.join(asked.must_hold)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
+            f"A crystal that holds all of {', '.join(request.must_hold)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
             "or let some elements be absent."
         )
 
@@ -173,9 +173,9 @@ def _span(low: int, high: int) -> str:
 
 
 def space_group_assignments(
-    asked: CrystalGenerationRequest, frequencies: Mapping[int, float]
+    request: CrystalGenerationRequest, frequencies: Mapping[int, float]
 ) -> SpaceGroupAssignments:
-    """Wyckoff assignments of the space group asked for, in cells of the atom counts asked for or else of the training crystals.
+    """Wyckoff assignments of the requested space group, in cells of the requested atom counts or of the training crystals.
 
     Raises:
         RequestError: there is no such group, no assignment of such cells, or elements that every crystal must hold. CheckpointMissing: the table is not installed.
@@ -184,22 +184,24 @@ def space_group_assignments(
     from crystal_core.generators.prototype.space_groups import assignments_of
     from crystal_core.registry.store import find_card
 
-    if asked.must_hold:
+    if request.must_hold:
         raise RequestError(
             "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
         )
-    number = space_group_number(asked.space_group or "")
+    number = space_group_number(request.space_group or "")
     counts = (
-        list(frequencies) if asked.n_atoms is None else list(range(asked.n_atoms[0], asked.n_atoms[1] + 1))
+        list(frequencies)
+        if request.n_atoms is None
+        else list(range(request.n_atoms[0], request.n_atoms[1] + 1))
     )
-    found = assignments_of(find_card("prototype"), number, counts)
-    if counts and not found.atom_counts:
+    assignments = assignments_of(find_card("prototype"), number, counts)
+    if counts and not assignments.atom_counts:
         size = _span(min(counts), max(counts))
         raise RequestError(
             f"The table of prototypes has no Wyckoff assignment of {size} atoms per primitive cell in {space_group_symbol(number)} ({number}); "
             "ask for another number of atoms or another group."
         )
-    return found
+    return assignments
 
 
 def draw_symmetry(
@@ -213,27 +215,29 @@ def draw_symmetry(
 
 
 def draw_atom_counts(
-    asked: CrystalGenerationRequest, frequencies: Mapping[int, float], possible: Collection[int] | None = None
+    request: CrystalGenerationRequest,
+    frequencies: Mapping[int, float],
+    possible: Collection[int] | None = None,
 ) -> list[int]:
-    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on how many are asked for.
+    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on the number of crystals.
 
     Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
-    to complete gives its own count where no other is asked for. ``possible`` are the counts of a space group, or those with
+    to complete gives its own count where no other is requested. ``possible`` are the counts of a space group, or those with
     room for all wished elements; None for all.
     """
     import random
 
-    draw = random.Random(asked.seed)  # noqa: S311 (no secret)
-    if asked.fix is not None and asked.n_atoms is None:
-        return [len(asked.fix["atomic_numbers"])] * asked.n
-    if asked.n_atoms is not None:
-        low, high = asked.n_atoms
+    draw = random.Random(request.seed)  # noqa: S311 (no secret)
+    if request.fix is not None and request.n_atoms is None:
+        return [len(request.fix["atomic_numbers"])] * request.n
+    if request.n_atoms is not None:
+        low, high = request.n_atoms
         if possible is not None:
-            return draw.choices([n for n in range(low, high + 1) if n in possible], k=asked.n)
-        return [draw.randint(low, high) for _ in range(asked.n)]
+            return draw.choices([n for n in range(low, high + 1) if n in possible], k=request.n)
+        return [draw.randint(low, high) for _ in range(request.n)]
     if not frequencies:
         raise RequestError(
-            f"The card of {asked.model} does not tell how many atoms its training crystals have; give a number or range of atoms."
+            f"The card of {request.model} does not tell how many atoms its training crystals have; give a number or range of atoms."
         )
     shares = {n: share for n, share in frequencies.items() if possible is None or n in possible}
-    return [draw.choices(list(shares), list(shares.values()))[0] for _ in range(asked.n)]
+    return [draw.choices(list(shares), list(shares.values()))[0] for _ in range(request.n)]

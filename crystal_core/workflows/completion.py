@@ -1,4 +1,4 @@
-"""A given structure of which parts stay: what a sampler keeps, and the way from its reduced cell back to the axes given."""
+"""Completion of a structure: the parts that a sampler keeps, and the way from its reduced cell back to the given axes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
 
 
-def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
+def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
     """What is given of cells of these atom counts.
 
-    The kept sites of ``asked.fix`` come first, then a type each of the elements that every crystal must hold and no kept
+    The kept sites of ``request.fix`` come first, then a type each of the elements that every crystal must hold and no kept
     site has, then those to be sampled.
 
     Raises:
         StructureParseError: the given structure is no crystal.
     """
-    if asked.fix is None and not asked.must_hold:
+    if request.fix is None and not request.must_hold:
         return None
     import torch
 
@@ -34,9 +34,9 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
     from crystal_core.files.records import structure_from_record
     from crystal_core.structures import from_structures
 
-    if asked.fix is None:
+    if request.fix is None:
         # only its types are used; any cell will do
-        required = required_elements(asked)
+        required = required_elements(request)
         given = CrystalBatch(
             atomic_numbers=torch.tensor(required),
             frac_coords=torch.zeros(len(required), 3),
@@ -45,20 +45,20 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
         )
     else:
         # the models know Niggli-reduced cells; reducing keeps the order of the sites, and in_given_setting undoes it
-        given = from_structures([structure_from_record(asked.fix).get_reduced_structure()])
+        given = from_structures([structure_from_record(request.fix).get_reduced_structure()])
     atoms = len(given.atomic_numbers)
-    kept = list(dict.fromkeys(asked.fix_sites))
-    order = kept + [i for i in range(atoms) if i not in kept]
+    sites = list(dict.fromkeys(request.fix_sites))
+    order = sites + [i for i in range(atoms) if i not in sites]
     crystals, places, types = [], [], []
     for count in counts:
         chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
         numbers, typed = (
             given.atomic_numbers[chosen],
-            [i < len(kept) or asked.fix_elements for i in range(count)],
+            [i < len(sites) or request.fix_elements for i in range(count)],
         )
         free = (i for i, is_given in enumerate(typed) if not is_given)
         held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
-        for z in required_elements(asked):
+        for z in required_elements(request):
             if z not in held:
                 place = next(free)
                 numbers[place], typed[place] = z, True
@@ -70,13 +70,13 @@ def known_parts(asked: CrystalGenerationRequest, counts: tuple[int, ...]) -> Kno
                 n_atoms=torch.tensor([count]),
             )
         )
-        places += [i < len(kept) for i in range(count)]
+        places += [i < len(sites) for i in range(count)]
         types += typed
     return KnownParts(
         crystals=CrystalBatch.concat(crystals),
         places=tuple(places),
         types=tuple(types),
-        lattice=asked.fix_lattice,
+        lattice=request.fix_lattice,
     )
 
 
@@ -89,12 +89,12 @@ def reduction_of(given: Structure) -> NDArray[Any] | None:
     return None if np.abs(change - whole).max() > WHOLE or (whole == np.eye(3)).all() else whole
 
 
-def in_given_setting(made: Structure, reduction: NDArray[Any]) -> Structure:
+def in_given_setting(crystal: Structure, reduction: NDArray[Any]) -> Structure:
     """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
     from pymatgen.core import Structure
 
-    lattice, frac_coords = in_axes(made.lattice.matrix, made.frac_coords, reduction)
-    return Structure(lattice, made.species, frac_coords)
+    lattice, frac_coords = in_axes(crystal.lattice.matrix, crystal.frac_coords, reduction)
+    return Structure(lattice, crystal.species, frac_coords)
 
 
 def in_axes(

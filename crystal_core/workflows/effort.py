@@ -1,4 +1,4 @@
-"""How much is tried for a formula: which sources, how many candidates, how many relaxations, and which cells.
+"""The effort for a formula: sources, numbers of candidates and relaxations, and cells.
 
 An effort is counted in candidates and relaxation steps, never in seconds, so that the order of the results
 does not depend
@@ -170,7 +170,7 @@ def _is_one_of(structure: Structure, known: Sequence[Candidate]) -> bool:
 
 
 def evidence_of_template(template: Template, rank: int, formula: str) -> Evidence:
-    """What a prototype alone tells of a candidate.
+    """Evidence on a candidate from its prototype alone.
 
     Args:
         rank: its place among the prototypes of the formula, 1 first.

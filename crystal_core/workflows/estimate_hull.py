@@ -117,7 +117,7 @@ def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:
 
     from crystal_core.relax.energies import energies_of
 
-    found = []
+    distances = []
     for numbers, coords, parameters in cells:
         structure = Structure(Lattice.from_parameters(*map(float, parameters)), numbers.tolist(), coords)
         try:
@@ -125,10 +125,10 @@ def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:
                 structure.composition, float(potential.predict(structure, "e")["e"]), potential.name
             )
         except RelaxationFailed:
-            found.append(math.nan)
+            distances.append(math.nan)
         else:
-            found.append(math.nan if energies.e_above_hull is None else energies.e_above_hull)
-    return found
+            distances.append(math.nan if energies.e_above_hull is None else energies.e_above_hull)
+    return distances
 
 
 def _estimator(name: PotentialName) -> Callable[[Any], list[float]]:

@@ -1,4 +1,4 @@
-"""Does a crystal have what its prompt asked for? Formula, space group and properties, of drafts and of refined drafts.
+"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts and of refined drafts.
 
 Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula match by
 number of atoms, space group within 0.2 Å against the language model alone. Properties are judged by a predictor.
@@ -46,13 +46,13 @@ def read_prompts(rows: Sequence[CrystalRow], n: int, elements: Collection[int]) 
     """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell, in order of size."""
     import numpy as np
 
-    told = [
+    labelled = [
         row
         for row in rows
         if row.space_group is not None and set(elements).issuperset(row.atomic_numbers.tolist())
     ]
-    order = np.random.default_rng(0).permutation(len(told))[:n]
-    return [told[i] for i in sorted(order, key=lambda i: len(told[i].atomic_numbers))]
+    order = np.random.default_rng(0).permutation(len(labelled))[:n]
+    return [labelled[i] for i in sorted(order, key=lambda i: len(labelled[i].atomic_numbers))]
 
 
 def make(
@@ -73,7 +73,7 @@ def make(
     from crystal_core.structures import to_structures
     from crystal_core.workflows.sampling_run import last_frame, last_of
 
-    made = {name: Made(name=name, structures=[]) for name in ways}
+    drafts = {name: Made(name=name, structures=[]) for name in ways}
     alone, *refined = ways
     common = [set(model.common_elements(ways[name])) for name in refined]
     elements = tuple(z for z in model.elements if all(z in placed for placed in common)) if refined else None
@@ -94,10 +94,10 @@ def make(
             if name != alone:
                 frame = last_of(model.refine_drafts(replace(request, draft=options), drafted))
             assert frame.crystals is not None
-            made[name].structures.extend(to_structures(frame.crystals))
+            drafts[name].structures.extend(to_structures(frame.crystals))
             if on_progress:
-                on_progress(name, len(made[name].structures), len(conditions))
-    return list(made.values())
+                on_progress(name, len(drafts[name].structures), len(conditions))
+    return list(drafts.values())
 
 
 def formula_matches(
@@ -136,28 +136,28 @@ def formula_matches(
     return _share(right) | {"by_n_atoms": by_size}
 
 
-def group_matches(rows: Sequence[CrystalRow], made: Sequence[Made]) -> dict[str, dict[str, Any]]:
+def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[Made]) -> dict[str, dict[str, Any]]:
     """Share of crystals with the space group of their prompt within 0.2 Å, for each way of making them."""
     from crystal_core.files.records import space_group
 
-    found = {}
-    for one in made:
+    rates = {}
+    for one in drafts:
         hits = []
         for row, structure in zip(rows, one.structures, strict=True):
             group = None if structure is None else space_group(structure, SYMPREC)
             hits.append(group is not None and group["number"] == row.space_group)
-        found[one.name] = _share(hits)
-    alone = found[made[0].name]["share"]
-    for name, entry in found.items():
-        if name != made[0].name:
+        rates[one.name] = _share(hits)
+    alone = rates[drafts[0].name]["share"]
+    for name, entry in rates.items():
+        if name != drafts[0].name:
             entry["above_alone"] = round(entry["share"] / alone - 1, 4) if alone else None
-    return found
+    return rates
 
 
 def property_errors(
-    predictor: Any, column: str, targets: Sequence[float], made: Sequence[Made]
+    predictor: Any, column: str, targets: Sequence[float], drafts: Sequence[Made]
 ) -> dict[str, dict[str, Any]]:
-    """Mean distance of a predicted property from the one asked for, and from one asked for of another crystal.
+    """Mean distance of a predicted property from the target of its crystal, and from that of another crystal.
 
     Returns:
         For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number: what a model
@@ -167,8 +167,8 @@ def property_errors(
 
     from crystal_core.structures import from_structures
 
-    found: dict[str, dict[str, Any]] = {}
-    for one in made:
+    errors: dict[str, dict[str, Any]] = {}
+    for one in drafts:
         pairs = [(t, s) for t, s in zip(targets, one.structures, strict=True) if s is not None]
         predictions = predictor.predict(from_structures([s for _, s in pairs]), (column,)) if pairs else []
         values = np.array([p.predictions[column].value for p in predictions], dtype=float)
@@ -176,16 +176,16 @@ def property_errors(
         whole = np.isfinite(values)
         values, wished = values[whole], wished[whole]
         if len(values) < 2:
-            found[one.name] = {"n": len(values), "mae": None, "mae_shuffled": None, "correlation": None}
+            errors[one.name] = {"n": len(values), "mae": None, "mae_shuffled": None, "correlation": None}
             continue
         varies = values.std() > 0 and wished.std() > 0
-        found[one.name] = {
+        errors[one.name] = {
             "n": len(values),
             "mae": round(float(np.abs(values - wished).mean()), 4),
             "mae_shuffled": round(float(np.abs(values - np.roll(wished, len(wished) // 2)).mean()), 4),
             "correlation": round(float(np.corrcoef(values, wished)[0, 1]), 4) if varies else None,
         }
-    return found
+    return errors
 
 
 def evaluate_conditions(
@@ -217,9 +217,9 @@ def evaluate_conditions(
     for name in properties:
         column = PROPERTIES[name]
         targets = [row.labels[column] for row in rows if column in row.labels]
-        told = [_wish(name, target) for target in targets]
-        made = make(model, told, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
-        report["properties"][name] = property_errors(predictor, column, targets, made)
+        prompts = [_wish(name, target) for target in targets]
+        drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
+        report["properties"][name] = property_errors(predictor, column, targets, drafts)
     return report | {"seconds": round(time.monotonic() - began, 1)}
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation
-    from crystal_core.workflows.evaluation_cache import KeptCandidates, RelaxedCell
+    from crystal_core.workflows.evaluation_cache import EvaluationCache, RelaxedCell
     from crystal_core.workflows.references import Reference
 
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
@@ -64,12 +64,12 @@ def draw_candidates(
     start_time: float | None = None,
     draft: DraftOptions = CARD_DRAFT,
     say: Say | None = None,
-    kept: KeptCandidates | None = None,
+    cache: EvaluationCache | None = None,
 ) -> Drawn:
     """Candidates for every reference, in order; none for one with an element that a language model has no word for.
 
     Args:
-        kept: gets every chunk as soon as it is drawn; a chunk that it holds whole is not drawn again.
+        cache: gets every chunk as soon as it is drawn; a chunk that it holds whole is not drawn again.
         start_time: None starts from noise; a time in (0, 1] starts there from the nearest known prototypes (the k-th
             sample from the k-th nearest). A composition without a known prototype then has no candidate.
     """
@@ -79,15 +79,15 @@ def draw_candidates(
         from crystal_core.registry.store import load_generator
 
         prototypes = cast("Generator", load_generator("prototype", "cpu"))
-    found: list[list[Structure | None]] = []
+    candidates: list[list[Structure | None]] = []
     calls = from_before = 0
     for first in range(0, len(references), CHUNK):
         part = references[first : first + CHUNK]
         # whole chunks only: the noise of one is drawn at once, so a part of it cannot be drawn as it would have been
-        before = kept.candidates(first, len(part)) if kept else None
-        if kept and before is not None:
-            found += [before[k * samples : (k + 1) * samples] for k in range(len(part))]
-            calls, from_before = max(calls, kept.network_calls), from_before + len(before)
+        before = cache.candidates(first, len(part)) if cache else None
+        if cache and before is not None:
+            candidates += [before[k * samples : (k + 1) * samples] for k in range(len(part))]
+            calls, from_before = max(calls, cache.network_calls), from_before + len(before)
             continue
         compositions = tuple(reference.atomic_numbers for reference in part for _ in range(samples))
         options: dict[str, Any] = {
@@ -102,15 +102,18 @@ def draw_candidates(
             structures, calls = _sample(generator, compositions, options)
         else:
             structures, calls = _refine(generator, prototypes, compositions, start_time, options)
-        if kept:
-            structures = kept.keep_candidates(first, structures, calls)
-        found += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
+        if cache:
+            structures = cache.keep_candidates(first, structures, calls)
+        candidates += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
         if say:
             say(
                 f"{min(first + CHUNK, len(references))}/{len(references)} sampled, {time.monotonic() - began:.0f} s"
             )
     return Drawn(
-        candidates=found, calls_per_sample=calls, seconds=time.monotonic() - began, n_from_before=from_before
+        candidates=candidates,
+        calls_per_sample=calls,
+        seconds=time.monotonic() - began,
+        n_from_before=from_before,
     )
 
 
@@ -174,25 +177,25 @@ def relax_candidates(
     seconds: float = 120.0,
     workers: int = 1,
     say: Say | None = None,
-    kept: KeptCandidates | None = None,
+    cache: EvaluationCache | None = None,
 ) -> Relaxed:
     """Relax every candidate.
 
     Args:
         seconds: time limit of one relaxation; what is reached by then counts.
         workers: processes, each with a potential of its own; with 1 all is done in this one.
-        kept: gets every relaxed cell as soon as it is finished; those that it holds are not relaxed again.
+        cache: gets every relaxed cell as soon as it is finished; those that it holds are not relaxed again.
     """
     from crystal_core.relax.many import relax_many
 
-    began = told = time.monotonic()
+    began = last_message = time.monotonic()
     given = {
         (i, k): structure
         for i, part in enumerate(candidates)
         for k, structure in enumerate(part)
         if structure is not None
     }
-    cells = {place: cell for place in given if kept and (cell := kept.relaxed(*place))}
+    cells = {place: cell for place in given if cache and (cell := cache.relaxed(*place))}
     places = [place for place in given if place not in cells]
     with closing(
         relax_many([given[place] for place in places], potential, seconds=seconds, workers=workers)
@@ -200,11 +203,11 @@ def relax_candidates(
         for number, done in finished:
             place = places[number]
             cell = _relaxed_cell(given[place], done, potential)
-            cells[place] = kept.keep_relaxed(*place, cell) if kept else cell
-            if say and time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                told = time.monotonic()
-                say(f"{len(cells)}/{len(given)} relaxed, {told - began:.0f} s")
-    found = list(cells.values())
+            cells[place] = cache.keep_relaxed(*place, cell) if cache else cell
+            if say and time.monotonic() - last_message > SECONDS_BETWEEN_LINES:
+                last_message = time.monotonic()
+                say(f"{len(cells)}/{len(given)} relaxed, {last_message - began:.0f} s")
+    structures = list(cells.values())
     return Relaxed(
         candidates=[
             [cells[i, k].structure if (i, k) in cells else None for k in range(len(part))]
@@ -214,9 +217,9 @@ def relax_candidates(
             [cells[i, k].energy if (i, k) in cells else None for k in range(len(part))]
             for i, part in enumerate(candidates)
         ],
-        n_converged=sum(cell.converged for cell in found),
-        n_not_relaxed=sum(cell.energy is None for cell in found),
-        n_steps=sum(cell.n_steps for cell in found),
+        n_converged=sum(cell.converged for cell in structures),
+        n_not_relaxed=sum(cell.energy is None for cell in structures),
+        n_steps=sum(cell.n_steps for cell in structures),
         seconds=time.monotonic() - began,
     )
 

@@ -1,4 +1,4 @@
-"""Measure the invention of crystals: take them from a model, a baseline or files, and compare them with known ones.
+"""Evaluate de novo generation: take crystals from a model, a baseline or files, and compare them with known ones.
 
 The protocol is :mod:`crystal_core.evaluation.de_novo`; this file draws or reads the crystals, relaxes them where asked,
 and puts the report together. Those they are compared with are in :mod:`.known_sets`.
@@ -76,7 +76,7 @@ def draw_crystals(
     """``n`` crystals of a de novo model, their atom counts as often as in training; a language model chooses them itself.
 
     Args:
-        draft: how a language model writes, and what refines it.
+        draft: how a language model writes, and what refines it; charge balance of any model that can keep it.
         keep: gets every batch as soon as it is sampled.
 
     Raises:
@@ -96,18 +96,18 @@ def draw_crystals(
     calls, settings, rejected = 0, dict[str, Any](), Counter[str]()
     for first in range(0, n, CHUNK):
         options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
-        options |= tuning.tuning_fields
+        options |= {"draft": draft, **tuning.tuning_fields}
         some = tuple(counts[first : first + CHUNK])
         if generator.card.writes_drafts:
-            options |= {"draft": draft, "at_least": (1,) * len(some)}
+            options |= {"at_least": (1,) * len(some)}
             some = (max(frequencies),) * len(some)
         request = DeNovoRequest(n_atoms=some, **options)
         frame = last_frame(generator, request)
         assert frame.crystals is not None
-        made = to_structures(frame.crystals)
+        sampled = to_structures(frame.crystals)
         if keep:
-            keep(first + 1, made)
-        structures += made
+            keep(first + 1, sampled)
+        structures += sampled
         rejected.update(frame.rejected)
         calls, settings = getattr(generator, "network_calls", 0), sampler_used(generator, request)
         if on_progress:

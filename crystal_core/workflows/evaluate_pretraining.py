@@ -97,14 +97,14 @@ def _configuration(config: Path, encoder: str | None, pdd_weight: str | None) ->
         raise RequestError(
             f"The configuration {config.name} is not of {METHOD}, whose pretraining is compared."
         )
-    found = replace(settings_from(text), init_from="", targets=())
+    settings = replace(settings_from(text), init_from="", targets=())
     if encoder is not None:
-        found = replace(found, encoder_kind=encoder)  # type: ignore[arg-type]
+        settings = replace(settings, encoder_kind=encoder)  # type: ignore[arg-type]
     if pdd_weight is not None:
-        if found.encoder_kind != "pddformer":
+        if settings.encoder_kind != "pddformer":
             raise RequestError("--pdd-weight is of the encoder pddformer; leave it out.")
-        found = replace(found, encoder=replace(found.encoder, pdd_weight=pdd_weight))  # type: ignore[arg-type]
-    return found
+        settings = replace(settings, encoder=replace(settings.encoder, pdd_weight=pdd_weight))  # type: ignore[arg-type]
+    return settings
 
 
 class _Run:

@@ -73,11 +73,11 @@ def limited(measured: Sequence[MeasuredRows], limit: int | None) -> list[Measure
     """At most ``limit`` rows of each table: a random subset, the same at every call."""
     if limit is None:
         return list(measured)
-    found = []
+    rows = []
     for table in measured:
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(table.rows))[:limit])
         values = {name: column[chosen] for name, column in table.truth.items()}
-        found.append(
+        rows.append(
             replace(
                 table,
                 rows=tuple(table.rows[i] for i in chosen),
@@ -85,7 +85,7 @@ def limited(measured: Sequence[MeasuredRows], limit: int | None) -> list[Measure
                 protocol=f"{table.protocol}, fixed random subset of {len(chosen)}",
             )
         )
-    return found
+    return rows
 
 
 def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list[str]]:
@@ -98,14 +98,14 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
     from crystal_core.workflows.references import read_cell
 
     rows: list[CrystalRow] = []
-    kept, missing = [], []
+    cells, missing = [], []
     for i, row in enumerate(table.rows):
         path = folder / f"{row.id}.cif"
         structure = read_cell(path) if path.is_file() else None
         if structure is None or not structure.is_ordered:
             missing.append(row.id)
             continue
-        kept.append(i)
+        cells.append(i)
         cell = np.array(structure.lattice.matrix)
         coords, numbers = in_cell(structure.frac_coords), np.array(atomic_numbers(structure))
         rows.append(replace(row, lattice=cell, frac_coords=coords, atomic_numbers=numbers))
@@ -113,7 +113,7 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
         raise RequestError(
             f"{folder.name} holds no readable crystal of {table.source}; name the files after its ids, such as {table.rows[0].id}.cif."
         )
-    values = {name: column[kept] for name, column in table.truth.items()}
+    values = {name: column[cells] for name, column in table.truth.items()}
     return replace(table, rows=tuple(rows), truth=values), missing
 
 
@@ -130,7 +130,7 @@ def evaluate_model(
         seed: of the resampling behind the intervals.
     """
     known = {spec.name: spec for spec in predictor.properties}
-    found: list[Measured] = []
+    measured: list[Measured] = []
     for table in tables:
         names = tuple(name for name in table.truth if name in known)
         if not names:
@@ -143,8 +143,8 @@ def evaluate_model(
             if seen.any():
                 rest = replace(table, truth={name: np.where(seen, np.nan, table.truth[name])})
                 one = replace(one, not_seen=_measured(known[name], rest, column, seed).errors.main)
-            found.append(one)
-    return found
+            measured.append(one)
+    return measured
 
 
 def evaluate_baseline(
@@ -163,14 +163,14 @@ def evaluate_baseline(
     """
     from crystal_core.workflows.property_baselines import training_rows
 
-    found: list[Measured] = []
+    results: list[Measured] = []
     total = sum(len(table.truth) for table in tables)
     for table in tables:
         measured = {row.id for row in table.rows}
         for name in table.truth:
             spec = PROPERTIES[name]
             if on_progress:
-                on_progress(f"{predictor.name}: {name}", len(found), total)
+                on_progress(f"{predictor.name}: {name}", len(results), total)
             scored = [i for i, value in enumerate(table.truth[name]) if not math.isnan(value)]
             told = predictor.predict(
                 spec,
@@ -182,7 +182,7 @@ def evaluate_baseline(
             )
             values = np.full(len(table.rows), np.nan)
             values[scored] = told.values
-            found.append(
+            results.append(
                 replace(
                     _measured(spec, table, Predicted(values=values), seed),
                     n_train=told.n_train,
@@ -192,7 +192,7 @@ def evaluate_baseline(
                     ),
                 )
             )
-    return found
+    return results
 
 
 def predict_rows(
@@ -202,17 +202,17 @@ def predict_rows(
     on_progress: Progress | None = None,
 ) -> list[CrystalPredictions | None]:
     """One result per row; None where the predictor cannot take the crystal, which loses no other."""
-    found: list[CrystalPredictions | None] = []
+    predictions: list[CrystalPredictions | None] = []
     for first in range(0, len(rows), CHUNK):
         part = rows[first : first + CHUNK]
         try:
-            found += predictor.predict(crystals_of(part), names)
+            predictions += predictor.predict(crystals_of(part), names)
         except (CrystalCoreError, ValueError, RuntimeError, IndexError) as error:
             log.info("a batch failed (%s); its crystals are predicted one by one", error)
-            found += [_predict_one(predictor, row, names) for row in part]
+            predictions += [_predict_one(predictor, row, names) for row in part]
         if on_progress:
-            on_progress("predicting", len(found), len(rows))
-    return found
+            on_progress("predicting", len(predictions), len(rows))
+    return predictions
 
 
 def crystals_of(rows: Sequence[CrystalRow]) -> CrystalBatch:
@@ -244,8 +244,10 @@ def prepared_rows(path: Path) -> dict[str, list[CrystalRow]]:
 
 def digest(rows: Sequence[CrystalRow], values: np.ndarray) -> str:
     """Number and short hash of the rows that have a true value, with these values."""
-    told = [f"{row.id} {value:.6g}" for row, value in zip(rows, values, strict=True) if not math.isnan(value)]
-    return f"{len(told)} ({hashlib.sha256(chr(10).join(told).encode()).hexdigest()[:12]})"
+    lines = [
+        f"{row.id} {value:.6g}" for row, value in zip(rows, values, strict=True) if not math.isnan(value)
+    ]
+    return f"{len(lines)} ({hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]})"
 
 
 def _measured(spec: PropertySpec, table: MeasuredRows, predicted: Predicted, seed: int) -> Measured:
@@ -271,8 +273,8 @@ def _predict_one(
         return None
 
 
-def _column(found: Sequence[CrystalPredictions | None], name: str) -> Predicted:
-    parts = [None if one is None else one.predictions.get(name) for one in found]
+def _column(predictions: Sequence[CrystalPredictions | None], name: str) -> Predicted:
+    parts = [None if one is None else one.predictions.get(name) for one in predictions]
 
     def numbers(values: Sequence[float | None]) -> np.ndarray:
         return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
@@ -281,7 +283,7 @@ def _column(found: Sequence[CrystalPredictions | None], name: str) -> Predicted:
         values=numbers([part.value if part else None for part in parts]),
         low=numbers([part.low if part else None for part in parts]),
         high=numbers([part.high if part else None for part in parts]),
-        domain=tuple("" if one is None else one.domain for one in found),
+        domain=tuple("" if one is None else one.domain for one in predictions),
     )
 
 

@@ -42,7 +42,7 @@ class Begin:
 
 @dataclass(kw_only=True)
 class Drafts:
-    """One draft per crystal asked for; None where none could be written. network_calls: of each, counted per batch."""
+    """One draft per requested crystal; None where none could be written. network_calls: of each, counted per batch."""
 
     structures: list[Structure | None] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -133,7 +133,7 @@ def refine_drafts(
     if refinement is None:
         raise RequestError("Nothing is refined without a refiner; name one.")
     generator = model.refiner(refinement.model)
-    found: list[Structure | None] = list(drafts)
+    crystals: list[Structure | None] = list(drafts)
     whole = [i for i, structure in enumerate(drafts) if structure is not None]
     calls = 0
     for first in range(0, len(whole), CHUNK):
@@ -149,11 +149,11 @@ def refine_drafts(
         frame = last_frame(generator, request)
         assert frame.crystals is not None
         for i, structure in zip(places, to_structures(frame.crystals), strict=True):
-            found[i] = structure
+            crystals[i] = structure
         calls = getattr(generator, "network_calls", 0)
         if on_progress:
             on_progress(begin.words, first + len(places), len(whole))
-    return found, calls
+    return crystals, calls
 
 
 def evaluate_refinement(

@@ -98,7 +98,7 @@ def _report(
 ) -> dict[str, Any]:
     from crystal_core.generators.crysllmgen.drafting import kind_of
 
-    free, kept = drafts[False], drafts[True]
+    free, reports = drafts[False], drafts[True]
     n = len(free)
     parsed = sum(draft.crystal is not None for draft in free)
     low, high = wilson(parsed, n)
@@ -108,15 +108,15 @@ def _report(
         "parse_rate": round(parsed / n, 4),
         "ci95": [round(low, 4), round(high, 4)],
         "problems": dict(problems.most_common()),
-        "parse_rate_with_grammar": round(sum(draft.crystal is not None for draft in kept) / n, 4),
+        "parse_rate_with_grammar": round(sum(draft.crystal is not None for draft in reports) / n, 4),
         "removed_mass": round(sum(mass * count for mass, count in removed) / n, 6),
         "without_grammar": _valid(free) | {"drafts_per_second": round(n / max(1e-9, seconds[False]), 2)},
-        "with_grammar": _valid(kept) | {"drafts_per_second": round(n / max(1e-9, seconds[True]), 2)},
+        "with_grammar": _valid(reports) | {"drafts_per_second": round(n / max(1e-9, seconds[True]), 2)},
     }
 
 
 def _unbalanced(drafts: list[Written]) -> int:
-    from crystal_core.generators.crysllmgen.charge import is_balanced
+    from crystal_core.evaluation.validity import is_balanced
 
     crystals = [draft.crystal for draft in drafts if draft.crystal is not None]
     symbols = [[SYMBOLS[z - 1] for z in crystal.atomic_numbers.tolist()] for crystal in crystals]
@@ -128,13 +128,13 @@ def _valid(drafts: list[Written]) -> dict[str, Any]:
     from crystal_core.evaluation.validity import check_structure
     from crystal_core.structures import to_structures
 
-    made = [to_structures(draft.crystal)[0] for draft in drafts if draft.crystal is not None]
-    checks = [check_structure(structure) for structure in made if structure is not None]
+    structures = [to_structures(draft.crystal)[0] for draft in drafts if draft.crystal is not None]
+    checks = [check_structure(structure) for structure in structures if structure is not None]
     count = max(1, len(checks))
     return {
         "n": len(checks),
         "structure_valid": round(sum(check.structure for check in checks) / count, 4),
         "composition_valid": round(sum(check.composition for check in checks) / count, 4),
         "plausible": round(sum(check.plausible for check in checks) / count, 4),
-        "n_atoms": round(sum(len(structure) for structure in made if structure is not None) / count, 2),
+        "n_atoms": round(sum(len(structure) for structure in structures if structure is not None) / count, 2),
     }

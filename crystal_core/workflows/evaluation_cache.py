@@ -36,7 +36,7 @@ class RelaxedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptCandidates:
+class EvaluationCache:
     """The folder of one evaluation.
 
     What is written is read again at once and counts as the file tells it (ten decimals, lattice in its standard
@@ -54,7 +54,7 @@ class KeptCandidates:
     @classmethod
     def opened(
         cls, folder: Path, settings: Mapping[str, Any], ids: Sequence[str], samples: int = 1
-    ) -> KeptCandidates:
+    ) -> EvaluationCache:
         """The folder, new or begun with the same settings.
 
         Raises:
@@ -71,9 +71,9 @@ class KeptCandidates:
             raise RequestError(
                 f"--out {folder.name} holds CIFs that no evaluation of structure prediction began; choose another folder."
             )
-        kept = cls(folder=folder, ids=ids, samples=samples, run=run)
-        kept.agree(settings)
-        return kept
+        cache = cls(folder=folder, ids=ids, samples=samples, run=run)
+        cache.agree(settings)
+        return cache
 
     def agree(self, settings: Mapping[str, Any]) -> None:
         """Note settings that nothing here was made with yet; refuse others than those noted.
@@ -160,7 +160,7 @@ class KeptCandidates:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What ``run.json`` of a folder tells of the evaluation; empty where there is none.
+    """The content of ``run.json`` in a folder; empty without the file.
 
     Raises:
         RequestError: the file is of something else.

@@ -48,7 +48,7 @@ class Progress:
 
 
 def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> Evidence:
-    """What speaks for a candidate, from its record as it is now.
+    """Evidence for a candidate, from its current record.
 
     Args:
         agreement: candidates of the run that are the same structure, itself among them.

@@ -46,8 +46,8 @@ class FeatureFile:
         if path is None or not path.is_file():
             return
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                keys, table, made_by = kept["keys"].tolist(), kept["features"], str(kept["label"])
+            with np.load(path, allow_pickle=False) as arrays:
+                keys, table, made_by = arrays["keys"].tolist(), arrays["features"], str(arrays["label"])
         except (OSError, ValueError, KeyError) as error:
             raise RequestError(
                 f"{path.name} is no file of features ({type(error).__name__}). Name another."
@@ -62,8 +62,8 @@ class FeatureFile:
         """The features of a crystal, from the file or from ``make``; NaN where that gives None."""
         key = crystal_key(row)
         if key not in self._known:
-            made = make(row)
-            self._known[key] = self._empty if made is None else made
+            features = make(row)
+            self._known[key] = self._empty if features is None else features
             self._unsaved += 1
             if self._unsaved >= SAVE_EVERY:
                 self.save()

@@ -1,4 +1,4 @@
-"""What a user sees first: candidates for known crystals, with all evidence on each, kept row by row.
+"""Evaluate the first candidate shown: candidates for known crystals with all evidence, stored row by row.
 
 For every row of a table the candidates are laid out, weighed as they are, relaxed against each other, and
 compared with the
@@ -24,6 +24,7 @@ from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.ranking import Evidence
 from crystal_core.relax.race import Race, by_turns
+from crystal_core.workflows.first_card_drafts import with_agreement
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
+    from crystal_core.workflows.first_card_drafts import Drafts
     from crystal_core.workflows.references import Reference
 
 CANDIDATES = 8  # prototypes of each row
@@ -63,7 +65,7 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedRow:
-    """All candidates of one row, in the order of the prototypes."""
+    """All candidates of one row: prototypes in their order, then drafts."""
 
     id: str
     formula: str
@@ -109,6 +111,7 @@ def collect(
     potential: Potential | None = None,
     relaxes: bool = True,
     open_z: bool = False,
+    drafts: Drafts | None = None,
     say: Say | None = None,
 ) -> list[JudgedRow]:
     """The evidence of every row; ``file`` keeps each as soon as it is finished, and those it holds are read.
@@ -117,17 +120,26 @@ def collect(
         potential: for energies; None leaves them out. relaxes: relax, too.
         open_z: give the formula alone, as a user does; else the number of atoms of the row's cell is given,
             as published rates do.
+        drafts: what else makes candidates, for the cell of the row.
     """
     depth = 0 if potential is None else 2 if relaxes else 1
     from crystal_core.registry.store import load_generator
 
     prototypes: Any = load_generator("prototype", "cpu")
     done = {row.id: row for row in read_rows(file)} if file is not None else {}
-    began, found = time.monotonic(), []
+    began, candidates = time.monotonic(), []
     for k, reference in enumerate(references, start=1):
         row = done.get(reference.id)
         if row is None or row.depth < depth:
-            row = judge_row(reference, prototypes, n=n, potential=potential, relaxes=relaxes, open_z=open_z)
+            row = judge_row(
+                reference,
+                prototypes,
+                n=n,
+                potential=potential,
+                relaxes=relaxes,
+                open_z=open_z,
+                drafts=drafts,
+            )
             if file is not None:
                 with file.open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps(asdict(row)) + "\n")
@@ -135,8 +147,8 @@ def collect(
                 say(
                     f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: {row.formula}, {row.n_atoms} atoms"
                 )
-        found.append(row)
-    return found
+        candidates.append(row)
+    return candidates
 
 
 def judge_row(
@@ -147,9 +159,12 @@ def judge_row(
     potential: Potential | None,
     relaxes: bool = True,
     open_z: bool = False,
+    drafts: Drafts | None = None,
 ) -> JudgedRow:
-    """Lay out, weigh, relax and compare the candidates of one row."""
+    """Lay out, weigh, relax and compare the candidates of one row, prototypes first."""
     laid_out = prototype_candidates(prototypes, _cells(reference, open_z=open_z), n, repeats=not open_z)
+    if drafts is not None:
+        laid_out = with_agreement([*laid_out, *drafts.candidates(reference.atomic_numbers)])
     judged = [
         Judged(evidence=evidence, laid_out=rms_distance(reference.structure, cell, MATCHER))
         for evidence, cell in laid_out
@@ -197,14 +212,14 @@ def prototype_candidates(
     _, frame = prototypes.lay_out(cells, n, repeats=repeats)
     if frame is None or frame.crystals is None:
         return []
-    found = []
+    candidates = []
     for rank, (cell, template) in enumerate(
         zip(to_structures(frame.crystals), frame.templates, strict=True), start=1
     ):
         if cell is not None and template is not None:
-            told = evidence_of_template(template, rank, cell.composition.reduced_formula)
-            found.append((replace(told, plausible=check_structure(cell).plausible), cell))
-    return found
+            evidence = evidence_of_template(template, rank, cell.composition.reduced_formula)
+            candidates.append((replace(evidence, plausible=check_structure(cell).plausible), cell))
+    return candidates
 
 
 def relax_rivals(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.evaluation.ranking import Weights, ranking_of, tiers
+from crystal_core.workflows.first_card_drafts import DRAFTED
 
 if TYPE_CHECKING:
     from crystal_core.workflows.first_card import Judged, JudgedRow
@@ -69,13 +70,13 @@ def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, A
 
     Rules that need energies leave out rows without them; "any candidate" is the most that a rule could reach.
     """
-    found: dict[str, Any] = {}
+    rates: dict[str, Any] = {}
     for rule in RULES:
         own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
         cards = [cards_of(row, rule, weights) for row in own]
-        found[rule] = {f"first {k}" if k > 1 else "first card": _rates(cards, k) for k in FIRST}
-    found["any candidate"] = _rates([[c.laid_out for c in row.candidates] for row in rows], None)
-    return found
+        rates[rule] = {f"first {k}" if k > 1 else "first card": _rates(cards, k) for k in FIRST}
+    rates["any candidate"] = _rates([[c.laid_out for c in row.candidates] for row in rows], None)
+    return rates
 
 
 def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, dict[str, dict[str, Any]]]:
@@ -95,6 +96,31 @@ def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str,
     }
 
 
+def without_drafts(row: JudgedRow) -> JudgedRow:
+    """The row as if no draft had been written: prototypes alone, of which none is like another."""
+    kept = tuple(
+        replace(one, evidence=replace(one.evidence, agreement=1))
+        for one in row.candidates
+        if one.evidence.source != DRAFTED
+    )
+    return replace(row, candidates=kept)
+
+
+def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, Any]:
+    """How drafts change the first card under a rule, row by row: right before or after, and in how many rows a draft is shown.
+
+    ``gained`` and ``lost`` count rows whose first card is right only with drafts, or only without.
+    """
+    gained = lost = shown = 0
+    for row in rows:
+        before, after = (_first(cards_of(one, rule, weights)) for one in (without_drafts(row), row))
+        gained += after and not before
+        lost += before and not after
+        shown += _shows_draft(row, rule, weights)
+    rates = first_card_rates([without_drafts(row) for row in rows], weights)
+    return {"gained": gained, "lost": lost, "draft_shown_first": shown, "without": rates[rule]}
+
+
 def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:
     from crystal_core.evaluation.statistics import wilson
 
@@ -107,3 +133,17 @@ def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[s
         "rmse": round(sum(matched) / len(matched), 4) if matched else None,
         "n": len(cards),
     }
+
+
+def _first(cards: Sequence[float | None]) -> bool:
+    return bool(cards) and cards[0] is not None
+
+
+def _shows_draft(row: JudgedRow, rule: str, weights: Weights) -> bool:
+    """Whether a draft is on the first card: told by marking it alone as right."""
+
+    def marked(one: Judged) -> Judged:
+        mark = 0.0 if one.evidence.source == DRAFTED else None
+        return replace(one, laid_out=mark, relaxed=mark)
+
+    return _first(cards_of(replace(row, candidates=tuple(map(marked, row.candidates))), rule, weights))

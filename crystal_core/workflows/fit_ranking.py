@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="files of validation rows to leave out of the fit and report on",
     )
     parser.add_argument("--write", type=Path, default=WEIGHTS)
-    asked = parser.parse_args(arguments)
-    others = _rows(asked.check)
+    options = parser.parse_args(arguments)
+    others = _rows(options.check)
     apart = {row.id for row in others}
-    rows = [row for row in _rows(asked.fit) if row.id not in apart]
+    rows = [row for row in _rows(options.fit) if row.id not in apart]
     weights = fit(rows)
     blind = without_known(weights)
     about = {
@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "expected_beforehand": "sigma_relaxed 0.02 eV/atom within a factor of 2, sigma_single_point 0.15 within one of 3",
         "command": "python -m crystal_core.workflows.fit_ranking",
     }
-    write(asked.write, replace(weights, about=about))
-    sys.stdout.write(asked.write.read_text(encoding="utf-8"))
+    write(options.write, replace(weights, about=about))
+    sys.stdout.write(options.write.read_text(encoding="utf-8"))
 
 
 def fit(rows: Sequence[JudgedRow]) -> Weights:
@@ -117,12 +117,12 @@ def fit(rows: Sequence[JudgedRow]) -> Weights:
 def gains_of(rows: Sequence[JudgedRow]) -> tuple[tuple[int, float], ...]:
     """Steps → energy (eV/atom) that 95 % of the relaxations gain at most from there on."""
     paths = [c.trace for row in rows for c in row.candidates if c.evidence.converged]
-    found = []
+    gains = []
     for step in STEPS_OF_GAINS:
         left = [dict(path)[step] - path[-1][1] for path in paths if step in dict(path)]
         if len(left) >= 10:
-            found.append((step, round(float(np.quantile(left, GAIN_SHARE)), 4)))
-    return tuple(found)
+            gains.append((step, round(float(np.quantile(left, GAIN_SHARE)), 4)))
+    return tuple(gains)
 
 
 def write(path: Path, weights: Weights) -> None:
@@ -131,12 +131,12 @@ def write(path: Path, weights: Weights) -> None:
 
 
 def _rows(files: Sequence[Path]) -> list[JudgedRow]:
-    found: dict[str, JudgedRow] = {}
+    rows: dict[str, JudgedRow] = {}
     for file in files:
         for row in read_rows(file):
-            if row.id not in found or row.relaxes:
-                found[row.id] = row
-    return list(found.values())
+            if row.id not in rows or row.relaxes:
+                rows[row.id] = row
+    return list(rows.values())
 
 
 def _prior_features(row: JudgedRow) -> NDArray[np.float64]:
@@ -215,11 +215,11 @@ def _surprise(
     """Minus the log of the probability to draw a right candidate, over all rows."""
     from scipy.special import logsumexp
 
-    told = 0.0
+    total = 0.0
     for values, right in zip(features, hits, strict=True):
         score = values @ weights
-        told += float(logsumexp(score) - logsumexp(score[right]))
-    return told
+        total += float(logsumexp(score) - logsumexp(score[right]))
+    return total
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ Mutation = Callable[[str, random.Random], str | bytes]
 
 @dataclass
 class FuzzReport:
-    """How many files came to which end, and examples of those that must not be."""
+    """Numbers of files by outcome, with examples of the failures."""
 
     tried: int = 0
     read: int = 0
@@ -131,7 +131,7 @@ def _counts(crystal: Mapping[str, Any]) -> dict[int, float]:
 
 
 def _still_says(text: str, original: str) -> bool:
-    """Whether the file still states what the whole cell holds, so that a change of it can be told."""
+    """Whether the file still states the content of the whole cell, so that a change is detectable."""
     stated = [
         line for line in original.splitlines() if line.startswith(("_chemical_formula_sum", "_cell_formula"))
     ]
@@ -143,12 +143,12 @@ def _still_says(text: str, original: str) -> bool:
 
 def own_corpus() -> dict[str, str]:
     """Crystals of several systems in every format that is read."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for structure in _crystals():
         name = structure.composition.reduced_formula
         for fmt in ("cif", "cif-symmetrised", "poscar", "extxyz", "json"):
-            found[f"{name}.{fmt}"] = structure_to_text(structure, fmt)
-    return found
+            texts[f"{name}.{fmt}"] = structure_to_text(structure, fmt)
+    return texts
 
 
 def _crystals() -> Iterator[Structure]:

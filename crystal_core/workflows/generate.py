@@ -75,49 +75,45 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     """
     from crystal_core.device import use_threads
 
-    asked = (
-        request
-        if isinstance(request, CrystalGenerationRequest)
-        else from_json(CrystalGenerationRequest, request)
-    )
-    model = with_back_end(load_de_novo(asked.model, asked.device), asked.back_end)
-    asked = replace(asked, seed=seed_or_drawn(asked.seed))
-    check_wishes(asked, model.card)
-    elements = allowed_elements(asked, model.elements)
-    note = check_atom_counts(asked, model.atom_count_frequencies)
-    use_threads(asked.threads)
+    request = from_json(CrystalGenerationRequest, request)
+    model = with_back_end(load_de_novo(request.model, request.device), request.back_end)
+    request = replace(request, seed=seed_or_drawn(request.seed))
+    check_wishes(request, model.card)
+    elements = allowed_elements(request, model.elements)
+    note = check_atom_counts(request, model.atom_count_frequencies)
+    use_threads(request.threads)
     redrafts = None
-    if asked.start_from is None:
-        cells = plan_cells(asked, model)
+    if request.start_from is None:
+        cells = plan_cells(request, model)
     else:
-        redrafts = plan_redrafts(asked, model, elements, asked.seed or 0)
+        redrafts = plan_redrafts(request, model, elements, request.seed or 0)
         counts = tuple(len(start.crystal.atomic_numbers) for start in redrafts.starts)
         cells = Cells(counts=counts, starts=redrafts.starts)
     size = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
     batches = [slice(i, i + size) for i in range(0, len(cells.counts), size)]
-    state = _Run(asked, model, elements, len(batches), cells.symmetry, note, redrafts)
+    state = _Run(request, model, elements, len(batches), cells.symmetry, note, redrafts)
     for part, batch in enumerate(batches):
         yield from state.part(part, cells[batch])
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
-def _guide(asked: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
+def _guide(request: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
     """All guidance targets as one guide; None without a target, and for a model with a prompt."""
     from crystal_core.guides.density import DensityTarget
     from crystal_core.guides.protocol import AllOf
 
     targets: list[DifferentiablePredictor] = []
-    if asked.density is not None:
-        targets.append(DensityTarget(asked.density))
-    wished = {} if writes_drafts else guided_properties(asked)
+    if request.density is not None:
+        targets.append(DensityTarget(request.density))
+    wished = {} if writes_drafts else guided_properties(request)
     if wished:
         from crystal_core.workflows.predict_properties import load_property_predictor
 
-        predictor = load_property_predictor(PREDICTOR, asked.device)
+        predictor = load_property_predictor(PREDICTOR, request.device)
         targets += [predictor.guide(name, target) for name, target in wished.values()]
     if not targets:
         return None
-    strength = 1.0 if asked.guidance is None else asked.guidance
+    strength = 1.0 if request.guidance is None else request.guidance
     return Guide(predictor=AllOf(targets), strength=strength)
 
 
@@ -131,7 +127,7 @@ class _Run:
 
     def __init__(
         self,
-        asked: CrystalGenerationRequest,
+        request: CrystalGenerationRequest,
         model: DeNovoGenerator,
         elements: tuple[int, ...],
         n_parts: int,
@@ -141,10 +137,10 @@ class _Run:
     ) -> None:
         from crystal_core.files.records import structure_from_record
 
-        self.asked, self.model, self.elements, self.symmetry = asked, model, elements, symmetry
+        self.request, self.model, self.elements, self.symmetry = request, model, elements, symmetry
         self.notes = [note] if note else []
-        self.guide = _guide(asked, writes_drafts=model.card.writes_drafts)
-        given = asked.fix or asked.start_from
+        self.guide = _guide(request, writes_drafts=model.card.writes_drafts)
+        given = request.fix or request.start_from
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
@@ -162,13 +158,13 @@ class _Run:
         from crystal_core.structures import to_structures
 
         counts = cells.counts
-        known = None if cells.wishes else known_parts(self.asked, counts)
-        seed = (self.asked.seed or 0) + 1000 * part + 500 * (half or 0)
+        known = None if cells.wishes else known_parts(self.request, counts)
+        seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         request: DeNovoRequest | GenerationRequest = self._request(cells, seed, known)
         if cells.starts:
             request = self._refining(cells.starts, self._request(cells, seed))
         first = len(self.structures) + 1
-        stage = f"crystals {first} to {first + len(counts) - 1} of {self.asked.n}"
+        stage = f"crystals {first} to {first + len(counts) - 1} of {self.request.n}"
         watched = 1 if part or half else WATCHED
         try:
             frame, paths = yield from sampled(
@@ -196,13 +192,15 @@ class _Run:
         self.stages += [(*redrafted, *frame.stages)] * len(counts)
         self.rejected.update(frame.rejected)
         self.left_out = few_of_each([*self.left_out, *frame.left_out])
-        made, axes = to_structures(frame.crystals), self.reduction
+        structures, axes = to_structures(frame.crystals), self.reduction
         self.structures += (
-            made
+            structures
             if axes is None
-            else [None if structure is None else in_given_setting(structure, axes) for structure in made]
+            else [
+                None if structure is None else in_given_setting(structure, axes) for structure in structures
+            ]
         )
-        done, keep = PART_STEPS * (part + 1), self.asked.keep_trajectory and not part and not half
+        done, keep = PART_STEPS * (part + 1), self.request.keep_trajectory and not part and not half
         yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
         for k, frames in enumerate(paths, start=first):
             yield RunUpdate(
@@ -235,18 +233,18 @@ class _Run:
         from crystal_core.reference.known_file import load_known
 
         settings = (
-            asdict(self.asked)
+            asdict(self.request)
             | {"elements_allowed": list(self.elements)}
             | sampler_used(self.model, self._request(Cells(counts=(1,)), 0))
         )
-        made_by = provenance(self.asked.model, self.model, seed=self.asked.seed, settings=settings)
+        made_by = provenance(self.request.model, self.model, seed=self.request.seed, settings=settings)
         whole = [(i, s) for i, s in enumerate(self.structures) if s is not None]
         groups = alike_groups([s for _, s in whole])
         self.novelties += [novelty(s) for _, s in whole[len(self.novelties) :]]
         crystals = [
             crystal_record(
                 s,
-                id=f"{self.asked.model}-{self.asked.seed}-{i + 1}",
+                id=f"{self.request.model}-{self.request.seed}-{i + 1}",
                 origin=self._origin(i),
                 provenance=made_by | self._own_provenance(i),
                 group=group,
@@ -296,23 +294,23 @@ class _Run:
             own["stages"] = [asdict(stage) for stage in self.stages[i]]
         return cast("Provenance", own)
 
-    def _refining(self, starts: tuple[Redraft, ...], asked: DeNovoRequest) -> GenerationRequest:
+    def _refining(self, starts: tuple[Redraft, ...], request: DeNovoRequest) -> GenerationRequest:
         """Starts to be refined, with the options of a request without them."""
         from crystal_core.crystal import CrystalBatch
         from crystal_core.generators.stages import refining
 
         model: Any = self.model
-        refinement = model.refinement(asked.draft)
+        refinement = model.refinement(request.draft)
         crystals = CrystalBatch.concat([start.crystal for start in starts])
-        return replace(refining(asked, refinement, crystals), draft=asked.draft)
+        return replace(refining(request, refinement, crystals), draft=request.draft)
 
     def _space_group(self) -> dict[str, Any]:
-        """What became of the space group asked for: within a tight and a usual tolerance (Å)."""
+        """How many crystals have the requested space group, within a tight and a usual tolerance (Å)."""
         from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 
-        if self.symmetry is None or self.asked.space_group is None:
+        if self.symmetry is None or self.request.space_group is None:
             return {}
-        number = space_group_number(self.asked.space_group)
+        number = space_group_number(self.request.space_group)
         pairs = [(s, cell) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
         kept = {
             f"kept_within_{symprec}": sum(
@@ -326,20 +324,20 @@ class _Run:
         }
 
     def _request(self, cells: Cells, seed: int, known: KnownParts | None = None) -> DeNovoRequest:
-        wished = bool(self.asked.elements or self.asked.exclude_elements)
+        wished = bool(self.request.elements or self.request.exclude_elements)
         return DeNovoRequest(
             n_atoms=cells.counts,
-            at_least=tuple(wish.least for wish in cells.wishes) if cells.wishes else None,
-            conditions=tuple(wish.conditions for wish in cells.wishes) if cells.wishes else None,
-            draft=DraftOptions(**self.asked.draft_fields),
+            at_least=tuple(conditions.least for conditions in cells.wishes) if cells.wishes else None,
+            conditions=tuple(conditions.conditions for conditions in cells.wishes) if cells.wishes else None,
+            draft=DraftOptions(**self.request.draft_fields),
             known=known,
             symmetry=cells.symmetry,
             guide=self.guide,
             elements=self.elements if wished else None,
-            sampler=self.asked.sampler,
-            steps=self.asked.steps,
+            sampler=self.request.sampler,
+            steps=self.request.steps,
             seed=seed,
             frame_every=1,
-            dtype=self.asked.dtype,
-            **self.asked.tuning_fields,
+            dtype=self.request.dtype,
+            **self.request.tuning_fields,
         )

@@ -68,25 +68,25 @@ def run(request: InfillRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     from crystal_core.device import use_threads
     from crystal_core.files.records import structure_from_record
 
-    asked = request if isinstance(request, InfillRequest) else from_json(InfillRequest, request)
-    use_threads(asked.threads)
+    request = from_json(InfillRequest, request)
+    use_threads(request.threads)
     began = time.monotonic()
     yield RunUpdate(stage="reading the crystal with every element in turn", step=0, n_steps=1)
-    found = infill(
-        structure_from_record(asked.crystal),
-        asked.sites,
-        model=asked.model,
-        all_alike=asked.all_alike,
-        exchangeable=asked.exchangeable,
-        seed=asked.seed,
-        device=asked.device,
+    answer = infill(
+        structure_from_record(request.crystal),
+        request.sites,
+        model=request.model,
+        all_alike=request.all_alike,
+        exchangeable=request.exchangeable,
+        seed=request.seed,
+        device=request.device,
     )
     result: RunResult = {
         "format": FORMAT,
         "notes": [],
-        "fitting": {"rows": found["rows"], "present": found["present"], "sites": found["sites"]},
-        "provenance": found["provenance"],
-        "settings": asdict(asked) | {"seed": found["provenance"]["seed"]},
+        "fitting": {"rows": answer["rows"], "present": answer["present"], "sites": answer["sites"]},
+        "provenance": answer["provenance"],
+        "settings": asdict(request) | {"seed": answer["provenance"]["seed"]},
         "seconds": round(time.monotonic() - began, 2),
     }
     yield RunUpdate(stage="done", step=1, n_steps=1, result=result)

@@ -1,4 +1,4 @@
-"""Known crystals that invented ones are compared with: training rows, and the kept fingerprints of a split."""
+"""Known crystals that generated ones are compared with: training rows, and the cached fingerprints of a split."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class ReferenceSet:
     def by_formula(self, wanted: set[str]) -> dict[str, list[Structure]]:
         """The crystals of these reduced formulas."""
         formulas: dict[tuple[int, ...], str] = {}
-        found: defaultdict[str, list[Structure]] = defaultdict(list)
+        groups: defaultdict[str, list[Structure]] = defaultdict(list)
         for i, composition in enumerate(self.compositions):
             key = tuple(sorted(composition))
             if key not in formulas:
                 formulas[key] = reduced_formula(key)
             if formulas[key] in wanted:
-                found[formulas[key]].append(self.cells(i))
-        return dict(found)
+                groups[formulas[key]].append(self.cells(i))
+        return dict(groups)
 
 
 def read_reference_set(path: Path) -> ReferenceSet:
@@ -109,9 +109,9 @@ def read_known(
     from crystal_core.workflows.references import read_references
 
     cache = cache_path(data, split, limit)
-    kept = _load_known(cache)
-    if kept is not None:
-        return kept
+    cached = _load_known(cache)
+    if cached is not None:
+        return cached
     references = [reference.structure for reference in read_references(data, split, limit)]
     show = (
         (lambda done: on_progress("fingerprints of known crystals", done, len(references)))
@@ -143,11 +143,11 @@ def cache_path(data: Path, split: str, limit: int | None) -> Path:
 
 def _load_known(path: Path) -> KnownSet | None:
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(path, allow_pickle=False) as arrays:
             return KnownSet(
-                fingerprints=Fingerprints(structure=kept["structure"], composition=kept["composition"]),
-                density=kept["density"],
-                n_elements=kept["n_elements"],
+                fingerprints=Fingerprints(structure=arrays["structure"], composition=arrays["composition"]),
+                density=arrays["density"],
+                n_elements=arrays["n_elements"],
             )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # not there, or damaged: computed anew

@@ -33,20 +33,22 @@ def run(request: LearnPropertyRequest | Mapping[str, Any]) -> Iterator[RunUpdate
     """
     from crystal_core.registry.store import find_card
 
-    asked = request if isinstance(request, LearnPropertyRequest) else from_json(LearnPropertyRequest, request)
-    seed, began = seed_or_drawn(asked.seed), time.monotonic()
-    target = OwnProperty(
-        column=asked.column, title=asked.title, unit=asked.unit, logarithmic=asked.logarithmic
+    request = (
+        request if isinstance(request, LearnPropertyRequest) else from_json(LearnPropertyRequest, request)
     )
-    card = find_card(asked.model)
+    seed, began = seed_or_drawn(request.seed), time.monotonic()
+    target = OwnProperty(
+        column=request.column, title=request.title, unit=request.unit, logarithmic=request.logarithmic
+    )
+    card = find_card(request.model)
     encoder = card.network.get("encoder")
     if not isinstance(encoder, str):
-        raise CheckpointMissing(f"'{asked.model}' is no property predictor that can learn a property.")
-    total, rows, skipped = len(asked.crystals), [], [dict(row) for row in asked.skipped]
-    for i, item in enumerate(asked.crystals):
+        raise CheckpointMissing(f"'{request.model}' is no property predictor that can learn a property.")
+    total, rows, skipped = len(request.crystals), [], [dict(row) for row in request.skipped]
+    for i, item in enumerate(request.crystals):
         if i % CHECKED == 0:
             yield RunUpdate(stage=f"checking crystals, {i} of {total}", step=0, n_steps=1)
-        row = _row(item, asked.values[i], asked.splits[i] if asked.splits else "", target)
+        row = _row(item, request.values[i], request.splits[i] if request.splits else "", target)
         if isinstance(row, str):
             skipped.append({"id": str(item["source"]), "reason": row})
         else:
@@ -60,14 +62,14 @@ def run(request: LearnPropertyRequest | Mapping[str, Any]) -> Iterator[RunUpdate
         rows,
         target,
         encoder=encoder,
-        checkpoint=home_dir() / "checkpoints" / f"{asked.model}-{asked.column}",
-        rank=asked.rank,
-        minutes=asked.minutes,
-        samples=asked.samples,
-        device=asked.device,
-        threads=asked.threads,
+        checkpoint=home_dir() / "checkpoints" / f"{request.model}-{request.column}",
+        rank=request.rank,
+        minutes=request.minutes,
+        samples=request.samples,
+        device=request.device,
+        threads=request.threads,
         seed=seed,
-        source=asked.table,
+        source=request.table,
         skipped=skipped,
     )
     error, done = "", 1
@@ -78,7 +80,7 @@ def run(request: LearnPropertyRequest | Mapping[str, Any]) -> Iterator[RunUpdate
             report: AdapterReport = end.value
             break
         if progress.validation_mae is not None:
-            error = f" · error so far {progress.validation_mae:.3g} {asked.unit}".rstrip()
+            error = f" · error so far {progress.validation_mae:.3g} {request.unit}".rstrip()
         done = progress.of
         yield RunUpdate(
             stage=f"learning, {progress.samples:,} of {done:,} samples{error}",
@@ -86,14 +88,14 @@ def run(request: LearnPropertyRequest | Mapping[str, Any]) -> Iterator[RunUpdate
             n_steps=done,
         )
     settings = {
-        "model": asked.model,
-        "column": asked.column,
-        "rank": asked.rank,
+        "model": request.model,
+        "column": request.column,
+        "rank": request.rank,
         "samples": done,
-        "minutes": asked.minutes,
+        "minutes": request.minutes,
         "seed": seed,
-        "device": asked.device,
-        "threads": asked.threads,
+        "device": request.device,
+        "threads": request.threads,
     }
     result: RunResult = {
         "format": FORMAT,

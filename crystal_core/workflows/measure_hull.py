@@ -134,8 +134,8 @@ def summarise(done: list[dict[str, Any]]) -> dict[str, Any]:
     return report
 
 
-def _errors(found: dict[str, float], labels: dict[str, float]) -> dict[str, Any]:
-    value, label = np.array([(found[name], labels[name]) for name in found]).T
+def _errors(energies: dict[str, float], labels: dict[str, float]) -> dict[str, Any]:
+    value, label = np.array([(energies[name], labels[name]) for name in energies]).T
     error = value - label
     low, high = np.percentile(
         error, [15.87, 84.13]
@@ -185,10 +185,14 @@ def _entry(row: CrystalRow, relaxed: bool) -> dict[str, Any]:
     try:
         if not relaxed:
             return start | {"energy": float(potential.predict(structure, "e")["e"])}
-        found = relax(structure, potential, seconds=600, keep_every=1000)
+        relaxation = relax(structure, potential, seconds=600, keep_every=1000)
     except RelaxationFailed as error:
         return start | {"energy": None, "error": str(error)}
-    return start | {"energy": found.energy, "converged": found.converged, "n_steps": found.n_steps}
+    return start | {
+        "energy": relaxation.energy,
+        "converged": relaxation.converged,
+        "n_steps": relaxation.n_steps,
+    }
 
 
 def _r(value: float) -> float:

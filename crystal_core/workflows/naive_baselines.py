@@ -1,4 +1,4 @@
-"""Crystals without a trained network, to hold a model's numbers against: random symmetric cells, element substitution, training rows.
+"""Baselines without a trained network: random symmetric cells, element substitution, training rows.
 
 All start from training rows, so they get compositions nearly for free; only coverage, novelty
 and stability together show what they lack. Training rows as they are show what a perfect imitation would reach with as
@@ -53,12 +53,12 @@ def random_symmetric(
     """
     check_baseline("random")
     rng = np.random.default_rng(seed)
-    found: list[Structure | None] = []
+    crystals: list[Structure | None] = []
     for _ in range(n):
-        found.append(_random_cell(compositions[int(rng.integers(len(compositions)))], rng))
+        crystals.append(_random_cell(compositions[int(rng.integers(len(compositions)))], rng))
         if on_progress:
-            on_progress(len(found))
-    return found
+            on_progress(len(crystals))
+    return crystals
 
 
 def substituted(
@@ -78,16 +78,18 @@ def substituted(
 
     rng = np.random.default_rng(seed)
     elements = np.unique([z for composition in compositions for z in composition])
-    found: list[Structure | None] = []
+    crystals: list[Structure | None] = []
     for _ in range(n):
         composition: Any = swap_elements(
             compositions[int(rng.integers(len(compositions)))], elements, index.distance, rng
         )
         best = index.candidates(composition, 1)
-        found.append(Structure(Lattice(best[0].lattice), composition, best[0].frac_coords) if best else None)
+        crystals.append(
+            Structure(Lattice(best[0].lattice), composition, best[0].frac_coords) if best else None
+        )
         if on_progress:
-            on_progress(len(found))
-    return found
+            on_progress(len(crystals))
+    return crystals
 
 
 def copied(
@@ -95,12 +97,12 @@ def copied(
 ) -> list[Structure | None]:
     """``n`` different training rows as they are (all of them where there are fewer), ``cells`` building one from its index."""
     chosen = np.random.default_rng(seed).permutation(n_rows)[:n]
-    found: list[Structure | None] = []
+    crystals: list[Structure | None] = []
     for i in chosen.tolist():
-        found.append(cells(i))
+        crystals.append(cells(i))
         if on_progress:
-            on_progress(len(found))
-    return found
+            on_progress(len(crystals))
+    return crystals
 
 
 def swap_elements(

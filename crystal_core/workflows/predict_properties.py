@@ -57,21 +57,17 @@ def run(request: PropertyPredictionRequest | Mapping[str, Any]) -> Iterator[RunU
     """
     from crystal_core.device import use_threads
 
-    asked = (
-        request
-        if isinstance(request, PropertyPredictionRequest)
-        else from_json(PropertyPredictionRequest, request)
-    )
-    total, began = len(asked.crystals), time.monotonic()
+    request = from_json(PropertyPredictionRequest, request)
+    total, began = len(request.crystals), time.monotonic()
     yield RunUpdate(stage="loading the model", step=0, n_steps=total)
-    predictor = load_property_predictor(asked.model, asked.device)
-    specs = chosen_properties(asked.properties, predictor.properties)
-    use_threads(asked.threads)
+    predictor = load_property_predictor(request.model, request.device)
+    specs = chosen_properties(request.properties, predictor.properties)
+    use_threads(request.threads)
     settings = {
-        "model": asked.model,
+        "model": request.model,
         "properties": [spec.name for spec in specs],
-        "device": asked.device,
-        "threads": asked.threads,
+        "device": request.device,
+        "threads": request.threads,
     }
     rows: list[PropertyRow] = []
     written = began
@@ -88,7 +84,7 @@ def run(request: PropertyPredictionRequest | Mapping[str, Any]) -> Iterator[RunU
         }
 
     for first in range(0, total, CHUNK):
-        rows += property_rows(asked.crystals[first : first + CHUNK], predictor, specs)
+        rows += property_rows(request.crystals[first : first + CHUNK], predictor, specs)
         now = time.monotonic()
         due = first == 0 or now - written >= SECONDS_BETWEEN_RESULTS
         written = now if due else written
@@ -118,10 +114,10 @@ def property_rows(
         else:
             row |= {"formula": formula_of(structure.composition), "n_atoms": len(structure)}
             readable.append((row, structure))
-    found = _predicted(
+    by_crystal = _predicted(
         [structure for _, structure in readable], predictor, tuple(spec.name for spec in specs)
     )
-    for (row, _), predictions in zip(readable, found, strict=True):
+    for (row, _), predictions in zip(readable, by_crystal, strict=True):
         if isinstance(predictions, str):
             row["error"] = predictions
         else:
@@ -167,14 +163,18 @@ def _predicted(
     ]
 
 
-def _told(found: CrystalPredictions, specs: Sequence[PropertySpec]) -> PropertyRow:
+def _told(predicted: CrystalPredictions, specs: Sequence[PropertySpec]) -> PropertyRow:
     """The keys that the row of a predicted crystal gains."""
-    chosen = {spec.name: found.predictions[spec.name] for spec in specs if spec.name in found.predictions}
+    chosen = {
+        spec.name: predicted.predictions[spec.name] for spec in specs if spec.name in predicted.predictions
+    }
     numbers = [n for p in chosen.values() for n in (p.value, p.std, p.low, p.high) if n is not None]
     if not all(map(math.isfinite, numbers)):
         return cast("PropertyRow", {"error": NOT_FINITE})
     predictions = {
-        spec.name: _value(chosen[spec.name], spec.unit, found.domain) for spec in specs if spec.name in chosen
+        spec.name: _value(chosen[spec.name], spec.unit, predicted.domain)
+        for spec in specs
+        if spec.name in chosen
     }
     nearest = [
         {
@@ -183,20 +183,20 @@ def _told(found: CrystalPredictions, specs: Sequence[PropertySpec]) -> PropertyR
             "distance": _rounded(near.distance),
             "values": {name: near.values[name] for name in chosen if name in near.values},
         }
-        for near in found.nearest
+        for near in predicted.nearest
     ]
-    told = {"domain": found.domain, "predictions": predictions, "nearest": nearest}
-    place = {} if found.place is None else {"place": [_rounded(x) for x in found.place]}
-    return cast("PropertyRow", told | place)
+    record = {"domain": predicted.domain, "predictions": predictions, "nearest": nearest}
+    place = {} if predicted.place is None else {"place": [_rounded(x) for x in predicted.place]}
+    return cast("PropertyRow", record | place)
 
 
 def _value(prediction: Prediction, unit: str, domain: Domain) -> PropertyValue:
-    told: PropertyValue = {"value": _rounded(prediction.value), "unit": unit, "domain": domain}
+    value: PropertyValue = {"value": _rounded(prediction.value), "unit": unit, "domain": domain}
     if prediction.std is not None:
-        told["std"] = _rounded(prediction.std)
+        value["std"] = _rounded(prediction.std)
     if prediction.low is not None and prediction.high is not None:
-        told |= {"low": _rounded(prediction.low), "high": _rounded(prediction.high)}
-    return told
+        value |= {"low": _rounded(prediction.low), "high": _rounded(prediction.high)}
+    return value
 
 
 def _rounded(value: float) -> float:

@@ -68,46 +68,42 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     from crystal_core.chemistry.formula import parse_formula
     from crystal_core.device import use_threads
 
-    asked = (
-        request
-        if isinstance(request, StructurePredictionRequest)
-        else from_json(StructurePredictionRequest, request)
-    )
-    formula = parse_formula(asked.formula)
-    measured = None if asked.pattern is None else MeasuredPattern.from_json(asked.pattern)
-    start = "noise" if asked.start == "both" and not has_prototypes() else asked.start
-    asked = replace(asked, seed=seed_or_drawn(asked.seed), start=start)
-    asked = with_effort(asked, prototypes_known=has_prototypes() and knows_cells(asked))
-    if asked.wants_energies:
+    request = from_json(StructurePredictionRequest, request)
+    formula = parse_formula(request.formula)
+    measured = None if request.pattern is None else MeasuredPattern.from_json(request.pattern)
+    start = "noise" if request.start == "both" and not has_prototypes() else request.start
+    request = replace(request, seed=seed_or_drawn(request.seed), start=start)
+    request = with_effort(request, prototypes_known=has_prototypes() and knows_cells(request))
+    if request.wants_energies:
         from crystal_core.relax.potential import check_installed
 
-        check_installed(asked.potential)  # what is missing is told before an hour of sampling
-    model = load_structure_generator(asked.model, asked.device)
-    drafter = drafter_of(asked, model)
+        check_installed(request.potential)  # what is missing is told before an hour of sampling
+    model = load_structure_generator(request.model, request.device)
+    drafter = drafter_of(request, model)
     if drafter is not None and model.card.writes_drafts:
         model = drafter
-    if asked.guide and not hasattr(model, "settings"):
+    if request.guide and not hasattr(model, "settings"):
         raise RequestError(
-            f"{asked.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
+            f"{request.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
         )
-    check_declared((drafter or model).card, (), asked)
-    check_tuning_of(asked, model)
+    check_declared((drafter or model).card, (), request)
+    check_tuning_of(request, model)
     for one in filter(None, dict.fromkeys((model, drafter))):
-        check_elements(asked, formula, one)
-    use_threads(asked.threads)
+        check_elements(request, formula, one)
+    use_threads(request.threads)
     began, clock = time.monotonic(), TimePlan({}, usual_pace())
-    known = None if asked.effort is None or asked.start == "noise" else lay_out(asked)
+    known = None if request.effort is None or request.start == "noise" else lay_out(request)
     if known is None:
-        cells = cells_of(asked, model.card.sampling.get("atom_counts"))
+        cells = cells_of(request, model.card.sampling.get("atom_counts"))
     else:
-        cells = cells_beside(known, asked, model.card)
+        cells = cells_beside(known, request, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
-    parts = plan_parts(asked, cells, batch, model)
+    parts = plan_parts(request, cells, batch, model)
     if known is not None:
         parts = [part for part in parts if part.origin != "prototype"]
-    clock.add(planned_work(asked, parts, cells, known))
-    notes = notes_on(asked, formula, cells, model)
-    state = PredictionRun(asked, model, clock, began, measured, notes=notes, drafter=drafter)
+    clock.add(planned_work(request, parts, cells, known))
+    notes = notes_on(request, formula, cells, model)
+    state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
     yield from timed(_phases(state, parts, cells, known), clock)
     remember(clock)
 
@@ -121,10 +117,10 @@ def _phases(
     """The work of a run, phase by phase."""
     if known is not None:
         yield state.known_arrangements(known)
-    for place, part in enumerate(parts):
-        yield from state.part(place, part, cells[part.z])
-    if state.asked.wants_energies:
-        yield from _by_evidence(state) if state.asked.rank == "evidence" else _energies(state)
+    for part in parts:
+        yield from state.part(part, cells[part.z])
+    if state.request.wants_energies:
+        yield from _by_evidence(state) if state.request.rank == "evidence" else _energies(state)
     yield RunUpdate(stage="done", step=1, n_steps=1, result=state.result())
 
 
@@ -134,31 +130,31 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     from crystal_core.relax.potential import load_potential
     from crystal_core.workflows.evidence import settle_by_evidence
 
-    potential = load_potential(state.asked.potential, state.asked.device)
+    potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
     state.plan.reached(LOADING, 1.0, 0.0)
     evidence = state.evidence()
     first: dict[int, Candidate] = {}
     for candidate, group in zip(state.found, state.groups(), strict=True):
         candidate.alike = first.setdefault(group, candidate)
-    shown = time.monotonic()
+    last_snapshot = time.monotonic()
     for now in settle_by_evidence(
         state.found,
         list(first.values()),
         evidence,
         potential,
-        effort=state.asked.effort,
-        relax=state.asked.relax,
-        seconds=state.asked.relax_seconds,
+        effort=state.request.effort,
+        relax=state.request.relax,
+        seconds=state.request.relax_seconds,
     ):
         state.plan.reached(now.phase, now.done, now.left)
         fresh = now.settled is not None or (
-            now.moment is None and time.monotonic() - shown > SECONDS_BETWEEN_RESULTS
+            now.moment is None and time.monotonic() - last_snapshot > SECONDS_BETWEEN_RESULTS
         )
-        shown = time.monotonic() if fresh else shown
+        last_snapshot = time.monotonic() if fresh else last_snapshot
         path = None
         if now.settled is not None:
-            label = f"Relaxation of {now.settled.id(state.asked.formula)}"
+            label = f"Relaxation of {now.settled.id(state.request.formula)}"
             path = path_for_player(label, now.settled.frames, keep=_keeps_path(state))
         yield RunUpdate(
             stage=now.stage,
@@ -172,7 +168,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
 def _keeps_path(state: PredictionRun) -> bool:
     settled = sum(candidate.relaxed_energy is not None for candidate in state.found)
-    return state.asked.keep_trajectory and settled <= KEPT_RELAXATIONS
+    return state.request.keep_trajectory and settled <= KEPT_RELAXATIONS
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
@@ -186,20 +182,20 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     from crystal_core.files.records import rank_key
     from crystal_core.relax.potential import load_potential
 
-    potential = load_potential(state.asked.potential, state.asked.device)
+    potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
     state.plan.reached(LOADING, 1.0, 0.0)
-    by_id = {c.id(state.asked.formula): c for c in state.found}
+    by_id = {c.id(state.request.formula): c for c in state.found}
     first: dict[int, Candidate] = {}
     worth: dict[Candidate, tuple[bool, bool, int]] = {}
     for record in sorted((r for item in state.result()["results"] for r in item["candidates"]), key=rank_key):
         candidate = by_id[record["id"]]
         candidate.alike = (
-            first.setdefault(record["group"] or 0, candidate) if state.asked.relax else candidate
+            first.setdefault(record["group"] or 0, candidate) if state.request.relax else candidate
         )
         worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
-    order = list(first.values()) if state.asked.relax else state.found
-    n_relaxed = min(len(order), MOST_RELAXED) if state.asked.relax else 0
+    order = list(first.values()) if state.request.relax else state.found
+    n_relaxed = min(len(order), MOST_RELAXED) if state.request.relax else 0
     single_points = order if len(order) > n_relaxed else []
     for k, candidate in enumerate(single_points):
         stage = f"energy of structure {k + 1} of {len(order)}"
@@ -213,7 +209,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
         order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
     for k, candidate in enumerate(order[:n_relaxed]):
         stage = f"relaxing structure {k + 1} of {n_relaxed}"
-        keep = state.asked.keep_trajectory and k < KEPT_RELAXATIONS
+        keep = state.request.keep_trajectory and k < KEPT_RELAXATIONS
         yield from _settle(
             state, candidate, potential, stage, order[k + 1 : n_relaxed], relax=True, keep=keep
         )
@@ -237,13 +233,15 @@ def _settle(
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
     waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
     taken = 1
-    for moment in candidate.settle(potential, seconds=state.asked.relax_seconds, relax=relax):
+    for moment in candidate.settle(potential, seconds=state.request.relax_seconds, relax=relax):
         taken = max(1, moment.step)
         # how long a relaxation goes on does not depend on how long it has gone on
         state.plan.reached(phase, before + cost * taken, waiting + cost * steps)
         yield RunUpdate(stage=stage, step=0, n_steps=1, snapshot=snapshot(moment.structure))
     state.plan.reached(phase, before + cost * taken, waiting)
-    path = path_for_player(f"Relaxation of {candidate.id(state.asked.formula)}", candidate.frames, keep=keep)
+    path = path_for_player(
+        f"Relaxation of {candidate.id(state.request.formula)}", candidate.frames, keep=keep
+    )
     yield RunUpdate(stage=stage, step=0, n_steps=1, result=state.result(), trajectory=path)
 
 

@@ -1,4 +1,4 @@
-"""What a structure prediction does, before it does it: which cells, from which starts, in which parts, and whether the model can."""
+"""The plan of a structure prediction: cells, starts and parts, checked against the abilities of the model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def has_prototypes() -> bool:
 
 
 def cells_of(
-    asked: StructurePredictionRequest, atom_counts: Collection[int] | None
+    request: StructurePredictionRequest, atom_counts: Collection[int] | None
 ) -> dict[int, tuple[int, ...]]:
     """Formula units → atomic numbers of the cell, for each cell that a run of the request makes.
 
@@ -66,19 +66,21 @@ def cells_of(
     """
     from crystal_core.chemistry.formula import default_z, parse_formula
 
-    formula = parse_formula(asked.formula)
-    if asked.exact_cell:
+    formula = parse_formula(request.formula)
+    if request.exact_cell:
         cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}
     else:
         cells = {
             z: tuple(formula.atomic_numbers_of(z))
-            for z in asked.z or default_z(formula, atom_counts=atom_counts)
+            for z in request.z or default_z(formula, atom_counts=atom_counts)
         }
     for z, atoms in cells.items():
-        cell, smaller = ("The formula", "a smaller cell") if asked.exact_cell else (f"Z = {z}", "a smaller Z")
+        cell, smaller = (
+            ("The formula", "a smaller cell") if request.exact_cell else (f"Z = {z}", "a smaller Z")
+        )
         if atom_counts and len(atoms) not in atom_counts:
             raise RequestError(
-                f"{asked.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z."
+                f"{request.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z."
             )
         if len(atoms) > MAX_ATOMS:
             raise RequestError(
@@ -87,12 +89,12 @@ def cells_of(
     if not cells:
         sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
         raise RequestError(
-            f"No number of formula units of {asked.formula} fits {asked.model} ({sizes}); choose another model or set Z."
+            f"No number of formula units of {request.formula} fits {request.model} ({sizes}); choose another model or set Z."
         )
     return cells
 
 
-def check_tuning_of(asked: StructurePredictionRequest, model: Generator) -> None:
+def check_tuning_of(request: StructurePredictionRequest, model: Generator) -> None:
     """Raise RequestError where a value of the tuning changes nothing, neither from noise nor in refining."""
     import torch
 
@@ -106,35 +108,35 @@ def check_tuning_of(asked: StructurePredictionRequest, model: Generator) -> None
     )
     noise = GenerationRequest(
         compositions=((1,),),
-        sampler=asked.sampler,
-        steps=asked.steps,
-        draft=draft_options(asked) if model.card.writes_drafts else CARD_DRAFT,
-        **asked.tuning_fields,
+        sampler=request.sampler,
+        steps=request.steps,
+        draft=draft_options(request) if model.card.writes_drafts else CARD_DRAFT,
+        **request.tuning_fields,
     )
     refined = replace(noise, start=cell, start_time=1.0)
-    kinds = {"noise": [noise], "prototype": [refined]}.get(asked.start, [noise, refined])
-    check_tuning(asked.model, model, asked, kinds)
+    kinds = {"noise": [noise], "prototype": [refined]}.get(request.start, [noise, refined])
+    check_tuning(request.model, model, request, kinds)
 
 
-def draft_options(asked: StructurePredictionRequest) -> DraftOptions:
+def draft_options(request: StructurePredictionRequest) -> DraftOptions:
     """How drafts are written and refined."""
-    return DraftOptions(**asked.draft_fields)
+    return DraftOptions(**request.draft_fields)
 
 
-def drafter_of(asked: StructurePredictionRequest, model: Generator) -> Generator | None:
-    """What makes the drafts of a run: the model, or one that is given the model as refiner; None where there are none.
+def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generator | None:
+    """The generator of a run's drafts: the model, or one that takes the model as refiner; None without drafts.
 
     Raises:
-        CheckpointMissing: drafts are asked for, and no language model is installed.
+        CheckpointMissing: drafts are requested, and no language model is installed.
     """
     if not model.card.writes_drafts:
-        if asked.start not in ("draft", "all"):
+        if request.start not in ("draft", "all"):
             return None
-        model = load_structure_generator(DRAFTER, asked.device)
-    return with_back_end(model, asked.back_end)
+        model = load_structure_generator(DRAFTER, request.device)
+    return with_back_end(model, request.back_end)
 
 
-def check_elements(asked: StructurePredictionRequest, formula: Any, model: Generator) -> None:
+def check_elements(request: StructurePredictionRequest, formula: Any, model: Generator) -> None:
     """Before the prototypes: they know every element, so a run would go well until the model's own part.
 
     Raises:
@@ -150,24 +152,24 @@ def check_elements(asked: StructurePredictionRequest, formula: Any, model: Gener
     ]
     if lacking:
         raise RequestError(
-            f"{asked.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
+            f"{request.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
         )
 
 
 def notes_on(
-    asked: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
+    request: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
 ) -> list[str]:
-    """What is to be said of the cells before anyone reads their structures."""
+    """Notes on the cells, before their structures."""
     notes = [formula.note] if formula.note else []
-    if not asked.exact_cell and formula.counts != formula.unit:
+    if not request.exact_cell and formula.counts != formula.unit:
         notes.append(
-            f"{asked.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
+            f"{request.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
         )
     most = model.card.most_atoms
     beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
     if beyond:
         notes.append(
-            f"{asked.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess."
+            f"{request.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess."
         )
     return notes
 
@@ -183,7 +185,7 @@ class Part:
     n: int
 
 
-def origins_of(asked: StructurePredictionRequest, model: Generator) -> list[Origin]:
+def origins_of(request: StructurePredictionRequest, model: Generator) -> list[Origin]:
     """Where the candidates of a run come from, in the order in which they are made."""
     by_start: dict[str, list[Origin]] = {
         "noise": ["noise"],
@@ -192,23 +194,23 @@ def origins_of(asked: StructurePredictionRequest, model: Generator) -> list[Orig
         "draft": ["draft refined"],
         "all": ["prototype", "noise", "draft refined", "prototype refined"],
     }
-    origins = by_start[asked.start]
-    if asked.model == "prototype":
+    origins = by_start[request.start]
+    if request.model == "prototype":
         return ["prototype", *(origin for origin in origins if origin == "draft refined")]
     if not model.card.writes_drafts:
         return origins
     own: Any = model
-    refines = hasattr(own, "refinement") and own.refinement(draft_options(asked)) is not None
+    refines = hasattr(own, "refinement") and own.refinement(draft_options(request)) is not None
     written: Origin = "draft refined" if refines else "draft"
     origins = [written if origin in ("noise", "draft refined") else origin for origin in origins]
     return [o for o in dict.fromkeys(origins) if refines or o != "prototype refined"]
 
 
 def plan_parts(
-    asked: StructurePredictionRequest, cells: Mapping[int, Any], batch: int, model: Generator
+    request: StructurePredictionRequest, cells: Mapping[int, Any], batch: int, model: Generator
 ) -> list[Part]:
     """The parts of a run, in order: for each origin and Z as many as the batch asks for, known prototypes in one."""
-    origins = origins_of(asked, model)
+    origins = origins_of(request, model)
     parts = []
     for place, (origin, z) in enumerate(product(origins, cells)):
         if origin == "prototype":  # in one part: each next one of a request is the next best
@@ -221,11 +223,11 @@ def plan_parts(
                     z=z,
                     origin=origin,
                     first=0,
-                    n=max(known, min(asked.n_samples, MOST_PROTOTYPES)),
+                    n=max(known, min(request.n_samples, MOST_PROTOTYPES)),
                 )
             )
             continue
-        n = asked.n_samples
+        n = request.n_samples
         parts += [
             Part(place=place, z=z, origin=origin, first=first, n=min(batch, n - first))
             for first in range(0, n, batch)

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from crystal_core.chemistry.formula import computed_formula
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import MemoryFull
 from crystal_core.evaluation.alike import alike_groups
@@ -74,7 +75,7 @@ class PredictionRun:
 
     def __init__(
         self,
-        asked: StructurePredictionRequest,
+        request: StructurePredictionRequest,
         model: Generator,
         plan: TimePlan,
         began: float,
@@ -85,8 +86,8 @@ class PredictionRun:
     ) -> None:
         self.drafter, self.rejected = drafter, Counter[str]()
         self.left_out: list[Draft] = []
-        self.asked, self.model, self.began, self.measured, self.notes = (
-            asked,
+        self.request, self.model, self.began, self.measured, self.notes = (
+            request,
             model,
             began,
             measured,
@@ -99,7 +100,7 @@ class PredictionRun:
         self.calls, self.failed = 0, 0
         self.plan = plan
         self.potential_label = ""
-        self.guide = None if measured is None or not asked.guide else _guide(measured)
+        self.guide = None if measured is None or not request.guide else _guide(measured)
 
     def known_arrangements(self, known: LaidOut) -> RunUpdate:
         """Take in the prototypes of all Z that an effort lays out at once."""
@@ -108,9 +109,7 @@ class PredictionRun:
         self.plan.reached(LAYING_OUT, 1.0, 0.0)
         return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=self.result())
 
-    def part(
-        self, place: int, part: Part, atoms: tuple[int, ...], *, halved: bool = False
-    ) -> Iterator[RunUpdate]:
+    def part(self, part: Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.crystal import CrystalBatch
         from crystal_core.structures import to_structures
@@ -126,22 +125,22 @@ class PredictionRun:
             atoms_of = tuple(tuple(c.atomic_numbers.tolist()) for c in start)
         request = GenerationRequest(
             compositions=atoms_of,
-            sampler=self.asked.sampler,
-            steps=self.asked.steps,
-            seed=(self.asked.seed or 0) + 1000 * part.place + part.first,
+            sampler=self.request.sampler,
+            steps=self.request.steps,
+            seed=(self.request.seed or 0) + 1000 * part.place + part.first,
             frame_every=1,
             start=start,
             start_time=getattr(self.model, "start_time", None) if start is not None else None,
             guide=None if origin in DRAFTED else self.guide,
-            dtype=self.asked.dtype,
+            dtype=self.request.dtype,
             draft=self._draft_options(origin),
-            **self.asked.tuning_fields,
+            **self.request.tuning_fields,
         )
         request = with_tuning_in_use(generator, request)
         name = f"Z = {z}, {STAGES[origin]}"
         stage = name
-        if part.n < self.asked.n_samples and origin != "prototype":
-            stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.asked.n_samples}"
+        if part.n < self.request.n_samples and origin != "prototype":
+            stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.request.n_samples}"
         try:
             frame, paths = yield from self._sampled(generator, request, part, stage)
         except MemoryFull:
@@ -153,7 +152,7 @@ class PredictionRun:
                 replace(part, n=middle),
                 replace(part, first=part.first + middle, n=part.n - middle),
             ):
-                yield from self.part(place, some, atoms, halved=True)
+                yield from self.part(some, atoms, halved=True)
             return
         if frame is None or frame.crystals is None:
             return
@@ -186,7 +185,7 @@ class PredictionRun:
             for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
             if s is not None
         ]
-        keep = self.asked.keep_trajectory and part.first == 0
+        keep = self.request.keep_trajectory and part.first == 0
         path = path_for_player(f"{name}, sample 1", paths[0] if paths else [], keep=keep)
         yield RunUpdate(
             stage=stage,
@@ -200,7 +199,7 @@ class PredictionRun:
         self, generator: Generator, request: GenerationRequest, part: Part, stage: str
     ) -> Iterating[RunUpdate, None, tuple[Frame | None, list[list[Snapshot]]]]:
         """As :func:`sampled`, with the progress noted in the plan of the time."""
-        phase, atoms = sampling_phase(self.asked, part.origin), len(request.compositions[0])
+        phase, atoms = sampling_phase(self.request, part.origin), len(request.compositions[0])
         work, before = sampling_work(part, atoms), self.plan.done.get(phase, 0.0)
         after = self.plan.left.get(phase, 0.0) - work
         with closing(sampled(generator, request, stage=stage, part=0, n_steps=PART_STEPS)) as updates:
@@ -220,13 +219,13 @@ class PredictionRun:
         return self.drafter if origin in DRAFTED and self.drafter is not None else self.model
 
     def _draft_options(self, origin: Origin) -> DraftOptions:
-        """How drafts are written and refined: by the model, unless it is the one that writes them or cannot refine."""
+        """Options of the drafts: the model refines them, unless it writes them itself or cannot refine."""
         if not self._generator(origin).card.writes_drafts:
             return CARD_DRAFT
-        options = draft_options(self.asked)
-        if self.model.card.writes_drafts or self.asked.model == "prototype" or options.refiner is not None:
+        options = draft_options(self.request)
+        if self.model.card.writes_drafts or self.request.model == "prototype" or options.refiner is not None:
             return options
-        return replace(options, refiner=self.asked.model)
+        return replace(options, refiner=self.request.model)
 
     def _template_rank(self, origin: Origin, z: int, index: int) -> int:
         """Place of a candidate's prototype among those of its formula, 1 first; 0 without one."""
@@ -244,7 +243,7 @@ class PredictionRun:
         groups, made_by = self.groups(), self._provenance()
         return {
             candidate: evidence_of(
-                candidate, candidate.record(self.asked.formula, made_by), groups.count(group)
+                candidate, candidate.record(self.request.formula, made_by), groups.count(group)
             )
             for candidate, group in zip(self.found, groups, strict=True)
         }
@@ -258,27 +257,33 @@ class PredictionRun:
         sizes = {g: groups.count(g) for g in groups}
         records: list[CrystalRecord] = []
         for candidate, group in zip(self.found, groups, strict=True):
-            record = candidate.record(self.asked.formula, made_by)
+            record = candidate.record(self.request.formula, made_by)
             if self.measured is not None:
                 record["pattern"] = candidate.pattern(self.measured)
             record["score"] = self._score(candidate, record, sizes[group])
             record["group"], record["n_alike"] = group, sizes[group]
             records.append(record)
-        best_first = self._by_evidence(records) if self.asked.rank == "evidence" else ranked(records)
+        best_first = self._by_evidence(records) if self.request.rank == "evidence" else ranked(records)
         by_z: dict[int, list[CrystalRecord]] = {}
         for record in records:
             by_z.setdefault(record["z"], []).append(record)
         place = {record["id"]: k for k, record in enumerate(best_first)}
         by_z = {
             z: sorted(part, key=lambda record: place[record["id"]])
-            if self.asked.rank == "evidence"
+            if self.request.rank == "evidence"
             else ranked(part)
             for z, part in by_z.items()
         }
         result: RunResult = {
             "format": FORMAT,
             "results": [
-                {"formula": self.asked.formula, "z": z, "candidates": part, "rank_by": self.asked.rank}
+                {
+                    "formula": self.request.formula,
+                    "computed_formula": computed_formula(self.request.formula, exact=self.request.exact_cell),
+                    "z": z,
+                    "candidates": part,
+                    "rank_by": self.request.rank,
+                }
                 for z, part in by_z.items()
             ],
             "ranking": [record["id"] for record in best_first],
@@ -295,13 +300,13 @@ class PredictionRun:
 
     def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
         """What the candidate is ranked by; that of all evidence needs the others, and is set by :meth:`_by_evidence`."""
-        if self.measured is not None and self.asked.rank == "pattern":
+        if self.measured is not None and self.request.rank == "pattern":
             return {
                 "name": "likeness to the measured pattern",
                 "value": record["pattern"]["similarity"],
                 "unit": "similarity, 0 to 1",
             }
-        if self.asked.rank == "energy" and self.potential_label:
+        if self.request.rank == "energy" and self.potential_label:
             return {
                 "name": f"energy ({self.potential_label})",
                 "value": candidate.ranking_energy,
@@ -311,7 +316,7 @@ class PredictionRun:
 
     def _by_evidence(self, records: list[CrystalRecord]) -> list[CrystalRecord]:
         """The records, best first, with their scores and what these were made of."""
-        evidence = {c.id(self.asked.formula): told for c, told in self.evidence().items()}
+        evidence = {c.id(self.request.formula): judged for c, judged in self.evidence().items()}
         by_id = {record["id"]: record for record in records}
         ordered = []
         for name, value in order_by_evidence(evidence):
@@ -324,12 +329,12 @@ class PredictionRun:
     def _provenance(self) -> Provenance:
         request = GenerationRequest(
             compositions=((1,),),
-            sampler=self.asked.sampler,
-            steps=self.asked.steps,
-            draft=draft_options(self.asked) if self.model.card.writes_drafts else CARD_DRAFT,
-            **self.asked.tuning_fields,
+            sampler=self.request.sampler,
+            steps=self.request.steps,
+            draft=draft_options(self.request) if self.model.card.writes_drafts else CARD_DRAFT,
+            **self.request.tuning_fields,
         )
-        settings = asdict(self.asked) | sampler_used(self.model, with_tuning_in_use(self.model, request))
+        settings = asdict(self.request) | sampler_used(self.model, with_tuning_in_use(self.model, request))
         if self.measured is not None:
             settings |= {
                 "pattern": self.measured.summary()
@@ -337,9 +342,9 @@ class PredictionRun:
         if self.potential_label:
             settings |= {"potential_used": self.potential_label}
         return provenance(
-            self.asked.model,
+            self.request.model,
             self.model,
-            seed=self.asked.seed,
+            seed=self.request.seed,
             settings=settings,
-            with_energies=self.asked.wants_energies,
+            with_energies=self.request.wants_energies,
         )

@@ -75,7 +75,7 @@ def property_split(name: str, *, fold: int = 0, folder: Path | None = None) -> P
     if fold and table.rule != "matbench":
         raise RequestError(f"{name} has one split and no folds; leave --fold out.")
     parts = {split: _rows(folder, name, split, fold) for split in ("train", "val", "test")}
-    found = PropertySplit(
+    split_rows = PropertySplit(
         spec=PROPERTIES[name],
         table=table,
         protocol=parts["test"].protocol,
@@ -84,17 +84,17 @@ def property_split(name: str, *, fold: int = 0, folder: Path | None = None) -> P
         held=_labelled(parts["val"], name),
         test=_labelled(parts["test"], name),
     )
-    if len(found.train) < FEWEST_HELD or len(found.held) < FEWEST_HELD:
+    if len(split_rows.train) < FEWEST_HELD or len(split_rows.held) < FEWEST_HELD:
         raise RequestError(
-            f"{table.name} has {len(found.train)} training and {len(found.held)} validation rows of {name}; "
+            f"{table.name} has {len(split_rows.train)} training and {len(split_rows.held)} validation rows of {name}; "
             f"each needs at least {FEWEST_HELD}."
         )
-    return found
+    return split_rows
 
 
 def _rows(folder: Path, name: str, split: Split, fold: int) -> MeasuredRows:
-    (found,) = default_rows(folder, (name,), split, fold=fold)
-    return found
+    (rows,) = default_rows(folder, (name,), split, fold=fold)
+    return rows
 
 
 def _labelled(measured: MeasuredRows, name: str) -> tuple[CrystalRow, ...]:

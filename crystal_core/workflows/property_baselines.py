@@ -1,4 +1,4 @@
-"""Property predictions without a property network, to hold a predictor's errors against.
+"""Baselines of property prediction, without a property network.
 
 *mean*: the mean of the training values. *composition*: gradient-boosted trees on the 132 Magpie features of the formula.
 *nearest*: the value of training crystals of the same formula, otherwise of the nearest formula. *chgnet-features*: a small
@@ -161,14 +161,14 @@ class BaselinePredictor:
     ) -> BaselineValues:
         table = self._crystal_features(rows)
         known = ~np.isnan(table).any(axis=1)
-        found = _small_head(spec, self._learnable(*train), self._learnable(*validation), table[known])
+        head = _small_head(spec, self._learnable(*train), self._learnable(*validation), table[known])
         values = np.full(len(rows), _mean(spec, train[1], 1).values[0])
-        values[known] = found.values
+        values[known] = head.values
         without = int((~known).sum())
         note = LEAK_NOTE if spec.name in LEAKED else SEEN_NOTE
         if without:
             note += f"; {without} crystals that CHGNet cannot take have the training mean"
-        return BaselineValues(values=values, n_train=found.n_train, settings=found.settings, note=note)
+        return BaselineValues(values=values, n_train=head.n_train, settings=head.settings, note=note)
 
     def _learnable(
         self, rows: Sequence[CrystalRow], truth: NDArray[np.float64]
@@ -180,13 +180,13 @@ class BaselinePredictor:
 
     def _crystal_features(self, rows: Sequence[CrystalRow]) -> NDArray[np.float64]:
         """(rows, 64), a row of NaN for crystals that the potential cannot take."""
-        found = []
+        features = []
         for i, row in enumerate(rows):
-            found.append(self._features.of(row, self._from_potential))
+            features.append(self._features.of(row, self._from_potential))
             if self._on_progress:
                 self._on_progress("CHGNet features", i + 1, len(rows))
         self._features.save()
-        return np.stack(found)
+        return np.stack(features)
 
     def _from_potential(self, row: CrystalRow) -> NDArray[np.float64] | None:
         from pymatgen.core import Lattice, Structure
@@ -327,8 +327,8 @@ def _range(spec: PropertySpec, truth: NDArray[np.float64]) -> tuple[float, float
 def _error(spec: PropertySpec, truth: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """What the validation rows choose by: the error that is reported; of probabilities the cross entropy."""
     if spec.name == METAL:
-        kept = np.clip(np.where(truth > 0.5, values, 1 - values), 1e-12, 1.0)
-        return float(-np.log(kept).mean())
+        probability = np.clip(np.where(truth > 0.5, values, 1 - values), 1e-12, 1.0)
+        return float(-np.log(probability).mean())
     if is_measured_as_logarithm(spec):
         return float(np.abs(np.log10(truth) - np.log10(values)).mean())
     return float(np.abs(truth - values).mean())

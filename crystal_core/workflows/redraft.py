@@ -63,14 +63,14 @@ class Redrafts:
 
 
 def plan_redrafts(
-    asked: CrystalGenerationRequest, model: Any, elements: Sequence[int], seed: int
+    request: CrystalGenerationRequest, model: Any, elements: Sequence[int], seed: int
 ) -> Redrafts:
-    """The starts of a run: ``asked.start_from`` so many times, each with elements of its own on the sites to redraft.
+    """The starts of a run: ``request.start_from`` so many times, each with elements of its own on the sites to redraft.
 
     All chosen sites of one element get the same new one, drawn with the temperature and top-p of the drafts from what
     the model finds fitting there, given all other sites as they are by then. It differs from the present one and, where
     all sites are redrafted, from those of the other sites, so that the formula keeps its form. The first starts do not
-    depend on how many are asked for.
+    depend on the number of crystals.
 
     Args:
         elements: atomic numbers that may be drawn.
@@ -82,21 +82,21 @@ def plan_redrafts(
     from crystal_core.files.records import structure_from_record
     from crystal_core.structures import from_structures, niggli_reduced
 
-    assert asked.start_from is not None
-    _check(asked, model)
-    crystal = from_structures([niggli_reduced(structure_from_record(asked.start_from))])
+    assert request.start_from is not None
+    _check(request, model)
+    crystal = from_structures([niggli_reduced(structure_from_record(request.start_from))])
     numbers = crystal.atomic_numbers.tolist()
-    sites = list(range(len(numbers))) if asked.redraft_all else list(asked.redraft_sites)
-    kept = {z for i, z in enumerate(numbers) if i not in set(sites)}
-    if foreign := sorted(kept - set(model.elements)):
+    sites = list(range(len(numbers))) if request.redraft_all else list(request.redraft_sites)
+    other_elements = {z for i, z in enumerate(numbers) if i not in set(sites)}
+    if foreign := sorted(other_elements - set(model.elements)):
         raise RequestError(
-            f"{asked.model} was not trained on {', '.join(map(_symbol, foreign))}, so it cannot place it; redraft these sites or choose another model."
+            f"{request.model} was not trained on {', '.join(map(_symbol, foreign))}, so it cannot place it; redraft these sites or choose another model."
         )
     if not sites:
-        return Redrafts(starts=(Redraft(crystal=crystal),) * asked.n)
+        return Redrafts(starts=(Redraft(crystal=crystal),) * request.n)
     before = model.back_end.calls
-    writer = _Writer(model, asked, elements, seed)
-    starts = tuple(writer.redraft(crystal, sites, k) for k in range(asked.n))
+    writer = _Writer(model, request, elements, seed)
+    starts = tuple(writer.redraft(crystal, sites, k) for k in range(request.n))
     return Redrafts(
         starts=starts,
         stage=Stage(
@@ -113,10 +113,10 @@ class _Writer:
     """Draws elements; what the model says of the same sites of the same crystal is asked once."""
 
     def __init__(
-        self, model: Any, asked: CrystalGenerationRequest, elements: Sequence[int], seed: int
+        self, model: Any, request: CrystalGenerationRequest, elements: Sequence[int], seed: int
     ) -> None:
-        self.model, self.asked, self.elements, self.seed = model, asked, tuple(elements), seed
-        self.sampling: dict[str, float] = model.sampling_of(DraftOptions(**asked.draft_fields))
+        self.model, self.request, self.elements, self.seed = model, request, tuple(elements), seed
+        self.sampling: dict[str, float] = model.sampling_of(DraftOptions(**request.draft_fields))
         self._chances: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[int, float]] = {}
 
     def redraft(self, crystal: CrystalBatch, sites: Sequence[int], k: int) -> Redraft:
@@ -130,7 +130,7 @@ class _Writer:
         numbers, changes = list(given), []
         for group in groups:
             present = numbers[group[0]]
-            barred = {present} | (set(numbers) if self.asked.redraft_all else set())
+            barred = {present} | (set(numbers) if self.request.redraft_all else set())
             z, chance = self._drawn(crystal, numbers, group, barred, draw)
             changes.append(
                 Change(
@@ -181,20 +181,20 @@ def _likeliest(chances: Mapping[int, float], *, temperature: float, top_p: float
     """
     top = max(chances.values())
     weights = {z: (p / top) ** (1.0 / temperature) for z, p in chances.items()}
-    enough, reached, kept = top_p * sum(weights.values()), 0.0, dict[int, float]()
+    enough, reached, likeliest = top_p * sum(weights.values()), 0.0, dict[int, float]()
     for z, weight in sorted(weights.items(), key=lambda item: -item[1]):
-        if kept and reached >= enough:
+        if likeliest and reached >= enough:
             break
-        kept[z], reached = weight, reached + weight
-    return kept
+        likeliest[z], reached = weight, reached + weight
+    return likeliest
 
 
-def _check(asked: CrystalGenerationRequest, model: Any) -> None:
+def _check(request: CrystalGenerationRequest, model: Any) -> None:
     if not hasattr(model, "refinement"):
         raise RequestError(
-            f"{asked.model} cannot start from a crystal; choose a model that drafts and refines, such as crysllmgen-mp."
+            f"{request.model} cannot start from a crystal; choose a model that drafts and refines, such as crysllmgen-mp."
         )
-    refinement = model.refinement(DraftOptions(**asked.draft_fields))
+    refinement = model.refinement(DraftOptions(**request.draft_fields))
     if refinement is None:
         raise RequestError("A given crystal is refined, so a refiner is needed; leave out --refiner none.")
     if refinement.start == "none":

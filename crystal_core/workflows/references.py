@@ -57,8 +57,8 @@ def read_references(data: Path, split: str, limit: int | None) -> list[Reference
 
 def digest(references: Sequence[Reference]) -> str:
     """Number and short hash of the rows, their order included."""
-    told = "\n".join(f"{reference.id} {reference.atomic_numbers}" for reference in references)
-    return f"{len(references)} ({hashlib.sha256(told.encode()).hexdigest()[:12]})"
+    text = "\n".join(f"{reference.id} {reference.atomic_numbers}" for reference in references)
+    return f"{len(references)} ({hashlib.sha256(text.encode()).hexdigest()[:12]})"
 
 
 def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[Structure | None]]:
@@ -69,19 +69,19 @@ def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[
     Raises:
         RequestError: no file carries the id of any reference, or one may not be opened.
     """
-    found: list[list[Structure | None]] = []
+    candidates: list[list[Structure | None]] = []
     for reference in references:
         names = [
             folder / f"{reference.id}.cif",
             *(folder / f"{reference.id}_{k}.cif" for k in range(1, MAX_FILES + 1)),
         ]
-        found.append([read_cell(path) for path in names if path.is_file()] or [None])
-    if not any(structure is not None for structures in found for structure in structures):
+        candidates.append([read_cell(path) for path in names if path.is_file()] or [None])
+    if not any(structure is not None for structures in candidates for structure in structures):
         wanted = f"{references[0].id}.cif" if references else "<id>.cif"
         raise RequestError(
             f"{folder.name} holds no readable candidate; name the files after the rows of the data, such as {wanted}."
         )
-    return found
+    return candidates
 
 
 def read_cell(path: Path) -> Structure | None:

@@ -38,11 +38,15 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     from crystal_core.reference.known import novelty
     from crystal_core.relax.potential import load_potential
 
-    asked = request if isinstance(request, RelaxationRequest) else from_json(RelaxationRequest, request)
-    structures = [structure_from_record(given) for given in asked.crystals]
-    potential = load_potential(asked.potential, asked.device)
-    use_threads(asked.threads)
-    settings = {"potential": asked.potential, "relax_seconds": asked.relax_seconds, "device": asked.device}
+    request = from_json(RelaxationRequest, request)
+    structures = [structure_from_record(given) for given in request.crystals]
+    potential = load_potential(request.potential, request.device)
+    use_threads(request.threads)
+    settings = {
+        "potential": request.potential,
+        "relax_seconds": request.relax_seconds,
+        "device": request.device,
+    }
     made_by = provenance(potential, settings)
     total, began = CRYSTAL_STEPS * len(structures), time.monotonic()
     result: RunResult = {
@@ -52,10 +56,10 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         "settings": settings | {"potential_used": potential.label},
         "seconds": 0.0,
     }
-    for k, (given, structure) in enumerate(zip(asked.crystals, structures, strict=True)):
+    for k, (given, structure) in enumerate(zip(request.crystals, structures, strict=True)):
         stage = f"relaxing {formula_of(structure.composition)}, {k + 1} of {len(structures)}"
         cell = RelaxationRun(structure)
-        for moment in cell.steps(potential, seconds=asked.relax_seconds):
+        for moment in cell.steps(potential, seconds=request.relax_seconds):
             inner = moment.step / (
                 moment.step + 20
             )  # how many steps a relaxation takes is not known beforehand
@@ -78,7 +82,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
             "crystals": [*result["crystals"], record],
             "seconds": round(time.monotonic() - began, 2),
         }
-        path = path_for_player(f"Relaxation of {given['id']}", cell.frames, keep=asked.keep_trajectory)
+        path = path_for_player(f"Relaxation of {given['id']}", cell.frames, keep=request.keep_trajectory)
         yield RunUpdate(
             stage=stage, step=CRYSTAL_STEPS * (k + 1), n_steps=total, result=result, trajectory=path
         )
@@ -181,7 +185,7 @@ def relaxed_row(
 
 
 def relaxation_json(done: Relaxation, label: str) -> RelaxationRecord:
-    """What a candidate's record tells of its relaxation; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
+    """The relaxation in a candidate's record; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
     moved = rms_distance(done.initial, done.structure, MATCHER)
     return {
         "potential": label,
@@ -200,8 +204,8 @@ def frames_of(done: Relaxation) -> list[Snapshot]:
     from crystal_core.files.records import snapshot
 
     every = max(1, len(done.path) // PATH_FRAMES)
-    kept = [moment for moment in done.path[:-1] if moment.step % every == 0]
-    return [snapshot(moment.structure) for moment in [*kept, done.path[-1]]]
+    moments = [moment for moment in done.path[:-1] if moment.step % every == 0]
+    return [snapshot(moment.structure) for moment in [*moments, done.path[-1]]]
 
 
 def provenance(potential: Potential, settings: Mapping[str, Any]) -> Provenance:

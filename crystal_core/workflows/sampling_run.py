@@ -1,4 +1,4 @@
-"""What every sampling run shares: updates from frames, the path kept for the player, and the provenance of its crystals."""
+"""Shared by all sampling runs: updates from frames, the path for the player, and the provenance of its crystals."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sampled(
 
     paths: list[list[Snapshot]] = []
     frame: Frame | None = None
-    kept = 0  # step of the last cell on the paths
+    n_watched = 0  # step of the last cell on the paths
     for frame in _within_memory(generator.sample(request)):  # type: ignore[arg-type]
         done = PART_STEPS * part + round(PART_STEPS * frame.step / max(1, frame.n_steps))
         crystals = frame.crystals
@@ -60,16 +60,16 @@ def sampled(
             if crystals is not None
             else []
         )
-        if cells and (frame.finished or frame.step - kept >= max(1, frame.n_steps // SNAPSHOT_FRAMES)):
-            kept = frame.step
+        if cells and (frame.finished or frame.step - n_watched >= max(1, frame.n_steps // SNAPSHOT_FRAMES)):
+            n_watched = frame.step
             paths = paths or [[] for _ in cells]
             for path, cell in zip(paths, cells, strict=True):
                 path.append(cell)
-        shown: Snapshot | None = cells[0] if cells else None
-        if shown is not None and watched > 1:
-            shown = {**shown, "cells": [*cells]}
+        last_snapshot: Snapshot | None = cells[0] if cells else None
+        if last_snapshot is not None and watched > 1:
+            last_snapshot = {**last_snapshot, "cells": [*cells]}
         doing = f"{stage}, {STAGES[frame.stage]}" if frame.stage in STAGES else stage
-        yield RunUpdate(stage=doing, step=done, n_steps=n_steps, snapshot=shown, text=frame.text)
+        yield RunUpdate(stage=doing, step=done, n_steps=n_steps, snapshot=last_snapshot, text=frame.text)
     return frame, paths
 
 
@@ -124,15 +124,23 @@ def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajec
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written; nothing for models without a choice."""
+    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written; nothing for models without a choice.
+
+    Charge balance names SMACT's table of oxidation states.
+    """
+    from crystal_core.evaluation.validity import OXIDATION_TABLE
+
+    balance = {"charge_balance_used": OXIDATION_TABLE} if request.draft.charge_balance else {}
     if hasattr(model, "settings_used"):
-        return model.settings_used(request)
+        return model.settings_used(request) | balance
     if not hasattr(model, "settings"):
         return {}
     chosen = model.settings(request)
-    return {"sampler_used": chosen.name, "steps_used": chosen.steps} | {
-        f"{name}_used": value for name, value in chosen.tuning.items()
-    }
+    return (
+        {"sampler_used": chosen.name, "steps_used": chosen.steps}
+        | {f"{name}_used": value for name, value in chosen.tuning.items()}
+        | balance
+    )
 
 
 def with_tuning_in_use(model: Any, request: AnyRequest) -> AnyRequest:
@@ -144,25 +152,25 @@ def with_tuning_in_use(model: Any, request: AnyRequest) -> AnyRequest:
 
 
 def check_tuning(
-    name: str, model: Any, asked: SamplerTuning, requests: Sequence[GenerationRequest | DeNovoRequest]
+    name: str, model: Any, tuning: SamplerTuning, requests: Sequence[GenerationRequest | DeNovoRequest]
 ) -> None:
     """Check the tuning of a run before any of its parts is sampled.
 
     Args:
-        asked: the tuning of the whole run. requests: one of each kind that the run hands to the model.
+        tuning: the tuning of the whole run. requests: one of each kind that the run hands to the model.
 
     Raises:
         RequestError: a value changes nothing in any of them, or the model has no sampler.
     """
     if not hasattr(model, "idle_tuning"):
-        words = tuning_words(asdict(asked))
+        words = tuning_words(asdict(tuning))
         if words:
             raise RequestError(
                 f"{name} has no sampler to tune, so {words[0]} would change nothing; leave it out or choose another model."
             )
         return
     idle = [model.idle_tuning(request) for request in requests]
-    for value in asked.tuning_values:
+    for value in tuning.tuning_values:
         if idle and all(value in reasons for reasons in idle):
             raise RequestError(f"{idle[0][value]}, so {value} would change nothing; leave it out.")
 

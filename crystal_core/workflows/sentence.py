@@ -123,10 +123,10 @@ class _Reader:
 
     def take(self, pattern: str) -> re.Match[str] | None:
         """Find a pattern and cut it out."""
-        found = re.search(pattern, self.rest, flags=re.IGNORECASE)
-        if found:
-            self.rest = f"{self.rest[: found.start()]} , {self.rest[found.end() :]}"
-        return found
+        match = re.search(pattern, self.rest, flags=re.IGNORECASE)
+        if match:
+            self.rest = f"{self.rest[: match.start()]} , {self.rest[match.end() :]}"
+        return match
 
     def put(self, name: str, value: Any, words: str) -> None:
         """Set a field.
@@ -148,18 +148,18 @@ def _space_group(reader: _Reader) -> None:
         + ABOUT
         + r"(?:number|no\.?)?[\s:=#]*([A-Za-z0-9/_-]+(?:\s[-0-9/_a-z]*[0-9/][-0-9/_a-z]*)?)"
     )
-    found = re.search(pattern, reader.rest, flags=re.IGNORECASE)
-    for words in [found[1], found[1].split()[0]] if found else []:
+    match = re.search(pattern, reader.rest, flags=re.IGNORECASE)
+    for words in [match[1], match[1].split()[0]] if match else []:
         try:
             number = space_group_number(words)
         except RequestError:
             continue
-        reader.take(re.escape(found[0][: found[0].rindex(found[1])] + words) if found else "")
+        reader.take(re.escape(match[0][: match[0].rindex(match[1])] + words) if match else "")
         reader.put("space_group", str(number), f"space group {space_group_symbol(number)} ({number})")
         return
-    if found:
+    if match:
         raise RequestError(
-            f"There is no space group '{found[1].split()[0]}'; give a number from 1 to 230 or a symbol."
+            f"There is no space group '{match[1].split()[0]}'; give a number from 1 to 230 or a symbol."
         )
     # a symbol alone: a letter of the lattice and a sign that no word or formula has
     for word in re.findall(r"\b[PIFCAR][-\d/_a-z]+\b", reader.rest):
@@ -178,9 +178,9 @@ def _is_group(word: str) -> bool:
 
 
 def _crystal_system(reader: _Reader) -> None:
-    found = reader.take(rf"\b({'|'.join(SYSTEMS)})\b")
-    if found and "space_group" not in reader.fields:
-        system = SYSTEMS[found[1].lower()]
+    match = reader.take(rf"\b({'|'.join(SYSTEMS)})\b")
+    if match and "space_group" not in reader.fields:
+        system = SYSTEMS[match[1].lower()]
         reader.put("crystal_system", system, f"crystal system {system}")
 
 
@@ -201,34 +201,34 @@ def _band_gap(reader: _Reader) -> None:
             f"band gap {(low + high) / 2:g} eV, the middle of {low:g} to {high:g}",
         )
         return
-    found = reader.take(rf"{gap}{ABOUT}{NUMBER}(?:{ELECTRONVOLTS})?") or reader.take(
+    match = reader.take(rf"{gap}{ABOUT}{NUMBER}(?:{ELECTRONVOLTS})?") or reader.take(
         rf"{NUMBER}{ELECTRONVOLTS}\s+{gap}"
     )
-    if found:
-        value = _value(found[1], found[2])
+    if match:
+        value = _value(match[1], match[2])
         reader.put("band_gap", value, f"band gap {value:g} eV")
     elif reader.take(rf"\b(?:metallic|metal(?!\s+\w+(?:ide|ate))|(?:no|zero|without(?: a)?)\s+{gap[2:]})"):
         reader.put("band_gap", 0.0, "band gap 0 eV")
 
 
 def _formation_energy(reader: _Reader) -> None:
-    found = reader.take(
+    match = reader.take(
         rf"\bformation\s+(?:energy|enthalpy)(?:\s+per\s+atom)?{ABOUT}{NUMBER}(?:{ELECTRONVOLTS})?"
     )
-    if found:
-        value = _value(found[1], found[2])
+    if match:
+        value = _value(match[1], match[2])
         reader.put("formation_energy", value, f"formation energy {value:g} eV/atom")
 
 
 def _stability(reader: _Reader) -> None:
     hull = r"(?:the\s+)?(?:convex\s+)?hull"
-    found = reader.take(
+    match = reader.take(
         rf"\benerg(?:y|ies)\s+above\s+{hull}{ABOUT}{NUMBER}(?:{ELECTRONVOLTS})?"
     ) or reader.take(
         rf"(?:\bwithin\b|\bat most\b|\bless than\b|\bup to\b)?{ABOUT}{NUMBER}{ELECTRONVOLTS}\s*(?:above|of|from|over)\s+{hull}"
     )
-    if found:
-        value = _value(found[1], found[2])
+    if match:
+        value = _value(match[1], match[2])
     elif reader.take(r"\bmeta-?stable\b"):
         value = METASTABLE
     elif reader.take(rf"\b(?:thermodynamically\s+)?stable\b|\bon\s+{hull}"):
@@ -239,9 +239,9 @@ def _stability(reader: _Reader) -> None:
 
 
 def _density(reader: _Reader) -> None:
-    found = reader.take(rf"\bdensity{ABOUT}{NUMBER}\s*g\s*(?:/|per)\s*(?:cm\^?3|cm³|cc|ml)")
-    if found:
-        reader.put("density", float(found[1]), f"density {float(found[1]):g} g/cm³")
+    match = reader.take(rf"\bdensity{ABOUT}{NUMBER}\s*g\s*(?:/|per)\s*(?:cm\^?3|cm³|cc|ml)")
+    if match:
+        reader.put("density", float(match[1]), f"density {float(match[1]):g} g/cm³")
 
 
 def _atoms(reader: _Reader) -> None:
@@ -250,14 +250,14 @@ def _atoms(reader: _Reader) -> None:
     between = reader.take(rf"\b(?:between\s+|from\s+)?{number}\s*(?:to|and|-|–)\s*{number}{atoms}")
     if between:
         low, high = sorted(map(_whole, (between[1], between[2])))
-    elif found := reader.take(
+    elif match := reader.take(
         rf"\b(?:at most|up to|no more than|not more than|max(?:imum)?(?: of)?)\s+{number}{atoms}"
     ):
-        low, high = 1, _whole(found[1])
-    elif found := reader.take(rf"\b(?:fewer|less) than\s+{number}{atoms}"):
-        low, high = 1, _whole(found[1]) - 1
-    elif found := reader.take(rf"\b{number}{atoms}"):
-        low = high = _whole(found[1])
+        low, high = 1, _whole(match[1])
+    elif match := reader.take(rf"\b(?:fewer|less) than\s+{number}{atoms}"):
+        low, high = 1, _whole(match[1]) - 1
+    elif match := reader.take(rf"\b{number}{atoms}"):
+        low = high = _whole(match[1])
     else:
         return
     reader.put("n_atoms", (low, high), f"{low} atoms" if low == high else f"{low} to {high} atoms")
@@ -280,8 +280,8 @@ def _count(reader: _Reader) -> None:
             *(f"{a}s" for a in ANIONS),
         ]
     )
-    if found := reader.take(rf"\b{number}(?=[\s,]+(?:[\w-]+[\s,]+){{0,3}}?(?:{kinds})\b)"):
-        reader.put("n", _whole(found[1]), f"{_whole(found[1])} crystals")
+    if match := reader.take(rf"\b{number}(?=[\s,]+(?:[\w-]+[\s,]+){{0,3}}?(?:{kinds})\b)"):
+        reader.put("n", _whole(match[1]), f"{_whole(match[1])} crystals")
 
 
 def _formula(reader: _Reader) -> None:
@@ -308,8 +308,8 @@ def _elements(reader: _Reader) -> None:
     gone: list[str] = _listed(
         reader, r"\b(?:without|excluding|free of|but no|and no|with no|no)\s+(?:any\s+)?"
     )
-    while found := reader.take(r"\b([A-Za-z]+)[\s-]free\b"):
-        if symbol := _symbol_of(found[1]):
+    while match := reader.take(r"\b([A-Za-z]+)[\s-]free\b"):
+        if symbol := _symbol_of(match[1]):
             gone.append(symbol)
     only = _listed(
         reader,
@@ -343,12 +343,12 @@ def _listed(reader: _Reader, opener: str) -> list[str]:
     if not begun:
         return symbols
     end = begun.end()
-    while found := re.compile(r"(?:\s*(?:,|and|or|nor|&|\+)\s*)*([A-Za-z]+)\b").match(reader.rest, end):
-        symbol = _symbol_of(found[1])
+    while match := re.compile(r"(?:\s*(?:,|and|or|nor|&|\+)\s*)*([A-Za-z]+)\b").match(reader.rest, end):
+        symbol = _symbol_of(match[1])
         if not symbol:
             break
         symbols.append(symbol)
-        end = found.end()
+        end = match.end()
     if symbols:
         reader.rest = f"{reader.rest[: begun.start()]} , {reader.rest[end:]}"
     return symbols

@@ -39,55 +39,55 @@ class Wish:
     conditions: Conditions
 
 
-def asked_conditions(asked: CrystalGenerationRequest) -> tuple[str, ...]:
+def conditions_of(request: CrystalGenerationRequest) -> tuple[str, ...]:
     """Names of :data:`crystal_core.conditions.WORDS` that a request sets and only a model with a prompt can take."""
     given = {
-        "composition": asked.formula,
-        "crystal_system": asked.crystal_system,
-        "formation_energy": asked.formation_energy,
-        "band_gap": asked.band_gap,
-        "e_above_hull": asked.e_above_hull,
+        "composition": request.formula,
+        "crystal_system": request.crystal_system,
+        "formation_energy": request.formation_energy,
+        "band_gap": request.band_gap,
+        "e_above_hull": request.e_above_hull,
     }
     return tuple(name for name in WORDS if given.get(name) is not None)
 
 
-def check_wishes(asked: CrystalGenerationRequest, card: ModelCard) -> None:
+def check_wishes(request: CrystalGenerationRequest, card: ModelCard) -> None:
     """Check that the model can take the conditions and drafting options of a request.
 
     Raises:
         RequestError: it cannot.
     """
-    named = asked_conditions(asked)
+    named = conditions_of(request)
     if not card.writes_drafts:
-        named = tuple(name for name in named if name not in guided_properties(asked))
-        if asked.space_group is not None and asked.must_hold:
+        named = tuple(name for name in named if name not in guided_properties(request))
+        if request.space_group is not None and request.must_hold:
             raise RequestError(
-                f"{card.name} keeps a space group or makes every crystal hold {', '.join(asked.must_hold)}, not both; "
+                f"{card.name} keeps a space group or makes every crystal hold {', '.join(request.must_hold)}, not both; "
                 "leave one of the two out or choose a language model."
             )
     if card.writes_drafts:
-        named += ("space_group",) if asked.space_group is not None else ()
-        named += tuple(name for name, numbers in _required(asked).items() if numbers)
+        named += ("space_group",) if request.space_group is not None else ()
+        named += tuple(name for name, numbers in _required(request).items() if numbers)
         for name, what in KEPT.items():
-            if getattr(asked, name) is not None:
+            if getattr(request, name) is not None:
                 raise RequestError(f"{card.name} cannot {what}; leave it out or choose a KLDM model.")
-    check_declared(card, named, asked)
+    check_declared(card, named, request)
 
 
-def guided_properties(asked: CrystalGenerationRequest) -> dict[str, tuple[str, float]]:
+def guided_properties(request: CrystalGenerationRequest) -> dict[str, tuple[str, float]]:
     """Conditions of a request that a property predictor can guide any diffusion model towards → name of the property, target.
 
     Empty where no predictor is installed.
     """
     from crystal_core.registry.property_cards import declared_properties, is_installed
 
-    wished = {
-        name: (GUIDED[name], getattr(asked, name)) for name in GUIDED if getattr(asked, name) is not None
+    targets = {
+        name: (GUIDED[name], getattr(request, name)) for name in GUIDED if getattr(request, name) is not None
     }
-    if not wished or not is_installed(PREDICTOR):
+    if not targets or not is_installed(PREDICTOR):
         return {}
     known = {spec.name for spec in declared_properties(PREDICTOR)}
-    return {name: target for name, target in wished.items() if target[0] in known}
+    return {name: target for name, target in targets.items() if target[0] in known}
 
 
 def possible_wishes(card: ModelCard) -> dict[str, How]:
@@ -104,25 +104,25 @@ def possible_wishes(card: ModelCard) -> dict[str, How]:
 
 
 def plan_wishes(
-    asked: CrystalGenerationRequest, card: ModelCard, *, frequencies: Mapping[int, float]
+    request: CrystalGenerationRequest, card: ModelCard, *, frequencies: Mapping[int, float]
 ) -> list[Wish]:
     """The crystals of a run: the conditions of each, and how many atoms it may have.
 
-    The model chooses the number of atoms between the least and the most asked for, or of a training cell. A formula
+    The model chooses the number of atoms between the requested limits, or takes that of a training cell. A formula
     gives cells of several formula units, those most frequent in training. A crystal system gives its groups, as often
-    as they occur in training. The first crystals do not depend on how many are asked for.
+    as they occur in training. The first crystals do not depend on the number of crystals.
 
     Raises:
         RequestError: the formula or the group does not exist, or no cell of it has the requested atoms.
     """
-    draw = random.Random(f"{asked.seed} wishes")  # noqa: S311 (no secret)
-    least, most = asked.n_atoms or (1, max(frequencies, default=20))
-    cells = _cells_of(asked, least, most, card) if asked.formula else []
-    groups = _groups_of(asked, card)
+    draw = random.Random(f"{request.seed} wishes")  # noqa: S311 (no secret)
+    least, most = request.n_atoms or (1, max(frequencies, default=20))
+    cells = _cells_of(request, least, most, card) if request.formula else []
+    groups = _groups_of(request, card)
     wishes = []
-    for _ in range(asked.n):
-        fixed: dict[str, Any] = _required(asked) | {
-            name: getattr(asked, name) for name in ("formation_energy", "band_gap", "e_above_hull")
+    for _ in range(request.n):
+        fixed: dict[str, Any] = _required(request) | {
+            name: getattr(request, name) for name in ("formation_energy", "band_gap", "e_above_hull")
         }
         if groups:
             fixed["space_group"] = draw.choices(list(groups), list(groups.values()))[0]
@@ -136,37 +136,39 @@ def plan_wishes(
     return wishes
 
 
-def _required(asked: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
+def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
     from crystal_core.chemistry.formula import atomic_number_of
 
-    numbers = tuple(sorted(set(map(atomic_number_of, asked.must_hold))))
-    alone = bool(asked.elements) and set(map(atomic_number_of, asked.elements)) == set(numbers)
+    numbers = tuple(sorted(set(map(atomic_number_of, request.must_hold))))
+    alone = bool(request.elements) and set(map(atomic_number_of, request.elements)) == set(numbers)
     return {"elements" if alone else "contain": numbers}
 
 
-def _cells_of(asked: CrystalGenerationRequest, least: int, most: int, card: ModelCard) -> list[Counter[int]]:
+def _cells_of(
+    request: CrystalGenerationRequest, least: int, most: int, card: ModelCard
+) -> list[Counter[int]]:
     from crystal_core.chemistry.formula import default_z, parse_formula
 
-    formula = parse_formula(asked.formula or "")
-    if asked.n_atoms is None:
+    formula = parse_formula(request.formula or "")
+    if request.n_atoms is None:
         counts = default_z(formula, max_atoms=most)
     else:
         counts = tuple(z for z in range(1, most + 1) if least <= z * formula.n_atoms <= most)
     if not counts:
         raise RequestError(
-            f"No number of formula units of {asked.formula} makes a cell of {least} to {most} atoms ({card.name}); ask for other numbers of atoms."
+            f"No number of formula units of {request.formula} makes a cell of {least} to {most} atoms ({card.name}); ask for other numbers of atoms."
         )
     return [Counter(formula.atomic_numbers_of(z)) for z in counts]
 
 
-def _groups_of(asked: CrystalGenerationRequest, card: ModelCard) -> dict[int, float]:
+def _groups_of(request: CrystalGenerationRequest, card: ModelCard) -> dict[int, float]:
     from crystal_core.evaluation.symmetry import space_group_number
 
-    if asked.space_group is not None:
-        return {space_group_number(asked.space_group): 1.0}
-    if asked.crystal_system is None:
+    if request.space_group is not None:
+        return {space_group_number(request.space_group): 1.0}
+    if request.crystal_system is None:
         return {}
-    first, last = SPACE_GROUPS[asked.crystal_system]
+    first, last = SPACE_GROUPS[request.crystal_system]
     shares = {
         int(number): float(share)
         for number, share in card.sampling.get("space_group_frequencies", {}).items()

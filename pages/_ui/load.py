@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,17 +20,21 @@ HOME = "home"
 MOST_SECONDS = 120.0  # of one page; then the reader gives up
 
 
-def read(address: str, pages: list[str], first: int, seconds: float) -> list[tuple[str, float]]:
+def read(
+    address: str, pages: list[str], first: int, seconds: float, pause: float = 0.0
+) -> list[tuple[str, float]]:
     """One reader, who goes through ``pages`` from number ``first`` on until ``seconds`` are over, but opens each once.
 
     Args:
         address: of the app, such as ws://127.0.0.1:8501.
+        pause: mean seconds before each page, drawn evenly from 0.4 to 1.6 times that; the same ones for each ``first``.
     """
     times: list[tuple[str, float]] = []
-    stop = time.monotonic() + seconds
+    dice, stop = random.Random(first), time.monotonic() + seconds  # noqa: S311 (no secret)
     with connect(f"{address}/_stcore/stream", max_size=None) as socket:
         while len(times) < len(pages) or time.monotonic() < stop:
             page = pages[(first + len(times)) % len(pages)]
+            time.sleep(pause * dice.uniform(0.4, 1.6))
             begun = time.monotonic()
             _run(socket, "" if page == HOME else page)
             times.append((page, time.monotonic() - begun))
@@ -56,12 +61,14 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("--sessions", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--pages", required=True)
     options = parser.parse_args()
     pages = options.pages.split(",")
     with ThreadPoolExecutor(options.sessions) as readers:
         runs = [
-            readers.submit(read, options.address, pages, k, options.seconds) for k in range(options.sessions)
+            readers.submit(read, options.address, pages, k, options.seconds, options.pause)
+            for k in range(options.sessions)
         ]
         print(json.dumps([run for reader in runs for run in reader.result()]))
 

@@ -5,12 +5,33 @@
 
 import os
 import re
+import signal
+import threading
+import time
 from pathlib import Path
 
 import streamlit as st
 from starlette.middleware import Middleware
 
+from crystal_core.jobs.worker import owner_pipe
 from crystal_core.service.access import NAMES, TOKEN, AccessGuard
+
+SECONDS_TO_END = 10.0
+
+
+def end_with(owner: int) -> None:
+    """Wait until the command that started this server has ended, then end too.
+
+    A command that was killed cannot do that itself, and its server would keep the port without a worker.
+    """
+    os.read(owner, 1)  # returns when the other end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SECONDS_TO_END)
+    os._exit(1)
+
+
+if (pipe := owner_pipe()) is not None:
+    threading.Thread(target=end_with, args=(pipe,), daemon=True).start()
 
 START_PAGE = Path(st.__file__).parent / "static" / "index.html"
 

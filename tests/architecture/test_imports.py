@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 # lowest first; a module belongs to the longest name that it begins with, and one that no name fits is an error
 RANKS = (
     ("errors", "paths"),
-    ("checks", "geometry", "crystal", "device", "cards", "records", "properties", "chemistry"),
+    ("checks", "shares", "geometry", "crystal", "device", "cards", "records", "properties", "chemistry"),
     ("conditions",),
     ("structures", "frames", "guides.protocol", "guides.density"),
     ("requests", "protocols"),
@@ -239,7 +239,7 @@ def test_training_needs_only_torch_numpy_safetensors():
         "import crystal_core.training.__main__, crystal_core.training.packed, crystal_core.workflows.train\n"
         "import crystal_core.generators.kldm.training, crystal_core.generators.kldm.generator\n"
         "import crystal_core.generators.crysllmgen.training\n"
-        "import crystal_core.graphs.graph_file, crystal_core.predictors.crysldnet.vae\n"
+        "import crystal_core.predictors.crysldnet.graph_rows, crystal_core.predictors.crysldnet.vae\n"
         "import crystal_core.predictors.crysldnet.encoders.matformer"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -8,7 +8,7 @@ from crystal_core.errors import RequestError
 
 @pytest.mark.slow
 def test_every_reader_gets_every_page_and_a_job_is_not_lost():
-    report = benchmark_pages(2, 1, 1.0, ["home", "history"])
+    report = benchmark_pages(2, 1, 1.0, ["home", "history"], pause=0.1)
     assert report["n_pages"] >= 4 and set(report["by_page"]) == {"home", "history"}
     for spread in (report, *report["by_page"].values()):
         assert 0 < spread["median_seconds"] <= spread["p95_seconds"] <= spread["worst_seconds"]

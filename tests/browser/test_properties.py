@@ -71,9 +71,8 @@ def test_ten_files_become_a_table_and_a_csv_with_the_broken_one_in_it(open_page,
     clean(page)
 
 
-@pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
-def test_the_viewer_sends_its_crystal_and_the_card_fits(open_page, look):
-    page = open_page("/viewer", **look)
+def test_the_viewer_sends_its_crystal_and_the_card_fits_on_a_phone(open_page):
+    page = open_page("/viewer", **PHONE)
     page.locator(".xv[data-rendered]").wait_for()
     page.get_by_role("button", name="Predict properties").click()
     page.wait_for_url("**/property_predictor?job=*")
@@ -120,9 +119,8 @@ def own_parquet(tmp_path):
     return str(tmp_path / "own.parquet")
 
 
-@pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
-def test_a_table_is_learned_from_predicted_with_and_removed(open_page, own_parquet, look):
-    page = open_page("/property_predictor", **look)
+def test_a_table_is_learned_from_predicted_with_and_removed_on_a_phone(open_page, own_parquet):
+    page = open_page("/property_predictor", **PHONE)
     page.get_by_role("link", name="Learn a property of your own").click()
     page.locator(".st-key-learn-file input[type=file]").set_input_files(own_parquet)
     page.get_by_text("1 of 61 rows left out").wait_for()

@@ -7,7 +7,8 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from typer.testing import CliRunner
 
-from crystal_core.cli import analyse, build_app
+from crystal_core.cli import build_app
+from crystal_core.evaluation import xrd
 
 
 def call(*words):
@@ -83,7 +84,11 @@ def test_one_bad_crystal_of_a_file_loses_no_other(tmp_path, monkeypatch):
     frames.write_text(
         frame.format(4) + frame.format(0.3) + frame.format(5) + frame.format(6), encoding="utf-8"
     )
-    monkeypatch.setattr(analyse, "_peaks", lambda structure, _: 1 / 0 if structure.volume > 200 else [])
+
+    def failing(structure, radiation, true_pattern=xrd.pattern):
+        return 1 / 0 if structure.volume > 200 else true_pattern(structure, radiation)
+
+    monkeypatch.setattr(xrd, "pattern", failing)
     rows = json.loads(call(frames, "--json").stdout)["rows"]
     assert [row["source"] for row in rows] == [f"many.xyz #{i}" for i in range(1, 5)]
     assert ["error" in row for row in rows] == [False, True, False, True]

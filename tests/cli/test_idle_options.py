@@ -40,6 +40,7 @@ SITUATIONS = {
     ("dng", 0): (["--data", "{data}", "--structures", "cifs"], {"baseline": "random"}),
     ("dng", 1): (["--data", "{data}", "--baseline", "random"], {"structures": "cifs"}),
     ("dng", 2): (["--data", "{data}"], {"relax": True}),
+    ("first_card", 0): (["--data", "{data}"], {"drafts": 2}),
     ("refinement", 0): (["--data", "{data}", "--source", "rows"], {}),
     ("evaluate_property", 0): (["--data", "{data}"], {}),
     ("evaluate_property", 1): (["--model", "mean"], {"model": "chgnet-features"}),
@@ -88,6 +89,7 @@ VALUES = {
     "samplers": "em",
     "calls": "10",
     "features": "features.npz",
+    "drafter": "crysllmgen-tiny",
     "pretrain_rows": "9",
     "pretrain_samples": "9",
 }

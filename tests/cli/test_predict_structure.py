@@ -148,3 +148,10 @@ def test_patterns_that_make_no_sense_are_refused_before_the_work(scan, words, pa
     command = SMALL[:2] if "prototype" in words else SMALL
     result = CliRunner().invoke(build_app(), [*command, *(word.format(scan=scan) for word in words)])
     assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_result_names_what_was_typed_and_what_is_computed():
+    options = ["predict-structure", "Sr2Ti2O6", *SMALL[2:], "--start", "prototype", "--z", "1"]
+    results = json.loads(CliRunner().invoke(build_app(), [*options, "--json"]).stdout)["results"]
+    assert {(one["formula"], one["computed_formula"]) for one in results} == {("Sr2Ti2O6", "SrTiO3")}
+    assert "SrTiO3 (typed: Sr2Ti2O6): ranked by" in CliRunner().invoke(build_app(), options).stdout

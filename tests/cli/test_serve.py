@@ -81,6 +81,13 @@ def test_a_signal_ends_the_app_and_frees_its_port(served, number, code):
     assert is_free(port)  # at once: the app has ended before this process
 
 
+def test_a_killed_command_leaves_no_server_on_its_port(served):
+    process, port = served
+    process.kill()
+    process.wait(30)
+    until(lambda: is_free(port))
+
+
 # all of an app that matters here: it starts the worker and tells its process id
 APP = """
 import os, pathlib, time

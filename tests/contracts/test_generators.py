@@ -121,7 +121,7 @@ def test_a_generator_that_keeps_the_contract_passes():
         ("global noise", "same seed"),
         ("unwrapped", "outside"),
         ("reordered", "in their order"),
-        ("lost", "asked for"),
+        ("lost", "requested"),
         ("backwards", "came after"),
         ("unfinished", "finished"),
     ],

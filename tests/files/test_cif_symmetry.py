@@ -1,17 +1,15 @@
 """A CIF that lists no operations gives the crystal of the group it names, or a sentence; never the bare list of atoms."""
 
-import gemmi
 import numpy as np
 import pytest
-import spglib
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.operations import Operations
 from crystal_core.files.parse import parse_text
-from crystal_core.files.space_groups import N_STANDARD, of_hall_symbol, of_symbol, settings, standard_of
+from crystal_core.files.settings_table import PLACE, WAYS, is_right, read_back
+from crystal_core.files.space_groups import of_hall_symbol, of_symbol, settings, standard_of
 
-PLACE = (0.947, 0.6489, 0.585)  # at least 0.8 Å from its image in every setting
 SYMBOL = "_symmetry_space_group_name_H-M"
 HALL = "_space_group_name_Hall"
 NUMBER = "_symmetry_Int_Tables_number"
@@ -36,68 +34,17 @@ def notes(structure):
     return " ".join(structure.properties.get("notes", []))
 
 
-def cell_of(setting):
-    """A cell that the rotations of the setting leave as it is, so large that hydrogen is nowhere too close."""
-    if setting.number <= 2:
-        cell = (6.1, 7.3, 8.2, 81, 95, 103)
-    elif setting.number <= 15:
-        angles = {"a": (103, 90, 90), "b": (90, 103, 90), "c": (90, 90, 103)}
-        cell = (6.1, 7.3, 8.2, *next(angles[axis] for axis in setting.choice if axis in angles))
-    elif setting.number <= 74:
-        cell = (6.1, 7.3, 8.2, 90, 90, 90)
-    elif setting.number <= 142:
-        cell = (6.1, 6.1, 8.2, 90, 90, 90)
-    elif setting.number <= 194:
-        cell = (6.1, 6.1, 6.1, 75, 75, 75) if setting.choice == "r" else (6.1, 6.1, 9.2, 90, 90, 120)
-    else:
-        cell = (9.1, 9.1, 9.1, 90, 90, 90)
-    n = len(setting.operations())
-    larger = max(1.0, (400 * n / np.prod(cell[:3])) ** (1 / 3))
-    return (*(round(larger * x, 4) for x in cell[:3]), *cell[3:])
-
-
-ROWS = list(gemmi.spacegroup_table())
-
-
-def is_right(structure, k):
-    """Whether the sites are those of the table's row ``k``, from 0: spglib's operations, gemmi's where spglib has none."""
-    if k < N_STANDARD:
-        table = spglib.get_symmetry_from_database(k + 1)
-        expected = table["rotations"] @ np.array(PLACE) + table["translations"]
-    else:
-        expected = np.array([op.apply_to_xyz(list(PLACE)) for op in ROWS[k].operations()])
-    gaps = structure.frac_coords[:, None] - expected[None]
-    near = (np.abs(gaps - np.round(gaps)) < 1e-4).all(-1)
-    return len(structure) == len(expected) and near.any(0).all() and near.any(1).all()
-
-
-WAYS = {
-    "symbol": lambda row: {SYMBOL: row.hm},
-    "symbol and number": lambda row: {SYMBOL: row.hm, NUMBER: row.number},
-    "symbol with extension": lambda row: {SYMBOL: row.xhm()},
-    "extension and number": lambda row: {SYMBOL: row.xhm(), NUMBER: row.number},
-    "short symbol": lambda row: {SYMBOL: row.short_name()},
-    "short symbol and number": lambda row: {SYMBOL: row.short_name(), NUMBER: row.number},
-    "Hall symbol": lambda row: {HALL: row.hall},
-}
 # of the 564 settings; the rest are refused, because the name fits two settings and a lone atom tells nothing
 LEAST = {"symbol with extension": 564, "extension and number": 564, "Hall symbol": 564}
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_setting_of_the_table_is_read_right_or_refused(way):
-    right, wrong, refused = 0, [], []
-    for k, (row, setting) in enumerate(zip(ROWS, settings(), strict=True)):
-        try:
-            found = read(cell_of(setting), (("H", *PLACE),), **WAYS[way](row))
-        except StructureParseError as error:
-            assert "may be set as" in str(error) and "give the symmetry operations" in str(error)
-            refused.append(row.xhm())
-            continue
-        right += is_right(found, k)
-        wrong += [] if is_right(found, k) else [(row.xhm(), WAYS[way](row))]
-    assert not wrong
-    assert right >= LEAST.get(way, 498), refused
+    ends = dict(read_back(way))
+    refused = {name: str(end) for name, end in ends.items() if isinstance(end, StructureParseError)}
+    assert all("may be set as" in end and "give the symmetry operations" in end for end in refused.values())
+    assert not [name for name, end in ends.items() if end is False]
+    assert sum(end is True for end in ends.values()) >= LEAST.get(way, 498), refused
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def parser():
 
 def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
     first = parse_uploads([("../../etc/a.cif", GOOD.encode())])
-    children = uploads._PARSER.pids
+    children = uploads.PARSER.pids
     files = [
         ("bad.cif", b"data_\n_cell_length_a 3"),
         ("b.cif", GOOD.encode()),
@@ -56,7 +56,7 @@ def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
         ("e.cif", True),
     ]
     assert found[0].error
-    assert uploads._PARSER.pids == children and len(children) == 1
+    assert uploads.PARSER.pids == children and len(children) == 1
 
 
 def test_a_bad_crystal_of_a_file_never_loses_the_others():
@@ -84,6 +84,7 @@ def test_script_in_a_comment_or_name_stays_text():
         ("big.cif", b"#" * 5_000_001, "larger than 5 MB"),
         ("bomb.zip", zipped(("bomb.cif", b"0" * 60_000_000)), "more than 50 MB"),
         ("many.zip", zipped(*((f"{i}.cif", "x") for i in range(3))), "none of CIF"),
+        ("listed.zip", zipped(*((f".{i}", "") for i in range(5001))), r"lists more than 5,000 files"),
         ("nested.zip", zipped(("inner.cif", zipped(("a", "b")))), "archive inside"),
         ("empty.zip", zipped(("__MACOSX/a.cif", GOOD), (".hidden", GOOD), ("folder/", "")), "holds no files"),
         ("broken.zip", zipped(("a.cif", GOOD))[:-30], "damaged"),
@@ -105,13 +106,13 @@ def test_an_archive_that_lies_about_its_size_is_stopped():
 
 
 def test_only_the_first_200_files_are_read(monkeypatch):
-    monkeypatch.setattr(uploads._PARSER, "ask", lambda _: {"crystals": []})
+    monkeypatch.setattr(uploads.PARSER, "ask", lambda _: {"crystals": []})
     found = parse_uploads([(f"{i}.cif", b"x") for i in range(250)])
     assert len(found) == 1 and "first 200" in found[0].error
 
 
 def test_more_files_are_read_where_more_are_wanted(monkeypatch):
-    monkeypatch.setattr(uploads._PARSER, "ask", lambda _: {"crystals": [{"error": "No."}]})
+    monkeypatch.setattr(uploads.PARSER, "ask", lambda _: {"crystals": [{"error": "No."}]})
     found = parse_uploads([(f"{i}.cif", b"x") for i in range(250)], most=240)
     assert len(found) == 241 and "first 240" in found[-1].error
 
@@ -123,7 +124,7 @@ def test_a_failure_of_the_reader_is_told_from_one_of_the_file(monkeypatch):
     def slow(_):
         raise ReaderFailed("Too slow.")
 
-    monkeypatch.setattr(uploads._PARSER, "ask", slow)
+    monkeypatch.setattr(uploads.PARSER, "ask", slow)
     (of_reader,) = parse_uploads([("a.cif", b"data_x")])
     assert of_reader.error == "Too slow." and of_reader.unsettled
 
@@ -206,7 +207,7 @@ def test_a_free_reader_is_started_ahead_and_the_one_used_last_is_used_again(pool
 
 def test_an_upload_is_read_for_30_seconds_and_the_rest_is_left_out(monkeypatch):
     pool = Mock(ask=Mock(return_value={"crystals": [{"error": "No."}], "seconds": 16.0}))
-    monkeypatch.setattr(uploads, "_PARSER", pool)
+    monkeypatch.setattr(uploads, "PARSER", pool)
     found = parse_uploads([("a.zip", zipped(*((f"{i}.cif", "x") for i in range(20))))])
     assert [item.error for item in found[:2]] == ["No."] * 2 and pool.ask.call_count == 2
     assert all("longer than 30 s" in item.error and not item.unsettled for item in found[2:])
@@ -287,7 +288,7 @@ def test_a_reader_that_is_ready_has_imported_all_that_any_answer_needs(late):
 
 
 def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):
-    monkeypatch.setattr(uploads, "_PARSER", parser)
+    monkeypatch.setattr(uploads, "PARSER", parser)
     salt = Structure(Lattice.cubic(4.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     other = Structure(Lattice.cubic(4.3), ["Cl", "Na"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.8]])
     iron = Structure(Lattice.cubic(2.8), ["Fe"], [[0, 0, 0]])
@@ -301,7 +302,7 @@ def test_crystals_are_laid_over_each_other_from_any_thread(parser, monkeypatch):
 
 
 def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
-    monkeypatch.setattr(uploads, "_PARSER", parser)
+    monkeypatch.setattr(uploads, "PARSER", parser)
     salt, wider, iron = (
         cell_json(Structure(Lattice.cubic(a), s, [[0, 0, 0], [0.5] * 3]))
         for a, s in ((4.2, ["K", "I"]), (4.3, ["K", "I"]), (4.2, ["Fe", "I"]))
@@ -313,7 +314,7 @@ def test_crystals_are_compared_from_any_thread(parser, monkeypatch):
 
 def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypatch):
     quick = ParserProcess(seconds=4.0)
-    monkeypatch.setattr(uploads, "_PARSER", quick)
+    monkeypatch.setattr(uploads, "PARSER", quick)
     large = [
         Structure(Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
         * 6
@@ -336,7 +337,7 @@ def test_crystals_that_take_too_long_to_compare_are_not_said_to_differ(monkeypat
 
 def test_crystals_that_take_too_long_to_lay_over_each_other_are_no_match(monkeypatch):
     quick = ParserProcess(seconds=4.0)
-    monkeypatch.setattr(uploads, "_PARSER", quick)
+    monkeypatch.setattr(uploads, "PARSER", quick)
     copper = Structure(
         Lattice.cubic(3.6), ["Cu"] * 4, [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     )

@@ -26,6 +26,7 @@ from crystal_core.registry.store import load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import to_structures
 from crystal_core.testing import check_generator, toy_crystals
+from crystal_core.workflows.sampling_run import sampler_used
 
 ALL = tuple(range(1, 95))
 CPU = torch.device("cpu")
@@ -244,7 +245,7 @@ def test_charge_balance_gives_balanced_compositions_alone(tiny_writer):
     made = [structure for structure in to_structures(frame.crystals) if structure is not None]
     assert len(made) > 20 and all(check_structure(structure).composition for structure in made)
     assert frame.rejected[UNBALANCED] > 0
-    assert model.settings_used(request)["charge_balance_used"] is True
+    assert sampler_used(model, request)["charge_balance_used"] == "smact14"
 
 
 def test_atoms_come_in_the_order_asked_for_and_belong_to_the_draft(tiny_writer):

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing, MissingExtra, RequestError
 from crystal_core.evaluation.validity import check_structure
-from crystal_core.generators.crysllmgen.backends import smollm2
+from crystal_core.generators.crysllmgen.backends import hf, smollm2
 from crystal_core.generators.crysllmgen.backends.hf import load_base, load_folder
 from crystal_core.generators.crysllmgen.backends.protocol import Wanted
 from crystal_core.generators.crysllmgen.backends.text import Texts, answer_losses, check_digits
@@ -147,6 +148,25 @@ def test_a_folder_without_a_model_or_with_numbers_in_pieces_is_refused(tiny_writ
                 GenerationRequest(compositions=((11,),), draft=DraftOptions(refiner="diffcsp", back_end="x"))
             )
         )
+
+
+def test_weights_are_held_in_eight_bits_on_a_gpu_with_bitsandbytes(folder, monkeypatch):
+    real, asked = transformers.AutoModelForCausalLM.from_pretrained, []
+
+    def from_pretrained(path, *, quantization_config=None, device_map=None, **options):
+        asked.append((quantization_config, device_map))
+        return real(path, **options)
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    gpu, installed = torch.device("cuda", 0), {"bitsandbytes": object()}
+    monkeypatch.setattr(hf, "find_spec", installed.get)
+    assert hf.has_eight_bit(gpu) and not hf.has_eight_bit(CPU)
+    load_base(folder, gpu, eight_bit=True)  # where there is no GPU, moving the model would raise
+    load_folder(folder, CPU)
+    installed.clear()
+    assert not hf.has_eight_bit(gpu)
+    (eight, placed), plain = asked
+    assert eight.load_in_8bit and placed == {"": gpu} and plain == (None, None)
 
 
 def test_smollm2_says_how_to_install_it(monkeypatch, tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.cards import read_card
-from crystal_core.datasets.rows import CrystalRow
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.prototype import build
 from crystal_core.generators.prototype.aflow_names import (
@@ -28,9 +26,6 @@ from crystal_core.generators.prototype.grouping import SAME_ARRANGEMENT, member_
 from crystal_core.generators.prototype.index import Pool, PrototypeIndex
 from crystal_core.generators.prototype.library import load_index, load_shipped_table, reduced_formulas
 from crystal_core.generators.prototype.symmetry_form import from_form, to_form
-from crystal_core.paths import data_dir
-from crystal_core.reference import build_known
-from crystal_core.reference.known_file import PREFIXES, KnownIndex, load_known
 from crystal_core.registry.store import find_card
 from crystal_core.requests import GenerationRequest
 from crystal_core.structures import to_structures
@@ -296,84 +291,6 @@ def test_a_damaged_table_is_refused_in_one_sentence(tmp_path, monkeypatch):
     broken.write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(CheckpointMismatch, match="cannot be read"):
         load_index(broken)
-
-
-@pytest.fixture(scope="module")
-def usable_rows():
-    """The rows that may train; finding those that equal a test row takes ten minutes of one slow core, so once."""
-    if data_dir() is None:
-        pytest.skip("needs the raw data sets (CRYSTAL_DATA)")
-    return build.training_rows(data_dir(), 1)
-
-
-@pytest.mark.data
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_no_held_out_row_takes_part(usable_rows):
-    """Membership built again from the raw data holds no id of MP-20's validation or test split."""
-    import pandas as pd
-
-    asked = [row.id for row in usable_rows]
-    held = set()
-    for name in ("mp20_split_ids", "mp20_exact_partial", "mp20_assembled", "mp_le20"):
-        table = pd.read_parquet(data_dir() / f"{name}.parquet", columns=["material_id", "split"])
-        held |= set(table.loc[table["split"].isin(["val", "test"]), "material_id"])
-    assert len(asked) > 50_000 and not held.intersection(asked)
-
-
-@pytest.mark.weights
-def test_the_file_of_known_crystals_marks_as_many_rows_as_the_shipped_table_has():
-    index = load_known()
-    project = np.isin(index.prefixes, [PREFIXES.index("mp"), PREFIXES.index("mvc")])
-    members = int((index.usable & project).sum()) + len(build.aflow_members())
-    # a prototype whose averaged cell has no closed symmetry form leaves the table with its members
-    assert 0 <= members - find_card("prototype").training["members"] <= 3
-
-
-def test_the_full_index_is_built_from_the_file_of_known_crystals(tmp_path, monkeypatch):
-    entries = []
-    for k, structure in enumerate((ROCK_SALT, RUTILE, CAESIUM_CHLORIDE)):
-        lattice, coords, numbers = parts(structure)
-        row = CrystalRow(
-            id=f"mp-{k}",
-            formula="",
-            lattice=lattice,
-            frac_coords=coords,
-            atomic_numbers=np.array(numbers),
-            split="",
-        )
-        entries.append(replace(build_known.entry_of(row), usable=structure is not CAESIUM_CHLORIDE))
-    build_known.write(tmp_path / "known.zip", entries)
-    monkeypatch.setattr(build, "load_known", lambda: KnownIndex(tmp_path / "known.zip"))
-    found = build.known_members()
-    assert sorted(member.id for member in found) == ["mp-0", "mp-1"]
-    assert sorted(len(member.roles) for member in found) == [2, 6]
-    build.build(found, tmp_path / "full.npz", full=True, source="known crystals", workers=1)
-    (best,) = load_index(tmp_path / "full.npz").candidates([11, 17], 2)
-    assert StructureMatcher().fit(Structure(Lattice(best.lattice), [11, 17], best.frac_coords), ROCK_SALT)
-
-
-@pytest.mark.weights
-@pytest.mark.data
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_the_shipped_members_are_the_usable_rows(usable_rows):
-    """As many members, of the very same formulas, as usable rows and AFLOW prototypes give."""
-    from pymatgen.core import Composition
-
-    seen = [row.atomic_numbers for row in usable_rows]
-    aflow = build.aflow_members()
-    card = find_card("prototype")
-    shipped = load_index(card.folder / "prototypes.npz")
-    # a prototype whose averaged cell has no closed symmetry form leaves the table with its members
-    assert 0 <= len(seen) + len(aflow) - card.training["members"] <= 3
-    formulas = {tuple(sorted(zip(*np.unique(z, return_counts=True), strict=True))) for z in seen}
-    symbols = frozenset(
-        Composition({int(z): int(n) for z, n in pairs}).reduced_formula for pairs in formulas
-    ) | {
-        Composition({e: n for e, n in zip(m.elements, m.pattern, strict=True)}).reduced_formula for m in aflow
-    }
-    assert reduced_formulas(shipped) == symbols
 
 
 def test_a_cell_is_niggli_reduced_and_stays_the_same_crystal():

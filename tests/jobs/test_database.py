@@ -99,14 +99,13 @@ def test_a_lock_is_one_sentence(tmp_path, monkeypatch):
 def test_a_full_database_is_one_sentence_and_keeps_what_is_there(tmp_path, monkeypatch):
     queue = JobQueue(tmp_path)
     job = queue.submit("count", {"n": 1})
-    opened = database._open
 
-    def full(path):
-        db = opened(path)
+    def full(*words, connect=sqlite3.connect, **options):
+        db = connect(*words, **options)
         db.execute("pragma max_page_count = 1")  # no less than it has already
         return db
 
-    monkeypatch.setattr(database, "_open", full)
+    monkeypatch.setattr(sqlite3, "connect", full)
     with pytest.raises(StorageFault, match="is full"):
         queue.submit("count", {"label": "x" * 100_000})
     assert [found.id for found in queue.list_jobs()] == [job]
@@ -239,3 +238,28 @@ def test_a_database_that_refuses_the_end_of_a_run_does_not_leave_it_running(tmp_
         worker.work(queue, RUNNERS, idle_seconds=0.0)
     assert [queue.get(job).state for job in (lost, following)] == ["interrupted", "done"] and faults
     assert queue.get(lost).result["finished"] == 1
+
+
+def test_tables_are_made_once_and_again_in_a_file_that_lost_its_mark(tmp_path, monkeypatch):
+    statements = []
+
+    def traced(path, **options):
+        db = plain(path, **options)
+        db.set_trace_callback(statements.append)
+        return db
+
+    plain = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    JobQueue(tmp_path)
+    assert any("create table" in text for text in statements)
+    statements.clear()
+    for _ in range(3):
+        JobQueue(tmp_path)
+    assert statements == ["pragma user_version"] * 3
+    kept = JobQueue(tmp_path).submit("count", {"n": 1})
+    with sqlite3.connect(tmp_path / database.FILE) as db:  # a file of an earlier version
+        db.execute("pragma user_version = 0")
+        db.execute("alter table jobs drop column owner")
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+    db.close()
+    assert [job.id for job in JobQueue(tmp_path, client="").list_jobs()] == [kept]

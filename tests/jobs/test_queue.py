@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from crystal_core.errors import RequestError
+from crystal_core.jobs import database
 from crystal_core.jobs.queue import MAX_NOTE, JobQueue, torch_knows_cuda, worker_of
 from crystal_core.records import FORMAT
 
@@ -76,12 +77,13 @@ def test_a_job_that_is_taken_while_it_is_cancelled_stops(tmp_path, monkeypatch):
     queue.update(done, state="done")
 
     @contextmanager
-    def taken_in_between(connect=queue._connect):
-        with connect() as db:
+    def taken_in_between(home):
+        monkeypatch.undo()
+        with database.connect(home) as db:
             yield SimpleNamespace(execute=lambda *words: (db.execute(*words), worker.take()))
 
-    monkeypatch.setattr(queue, "_connect", taken_in_between)
     for job in (waiting, running, done):
+        monkeypatch.setattr("crystal_core.jobs.queue.connect", taken_in_between)
         queue.cancel(job)
     assert [worker.get(job).state for job in (waiting, running, done)] == ["partial", "cancelling", "done"]
     assert worker.get(waiting).finished and not worker.get(running).finished

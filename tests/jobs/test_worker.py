@@ -64,9 +64,11 @@ def test_jobs_run_in_order_and_keep_their_results(worker):
 
 
 def test_cancel_keeps_what_is_finished(worker):
-    queue, _ = worker
+    queue, (process,) = worker
     job = queue.submit("count", {"n": 2000, "pause": 0.02})
     until(queue, job, lambda j: j.result)
+    # on a machine with few cores, pages are to be answered first
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
     queue.cancel(job)
     ended = until(queue, job, lambda j: not j.live)
     assert ended.state == "partial" and 1 <= ended.result["finished"] < 2000
@@ -102,6 +104,49 @@ def test_a_run_whose_worker_died_is_marked_before_another_worker_is_up(worker, t
     queue.submit("count", {})
     jobs_worker.resume_jobs(tmp_path)
     assert len(started) == waiting + 1
+
+
+def test_pages_that_come_while_a_worker_starts_start_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+    started, run = [], subprocess.Popen
+    monkeypatch.setattr(
+        jobs_worker.subprocess, "Popen", lambda *a, **k: started.append(run(*a, **k)) or started[-1]
+    )
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {"n": 3})
+    try:
+        for _ in range(20):
+            jobs_worker.ensure_worker(tmp_path, "slow_runner:MAPPING")
+        assert len(started) == 1
+        assert until(queue, job, lambda j: not j.live).state == "done"
+        assert jobs_worker.worker_problem(tmp_path) == ""
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_worker_that_ends_while_it_starts_is_said_and_tried_less_and_less_often(tmp_path, monkeypatch):
+    (tmp_path / "sqlite3.py").write_text("raise SystemExit('this machine is broken')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    started, run = [], subprocess.Popen
+    monkeypatch.setattr(jobs_worker.subprocess, "Popen", lambda *a, **k: started.append(run(*a, **k)))
+    queue = JobQueue(tmp_path / "home")
+    job = queue.submit("count", {})
+    for _ in range(10):
+        jobs_worker.ensure_worker(queue.home)
+        for process in started:
+            process.wait()
+    assert len(started) == jobs_worker.QUICK_STARTS
+    assert "this machine is broken" in (queue.home / "worker.log").read_text(encoding="utf-8")
+    problem = jobs_worker.worker_problem(queue.home)
+    assert "ended 3 times" in problem and "worker.log" in problem and "\n" not in problem
+    assert queue.get(job).state == "queued"
+    old = time.time() - 3600
+    os.utime(queue.home / "worker-cpu.starts", (old, old))
+    jobs_worker.ensure_worker(queue.home)
+    assert len(started) == jobs_worker.QUICK_STARTS + 1
+    started[-1].wait()
 
 
 def test_a_worker_ends_with_its_owner_and_marks_its_run(tmp_path):

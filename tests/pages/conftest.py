@@ -1,6 +1,28 @@
 """What the tests of the pages share."""
 
+from functools import cache
+
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered():
+    """What a server does once: the search of all installed packages for components, and the bytecode of every page.
+
+    AppTest does both anew, the search for every page that is opened and the bytecode for every run: most of their time.
+    """
+    from streamlit.components.v2 import manifest_scanner
+    from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+
+    pages = ScriptCache()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests)
+        )
+        patch.setattr(
+            ScriptCache, "get_bytecode", lambda _, path, read=ScriptCache.get_bytecode: read(pages, path)
+        )
+        yield
 
 
 @pytest.fixture

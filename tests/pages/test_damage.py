@@ -156,6 +156,29 @@ CELL = {
 }
 
 
+@pytest.mark.parametrize(
+    ("kind", "request_text"),
+    [
+        ("infill", json.dumps({"crystal": CELL, "sites": [7]})),
+        ("infill", json.dumps({"crystal": CELL | {"atomic_numbers": [10**40]}, "sites": [0]})),
+        ("predict-structure", '{"formula": "\\ud800", "model": ["\\udfff"]}'),
+        ("generate", '{"n": 1e999, "elements": ["Li"], "model": {"a": NaN}}'),
+        ("no such kind", '{"formula": {"\\ud800": []}}'),
+    ],
+)
+def test_an_entry_of_the_right_shape_with_impossible_content_costs_no_list(runs, kind, request_text):
+    sql(
+        "insert into jobs (id, kind, request, state, created) values (?, ?, ?, 'done', 1)",
+        "f" * 32,
+        kind,
+        request_text,
+    )
+    home, history = page("home"), page("history")
+    for at in (home, history):
+        assert not at.exception and not at.error, words(at.error)
+    assert any("ZnS" in label for label in links(home)) and len(history.dataframe[0].value) == len(runs) + 1
+
+
 def selected(monkeypatch, job):
     """The history with a run selected, which AppTest itself cannot do."""
     row = [other.id for other in JobQueue().list_jobs()].index(job)

@@ -236,6 +236,21 @@ def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
     assert "not both" in words(at.error) and at.button(key="generate").disabled
 
 
+def test_charge_balance_is_offered_where_the_model_can_keep_it(tiny_de_novo):
+    tiny_de_novo("one-hot")
+    tiny_de_novo()
+    at = page(model="tiny-masking")
+    (toggle,) = (toggle for toggle in at.toggle if toggle.label == "Charge-balanced (SMACT)")
+    toggle.set_value(True).run()
+    at.button(key="generate").click().run()
+    (job,) = JobQueue().list_jobs()
+    assert job.request["charge_balance"] is True and "--charge-balance" in as_command(job)
+    at = page(fork=job.id)
+    assert [toggle.value for toggle in at.toggle if toggle.label == "Charge-balanced (SMACT)"] == [True]
+    at = page(model="tiny-one-hot")
+    assert "Charge-balanced (SMACT)" not in [toggle.label for toggle in at.toggle]
+
+
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):
     tiny_de_novo(elements=(3, 8, 11))
     at = page(fork=finished_run(), crystal="kldm-1")

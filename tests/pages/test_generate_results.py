@@ -119,7 +119,7 @@ def test_a_run_judged_by_distances_alone_says_how_far_they_can_be_trusted(tiny_d
     )
     at = page(job=job)
     assert "4 new by their distances alone" in words(at.success) and not at.exception
-    assert "Judged by its distances alone, as earlier versions did" in words(at.markdown)
+    assert "Compared by distances only (earlier version)" in words(at.markdown)
 
 
 def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):

@@ -36,6 +36,23 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
     assert at.dataframe[0].value["request"].tolist() == [title_of(child), title_of(job)] and not at.exception
 
 
+@pytest.mark.parametrize(
+    ("kind", "request_", "title"),
+    [
+        ("predict-structure", {"formula": "CuSO4 5H2O"}, "CuSO9H10 (typed: CuSO4 5H2O)"),
+        ("predict-structure", {"formula": "D2O"}, "H2O (typed: D2O)"),
+        ("predict-structure", {"formula": "Ti₂O₄", "exact_cell": True}, "Ti2O4"),
+        ("predict-structure", {"formula": "Ti2O4", "exact_cell": False}, "TiO2 (typed: Ti2O4)"),
+        ("predict-structure", {"formula": "no formula"}, "no formula"),
+        ("generate", {"n": 2, "space_group": "P21/n"}, "2 new crystals in P2_1/c (typed: P21/n)"),
+        ("generate", {"n": 2, "space_group": "225"}, "2 new crystals in 225"),
+        ("generate", {"n": 1, "formula": "CaSO4·2H2O"}, "1 new crystal of CaSO6H4 (typed: CaSO4·2H2O)"),
+    ],
+)
+def test_a_run_is_named_by_what_was_typed_and_what_is_computed_where_they_differ(kind, request_, title):
+    assert title_of(SimpleNamespace(kind=kind, request=request_)) == title
+
+
 def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     run, queue = finished_run(), JobQueue()

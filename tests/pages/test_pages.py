@@ -1,27 +1,22 @@
 """Every page by itself: it runs, explains mistakes, and shows no trace."""
 
 import json
-from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
-from zipfile import ZipFile
 
 import pytest
+import streamlit as st
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo, list_demos
 from crystal_core.drawing.figures.xrd import xrd_figure
-from crystal_core.evaluation.xrd import pattern
-from crystal_core.files.parse import occupancy_of, parse_text
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
-from pages._ui.crystal.typeset import formula_text
-from pages._ui.forms.batch import _zip as batch_zip
 from pages._ui.plain import duration
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.progress import _live
@@ -65,76 +60,6 @@ def test_a_bad_structure_text_explains_itself():
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value("this is no crystal </script>").run()
     assert at.error and not at.exception
-
-
-def test_a_crystal_with_shared_sites_is_summed_up_as_the_file_has_it():
-    alloy = Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.4}, "O"], [[0, 0, 0], [0.5] * 3]
-    )
-    at = page("viewer")
-    at.button_group(key="how").set_value("Paste").run()
-    at.text_area(key="text").set_value(str(CifWriter(alloy))).run()
-    assert not at.exception and any("4 sites of Fe 0" in caption.value for caption in at.caption)
-    told = {metric.label: metric.value for metric in at.metric}
-    assert (
-        told["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O" and told["Density"] == f"{alloy.density:.2f} g/cm³"
-    )
-
-
-ALLOY = {"Cu": 0.5, "Au": 0.5}
-
-
-@pytest.mark.parametrize(("a", "b"), [(ALLOY, ALLOY), ({"Fe": 0.9}, "O"), ("La", {"F": 0.6, "O": 0.4})])
-def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_elements(a, b, monkeypatch):
-    mixed = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.3), [a, b], [[0, 0, 0], [0.5] * 3])
-    cards, drawn, patterns, files = [], [], [], {}
-    monkeypatch.setattr("pages._ui.viewer.crystal_gallery", lambda items, **_: cards.extend(items) or 0)
-    monkeypatch.setattr("pages._ui.crystal.shared.crystal_viewer", lambda scene, **_: drawn.append(scene))
-    monkeypatch.setattr(
-        "pages._ui.crystal.shared.xrd_figure",
-        lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
-    )
-    monkeypatch.setattr(
-        "streamlit.download_button", lambda label, content, name, *_, **__: files.setdefault(name, content)
-    )
-    at = page("viewer")
-    at.button_group(key="how").set_value("Paste").run()
-    at.text_area(key="text").set_value(2 * str(CifWriter(mixed))).run()
-    assert not at.exception and not at.error
-    formula = occupancy_of(mixed)["formula"]
-    assert {card["title"] for card in cards} == {formula_text(formula)} and formula_text(formula) != formula
-    says = f"{formula}, {len(mixed)} sites, "
-    words = (drawn[-1]["sentence"], at.code[0].value, cards[0]["scene"]["sentence"])
-    assert all(one.startswith(says) and f"density {mixed.density:.2f} g/cm3" in one for one in words)
-    shared = [site["s"] for site in drawn[-1]["sites"] if "s" in site]
-    assert len(shared) == (8 if a == b else 4)
-    assert {e for slices in shared for e, _ in slices} == set(a if isinstance(a, dict) else b)
-    assert not any("valid" in entry.value and "badge" in entry.value for entry in at.markdown)
-    assert any("not judged" in entry.value for entry in at.text)
-    assert patterns[-1].two_theta == pytest.approx(pattern(mixed).two_theta)
-    assert patterns[-1].intensity == pytest.approx(pattern(mixed).intensity, abs=0.01)
-    cif = files[f"{formula}.cif"]
-    assert parse_text(cif, purpose="view").properties["occupancy"]["density"] == pytest.approx(
-        mixed.density, abs=1e-3
-    )
-
-
-def test_the_orderings_of_a_shared_site_hold_what_the_file_holds(monkeypatch):
-    mixed = Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.5, "Ni": 0.5}, "O"], [[0, 0, 0], [0.5] * 3]
-    )
-    files = {}
-    monkeypatch.setattr(
-        "streamlit.download_button", lambda label, content, name, *_, **__: files.setdefault(name, content)
-    )
-    at = page("viewer")
-    at.button_group(key="how").set_value("Paste").run()
-    at.text_area(key="text").set_value(str(CifWriter(mixed))).run()
-    at.toggle(key="viewer-order").set_value(True).run()
-    assert not at.exception and not at.error and not at.info, [box.value for box in at.info]
-    with ZipFile(BytesIO(next(files[name] for name in files if name.endswith("-orderings.zip")))) as archive:
-        found = [parse_text(archive.read(name).decode()) for name in archive.namelist()]
-    assert found and all(one.composition.reduced_formula == "FeNiO2" and len(one) <= 20 for one in found)
 
 
 def test_a_trajectory_is_played_with_its_energies(monkeypatch):
@@ -236,84 +161,6 @@ def test_a_recorded_run_opens_at_once_and_says_what_it_is():
     assert "deleted" in at.warning[0].value and not at.exception
 
 
-def test_a_wrong_entry_of_a_list_explains_itself_and_the_others_remain():
-    at = page("predict_structure")
-    at.toggle(key="several").set_value(True).run()
-    at.text_area(key="formulas").set_value("ZnS, Xx2O3\nMgAl2O4").run()
-    assert (
-        "Did you mean" in at.error[0].value
-        and "2 formulas will run" in at.caption[0].value
-        and not at.exception
-    )
-
-
-def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypatch):
-    monkeypatch.setattr("pages._ui.forms.batch.ensure_worker", lambda: None)
-    queue = JobQueue()
-    asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgAl2O4", "MgO")]
-    batch = queue.submit_batch("predict-structure", asked)
-    first, second, _ = queue.list_batch(batch)
-    result = dict(find_demo("zinc-sulphide").result)
-    queue.update(first.id, state="done", result=result)
-    queue.update(second.id, state="failed", error="The model is not for this.")
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["batch"] = batch
-    at.switch_page("pages/predict_structure.py").run()
-    assert (
-        at.toggle(key="several").value and at.text_area(key="formulas").value == "ZnS\nMgAl2O4\nMgO"
-    )  # the form that made them
-    table = at.dataframe[0].value
-    assert table["state"].tolist() == ["done", "failed", "waiting"]
-    assert table["remark"].tolist() == ["", "The model is not for this.", ""]
-    assert table["best candidate"][0] and table["alike"][0].endswith(f"of {len(crystals_of(result))}")
-    assert not at.exception
-    queue.update(second.id, state="done", result=result)
-    with ZipFile(
-        BytesIO(batch_zip(queue.list_batch(batch)))
-    ) as archive:  # two spellings of one formula give the same ids
-        cifs = [name for name in archive.namelist() if name.endswith(".cif") and "symmetrised/" not in name]
-        assert len(cifs) == 2 * len(crystals_of(result))
-    at.query_params["batch"] = "nonsense"
-    at.run()
-    assert "deleted or belong" in at.warning[0].value
-
-
-def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
-    keys, shown, pick = [], [], []
-    monkeypatch.setattr(
-        "pages._ui.run.candidates.crystal_gallery",
-        lambda _, *, key, first=0: keys.append(key) or (pick.pop() if pick else first),
-    )
-    monkeypatch.setattr("pages._ui.run.candidates.show_energies", lambda record: shown.append(record["id"]))
-    queue = JobQueue()
-    job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2")))
-    result = json.loads(json.dumps(find_demo("titanium-dioxide").result))
-    groups = {record["id"]: record["group"] for record in crystals_of(result)}
-    first = [record["group"] for record in crystals_of(result) if "error" not in record.get("relaxation", {})]
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["job"] = job
-    at.switch_page("pages/predict_structure.py")
-
-    def draw(sign):
-        for record in crystals_of(result):
-            record["score"]["value"] = sign * record["group"]
-        queue.update(job, state="done", result=result)
-        at.run()
-        assert not at.exception
-        return shown[-1]
-
-    assert (
-        groups[draw(-1)] == max(first) and groups[draw(1)] == 0
-    )  # nothing was chosen: the best one that was relaxed
-    assert keys[-2] != keys[-1]  # a place in another order is another crystal
-    (members,) = [box for box in at.selectbox if str(box.key).startswith("member-")]
-    second = next(name for name in groups if groups[name] == 0 and name != shown[-1])
-    members.set_value(second).run()
-    assert shown[-1] == second == draw(-1) == draw(1)
-    pick.append(1)
-    assert groups[draw(1)] == 1 and groups[draw(-1)] == 1
-
-
 def test_new_energies_of_a_running_job_are_seen(monkeypatch):
     seen = []
     monkeypatch.setattr("pages._ui.run.progress.ensure_worker", lambda: None)
@@ -411,6 +258,7 @@ def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_as
         show_structure(cell, key="a", provenance={"model": "m"} if st.session_state["made"] else None)
 
     patterns = []
+    st.cache_data.clear()  # a figure that was drawn before is not made again
     monkeypatch.setattr(
         "pages._ui.crystal.diffraction.xrd_figure",
         lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
@@ -511,21 +359,6 @@ def test_a_comparison_that_takes_too_long_is_no_difference(monkeypatch):
     at.switch_page("pages/predict_structure.py").run()
     assert "took too long" in at.info[-1].value and "match" not in at.info[-1].value and not at.exception
     assert set(at.dataframe[-1].value["matches reference"]) == {"not compared"}
-
-
-def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):
-    half = Structure(
-        Lattice.cubic(3.9), ["Sr", "Ti", {"O": 0.6, "F": 0.4}], [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0]]
-    )
-    upload = SimpleNamespace(name="half.cif", getvalue=lambda: str(CifWriter(half)).encode())
-    monkeypatch.setattr(
-        "streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None
-    )
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["job"] = "demo-strontium-titanate"
-    at.switch_page("pages/predict_structure.py").run()
-    said = " ".join(box.value for box in at.warning)
-    assert "partly occupied" in said and not at.error and not at.exception
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,30 @@ def test_cookies_over_https_never_travel_unencrypted():
     visitor = browser("https://127.0.0.1:8501", token=TOKEN)
     assert "Secure" in visitor.get(f"/?token={TOKEN}").headers["Set-Cookie"]
     assert "Secure" in visitor.get("/").headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_own"),
+    [
+        ("http://127.0.0.1:8501", True),
+        ("https://lab.example", True),  # a proxy that speaks to the app by its number
+        ("http://localhost:3000", False),
+        ("http://127.0.0.1:8502", False),
+        ("http://evil.example", False),
+        ("http://127.0.0.1:8501.evil.example", False),
+        ("http://[", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_a_socket_is_opened_by_the_apps_own_pages_alone(origin, is_own):
+    visitor = browser(names=["lab.example"])
+    if is_own:
+        with visitor.websocket_connect(STREAM, headers={"Origin": origin}) as socket:
+            assert socket.receive_text() == NO_ID
+        return
+    with (
+        pytest.raises(WebSocketDisconnect),
+        visitor.websocket_connect(STREAM, headers={"Origin": origin}),
+    ):
+        pass

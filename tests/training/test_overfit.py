@@ -47,6 +47,7 @@ def four_crystals(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_four_crystals_learnt_by_heart_are_found_again(four_crystals, tmp_path):
     config = KldmTraining(
         name="four",

@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 from crystal_core.cli import build_app
 from crystal_core.cli._dng_card import keep_report
 from crystal_core.errors import RequestError
+from crystal_core.evaluation import generation_references
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card
 from crystal_core.requests import SamplerTuning
 from crystal_core.workflows import evaluate_dng, known_sets, naive_baselines
+from crystal_core.workflows.documents import generators as documents
 
 KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements unique novel".split()
 
@@ -152,6 +154,23 @@ def test_a_table_without_training_rows_asks_for_a_reference_set(table):
 def test_substituted_crystals_are_scored(table):
     code, result = evaluate("--data", table, "--baseline", "substitution", "--n", 4, "--seed", 0, "--quiet")
     assert code == 0 and "structure_valid" in result.stdout and "4 crystals" in result.stdout
+
+
+def test_the_documents_take_the_row_of_a_baseline_from_the_report_stored_by_its_command(
+    table, tmp_path, monkeypatch
+):
+    stored = tmp_path / "baselines.json"
+    monkeypatch.setattr(generation_references, "BASELINES", stored)
+    options = ("--data", table, "--baseline", "training", "--n", 50, "--seed", 7, "--quiet", "--json")
+    assert evaluate(*options)[0] == 0
+    assert not stored.exists() and "--baseline" not in documents.de_novo()
+    report = json.loads(evaluate(*options, "--write-card")[1].stdout)
+    entry = json.loads(stored.read_text())["baselines"]["training"]
+    assert entry["valid"] == {"value": report["valid"], "ci95": report["ci95"]["valid"]}
+    assert entry["command"].startswith(f"crystal-core evaluate dng --data {table.name} --baseline training ")
+    row = next(line for line in documents.de_novo().splitlines() if line.startswith("| training rows |"))
+    assert f"{report['n_known']} of" in row and documents.measured(entry["plausible"]) in row
+    assert f"    {entry['command']}\n" in documents.de_novo()
 
 
 def test_training_rows_are_scored_as_they_are_and_none_is_new(table):
@@ -294,9 +313,8 @@ def test_what_is_sampled_is_kept_batch_by_batch_and_scored_later(table, tiny_de_
     )
     code, result = evaluate("--data", table, "--structures", out, "--out", out)
     assert code == 2 and "leave one of them out" in result.stderr
-    for source in (("--structures", out), ("--baseline", "random")):
-        code, result = evaluate("--data", table, *source, "--write-card")
-        assert code == 2 and "--write-card writes on the card of a model" in result.stderr
+    code, result = evaluate("--data", table, "--structures", out, "--write-card")
+    assert code == 2 and "--write-card stores the result of a model or a baseline" in result.stderr
 
 
 def test_wrong_inputs_are_told_before_anything_is_sampled(table, tiny_de_novo, monkeypatch):

@@ -13,6 +13,7 @@ from crystal_core.cli import build_app
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.datasets.rows import read_rows
 from crystal_core.errors import RequestError
+from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.workflows import evaluate_conditions, evaluate_refinement
 from crystal_core.workflows.evaluate_conditions import Made
@@ -233,3 +234,28 @@ def test_a_grid_is_checked():
         evaluate_refinement.grid(["noise"], [0.1])
     with pytest.raises(RequestError, match="lies in"):
         evaluate_refinement.grid(["inject"], [0.0])
+
+
+def test_the_first_card_is_told_with_and_without_drafts(table, tiny_pair, tiny_de_novo, tmp_path):
+    tiny_pair(), tiny_de_novo()
+    (tmp_path / "checkpoints" / "prototype").symlink_to(REPOSITORY / "checkpoints" / "prototype")
+    words = ("first-card", "--data", table, "--split", "val", "--effort", "prior", "--drafts", 2)
+    kept = ("--out", tmp_path / "rows.jsonl")
+    report = json.loads(run(*words, "--drafter", "tiny-pair", *kept, "--limit", 3, "--json").stdout)
+    assert report["settings"]["sources"] == ["prototype", "draft refined"] and report["n"] == 3
+    assert set(report["drafts"]) == {"gained", "lost", "draft_shown_first", "without"}
+    told = report["match_rate"] - report["drafts"]["without"]["first card"]["match_rate"]
+    assert told * 3 == pytest.approx(report["drafts"]["gained"] - report["drafts"]["lost"], abs=1e-3)
+    sources = [
+        [one["evidence"]["source"] for one in row["candidates"]]
+        for row in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
+        if "candidates" in row
+    ]
+    assert sorted(row.count("draft refined") > 0 for row in sources) == [False, True, True]  # Pu has none
+    for more, sentence in (
+        (["--drafter", "tiny-pair", *kept, "--drafts", 3], "was begun with drafts per row 2, not 3"),
+        (["--drafter", "tiny-pair", "--open-z"], "leave out --open-z, or --drafts"),
+        (["--drafter", "tiny-masking"], "tiny-masking writes no drafts"),
+    ):
+        result = run(*words, *more)
+        assert result.exit_code == 2 and sentence in result.stderr

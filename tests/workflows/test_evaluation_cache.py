@@ -14,7 +14,7 @@ from crystal_core.cli import evaluate_csp as commands
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.relax import many
 from crystal_core.workflows import evaluate_csp
-from crystal_core.workflows.evaluation_cache import KeptCandidates, RelaxedCell
+from crystal_core.workflows.evaluation_cache import EvaluationCache, RelaxedCell
 
 SITES = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
 CELLS = {
@@ -167,11 +167,11 @@ def test_folders_of_something_else_are_refused(evaluate, tmp_path):
 @pytest.mark.parametrize("ids", [["a/b"], [".."], ["a", "a"], [""]])
 def test_ids_that_name_no_file_of_their_own_are_refused(tmp_path, ids):
     with pytest.raises(RequestError, match="leave out --out"):
-        KeptCandidates.opened(tmp_path, {}, ids)
+        EvaluationCache.opened(tmp_path, {}, ids)
 
 
 def test_cells_come_back_as_they_were_even_where_atoms_overlap(tmp_path):
-    kept = KeptCandidates.opened(tmp_path, {"seed": 0}, ["a", "b", "c"])
+    kept = EvaluationCache.opened(tmp_path, {"seed": 0}, ["a", "b", "c"])
     close = Structure(SALT.lattice, ["Cs", "Cl"], [[0, 0, 0], [0.01, 0, 0]])
     assert kept.candidates(0, 3) is None
     again = kept.keep_candidates(0, [SALT, close, None], 10)

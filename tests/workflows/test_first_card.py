@@ -14,8 +14,16 @@ from crystal_core.workflows.first_card import (
     begin,
     read_rows,
 )
-from crystal_core.workflows.first_card_rates import by_size, cards_of, first_card_rates
+from crystal_core.workflows.first_card_drafts import DRAFTED, Drafts, with_agreement
+from crystal_core.workflows.first_card_rates import (
+    by_size,
+    cards_of,
+    changed_first_cards,
+    first_card_rates,
+    without_drafts,
+)
 from crystal_core.workflows.fit_ranking import SET, fit, gains_of, without_known
+from crystal_core.workflows.generate import load_de_novo
 
 TRUE = Weights(
     rank=-1.0,
@@ -138,3 +146,43 @@ def test_rows_are_read_as_they_were_written_and_the_last_of_one_id_counts(tmp_pa
     file.write_text('{"id": 3}\n')
     with pytest.raises(RequestError, match=r"rows\.jsonl is no file of candidates"):
         read_rows(file)
+
+
+def draft(energy, *, right, agreement=1):
+    """A refined draft, which no relative speaks for."""
+    one = candidate(0, energy, right=right, votes=0.0)
+    return replace(one, evidence=replace(one.evidence, source=DRAFTED, members=0, agreement=agreement))
+
+
+def test_drafts_are_compared_with_the_same_rows_without_them():
+    weights = without_known(TRUE)
+    better = row(candidate(1, -4.0, right=False), draft(-5.0, right=True))
+    worse = row(candidate(1, -4.0, right=True), draft(-5.0, right=False), name="mp-2")
+    idle = row(candidate(1, -5.0, right=True), draft(-4.0, right=True), name="mp-3")
+    rows = [better, worse, idle]
+    changed = changed_first_cards(rows, "ranking", weights)
+    assert (changed["gained"], changed["lost"], changed["draft_shown_first"]) == (1, 1, 2)
+    assert changed["without"]["first card"]["match_rate"] == round(2 / 3, 4)
+    assert [len(cards_of(without_drafts(one), "ranking", weights)) for one in rows] == [1, 1, 1]
+    only = row(draft(-5.0, right=True))
+    assert changed_first_cards([only], "ranking", weights)["gained"] == 1  # no prototype is known
+
+
+def test_agreement_with_drafts_counts_for_a_prototype_and_not_without_them():
+    weights = without_known(TRUE)
+    alike = candidate(2, -5.0, right=True)
+    alike = replace(alike, evidence=replace(alike.evidence, agreement=20))
+    one = row(candidate(1, -5.0, right=False), alike)
+    assert cards_of(one, "prior", weights)[0] == 0.02
+    assert cards_of(without_drafts(one), "prior", weights)[0] is None
+
+
+def test_drafts_have_the_cell_of_the_row_and_agree_where_they_are_alike(tiny_pair):
+    model = load_de_novo(tiny_pair(), "cpu")
+    found = Drafts(model=model, n=3, seed=1).candidates((11, 17, 17))
+    assert found and all(cell.composition.formula == "Na1 Cl2" for _, cell in found)
+    assert {one.source for one, _ in found} == {DRAFTED} and all(one.rank == 0 for one, _ in found)
+    repeated = with_agreement([found[0], found[0], *found[1:]])
+    assert repeated[0][0].agreement == repeated[1][0].agreement >= 2
+    assert Drafts(model=model, n=3).candidates((11, 118)) == []  # no model knows oganesson
+    assert Drafts(model=model, n=3).candidates((11,) * (model.trained_atoms + 1)) == []

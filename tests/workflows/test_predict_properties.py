@@ -9,6 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.files import parse
 from crystal_core.files.property_table import known_example, property_csv
 from crystal_core.files.records import cell_json
 from crystal_core.jobs.queue import JobQueue
@@ -84,15 +85,15 @@ def test_one_bad_crystal_loses_no_other_wherever_it_fails(composition_predictor)
 
 
 def test_a_crystal_that_nobody_can_check_costs_only_its_own_row(composition_predictor, monkeypatch):
-    true_check = workflow._structure
-
-    def check(one):
-        if one["source"] == "odd":
+    def check(crystal, true_check=parse.checked_crystal):
+        if crystal.composition == RUTILE.composition:
             raise ZeroDivisionError("as if")
-        return true_check(one)
+        return true_check(crystal)
 
-    monkeypatch.setattr(workflow, "_structure", check)
-    odd, salt = last(PropertyPredictionRequest(crystals=(item(SALT, "odd"), item(SALT, "b")))).result["rows"]
+    monkeypatch.setattr(parse, "checked_crystal", check)
+    odd, salt = last(PropertyPredictionRequest(crystals=(item(RUTILE, "odd"), item(SALT, "b")))).result[
+        "rows"
+    ]
     assert "ZeroDivisionError" in odd["error"] and "predictions" in salt
 
 
@@ -175,3 +176,7 @@ def test_the_table_has_a_column_per_number_and_names_no_formula_of_a_spreadsheet
     # the closest example has no modulus, so the next one that has is named
     assert barium["band_gap_ev_known_id"] == WITHOUT_MODULI != barium["bulk_modulus_gpa_known_id"] != ""
     assert known_example(result["rows"][2], "hardness") is None
+    own = [
+        column | {"name": f"={column['name']}"} for column in result["properties"]
+    ]  # somebody's own property
+    assert "=" not in {name[:1] for name in property_csv(result["rows"], own).splitlines()[0].split(",")}

@@ -1,4 +1,4 @@
-"""What a card tells in numbers, drawn: the validation curve of a training, and samplers at equal network calls."""
+"""Figures of a card: the validation curve of a training, and samplers at equal network calls."""
 
 from __future__ import annotations
 

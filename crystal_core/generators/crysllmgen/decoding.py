@@ -17,8 +17,8 @@ import torch
 
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.validity import is_balanced
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, MAX_TENTHS
 
 if TYPE_CHECKING:
@@ -189,12 +189,12 @@ def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...
     from pymatgen.core import Element
 
     own = Element(symbol).ionic_radii
-    found = []
+    elements = []
     for z, other in enumerate(vocabulary.SYMBOLS, start=1):
         radii = Element(other).ionic_radii
         if other != symbol and any(abs(radii[q] - own[q]) < tolerance for q in own.keys() & radii.keys()):
-            found.append(z)
-    return tuple(found)
+            elements.append(z)
+    return tuple(elements)
 
 
 def _cell_digits(body: Tensor) -> Tensor:

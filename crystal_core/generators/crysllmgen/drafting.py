@@ -1,4 +1,4 @@
-"""From wishes to crystals that a language model wrote: rounds of drafts, of which those that fit are kept and the others counted."""
+"""Rounds of drafts of a language model under conditions: fitting drafts are kept, the others counted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.evaluation.validity import is_balanced
 from crystal_core.frames import Draft, few_of_each
-from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Slots:
     """The crystals of one request while they are written.
 
     Attributes:
-        crystals, drafts: one per crystal asked for, None until there is one. rejected: reason → drafts left out.
+        crystals, drafts: one per requested crystal, None until it exists. rejected: reason → drafts left out.
         left_out: some of these, with the reason as their problem.
     """
 
@@ -147,7 +147,7 @@ def _freed(one: Wanted, trained_atoms: int) -> Wanted:
 
 
 def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
-    """Whether a crystal holds the composition, or the elements, that are demanded; a grammar sees to it, a parser does not."""
+    """Whether a crystal holds the composition, or the elements, that are demanded; the grammar ensures it, a parser does not."""
     conditions = one.conditions
     if conditions.composition:
         return counts == Counter(conditions.composition)

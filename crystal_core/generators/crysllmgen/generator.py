@@ -77,7 +77,6 @@ class CrysLLMGenerator:
         return {
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,
-            **({"charge_balance_used": True} if request.draft.charge_balance else {}),
             **{f"{name}_used": value for name, value in self.sampling_of(request.draft).items()},
         }
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.evaluation.validity import is_balanced
 from crystal_core.generators.crysllmgen import vocabulary
-from crystal_core.generators.crysllmgen.charge import is_balanced
 from crystal_core.generators.crysllmgen.crystal_text import COORDS
 from crystal_core.generators.crysllmgen.decoding import (
     MAX_ANGLE,
@@ -43,7 +43,7 @@ COORD_WORDS = frozenset(COORDS)
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a text stands: kind of line, whole words of the line, the word that is begun, and what may come.
+    """State of a text: kind of line, complete words of the line, the unfinished word, and the allowed continuations.
 
     Attributes:
         words: only of angles, where the third depends on the first two; elsewhere as many empty ones.

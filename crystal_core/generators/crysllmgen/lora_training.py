@@ -6,10 +6,10 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
@@ -39,9 +39,10 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.precision import pick_dtype
 from crystal_core.training.settings import parse_settings
+from crystal_core.training.slices import SliceOptions, fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,15 +187,11 @@ def train(
     config: AdapterTraining,
     *,
     data_file: Path,
-    folder: Path,
-    device: torch.device,
-    minutes: float | None = None,
-    resume: bool = False,
     initial: dict[str, Tensor] | None = None,
-    on_line: Callable[[dict[str, Any]], None] | None = None,
-    about: Mapping[str, Any] | None = None,
+    **options: Unpack[SliceOptions],
 ) -> Trained:
     """Run one slice."""
+    device = options["device"]
     rows, validation = load_rows(config, data_file, "cpu")
     network, tokenizer = load_base(base_folder(config.base), device)
     check_digits(tokenizer)
@@ -218,24 +215,15 @@ def train(
         )
         return (losses * counted).sum() / counted.sum(), {}
 
-    trainer = Trainer(
+    return fit(
         adapter,
         config.fit,
         loss=loss,
         batches=lambda generator: tasks.batches(config.fit.batch_size, generator, repeats),
-        batch_crystals=len,
-        folder=folder,
-        device=device,
-        about=about,
-    )
-    statistics = data_statistics(rows) | space_group_statistics(rows)
-    (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
-    return trainer.run_slice(
-        minutes,
-        held,
-        lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),  # type: ignore[arg-type]
-        resume=resume,
-        on_line=on_line,
+        files={STATISTICS: data_statistics(rows) | space_group_statistics(rows)},
+        held=held,
+        validate=lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),  # type: ignore[arg-type]
+        **options,
     )
 
 

@@ -51,7 +51,7 @@ def sample_tokens(
     temperature: float = 1.0,
     top_p: float = 1.0,
 ) -> Iterator[Int[Tensor, "rows written"]]:
-    """What follows each prompt so far, after every token; padding stands behind an end.
+    """The tokens after each prompt so far, yielded after every token; padding follows an end.
 
     Args:
         network: a causal language model of transformers. pad, end: ids; padding is masked by length, so both may be one id.

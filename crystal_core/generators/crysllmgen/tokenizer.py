@@ -1,7 +1,7 @@
 """The compact token form of a crystal: one token per element, one per digit, numbers of fixed width, no separators.
 
 A cell takes 9 digits of lengths (tens, ones, tenths) and 9 of angles, an atom its element and 6 digits of coordinates: a
-crystal of n atoms has 18 + 7 n tokens and the one that ends it. The place of a token thus says what it is.
+crystal of n atoms has 18 + 7 n tokens and the one that ends it. The position of a token therefore determines its meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, spans_
 if TYPE_CHECKING:
     from jaxtyping import Int
     from torch import Tensor
-    from transformers import PreTrainedTokenizerFast
 
 CELL, ATOM = 18, 7  # tokens
 MAX_TENTHS = 999
@@ -39,26 +38,6 @@ class TokenBatch:
 
     def __len__(self) -> int:
         return int(self.lengths.shape[0])
-
-
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The vocabulary as a tokenizer of transformers; its text is the words with blanks between them, as :func:`to_words` writes it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    # no <unk>: a word that is none must raise, not become a token that the model has never met
-    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary.IDS))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",  # noqa: S106 (a word of the vocabulary, no password)
-        bos_token="<bos>",  # noqa: S106
-        eos_token="<eos>",  # noqa: S106
-        mask_token="<mask>",  # noqa: S106
-        sep_token="<sep>",  # noqa: S106
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
 
 
 def to_words(ids: Sequence[int]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -34,8 +34,9 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.settings import parse_settings
+from crystal_core.training.slices import SliceOptions, fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -225,13 +226,8 @@ def train(
     config: TextTraining,
     *,
     data_file: Path,
-    folder: Path,
-    device: torch.device,
-    minutes: float | None = None,
-    resume: bool = False,
     initial: dict[str, Tensor] | None = None,
-    on_line: Callable[[dict[str, Any]], None] | None = None,
-    about: Mapping[str, Any] | None = None,
+    **options: Unpack[SliceOptions],
 ) -> Trained:
     """Run one slice."""
     torch.manual_seed(config.fit.seed)
@@ -239,7 +235,7 @@ def train(
     train_set = Sequences(rows, config)
     held = Sequences(fixed_sample(validation, config.validation_rows), config) if validation else None
     network = build_network(config.network)
-    if device.type == "cpu":
+    if options["device"].type == "cpu":
         # the fused attention takes 40 % of a step on a CPU; that of plain products makes the step 1.2 to 1.4 times as fast
         network.set_attn_implementation("eager")
     if initial is not None:
@@ -250,24 +246,15 @@ def train(
         losses, present = text_loss(net, batch)
         return (losses * present).sum() / present.sum(), {}
 
-    trainer = Trainer(
+    return fit(
         network,
         config.fit,
         loss=loss,
         batches=lambda generator: train_set.batches(config.fit.batch_size, generator, repeats),
-        batch_crystals=len,
-        folder=folder,
-        device=device,
-        about=about,
-    )
-    statistics = data_statistics(rows) | space_group_statistics(rows)
-    (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
-    return trainer.run_slice(
-        minutes,
-        held,
-        lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),
-        resume=resume,
-        on_line=on_line,
+        files={STATISTICS: data_statistics(rows) | space_group_statistics(rows)},
+        held=held,
+        validate=lambda current, rows: validation_loss(current.ema, rows, config.fit.batch_size),
+        **options,
     )
 
 

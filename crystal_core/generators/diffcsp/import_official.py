@@ -134,7 +134,7 @@ def _network_of(weights: Mapping[str, Tensor]) -> CspNetworkConfig:
             f"csp_layer_0.edge_mlp.0.weight has {weights[telling[2]].shape[1]} columns and {TELLING} "
             f"{joined}: no CSPNet with Fourier features, L Lᵀ and time features has these."
         )
-    layers = {int(found[1]) for key in weights if (found := re.match(r"csp_layer_(\d+)\.", key))}
+    layers = {int(match[1]) for key in weights if (match := re.match(r"csp_layer_(\d+)\.", key))}
     config = CspNetworkConfig(
         hidden_dim=hidden,
         n_layers=len(layers),
@@ -182,10 +182,10 @@ def _process_of(stored: Mapping[str, Tensor]) -> tuple[ProcessConfig, Tensor | N
     return process, norms
 
 
-def _close(found: Tensor, expected: Tensor) -> bool:
+def _close(table: Tensor, expected: Tensor) -> bool:
     import torch
 
-    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
+    return table.shape == expected.shape and torch.allclose(table, expected, rtol=1e-3, atol=1e-6)
 
 
 def _limits(*, has_schedule: bool, has_norms: bool) -> str:

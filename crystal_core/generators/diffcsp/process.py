@@ -51,7 +51,7 @@ def noisy_state(
     """Draw the forward process at one time index per crystal, with the targets of the network."""
     device = lattice.device
     noise = torch.randn(lattice.shape, generator=generator, device=device, dtype=lattice.dtype)
-    kept = schedules.alphas_cumprod.to(device)[t].view(-1, 1, 1)
+    signal = schedules.alphas_cumprod.to(device)[t].view(-1, 1, 1)
     of_atoms = t[packing.crystal_index]
     sigma = schedules.sigmas.to(device)[of_atoms].to(frac_coords.dtype).unsqueeze(-1)
     norm = schedules.norms.to(device)[of_atoms].sqrt().to(frac_coords.dtype).unsqueeze(-1)
@@ -60,7 +60,7 @@ def noisy_state(
     )
     return NoisyState(
         frac_coords=wrap_unit(frac_coords + moved),
-        lattice=kept.sqrt().to(lattice.dtype) * lattice + (1 - kept).sqrt().to(lattice.dtype) * noise,
+        lattice=signal.sqrt().to(lattice.dtype) * lattice + (1 - signal).sqrt().to(lattice.dtype) * noise,
         # a time index of 0 has no noise, and no score either
         score=torch.where(
             sigma > 0, coordinate_score(moved, sigma.clamp(min=1e-6)) / norm, torch.zeros_like(moved)

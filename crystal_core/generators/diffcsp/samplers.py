@@ -82,7 +82,7 @@ class SamplerSettings:
 
     @property
     def tuning(self) -> dict[str, float]:
-        """What tells the steps besides name and number."""
+        """Parameters of the steps besides sampler and number."""
         if self.calls_per_step == 1:
             return {}
         return {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
@@ -122,9 +122,9 @@ class LatticeSampler:
 
     def renoised(self, frac_coords: Tensor, lattice: Tensor, t: int, rng: torch.Generator) -> State:
         """A given crystal moved forward to time index t: what the network has seen in training."""
-        kept, sigma = float(self.schedules.alphas_cumprod[t]), float(self.schedules.sigmas[t])
+        signal, sigma = float(self.schedules.alphas_cumprod[t]), float(self.schedules.sigmas[t])
         moved = wrap_unit(frac_coords + sigma * normal(frac_coords, rng))
-        return State(moved, kept**0.5 * lattice + (1 - kept) ** 0.5 * normal(lattice, rng), lattice)
+        return State(moved, signal**0.5 * lattice + (1 - signal) ** 0.5 * normal(lattice, rng), lattice)
 
     def step(self, predict: Predict, state: State, t: int, t_next: int, rng: torch.Generator) -> State:
         """One step from index t to t_next < t."""
@@ -162,23 +162,23 @@ class LatticeSampler:
         """The ancestral step; without ``rng`` the deterministic one, exact for constant noise."""
         noise, score = self._outputs(predict, state, t)
         sigma, sigma_next = self.schedules.sigmas[[t, t_next]].tolist()
-        kept, kept_next = self.schedules.alphas_cumprod[[t, t_next]].tolist()
-        clean = (state.lattice - (1 - kept) ** 0.5 * noise) / kept**0.5
+        signals, kept_next = self.schedules.alphas_cumprod[[t, t_next]].tolist()
+        clean = (state.lattice - (1 - signals) ** 0.5 * noise) / signals**0.5
         clean = torch.nan_to_num(clean).clamp(-LARGEST, LARGEST)
         if rng is None:
             frac_coords = state.frac_coords - (sigma - sigma_next) * sigma * score
-            noise = (state.lattice - kept**0.5 * clean) / (1 - kept) ** 0.5
+            noise = (state.lattice - signals**0.5 * clean) / (1 - signals) ** 0.5
             return State(
                 wrap_unit(frac_coords), kept_next**0.5 * clean + (1 - kept_next) ** 0.5 * noise, clean
             )
-        drop, alpha = sigma**2 - sigma_next**2, kept / kept_next
+        drop, alpha = sigma**2 - sigma_next**2, signals / kept_next
         frac_coords = state.frac_coords - drop * score
         # mean and variance of the lattice at t_next given that at t and the clean one
-        of_clean = kept_next**0.5 * (1 - alpha) / (1 - kept)
-        of_noisy = alpha**0.5 * (1 - kept_next) / (1 - kept)
+        of_clean = kept_next**0.5 * (1 - alpha) / (1 - signals)
+        of_noisy = alpha**0.5 * (1 - kept_next) / (1 - signals)
         lattice = of_clean * clean + of_noisy * state.lattice
         if t_next > 0:
-            spread = ((1 - kept_next) * (1 - alpha) / (1 - kept)) ** 0.5
+            spread = ((1 - kept_next) * (1 - alpha) / (1 - signals)) ** 0.5
             frac_coords = frac_coords + sigma_next / sigma * drop**0.5 * normal(frac_coords, rng)
             lattice = lattice + spread * normal(lattice, rng)
         return State(wrap_unit(frac_coords), lattice, clean)

@@ -58,11 +58,13 @@ def schedules_of(config: ProcessConfig, norms: Tensor | None = None) -> Schedule
     """
     sigmas = torch.tensor(_sigmas(config.n_times, config.sigma_min, config.sigma_max), dtype=torch.float64)
     known = _norms(config.n_times, config.sigma_min, config.sigma_max) if norms is None else norms.double()
-    kept = torch.cumprod(1.0 - cosine_betas(config.n_times), 0)
+    signal = torch.cumprod(1.0 - cosine_betas(config.n_times), 0)
     scales = (
-        torch.sqrt(kept * config.lattice_std**2 + 1.0 - kept) if config.lattice_std else torch.ones_like(kept)
+        torch.sqrt(signal * config.lattice_std**2 + 1.0 - signal)
+        if config.lattice_std
+        else torch.ones_like(signal)
     )
-    return Schedules(alphas_cumprod=kept, sigmas=sigmas, norms=known, lattice_scales=scales)
+    return Schedules(alphas_cumprod=signal, sigmas=sigmas, norms=known, lattice_scales=scales)
 
 
 def cosine_betas(n_times: int) -> Float[Tensor, "times"]:

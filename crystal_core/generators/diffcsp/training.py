@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import torch
 
@@ -32,6 +31,7 @@ from crystal_core.training.data import (
 )
 from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
+from crystal_core.training.slices import SliceOptions, fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,13 +98,8 @@ def train(
     config: DiffcspTraining,
     *,
     data_file: Path,
-    folder: Path,
-    device: torch.device,
-    minutes: float | None = None,
-    resume: bool = False,
     initial: dict[str, Tensor] | None = None,
-    on_line: Callable[[dict[str, Any]], None] | None = None,
-    about: Mapping[str, Any] | None = None,
+    **options: Unpack[SliceOptions],
 ) -> Trained:
     """Run one slice.
 
@@ -113,7 +108,7 @@ def train(
         CheckpointMismatch: ``initial`` are weights of another network.
     """
     torch.manual_seed(config.fit.seed)
-    rows, held = load_rows(config, data_file, device)
+    rows, held = load_rows(config, data_file, options["device"])
     schedules = schedules_of(config.process)
     network = CspNetwork(config.network)
     # the lattice head is multiplied by a cell of 5 Å: random weights would begin with errors of several units
@@ -126,18 +121,6 @@ def train(
     if held is not None:
         held = fixed_sample(held, config.validation_rows)
     repeats = draws_per_epoch(config, rows)
-    trainer = Trainer(
-        network,
-        config.fit,
-        loss=partial(diffcsp_loss, process=config.process, schedules=schedules),
-        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
-        batch_crystals=lambda batch: len(batch.n_atoms),
-        folder=folder,
-        device=device,
-        about=about,
-    )
-    statistics = data_statistics(rows) | {"most_atoms": _most_atoms(rows)}
-    (folder / STATISTICS).write_text(json.dumps(statistics), encoding="utf-8")
 
     def validation(current: Trainer, rows: PreparedCrystals) -> dict[str, Any]:
         line: dict[str, Any] = validation_loss(
@@ -153,7 +136,17 @@ def train(
             )
         return line
 
-    return trainer.run_slice(minutes, held, validation, resume=resume, on_line=on_line)
+    return fit(
+        network,
+        config.fit,
+        loss=partial(diffcsp_loss, process=config.process, schedules=schedules),
+        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
+        batch_crystals=lambda batch: len(batch.n_atoms),
+        files={STATISTICS: data_statistics(rows) | {"most_atoms": _most_atoms(rows)}},
+        held=held,
+        validate=validation,
+        **options,
+    )
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: DiffcspTraining, log: Path) -> Path:

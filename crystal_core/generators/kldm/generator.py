@@ -12,6 +12,7 @@ from crystal_core.conditions import check_declared
 from crystal_core.device import pick_device
 from crystal_core.errors import RequestError
 from crystal_core.frames import Frame
+from crystal_core.generators.kldm.charge_balance import ChargeBalance
 from crystal_core.generators.kldm.codec import LatticeCodec, decode, encode
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.coordinates import ScoreNorms
@@ -132,6 +133,7 @@ class _Kldm:
         fast: FastPairNetwork,
         crystals_of: Callable[[LatentState], CrystalBatch],
         frame_every: int,
+        balance: ChargeBalance | None = None,
     ) -> Iterator[Frame]:
         def predict(now: LatentState, t: float) -> tuple[Tensor, ...]:
             self.network_calls += 1
@@ -143,6 +145,8 @@ class _Kldm:
         for step, (t, t_next) in enumerate(pairwise(times), start=1):
             state = sampler.step(predict, state, t, t_next, rng)
             last = step == n_steps
+            if balance is not None and balance.is_due(t, t_next, last=last):
+                state = balance.exchanged(predict, state, t_next, rng)
             drawn = last or step % frame_every == 0
             yield Frame(
                 stage="denoise",
@@ -234,10 +238,12 @@ class KldmDeNovoGenerator(_Kldm):
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
         """Frames from noise to crystals; the last one is finished. On the way, types are the network's likeliest.
 
-        Excluded elements are masked at every step, so no sample is drawn in vain.
+        Excluded elements are masked at every step, so no sample is rejected for them. With charge balance, a crystal whose
+        composition fails exchanges an element near the end (see :class:`.charge_balance.ChargeBalance`).
 
         Raises:
-            RequestError: an allowed or given element does not occur in the training crystals, or a condition is given.
+            RequestError: an allowed or given element does not occur in the training crystals, a condition is given, or
+                charge balance where types are not hidden and revealed.
         """
         named = tuple(dict.fromkeys(name for one in request.conditions or () for name in one.named))
         check_declared(self.card, named, request.draft)
@@ -284,7 +290,28 @@ class KldmDeNovoGenerator(_Kldm):
 
         fast = FastPairNetwork(self.network, None, n_atoms, getattr(torch, request.dtype))
         yield from self._frames(
-            sampler, sampler.initial(rng), settings.times(), rng, fast, crystals_of, request.frame_every
+            sampler,
+            sampler.initial(rng),
+            settings.times(),
+            rng,
+            fast,
+            crystals_of,
+            request.frame_every,
+            self._balance(request, sampler, choice),
+        )
+
+    def _balance(
+        self, request: DeNovoRequest, sampler: LatentSampler, choice: TypeChoice
+    ) -> ChargeBalance | None:
+        if not request.draft.charge_balance:
+            return None
+        assert choice.allowed is not None
+        packing = sampler.packing
+        given = torch.zeros_like(packing.crystal_index, dtype=torch.bool)
+        return ChargeBalance(
+            packing=packing,
+            allowed=choice.allowed,
+            free=~(given if sampler.known is None else sampler.known.types),
         )
 
     def _known(self, request: DeNovoRequest) -> Known | None:

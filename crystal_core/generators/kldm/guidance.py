@@ -67,11 +67,11 @@ class Guidance:
             value = self.predictor.value(
                 SoftCrystals(types=soft, frac_coords=leaves[0], lattice=rows, n_atoms=self.n_atoms)
             )
-            found = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+            gradients = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
         index = torch.repeat_interleave(torch.arange(len(self.n_atoms), device=lattice.device), self.n_atoms)
         parts = [
             torch.zeros_like(leaf) if part is None else part.nan_to_num(0.0, 0.0, 0.0)
-            for leaf, part in zip(leaves, found, strict=True)
+            for leaf, part in zip(leaves, gradients, strict=True)
         ]
         owners = (index, torch.arange(len(self.n_atoms), device=lattice.device), index)
         limited = [

@@ -51,11 +51,13 @@ def match_rate(
         ).to("cpu")
     )
     pairs = [
-        (known, [found])
-        for known, found in zip(references, to_structures(sampled), strict=True)
+        (known, [candidate])
+        for known, candidate in zip(references, to_structures(sampled), strict=True)
         if known is not None
     ]
-    report = summarise(judge_all([known for known, _ in pairs], [found for _, found in pairs], workers=1))
+    report = summarise(
+        judge_all([known for known, _ in pairs], [candidate for _, candidate in pairs], workers=1)
+    )
     return {"match_rate": report["match_rate"], "rmse": report["rmse"], "n": report["n"]}
 
 

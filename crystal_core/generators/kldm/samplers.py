@@ -107,7 +107,7 @@ class SamplerSettings:
 
     @property
     def tuning(self) -> dict[str, float]:
-        """What tells the steps besides name and number: the corrector's ``tau`` where there is one, and what is not as published."""
+        """Parameters of the steps besides sampler and number: the corrector's ``tau``, and values that differ from the published ones."""
         corrector = {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
         types = {"type_temperature": self.type_temperature} if self.type_temperature != 1 else {}
         types |= {"remasking": self.remasking} if self.remasking else {}
@@ -380,14 +380,14 @@ class LatentSampler:
         soft = None
         if self.species is not None and state.species is not None and output is not None:
             soft = self.species.probabilities(state.species, output, t)
-        wish = guidance.gradients(places, (state.lattice + sigma**2 * score_l) / alpha, soft)
-        push, pull = self.coordinates.centred(wish.frac_coords, self.packing), wish.types
+        gradient = guidance.gradients(places, (state.lattice + sigma**2 * score_l) / alpha, soft)
+        push, pull = self.coordinates.centred(gradient.frac_coords, self.packing), gradient.types
         if self.symmetry is not None:
             push, pull = self.symmetry.displacement(push), self.symmetry.mean_of_orbit(pull)
         if self.species is not None and state.species is not None and output is not None:
             output = self.species.reweighted(state.species, output, pull, t)
         # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, the wish weighs little
-        return self.coordinates.guided(score_v, push, t), score_l + alpha * wish.lattice, output
+        return self.coordinates.guided(score_v, push, t), score_l + alpha * gradient.lattice, output
 
 
 def _place(state: LatentState) -> Coordinates:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import torch
 from torch.nn import functional
@@ -37,6 +37,7 @@ from crystal_core.training.data import (
 )
 from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
+from crystal_core.training.slices import SliceOptions, fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,17 +157,12 @@ def train(
     config: KldmTraining,
     *,
     data_file: Path,
-    folder: Path,
-    device: torch.device,
-    minutes: float | None = None,
-    resume: bool = False,
     initial: dict[str, Tensor] | None = None,
-    on_line: Callable[[dict[str, Any]], None] | None = None,
-    about: Mapping[str, Any] | None = None,
+    **options: Unpack[SliceOptions],
 ) -> Trained:
     """Run one slice."""
     torch.manual_seed(config.fit.seed)
-    rows, held = load_rows(config, data_file, device)
+    rows, held = load_rows(config, data_file, options["device"])
     codec = LatticeCodec.from_training(rows.cell_parameters[:, :3].cpu(), rows.n_atoms.cpu())
     network = PairNetwork(config.network)
     if initial is not None:
@@ -175,20 +171,6 @@ def train(
     if held is not None:
         held = fixed_sample(held, config.validation_rows)
     repeats = draws_per_epoch(config, rows)
-    trainer = Trainer(
-        network,
-        config.fit,
-        loss=lambda net, batch, generator: kldm_loss(
-            net, batch, generator, codec, config.process, config.type_weight
-        ),
-        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
-        batch_crystals=lambda batch: len(batch.n_atoms),
-        folder=folder,
-        device=device,
-        about=about,
-    )
-    (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
-    (folder / "statistics.json").write_text(json.dumps(data_statistics(rows)), encoding="utf-8")
 
     def validation(current: Trainer, rows: PreparedCrystals) -> dict[str, Any]:
         line: dict[str, Any] = validation_loss(
@@ -200,7 +182,17 @@ def train(
             )
         return line
 
-    return trainer.run_slice(minutes, held, validation, resume=resume, on_line=on_line)
+    return fit(
+        network,
+        config.fit,
+        loss=partial(kldm_loss, codec=codec, process=config.process, type_weight=config.type_weight),
+        batches=lambda generator: epoch_batches(rows, config.fit.batch_size, generator, repeats),
+        batch_crystals=lambda batch: len(batch.n_atoms),
+        files={LATTICE: json.loads(codec.to_json()), "statistics.json": data_statistics(rows)},
+        held=held,
+        validate=validation,
+        **options,
+    )
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:

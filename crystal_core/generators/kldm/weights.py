@@ -51,7 +51,7 @@ def load_score_norms(card: ModelCard) -> ScoreNorms | None:
         return None
     if card.folder is None or name not in card.files:
         raise CheckpointMismatch(
-            f"The card of '{card.name}' names score norms in {name!r}, which is none of its files."
+            f"The card of '{card.name}' names score norms in {name!r}, which is not one of its files."
         )
     try:
         return ScoreNorms(load_file(card.folder / name)["squared"])

@@ -67,14 +67,14 @@ def aflow_members() -> list[Member]:
     """The AFLOW prototypes shipped with pymatgen, up to 60 atoms per cell."""
     from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 
-    found = []
+    members = []
     for entry in AFLOW_PROTOTYPE_LIBRARY:
         structure = entry["snl"].structure
         if len(structure) <= MAX_AFLOW_ATOMS and structure.is_ordered:
             numbers = [site.specie.Z for site in structure]
             name = f"AFLOW {entry['tags']['aflow']}"
-            found.append(member_of(name, structure.lattice.matrix, in_cell(structure.frac_coords), numbers))
-    return found
+            members.append(member_of(name, structure.lattice.matrix, in_cell(structure.frac_coords), numbers))
+    return members
 
 
 def element_volumes(members: Sequence[Member]) -> NDArray[np.float64]:
@@ -121,8 +121,8 @@ def build(
                 geometry_of[i] = len(geometries)
                 geometries.append(_own_cell(members[i], order, float(packing[i])))
     else:
-        made = prototypes_of(members, groups, packing, workers, singletons)
-        for number, prototype in made.items():
+        prototypes = prototypes_of(members, groups, packing, workers, singletons)
+        for number, prototype in prototypes.items():
             number_of[number] = len(geometries)
             geometries.append(prototype)
         geometry_of = {}
@@ -215,15 +215,15 @@ def prototypes_of(
             extra[int(number)] = (float(np.median(packing[[group.members[k] for k in own]])), len(own), names)
     with ProcessPoolExecutor(workers) as pool:
         forms = pool.map(_averaged_form, jobs.values(), chunksize=50)
-        found = {}
+        prototypes = {}
         for (number, (pack, count, names)), form in zip(extra.items(), forms, strict=True):
             if form is not None:
                 # members are alike, not equal: one of another space group gives no name
                 aflow = next((f", {name}" for name in names if name_fits(name, form)), "")
                 label = f"{_space_group(form.hall_number)} {form.letters}, {count} known{aflow}"
-                found[number] = Prototype(form=form, packing=pack, label=label)
-    logger.info("%d of %d prototypes have a closed symmetry form", len(found), len(jobs))
-    return found
+                prototypes[number] = Prototype(form=form, packing=pack, label=label)
+    logger.info("%d of %d prototypes have a closed symmetry form", len(prototypes), len(jobs))
+    return prototypes
 
 
 def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]) -> SymmetryForm | None:
@@ -270,9 +270,9 @@ def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any
 def _space_group(hall_number: int) -> str:
     import spglib
 
-    found = spglib.get_spacegroup_type(hall_number)
-    assert found is not None  # the hall number came from spglib
-    return found.international_short
+    kind = spglib.get_spacegroup_type(hall_number)
+    assert kind is not None  # the hall number came from spglib
+    return kind.international_short
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -296,35 +296,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--no-singletons", action="store_true", help="leave out prototypes with a single member"
     )
     parser.add_argument("--workers", type=int, default=2)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    if asked.table is not None:
-        members, source = split_members(asked.table, asked.workers), f"{asked.table.name}, training split"
-        folder = home_dir() / "checkpoints" / asked.name
+    if options.table is not None:
+        members, source = (
+            split_members(options.table, options.workers),
+            f"{options.table.name}, training split",
+        )
+        folder = home_dir() / "checkpoints" / options.name
     else:
-        if asked.data is None and not asked.full:
+        if options.data is None and not options.full:
             parser.error("give the folder of the raw tables with --data, or set CRYSTAL_DATA")
-        members = known_members() if asked.data is None else usable_members(asked.data, asked.workers)
+        members = known_members() if options.data is None else usable_members(options.data, options.workers)
         source = f"{MP_TABLE}, {MP20_TABLE} and AFLOW"
         members += aflow_members()
-        folder = checkpoints_dir() / asked.name
-    path = full_index_path() if asked.full and asked.table is None else folder / TABLE
+        folder = checkpoints_dir() / options.name
+    path = full_index_path() if options.full and options.table is None else folder / TABLE
     counts = build(
         members,
         path,
-        full=asked.full,
+        full=options.full,
         source=source,
-        workers=asked.workers,
-        singletons=not asked.no_singletons,
+        workers=options.workers,
+        singletons=not options.no_singletons,
     )
     logger.info("%s: %s", path, counts)
-    if asked.table is None and not asked.full:
+    if options.table is None and not options.full:
         COMPOUNDS.write_text(json.dumps(library_compounds(), indent=1) + "\n", encoding="utf-8")
     if path.parent == folder:
         write_card(
             folder,
             {
-                "name": asked.name,
+                "name": options.name,
                 "kind": "generator",
                 "task": "structure prediction",
                 "loader": "prototype",

@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--data", type=Path, default=data_dir(), help="folder of the raw tables; default CRYSTAL_DATA"
     )
     parser.add_argument("--workers", type=int, default=1)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
-    if asked.data is None:
+    if options.data is None:
         parser.error("give the folder of the raw tables with --data, or set CRYSTAL_DATA")
     folder = checkpoints_dir() / "prototype"
-    members = list(large_members(read_rows(asked.data / SOURCE)))
-    counts = build_large(members, folder / TABLE, folder / LARGE_TABLE, workers=asked.workers)
+    members = list(large_members(read_rows(options.data / SOURCE)))
+    counts = build_large(members, folder / TABLE, folder / LARGE_TABLE, workers=options.workers)
     logger.info("%s: %s, sha256 %s", LARGE_TABLE, counts, sha256_of(folder / LARGE_TABLE))
 
 
@@ -79,9 +79,9 @@ def build_large(members: Sequence[Member], table: Path, path: Path, *, workers: 
     packing = np.array(
         [abs(np.linalg.det(m.lattice)) / volumes[np.array(m.elements)[m.roles]].sum() for m in members]
     )
-    made = prototypes_of(members, groups, packing, workers, singletons=False)
-    geometries = list(made.values())
-    number_of = {number: place for place, number in enumerate(made)}
+    prototypes = prototypes_of(members, groups, packing, workers, singletons=False)
+    geometries = list(prototypes.values())
+    number_of = {number: place for place, number in enumerate(prototypes)}
     pools = packed_pools(members, groups, number_of)
     save_library(
         path,

@@ -70,16 +70,16 @@ def to_primitive(
     else:
         return lattice, frac_coords, roles
     coords = in_cell(frac_coords @ lattice @ np.linalg.inv(basis))
-    kept: list[int] = []
+    sites: list[int] = []
     for i in range(len(roles)):
-        difference = coords[i] - coords[kept]
+        difference = coords[i] - coords[sites]
         difference -= np.round(difference)
-        same_site = (np.linalg.norm(difference @ basis, axis=-1) < 2 * TOLERANCE) & (roles[kept] == roles[i])
+        same_site = (np.linalg.norm(difference @ basis, axis=-1) < 2 * TOLERANCE) & (roles[sites] == roles[i])
         if not same_site.any():
-            kept.append(i)
-    if len(kept) * m != len(roles):
+            sites.append(i)
+    if len(sites) * m != len(roles):
         return lattice, frac_coords, roles
-    return basis, coords[kept], roles[kept]
+    return basis, coords[sites], roles[sites]
 
 
 def supercell(

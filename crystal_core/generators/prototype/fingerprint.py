@@ -48,13 +48,13 @@ def role_permutations(counts: Sequence[int]) -> list[tuple[int, ...]]:
     groups: dict[int, list[int]] = {}
     for role, count in enumerate(counts):
         groups.setdefault(count, []).append(role)
-    found = []
+    orders = []
     for choice in product(*(permutations(g) for g in groups.values())):
         order = list(range(len(counts)))
         for group, permuted in zip(groups.values(), choice, strict=True):
             for role, target in zip(group, permuted, strict=True):
                 order[role] = target
-        found.append(tuple(order))
-        if len(found) == MAX_PERMUTATIONS:
+        orders.append(tuple(order))
+        if len(orders) == MAX_PERMUTATIONS:
             break
-    return found
+    return orders

@@ -54,16 +54,18 @@ class PrototypeGenerator:
                 "The prototype baseline starts from nothing; leave the start structure out."
             )
         wanted = Counter(tuple(sorted(c)) for c in request.compositions)
-        found: dict[tuple[int, ...], list[Candidate]] = {}
+        by_composition: dict[tuple[int, ...], list[Candidate]] = {}
         taken: Counter[tuple[int, ...]] = Counter()
         placed: list[tuple[tuple[int, ...], Candidate | None]] = []
         for composition in request.compositions:
             key = tuple(sorted(composition))
-            if key not in found:
-                found[key] = self.index.candidates(key, wanted[key])
+            if key not in by_composition:
+                by_composition[key] = self.index.candidates(key, wanted[key])
             rank = taken[key]
             taken[key] += 1
-            placed.append((composition, found[key][rank] if rank < len(found[key]) else None))
+            placed.append(
+                (composition, by_composition[key][rank] if rank < len(by_composition[key]) else None)
+            )
         yield self._frame(placed)
 
     def lay_out(
@@ -75,10 +77,12 @@ class PrototypeGenerator:
             cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
         """
         ordered = {z: tuple(sorted(atoms)) for z, atoms in cells.items()}
-        found = self.index.candidates_over(ordered, n, repeats=repeats)
-        if not found:
+        candidates = self.index.candidates_over(ordered, n, repeats=repeats)
+        if not candidates:
             return [], None
-        return [z for z, _ in found], self._frame([(ordered[z], candidate) for z, candidate in found])
+        return [z for z, _ in candidates], self._frame(
+            [(ordered[z], candidate) for z, candidate in candidates]
+        )
 
     def _frame(self, placed: Sequence[tuple[Sequence[int], Candidate | None]]) -> Frame:
         """One frame with a crystal for every composition, a flat cell where it has no candidate."""

@@ -52,7 +52,7 @@ class Candidate:
     """A composition on a known arrangement.
 
     Attributes:
-        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the atoms asked for.
+        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the requested atoms.
         distance: chemical distance to the nearest member of this prototype; 0 = the same composition.
         votes: share of the relatives' votes that its members have. label: what the template is.
         prototype: its number. repeats: cells of it in this one. relative: atomic number → atoms in the nearest member.
@@ -110,14 +110,14 @@ class PrototypeIndex:
 
     def candidates(self, atomic_numbers: Sequence[int], n: int) -> list[Candidate]:
         """Up to ``n`` different prototypes for these atoms, best first; fewer or none where too few are known."""
-        found = []
+        candidates = []
         for prototype in self.ranked(atomic_numbers):
             candidate = self._place(atomic_numbers, prototype)
             if candidate is not None:
-                found.append(candidate)
-            if len(found) == n:
+                candidates.append(candidate)
+            if len(candidates) == n:
                 break
-        return found
+        return candidates
 
     @cached_property
     def members(self) -> Counter[int]:
@@ -126,9 +126,10 @@ class PrototypeIndex:
 
     def reach_of_known(self, atomic_numbers: Sequence[int], most: int) -> int:
         """How many of the first ``most`` candidates hold all known crystals of exactly these atoms among them; 0 without any."""
-        found = self.candidates(atomic_numbers, most)
+        candidates = self.candidates(atomic_numbers, most)
         return max(
-            (rank for rank, candidate in enumerate(found, start=1) if candidate.distance == 0.0), default=0
+            (rank for rank, candidate in enumerate(candidates, start=1) if candidate.distance == 0.0),
+            default=0,
         )
 
     def candidates_over(
@@ -151,15 +152,15 @@ class PrototypeIndex:
                 # a prototype has one count pattern, so with its copies it fills one cell
                 units |= dict.fromkeys(((match.prototype, copies) for match in near), z)
                 rows += near
-        found: list[tuple[int, Candidate]] = []
+        candidates: list[tuple[int, Candidate]] = []
         for match in self._voted(rows):
             z = units[match.prototype, match.copies]
             candidate = self._place(cells[z], match)
             if candidate is not None:
-                found.append((z, candidate))
-            if len(found) == n:
+                candidates.append((z, candidate))
+            if len(candidates) == n:
                 break
-        return found
+        return candidates
 
     def ranked(self, atomic_numbers: Sequence[int]) -> list[Match]:
         """Prototypes by the votes of the nearest relatives, most first; of equals the nearest, then those with the most members."""
@@ -172,7 +173,7 @@ class PrototypeIndex:
     def _near(self, atomic_numbers: Sequence[int], copies: int) -> list[Match]:
         """The nearest members of the count pattern that fills the cell with so many copies."""
         _, elements, counts = roles_of(atomic_numbers)
-        asked = np.array(elements)
+        target = np.array(elements)
         pattern = tuple(c // copies for c in counts)
         pool = self.pools.get(pattern)
         if pool is None:
@@ -181,7 +182,7 @@ class PrototypeIndex:
         weight /= weight.sum() / len(weight)
         orders = role_permutations(pattern)
         per_order = np.stack(
-            [(self.distance[asked[list(order)][None], pool.elements] * weight).sum(1) for order in orders]
+            [(self.distance[target[list(order)][None], pool.elements] * weight).sum(1) for order in orders]
         )
         best = per_order.argmin(0)
         distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
@@ -226,8 +227,8 @@ class PrototypeIndex:
             geometry.lattice, geometry.frac_coords, geometry.roles, match.copies
         )
         frac_coords = np.empty((len(roles), 3))
-        for role, asked in enumerate(match.order):  # role of the template → role of the request
-            frac_coords[roles == asked] = coords[template_roles == role]
+        for role, target_role in enumerate(match.order):  # role of the template → role of the request
+            frac_coords[roles == target_role] = coords[template_roles == role]
         volume = geometry.packing * self.element_volumes[[elements[r] for r in roles]].sum()
         lattice = lattice * (volume / abs(np.linalg.det(lattice))) ** (1 / 3)
         pattern = tuple(c // match.copies for c in counts)

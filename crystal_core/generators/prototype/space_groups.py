@@ -76,12 +76,12 @@ class SpaceGroupAssignments:
 
     def _has(self, key: int) -> bool:
         geometry = self.geometry(key)
-        found = (
+        dataset = (
             None
             if geometry is None
             else _dataset(geometry.lattice, geometry.frac_coords, geometry.roles, ALIKE)
         )
-        return found is not None and found.number == self.number
+        return dataset is not None and dataset.number == self.number
 
     def _symmetry(self, key: int) -> CellSymmetry | None:
         geometry = self.geometry(key)
@@ -89,13 +89,13 @@ class SpaceGroupAssignments:
             return None
         lattice, frac_coords = niggli(geometry.lattice, geometry.frac_coords)
         for tolerance in (EXACT, ALIKE):
-            found = _dataset(lattice, frac_coords, geometry.roles, tolerance)
-            if found is not None and found.number == self.number:
+            dataset = _dataset(lattice, frac_coords, geometry.roles, tolerance)
+            if dataset is not None and dataset.number == self.number:
                 return cell_symmetry(
                     lattice,
                     frac_coords,
-                    found.rotations,
-                    found.translations,
+                    dataset.rotations,
+                    dataset.translations,
                     furthest=3 * ALIKE,
                     label=geometry.label,
                 )

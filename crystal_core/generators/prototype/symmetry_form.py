@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_core.reference.asymmetric_unit import cell_parameters, matrix_of, operations
+from crystal_core.reference.asymmetric_unit import (
+    cell_parameters,
+    distinct_images,
+    matrix_of,
+    operations,
+    orbits_of,
+)
 from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
@@ -52,39 +58,25 @@ def to_form(
     import spglib
 
     cell: Any = (lattice, frac_coords, roles + 1)  # arrays, where spglib's annotation has lists
-    found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    if found is None:
+    dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+    if dataset is None:
         return None
-    points, types = in_cell(found.std_positions), found.std_types - 1
-    size = (abs(np.linalg.det(found.std_lattice)) / len(points)) ** (1 / 3)
-    letter_of_primitive = dict(zip(found.mapping_to_primitive.tolist(), found.wyckoffs, strict=True))
-    letters = [letter_of_primitive[p] for p in found.std_mapping_to_primitive.tolist()]
-    free = np.ones(len(points), dtype=bool)
-    chosen: list[int] = []
-    multiplicities: list[int] = []
-    while free.any():
-        first = int(np.argmax(free))
-        rotations, translations = operations(int(found.hall_number))
-        difference = (rotations @ points[first] + translations)[:, None] - points[None]
-        distance = np.linalg.norm((difference - np.round(difference)) @ found.std_lattice, axis=-1)
-        members = np.unique(distance.argmin(1))
-        if (
-            distance.min(1).max() > 3 * symprec
-            or not free[members].all()
-            or (types[members] != types[first]).any()
-        ):
-            return None
-        free[members] = False
-        chosen.append(first)
-        multiplicities.append(len(members))
-    lengths, angles = cell_parameters(found.std_lattice)
+    points, types = in_cell(dataset.std_positions), dataset.std_types - 1
+    size = (abs(np.linalg.det(dataset.std_lattice)) / len(points)) ** (1 / 3)
+    letter_of_primitive = dict(zip(dataset.mapping_to_primitive.tolist(), dataset.wyckoffs, strict=True))
+    letters = [letter_of_primitive[p] for p in dataset.std_mapping_to_primitive.tolist()]
+    orbits = orbits_of(points, types, int(dataset.hall_number), dataset.std_lattice, symprec)
+    if orbits is None:
+        return None
+    chosen = [first for first, _ in orbits]
+    lengths, angles = cell_parameters(dataset.std_lattice)
     return SymmetryForm(
-        hall_number=int(found.hall_number),
+        hall_number=int(dataset.hall_number),
         cell=np.concatenate([lengths / size, angles]),
         points=points[chosen],
         roles=types[chosen].astype(np.int64),
         letters="".join(letters[i] for i in chosen),
-        multiplicities=np.array(multiplicities),
+        multiplicities=np.array([multiplicity for _, multiplicity in orbits]),
     )
 
 
@@ -97,7 +89,9 @@ def from_form(
     conventional = matrix_of(form.cell[:3], form.cell[3:])
     points, roles = [], []
     for point, role, multiplicity in zip(form.points, form.roles, form.multiplicities, strict=True):
-        orbit = _orbit(point, form.hall_number, conventional, SAME_POINT * 3)
+        rotations, translations = operations(form.hall_number)
+        # the mean over coinciding images puts a point rounded to four digits back onto its symmetry element
+        orbit = distinct_images(in_cell(rotations @ point + translations), conventional, SAME_POINT * 3)
         if len(orbit) != multiplicity:
             return None
         points.append(orbit)
@@ -113,23 +107,3 @@ def from_form(
     lattice, coords, types = map(np.asarray, primitive)
     scale = (len(types) / abs(np.linalg.det(lattice))) ** (1 / 3)
     return lattice * scale, in_cell(coords), types - 1
-
-
-def _orbit(
-    point: NDArray[Any], hall_number: int, lattice: NDArray[Any], tolerance: float
-) -> NDArray[np.float64]:
-    """Distinct images of a point, each the mean of the images that coincide within ``tolerance``."""
-    rotations, translations = operations(hall_number)
-    images = in_cell(rotations @ point + translations)
-    difference = images[:, None] - images[None]
-    difference -= np.round(difference)
-    close = np.linalg.norm(difference @ lattice, axis=-1) < tolerance
-    kept = []
-    open_ = np.ones(len(images), dtype=bool)
-    for i in range(len(images)):
-        if open_[i]:
-            group = close[i] & open_
-            # the mean over coinciding images puts a point rounded to four digits back onto its symmetry element
-            kept.append(images[i] - difference[i, group].mean(0))
-            open_ &= ~group
-    return in_cell(np.array(kept))

@@ -277,8 +277,8 @@ def histogram(spec: PropertySpec, labels: Tensor) -> dict[str, list[float]]:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, BINS + 1)
     counts, _ = np.histogram(np.clip(values, low, high), edges)
-    shown = physical(spec, torch.from_numpy(edges)).tolist()
-    return {"edges": [float(f"{edge:.6g}") for edge in shown], "counts": counts.tolist()}
+    ticks = physical(spec, torch.from_numpy(edges)).tolist()
+    return {"edges": [float(f"{edge:.6g}") for edge in ticks], "counts": counts.tolist()}
 
 
 def physical(spec: PropertySpec, learned: Sequence[float] | Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from crystal_core.graphs.graph_file import graphs_of
+from crystal_core.crystal import CrystalBatch
+from crystal_core.geometry import lattice_from_parameters
+from crystal_core.graphs.crystal_graphs import CrystalGraphs, GraphConfig, build_graphs
 from crystal_core.properties import PROPERTIES
 from crystal_core.training.data import epoch_order
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from crystal_core.graphs.crystal_graphs import CrystalGraphs, GraphConfig
     from crystal_core.training.data import PreparedCrystals
+
+AT_ONCE = 1024  # crystals whose contacts are searched together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +110,19 @@ def learned(name: str, values: Tensor) -> Tensor:
     if spec is None or not spec.logarithmic:
         return values
     return torch.where(values > 0, values, torch.nan).log10()
+
+
+def graphs_of(data: PreparedCrystals, config: GraphConfig) -> CrystalGraphs:
+    """The graphs of prepared crystals, in order, on the CPU."""
+    parts = []
+    for begin in range(0, max(len(data), 1), AT_ONCE):
+        chosen = torch.arange(begin, min(begin + AT_ONCE, len(data)), device=data.n_atoms.device)
+        batch = data.select(chosen)
+        crystals = CrystalBatch(
+            atomic_numbers=batch.atomic_numbers,
+            frac_coords=batch.frac_coords.double(),
+            lattice=lattice_from_parameters(batch.cell_parameters.double()),
+            n_atoms=batch.n_atoms,
+        )
+        parts.append(build_graphs(crystals, config))
+    return CrystalGraphs.concat(parts)

@@ -76,7 +76,7 @@ class PropertyTarget:
         types, frac_coords = batch.types[atoms], batch.frac_coords[atoms]
         lattice, n_atoms = batch.lattice[usable], batch.n_atoms[usable]
         index = torch.repeat_interleave(torch.arange(len(n_atoms), device=n_atoms.device), n_atoms)
-        found = find_neighbours(
+        neighbours = find_neighbours(
             lattice.detach().cpu().double().numpy(),
             frac_coords.detach().cpu().double().numpy() % 1.0,
             n_atoms.cpu().numpy(),
@@ -85,8 +85,8 @@ class PropertyTarget:
             n_nearest=self.graph.n_nearest,
         )
         device = types.device
-        first, second = (torch.from_numpy(x).to(device) for x in (found.first, found.second))
-        image = torch.from_numpy(found.image).to(frac_coords)
+        first, second = (torch.from_numpy(x).to(device) for x in (neighbours.first, neighbours.second))
+        image = torch.from_numpy(neighbours.image).to(frac_coords)
         wrapped = frac_coords - frac_coords.detach().floor()
         step = wrapped[second] + image - wrapped[first]
         distance = torch.einsum("ci,cij->cj", step, lattice[index[first]]).norm(dim=-1)
@@ -97,7 +97,7 @@ class PropertyTarget:
             pair_i=first,
             pair_j=second,
             distance=distance.detach(),
-            nearest=torch.from_numpy(found.nearest).to(types),
+            nearest=torch.from_numpy(neighbours.nearest).to(types),
         )
         protons = types @ torch.arange(1, types.shape[1] + 1, device=device).to(types)
         weights = relative_weights(protons, graphs, self.encoder.config.pdd_weight)

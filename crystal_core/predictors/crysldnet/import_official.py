@@ -165,10 +165,10 @@ def _telling(weights: Mapping[str, Tensor], key: str, dimensions: int) -> torch.
 
 def _count(weights: Mapping[str, Tensor], group: str) -> int:
     """How many numbered layers a group has."""
-    found = {match[1] for key in weights if (match := re.match(rf"{re.escape(group)}\.(\d+)\.", key))}
-    if not found:
+    indices = {match[1] for key in weights if (match := re.match(rf"{re.escape(group)}\.(\d+)\.", key))}
+    if not indices:
         raise CheckpointMismatch(f"The file's names do not fit {NETWORK}; missing: {group}.0.")
-    return len(found)
+    return len(indices)
 
 
 def _layout(

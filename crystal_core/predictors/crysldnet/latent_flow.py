@@ -145,7 +145,7 @@ class LatentFlow(nn.Module):
 def padded(
     graphs: CrystalGraphs, crystals: Int[Tensor, "crystals"]
 ) -> tuple[Int[Tensor, "crystals atoms"], Bool[Tensor, "crystals atoms"]]:
-    """Where in the batch each atom of these crystals stands, padded to the largest cell, and which of the places are atoms."""
+    """Index of each atom in the batch, padded to the largest cell, and a mask of the real atoms."""
     counts = graphs.n_atoms[crystals]
     place = torch.arange(int(counts.max()), device=counts.device)
     present = place < counts[:, None]

@@ -226,7 +226,7 @@ def load_encoder(card: ModelCard) -> Pddformer | Matformer:
 
 def _adapters(folders: list[Path], encoder_card: ModelCard, encoder: Pddformer | Matformer) -> list[Adapter]:
     """The heads of this encoder, shown properties first; one that cannot be read is named in the log."""
-    found: dict[str, Adapter] = {}
+    adapters: dict[str, Adapter] = {}
     for folder in folders:
         try:
             card = read_card(folder)
@@ -240,9 +240,9 @@ def _adapters(folders: list[Path], encoder_card: ModelCard, encoder: Pddformer |
         except CrystalCoreError as error:
             log.warning("%s", error)
             continue
-        found.setdefault(adapter.spec.name, adapter)
+        adapters.setdefault(adapter.spec.name, adapter)
     order = {name: i for i, name in enumerate(PROPERTIES)}
-    return sorted(found.values(), key=lambda a: (order.get(a.spec.name, math.inf), a.spec.name))
+    return sorted(adapters.values(), key=lambda a: (order.get(a.spec.name, math.inf), a.spec.name))
 
 
 def load_adapter(card: ModelCard, encoder: Pddformer | Matformer) -> Adapter:

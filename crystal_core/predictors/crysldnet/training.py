@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import torch
 from torch import nn
@@ -26,8 +26,9 @@ from crystal_core.predictors.crysldnet.vae import CrystalVae, VaeConfig, draw_hi
 from crystal_core.predictors.crysldnet.validation import validate
 from crystal_core.training.checkpoint import read_shards, write_checkpoint
 from crystal_core.training.data import PreparedCrystals, RowSettings, draws_per_epoch, fixed_sample, load_rows
-from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.settings import parse_settings
+from crystal_core.training.slices import SliceOptions, fit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,15 +117,11 @@ def train(
     config: CrysldnetTraining,
     *,
     data_file: Path,
-    folder: Path,
-    device: torch.device,
-    minutes: float | None = None,
-    resume: bool = False,
     initial: dict[str, Tensor] | None = None,
-    on_line: Callable[[dict[str, Any]], None] | None = None,
-    about: Mapping[str, Any] | None = None,
+    **options: Unpack[SliceOptions],
 ) -> TrainedOnRows:
     """Run one slice on the rows of a prepared file."""
+    device = options["device"]
     rows, validation = load_rows(config, data_file, device)
     names = _targets(config, rows) if config.stage == "properties" else ()
     if names:
@@ -136,17 +133,7 @@ def train(
         else None
     )
     return fit_rows(
-        config,
-        train_set,
-        held,
-        folder=folder,
-        device=device,
-        minutes=minutes,
-        resume=resume,
-        initial=initial,
-        on_line=on_line,
-        about=about,
-        repeats=draws_per_epoch(config, rows),
+        config, train_set, held, initial=initial, repeats=draws_per_epoch(config, rows), **options
     )
 
 
@@ -155,14 +142,9 @@ def fit_rows(
     train_set: GraphRows,
     held: GraphRows | None,
     *,
-    folder: Path,
-    device: torch.device,
-    minutes: float | None = None,
-    resume: bool = False,
     initial: Mapping[str, Tensor] | None = None,
-    on_line: Callable[[dict[str, Any]], None] | None = None,
-    about: Mapping[str, Any] | None = None,
     repeats: Tensor | None = None,
+    **options: Unpack[SliceOptions],
 ) -> TrainedOnRows:
     """Run one slice on graphs that are built already; the labels of ``train_set`` are what the last stage learns.
 
@@ -178,26 +160,18 @@ def fit_rows(
         load_into(network, initial)
     if isinstance(network, PropertyNetwork):
         standardise(network.heads, train_set.labels)
-    trainer = Trainer(
+    trained = fit(
         network,
         config.fit,
         loss=loss_of(config, train_set),
         batches=lambda generator: train_set.batches(config.fit.batch_size, generator, repeats),
-        batch_crystals=len,
-        folder=folder,
-        device=device,
-        about=about,
-    )
-    done = trainer.run_slice(
-        minutes,
-        held,
-        lambda current, rows: validate(
+        held=held,
+        validate=lambda current, rows: validate(
             current.ema, rows, mask_fraction=config.vae.mask_fraction, batch_size=config.fit.batch_size
         ),
-        resume=resume,
-        on_line=on_line,
+        **options,
     )
-    return TrainedOnRows(trainer=trainer, train=train_set, validation=held, last=done.last)
+    return TrainedOnRows(trainer=trained.trainer, train=train_set, validation=held, last=trained.last)
 
 
 Loss = Callable[[nn.Module, GraphBatch, torch.Generator], tuple["Tensor", dict[str, "Tensor"]]]

@@ -59,7 +59,7 @@ class Slot:
 
 
 @dataclass(kw_only=True)
-class MadeColumn:
+class DrawnColumn:
     """A column and its crystals, targets in order, samples of each in order.
 
     Attributes:
@@ -77,7 +77,7 @@ class MadeColumn:
     peak_memory_mb: float | None = None
 
 
-def targets_of(asked: ComparisonRequest) -> list[Target]:
+def targets_of(request: ComparisonRequest) -> list[Target]:
     """The targets of a request, one per formula or known crystal.
 
     Raises:
@@ -85,23 +85,23 @@ def targets_of(asked: ComparisonRequest) -> list[Target]:
     """
     from pymatgen.core import Composition
 
-    from crystal_core.chemistry.formula import default_z, parse_formula
+    from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
     from crystal_core.files.records import structure_from_record
 
-    found = []
-    for row in asked.targets:
+    targets = []
+    for row in request.targets:
         structure = structure_from_record(row)
         numbers = tuple(int(z) for z in row["atomic_numbers"])
         label = str(row.get("id") or structure.composition.reduced_formula)
         reduced = structure.composition.reduced_formula
-        found.append(Target(label=label, formula=reduced, atomic_numbers=numbers, reference=structure))
-    reference = None if asked.reference is None else structure_from_record(asked.reference)
-    for text in asked.formulas:
+        targets.append(Target(label=label, formula=reduced, atomic_numbers=numbers, reference=structure))
+    reference = None if request.reference is None else structure_from_record(request.reference)
+    for text in request.formulas:
         formula = parse_formula(text)
-        if asked.exact_cell:
+        if request.exact_cell:
             numbers = tuple(formula.atomic_numbers_of(1, exact=True))
         else:
-            z = asked.z or _usual_z(default_z(formula))
+            z = request.z or _usual_z(default_z(formula))
             numbers = tuple(formula.atomic_numbers_of(z))
         if len(numbers) > MAX_ATOMS:
             raise RequestError(
@@ -112,8 +112,15 @@ def targets_of(asked: ComparisonRequest) -> list[Target]:
             raise RequestError(
                 f"The reference is {reference.composition.reduced_formula}, and the formula is {reduced}; they must be one."
             )
-        found.append(Target(label=text.strip(), formula=reduced, atomic_numbers=numbers, reference=reference))
-    return found
+        targets.append(
+            Target(
+                label=typed_and_computed(text, exact=request.exact_cell),
+                formula=reduced,
+                atomic_numbers=numbers,
+                reference=reference,
+            )
+        )
+    return targets
 
 
 def _usual_z(likely: Sequence[int]) -> int:
@@ -168,72 +175,72 @@ def draw_column(
     column: ModelColumn,
     model: StructureGenerator,
     targets: Sequence[Target],
-    asked: ComparisonRequest,
+    request: ComparisonRequest,
     *,
     letter: str,
     name: str,
     first_part: int,
     n_steps: int,
-) -> Generator[RunUpdate, None, MadeColumn]:
+) -> Generator[RunUpdate, None, DrawnColumn]:
     """Sample a column batch by batch; returns its crystals.
 
     The seed of a batch is that of the request plus the number of its first crystal, and the same in every column.
     """
     from crystal_core.structures import to_structures
 
-    places = [(t, k) for t in range(len(targets)) for k in range(asked.n)]
+    places = [(t, k) for t in range(len(targets)) for k in range(request.n)]
     compositions = [targets[t].atomic_numbers for t, _ in places]
     starts = (
         _prototypes(compositions) if column.start == "prototype" and column.model != "prototype" else None
     )
-    made = _new_column(column, model, asked, letter, name)
+    drawn = _new_column(column, model, request, letter, name)
     began, calls, memory = time.monotonic(), 0, _MemoryGauge(model)
     for part, first in enumerate(range(0, len(places), CHUNK)):
         chosen = range(first, min(first + CHUNK, len(places)))
         usable = [i for i in chosen if starts is None or starts[i] is not None]
         structures: dict[int, Structure | None] = {}
         if usable:
-            request = _request(
+            chunk_request = _request(
                 column,
                 tuple(compositions[i] if starts is None else _numbers_of(starts[i]) for i in usable),
-                seed=(asked.seed or 0) + first,
+                seed=(request.seed or 0) + first,
                 frame_every=1 if first == 0 else 10,
                 start=None if starts is None else _joined([starts[i] for i in usable]),
                 start_time=None if starts is None else getattr(model, "start_time", None),
             )
             frame, paths = yield from sampled(
                 model,
-                with_tuning_in_use(model, request),
+                with_tuning_in_use(model, chunk_request),
                 stage=f"{letter}: {name}, crystals {chosen[0] + 1} to {chosen[-1] + 1} of {len(places)}",
                 part=first_part + part,
                 n_steps=n_steps,
-                watched=min(KEPT_PATHS, asked.n, len(usable)) if first == 0 else 1,
+                watched=min(KEPT_PATHS, request.n, len(usable)) if first == 0 else 1,
             )
             if frame is not None and frame.crystals is not None:
                 structures = dict(zip(usable, to_structures(frame.crystals), strict=True))
             calls = max(calls, getattr(model, "network_calls", 0))
             if first == 0:
                 yield from _paths(
-                    letter, name, paths, usable, first_part + part, n_steps, keep=asked.keep_trajectory
+                    letter, name, paths, usable, first_part + part, n_steps, keep=request.keep_trajectory
                 )
-        made.slots += [
+        drawn.slots += [
             Slot(target=places[i][0], sample=places[i][1], structure=structures.get(i)) for i in chosen
         ]
-    made.seconds, made.network_calls = round(time.monotonic() - began, 3), float(calls)
-    made.peak_memory_mb = memory.peak()
-    return made
+    drawn.seconds, drawn.network_calls = round(time.monotonic() - began, 3), float(calls)
+    drawn.peak_memory_mb = memory.peak()
+    return drawn
 
 
 def _new_column(
-    column: ModelColumn, model: StructureGenerator, asked: ComparisonRequest, letter: str, name: str
-) -> MadeColumn:
+    column: ModelColumn, model: StructureGenerator, request: ComparisonRequest, letter: str, name: str
+) -> DrawnColumn:
     used = sampler_used(model, with_tuning_in_use(model, _request(column, ((1,),), seed=0)))
     settings: dict[str, Any] = {"model": column.model}
     settings |= {} if model.card.writes_drafts else {"start": column.start}
     settings |= {key.removesuffix("_used"): value for key, value in used.items()}
     settings |= column.draft_values
-    made_by = provenance(column.model, model, seed=asked.seed, settings=settings)
-    return MadeColumn(letter=letter, name=name, source="model", settings=settings, made_by=made_by)
+    made_by = provenance(column.model, model, seed=request.seed, settings=settings)
+    return DrawnColumn(letter=letter, name=name, source="model", settings=settings, made_by=made_by)
 
 
 def _request(
@@ -305,7 +312,7 @@ def path_label(letter: str, sample: int) -> str:
     return f"{letter} · sample {sample + 1}"
 
 
-def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str, name: str) -> MadeColumn:
+def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str, name: str) -> DrawnColumn:
     """A column of crystals that exist already; those without a target belong to the one of their formula, if any."""
     from crystal_core.files.records import structure_from_record
     from crystal_core.workflows.sampling_run import library_versions
@@ -334,7 +341,7 @@ def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str,
         "libraries": library_versions(),
         "note": f"Given to the comparison as {column.source}.",
     }
-    return MadeColumn(
+    return DrawnColumn(
         letter=letter,
         name=name,
         source=column.source,
@@ -372,5 +379,5 @@ class _MemoryGauge:
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Setting → its value in each column (None where a column has none), of those alone that are not equal in all."""
     names = dict.fromkeys(name for one in settings for name in one)
-    found = {name: [one.get(name) for one in settings] for name in names}
-    return {name: values for name, values in found.items() if any(v != values[0] for v in values)}
+    by_name = {name: [one.get(name) for one in settings] for name in names}
+    return {name: values for name, values in by_name.items() if any(v != values[0] for v in values)}

@@ -59,7 +59,7 @@ def comparison_csv(result: RunResult) -> str:
     }
     names = {column["letter"]: column["name"] for column in result["columns"]}
     for column in result["columns"]:
-        for metric, found in column["metrics"].items():
+        for metric, estimate in column["metrics"].items():
             row = [
                 "metric",
                 column["letter"],
@@ -67,8 +67,8 @@ def comparison_csv(result: RunResult) -> str:
                 metric,
                 units.get(metric, ""),
             ]
-            low, high = found["ci95"] or ("", "")
-            writer.writerow([*row, found["value"], low, high, found["n"], found["better"]])
+            low, high = estimate["ci95"] or ("", "")
+            writer.writerow([*row, estimate["value"], low, high, estimate["n"], estimate["better"]])
     for pair in result["paired"]:
         both = spreadsheet_text(f"{names[pair['b']]} less {names[pair['a']]}")
         low, high = pair["ci95"] or ("", "")
@@ -133,14 +133,16 @@ def _metrics(result: RunResult) -> str:
     for metric in result["metrics"]:
         cells = []
         for column in result["columns"]:
-            found = column["metrics"].get(metric["name"])
-            if found is None:
+            estimate = column["metrics"].get(metric["name"])
+            if estimate is None:
                 cells.append("–")
                 continue
-            text = _e(number_text(found["value"], metric["unit"], metric["kind"]))
-            text = f"<strong>{text}</strong>" if found["better"] else text
-            interval = interval_text(found["ci95"], metric["unit"])
-            cells.append(f"{text} <small>{f'({_e(interval)})' if interval else ''} n = {found['n']}</small>")
+            text = _e(number_text(estimate["value"], metric["unit"], metric["kind"]))
+            text = f"<strong>{text}</strong>" if estimate["better"] else text
+            interval = interval_text(estimate["ci95"], metric["unit"])
+            cells.append(
+                f"{text} <small>{f'({_e(interval)})' if interval else ''} n = {estimate['n']}</small>"
+            )
         title = f'<span title="{_e(metric["meaning"])}">{_e(metric["title"])}</span>'
         rows.append([title, *cells, _drawn(metric, result["columns"])])
     return _table(["", *_heads(result), "value and interval"], rows)
@@ -148,8 +150,8 @@ def _metrics(result: RunResult) -> str:
 
 def _drawn(metric: Mapping[str, str], columns: Sequence[Mapping[str, Any]]) -> str:
     """The values of one metric as dots with their intervals, on one axis."""
-    found = [(i, column["metrics"].get(metric["name"])) for i, column in enumerate(columns)]
-    known = [(i, one) for i, one in found if one is not None and one["ci95"] is not None]
+    estimates = [(i, column["metrics"].get(metric["name"])) for i, column in enumerate(columns)]
+    known = [(i, one) for i, one in estimates if one is not None and one["ci95"] is not None]
     if not known:
         return ""
     ends = [x for _, one in known for x in (*one["ci95"], one["value"])]

@@ -228,11 +228,11 @@ def metrics_for(*, targets: bool, references: int, properties: Sequence[str]) ->
     Args:
         targets: all columns were made for the same formulas. references: how many of them have a known crystal.
     """
-    found = [*SAMPLES]
-    found += [FOUND] if references > 1 else []
-    found += WITH_REFERENCE if references else ()
-    found += KNOWN if targets else NOVEL
-    return [*found, UNIQUE, *NUMBERS, *map(predicted_metric, properties), *COSTS]
+    names = [*SAMPLES]
+    names += [FOUND] if references > 1 else []
+    names += WITH_REFERENCE if references else ()
+    names += KNOWN if targets else NOVEL
+    return [*names, UNIQUE, *NUMBERS, *map(predicted_metric, properties), *COSTS]
 
 
 def grouped(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[list[float]]:
@@ -268,10 +268,12 @@ def _found(rows: Sequence[Row]) -> list[list[float]]:
 
 
 def _unique(rows: Sequence[Row]) -> Estimate | None:
-    made = [row for row in rows if row.get("group") is not None]
-    if not made:
+    in_groups = [row for row in rows if row.get("group") is not None]
+    if not in_groups:
         return None
-    return Estimate(value=len({row["group"] for row in made}) / len(made), ci95=None, n=len(made))
+    return Estimate(
+        value=len({row["group"] for row in in_groups}) / len(in_groups), ci95=None, n=len(in_groups)
+    )
 
 
 def column_metrics(
@@ -283,19 +285,19 @@ def column_metrics(
     Args:
         columns: rows of the samples, and costs, of each.
     """
-    found: list[dict[str, dict[str, Any]]] = [{} for _ in columns]
+    of_columns: list[dict[str, dict[str, Any]]] = [{} for _ in columns]
     for metric in metrics:
         estimates = [estimate(metric, rows, costs) for rows, costs in columns]
         best = disjoint_best(estimates, higher=metric.better == "higher") if metric.better else None
         for i, one in enumerate(estimates):
             if one is not None:
-                found[i][metric.name] = {
+                of_columns[i][metric.name] = {
                     "value": round(one.value, 6),
                     "ci95": None if one.ci95 is None else list(one.ci95),
                     "n": one.n,
                     "better": i == best,
                 }
-    return found
+    return of_columns
 
 
 def paired_differences(
@@ -307,7 +309,7 @@ def paired_differences(
         columns: letter and rows of each; a column is paired with another where the target and number of every one of
             its samples are known.
     """
-    found = []
+    differences = []
     usable = [(letter, by_place) for letter, rows in columns if (by_place := _by_place(rows)) is not None]
     for (a, first), (b, second) in combinations(usable, 2):
         places = sorted(first.keys() & second.keys())
@@ -326,7 +328,7 @@ def paired_differences(
                 one = _difference(metric, [(first[p], second[p]) for p in places])
             if one is not None:
                 ci95 = None if one.ci95 is None else list(one.ci95)
-                found.append(
+                differences.append(
                     {
                         "a": a,
                         "b": b,
@@ -336,7 +338,7 @@ def paired_differences(
                         "n": one.n,
                     }
                 )
-    return found
+    return differences
 
 
 def _by_place(rows: Sequence[Row]) -> dict[tuple[int, int], Row] | None:

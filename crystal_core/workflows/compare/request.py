@@ -1,4 +1,4 @@
-"""What a comparison is asked for: its columns, and the formulas or known crystals that all of them are tried on."""
+"""The request of a comparison: its columns, and the formulas or known crystals that all of them share."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class ComparisonRequest:
 def column_names(columns: Sequence[ModelColumn | GivenColumn]) -> list[str]:
     """The given name of each column; of models without one, the settings that differ, or the model."""
     models = [c for c in columns if isinstance(c, ModelColumn)]
-    shown = (
+    setting_names = (
         "model",
         "sampler",
         "steps",
@@ -186,7 +186,7 @@ def column_names(columns: Sequence[ModelColumn | GivenColumn]) -> list[str]:
         *SamplerTuning().tuning_fields,
         *DraftOptions().draft_fields,
     )
-    differ = [name for name in shown if len({getattr(c, name) for c in models}) > 1]
+    differ = [name for name in setting_names if len({getattr(c, name) for c in models}) > 1]
     names = []
     for letter, column in zip(LETTERS, columns, strict=False):
         if isinstance(column, GivenColumn):
@@ -219,16 +219,16 @@ def read_column(text: str) -> dict[str, str]:
     Raises:
         RequestError: it is no such list.
     """
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for part in text.split(","):
         key, equals, value = part.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key or not value.strip():
             raise RequestError(f"A column is written model=NAME,sampler=NAME,steps=N, not '{text}'.")
-        if key in found:
+        if key in settings:
             raise RequestError(f"The column '{text}' gives {key} twice.")
-        found[key] = value.strip()
-    return found
+        settings[key] = value.strip()
+    return settings
 
 
 def model_column(words: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from crystal_core.frames import RunUpdate
 from crystal_core.records import FORMAT
 from crystal_core.requests import from_json, seed_or_drawn
 from crystal_core.workflows.compare.draw import (
-    MadeColumn,
+    DrawnColumn,
     Slot,
     Target,
     differing,
@@ -43,18 +43,20 @@ def run(request: ComparisonRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     """
     from crystal_core.device import use_threads
 
-    asked = request if isinstance(request, ComparisonRequest) else from_json(ComparisonRequest, request)
-    asked = replace(asked, seed=seed_or_drawn(asked.seed), properties=_properties(asked))
-    targets, columns = targets_of(asked), asked.typed_columns
-    use_threads(asked.threads)
+    request = from_json(ComparisonRequest, request)
+    request = replace(request, seed=seed_or_drawn(request.seed), properties=_properties(request))
+    targets, columns = targets_of(request), request.typed_columns
+    use_threads(request.threads)
     # every model is loaded and checked first: a mistake in the last column must not cost the work of the others
-    models = [load_column(c, targets, asked.device) if isinstance(c, ModelColumn) else None for c in columns]
-    comparison = _Comparison(asked, targets, models)
+    models = [
+        load_column(c, targets, request.device) if isinstance(c, ModelColumn) else None for c in columns
+    ]
+    comparison = _Comparison(request, targets, models)
     yield from comparison.columns()
     yield RunUpdate(stage="done", step=comparison.total, n_steps=comparison.total, result=comparison.result())
 
 
-def _properties(asked: ComparisonRequest) -> tuple[str, ...]:
+def _properties(request: ComparisonRequest) -> tuple[str, ...]:
     """Names of the properties to predict, checked.
 
     Raises:
@@ -63,85 +65,88 @@ def _properties(asked: ComparisonRequest) -> tuple[str, ...]:
     from crystal_core.properties import PROPERTIES
     from crystal_core.registry.store import list_cards
 
-    if asked.properties == ():
+    if request.properties == ():
         return ()
     names = {card.name for card in list_cards("predictor")}
-    if PREDICTOR not in names and asked.properties is not None:
+    if PREDICTOR not in names and request.properties is not None:
         raise CheckpointMissing(
             f"Predicted properties need the checkpoint {PREDICTOR}, which is not installed."
         )
     parts = {name.removeprefix(f"{PREDICTOR}-") for name in names} if PREDICTOR in names else set()
-    if asked.properties is None:
+    if request.properties is None:
         return tuple(name for name in USUAL_PROPERTIES if name in parts)
-    unknown = [name for name in asked.properties if name not in parts or name not in PROPERTIES]
+    unknown = [name for name in request.properties if name not in parts or name not in PROPERTIES]
     if unknown:
         raise RequestError(
             f"The property predictor has no {', '.join(unknown)}; it has {', '.join(sorted(parts & set(PROPERTIES)))}."
         )
-    return asked.properties
+    return request.properties
 
 
 class _Comparison:
     """The state of one request: the columns that are finished, and the rows of their samples."""
 
     def __init__(
-        self, asked: ComparisonRequest, targets: Sequence[Target], models: Sequence[StructureGenerator | None]
+        self,
+        request: ComparisonRequest,
+        targets: Sequence[Target],
+        models: Sequence[StructureGenerator | None],
     ) -> None:
-        self.asked, self.targets, self.models = asked, targets, models
+        self.request, self.targets, self.models = request, targets, models
         self.began = time.monotonic()
-        self.made: list[tuple[MadeColumn, list[dict[str, Any]], list[CrystalRecord]]] = []
-        self.parts = n_parts(len(targets), asked.n)
+        self.made: list[tuple[DrawnColumn, list[dict[str, Any]], list[CrystalRecord]]] = []
+        self.parts = n_parts(len(targets), request.n)
         # measuring a column counts as much as one of its batches
         self.share = [(self.parts if model is not None else 0) + 1 for model in models]
         self.total = PART_STEPS * sum(self.share)
 
     def columns(self) -> Iterator[RunUpdate]:
         """Sample and measure one column after the other."""
-        names = self.asked.names
-        for i, (column, model) in enumerate(zip(self.asked.typed_columns, self.models, strict=True)):
+        names = self.request.names
+        for i, (column, model) in enumerate(zip(self.request.typed_columns, self.models, strict=True)):
             first, letter = sum(self.share[:i]), LETTERS[i]
             if isinstance(column, ModelColumn):
                 assert model is not None
-                made = yield from draw_column(
+                drawn = yield from draw_column(
                     column,
                     model,
                     self.targets,
-                    self.asked,
+                    self.request,
                     letter=letter,
                     name=names[i],
                     first_part=first,
                     n_steps=self.total,
                 )
             else:
-                made = given_column(column, self.targets, letter=letter, name=names[i])
+                drawn = given_column(column, self.targets, letter=letter, name=names[i])
             done = PART_STEPS * (first + self.share[i] - 1)
-            rows, records = yield from self._measured(made, done)
-            self.made.append((made, rows, records))
+            rows, records = yield from self._measured(drawn, done)
+            self.made.append((drawn, rows, records))
             done += PART_STEPS
             yield RunUpdate(
-                stage=f"{letter}: {made.name}", step=done, n_steps=self.total, result=self.result()
+                stage=f"{letter}: {drawn.name}", step=done, n_steps=self.total, result=self.result()
             )
 
     def _measured(
-        self, made: MadeColumn, done: int
+        self, drawn: DrawnColumn, done: int
     ) -> Generator[RunUpdate, None, tuple[list[dict[str, Any]], list[CrystalRecord]]]:
         rows, records = [], []
-        stage = f"{made.letter}: measuring"
-        for k, slot in enumerate(made.slots):
-            row, record = self._row(made, slot, k)
+        stage = f"{drawn.letter}: measuring"
+        for k, slot in enumerate(drawn.slots):
+            row, record = self._row(drawn, slot, k)
             rows.append(row)
             records += [record] if record is not None else []
-            step = done + round(0.6 * PART_STEPS * (k + 1) / len(made.slots))
+            step = done + round(0.6 * PART_STEPS * (k + 1) / len(drawn.slots))
             yield RunUpdate(stage=stage, step=step, n_steps=self.total)
-        _add_groups(rows, made.slots)
-        if self.asked.properties:
+        _add_groups(rows, drawn.slots)
+        if self.request.properties:
             yield RunUpdate(
-                stage=f"{made.letter}: properties", step=done + round(0.7 * PART_STEPS), n_steps=self.total
+                stage=f"{drawn.letter}: properties", step=done + round(0.7 * PART_STEPS), n_steps=self.total
             )
-            _add_predictions(rows, records, self.asked.properties, self.asked.device)
+            _add_predictions(rows, records, self.request.properties, self.request.device)
         return rows, records
 
-    def _row(self, made: MadeColumn, slot: Slot, place: int) -> tuple[dict[str, Any], CrystalRecord | None]:
+    def _row(self, drawn: DrawnColumn, slot: Slot, place: int) -> tuple[dict[str, Any], CrystalRecord | None]:
         """What is known of one sample, and its record."""
         from crystal_core.evaluation.alike import rms_distance
         from crystal_core.evaluation.matching import MATCHER
@@ -159,8 +164,10 @@ class _Comparison:
         structure = slot.structure
         if structure is None:
             return row, None
-        name = f"{made.letter.lower()}-{structure.composition.reduced_formula}-{place + 1}"
-        record = crystal_record(structure, id=name.replace("(", "").replace(")", ""), provenance=made.made_by)
+        name = f"{drawn.letter.lower()}-{structure.composition.reduced_formula}-{place + 1}"
+        record = crystal_record(
+            structure, id=name.replace("(", "").replace(")", ""), provenance=drawn.made_by
+        )
         validity = record["validity"]
         row |= {
             "id": record["id"],
@@ -181,8 +188,8 @@ class _Comparison:
             row |= {"matches": rmsd is not None, "rmsd": rmsd}
             record["reference"] = {"matches": rmsd is not None, "rmsd": rmsd}
         energies = slot.energies
-        if energies is None and self.asked.energies and validity["plausible"]:
-            energies = _energies(structure, self.asked.device)
+        if energies is None and self.request.energies and validity["plausible"]:
+            energies = _energies(structure, self.request.device)
         if energies is not None:
             record["energies"] = energies
             row["energy_per_atom_ev"] = energies["energy_per_atom_ev"]
@@ -192,7 +199,7 @@ class _Comparison:
         """The finished columns as the JSON of cli.md."""
         references = sum(target.reference is not None for target in self.targets)
         metrics = metrics_for(
-            targets=bool(self.targets), references=references, properties=self.asked.properties or ()
+            targets=bool(self.targets), references=references, properties=self.request.properties or ()
         )
         costs = [_costs(made) for made, _, _ in self.made]
         measured = column_metrics(
@@ -213,7 +220,7 @@ class _Comparison:
             for (made, rows, records), found in zip(self.made, measured, strict=True)
         ]
         shown = {name for found in measured for name in found}
-        settings = {k: v for k, v in asdict(self.asked).items() if k not in HIDDEN}
+        settings = {k: v for k, v in asdict(self.request).items() if k not in HIDDEN}
         return {
             "format": FORMAT,
             "columns": columns,
@@ -241,12 +248,12 @@ class _Comparison:
         return notes
 
 
-def _costs(made: MadeColumn) -> dict[str, float | None]:
-    n = max(1, len(made.slots))
+def _costs(drawn: DrawnColumn) -> dict[str, float | None]:
+    n = max(1, len(drawn.slots))
     return {
-        "seconds_per_crystal": None if made.seconds is None else round(made.seconds / n, 4),
-        "network_calls": made.network_calls,
-        "peak_memory_mb": made.peak_memory_mb,
+        "seconds_per_crystal": None if drawn.seconds is None else round(drawn.seconds / n, 4),
+        "network_calls": drawn.network_calls,
+        "peak_memory_mb": drawn.peak_memory_mb,
     }
 
 
@@ -270,9 +277,9 @@ def _add_predictions(
     predictor = load_property_predictor(PREDICTOR, device)
     specs = chosen_properties(tuple(names), predictor.properties)
     items = [{"source": row["id"], **by_id[row["id"]]} for row in wanted]
-    for row, told in zip(wanted, property_rows(items, predictor, specs), strict=True):
-        for name, found in told.get("predictions", {}).items():
-            row[f"predicted_{name}"] = found["value"]
+    for row, predicted in zip(wanted, property_rows(items, predictor, specs), strict=True):
+        for name, prediction in predicted.get("predictions", {}).items():
+            row[f"predicted_{name}"] = prediction["value"]
 
 
 def _energies(structure: Any, device: str) -> Any:

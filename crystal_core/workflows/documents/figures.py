@@ -1,4 +1,4 @@
-"""Numbers of the model cards and of the stored results as text: shares in percent, errors with the digits they deserve."""
+"""Numbers of the model cards and of the stored results as text: shares in percent, errors with their significant digits."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def figure(reference: str) -> str:
         return _known(rest)
     card, path = find_card(name), rest.split("/")
     if path[0] in CARD_FIELDS:
-        found: Any = getattr(card, path[0])
+        node: Any = getattr(card, path[0])
         for key in path[1:]:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return plain(_number(found, reference))
+            node = node.get(key) if isinstance(node, Mapping) else None
+        return plain(_number(node, reference))
     metric = card.metrics.get(path[0])
     if not isinstance(metric, Mapping):
         raise RequestError(f"The card of '{name}' has no number '{path[0]}'.")

@@ -46,6 +46,11 @@ STABLE = {
     "msun": "at most 0.1 eV/atom above the hull, distinct and new",
 }
 SIZES = {"atoms_1_to_5": "1–5 atoms", "atoms_6_to_10": "6–10", "atoms_11_to_20": "11–20"}
+BASELINES = {
+    "random": "random symmetric cells (PyXtal)",
+    "substitution": "elements substituted into known prototypes",
+    "training": "training rows",
+}
 ABLATIONS = {
     "baseline": "the published method, simplified parametrisation",
     "no-mean-free": "noise, velocities and targets keep their mean; the network's output has none",
@@ -67,7 +72,7 @@ INTERVALS = "95 % intervals: Wilson for shares, bootstrap for RMSE."
 
 def structure_prediction() -> str:
     """Match rates of every card on test rows, beside published ones."""
-    found = [(card, card.metrics[MATCH]) for card in _cards_with(MATCH) if not _is_ablation(card)]
+    measured_cards = [(card, card.metrics[MATCH]) for card in _cards_with(MATCH) if not _is_ablation(card)]
     rows: list[dict[str, str | None]] = [
         {
             "model": f"`{card.name}`",
@@ -77,7 +82,7 @@ def structure_prediction() -> str:
             "RMSE": rmse(metric),
             "sampler": sampler_words(metric),
         }
-        for card, metric in found
+        for card, metric in measured_cards
     ]
     rows += [
         {
@@ -88,7 +93,7 @@ def structure_prediction() -> str:
         }
         for entry in published_structure_prediction()
     ]
-    metrics = [metric for _, metric in found]
+    metrics = [metric for _, metric in measured_cards]
     caption = (
         f"One sample a row, {seeds_of(metrics)}. A match: StructureMatcher(ltol 0.3, stol 0.5, 10°); RMSE over matched "
         f"cells, in units of (V/N)^(1/3). {INTERVALS} Published values: {_sources(published_structure_prediction())}."
@@ -110,13 +115,14 @@ def de_novo() -> str:
             | {words: _share(key, card.metrics.get(f"{key}_test")) for key, words in SHARES.items()}
             | {"sampler": sampler_words(metric)}
         )
-    for entry in de_novo_baselines().values():
-        rows.append(
-            {"model": entry["words"], "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}"}
-            | {words: measured(entry[key]) for key, words in SHARES.items() if key in entry}
-        )
-    for entry in published_de_novo():
+    for name, entry in de_novo_baselines().items():
         row: dict[str, str | None] = {
+            "model": BASELINES[name],
+            "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}",
+        }
+        rows.append(row | {words: measured(entry[key]) for key, words in SHARES.items() if key in entry})
+    for entry in published_de_novo():
+        row = {
             "model": f"{entry['method']}, published",
             "test rows": f"{entry['data']}, complete",
         }
@@ -199,9 +205,9 @@ def refinement() -> str:
     """Match rates of a language model's drafts, refined from several times."""
     rows: dict[tuple[str, str], dict[str, str | None]] = {}
     tables = {name: find_card("crysllmgen-mp").sampling[f"refinement_of_drafts_{name}"] for name in REFINERS}
-    times = sorted({time for found in tables.values() for time in found["start_time"] if time != ""})
-    for name, found in tables.items():
-        columns = (found["start"], found["start_time"], found["match_rate"], found["rmse"])
+    times = sorted({time for merged in tables.values() for time in merged["start_time"] if time != ""})
+    for name, merged in tables.items():
+        columns = (merged["start"], merged["start_time"], merged["match_rate"], merged["rmse"])
         for start, time, rate, off in zip(*columns, strict=True):
             words = UNREFINED.get(start, f"`{start}`")
             row = rows.setdefault(
@@ -211,25 +217,25 @@ def refinement() -> str:
             row["no start time" if time == "" else f"t = {time:g}"] = f"{percent(rate)}, {rounded(off, 3)}"
     caption = (
         "Match rate and RMSE by refiner and start time. "
-        + "; ".join(f"{name}: {found['protocol']}" for name, found in tables.items())
+        + "; ".join(f"{name}: {merged['protocol']}" for name, merged in tables.items())
         + ". These validation rows chose the start time, so no interval is given."
     )
-    return block(caption, list(rows.values()), (found["command"] for found in tables.values()))
+    return block(caption, list(rows.values()), (merged["command"] for merged in tables.values()))
 
 
 def conditions() -> str:
     """How often new crystals have the formula and the space group of their prompt."""
     metrics = find_card("crysllmgen-mp").metrics
-    found = {words: metrics[key] for key, words in CONDITIONS.items()}
+    shares = {words: metrics[key] for key, words in CONDITIONS.items()}
     rows = [
         {"of the prompts": words, "met": measured(metric), "n": plain(metric["n"])}
-        for words, metric in found.items()
+        for words, metric in shares.items()
     ]
     caption = (
-        f"Prompts with formula and space group of {data_words(next(iter(found.values())))} test rows, "
-        f"{seeds_of(found.values())}; space groups within 0.2 Å. 95 % intervals: Wilson."
+        f"Prompts with formula and space group of {data_words(next(iter(shares.values())))} test rows, "
+        f"{seeds_of(shares.values())}; space groups within 0.2 Å. 95 % intervals: Wilson."
     )
-    return block(caption, rows, (metric["command"] for metric in found.values()))
+    return block(caption, rows, (metric["command"] for metric in shares.values()))
 
 
 def sampler_words(metric: Mapping[str, Any]) -> str | None:
@@ -238,8 +244,8 @@ def sampler_words(metric: Mapping[str, Any]) -> str | None:
     >>> sampler_words({"protocol": "9 rows of val, from noise; pc, 50 steps, corrector strength 0.5, 100 network calls, seed 0"})
     'pc, 50 steps, corrector strength 0.5'
     """
-    found = re.search(r"\b((?:pc-pf|pc|exp-em|em|ode), \d+ steps.*?), \d+ network calls", metric["protocol"])
-    return found[1].replace(", its noise", ", noise").replace(" and noise", ", noise") if found else None
+    match = re.search(r"\b((?:pc-pf|pc|exp-em|em|ode), \d+ steps.*?), \d+ network calls", metric["protocol"])
+    return match[1].replace(", its noise", ", noise").replace(" and noise", ", noise") if match else None
 
 
 def rmse(metric: Mapping[str, Any]) -> str:
@@ -259,8 +265,8 @@ def data_words(metric: Mapping[str, Any]) -> str:
 
 
 def _compared_rows(metric: Mapping[str, Any]) -> int:
-    found = re.search(r"against (\d+) rows", metric["protocol"])
-    return int(found[1]) if found else 0
+    match = re.search(r"against (\d+) rows", metric["protocol"])
+    return int(match[1]) if match else 0
 
 
 def _share(key: str, metric: Mapping[str, Any] | None) -> str | None:
@@ -272,8 +278,8 @@ def _share(key: str, metric: Mapping[str, Any] | None) -> str | None:
 
 
 def _cards_with(metric: str) -> list[ModelCard]:
-    found = [card for card in list_cards("generator") if metric in card.metrics and is_shipped(card)]
-    return sorted(found, key=lambda card: SHIPPED.index(card.name) if card.name in SHIPPED else len(SHIPPED))
+    cards = [card for card in list_cards("generator") if metric in card.metrics and is_shipped(card)]
+    return sorted(cards, key=lambda card: SHIPPED.index(card.name) if card.name in SHIPPED else len(SHIPPED))
 
 
 def is_shipped(card: ModelCard) -> bool:

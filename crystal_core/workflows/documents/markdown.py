@@ -26,17 +26,17 @@ def table(rows: Sequence[Mapping[str, str | None]]) -> str:
 
 def block(caption: str, rows: Sequence[Mapping[str, str | None]], commands: Iterable[str] = ()) -> str:
     """A table with its caption, and the commands that measured it."""
-    found = list(dict.fromkeys(command for command in commands if command))
+    distinct = list(dict.fromkeys(command for command in commands if command))
     folded = "\n".join(
         [
             "<details><summary>Commands</summary>",
             "",
-            *(f"    {command}" for command in found),
+            *(f"    {command}" for command in distinct),
             "",
             "</details>",
         ]
     )
-    return "\n\n".join([caption, table(rows), *([folded] if found else [])])
+    return "\n\n".join([caption, table(rows), *([folded] if distinct else [])])
 
 
 def seeds_of(metrics: Iterable[Mapping[str, Any]]) -> str:
@@ -45,10 +45,10 @@ def seeds_of(metrics: Iterable[Mapping[str, Any]]) -> str:
     >>> seeds_of([{"protocol": "100 rows of val, seed 0"}]), seeds_of([{"seeds": 3}])
     ('one seed', '3 seeds')
     """
-    found = {metric.get("seeds") or len(set(_seeds(metric))) for metric in metrics} - {0}
-    if not found or found == {1}:
+    counts = {metric.get("seeds") or len(set(_seeds(metric))) for metric in metrics} - {0}
+    if not counts or counts == {1}:
         return "one seed"
-    return f"{min(found)} seeds" if len(found) == 1 else f"{min(found)} to {max(found)} seeds"
+    return f"{min(counts)} seeds" if len(counts) == 1 else f"{min(counts)} to {max(counts)} seeds"
 
 
 def _seeds(metric: Mapping[str, Any]) -> list[str]:

@@ -32,25 +32,25 @@ STAGES = {"scratch": "none", "vae": "autoencoder", "full": "autoencoder, then la
 def properties() -> str:
     """Errors on test rows beside baselines measured on the same rows, and the nearest published value."""
     metrics = find_card(CARD).metrics
-    found = [
+    measured_properties = [
         (spec, metric)
         for name, spec in PROPERTIES.items()
         for kind in ("mae", "roc_auc")
         if isinstance(metric := metrics.get(f"{kind}_{name}_test"), Mapping)
     ]
-    rows = [_property_row(spec, metric) for spec, metric in found]
+    rows = [_property_row(spec, metric) for spec, metric in measured_properties]
     caption = (
-        f"Mean absolute errors of `{CARD}` on test rows (ROC AUC for the metal), {seeds_of(m for _, m in found)}, with 95 % "
+        f"Mean absolute errors of `{CARD}` on test rows (ROC AUC for the metal), {seeds_of(m for _, m in measured_properties)}, with 95 % "
         "bootstrap intervals; baselines on the same rows. Bold: its interval and the baselines' do not overlap. "
         "* leak: CHGNet was trained on the energies of these crystals."
     )
-    return block(caption, rows, (metric["command"] for _, metric in found))
+    return block(caption, rows, (metric["command"] for _, metric in measured_properties))
 
 
 def adapters() -> str:
     """Ways to fit the HSE band gap with a fifth of its labels."""
     metrics = find_card("crysldnet-band_gap_hse_ev").metrics
-    found = {m["way"]: m for m in metrics.values() if isinstance(m, Mapping) and m.get("way") in WAYS}
+    by_way = {m["way"]: m for m in metrics.values() if isinstance(m, Mapping) and m.get("way") in WAYS}
     rows = [
         {
             "trained": WAYS[way],
@@ -59,9 +59,9 @@ def adapters() -> str:
             "± over seeds": rounded(metric["std"], 3) if "std" in metric else None,
             "crystals new to the encoder": digits(metric["not_seen"], None),
         }
-        for way, metric in sorted(found.items(), key=lambda item: list(WAYS).index(item[0]))
+        for way, metric in sorted(by_way.items(), key=lambda item: list(WAYS).index(item[0]))
     ]
-    first = found["lora"]
+    first = by_way["lora"]
     caption = (
         f"{first['n']} test crystals ({first['n_not_seen']} of them new to the encoder), mean of {first['seeds']} seeds, "
         "3,000 crystals seen; 95 % intervals: bootstrap over the crystals."
@@ -71,9 +71,9 @@ def adapters() -> str:
 
 def pretraining() -> str:
     """Errors after fine-tuning from scratch, after the autoencoder and after both stages."""
-    found = find_card(CARD).extra["pretraining_pddformer_relative_weights"]
-    labels = sorted(set(found["labels"]))
-    columns = (found["pretraining"], found["labels"], found["mae"], found["std"])
+    study = find_card(CARD).extra["pretraining_pddformer_relative_weights"]
+    labels = sorted(set(study["labels"]))
+    columns = (study["pretraining"], study["labels"], study["mae"], study["std"])
     values = {
         (kind, n): f"{rounded(mae, 3)} ± {rounded(std, 3)}"
         for kind, n, mae, std in zip(*columns, strict=True)
@@ -83,10 +83,10 @@ def pretraining() -> str:
         for kind, words in STAGES.items()
     ]
     caption = (
-        f"{found['metric']}: mean and standard deviation of {found['seeds'][0]} seeds; {found['protocol']}; always the "
-        f"mean: {rounded(found['mae_of_mean'], 3)}."
+        f"{study['metric']}: mean and standard deviation of {study['seeds'][0]} seeds; {study['protocol']}; always the "
+        f"mean: {rounded(study['mae_of_mean'], 3)}."
     )
-    return block(caption, rows, [found["command"]])
+    return block(caption, rows, [study["command"]])
 
 
 def _property_row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, str | None]:

@@ -43,7 +43,7 @@ def _parameters(card: ModelCard) -> int:
 
 
 def headline() -> str:
-    """The few numbers of the README: one row a task, with what it is held against."""
+    """The few numbers of the README: one row a task."""
     rows: list[dict[str, str | None]] = []
     metrics = []
     for name, task in (

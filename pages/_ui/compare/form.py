@@ -25,7 +25,7 @@ from crystal_core.workflows.compare.request import (
     ComparisonRequest,
     ModelColumn,
 )
-from crystal_core.workflows.predict_structure import has_prototypes
+from crystal_core.workflows.prediction_plan import has_prototypes
 from pages._ui.forms.own_files import ask_uploads, read_files
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.browser import own_queue

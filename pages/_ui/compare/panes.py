@@ -16,7 +16,7 @@ from crystal_core.files.records import structure_from_record
 from crystal_core.files.uploads import superposed
 from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
-from pages._ui.crystal.typeset import group_text
+from pages._ui.crystal.typeset import group_of
 from pages._ui.errors import guard
 from pages._ui.plain import plain
 from pages._ui.run.runs import VIEWER, find_job
@@ -25,7 +25,7 @@ from pages._ui.viewer import crystal_comparison
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
     from crystal_core.records import ComparedColumn, CrystalRecord
 
 MOST_FRAMES = 41  # of a path in the browser
@@ -40,7 +40,7 @@ HEIGHTS = {2: 340, 3: 300, 4: 270}
 def show_crystals(job_id: str) -> None:
     """The viewer with its choices, which the link keeps."""
     job = find_job(job_id)
-    if job is None or not (job.result or {}).get("columns"):
+    if job is None or job.result is None or not job.result.get("columns"):
         return
     columns = job.result["columns"]
     places = _places(columns)
@@ -308,7 +308,7 @@ def _aligned(structure: Structure, first: Structure | None) -> Structure:
 
 def _caption(record: CrystalRecord) -> str:
     parts = [
-        group_text((record["space_group"] or {}).get("symbol", "no symmetry")),
+        group_of(record),
         f"{record['density']:.2f} g/cm³",
     ]
     if energies := record.get("energies"):

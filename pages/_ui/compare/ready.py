@@ -63,11 +63,7 @@ def show_sampler_lab() -> None:
     if not cards:
         st.info("No installed model has a table of its samplers.")
         return
-    st.plotly_chart(
-        sampler_lab_figure({card.name: card.sampling["table"] for card in cards}),
-        width="stretch",
-        key="sampler-lab",
-    )
+    _draw_lab(tuple(card.stamp for card in cards), {card.name: card.sampling["table"] for card in cards})
     st.caption(
         "Click an entry of the legend to hide its line, double-click to see it alone. A cell with roughly placed "
         "atoms can match, so read both plots: few calls match often at a large RMSE."
@@ -75,3 +71,8 @@ def show_sampler_lab() -> None:
     for card in cards:
         table = card.sampling["table"]
         st.caption(plain(f"{card.name}: {table['protocol']}. {table['command']}"))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _draw_lab(stamps: tuple[str, ...], _tables: dict[str, Any]) -> None:  # noqa: ARG001 (the stamps name the tables)
+    st.plotly_chart(sampler_lab_figure(_tables), width="stretch", key="sampler-lab")

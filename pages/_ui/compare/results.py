@@ -31,7 +31,7 @@ from pages._ui.run.runs import COMPARE, DEMO, find_job
 from pages._ui.tables import show_table
 
 if TYPE_CHECKING:
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
     from crystal_core.records import RunResult
 
 QUANTITIES = {

@@ -14,7 +14,7 @@ from pages._ui.forms.completing import hand_over, handed_over
 from pages._ui.run.runs import COMPARE
 
 if TYPE_CHECKING:
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
 
 LABEL, ICON = "Compare", ":material/compare:"
 

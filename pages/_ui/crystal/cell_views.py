@@ -41,7 +41,8 @@ def known_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
     """The nearest known crystal: pale over the one shown where both match, else by itself; nothing where its cell is not at hand."""
     from crystal_core.reference.known_cells import known_cell
 
-    nearest = (record.get("novelty") or {}).get("nearest_id")
+    novelty = record.get("novelty")
+    nearest = novelty.get("nearest_id") if novelty else None
     known = known_cell(nearest) if nearest else None
     if known is None:
         return {}

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
-from crystal_core.drawing.figures.rdf import rdf_figure
-from crystal_core.drawing.figures.symmetry import symmetry_figure
-from crystal_core.drawing.scene import CELL_KINDS, cell_choice, coordination, describe, overlay_scene
+from crystal_core.drawing.scene import CELL_KINDS, cell_choice, coordination, overlay_scene
 from crystal_core.errors import CrystalCoreError, RequestError
-from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import MAX_ANALYSED, site_table
 from crystal_core.evaluation.valences import Valences, state_text, valences_of
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.parse import is_mixed, parse_text
 from crystal_core.files.records import space_group
 from crystal_core.files.writers import structure_to_text
-from pages._ui.crystal.cached import curve_of, scene_of
+from pages._ui.crystal.cached import curve_of, draw_curve, draw_distances, scene_of, words_of
 from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.diffraction import show_diffraction
 from pages._ui.crystal.downloads import show_files
@@ -96,7 +93,7 @@ def _show(
         by = ask_colouring(options_for(structure), key)
     # names the structure for the caches below
     text = given if kind == CELL_KINDS[0] else structure_to_text(structure, "json")
-    scene = scene_of(text) | {"sentence": describe(structure, occupancy)}
+    scene = scene_of(text) | {"sentence": words_of(text, occupancy, structure)}
     if pale is not None and kind == CELL_KINDS[0]:
         scene = overlay_scene(structure, pale)
     scene = show_values(scene, structure, text, by)
@@ -146,20 +143,19 @@ def _show(
             key=f"{key}-sites",
         )
         if not occupancy:
-            sites = [row for row in chosen.selection.rows if row < len(structure)]
-            offer_infill(structure, sites, key=key)
+            selected = [row for row in chosen.selection.rows if row < len(structure)]
+            offer_infill(structure, selected, key=key)
     with symmetry:
         st.caption(
             "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."
         )
-        st.plotly_chart(symmetry_figure(curve_of(text)), width="stretch", key=f"{key}-symmetry")
-        st.dataframe(curve_of(text), hide_index=True, width="stretch")
+        draw_curve(text, key)
     with diffraction:
         shares = (occupancy or {}).get("shares")
         volume = structure.volume
         show_diffraction(given, kind, volume, key=key, is_generated=bool(provenance), shares=shares)
     with distances:
-        st.plotly_chart(rdf_figure(_distances(text)), width="stretch", key=f"{key}-rdf")
+        draw_distances(text, key)
     with phases:
         show_phases(structure, text, key)
     with files:
@@ -219,11 +215,15 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
     st.markdown(" ".join(f":{COLOURS[tone]}-badge[{SIGNS[tone]} {name}]" for name, tone in tones.items()))
     for reason in reasons:
         st.text(reason)
-    st.code(_sentence(text, describe(structure, mixed), group["space group"]), language=None, wrap_lines=True)
+    st.code(
+        _sentence(text, words_of(text, mixed or None, structure), group["space group"]),
+        language=None,
+        wrap_lines=True,
+    )
 
 
 def _sentence(text: str, words: str, group: str) -> str:
-    """The crystal in words, to copy: what the picture says to a screen reader, its space group, and who is bonded to whom."""
+    """The crystal in words, to copy: what the picture says to a screen reader, its space group, and its bonds."""
     scene = scene_of(text)
     around = dict.fromkeys(
         f"{site['e']} to {near}"
@@ -281,8 +281,3 @@ def _plain_sites(text: str) -> list[dict[str, Any]]:
 @st.cache_data(max_entries=64, show_spinner="Summing bond valences …")
 def _valences(text: str) -> Valences:
     return valences_of(parse_text(text, purpose="view"))
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _distances(text: str) -> Any:
-    return radial_distribution(parse_text(text, purpose="view"))

@@ -55,12 +55,7 @@ def show_diffraction(
         if not isinstance(radiation, str):
             _check_reflections(volume, radiation, window[1])
         cell = _diffracting(given, kind, key) if is_generated else kind
-        found = _pattern(given, cell, shares, radiation, window)
-        line = profile(found, fwhm=width, two_theta=window) if width else None
-        strongest = stick_height(found, line, fwhm=width) if line else 100.0
-        st.plotly_chart(
-            xrd_figure(found, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd"
-        )
+        _draw(given, cell, shares, radiation, window, width, key)
     except CrystalCoreError as error:  # the tabs after this one are still to be shown
         st.info(plain(error))
 
@@ -108,6 +103,22 @@ def _diffracting(given: str, kind: str, key: str) -> str:
         + (" Indices are those of the conventional cell." if kind == CELL_KINDS[0] else "")
     )
     return "conventional" if kind == CELL_KINDS[0] else kind
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _draw(
+    text: str,
+    kind: str,
+    shares: Sequence[Mapping[str, float]] | None,
+    radiation: str | float,
+    window: tuple[float, float],
+    width: float,
+    key: str,
+) -> None:
+    found = _pattern(text, kind, shares, radiation, window)
+    line = profile(found, fwhm=width, two_theta=window) if width else None
+    strongest = stick_height(found, line, fwhm=width) if line else 100.0
+    st.plotly_chart(xrd_figure(found, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

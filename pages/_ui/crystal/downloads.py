@@ -39,7 +39,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
     )
     with st.container(horizontal=True):
         for label, (fmt, ending) in FILES.items():
-            content = structure_to_text(structure, fmt, provenance=provenance)  # type: ignore[arg-type]
+            content = _file(text, fmt, provenance, 0.0, structure)
             st.download_button(label, content, f"{name}.{ending}", key=f"{key}-{fmt}")
         st.download_button(
             "Web page",
@@ -56,7 +56,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
         help="The cell is idealised within it. A larger one finds more symmetry, and moves atoms farther.",
     )
     try:
-        content = structure_to_text(structure, "cif-symmetrised", provenance=provenance, symprec=symprec)
+        content = _file(text, "cif-symmetrised", provenance, symprec, structure)
         found = next((row["space group"] for row in curve_of(text) if row["tolerance (Å)"] == symprec), "")
         st.download_button(
             f"CIF, symmetrised: {group_text(found)}" if found else "CIF, symmetrised",
@@ -79,7 +79,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
             )
         st.download_button(
             "Quantum ESPRESSO input",
-            espresso_input(structure),
+            _espresso(text, structure),
             f"{name}.pwi",
             key=f"{key}-espresso",
             help="For pw.x",
@@ -90,6 +90,17 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
         "Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them. "
         "Elements with an open d or f shell start ferromagnetic in the Quantum ESPRESSO input, which has no Hubbard U."
     )
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _file(text: str, fmt: str, provenance: Provenance | None, symprec: float, _structure: Structure) -> str:  # noqa: ARG001 (text names the structure)
+    tolerance = {"symprec": symprec} if symprec else {}
+    return structure_to_text(_structure, fmt, provenance=provenance, **tolerance)  # type: ignore[arg-type]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _espresso(text: str, _structure: Structure) -> str:  # noqa: ARG001 (text names the structure)
+    return espresso_input(_structure)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

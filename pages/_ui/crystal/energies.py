@@ -67,7 +67,7 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
     words = plain(
-        f"Against {products} (shares of the atoms), the best known. The error of the potential stands whole in it."
+        f"Against {products} (shares of the atoms), the best known. It carries the full error of the potential."
     )
     as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""
     st.metric(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
@@ -11,8 +11,9 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.parse import is_mixed
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.files.uploads import compared, parse_uploads
+from crystal_core.files.uploads import compared
 from pages._ui.crystal.typeset import formula_text
+from pages._ui.forms.own_files import read_files
 from pages._ui.plain import plain
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def ask_reference(formula: str) -> Structure | None:
         )
         if upload is None:
             return None
-        (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
+        (first, *_) = read_files([(upload.name, upload.getvalue())])
         if first.structure is None:
             st.error(plain(first.error or "The reference holds no structure."))
             return None
@@ -56,7 +57,10 @@ def with_reference(records: list[CrystalRecord], reference: Structure) -> list[C
     """The records, each with ``reference``: whether it is that crystal, and how far its atoms are away."""
     known = json.dumps(cell_json(reference))
     return [
-        record | {"reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)}
+        cast(
+            "CrystalRecord",
+            {**record, "reference": _compared(json.dumps(cell_json(structure_from_record(record))), known)},
+        )
         for record in records
     ]
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crystal_core.records import CrystalRecord
 
 LOWERED = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 COUNT = re.compile(r"(?<=[A-Za-z)\]])\d+(?:\.\d+)?")
@@ -26,3 +30,9 @@ def charge_text(words: object) -> str:
 def group_text(symbol: object) -> str:
     """P4_2/mnm → P4₂/mnm."""
     return SCREW.sub(lambda axis: axis[1].translate(LOWERED), str(symbol))
+
+
+def group_of(record: CrystalRecord) -> str:
+    """The space group of a record as printed, or "no symmetry"."""
+    group = record["space_group"]
+    return group_text(group["symbol"]) if group else "no symmetry"

@@ -8,17 +8,18 @@ import streamlit as st
 
 from crystal_core.chemistry.formula import MAX_BATCH, BatchLine, parse_formulas
 from crystal_core.files.records import unique_name, zip_run
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
-from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.forms.units import multiple_words
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, has_changed
 from pages._ui.plain import plain
 from pages._ui.run.archive import timed_name
 from pages._ui.run.candidates import show_results
-from pages._ui.run.runs import WORDS, candidates_of
+from pages._ui.run.runs import WORDS, candidates_of, title_of
 from pages._ui.theme import run_panel
 
 POLL_SECONDS = 1.5
@@ -48,14 +49,14 @@ def ask_formulas(*, exact: bool) -> list[BatchLine]:
 
 def show_batch(batch: str) -> None:
     """The runs of a batch, and below them the result of the one that was selected."""
-    jobs = JobQueue().list_batch(batch)
+    jobs = JobQueue().list_batch(batch, results=False)
     if not jobs:
         st.warning("These runs were deleted or belong to another computer.")
         return
     live = any(job.live for job in jobs)
     with run_panel(live=live):
         st.fragment(_table, run_every=POLL_SECONDS if live else None)(batch)
-        _actions(jobs)
+        _actions(batch, jobs)
         chosen = _selected(batch, jobs)
         if chosen is None:
             st.caption("Select a row to see its candidates.")
@@ -64,7 +65,7 @@ def show_batch(batch: str) -> None:
 
 
 def _show_run(job: Job) -> None:
-    st.subheader(plain(formula_text(job.request["formula"])))
+    st.subheader(plain(formula_text(title_of(job))))
     if job.error:
         st.error(plain(job.error))
     if job.result:
@@ -81,7 +82,7 @@ def show_outcome(job: Job) -> None:
 
 
 def _table(batch: str) -> None:
-    jobs = JobQueue().list_batch(batch)
+    jobs = JobQueue().list_batch(batch, results=False)  # every viewer asks often, and results are large
     live = [job for job in jobs if job.live]
     if live:
         ensure_worker()
@@ -100,27 +101,33 @@ def _table(batch: str) -> None:
 
 
 def _row(job: Job) -> dict[str, Any]:
-    found = candidates_of(job)
-    best = found[0] if found else None
+    best, error = _best(job.id, job.result_stamp) if job.result_stamp else ({}, "")
     state = WORDS.get(job.state, job.state)
     done = f", {100 * job.step // job.n_steps} %" if job.state == "running" and job.n_steps else ""
-    line = {
-        "formula": formula_text(job.request["formula"]),
+    return {
+        "formula": formula_text(title_of(job)),
         "state": state + done,
-        "best candidate": "",
-        "alike": "",
-        "g/cm³": "",
+        "best candidate": best.get("best candidate", ""),
+        "alike": best.get("alike", ""),
+        "g/cm³": best.get("g/cm³", ""),
+        "remark": job.error or error,
     }
-    if best:
-        mark = "" if best["validity"]["plausible"] else ", implausible"
-        line["best candidate"] = (
-            f"{group_text((best['space_group'] or {}).get('symbol', 'no symmetry'))}, Z = {best['z']}{mark}"
-        )
-        line |= {
-            "alike": f"{best.get('n_alike', best['score']['value'])} of {len(found)}",
-            "g/cm³": f"{best['density']:.2f}",
-        }
-    return line | {"remark": job.error or ""}
+
+
+@st.cache_data(max_entries=500, show_spinner=False)
+def _best(job_id: str, stamp: str) -> tuple[dict[str, str], str]:  # noqa: ARG001 (the stamp names the result)
+    """What the first candidate of a run is, and what is wrong with its result."""
+    job = JobQueue().get(job_id)
+    found = candidates_of(job) if job else []
+    if not found:
+        return {}, (job.error or "") if job else ""
+    best, score = found[0], found[0]["score"]
+    mark = "" if best["validity"]["plausible"] else ", implausible"
+    return {
+        "best candidate": f"{group_of(best)}, Z = {best['z']}{mark}",
+        "alike": f"{best.get('n_alike', score['value'] if score else 1)} of {len(found)}",
+        "g/cm³": f"{best['density']:.2f}",
+    }, ""
 
 
 def _rows(batch: str) -> tuple[int, ...]:
@@ -133,17 +140,17 @@ def _selected(batch: str, jobs: list[Job]) -> Job | None:
     return jobs[rows[0]] if rows and rows[0] < len(jobs) else None
 
 
-def _actions(jobs: list[Job]) -> None:
+def _actions(batch: str, jobs: list[Job]) -> None:
     with st.container(horizontal=True):
         if any(job.live for job in jobs) and action_button("Cancel all", key="cancel-batch"):
             for job in jobs:
                 own_queue().cancel(job.id)
             st.rerun()
-        if any(job.result for job in jobs):
+        if any(job.result_stamp for job in jobs):
             name = timed_name("formulas", min(job.created for job in jobs))
             st.download_button(
                 "Download all formulas",
-                lambda: _zip(jobs),
+                lambda: _zip(JobQueue().list_batch(batch)),
                 name,
                 "application/zip",
                 key="zip-batch",

@@ -12,10 +12,10 @@ import streamlit as st
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.style import symbol_of
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.files.uploads import parse_uploads
 from crystal_core.registry.store import list_cards
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.forms.drafting import refines_drafts
+from pages._ui.forms.own_files import read_files
 from pages._ui.link.session import field, recall, remember
 from pages._ui.plain import plain
 
@@ -90,12 +90,12 @@ def ask_start() -> dict[str, Any] | None:
     return {"start_from": given, "redraft_sites": sites, "redraft_all": every}
 
 
-def _ask_structure(label: str, what: str) -> tuple[dict[str, Any] | None, bool]:
+def _ask_structure(label: str, what: str) -> tuple[Mapping[str, Any] | None, bool]:
     """The cell that was uploaded, or handed over by another page, and whether it was uploaded; None for none or an unreadable one."""
     upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ or JSON. {what}")
     if upload is None:
         return recall("given"), False
-    (first, *_) = parse_uploads([(upload.name, upload.getvalue())])
+    (first, *_) = read_files([(upload.name, upload.getvalue())])
     if first.structure is None or first.limitation:
         st.error(plain(first.limitation or first.error or "The file holds no structure."))
         return None, True

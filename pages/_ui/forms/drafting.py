@@ -67,13 +67,21 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
     )
     options: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
     if is_composition_open:
-        options["charge_balance"] = field(
-            st.toggle,
-            "Charge-balanced (SMACT)",
-            key="draft-charge-balance",
-            help="A draft ends only where its composition passes SMACT's test of charge balance.",
-        )
+        options |= ask_charge_balance(card)
     return options | (_ask_refining(card) if refines_drafts(card) else {})
+
+
+def ask_charge_balance(card: ModelCard) -> dict[str, Any]:
+    """Whether new compositions pass SMACT's test: the field of the request; nothing for models that cannot see to it."""
+    if not card.balances_charges:
+        return {}
+    how = (
+        "A draft ends only where its composition passes SMACT's test of charge balance."
+        if card.writes_drafts
+        else "Near the end, a crystal that fails SMACT's test of charge balance exchanges an element."
+    )
+    toggle = field(st.toggle, "Charge-balanced (SMACT)", key="draft-charge-balance", help=how)
+    return {"charge_balance": toggle}
 
 
 def _ask_refining(card: ModelCard) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
+from pages._ui.link.browser import browser_id
 from pages._ui.link.session import field, recall, remember
 from pages._ui.plain import plain
 
@@ -59,12 +60,12 @@ def _keep_files(begin: str) -> None:
 
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
     """What the files hold, parsed in a child process; the next call tries again what the child was too slow for."""
-    found = _read(files, most)
+    found = _read(files, most, browser_id())
     if any(item.unsettled for item in found):
-        _read.clear(files, most)
+        _read.clear(files, most, "")  # the browser is no part of the key
     return found
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading …")
-def _read(files: list[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
-    return parse_uploads(files, most=most)
+def _read(files: list[tuple[str, bytes]], most: int, _browser: str) -> list[ParsedUpload]:
+    return parse_uploads(files, most=most, client=_browser)

@@ -1,4 +1,4 @@
-"""What new crystals shall be like: a sentence that fills the form, the fields that a model understands, and both in words."""
+"""Conditions on new crystals: a sentence that fills the form, the fields that a model understands, and both in words."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def ask_wishes(card: ModelCard) -> dict[str, Any]:
 
 
 def wish_words(request: CrystalGenerationRequest) -> list[str]:
-    """What the crystals shall be like, a few words each."""
+    """The conditions on the crystals, a few words each."""
     words = [formula_text(request.formula)] if request.formula else []
     if request.space_group:
         number = space_group_number(request.space_group)

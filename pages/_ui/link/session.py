@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+Filled = dict[str, tuple[int, Any]]  # key of a field → how often its value was replaced, and its last value
 ON_ITS_WAY = 3.0  # seconds that a request of the browser may take
 DEFAULTS = {  # widget → its argument for the value that it begins with
     "text_input": "value",
@@ -61,8 +62,10 @@ def field(widget: Callable[..., Any], label: str, *options: Any, key: str, **set
         widget: ``st.number_input`` and the like, also of a column. options: what may be chosen. settings: for the widget;
             a default among them holds until :func:`fill` gives another value; a selectbox begins with its first option.
     """
-    argument, name = DEFAULTS[widget.__name__], _name_of(key)
-    value = value_of(key, settings.get(argument))
+    # the state is looked up once: each look takes a lock, and a form has fifty fields
+    argument, filled = DEFAULTS[widget.__name__], _filled()
+    name = _name_of(key, filled)
+    value = _value_of(name, key, filled, settings.get(argument))
     if argument in settings and settings[argument] is None:
         # A field that may be empty keeps None as its default: another one would come back when it is emptied.
         # Streamlit itself hands over the value of a field that persists until the browser has answered.
@@ -70,7 +73,7 @@ def field(widget: Callable[..., Any], label: str, *options: Any, key: str, **set
             st.session_state[name] = value
         settings["persist_state"] = "page"
     elif widget.__name__ == "expander":  # its message holds the state; its default belongs to its identity
-        settings[argument] = bool(_filled().get(key, (0, settings.get(argument)))[1])
+        settings[argument] = bool(filled.get(key, (0, settings.get(argument)))[1])
     elif value is not None or argument in settings:
         settings[argument] = _as_argument(argument, value, options)
     return widget(label, *options, key=name, **settings)
@@ -81,31 +84,35 @@ def fill(key: str, value: Any) -> None:
 
     The field gets a new identity, so that a browser that has not heard of the value yet cannot send the old one back.
     """
-    turn = _filled().get(key, (0, None))[0]
-    known = key in _filled() or is_held(key)
-    _filled()[key] = turn + (known and value_of(key) != value), value
+    filled = _filled()
+    name, turn = _name_of(key, filled), filled.get(key, (0, None))[0]
+    known = key in filled or name in st.session_state
+    filled[key] = turn + (known and _value_of(name, key, filled, None) != value), value
 
 
 def value_of(key: str, default: Any = None) -> Any:
     """The value of a field: the reader's, else the one it was filled with, else ``default``."""
-    filled = _filled().get(key, (0, default))[1]
-    return st.session_state.get(_name_of(key), filled)
+    filled = _filled()
+    return _value_of(_name_of(key, filled), key, filled, default)
 
 
 def is_held(key: str) -> bool:
     """Whether the field is shown, or was in the last run of this page."""
-    return _name_of(key) in st.session_state
+    return _name_of(key, _filled()) in st.session_state
 
 
-def _filled() -> dict[str, tuple[int, Any]]:
-    """Key of a field → how often its value was replaced, and the value it was filled with last."""
-    filled: dict[str, tuple[int, Any]] = st.session_state.setdefault("filled", {})
+def _value_of(name: str, key: str, filled: Filled, default: Any) -> Any:
+    return st.session_state.get(name, filled.get(key, (0, default))[1])
+
+
+def _filled() -> Filled:
+    filled: Filled = st.session_state.setdefault("filled", {})
     return filled
 
 
-def _name_of(key: str) -> str:
+def _name_of(key: str, filled: Filled) -> str:
     """The key under which Streamlit knows a field now."""
-    turn = _filled().get(key, (0, None))[0]
+    turn = filled.get(key, (0, None))[0]
     return f"{key}~{turn}" if turn else key
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from crystal_core.cards import ModelCard
     from crystal_core.datasets.rows import CrystalRow
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
     from crystal_core.records import LearnedProperty
 
 KIND = "learn-property"

@@ -25,7 +25,7 @@ from pages._ui.tables import show_table
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
     from crystal_core.records import PropertyColumn, PropertyRow
 
 MOST_ROWS = 10  # that are seen at once

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from crystal_core.files.records import cell_json
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.property_cards import is_installed, training_histograms
 from crystal_core.requests import PropertyPredictionRequest, to_json
@@ -51,19 +52,23 @@ def submit_properties(items: Sequence[Mapping[str, Any]], parent: str = "", **se
     return job
 
 
+def _cell_of(crystal: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(crystal.get(name) for name in CELL)
+
+
 def predicted_of(
     job: Job, records: Sequence[CrystalRecord]
 ) -> tuple[dict[str, PropertyRow], list[PropertyColumn]]:
     """What is predicted of the crystals of a run, by their ids, and the properties; of a cell that has changed since, nothing."""
-    latest = {record["id"]: tuple(record[name] for name in CELL) for record in records}
+    latest = {record["id"]: _cell_of(record) for record in records}
     rows: dict[str, PropertyRow] = {}
     columns: dict[str, PropertyColumn] = {}
     for child in JobQueue().list_children(job.id, KIND):
         result = child.result or {}
         for item, row in zip(child.request.get("crystals", ()), result.get("rows", ()), strict=False):
             name = item.get("id")
-            if name in latest and tuple(item.get(part) for part in CELL) == latest[name]:
-                earlier = rows.get(name, {}).get("predictions", {})
+            if name in latest and _cell_of(item) == latest[name]:
+                earlier = rows[name].get("predictions", {}) if name in rows else {}
                 rows[name] = row | (
                     {"predictions": earlier | row["predictions"]} if "predictions" in row else {}
                 )

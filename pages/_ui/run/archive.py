@@ -1,4 +1,4 @@
-"""What the archive of a run is called: by what was asked for and when, so that several stay apart in a folder of downloads."""
+"""File name of a run's archive: request and time, so that downloads do not overwrite each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crystal_core.jobs.queue import Job
+    from crystal_core.jobs.job import Job
 
 
 def zip_name(job: Job) -> str:

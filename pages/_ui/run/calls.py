@@ -16,7 +16,7 @@ from crystal_core.errors import StructureParseError
 from crystal_core.files.property_table import parity_csv, property_csv, spreadsheet_text
 from crystal_core.files.records import run_files, structure_from_record, unique_name, zip_texts
 from crystal_core.files.writers import structure_to_text
-from crystal_core.jobs.queue import Job
+from crystal_core.jobs.job import Job
 from crystal_core.records import crystals_of
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, tuning_words
 from crystal_core.workflows.compare.export import comparison_csv, comparison_html
@@ -86,7 +86,7 @@ def _learning_files(job: Job) -> dict[str, str]:
     for item, value, split in zip(asked["crystals"], asked["values"], splits, strict=True):
         with suppress(StructureParseError):  # the result says why
             cif = structure_to_text(structure_from_record(item), "cif")
-            writer.writerow([spreadsheet_text(item["source"]), cif, split, float(value)])
+            writer.writerow([spreadsheet_text(item["source"]), cif, spreadsheet_text(split), float(value)])
     return {
         TABLE: text.getvalue(),
         "held-out.csv": parity_csv(result["learned"]),
@@ -222,7 +222,9 @@ def as_python(job: Job) -> str:
             f'done = relax(Structure.from_file("{job.request["crystals"][0]["id"]}.cif"), load_potential())\n'
             "print(done.energy, done.structure)\n"
         )
-    kept = {k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None}
+    kept: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None
+    }
     request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
     unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
     measured = kept.pop("pattern", None)

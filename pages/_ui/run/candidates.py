@@ -12,12 +12,12 @@ import streamlit as st
 
 from crystal_core.drawing.scene import build_scene, frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
-from crystal_core.jobs.queue import Job
+from crystal_core.jobs.job import Job
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
-from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.link.session import recall, remember
 from pages._ui.plain import duration, plain
 from pages._ui.properties.sending import (
@@ -349,7 +349,7 @@ def _card(place: int, group: list[CrystalRecord], *, provisional: bool = False) 
 
 
 def _group(record: CrystalRecord) -> str:
-    return group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
+    return group_of(record)
 
 
 def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None = None) -> dict[str, Any]:

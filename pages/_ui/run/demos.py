@@ -10,7 +10,7 @@ from crystal_core.demos import Demo, list_demos
 from crystal_core.drawing.scene import build_scene, cell_choice
 from crystal_core.errors import RequestError
 from crystal_core.files.records import structure_from_record
-from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.plain import plain
 from pages._ui.run.runs import GENERATE, PREDICT, as_job, summary, title_of
 from pages._ui.viewer import crystal_links
@@ -66,7 +66,7 @@ def provenance(demo: Demo) -> str:
 
 def _card(demo: Demo) -> dict[str, object]:
     best, note = demo.best, f" · {demo.weights_note}" if demo.weights_note else ""
-    symbol = group_text((best["space_group"] or {}).get("symbol", "no symmetry"))
+    symbol = group_of(best)
     title = (
         title_of(as_job(demo))
         if demo.kind == "generate"

@@ -12,11 +12,11 @@ import streamlit as st
 from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.drawing.scene import build_scene, frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
-from crystal_core.jobs.queue import Job
+from crystal_core.jobs.job import Job
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.energies import error_words, show_energies
-from pages._ui.crystal.typeset import formula_text, group_text
+from pages._ui.crystal.typeset import formula_text, group_of, group_text
 from pages._ui.forms.completing import generation_query
 from pages._ui.link.session import recall, remember
 from pages._ui.plain import duration, plain
@@ -120,7 +120,7 @@ def show_generated(job: Job) -> None:
 
 
 def _notes(told: Mapping[str, Any]) -> list[str]:
-    """What else is to be said of a run: whether the space group asked for was kept, and its note."""
+    """Further lines on a run: whether the requested space group was kept, and its note."""
     words = []
     if group := told.get("space_group"):
         kept = group["kept_within_0.1"]
@@ -347,4 +347,4 @@ def _cell(record: CrystalRecord) -> None:
 
 
 def _group(record: CrystalRecord) -> str:
-    return group_text((record["space_group"] or {}).get("symbol", "no symmetry"))
+    return group_of(record)

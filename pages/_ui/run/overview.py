@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from pages._ui.run.runs import NO_SUMMARY, state_words, summary
 
 

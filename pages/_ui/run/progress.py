@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from crystal_core.jobs.queue import Job, JobQueue
-from crystal_core.jobs.worker import ensure_worker
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.worker import ensure_worker, worker_problem
 from crystal_core.records import crystals_of
 from crystal_core.workflows.sampling_run import STAGES
 from pages._ui.errors import guard
@@ -58,9 +59,10 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
     job = queue.get(job_id, results=False)  # a result is large, and seldom new
     if job is None or not job.live:
         st.rerun()
-        return
     if job.state == "queued":
         st.progress(0.0, text=f"Waiting, place {job.place} in the queue")
+        if problem := worker_problem():
+            st.warning(plain(problem))
     else:
         left = f" · about {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
         st.progress(

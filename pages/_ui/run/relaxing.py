@@ -11,7 +11,8 @@ import streamlit as st
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import cell_json, for_relaxing
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RelaxationRequest, to_json

@@ -1,4 +1,4 @@
-"""A run beside the form that asked for it: while it is going on, and what came of it."""
+"""A run beside its form: progress while it runs, then the results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from crystal_core.demos import find_demo
-from crystal_core.jobs.queue import Job
+from crystal_core.jobs.job import Job
 from pages._ui.link.session import recall, remember
 from pages._ui.plain import plain
 from pages._ui.run.demos import show_note

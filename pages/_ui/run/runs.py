@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.chemistry.formula import typed_and_computed
 from crystal_core.demos import Demo, find_demo
 from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
 from crystal_core.files.records import (
     is_valid,
     ranked,
 )
-from crystal_core.jobs.queue import Job, JobQueue
+from crystal_core.jobs.job import Job
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of
+from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ PROPERTIES = "pages/property_predictor.py"
 COMPARE = "pages/compare.py"
 DEMO = "demo-"  # begins the id of a recorded run
 NO_SUMMARY = "–"  # of a run without a result
+UNREADABLE = "a run whose settings cannot be read"
 
 
 def find_job(job_id: str) -> Job | None:
@@ -110,14 +115,17 @@ def state_words(job: Job) -> str:
     return "damaged" if job.damaged else WORDS.get(job.state, job.state)
 
 
+@tolerant(UNREADABLE)
 def title_of(job: Job) -> str:
-    """What was asked for, in a few words."""
+    """The request in a few words."""
     asked = job.request
     if not asked:
-        return "a run whose settings cannot be read"
+        return UNREADABLE
     if job.kind == "generate":
         return _generation_title(asked)
-    return _work_title(job) or str(asked.get("formula", job.kind))
+    if "formula" not in asked:
+        return _work_title(job) or job.kind
+    return typed_and_computed(str(asked["formula"]), exact=bool(asked.get("exact_cell")))
 
 
 def _generation_title(asked: Mapping[str, Any]) -> str:
@@ -127,7 +135,7 @@ def _generation_title(asked: Mapping[str, Any]) -> str:
     words += (
         [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
     )
-    words += [f"of {asked['formula']}"] if asked.get("formula") else []
+    words += [f"of {typed_and_computed(str(asked['formula']))}"] if asked.get("formula") else []
     held = list(asked.get("contain") or ())
     held += [
         f"{name} {asked[key]:g} {unit}"
@@ -137,10 +145,20 @@ def _generation_title(asked: Mapping[str, Any]) -> str:
     words += ["with " + ", ".join(held)] if held else []
     words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
     words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
-    words += [f"in {asked['space_group']}"] if asked.get("space_group") else []
+    words += [f"in {_group_words(str(asked['space_group']))}"] if asked.get("space_group") else []
     words += [f"({asked['crystal_system']})"] if asked.get("crystal_system") else []
     words += ["from a given one"] if asked.get("start_from") else []
     return " ".join(words) + (", completed" if asked.get("fix") else "")
+
+
+def _group_words(typed: str) -> str:
+    """The space group that is computed, and in brackets its name as it was typed where that is another."""
+    try:
+        number = space_group_number(typed)
+    except RequestError:
+        return typed
+    symbol = space_group_symbol(number)
+    return typed if typed in (symbol, str(number)) else f"{symbol} (typed: {typed})"
 
 
 def _work_title(job: Job) -> str:
@@ -212,6 +230,13 @@ def candidates_of(job: Job) -> list[CrystalRecord]:
     return sorted(found, key=lambda record: place[record["id"]])
 
 
+@tolerant(NO_SUMMARY)
+def model_of(job: Job) -> str:
+    """The model that it asked for."""
+    return str(job.request.get("model", NO_SUMMARY))
+
+
+@tolerant(NO_SUMMARY)
 def summary(job: Job) -> str:
     """One short sentence on what came out."""
     result = job.result or {}

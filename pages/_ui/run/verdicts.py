@@ -122,7 +122,7 @@ def by_distances_words(record: CrystalRecord) -> str:
     """A sentence on how far that can be trusted; empty where the cells were compared."""
     if not by_distances(record):
         return ""
-    return " Judged by its distances alone, as earlier versions did: that misses nearly half of the equal crystals. Run it again for a sure verdict."
+    return " Compared by distances only (earlier version), which misses nearly half of the equal crystals. Run it again."
 
 
 def unmatched_word(record: CrystalRecord) -> str:
@@ -251,7 +251,7 @@ def is_credible(record: CrystalRecord) -> bool:
 
 
 def objection(record: CrystalRecord, *, several: bool = False) -> str:
-    """Why nobody would take it for a compound, however valid: two or three words; empty where nothing speaks against it.
+    """Why it is not chemically sensible although valid, in two or three words; else empty.
 
     Args:
         several: more elements than one were asked for.
@@ -297,7 +297,7 @@ def cohesion(record: CrystalRecord) -> Verdict:
         return Verdict(
             tone="open",
             word="not in question",
-            reason="Without a sound cell nobody can say what hangs together.",
+            reason="The cell is not valid, so its connectivity is unknown.",
         )
     pieces = _pieces(*(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords")))
     alone = [sites[0] for sites in pieces if len(sites) == 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,7 @@ def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
     """What writes crystals from a folder: a model, a model with the subfolder ``adapter``, or an adapter that names its base.
 
     The wording of its prompts is ``wording.json`` beside the adapter; ours where there is none. Nothing is downloaded.
+    On a GPU the weights are held in 8 bits where bitsandbytes is installed: 7 billion of them then take 7 GB.
 
     Raises:
         CheckpointMissing: no such folder, or no model in it. CheckpointMismatch: it cannot be read.
@@ -41,7 +43,7 @@ def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
         raise CheckpointMissing(
             f"The folder {folder.name} holds neither a language model ({MODEL}) nor an adapter ({ADAPTER})."
         )
-    network, tokenizer = load_base(base, device)
+    network, tokenizer = load_base(base, device, eight_bit=has_eight_bit(device))
     if adapter is not None:
         from peft import PeftModel
 
@@ -56,23 +58,39 @@ def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
     return TextBackEnd(network, tokenizer, wording, name=folder.name, device=device)
 
 
-def load_base(folder: Path, device: torch.device) -> tuple[Any, Tokenizer]:
+def has_eight_bit(device: torch.device) -> bool:
+    """Whether weights can be held in 8 bits there: on a GPU, with bitsandbytes."""
+    return device.type == "cuda" and find_spec("bitsandbytes") is not None
+
+
+def load_base(folder: Path, device: torch.device, *, eight_bit: bool = False) -> tuple[Any, Tokenizer]:
     """A causal language model and its tokenizer, in bfloat16 on a GPU and float32 on a CPU, where decoding gains nothing from less.
+
+    Args:
+        eight_bit: hold the weights of linear layers in 8 bits (see :func:`has_eight_bit`); such a model is not trained.
 
     Raises:
         CheckpointMismatch: the folder cannot be read.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    # such a model is placed while it is loaded, and cannot be moved
+    options: dict[str, Any] = (
+        {"quantization_config": BitsAndBytesConfig(load_in_8bit=True), "device_map": {"": device}}
+        if eight_bit
+        else {}
+    )
     try:
-        network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        network: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, **options
+        )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointMismatch(f"The language model in {folder.name} cannot be read: {error}.") from error
-    return network.to(device), cast("Tokenizer", tokenizer)
+    return network if eight_bit else network.to(device), cast("Tokenizer", tokenizer)
 
 
 def base_folder(name: str) -> Path:

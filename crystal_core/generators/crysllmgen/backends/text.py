@@ -227,8 +227,8 @@ def answer_losses(
         input_ids=batch[:, :-1], attention_mask=(places < lengths)[:, :-1].long(), use_cache=False
     ).logits
     # of a large vocabulary the scores are most of the memory: those of padding are left out before they are copied
-    found = functional.cross_entropy(logits[counted].float(), batch[:, 1:][counted], reduction="none")
-    return torch.zeros_like(counted, dtype=torch.float32).masked_scatter(counted, found), counted
+    losses = functional.cross_entropy(logits[counted].float(), batch[:, 1:][counted], reduction="none")
+    return torch.zeros_like(counted, dtype=torch.float32).masked_scatter(counted, losses), counted
 
 
 def _written(text: str, prompt: str, *, ended: bool) -> Written:

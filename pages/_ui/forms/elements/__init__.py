@@ -13,7 +13,7 @@ from crystal_core.chemistry.formula import parse_elements
 from crystal_core.chemistry.training_counts import element_counts
 from crystal_core.errors import CrystalCoreError
 from crystal_core.requests import CrystalGenerationRequest
-from crystal_core.workflows.generate import allowed_elements
+from crystal_core.workflows.cell_plan import allowed_elements
 from pages._ui.link.session import action_button, field, fill, recall, remember, value_of
 from pages._ui.plain import plain
 
@@ -39,7 +39,7 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
         "Only these elements",
         key="elements",
         placeholder="any",
-        help="For example Li-Fe-O. A crystal holds some of them, unless all are asked for below.",
+        help="For example Li-Fe-O. A crystal holds some of them, or all if chosen below.",
     )
     contain = field(
         right.text_input,

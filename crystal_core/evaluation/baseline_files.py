@@ -1,0 +1,25 @@
+"""Stored results of the baselines: written by ``crystal-core evaluate … --write-card``, and by nothing else."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+ABOUT = "Written by 'crystal-core evaluate … --write-card' with the command that each entry names."
+
+
+@lru_cache(maxsize=8)
+def read_baselines(path: Path) -> dict[str, dict[str, Any]]:
+    """Baseline → its entries; empty without a file."""
+    return json.loads(path.read_text(encoding="utf-8"))["baselines"] if path.is_file() else {}
+
+
+def store_baseline(name: str, entries: dict[str, Any], path: Path) -> None:
+    """Put entries of a baseline into a file, in place of earlier ones of the same names."""
+    known = read_baselines(path)
+    baselines = {**known, name: known.get(name, {}) | entries}
+    data = {"about": ABOUT, "baselines": dict(sorted(baselines.items()))}
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    read_baselines.cache_clear()

@@ -1,0 +1,48 @@
+"""Modulated crystals in a CIF (superspace groups): what of them stands in three dimensions, and the note that says so.
+
+The basic structure has the superspace operations without their fourth and further coordinates; the waves of positions and
+occupancies are not read.
+"""
+
+from __future__ import annotations
+
+import re
+
+from crystal_core.files.cif_text import Block
+
+OPERATIONS = "_space_group_symop_ssg_operation_algebraic"
+NAMES = ("_space_group_ssg_name", "_space_group_ssg_name_it", "_space_group_ssg_name_wjj")
+_MARKS = (
+    *("_space_group_ssg", "_space_group_symop_ssg", "_cell_modulation_dimension", "_cell_wave_vector"),
+    *("_cell_subsystem", "_atom_site_fourier", "_atom_site_displace_", "_atom_site_occ_"),
+)
+
+
+def is_modulated(block: Block) -> bool:
+    """Whether the block speaks of waves, of a superspace group or of a composite."""
+    return any(tag.startswith(_MARKS) for tag in block.tags if block.column(tag) != ["0"])
+
+
+def basic_operations(block: Block) -> list[str]:
+    """The listed superspace operations as ``x,y,z`` of the basic structure."""
+    found = []
+    for text in block.column(OPERATIONS):
+        parts = [
+            re.sub(r"x([123])", lambda m: "xyz"[int(m[1]) - 1], part) for part in text.lower().split(",")
+        ]
+        found.append(",".join(parts[:3]))
+    return list(dict.fromkeys(found))
+
+
+def basic_symbol(block: Block) -> str:
+    """The symbol of the basic space group in front of the wave vector, as ``Pnma`` in ``Pnma(0b0)s00``; empty without one."""
+    return block.value(*NAMES).split("(")[0].strip()
+
+
+def modulation_note(block: Block) -> list[str]:
+    """That only the basic structure is read, where the crystal is modulated or a composite."""
+    if not is_modulated(block):
+        return []
+    return [
+        "The file describes a modulated crystal; its basic structure is read, without waves of positions and occupancies."
+    ]

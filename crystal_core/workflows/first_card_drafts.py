@@ -1,0 +1,61 @@
+"""Refined drafts of a language model as candidates for the cell of a row, beside the prototypes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from crystal_core.evaluation.ranking import Evidence
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_core.protocols import Generator
+
+DRAFTED = "draft refined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drafts:
+    """Writes ``n`` drafts for a cell and refines them; none where the model does not know its elements or its size.
+
+    Attributes:
+        model: a model that writes drafts. seed: of all its draws.
+    """
+
+    model: Generator
+    n: int
+    seed: int = 0
+
+    def candidates(self, cell: Sequence[int]) -> list[tuple[Evidence, Structure]]:
+        """The refined drafts of a cell (atomic numbers) that are crystals, as samples without a relative."""
+        from crystal_core.evaluation.validity import check_structure
+        from crystal_core.requests import GenerationRequest
+        from crystal_core.structures import to_structures
+        from crystal_core.workflows.sampling_run import last_frame
+
+        known: Any = self.model
+        if not set(known.elements).issuperset(cell) or len(cell) > known.trained_atoms:
+            return []
+        request = GenerationRequest(compositions=(tuple(cell),) * self.n, seed=self.seed, frame_every=5000)
+        frame = last_frame(self.model, request)
+        assert frame.crystals is not None
+        return [
+            (Evidence(source=DRAFTED, distance=1.0, plausible=check_structure(made).plausible), made)
+            for made in to_structures(frame.crystals)
+            if made is not None
+        ]
+
+
+def with_agreement(laid_out: Sequence[tuple[Evidence, Structure]]) -> list[tuple[Evidence, Structure]]:
+    """The candidates, each with how many of them are the same structure, itself among them."""
+    from crystal_core.evaluation.alike import alike_groups
+
+    groups = alike_groups([cell for _, cell in laid_out])
+    alike = Counter(groups)
+    return [
+        (replace(evidence, agreement=alike[group]), cell)
+        for (evidence, cell), group in zip(laid_out, groups, strict=True)
+    ]

@@ -1,0 +1,44 @@
+"""The Predict structure page and a finished run of it, for the tests of the page."""
+
+import json
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+from crystal_core.demos import find_demo
+from crystal_core.jobs.queue import JobQueue
+from crystal_core.records import crystals_of
+from crystal_core.requests import StructurePredictionRequest, to_json
+
+ROOT = Path(__file__).parents[2]
+
+
+def page(**query):
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.switch_page("pages/predict_structure.py").run()
+
+
+def words(elements):
+    return " ".join(element.value.replace("\\", "") for element in elements)
+
+
+def scan(n=1200):
+    return {
+        "two_theta": [10 + 0.05 * i for i in range(n)],
+        "intensity": [20.0 + 80 * (i % 97 < 3) for i in range(n)],
+        "wavelength": "MoKa",
+    }
+
+
+def finished_run(demo="zinc-sulphide", change=lambda _: None, **asked):
+    """A run of this machine with the result of a recorded one; ``change`` gets each candidate."""
+    queue = JobQueue()
+    request = to_json(StructurePredictionRequest(**{"formula": find_demo(demo).request["formula"]} | asked))
+    job = queue.submit("predict-structure", request)
+    result = json.loads(json.dumps(find_demo(demo).result))
+    for record in crystals_of(result):
+        change(record)
+    queue.update(job, state="done", result=result)
+    return job
