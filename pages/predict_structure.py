@@ -17,8 +17,8 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
-from crystal_core.workflows.predict_structure import MOST_RELAXED
 from crystal_core.workflows.prediction_plan import DRAFTER, MOST_PROTOTYPES, has_prototypes
+from crystal_core.workflows.prediction_time import MOST_RELAXED
 from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome

@@ -35,7 +35,7 @@ SECONDS_PER_CALL = (
 )  # of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
 USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
 STEPS_IN_A_RACE = 20  # on average, with those that stop early
-STEPS_PER_SECOND = {False: 33, True: 5}  # of the progress bar, without and with parts that a model samples
+SINGLE_ENERGIES, RELAXING = "single energies", "relaxing"  # phases of a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def n_relaxed(effort: EffortName, sizes: Sequence[int]) -> int:
     """
     plan, spent = EFFORTS[effort], 0.0
     for n, size in enumerate(sizes):
-        spent += USUAL_STEPS * (SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size)
+        spent += USUAL_STEPS * seconds_per_call(size)
         if n >= plan.most_relaxed or (spent > plan.relax_seconds and n >= min(2, plan.most_relaxed)):
             return n
     return len(sizes)
@@ -205,18 +205,9 @@ def _likeliest(
     return sorted(worth, key=lambda k: -worth[k])
 
 
-def steps_of_energies(effort: EffortName, known: LaidOut, *, samples: bool) -> int:
-    """How much of the progress bar the energies of a run take.
-
-    Args:
-        samples: a model samples before them: parts of 100 steps that take many seconds, where laying out
-            takes about one.
-    """
-    sizes = [len(c.sampled) for c in known.candidates]
-    single = sum(SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size for size in sizes)
-    chosen = sizes[: n_relaxed(effort, sizes)]
-    moving = sum(STEPS_IN_A_RACE * (SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size) for size in chosen)
-    return max(10, round(STEPS_PER_SECOND[samples] * (single + moving)))
+def seconds_per_call(size: int) -> float:
+    """Seconds of one idle core for a call of the potential with so many atoms."""
+    return SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size
 
 
 def cells_beside(

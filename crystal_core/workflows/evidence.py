@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
 from crystal_core.records import published_above_hull
-from crystal_core.workflows.effort import STEPS_IN_A_RACE, evidence_of_template, n_relaxed
+from crystal_core.workflows.effort import (
+    RELAXING,
+    SINGLE_ENERGIES,
+    STEPS_IN_A_RACE,
+    evidence_of_template,
+    n_relaxed,
+    seconds_per_call,
+)
 from crystal_core.workflows.known_candidates import evidence_of_known
+from crystal_core.workflows.prediction_time import MOST_RELAXED
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord
@@ -19,21 +27,22 @@ if TYPE_CHECKING:
     from crystal_core.requests import EffortName
     from crystal_core.workflows.candidate import Candidate
 
-MOST_RELAXED = 10  # different structures, where no effort says how many
-
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """One moment of the weighing.
 
     Attributes:
-        stage: what is being done. share: of all its work, 0 to 1. moment: a step of a relaxation, None after
+        stage: what is being done. phase: "single energies" or "relaxing". done, left: work of this phase, in seconds of
+            one idle core. moment: a step of a relaxation, None after
             a single energy.
         settled: the candidate whose relaxation has just ended.
     """
 
     stage: str
-    share: float
+    phase: str
+    done: float
+    left: float
     moment: RelaxStep | None = None
     settled: Candidate | None = None
 
@@ -90,16 +99,16 @@ def settle_by_evidence(
     weights = load_weights()
     sizes = [len(c.sampled) for c in candidates]
     n_first = _count(effort, sizes) if relax else 0
-    whole = (
-        sum(len(c.sampled) for c in every)
-        + sum(_steps_of(size) for size in sorted(sizes)[-n_first:] if n_first)
-        or 1
-    )
-    done = 0.0
+    whole, done = sum(seconds_per_call(len(c.sampled)) for c in every), 0.0
     for k, candidate in enumerate(every):
         candidate.weigh(potential)
-        done += len(candidate.sampled)
-        yield Progress(stage=f"energy of candidate {k + 1} of {len(every)}", share=done / whole)
+        done += seconds_per_call(len(candidate.sampled))
+        yield Progress(
+            stage=f"energy of candidate {k + 1} of {len(every)}",
+            phase=SINGLE_ENERGIES,
+            done=done,
+            left=whole - done,
+        )
     if not n_first:
         return
     weighed = [replace(evidence[c], single_point=c.single_point) for c in candidates]
@@ -115,7 +124,6 @@ def settle_by_evidence(
         [weighed[i] for i in chosen],
         potential,
         seconds * len(chosen),  # they take turns
-        done / whole,
     )
 
 
@@ -124,7 +132,6 @@ def _relaxed(
     evidence: Sequence[Evidence],
     potential: Potential,
     seconds: float,
-    share: float,
 ) -> Iterator[Progress]:
     from crystal_core.relax.race import Race, by_turns
 
@@ -134,32 +141,36 @@ def _relaxed(
         gains=weights.gains,
         priors={k: log_prior(one, weights) for k, one in enumerate(evidence)},
     )
-    work = [float(_steps_of(len(c.sampled))) for c in candidates]
-    done = [0.0] * len(work)
+    costs = [seconds_per_call(len(c.sampled)) for c in candidates]
+    steps = [0] * len(costs)
     runners = {
         k: c.settle(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
         for k, c in enumerate(candidates)
     }
-    stage = f"relaxing the {len(candidates)} most promising structures"
-    left = set(runners)
+    open_ones = set(runners)
+
+    def progress(moment: RelaxStep | None = None, settled: Candidate | None = None) -> Progress:
+        return Progress(
+            stage=f"relaxing the {len(candidates)} most promising structures",
+            phase=RELAXING,
+            done=sum(n * cost for n, cost in zip(steps, costs, strict=True)),
+            # how long a relaxation goes on does not depend on how long it has gone on
+            left=STEPS_IN_A_RACE * sum(costs[i] for i in open_ones),
+            moment=moment,
+            settled=settled,
+        )
+
     for k, moment in by_turns(runners):
-        done[k] = work[k] * moment.step / (moment.step + 20)
-        settled = [i for i in left if candidates[i].is_settled]
+        steps[k] = moment.step
+        settled = [i for i in open_ones if candidates[i].is_settled]
         for i in settled:
-            left.remove(i)
-            done[i] = work[i]
-        so_far = share + (1.0 - share) * sum(done) / sum(work)
-        for i in settled:
-            yield Progress(stage=stage, share=so_far, settled=candidates[i])
-        yield Progress(stage=stage, share=so_far, moment=moment)
-    for i in sorted(left):
-        yield Progress(stage=stage, share=1.0, settled=candidates[i])
+            open_ones.remove(i)
+            yield progress(settled=candidates[i])
+        yield progress(moment)
+    for i in sorted(open_ones):
+        open_ones.remove(i)
+        yield progress(settled=candidates[i])
 
 
 def _count(effort: EffortName | None, sizes: Sequence[int]) -> int:
     return min(len(sizes), MOST_RELAXED) if effort is None else n_relaxed(effort, sizes)
-
-
-def _steps_of(size: int) -> int:
-    """Work of a relaxation in units of one energy of one atom."""
-    return STEPS_IN_A_RACE * size

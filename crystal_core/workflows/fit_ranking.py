@@ -31,14 +31,13 @@ from crystal_core.workflows.first_card_rates import first_card_rates
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SET: dict[str, Any] = {  # not fitted, see above
+SET: dict[str, Any] = {  # not fitted, see above; what weighs known crystals is fitted by fit_known and kept
     "noise": -4.0,
     "agreement": 0.5,
     "known": 3.0,
     "above_hull": 0.02,
     "atoms": -0.05,
 }
-FITTED_ON_KNOWN = ("named", "sigma_published", "pressure", "unlabelled")  # by fit_known, which see
 PULL = 0.01  # per row, of a squared weight: a little data leaves the weights small
 # spread of energy differences between rivals (eV/atom) before any row is seen, and a factor that it lies within
 # in two of three cases: in a trial with 49 validation rows the earliest prototype within 10 to 30 meV/atom of the
@@ -90,9 +89,15 @@ def fit(rows: Sequence[JudgedRow]) -> Weights:
     useful = [row for row in rows if any(c.laid_out is not None for c in row.candidates)]
     if not useful or not relaxed:
         raise RequestError("Weights need rows with a right candidate, and relaxed rows among them.")
-    of_known = {name: getattr(load_weights(), name) for name in FITTED_ON_KNOWN}
-    start = Weights(
-        rank=0.0, votes=0.0, members=0.0, sigma_relaxed=1.0, sigma_single_point=1.0, **SET, **of_known
+    start = replace(
+        load_weights(),
+        rank=0.0,
+        votes=0.0,
+        members=0.0,
+        sigma_relaxed=1.0,
+        sigma_single_point=1.0,
+        gains=(),
+        **SET,
     )
     prior = _maximised([_prior_features(row) for row in useful], [_hits(row, "laid_out") for row in useful])
     weights = replace(start, rank=float(prior[0]), votes=float(prior[1]), members=float(prior[2]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,13 @@ from crystal_core.requests import (
 )
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
+    RELAXING,
+    SINGLE_ENERGIES,
+    USUAL_STEPS,
     cells_beside,
     knows_cells,
     lay_out,
-    steps_of_energies,
+    seconds_per_call,
     with_effort,
 )
 from crystal_core.workflows.prediction_plan import (
@@ -37,22 +40,22 @@ from crystal_core.workflows.prediction_plan import (
     plan_parts,
 )
 from crystal_core.workflows.prediction_run import PredictionRun
+from crystal_core.workflows.prediction_time import LOADING, MOST_RELAXED, planned_work
 from crystal_core.workflows.sampling_run import (
     BATCH,
     path_for_player,
 )
+from crystal_core.workflows.time_plan import TimePlan, remember, timed, usual_pace
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.records import CrystalRecord
     from crystal_core.relax.potential import Potential
+    from crystal_core.workflows.effort import LaidOut
+    from crystal_core.workflows.prediction_plan import Part
 
 SECONDS_BETWEEN_RESULTS = 2.0  # while single energies come in
-MOST_RELAXED = (
-    10  # different structures; large cells out of noise take a minute each, and seldom end among the first
-)
-RELAXING = 10  # as much work as so many single energies
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
@@ -88,7 +91,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     for one in filter(None, dict.fromkeys((model, drafter))):
         check_elements(request, formula, one)
     use_threads(request.threads)
-    began = time.monotonic()
+    began, clock = time.monotonic(), TimePlan({}, usual_pace())
     known = None if request.effort is None or request.start == "noise" else lay_out(request)
     if known is None:
         cells = cells_of(request, model.card.sampling.get("atom_counts"))
@@ -96,19 +99,29 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
         cells = cells_beside(known, request, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
     parts = plan_parts(request, cells, batch, model)
-    first = 0
     if known is not None:
-        parts, first = [part for part in parts if part.origin != "prototype"], 1
+        parts = [part for part in parts if part.origin != "prototype"]
+    clock.add(planned_work(request, parts, cells, known))
     notes = notes_on(request, formula, cells, model)
-    state = PredictionRun(request, model, first + len(parts), began, measured, notes=notes, drafter=drafter)
-    if known is not None and request.effort is not None:
-        state.energy_steps = steps_of_energies(request.effort, known, samples=bool(parts))
+    state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
+    yield from timed(_phases(state, parts, cells, known), clock)
+    remember(clock)
+
+
+def _phases(
+    state: PredictionRun,
+    parts: Sequence[Part],
+    cells: Mapping[int, tuple[int, ...]],
+    known: LaidOut | None,
+) -> Iterator[RunUpdate]:
+    """The work of a run, phase by phase."""
+    if known is not None:
         yield state.known_arrangements(known)
-    for place, part in enumerate(parts, start=first):
-        yield from state.part(place, part, cells[part.z])
-    if request.wants_energies:
-        yield from _by_evidence(state) if request.rank == "evidence" else _energies(state)
-    yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
+    for part in parts:
+        yield from state.part(part, cells[part.z])
+    if state.request.wants_energies:
+        yield from _by_evidence(state) if state.request.rank == "evidence" else _energies(state)
+    yield RunUpdate(stage="done", step=1, n_steps=1, result=state.result())
 
 
 def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
@@ -119,6 +132,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
+    state.plan.reached(LOADING, 1.0, 0.0)
     evidence = state.evidence()
     first: dict[int, Candidate] = {}
     for candidate, group in zip(state.found, state.groups(), strict=True):
@@ -133,7 +147,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
         relax=state.request.relax,
         seconds=state.request.relax_seconds,
     ):
-        step = state.sampling_steps + round(state.energy_steps * now.share)
+        state.plan.reached(now.phase, now.done, now.left)
         fresh = now.settled is not None or (
             now.moment is None and time.monotonic() - last_snapshot > SECONDS_BETWEEN_RESULTS
         )
@@ -144,8 +158,8 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
             path = path_for_player(label, now.settled.frames, keep=_keeps_path(state))
         yield RunUpdate(
             stage=now.stage,
-            step=step,
-            n_steps=state.total,
+            step=0,
+            n_steps=1,
             result=state.result() if fresh else None,
             snapshot=snapshot(now.moment.structure) if now.moment is not None else None,
             trajectory=path,
@@ -170,6 +184,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
+    state.plan.reached(LOADING, 1.0, 0.0)
     by_id = {c.id(state.request.formula): c for c in state.found}
     first: dict[int, Candidate] = {}
     worth: dict[Candidate, tuple[bool, bool, int]] = {}
@@ -182,32 +197,23 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     order = list(first.values()) if state.request.relax else state.found
     n_relaxed = min(len(order), MOST_RELAXED) if state.request.relax else 0
     single_points = order if len(order) > n_relaxed else []
-    share, done = (
-        (state.total - state.total // 2) / max(1, len(single_points) + RELAXING * n_relaxed),
-        float(state.total // 2),
-    )
     for k, candidate in enumerate(single_points):
-        yield from _settle(
-            state,
-            candidate,
-            potential,
-            f"energy of structure {k + 1} of {len(order)}",
-            relax=False,
-            done=done,
-            share=share,
-        )
-        done += share
+        stage = f"energy of structure {k + 1} of {len(order)}"
+        yield from _settle(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
         if n_relaxed:
             candidate.mark_not_relaxed(
                 f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
             )
+    state.plan.left[SINGLE_ENERGIES] = 0.0
     if single_points:
         order = sorted(order, key=lambda c: (*worth[c], float("inf") if c.energy is None else c.energy))
     for k, candidate in enumerate(order[:n_relaxed]):
-        stage, part = f"relaxing structure {k + 1} of {n_relaxed}", RELAXING * share
+        stage = f"relaxing structure {k + 1} of {n_relaxed}"
         keep = state.request.keep_trajectory and k < KEPT_RELAXATIONS
-        yield from _settle(state, candidate, potential, stage, relax=True, done=done, share=part, keep=keep)
-        done += part
+        yield from _settle(
+            state, candidate, potential, stage, order[k + 1 : n_relaxed], relax=True, keep=keep
+        )
+    state.plan.left[RELAXING] = 0.0
 
 
 def _settle(
@@ -215,28 +221,28 @@ def _settle(
     candidate: Candidate,
     potential: Potential,
     stage: str,
+    others: Sequence[Candidate],
     *,
     relax: bool,
-    done: float,
-    share: float,
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
+    """Settle one candidate; the ``others`` still wait for the same."""
     from crystal_core.files.records import snapshot
 
+    phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
+    cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
+    waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
+    taken = 1
     for moment in candidate.settle(potential, seconds=state.request.relax_seconds, relax=relax):
-        inner = moment.step / (moment.step + 20)  # how many steps a relaxation takes is not known beforehand
-        yield RunUpdate(
-            stage=stage,
-            step=round(done + share * inner),
-            n_steps=state.total,
-            snapshot=snapshot(moment.structure),
-        )
+        taken = max(1, moment.step)
+        # how long a relaxation goes on does not depend on how long it has gone on
+        state.plan.reached(phase, before + cost * taken, waiting + cost * steps)
+        yield RunUpdate(stage=stage, step=0, n_steps=1, snapshot=snapshot(moment.structure))
+    state.plan.reached(phase, before + cost * taken, waiting)
     path = path_for_player(
         f"Relaxation of {candidate.id(state.request.formula)}", candidate.frames, keep=keep
     )
-    yield RunUpdate(
-        stage=stage, step=round(done + share), n_steps=state.total, result=state.result(), trajectory=path
-    )
+    yield RunUpdate(stage=stage, step=0, n_steps=1, result=state.result(), trajectory=path)
 
 
 def compare_with_reference(records: list[CrystalRecord], reference: Structure) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Generator as Iterating
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,11 @@ from crystal_core.workflows.prediction_plan import (
     draft_options,
     load_structure_generator,
 )
+from crystal_core.workflows.prediction_time import (
+    LAYING_OUT,
+    sampling_phase,
+    sampling_work,
+)
 from crystal_core.workflows.sampling_run import (
     HALVED,
     PART_STEPS,
@@ -40,10 +47,11 @@ from crystal_core.workflows.sampling_run import (
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.evaluation.ranking import Evidence
-    from crystal_core.frames import Draft, Template
+    from crystal_core.frames import Draft, Frame, Template
     from crystal_core.protocols import Generator
-    from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score
+    from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score, Snapshot
     from crystal_core.workflows.effort import LaidOut
+    from crystal_core.workflows.time_plan import TimePlan
 
 
 DRAFTED: tuple[Origin, ...] = ("draft", "draft refined")
@@ -69,7 +77,7 @@ class PredictionRun:
         self,
         request: StructurePredictionRequest,
         model: Generator,
-        n_parts: int,
+        plan: TimePlan,
         began: float,
         measured: MeasuredPattern | None = None,
         *,
@@ -90,25 +98,18 @@ class PredictionRun:
         self.templates: dict[int, list[Template | None]] = {}
         self.alike: dict[tuple[int, int], bool] = {}
         self.calls, self.failed = 0, 0
-        self.sampling_steps = PART_STEPS * n_parts
-        self.energy_steps = self.sampling_steps if request.wants_energies else 0
+        self.plan = plan
         self.potential_label = ""
         self.guide = None if measured is None or not request.guide else _guide(measured)
-
-    @property
-    def total(self) -> int:
-        """Steps of the progress bar."""
-        return self.sampling_steps + self.energy_steps
 
     def known_arrangements(self, known: LaidOut) -> RunUpdate:
         """Take in the prototypes of all Z that an effort lays out at once."""
         self.found += known.candidates
         self.starts, self.templates = dict(known.starts), dict(known.templates)
-        return RunUpdate(stage="known prototypes", step=PART_STEPS, n_steps=self.total, result=self.result())
+        self.plan.reached(LAYING_OUT, 1.0, 0.0)
+        return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=self.result())
 
-    def part(
-        self, place: int, part: Part, atoms: tuple[int, ...], *, halved: bool = False
-    ) -> Iterator[RunUpdate]:
+    def part(self, part: Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
         from crystal_core.crystal import CrystalBatch
         from crystal_core.structures import to_structures
@@ -141,7 +142,7 @@ class PredictionRun:
         if part.n < self.request.n_samples and origin != "prototype":
             stage += f", samples {numbers[0] + 1} to {numbers[-1] + 1} of {self.request.n_samples}"
         try:
-            frame, paths = yield from sampled(generator, request, stage=stage, part=place, n_steps=self.total)
+            frame, paths = yield from self._sampled(generator, request, part, stage)
         except MemoryFull:
             if halved or part.n < 2:
                 raise
@@ -151,7 +152,7 @@ class PredictionRun:
                 replace(part, n=middle),
                 replace(part, first=part.first + middle, n=part.n - middle),
             ):
-                yield from self.part(place, some, atoms, halved=True)
+                yield from self.part(some, atoms, halved=True)
             return
         if frame is None or frame.crystals is None:
             return
@@ -188,11 +189,29 @@ class PredictionRun:
         path = path_for_player(f"{name}, sample 1", paths[0] if paths else [], keep=keep)
         yield RunUpdate(
             stage=stage,
-            step=PART_STEPS * (place + 1),
-            n_steps=self.total,
+            step=0,
+            n_steps=1,
             result=self.result(),
             trajectory=path,
         )
+
+    def _sampled(
+        self, generator: Generator, request: GenerationRequest, part: Part, stage: str
+    ) -> Iterating[RunUpdate, None, tuple[Frame | None, list[list[Snapshot]]]]:
+        """As :func:`sampled`, with the progress noted in the plan of the time."""
+        phase, atoms = sampling_phase(self.request, part.origin), len(request.compositions[0])
+        work, before = sampling_work(part, atoms), self.plan.done.get(phase, 0.0)
+        after = self.plan.left.get(phase, 0.0) - work
+        with closing(sampled(generator, request, stage=stage, part=0, n_steps=PART_STEPS)) as updates:
+            while True:
+                try:
+                    update = next(updates)
+                except StopIteration as end:
+                    self.plan.reached(phase, before + work, after)
+                    return end.value
+                share = update.step / PART_STEPS
+                self.plan.reached(phase, before + share * work, after + (1.0 - share) * work)
+                yield update
 
     def _generator(self, origin: Origin) -> Generator:
         if origin == "prototype":

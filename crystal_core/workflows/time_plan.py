@@ -1,0 +1,130 @@
+"""How long a run will still take: its phases weighed by what a unit of their work costs on this machine.
+
+Sampling, single energies and relaxation differ in cost a hundredfold, so a share of all steps tells little. Each phase has
+work in units of its own. What a unit costs is known from earlier runs here, is corrected by how busy the machine is now, and
+gives way to the run's own measurements as these come in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from crystal_core.paths import home_dir, private_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crystal_core.frames import RunUpdate
+
+PER_SECOND = 1000  # steps of a progress bar that runs with time
+TRUSTED_SHARE = 0.1  # of a phase: after so much, its own pace weighs as much as that of earlier runs
+TRUSTED_SECONDS = 1.0  # after so long, the pace of this run weighs as much as that of earlier ones
+NEWEST = 0.5  # weight of the last run in the pace that is kept
+
+
+class TimePlan:
+    """Phases of a run with the work done and left in each.
+
+    Args:
+        work: phase → units of work; a unit is what takes about a second where no earlier run tells.
+        usual: phase → seconds per unit in earlier runs.
+        clock: seconds, rising.
+    """
+
+    def __init__(
+        self,
+        work: Mapping[str, float],
+        usual: Mapping[str, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.usual, self.clock = dict(usual or {}), clock
+        self.left: dict[str, float] = {}
+        self.done: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
+        self.add(work)
+        self.began = self.latest = clock()
+
+    def add(self, work: Mapping[str, float]) -> None:
+        """Plan further phases: phase → units of work."""
+        for phase, units in work.items():
+            self.left[phase] = units
+            self.done.setdefault(phase, 0.0)
+            self.spent.setdefault(phase, 0.0)
+
+    def reached(self, phase: str, done: float, left: float) -> None:
+        """Note where a phase stands; the time since the last call was spent in it."""
+        now = self.clock()
+        self.spent[phase] = self.spent.get(phase, 0.0) + now - self.latest
+        self.latest = now
+        self.done[phase], self.left[phase] = done, max(0.0, left)
+
+    def seconds_left(self) -> float:
+        """Seconds that all phases still take."""
+        pace = self._pace()
+        return sum(left * self._seconds_per_unit(phase, pace) for phase, left in self.left.items() if left)
+
+    def passed(self) -> int:
+        """Milliseconds since the run began."""
+        return round(PER_SECOND * (self.clock() - self.began))
+
+    def measured(self) -> dict[str, float]:
+        """Phase → seconds per unit in this run."""
+        return {p: self.spent[p] / done for p, done in self.done.items() if done > 0 and self.spent[p] > 0}
+
+    def _seconds_per_unit(self, phase: str, pace: float) -> float:
+        trusted = TRUSTED_SHARE * (self.done[phase] + self.left[phase])
+        expected = pace * self.usual.get(phase, 1.0)
+        return (self.spent[phase] + trusted * expected) / (self.done[phase] + trusted)
+
+    def _pace(self) -> float:
+        """How many times longer this run takes than usual, so far."""
+        expected = sum(done * self.usual.get(phase, 1.0) for phase, done in self.done.items())
+        return (sum(self.spent.values()) + TRUSTED_SECONDS) / (expected + TRUSTED_SECONDS)
+
+
+def timed(updates: Iterator[RunUpdate], plan: TimePlan, *, last: str = "done") -> Iterator[RunUpdate]:
+    """The updates with milliseconds as steps: those that have passed, of all that the run will take; closing ends the run.
+
+    Args:
+        last: stage in which nothing is left.
+    """
+    try:
+        for update in updates:
+            step = max(1, plan.passed())
+            left = 0 if update.stage == last else max(1, round(PER_SECOND * plan.seconds_left()))
+            yield replace(update, step=step, n_steps=step + left)
+    finally:
+        close = getattr(updates, "close", None)
+        if close is not None:
+            close()
+
+
+def usual_pace() -> dict[str, float]:
+    """Phase → seconds per unit in earlier runs on this machine; empty where none is stored."""
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        stored = json.loads(_file().read_text(encoding="utf-8")).items()
+        return {str(p): float(s) for p, s in stored if math.isfinite(float(s)) and float(s) > 0}
+    return {}
+
+
+def remember(plan: TimePlan) -> None:
+    """Keep the pace of a finished run for the next one; nothing where the disk refuses."""
+    stored = usual_pace()
+    for phase, seconds in plan.measured().items():
+        stored[phase] = NEWEST * seconds + (1 - NEWEST) * stored.get(phase, seconds)
+    path = _file()
+    partial = path.with_suffix(".partial")
+    with suppress(OSError):
+        private_folder(path.parent)
+        partial.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _file() -> Path:
+    return home_dir() / "pace.json"
