@@ -339,7 +339,7 @@ def test_a_viewer_that_is_left_leaves_nothing_behind(open_page):
     page.get_by_role("link", name="Viewer").first.click()
     page.locator(".xv[data-ms]").wait_for()
     heard = sorted(page.evaluate("window.__heard.map(heard => heard.type)"))
-    assert heard == ["mouseup", "pointerup", "resize", "touchend", "visibilitychange"]
+    assert heard == ["mouseup", "pointerdown", "pointerup", "resize", "touchend", "visibilitychange"]
     assert page.evaluate("window.__watching") == 2
     page.get_by_role("link", name="Models").first.click()
     page.locator("h1", has_text="Models").wait_for()

@@ -18,6 +18,10 @@ def wishes(name):
     return ["--model", name, "--n", 4, "--seed", 3, "--json", "--quiet"]
 
 
+def of_types(name):
+    return ["--model", name, "--n", 3, "--sampler", "em", "--steps", 4, "--seed", 5]
+
+
 def test_a_language_model_is_told_and_its_drafts_travel(tiny_writer):
     options = [*wishes(tiny_writer()), "--band-gap", 2, "--crystal-system", "cubic", "--e-above-hull", 0]
     result = call(*options, "--formula", "SrTiO3", "--temperature", 0.8, "--top-p", 0.9)
@@ -111,9 +115,9 @@ def test_a_sentence_says_what_is_wished_and_options_say_more(tiny_writer):
 def test_crystals_contain_what_is_wished_beside_others(tiny_writer, tiny_de_novo):
     data = json.loads(call(*wishes(tiny_writer()), "--contain", "O,Ti", "--n-atoms", "2-5").stdout)
     assert all({8, 22} <= set(c["atomic_numbers"]) for c in data["crystals"])
-    data = json.loads(call(*small(tiny_de_novo()), "--contain", "O,Ti", "--json").stdout)
+    data = json.loads(call(*of_types(tiny_de_novo()), "--contain", "O,Ti", "--json").stdout)
     assert all({8, 22} <= set(c["atomic_numbers"]) for c in data["crystals"])
-    result = call(*small("tiny-masking"), "--contain", "O", "--exclude-elements", "O")
+    result = call(*of_types("tiny-masking"), "--contain", "O", "--exclude-elements", "O")
     assert result.exit_code == 2 and "O must not appear" in result.stderr
 
 

@@ -99,7 +99,8 @@ def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wa
 def test_an_upload_is_compared_with_known_crystals_and_can_be_sent_on():
     at = uploaded()
     assert (
-        "It is mp-1265 (MgO, space group 225)" in words(at.markdown).translate(PLAIN_DIGITS)
+        "It is [mp-1265](https://next-gen.materialsproject.org/materials/mp-1265) (MgO, space group 225)"
+        in words(at.markdown).translate(PLAIN_DIGITS)
         and not at.exception
     )
     assert "· known" in words(at.markdown)  # in grey: no fault of a crystal of one's own

@@ -135,7 +135,7 @@ def test_a_quick_run_ranks_every_candidate_once_over_all_z(monkeypatch, tmp_path
     for item in result["results"]:
         ids = [record["id"] for record in item["candidates"]]
         assert ids == [name for name in result["ranking"] if found[name]["z"] == item["z"]]
-    assert updates[0].result is not None and updates[0].stage == "known prototypes"
+    assert updates[0].result is not None and updates[0].stage == "known crystals and prototypes"
     steps = [update.step for update in updates]
     assert steps == sorted(steps) and steps[-1] == updates[-1].n_steps
 

@@ -110,7 +110,7 @@ def test_a_request_survives_json_and_needs_a_structure():
     from crystal_core.requests import to_json
 
     assert from_json(CrystalGenerationRequest, to_json(asked)) == asked
-    with pytest.raises(RequestError, match="Nothing is given to redraft"):
+    with pytest.raises(RequestError, match="no structure to redraft"):
         CrystalGenerationRequest(redraft_all=True)
     with pytest.raises(RequestError, match="needs lattice"):
         CrystalGenerationRequest(start_from={"lattice": []})
