@@ -147,7 +147,11 @@ def test_a_structure_that_models_cannot_take_is_not_completed(tiny_de_novo, monk
     monkeypatch.setattr("streamlit.file_uploader", lambda *_, **__: upload)
     at = page()
     assert "partly occupied" in words(at.error) and "Give an ordered cell" in words(at.error)
-    assert at.button(key="generate").disabled and "fix-lattice" not in [toggle.key for toggle in at.toggle] and not at.exception
+    assert (
+        at.button(key="generate").disabled
+        and "fix-lattice" not in [toggle.key for toggle in at.toggle]
+        and not at.exception
+    )
 
 
 def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_novo):

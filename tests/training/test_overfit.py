@@ -54,7 +54,7 @@ def test_four_crystals_learnt_by_heart_are_found_again(four_crystals, tmp_path):
         network=PairNetworkConfig(hidden_dim=64, n_layers=3, n_frequencies=16, time_dim=64),
         fit=FitConfig(
             batch_size=64,
-            planned_samples=120_000,
+            planned_samples=60_000,
             learning_rate=2e-3,
             warmup_steps=50,
             decay_fraction=0.7,
