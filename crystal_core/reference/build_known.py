@@ -1,7 +1,7 @@
 """``python -m crystal_core.reference.build_known``: the file of known crystals from the raw data sets.
 
 Every readable row of the Materials Project tables with at most 40 atoms in the primitive cell is in it, Perov-5 as a whole, and
-the elemental references that are no row of these tables. Validation and test rows are in it too: it is the set that "known"
+the crystals of three tables without ids of the Project (elemental references, Matbench, AFLOW) that are no row of the others. Validation and test rows are in it too: it is the set that "known"
 refers to, no training set. How well the verdicts do is measured by :mod:`crystal_core.reference.measure_known`.
 """
 
@@ -50,6 +50,14 @@ N_ELEMENTS = 119
 MAX_ATOMS = 40  # of the primitive cell; some tables have cells several times as large
 ROWS_PER_BLOCK = 5_000
 LARGE_TABLES = ("mp2018_properties.parquet", "mpts52_val_test.parquet", "mp_cgcnn36k.parquet")
+PROPERTY_TABLES = (
+    "mp_elasticity.parquet",
+    "mp_multifidelity_gaps.parquet",
+    "mp_piezo_2015.parquet",
+    "mp_dielectric_2017.parquet",
+)
+UNNAMED_TABLES = ("matbench_phonons.parquet", "matbench_dielectric.parquet", "aflow_ael_agl.parquet")
+NEAR_VOLUME = 1.1  # of two volumes per atom: below it one formula in one space group is taken as one crystal
 ELEMENT_TABLE = "mp_element_refs.parquet"
 ABOVE_HULL = "e_above_hull_ev"
 IN_2020_SCHEME = (MP20_TABLE, "mpts52_val_test.parquet")  # their energies replace those of 2018
@@ -62,7 +70,8 @@ MODELS = {  # by the beginning of the id: how the names of the models begin that
 LICENCE = (
     "Crystals and energies: The Materials Project (A. Jain et al., APL Materials 1 (2013) 011002), CC-BY 4.0, by way of fxcoudert/topology_databases "
     "(release 2025.02.12), MEGNet's and CGCNN's benchmark sets, MP-20 and MPTS-52; changed here: reduced to primitive cells, symmetrised within "
-    "0.005 Å, coordinates rounded to 1/10,080. Perov-5: I. E. Castelli et al., Energy Environ. Sci. 5 (2012) 5814, by way of CDVAE (MIT)."
+    "0.005 Å, coordinates rounded to 1/10,080. Matbench: A. Dunn et al., npj Comput. Mater. 6 (2020) 138 (MIT). AFLOW: C. Toher et al., Phys. Rev. Mater. "
+    "1 (2017) 015401, by way of SymmetryAdvantage/WyckoffTransformer (Apache-2.0). Perov-5: I. E. Castelli et al., Energy Environ. Sci. 5 (2012) 5814, by way of CDVAE (MIT)."
 )
 VOLUME_ERROR = 1e-3  # relative: more than rounding to 1e-4 does
 
@@ -97,7 +106,11 @@ def main() -> None:
     sys.stderr.write(f"{len(rows)} rows\n")
     with ProcessPoolExecutor(options.workers) as pool:
         entries_of_rows = [e for e in pool.map(entry_of, rows, chunksize=200) if e is not None]
-    entries = with_new_elements(entries_of_rows, folder)
+        unnamed = [row for name in UNNAMED_TABLES for row in read_rows(folder / name)]
+        further = [
+            e for e in pool.map(entry_of, map(without_labels, unnamed), chunksize=200) if e is not None
+        ]
+    entries = with_unnamed(with_new_elements(entries_of_rows, folder), further)
     sys.stderr.write(f"{len(entries)} crystals\n")
     usable = usable_ids(folder, options.workers)
     write(FILE, [replace(entry, usable=entry.name in usable) for entry in entries])
@@ -118,7 +131,7 @@ def gathered_rows(folder: Path) -> Iterator[CrystalRow]:
     }
     energies = older | newer
     seen: set[str] = set()
-    for name in (MP_TABLE, MP20_TABLE, *LARGE_TABLES):
+    for name in (MP_TABLE, MP20_TABLE, *LARGE_TABLES, *PROPERTY_TABLES):
         for row in read_rows(folder / name):
             if row.id not in seen and row.id.split("-")[0] in PREFIXES:
                 seen.add(row.id)
@@ -202,6 +215,38 @@ def with_new_elements(entries: Sequence[Entry], folder: Path) -> list[Entry]:
     return complete
 
 
+def without_labels(row: CrystalRow) -> CrystalRow:
+    """The row of a table without ids of the Materials Project; its number in the table is the id."""
+    table, _, number = row.id.rpartition("-")
+    return replace(row, id=f"{table}-{int(number)}", labels={})
+
+
+def with_unnamed(entries: Sequence[Entry], further: Sequence[Entry]) -> list[Entry]:
+    """The entries, and those of ``further`` that are none of them nor of one another."""
+    of_formula: dict[tuple[Any, ...], list[tuple[int, Structure]]] = defaultdict(list)
+    formulas = {(entry.elements, entry.counts) for entry in further}
+    for entry in entries:
+        if (entry.elements, entry.counts) in formulas:
+            cell = _structure(*primitive_cell(entry.unit))
+            of_formula[entry.elements, entry.counts].append((entry.space_group, cell))
+    complete = list(entries)
+    for entry in further:
+        cell = _structure(*primitive_cell(entry.unit))
+        known = of_formula[entry.elements, entry.counts]
+        if any(group == entry.space_group and _near_volumes(cell, other) for group, other in known):
+            continue
+        if any(rms_distance(cell, other, seconds=5) is not None for _, other in known):
+            continue
+        known.append((entry.space_group, cell))
+        complete.append(entry)
+    return complete
+
+
+def _near_volumes(one: Structure, other: Structure) -> bool:
+    ratio = (one.volume / len(one)) / (other.volume / len(other))
+    return 1 / NEAR_VOLUME < ratio < NEAR_VOLUME
+
+
 @cache
 def mendeleev_axis() -> NDArray[np.int16]:
     """(119,) Mendeleev number of each element; elements without one stand by atomic number."""
@@ -253,18 +298,18 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
 def about(entries: Sequence[Entry]) -> dict[str, Any]:
     """What the file says about itself."""
     of = [PREFIXES[_id_parts(entry.name)[0]] for entry in entries]
-    perovskites, references = of.count("perov5"), of.count("element")
-    project = len(of) - perovskites - references
+    perovskites, references, aflow = of.count("perov5"), of.count("element"), of.count("aflow-row")
+    matbench = of.count("mb-phonons") + of.count("mb-dielectric")
     return {
         "reference": (
-            f"{project + references:,} crystals of the Materials Project with up to {MAX_ATOMS} atoms in the primitive cell and "
-            f"{perovskites:,} computed perovskites of Perov-5"
+            f"{len(of) - perovskites - aflow:,} crystals of the Materials Project and {aflow:,} of AFLOW with up to {MAX_ATOMS} atoms in the "
+            f"primitive cell and {perovskites:,} computed perovskites of Perov-5"
         ),
         "licence": LICENCE,
         "rows": (
-            f"Every readable row of {MP_TABLE}, {MP20_TABLE}, {', '.join(LARGE_TABLES)} with an id of the Materials Project below 2,000,000 and at most "
-            f"{MAX_ATOMS} atoms in the primitive cell, each id once, from the first of these tables; {references} elemental references that match no such "
-            f"row; {PEROV5_TABLE} as a whole. Validation and test rows are in it: it is a reference set, no training set."
+            f"Every readable row of {', '.join((MP_TABLE, MP20_TABLE, *LARGE_TABLES, *PROPERTY_TABLES))} with an id of the Materials Project and at most "
+            f"{MAX_ATOMS} atoms in the primitive cell, each id once, from the first of these tables; {references} elemental references, {matbench} rows of "
+            f"Matbench (crystals of the Materials Project without ids) and {aflow} of AFLOW that match no such row; {PEROV5_TABLE} as a whole. Validation and test rows are in it: it is a reference set, no training set."
         ),
         "energies": (
             "Published energies above the hull: that of MP-20 or MPTS-52 where there is one, else that of the Materials Project of 2018; of "

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from crystal_core.records import Novelty
 
-HYPOTHETICAL = PREFIXES.index("perov5")  # every combination of elements was computed, few of them exist
+# of Perov-5 every combination of elements was computed, and few of them exist; Matbench and AFLOW have no comparable energies
+NO_CANDIDATES = [PREFIXES.index(name) for name in ("perov5", "mb-phonons", "mb-dielectric", "aflow-row")]
 MOST_READ = 30  # cells of one formula; further ones lie far above these
 
 
@@ -50,7 +51,7 @@ def known_crystals(
     formula = index.formula_of(elements, counts)
     if formula is None:
         return []
-    rows = [row for row in index.rows(formula) if index.prefixes[row] != HYPOTHETICAL]
+    rows = [row for row in index.rows(formula) if index.prefixes[row] not in NO_CANDIDATES]
     rows.sort(key=lambda row: int(index.above_hull[row]))
     kept = rows[:MOST_READ]
     kept += [row for row in rows[MOST_READ:] if int(index.space_groups[row]) in wanted_groups]

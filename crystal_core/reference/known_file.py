@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FILE = Path(__file__).parent / "known.zip"
-PREFIXES = (
+PREFIXES = (  # of the Materials Project and of Perov-5; elemental references; rows of data sets without ids of the Project
     "mp",
     "mvc",
     "perov5",
     "element",
-)  # of the Materials Project, Perov-5, and its elemental references
+    "mb-phonons",
+    "mb-dielectric",
+    "aflow-row",
+)
 ELEMENT = PREFIXES.index("element")
 NO_ENERGY = 65_535  # in the column of energies above the hull, which is in meV/atom
 FILTERS = tuple(  # literal context, literal position, position bits: which packs best depends on the column
@@ -93,7 +96,7 @@ class KnownIndex:
     def row_of(self, name: str) -> int | None:
         """The row of an id; None where the file does not hold it."""
         prefix, _, number = name.rpartition("-")
-        begin, _, symbol = prefix.partition("-")
+        begin, _, symbol = (prefix, "", "") if prefix in PREFIXES else prefix.partition("-")
         if begin not in PREFIXES or not number.isdecimal() or len(number) > 9:
             return None
         rows = np.flatnonzero((self.ids == int(number)) & (self.prefixes == PREFIXES.index(begin))).tolist()

@@ -21,7 +21,7 @@ from crystal_core.reference.asymmetric_unit import (
 )
 from crystal_core.reference.known import find_known, known_matches, novelty
 from crystal_core.reference.known_cells import known_cell
-from crystal_core.reference.known_file import FILE, KnownIndex, load_known
+from crystal_core.reference.known_file import FILE, PREFIXES, KnownIndex, load_known
 from crystal_core.reference.measure_known import disguised
 from crystal_core.reference.packed_cells import STEPS, PackedCells, pack_units
 from crystal_core.reference.traps import EXCHANGED, half_way, spoiled
@@ -110,9 +110,13 @@ def test_what_only_looks_like_a_known_crystal_is_not_known(name):
 
 
 def test_no_known_crystal_with_one_fault_is_called_known():
-    """Forty crystals of any size; an exchange may give another known crystal, but not the same one."""
+    """Forty crystals of any size; an exchange may give another known crystal, but not the same one.
+
+    Not of Perov-5: where two of its anions are exchanged, the same perovskite stands there, turned and a little distorted.
+    """
     index, asked = load_known(), 0
-    for row in np.random.default_rng(7).choice(len(index), 40, replace=False).tolist():
+    rows = np.flatnonzero(index.prefixes != PREFIXES.index("perov5"))
+    for row in np.random.default_rng(7).choice(rows, 40, replace=False).tolist():
         cell = index.cell(row)
         itself = {match.id for match in known_matches(cell)}
         assert index.name(row) in itself
