@@ -1,9 +1,8 @@
 """The Generate page and a finished run of it, for the tests of the page."""
 
-from pathlib import Path
+from functools import partial
 
 from pymatgen.core import Lattice, Structure
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.files.records import crystal_record
 from crystal_core.jobs.queue import JobQueue
@@ -11,19 +10,9 @@ from crystal_core.requests import (
     CrystalGenerationRequest,
     to_json,
 )
+from tests.pages.opening import run_page
 
-ROOT = Path(__file__).parents[2]
-
-
-def page(**query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page("pages/generate.py").run()
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
+page = partial(run_page, "generate")
 
 
 ROCK_SALT = Structure(

@@ -1,27 +1,15 @@
 """The Predict structure page and a finished run of it, for the tests of the page."""
 
 import json
-from pathlib import Path
-
-from streamlit.testing.v1 import AppTest
+from functools import partial
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of
 from crystal_core.requests import StructurePredictionRequest, to_json
+from tests.pages.opening import run_page
 
-ROOT = Path(__file__).parents[2]
-
-
-def page(**query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page("pages/predict_structure.py").run()
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
+page = partial(run_page, "predict_structure")
 
 
 def scan(n=1200):

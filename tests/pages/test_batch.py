@@ -14,19 +14,14 @@ from crystal_core.jobs.store import BlobStore
 from crystal_core.records import crystals_of
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.forms.batch import _zip as batch_zip
+from tests.pages.opening import run_page as page
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
-
-
-def page(name):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    return app.switch_page(f"pages/{name}.py").run()
+def home(no_worker):
+    """A home of its own."""
 
 
 def test_a_wrong_entry_of_a_list_explains_itself_and_the_others_remain():
@@ -49,9 +44,7 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     result = dict(find_demo("zinc-sulphide").result)
     queue.update(first.id, state="done", result=result)
     queue.update(second.id, state="failed", error="The model is not for this.")
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["batch"] = batch
-    at.switch_page("pages/predict_structure.py").run()
+    at = page("predict_structure", batch=batch)
     assert (
         at.toggle(key="several").value and at.text_area(key="formulas").value == "ZnS\nMgAl2O4\nMgO"
     )  # the form that made them

@@ -4,10 +4,9 @@ import io
 import json
 import zipfile
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos.comparisons import READY, ready_comparisons
 from crystal_core.jobs.queue import JobQueue
@@ -19,8 +18,10 @@ from crystal_core.workflows.compare.request import ComparisonRequest
 from pages._ui.compare.panes import _by_place, _panes
 from pages._ui.run.calls import as_command, as_python, zip_of
 from pages._ui.run.runs import find_job, link_of, summary, title_of
+from tests.pages.opening import run_page, words
 
-ROOT = Path(__file__).parents[2]
+page = partial(run_page, "compare")
+
 pytestmark = pytest.mark.usefixtures("no_worker")
 SMALL = ComparisonRequest(
     columns=(
@@ -32,17 +33,6 @@ SMALL = ComparisonRequest(
     seed=1,
     properties=(),
 )
-
-
-def page(**query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page("pages/compare.py").run()
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
 
 
 def finished(request=SMALL):

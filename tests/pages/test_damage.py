@@ -17,6 +17,7 @@ from crystal_core.requests import (
     StructurePredictionRequest,
     to_json,
 )
+from tests.pages.opening import words
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("no_worker")
@@ -28,10 +29,6 @@ def page(name, **query):
     for key, value in query.items():
         app.query_params[key] = value
     return app.switch_page(f"pages/{name}.py").run() if name != "home" else app
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
 
 
 def links(at):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.errors import RequestError
 from crystal_core.files.records import cell_json, crystal_record, structure_from_record
@@ -17,7 +16,8 @@ from crystal_core.requests import (
 )
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.runs import title_of
-from tests.pages.generation import ROCK_SALT, ROOT, finished_run, page, words
+from tests.pages.generation import ROCK_SALT, finished_run, page
+from tests.pages.opening import run_page, words
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
@@ -299,9 +299,7 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
         structure_from_record(relaxed)
     )
     for crystal, part in (("kldm-1", "Crystal of the run"), ("nothing", "")):
-        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-        at.query_params["job"], at.query_params["crystal"] = run, crystal
-        at.switch_page("pages/viewer.py").run()
+        at = run_page("viewer", job=run, crystal=crystal)
         assert not at.exception and bool(at.warning) != bool(part)
 
 
@@ -317,8 +315,6 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     )  # all three elements come before all else
     at.button_group(key="only").set_value(["near the hull"]).run()
     assert "eV/atom against" in words(at.markdown)
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["job"], at.query_params["crystal"] = run, "kldm-dng-mp-0-1"
-    at.switch_page("pages/viewer.py").run()
+    at = run_page("viewer", job=run, crystal="kldm-dng-mp-0-1")
     assert not at.exception and not at.warning
     assert page(job="demo-nothing").warning

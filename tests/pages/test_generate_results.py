@@ -28,7 +28,8 @@ from pages._ui.run.runs import generated_of, summary
 from pages._ui.run.verdicts import (
     cohesion,
 )
-from tests.pages.generation import ROCK_SALT, SHORT, UNBALANCED, finished_run, page, words
+from tests.pages.generation import ROCK_SALT, SHORT, UNBALANCED, finished_run, page
+from tests.pages.opening import words
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 

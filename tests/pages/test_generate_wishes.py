@@ -8,7 +8,8 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.requests import CrystalGenerationRequest, to_json
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.runs import title_of
-from tests.pages.generation import ROCK_SALT, finished_run, page, words
+from tests.pages.generation import ROCK_SALT, finished_run, page
+from tests.pages.opening import words
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 OXIDE = "A hard stable oxide with a band gap near 2 eV, space group 225"

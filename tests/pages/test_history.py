@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.files.records import cell_json
 from crystal_core.jobs.queue import JobQueue
@@ -13,7 +12,8 @@ from crystal_core.requests import (
 )
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.runs import link_of, title_of
-from tests.pages.generation import ROCK_SALT, ROOT, finished_run, words
+from tests.pages.generation import ROCK_SALT, finished_run
+from tests.pages.opening import run_page, words
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 
@@ -31,8 +31,7 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
     assert title_of(job) == "5 new crystals of Li-O with 2 atoms" and title_of(child) == "relaxing 1 crystal"
     assert link_of(job) == link_of(child) == ("pages/generate.py", {"job": run})
     assert "crystal-core relax a.cif" in as_command(child) and "load_potential" in as_python(child)
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.switch_page("pages/history.py").run()
+    at = run_page("history")
     assert at.dataframe[0].value["request"].tolist() == [title_of(child), title_of(job)] and not at.exception
 
 
@@ -63,12 +62,7 @@ def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo
         selection=SimpleNamespace(rows=[1])
     )  # AppTest selects no row; the newest, the relaxation, is the first
     monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
-    at = (
-        AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
-        .run()
-        .switch_page("pages/history.py")
-        .run()
-    )
+    at = run_page("history")
     at.button(key="delete").click().run()
     assert "its link will be gone, and its relaxation with it" in words(at.markdown)
     really = at.button(key="really")

@@ -2,11 +2,11 @@
 
 import io
 import zipfile
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from pymatgen.core import Lattice, Structure
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.errors import RequestError
 from crystal_core.files.records import cell_json
@@ -16,19 +16,14 @@ from crystal_core.requests import from_json, to_json
 from crystal_core.workflows.infill import InfillRequest
 from pages._ui.run.calls import as_command, as_python, zip_of
 from pages._ui.run.runs import link_of, summary, title_of
-from tests.pages.generation import ROOT, words
+from tests.pages.opening import run_page, words
+
+viewer = partial(run_page, "viewer")
 
 pytestmark = pytest.mark.usefixtures("no_worker")
 PEROVSKITE = Structure.from_spacegroup(
     "Pm-3m", Lattice.cubic(3.9), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
 )
-
-
-def viewer(**query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page("pages/viewer.py").run()
 
 
 def select(monkeypatch, *rows):
@@ -94,8 +89,7 @@ def test_the_run_is_told_in_words_and_can_be_made_again(tiny_writer):
     assert "all_alike=True" in as_python(job)
     names = zipfile.ZipFile(io.BytesIO(zip_of(job))).namelist()
     assert set(names) == {"elements.csv", "structure.json", "run.json"}
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at = app.switch_page("pages/history.py").run()
+    at = run_page("history")
     assert at.dataframe[0].value["request"].tolist() == [title_of(job)] and not at.exception
 
 

@@ -3,14 +3,12 @@
 import io
 import json
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.cards import read_card, write_card
 from crystal_core.datasets.own_table import read_own_table
@@ -21,8 +19,7 @@ from crystal_core.registry.property_cards import own_properties
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, zip_of
 from pages._ui.run.runs import link_of, summary, title_of
-
-ROOT = Path(__file__).parents[2]
+from tests.pages.opening import run_page, words
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +28,7 @@ def home(no_worker, composition_predictor):
 
 
 def page(name="property_predictor", **query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page(f"pages/{name}.py").run()
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
+    return run_page(name, **query)
 
 
 def table(path, count=60, **columns):

@@ -1,16 +1,14 @@
 """What a browser knows of the forms where messages get lost: a run that is cut short tells it nothing."""
 
 import json
-from pathlib import Path
 
 import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.requests import CrystalGenerationRequest, StructurePredictionRequest, to_json
+from tests.pages.opening import run_page as page
 
-ROOT = Path(__file__).parents[2]
 KINDS = (
     "number_input",
     "text_input",
@@ -89,13 +87,6 @@ class Browser:
         """The value of the field with this label."""
         (field,) = (field for field in fields_of(self.app) if field.label == label)
         return self.values[field.proto.id]
-
-
-def page(name, **query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page(f"pages/{name}.py").run()
 
 
 def predicted(**changes):

@@ -1,9 +1,6 @@
 """The cards' own numbers reach the page: the parts of a match rate, the refinement, and the notes."""
 
-from pathlib import Path
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.registry.store import find_card, list_cards
 from pages._ui.card_tables import (
@@ -17,8 +14,8 @@ from pages._ui.card_tables import (
     sampling_notes,
 )
 from pages._ui.tables import filled
+from tests.pages.opening import run_page
 
-ROOT = Path(__file__).parents[2]
 METRIC = {
     "value": 0.322,
     "atoms_11_to_20": 0.0522,
@@ -141,9 +138,7 @@ def test_every_card_can_be_shown():
 
 
 def test_the_page_tells_what_the_cards_tell():
-    at = (
-        AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
-    )
+    at = run_page("models")
     assert not at.exception and not at.error
     shown = {str(cell) for table in at.dataframe for cell in table.value.to_numpy().ravel()}
     captions = " ".join(caption.value.replace("\\", "") for caption in at.caption)

@@ -20,19 +20,14 @@ from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.plain import duration
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.progress import _live
+from tests.pages.opening import run_page as page
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
-
-
-def page(name):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    return app.switch_page(f"pages/{name}.py").run()
+def home(no_worker):
+    """A home of its own."""
 
 
 @pytest.mark.parametrize("name", ["home", "generate", "predict_structure", "viewer", "history", "models"])

@@ -8,7 +8,8 @@ from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
-from tests.pages.prediction import finished_run, page, scan, words
+from tests.pages.opening import words
+from tests.pages.prediction import finished_run, page, scan
 
 
 @pytest.fixture(autouse=True)

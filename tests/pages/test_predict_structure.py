@@ -15,7 +15,8 @@ from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.run.calls import as_command
 from pages._ui.run.candidates import arrangement_words, identity_of, with_lowest
-from tests.pages.prediction import finished_run, page, words
+from tests.pages.opening import words
+from tests.pages.prediction import finished_run, page
 
 PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 

@@ -1,12 +1,10 @@
 """The Property predictor page: files to a table, bad ones with their reason; runs gain columns; other pages send crystals."""
 
 import json
-from pathlib import Path
 
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
 from crystal_core.files.records import cell_json, structure_from_record
@@ -24,8 +22,8 @@ from pages._ui.properties.sending import predicted_of
 from pages._ui.run.calls import as_command, as_python, zip_of
 from pages._ui.run.runs import link_of, summary, title_of
 from tests.composition_predictor import NAMES
+from tests.pages.opening import run_page, words
 
-ROOT = Path(__file__).parents[2]
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0] * 3, [0.5] * 3])
 MIXED = Structure.from_spacegroup(
     "Fm-3m", Lattice.cubic(5.64), [{"Na": 0.5, "K": 0.5}, "Cl"], [[0] * 3, [0.5] * 3]
@@ -38,14 +36,7 @@ def home(no_worker, composition_predictor):
 
 
 def page(name="property_predictor", **query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.switch_page(f"pages/{name}.py").run()
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
+    return run_page(name, **query)
 
 
 def work():

@@ -14,19 +14,14 @@ from crystal_core.drawing.figures.xrd import xrd_figure
 from crystal_core.evaluation.xrd import pattern
 from crystal_core.files.parse import occupancy_of, parse_text
 from pages._ui.crystal.typeset import formula_text
+from tests.pages.opening import run_page as page
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    monkeypatch.setattr("crystal_core.jobs.worker.ensure_worker", lambda *_: None)
-
-
-def page(name):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    return app.switch_page(f"pages/{name}.py").run()
+def home(no_worker):
+    """A home of its own."""
 
 
 def test_a_crystal_with_shared_sites_is_summed_up_as_the_file_has_it():

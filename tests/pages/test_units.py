@@ -1,16 +1,13 @@
 """The formula units of the Predict structure page: which will run, which are left out, and what comes of cells beyond a model's training."""
 
-from pathlib import Path
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.registry.store import find_card, list_cards
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.predict_structure import load_structure_generator, run
+from tests.pages.opening import run_page, words
 
-ROOT = Path(__file__).parents[2]
 MODEL = "kldm-csp-mp"
 pytestmark = [
     pytest.mark.usefixtures("no_worker"),
@@ -21,13 +18,7 @@ pytestmark = [
 
 
 def page(formula):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    app.query_params["formula"] = formula
-    return app.switch_page("pages/predict_structure.py").run()
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
+    return run_page("predict_structure", formula=formula)
 
 
 def test_a_cell_beyond_the_training_is_a_guess_and_one_beyond_all_models_cannot_be_asked_for():

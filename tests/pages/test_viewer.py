@@ -1,12 +1,11 @@
 """The Viewer page: what it keeps of an upload, what it says of it, and where it sends it."""
 
 import math
-from pathlib import Path
+from functools import partial
 
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
-from streamlit.testing.v1 import AppTest
 
 from crystal_core.drawing.figures.xrd import xrd_figure
 from crystal_core.files.records import cell_json, crystal_record
@@ -16,8 +15,10 @@ from crystal_core.requests import RelaxationRequest, to_json
 from pages._ui.crystal.detail import _newness
 from pages._ui.link.address import full_address
 from pages._ui.run.runs import link_of
+from tests.pages.opening import run_page, words
 
-ROOT = Path(__file__).parents[2]
+page = partial(run_page, "viewer")
+
 MGO = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.21), ["Mg", "O"], [[0] * 3, [0.5] * 3])
 PLAIN_DIGITS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 KNOWN = {
@@ -32,17 +33,6 @@ KNOWN = {
 @pytest.fixture(autouse=True)
 def home(no_worker):
     """A home of its own."""
-
-
-def page(**query):
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page("pages/viewer.py").run()
-
-
-def words(elements):
-    return " ".join(element.value.replace("\\", "") for element in elements)
 
 
 def uploaded(structure=MGO, name="mine.cif"):
@@ -138,9 +128,7 @@ def test_a_crystal_that_is_not_to_be_completed_after_all_leaves_the_page(tiny_de
 
 def test_the_link_of_a_crystal_handed_over_elsewhere_says_so_and_the_form_works(tiny_de_novo):
     tiny_de_novo(elements=(8, 12))
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["own"] = "0123456789ab"
-    at.switch_page("pages/generate.py").run()
+    at = run_page("generate", own="0123456789ab")
     assert (
         "upload it under Advanced" in words(at.info)
         and not at.exception
@@ -161,9 +149,7 @@ def test_a_crystal_of_ones_own_becomes_a_column_of_a_comparison():
 
 
 def test_a_comparison_with_a_crystal_that_this_browser_does_not_hold_says_so():
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    at.query_params["own"] = "0123456789ab"
-    at.switch_page("pages/compare.py").run()
+    at = run_page("compare", own="0123456789ab")
     assert "upload it as Files" in words(at.warning) and not at.exception
     assert not at.button(key="compare").disabled
 
