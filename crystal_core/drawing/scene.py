@@ -26,7 +26,6 @@ WIDEST_FACE = 0.1  # fractional; most of the above in thin cells
 MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
 MAX_DRAWN = 6000
 CELL_KINDS = ("as given", "primitive", "conventional", "Niggli")
-CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=float)
 
 
 def build_scene(

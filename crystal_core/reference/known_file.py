@@ -87,8 +87,9 @@ class KnownIndex:
         return str(self.about["reference"])
 
     def name(self, row: int) -> str:
-        """The id of a row, such as ``mp-149``; ``element-Fe-8`` for the eighth elemental reference of iron, ``aflow-row-2378`` for a
-        row of the AFLOW table (its number, from 0).
+        """The id of a row, such as ``mp-149``.
+
+        ``element-Fe-8`` is the eighth elemental reference of iron, ``aflow-row-2378`` a row of the AFLOW table, counted from 0.
         """
         prefix = PREFIXES[self.prefixes[row]]
         if self.prefixes[row] == ELEMENT:
