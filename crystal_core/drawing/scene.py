@@ -26,8 +26,6 @@ WIDEST_FACE = 0.1  # fractional; most of the above in thin cells
 MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
 MAX_DRAWN = 6000
 CELL_KINDS = ("as given", "primitive", "conventional", "Niggli")
-CORNERS = np.array(list(product((0, 1), repeat=3)), dtype=float)
-EDGES = [(i, j) for i in range(8) for j in range(i + 1, 8) if np.abs(CORNERS[i] - CORNERS[j]).sum() == 1]
 
 
 def build_scene(

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 REACH = 6.0  # Å; farther atoms add less than 0.001 to a sum
 MOST_SITES = 200
 MOST_TRIALS = 5_000  # assignments of states to sites that differ by symmetry: a second or two
-ANALYSED_IN = "pymatgen's BVAnalyzer (O'Keeffe and Brese 1991)"
 
 
 @dataclass(frozen=True, kw_only=True)

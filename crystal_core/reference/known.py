@@ -1,4 +1,4 @@
-"""Search for a crystal among the known ones, offline: compared atom by atom with those of the Materials Project and of Perov-5.
+"""Search for a crystal among the known ones, offline: compared atom by atom with those of the tables named beside the verdict.
 
 The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
 atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:
@@ -42,8 +42,8 @@ class KnownMatch:
     """A known crystal that a cell is.
 
     Attributes:
-        id: of the Materials Project, or of Perov-5 where it begins with perov5. formula: its reduced formula.
-        space_group: number, as tabulated. rmsd: between the two, in units of (V/N)^(1/3).
+        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp. formula: its reduced
+            formula. space_group: number, as tabulated. rmsd: between the two, in units of (V/N)^(1/3).
         volume_ratio: volume per atom of the cell asked about over that of the known crystal.
         e_above_hull: published energy above the hull, eV/atom; None where none is at hand.
         training_of: how the names of the models begin that were trained on it.
@@ -64,7 +64,7 @@ class KnownNeighbour:
 
     Attributes:
         known: both are the same crystal.
-        nearest_id: of the Materials Project, or of Perov-5 where it begins with perov5. formula: its reduced formula. space_group: its number.
+        nearest_id: as :meth:`KnownIndex.name` gives it. formula: its reduced formula. space_group: its number.
         rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement. That it is given and ``known``
             is false means that the volumes differ too much.
         volume_ratio: volume per atom of the cell asked about over that of the nearest; None where the formulas differ.
@@ -200,10 +200,10 @@ def known_row(row: int) -> KnownNeighbour:
 
 def novelty(structure: Structure) -> Novelty:
     """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
-    matches = find_known(structure, overlay=False)
-    if matches is None:
+    neighbour = find_known(structure, overlay=False)
+    if neighbour is None:
         return {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}
-    return matches.to_json()
+    return neighbour.to_json()
 
 
 def ordered_roles(

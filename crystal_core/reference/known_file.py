@@ -87,7 +87,10 @@ class KnownIndex:
         return str(self.about["reference"])
 
     def name(self, row: int) -> str:
-        """The id of a row, such as ``mp-149``; ``element-Fe-8`` for the eighth elemental reference of iron."""
+        """The id of a row, such as ``mp-149``.
+
+        ``element-Fe-8`` is the eighth elemental reference of iron, ``aflow-row-2378`` a row of the AFLOW table, counted from 0.
+        """
         prefix = PREFIXES[self.prefixes[row]]
         if self.prefixes[row] == ELEMENT:
             prefix = f"{prefix}-{_symbol(int(self.elements[self.formula_of_row(row), 0]))}"

@@ -36,16 +36,16 @@ class Drafts:
         from crystal_core.structures import to_structures
         from crystal_core.workflows.sampling_run import last_frame
 
-        known: Any = self.model
-        if not set(known.elements).issuperset(cell) or len(cell) > known.trained_atoms:
+        model: Any = self.model
+        if not set(model.elements).issuperset(cell) or len(cell) > model.trained_atoms:
             return []
         request = GenerationRequest(compositions=(tuple(cell),) * self.n, seed=self.seed, frame_every=5000)
         frame = last_frame(self.model, request)
         assert frame.crystals is not None
         return [
-            (Evidence(source=DRAFTED, distance=1.0, plausible=check_structure(made).plausible), made)
-            for made in to_structures(frame.crystals)
-            if made is not None
+            (Evidence(source=DRAFTED, distance=1.0, plausible=check_structure(draft).plausible), draft)
+            for draft in to_structures(frame.crystals)
+            if draft is not None
         ]
 
 

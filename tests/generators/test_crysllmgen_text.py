@@ -26,6 +26,7 @@ from crystal_core.generators.crysllmgen.crystal_text import (
 )
 from crystal_core.generators.crysllmgen.tokenizer import (
     assemble,
+    build_tokenizer,
     crystal_tokens,
     parse_tokens,
     to_words,
@@ -208,6 +209,23 @@ def test_ids_never_change():
     assert {word: vocabulary.IDS[word] for word in known} == known
     assert vocabulary.SYMBOLS[0] == "H" and vocabulary.ATOMIC_NUMBERS["Pu"] == 94 == len(vocabulary.SYMBOLS)
     assert max(vocabulary.IDS.values()) < vocabulary.SIZE
+
+
+def test_the_tokenizer_of_transformers_knows_the_same_words(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = build_tokenizer()
+    ids = assemble([prompt_tokens(Conditions(composition={11: 1, 17: 1}, band_gap=-0.0001))], random_grids(1))
+    words = to_words(ids.ids[0].tolist())
+    assert words.startswith("<bos> <gen> <formula> Na 1 Cl 1 <gap> 0 . 0 0 0 <sep> ")
+    assert tokenizer(words).input_ids == ids.ids[0].tolist() and tokenizer.decode(ids.ids[0]) == words
+    assert (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2)
+    batch = tokenizer(["<bos> <gen> <sep>", "<bos> <gen> <elements> O <sep>"], padding=True)
+    assert batch.attention_mask == [[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
+    tokenizer.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path)(words).input_ids == ids.ids[0].tolist()
+    with pytest.raises(Exception, match="UNK"):
+        tokenizer("Xx")
 
 
 def test_prompts_of_different_length_stand_at_the_front():

@@ -19,6 +19,7 @@ from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, spans_
 if TYPE_CHECKING:
     from jaxtyping import Int
     from torch import Tensor
+    from transformers import PreTrainedTokenizerFast
 
 CELL, ATOM = 18, 7  # tokens
 MAX_TENTHS = 999
@@ -38,6 +39,26 @@ class TokenBatch:
 
     def __len__(self) -> int:
         return int(self.lengths.shape[0])
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """The vocabulary as a tokenizer of transformers; its text is the words with blanks between them, as :func:`to_words` writes it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # no <unk>: a word that is none must raise, not become a token that the model has never met
+    tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary.IDS))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",  # noqa: S106 (a word of the vocabulary, no password)
+        bos_token="<bos>",  # noqa: S106
+        eos_token="<eos>",  # noqa: S106
+        mask_token="<mask>",  # noqa: S106
+        sep_token="<sep>",  # noqa: S106
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def to_words(ids: Sequence[int]) -> str:

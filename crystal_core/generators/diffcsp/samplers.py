@@ -162,23 +162,23 @@ class LatticeSampler:
         """The ancestral step; without ``rng`` the deterministic one, exact for constant noise."""
         noise, score = self._outputs(predict, state, t)
         sigma, sigma_next = self.schedules.sigmas[[t, t_next]].tolist()
-        signals, kept_next = self.schedules.alphas_cumprod[[t, t_next]].tolist()
-        clean = (state.lattice - (1 - signals) ** 0.5 * noise) / signals**0.5
+        signal, signal_next = self.schedules.alphas_cumprod[[t, t_next]].tolist()
+        clean = (state.lattice - (1 - signal) ** 0.5 * noise) / signal**0.5
         clean = torch.nan_to_num(clean).clamp(-LARGEST, LARGEST)
         if rng is None:
             frac_coords = state.frac_coords - (sigma - sigma_next) * sigma * score
-            noise = (state.lattice - signals**0.5 * clean) / (1 - signals) ** 0.5
+            noise = (state.lattice - signal**0.5 * clean) / (1 - signal) ** 0.5
             return State(
-                wrap_unit(frac_coords), kept_next**0.5 * clean + (1 - kept_next) ** 0.5 * noise, clean
+                wrap_unit(frac_coords), signal_next**0.5 * clean + (1 - signal_next) ** 0.5 * noise, clean
             )
-        drop, alpha = sigma**2 - sigma_next**2, signals / kept_next
+        drop, alpha = sigma**2 - sigma_next**2, signal / signal_next
         frac_coords = state.frac_coords - drop * score
         # mean and variance of the lattice at t_next given that at t and the clean one
-        of_clean = kept_next**0.5 * (1 - alpha) / (1 - signals)
-        of_noisy = alpha**0.5 * (1 - kept_next) / (1 - signals)
+        of_clean = signal_next**0.5 * (1 - alpha) / (1 - signal)
+        of_noisy = alpha**0.5 * (1 - signal_next) / (1 - signal)
         lattice = of_clean * clean + of_noisy * state.lattice
         if t_next > 0:
-            spread = ((1 - kept_next) * (1 - alpha) / (1 - signals)) ** 0.5
+            spread = ((1 - signal_next) * (1 - alpha) / (1 - signal)) ** 0.5
             frac_coords = frac_coords + sigma_next / sigma * drop**0.5 * normal(frac_coords, rng)
             lattice = lattice + spread * normal(lattice, rng)
         return State(wrap_unit(frac_coords), lattice, clean)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 41  # of a path in the browser
 PATHS, CELLS = "Paths", "Finished cells"
-LOOK = ("at", "linked", "style", "polyhedra", "camera")
 USUAL = {"at": 1.0, "linked": True, "style": "ball", "polyhedra": True}
 HEIGHTS = {2: 340, 3: 300, 4: 270}
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from crystal_core.drawing.figures.rdf import rdf_figure
 from crystal_core.drawing.figures.symmetry import symmetry_figure
-from crystal_core.drawing.scene import build_scene, cell_choice, describe
+from crystal_core.drawing.scene import CELL_KINDS, build_scene, cell_choice, describe
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import space_group_curve
@@ -47,10 +47,20 @@ def card_scene(record: Mapping[str, Any]) -> dict[str, Any]:
 @st.cache_data(max_entries=512, show_spinner=False)
 def _card_scene(cell: str) -> dict[str, Any]:
     structure = structure_from_record(json.loads(cell))
+    return build_scene(_conventional(structure) or structure)
+
+
+def _conventional(structure: Structure) -> Structure | None:
     try:
-        return build_scene(cell_choice(structure, "conventional"))
+        return cell_choice(structure, "conventional")
     except RequestError:
-        return build_scene(structure)
+        return None
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def usual_kind(text: str, _structure: Structure) -> str:  # noqa: ARG001 (text names the structure)
+    """The cell that a model's crystal is shown in before the reader chooses: the conventional one, where there is one."""
+    return "conventional" if _conventional(_structure) else CELL_KINDS[0]
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

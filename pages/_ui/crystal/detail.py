@@ -18,7 +18,7 @@ from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.parse import is_mixed, parse_text
 from crystal_core.files.records import space_group
 from crystal_core.files.writers import structure_to_text
-from pages._ui.crystal.cached import curve_of, draw_curve, draw_distances, scene_of, words_of
+from pages._ui.crystal.cached import curve_of, draw_curve, draw_distances, scene_of, usual_kind, words_of
 from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.diffraction import show_diffraction
 from pages._ui.crystal.downloads import show_files
@@ -90,14 +90,14 @@ def _show(
         with facts:  # first: it also stands where a cell cannot be drawn
             head()
     with picture, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        first = _first_cell(structure) if provenance and pale is None else CELL_KINDS[0]
+        given, own = structure_to_text(structure, "json"), structure
+        first = usual_kind(given, structure) if provenance and pale is None else CELL_KINDS[0]
         kind = (
             st.segmented_control(
                 "Cell", CELL_KINDS, default=first, key=f"{key}-cell", label_visibility="collapsed"
             )
             or first
         )
-        given, own = structure_to_text(structure, "json"), structure
         structure = cell_choice(structure, kind)
         by = ask_colouring(options_for(structure), key)
     # names the structure for the caches below
@@ -120,15 +120,6 @@ def _show(
             )
     with facts:
         _tabs(structure, key, provenance, origin, occupancy, compare, given=given, kind=kind, text=text)
-
-
-def _first_cell(structure: Structure) -> str:
-    """The cell that a model's crystal is shown in before the reader chooses: the conventional one, where there is one."""
-    try:
-        cell_choice(structure, "conventional")
-    except RequestError:
-        return CELL_KINDS[0]
-    return "conventional"
 
 
 def _tabs(

@@ -1,4 +1,4 @@
-"""File name of a run's archive: request and time, so that downloads do not overwrite each other."""
+"""The archive of a run: its button, and its file name of request and time, so that downloads do not overwrite each other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,24 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import streamlit as st
+
+from pages._ui.run.calls import zip_of
+
 if TYPE_CHECKING:
     from crystal_core.jobs.job import Job
+
+
+def offer_archive(job: Job) -> None:
+    """The button that downloads all files of a run."""
+    st.download_button(
+        "Download all",
+        lambda: zip_of(job),
+        zip_name(job),
+        "application/zip",
+        key="all",
+        help="CIF, extxyz, JSON, paths",
+    )
 
 
 def zip_name(job: Job) -> str:

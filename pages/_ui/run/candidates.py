@@ -29,9 +29,8 @@ from pages._ui.properties.sending import (
     show_predicting,
 )
 from pages._ui.properties.words import run_cells
-from pages._ui.run.archive import zip_name
+from pages._ui.run.archive import offer_archive
 from pages._ui.run.badges import show_state, show_verdict
-from pages._ui.run.calls import zip_of
 from pages._ui.run.candidate_cards import (
     arrangement_name,
     arrangement_words,
@@ -84,14 +83,7 @@ def show_results(job: Job) -> None:
         show_state(job, summary(job))
         offer_properties(job, candidates, predicted, busy=predicting)
         offer_comparison(job)
-        st.download_button(
-            "Download all",
-            lambda: zip_of(job),
-            zip_name(job),
-            "application/zip",
-            key="all",
-            help="CIF, extxyz, JSON, paths",
-        )
+        offer_archive(job)
     # the crystal stands above the cards that choose it
     crystal, cards, more = st.container(), st.container(gap="xsmall"), st.container()
     with more:

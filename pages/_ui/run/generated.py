@@ -31,9 +31,8 @@ from pages._ui.properties.sending import (
     show_predicting,
 )
 from pages._ui.properties.words import run_cells
-from pages._ui.run.archive import zip_name
+from pages._ui.run.archive import offer_archive
 from pages._ui.run.badges import show_passed, show_state, show_verdict
-from pages._ui.run.calls import zip_of
 from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words, symmetry_words
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
 from pages._ui.run.runs import (
@@ -85,14 +84,7 @@ def show_generated(job: Job) -> None:
     with state:
         show_state(job, f"{summary(job)}{lost}")
         offer_comparison(job)
-        st.download_button(
-            "Download all",
-            lambda: zip_of(job),
-            zip_name(job),
-            "application/zip",
-            key="all",
-            help="CIF, extxyz, JSON, paths",
-        )
+        offer_archive(job)
     bar = cards.container(horizontal=True, vertical_alignment="center")
     waiting = [
         members[0]

@@ -76,9 +76,8 @@ def newness(record: CrystalRecord) -> Verdict:
             told = f"it has the arrangement of {nearest}, but {novelty['volume_ratio']:.2f} times its volume"
         missing = f"It matches no crystal of the reference set ({among}); {told}.{by_distances_words(record)}"
         if (word := unmatched_word(record)) == NEW:
-            tone: Tone = (
-                "good" if is_credible(record) else "open"
-            )  # nothing is easier than a new crystal that is none
+            # an invalid structure is trivially new
+            tone: Tone = "good" if is_credible(record) else "open"
             return Verdict(tone=tone, word=word, reason=missing)
         known = (
             "It comes from a known arrangement of this formula (prototype table). "
@@ -89,7 +88,7 @@ def newness(record: CrystalRecord) -> Verdict:
         return Verdict(
             tone="open",
             word=word,
-            reason=f"{known}{missing} The set is a part of the Materials Project{more}.",
+            reason=f"{known}{missing} The set holds a part of what is known{more}.",
         )
     rmsd = (
         f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
