@@ -179,7 +179,7 @@ def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
         RequestError: no cell of the formula has the requested atoms.
     """
     wishes, most = plan_wishes(request, card, frequencies=_counts_of(card)), max(_counts_of(card), default=0)
-    largest = max(condition.conditions.n_atoms for condition in wishes)
+    largest = max(wish.conditions.n_atoms for wish in wishes)
     if not most or largest <= most:
         return ""
     cells = f"{formula_text(request.formula)} makes cells of {largest}"

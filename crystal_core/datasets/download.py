@@ -76,17 +76,17 @@ def download(
     target = folder / name
     ledger = target / "checksums.json"
     known = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
-    paths = []
+    fetched = []
     for split in SPLITS:
         path = target / f"{split}.csv"
         digest = _fetch(
             f"{SOURCES[name]}/{name}/{split}.csv", path, known.get(path.name), open_url or _open, on_progress
         )
-        paths.append(FetchedFile(path=path, sha256=digest, verified=path.name in known))
+        fetched.append(FetchedFile(path=path, sha256=digest, verified=path.name in known))
         ledger.write_text(
-            json.dumps(known | {f.path.name: f.sha256 for f in paths}, indent=1), encoding="utf-8"
+            json.dumps(known | {f.path.name: f.sha256 for f in fetched}, indent=1), encoding="utf-8"
         )
-    return paths
+    return fetched
 
 
 def count_rows(path: Path) -> int:

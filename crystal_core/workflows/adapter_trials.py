@@ -271,7 +271,7 @@ class _Run:
         }
 
     def _summary(self, way: str, share: float) -> dict[str, Any]:
-        by_fold, errors, seen, values = [], [], [], []
+        by_fold, errors, seen, runs = [], [], [], []
         for fold in self.trials.folds:
             own = [t for t in self.trials.trials if (t.way, t.share, t.fold) == (way, share, fold)]
             results = [result for t in own if (result := self.result(t)) is not None]
@@ -279,7 +279,7 @@ class _Run:
             by_fold.append(missed.mean(axis=1))
             errors.append(missed.mean(axis=0))
             seen += seen_by_encoder(self.card, self.split(fold).test)
-            values += results
+            runs += results
         one, old = np.concatenate(errors), np.array(seen)
         spread = np.concatenate(by_fold) if len(by_fold) == 1 else np.array([f.mean() for f in by_fold])
         new: dict[str, Any] = {}
@@ -288,8 +288,8 @@ class _Run:
         return {
             "way": way,
             "share": share,
-            "n_train": values[0]["n_train"],
-            "validation_mae": significant(statistics.mean(r["validation_mae"] for r in values)),
+            "n_train": runs[0]["n_train"],
+            "validation_mae": significant(statistics.mean(r["validation_mae"] for r in runs)),
             "test_mae": significant(float(np.mean([fold.mean() for fold in by_fold]))),
             "std": significant(float(spread.std(ddof=1))) if len(spread) > 1 else None,
             "ci95": [
@@ -297,8 +297,8 @@ class _Run:
             ],
             "n_test": len(one),
             "by_fold": [significant(float(fold.mean())) for fold in by_fold],
-            "trained_parameters": values[0]["trained_parameters"],
-            "seconds": round(statistics.mean(r["seconds"] for r in values), 1),
+            "trained_parameters": runs[0]["trained_parameters"],
+            "seconds": round(statistics.mean(r["seconds"] for r in runs), 1),
             **new,
         }
 

@@ -207,7 +207,7 @@ def relax_candidates(
             if say and time.monotonic() - last_message > SECONDS_BETWEEN_LINES:
                 last_message = time.monotonic()
                 say(f"{len(cells)}/{len(given)} relaxed, {last_message - began:.0f} s")
-    structures = list(cells.values())
+    relaxed = list(cells.values())
     return Relaxed(
         candidates=[
             [cells[i, k].structure if (i, k) in cells else None for k in range(len(part))]
@@ -217,9 +217,9 @@ def relax_candidates(
             [cells[i, k].energy if (i, k) in cells else None for k in range(len(part))]
             for i, part in enumerate(candidates)
         ],
-        n_converged=sum(cell.converged for cell in structures),
-        n_not_relaxed=sum(cell.energy is None for cell in structures),
-        n_steps=sum(cell.n_steps for cell in structures),
+        n_converged=sum(cell.converged for cell in relaxed),
+        n_not_relaxed=sum(cell.energy is None for cell in relaxed),
+        n_steps=sum(cell.n_steps for cell in relaxed),
         seconds=time.monotonic() - began,
     )
 

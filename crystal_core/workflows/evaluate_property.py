@@ -98,14 +98,14 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
     from crystal_core.workflows.references import read_cell
 
     rows: list[CrystalRow] = []
-    cells, missing = [], []
+    readable, missing = [], []
     for i, row in enumerate(table.rows):
         path = folder / f"{row.id}.cif"
         structure = read_cell(path) if path.is_file() else None
         if structure is None or not structure.is_ordered:
             missing.append(row.id)
             continue
-        cells.append(i)
+        readable.append(i)
         cell = np.array(structure.lattice.matrix)
         coords, numbers = in_cell(structure.frac_coords), np.array(atomic_numbers(structure))
         rows.append(replace(row, lattice=cell, frac_coords=coords, atomic_numbers=numbers))
@@ -113,7 +113,7 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
         raise RequestError(
             f"{folder.name} holds no readable crystal of {table.source}; name the files after its ids, such as {table.rows[0].id}.cif."
         )
-    values = {name: column[cells] for name, column in table.truth.items()}
+    values = {name: column[readable] for name, column in table.truth.items()}
     return replace(table, rows=tuple(rows), truth=values), missing
 
 

@@ -98,7 +98,7 @@ def _report(
 ) -> dict[str, Any]:
     from crystal_core.generators.crysllmgen.drafting import kind_of
 
-    free, reports = drafts[False], drafts[True]
+    free, constrained = drafts[False], drafts[True]
     n = len(free)
     parsed = sum(draft.crystal is not None for draft in free)
     low, high = wilson(parsed, n)
@@ -108,10 +108,10 @@ def _report(
         "parse_rate": round(parsed / n, 4),
         "ci95": [round(low, 4), round(high, 4)],
         "problems": dict(problems.most_common()),
-        "parse_rate_with_grammar": round(sum(draft.crystal is not None for draft in reports) / n, 4),
+        "parse_rate_with_grammar": round(sum(draft.crystal is not None for draft in constrained) / n, 4),
         "removed_mass": round(sum(mass * count for mass, count in removed) / n, 6),
         "without_grammar": _valid(free) | {"drafts_per_second": round(n / max(1e-9, seconds[False]), 2)},
-        "with_grammar": _valid(reports) | {"drafts_per_second": round(n / max(1e-9, seconds[True]), 2)},
+        "with_grammar": _valid(constrained) | {"drafts_per_second": round(n / max(1e-9, seconds[True]), 2)},
     }
 
 

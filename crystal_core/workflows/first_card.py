@@ -127,7 +127,7 @@ def collect(
 
     prototypes: Any = load_generator("prototype", "cpu")
     done = {row.id: row for row in read_rows(file)} if file is not None else {}
-    began, candidates = time.monotonic(), []
+    began, rows = time.monotonic(), []
     for k, reference in enumerate(references, start=1):
         row = done.get(reference.id)
         if row is None or row.depth < depth:
@@ -147,8 +147,8 @@ def collect(
                 say(
                     f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: {row.formula}, {row.n_atoms} atoms"
                 )
-        candidates.append(row)
-    return candidates
+        rows.append(row)
+    return rows
 
 
 def judge_row(

@@ -205,9 +205,9 @@ def refinement() -> str:
     """Match rates of a language model's drafts, refined from several times."""
     rows: dict[tuple[str, str], dict[str, str | None]] = {}
     tables = {name: find_card("crysllmgen-mp").sampling[f"refinement_of_drafts_{name}"] for name in REFINERS}
-    times = sorted({time for merged in tables.values() for time in merged["start_time"] if time != ""})
-    for name, merged in tables.items():
-        columns = (merged["start"], merged["start_time"], merged["match_rate"], merged["rmse"])
+    times = sorted({time for table in tables.values() for time in table["start_time"] if time != ""})
+    for name, table in tables.items():
+        columns = (table["start"], table["start_time"], table["match_rate"], table["rmse"])
         for start, time, rate, off in zip(*columns, strict=True):
             words = UNREFINED.get(start, f"`{start}`")
             row = rows.setdefault(
@@ -217,10 +217,10 @@ def refinement() -> str:
             row["no start time" if time == "" else f"t = {time:g}"] = f"{percent(rate)}, {rounded(off, 3)}"
     caption = (
         "Match rate and RMSE by refiner and start time. "
-        + "; ".join(f"{name}: {merged['protocol']}" for name, merged in tables.items())
+        + "; ".join(f"{name}: {table['protocol']}" for name, table in tables.items())
         + ". These validation rows chose the start time, so no interval is given."
     )
-    return block(caption, list(rows.values()), (merged["command"] for merged in tables.values()))
+    return block(caption, list(rows.values()), (table["command"] for table in tables.values()))
 
 
 def conditions() -> str:
