@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from functools import cache
 
@@ -26,6 +27,20 @@ def keep_space_groups():
         return groups.setdefault(id(group), group)
 
     SpaceGroup.__new__ = keep
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import all tests and the core without the garbage collector, and keep what they are out of its later rounds.
+
+    Nearly nothing of it becomes garbage, and every full round walks through all of it.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collectstart():  # not at import: xdist's controller collects nothing, and needs no pymatgen
