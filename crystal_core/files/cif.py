@@ -32,10 +32,10 @@ SYMPREC = 0.01  # Å; files hold coordinates to three decimals and better
 
 def read_cif(text: str) -> list[Callable[[], Structure]]:
     """Every data block that holds positions, or else the one whose trouble is to be told."""
-    found = blocks_of(text)
-    blocks = [block for block in found if block.trouble or POSITIONS[0] in block.tags]
+    all_blocks = blocks_of(text)
+    blocks = [block for block in all_blocks if block.trouble or POSITIONS[0] in block.tags]
     if not blocks:
-        first = next((block for block in found if block.tags), found[0])
+        first = next((block for block in all_blocks if block.tags), all_blocks[0])
         raise StructureParseError(trouble_of(first) or UNKNOWN_TROUBLE)
     return [partial(_structure, block) for block in blocks]
 
@@ -89,11 +89,11 @@ def _other_group(block: Block, structure: Structure) -> list[str]:
         dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
     except spglib.SpglibError:  # where atoms lie too close
         return []
-    found = None if dataset is None else spglib.get_spacegroup_type(dataset.hall_number)
-    if found is None or found.number in numbers:
+    group = None if dataset is None else spglib.get_spacegroup_type(dataset.hall_number)
+    if group is None or group.number in numbers:
         return []
     note = (
         f"The file names {named.words}, but the atoms that were read have "
-        f"{found.international_short} (number {found.number}) within {SYMPREC} Å."
+        f"{group.international_short} (number {group.number}) within {SYMPREC} Å."
     )
     return [note]

@@ -25,13 +25,13 @@ def is_modulated(block: Block) -> bool:
 
 def basic_operations(block: Block) -> list[str]:
     """The listed superspace operations as ``x,y,z`` of the basic structure."""
-    found = []
+    triplets = []
     for text in block.column(OPERATIONS):
         parts = [
             re.sub(r"x([123])", lambda m: "xyz"[int(m[1]) - 1], part) for part in text.lower().split(",")
         ]
-        found.append(",".join(parts[:3]))
-    return list(dict.fromkeys(found))
+        triplets.append(",".join(parts[:3]))
+    return list(dict.fromkeys(triplets))
 
 
 def basic_symbol(block: Block) -> str:

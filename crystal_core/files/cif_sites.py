@@ -41,11 +41,11 @@ class Sites:
     @property
     def counts(self) -> dict[str, float]:
         """Element → atoms in the cell."""
-        found: dict[str, float] = {}
+        counts: dict[str, float] = {}
         for site in self.shares:
             for element, share in site.items():
-                found[element] = found.get(element, 0.0) + share
-        return found
+                counts[element] = counts.get(element, 0.0) + share
+        return counts
 
 
 def sites_of(atoms: Sequence[Atom], operations: Operations, matrix: np.ndarray) -> Sites:
@@ -166,13 +166,13 @@ def _shares(
 ) -> dict[str, float]:
     """Element → occupancy of a site that these atoms of the list share."""
     here = [atoms[int(k)] for k in owners]
-    found: dict[str, float] = {}
+    occupancies: dict[str, float] = {}
     for atom in here:
-        found[atom.element] = found.get(atom.element, 0.0) + atom.share
+        occupancies[atom.element] = occupancies.get(atom.element, 0.0) + atom.share
     names = " and ".join(list(dict.fromkeys(atom.label for atom in here))[:3])
-    shares = scaled(found)
+    shares = scaled(occupancies)
     if shares is not None:
-        note = scaling_note(found, names)
+        note = scaling_note(occupancies, names)
         notes += [note] if note else []
         return shares
     first = here[0]
@@ -181,7 +181,7 @@ def _shares(
         notes.append(f"{names} are images of each other by symmetry and are read as one atom.")
         return {first.element: first.share}
     raise StructureParseError(
-        f"{names} lie on one site, and their occupancies add up to {sum(found.values()):.3g}: "
+        f"{names} lie on one site, and their occupancies add up to {sum(occupancies.values()):.3g}: "
         f"remove one or correct them, {AGAIN}"
     )
 

@@ -89,8 +89,8 @@ def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
     for k, line in enumerate(lines):
         if line.startswith(";"):
             in_field = not in_field
-        elif not in_field and (found := _UNQUOTED.match(line)) and not re.search(r"\s_", found[2]):
-            parts[-1][1].append(f"{found[1]} '{found[2]}'")
+        elif not in_field and (match := _UNQUOTED.match(line)) and not re.search(r"\s_", match[2]):
+            parts[-1][1].append(f"{match[1]} '{match[2]}'")
             continue
         elif not in_field and line.lstrip()[:5].lower() == "data_":
             parts.append((k, []))
@@ -106,14 +106,14 @@ def _read(part: tuple[int, list[str]]) -> list[Block]:
     for _ in range(MOST_REPAIRS):
         source = "\n".join([*lines, ""]).encode("ascii", errors="replace")
         try:
-            found = [_block(one) for one in cif.read_string(source, check_level=0)]
+            blocks = [_block(one) for one in cif.read_string(source, check_level=0)]
         except (ValueError, RuntimeError) as error:
             if trouble := _mend(lines, str(error), notes, before):
                 return [Block(trouble=trouble)]
         else:
-            for block in found:
+            for block in blocks:
                 block.notes += notes
-            return found
+            return blocks
     return [
         Block(trouble=f"More than {MOST_REPAIRS} lines of this CIF break its rules: correct them, {AGAIN}")
     ]
@@ -133,13 +133,13 @@ def _mend(lines: list[str], message: str, notes: list[str], before: int) -> str:
         return ""
     owner = next((tag for k in range(at, -1, -1) if (tag := _tag(lines[k]))), "")
     if not line.strip() or owner.startswith(VITAL) or at == 0 or line.startswith(";") or "field" in what:
-        shown = printable(line.strip())[:60]
+        excerpt = printable(line.strip())[:60]
         return (
-            f"Line {before + at + 1} of this CIF{f' ({shown})' if shown else ''} breaks the rules of CIF "
+            f"Line {before + at + 1} of this CIF{f' ({excerpt})' if excerpt else ''} breaks the rules of CIF "
             f"({printable(what)[:60]}): correct it, {AGAIN}"
         )
-    shown = printable(line.strip())[:40]
-    notes.append(f"Line {before + at + 1} of the file ({shown}) is no CIF and is left out.")
+    excerpt = printable(line.strip())[:40]
+    notes.append(f"Line {before + at + 1} of the file ({excerpt}) is no CIF and is left out.")
     lines[at] = ""
     return ""
 
@@ -195,19 +195,19 @@ def _torn(tags: list[str], rows: list[str]) -> str:
 def _block(block: gemmi.cif.Block) -> Block:
     from gemmi import cif
 
-    found = Block(name=block.name.strip(), is_macromolecular=bool(block.find_values("_atom_site.Cartn_x")))
+    parsed = Block(name=block.name.strip(), is_macromolecular=bool(block.find_values("_atom_site.Cartn_x")))
     for item in block:
         if item.pair is not None:
             tag, value = cast("tuple[str, str]", item.pair)
             known = "" if cif.is_null(value) else cif.as_string(value).strip()
-            _add(found, found.values, _plain(tag), known)
+            _add(parsed, parsed.values, _plain(tag), known)
         elif item.loop is not None and item.loop.tags:
             tags, values = item.loop.tags, item.loop.values
             n = len(tags)
             for k, tag in enumerate(tags):
                 column = ["" if cif.is_null(v) else cif.as_string(v).strip() for v in values[k::n]]
-                _add(found, found.columns, _plain(tag), column)
-    return found
+                _add(parsed, parsed.columns, _plain(tag), column)
+    return parsed
 
 
 def _add(block: Block, kind: dict[str, T], tag: str, value: T) -> None:

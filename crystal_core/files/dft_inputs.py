@@ -109,7 +109,7 @@ def _open_shells(symbols: list[str]) -> list[str]:
     from pymatgen.core.periodic_table import Element
 
     balance = balance_of(Counter(symbols).items())
-    found = []
+    open_shells = []
     for symbol in dict.fromkeys(symbols):
         element = Element(symbol)
         charges = [q for s, q, _ in balance.ions if s == symbol] if balance else []
@@ -124,5 +124,5 @@ def _open_shells(symbols: list[str]) -> list[str]:
         else:
             continue
         if any(0 < element.Z - core - q < shell for q in charges or [usual]):
-            found.append(symbol)
-    return found
+            open_shells.append(symbol)
+    return open_shells

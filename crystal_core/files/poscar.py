@@ -49,14 +49,14 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
     n_atoms = sum(next(filter(None, map(_counts, lines[5:7])), []))
     check_atom_count(n_atoms)
     starts = [k for k, line in enumerate(lines) if _FRAME.match(line)]
-    found: list[Callable[[], Structure]] = []
+    frame_readers: list[Callable[[], Structure]] = []
     head = lines[: starts[0]]
     for k, start in enumerate(starts):
         if k and start - starts[k - 1] > n_atoms + len(head):
             head = lines[start - len(head) : start]
         frame = [*head, lines[start].split()[0], *lines[start + 1 : start + 1 + n_atoms]]
-        found.append(partial(_structure, frame))
-    return found
+        frame_readers.append(partial(_structure, frame))
+    return frame_readers
 
 
 def _single(lines: Sequence[str]) -> Structure:
@@ -154,7 +154,7 @@ def _counts(line: str) -> list[int]:
 
 def _floats(line: str) -> list[float]:
     """The numbers at the beginning of a line."""
-    found = []
+    values = []
     for word in line.split():
         try:
             value = float(re.sub(r"(?<=[\d.])[dD](?=[-+\d])", "e", word))
@@ -162,5 +162,5 @@ def _floats(line: str) -> list[float]:
             break
         if not math.isfinite(value):
             break
-        found.append(value)
-    return found
+        values.append(value)
+    return values

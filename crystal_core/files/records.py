@@ -105,10 +105,10 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup | 
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
     try:
-        found = SpacegroupAnalyzer(structure, symprec=symprec)
+        analyzer = SpacegroupAnalyzer(structure, symprec=symprec)
         return {
-            "symbol": found.get_space_group_symbol(),
-            "number": found.get_space_group_number(),
+            "symbol": analyzer.get_space_group_symbol(),
+            "number": analyzer.get_space_group_number(),
             "symprec": symprec,
         }
     except Exception:  # noqa: BLE001 (spglib has several ways to give up on odd cells; none is fatal here)
@@ -287,15 +287,15 @@ def ranked(records: Iterable[CrystalRecord]) -> list[CrystalRecord]:
 
     A potential tells no smaller differences apart. A cell that was not relaxed has no energy of its own and comes after those that have.
     """
-    rest, found = sorted(records, key=rank_key), list["CrystalRecord"]()
+    rest, ordered = sorted(records, key=rank_key), list["CrystalRecord"]()
     while rest:
         n = sum(_equals(rest[0], record) for record in rest)
-        found += sorted(
+        ordered += sorted(
             rest[:n],
             key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in _symmetry(record))),
         )
         rest = rest[n:]
-    return found
+    return ordered
 
 
 def _equals(first: CrystalRecord, other: CrystalRecord) -> bool:
@@ -322,11 +322,11 @@ def is_valid(record: CrystalRecord) -> bool:
 
 def unique_name(name: str, taken: Container[str]) -> str:
     """``name``, or ``name-2``, ``name-3`` … where it is taken: an id becomes a file name."""
-    found, k = name, 1
-    while found in taken:
+    candidate, k = name, 1
+    while candidate in taken:
         k += 1
-        found = f"{name}-{k}"
-    return found
+        candidate = f"{name}-{k}"
+    return candidate
 
 
 def for_relaxing(record: CrystalRecord) -> dict[str, Any]:

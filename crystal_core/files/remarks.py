@@ -92,8 +92,8 @@ def _nearest(structure: Structure, symbols: list[str]) -> np.ndarray | None:
 
 def _in_range(ratios: np.ndarray) -> bool:
     """Whether the shortest distances are those of bonds."""
-    found = ratios[np.isfinite(ratios)]
-    return len(found) > 0 and 0.75 < float(found.min()) < 1.35
+    finite = ratios[np.isfinite(ratios)]
+    return len(finite) > 0 and 0.75 < float(finite.min()) < 1.35
 
 
 def _is_ionic(structure: Structure) -> bool:

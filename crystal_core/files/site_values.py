@@ -36,8 +36,8 @@ class SiteValues(TypedDict):
 
 def site_values_of(structure: Structure) -> SiteValues:
     """What the file of a crystal gave for its sites; empty for a crystal that was not read from one."""
-    found: SiteValues | None = structure.properties.get("site_values")
-    return found or {"columns": {}, "moments": [], "along_c": False}
+    values: SiteValues | None = structure.properties.get("site_values")
+    return values or {"columns": {}, "moments": [], "along_c": False}
 
 
 def sorted_values(

@@ -105,8 +105,8 @@ def main(memory: int, seconds: float) -> None:
                 return {"error": f"Comparing took longer than {limit:g} s and was stopped."}
             return {"rmsd": None if rmsd is None else round(rmsd, 4)}
         structure, other = map(structure_from_record, question["superpose"])
-        found = superposed(structure, other, seconds=limit)
-        return {"superposed": None if found is None else plain(found)}
+        overlay = superposed(structure, other, seconds=limit)
+        return {"superposed": None if overlay is None else plain(overlay)}
 
     for question in PRACTICE:
         # every library that a later answer needs is imported here, so that no file pays for an import with its time

@@ -83,22 +83,22 @@ def parse_uploads(
 
 
 def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
-    found: list[ParsedUpload] = []
+    parsed: list[ParsedUpload] = []
     spent = 0.0
     for name, content in _unpacked(files, most):
-        shown = clean_name(name)
+        label = clean_name(name)
         if isinstance(content, str):
-            found.append(ParsedUpload(name=shown, error=content))
+            parsed.append(ParsedUpload(name=label, error=content))
         elif spent > SECONDS_PER_UPLOAD:
-            found.append(ParsedUpload(name=shown, error=TOO_SLOW))
+            parsed.append(ParsedUpload(name=label, error=TOO_SLOW))
         else:
-            crystals, seconds = _parse_one(shown, content)
-            found.extend(crystals)
+            crystals, seconds = _parse_one(label, content)
+            parsed.extend(crystals)
             if spent <= SECONDS_ALONE < spent + seconds:
                 PARSER.start_spare()
             spent += seconds
     # trying again what failed would read the whole slow upload again
-    return [replace(item, unsettled=False) for item in found] if spent > SECONDS_PER_UPLOAD else found
+    return [replace(item, unsettled=False) for item in parsed] if spent > SECONDS_PER_UPLOAD else parsed
 
 
 def superposed(structure: Structure, other: Structure) -> Structure | None:
@@ -141,23 +141,25 @@ def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[s
             if count > most:
                 yield inner, f"Only the first {most} files are read. Upload the rest separately."
                 return
-            plain = _plain(inner_content, budget) if isinstance(inner_content, bytes) else inner_content
+            plain = (
+                _decompressed(inner_content, budget) if isinstance(inner_content, bytes) else inner_content
+            )
             if isinstance(plain, bytes) and (inner != name or plain is not inner_content):
                 budget -= len(plain)
             yield inner, plain
 
 
-def _plain(content: bytes, budget: int) -> bytes | str:
+def _decompressed(content: bytes, budget: int) -> bytes | str:
     """The content of a file, unpacked where it is packed by itself, or why it is not read."""
     try:
-        found = unpacked(content, MAX_FILE_BYTES)
+        data = unpacked(content, MAX_FILE_BYTES)
     except StructureParseError as error:
         return str(error)
-    if len(found) > MAX_FILE_BYTES:
+    if len(data) > MAX_FILE_BYTES:
         return f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file."
-    if found is not content and len(found) > budget:
+    if data is not content and len(data) > budget:
         return f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when unpacked. Upload it in parts."
-    return found
+    return data
 
 
 def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, bytes | str]]:

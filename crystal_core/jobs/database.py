@@ -230,8 +230,8 @@ def _readable(path: Path) -> tuple[list[sqlite3.Row], list[tuple[str, float]]]:
                 "select rowid, created from jobs indexed by by_state where state is not null "
                 f"order by state {order}, created {order}"
             )
-            for found, command in ((ids, table), (ids, names), (created, times)):
-                found.update((row[0], row[1]) for row in _tolerant(db, command))
+            for entries, command in ((ids, table), (ids, names), (created, times)):
+                entries.update((row[0], row[1]) for row in _tolerant(db, command))
         rows, lost = [], []
         for rowid in sorted(ids.keys() | created.keys()):
             if row := _tolerant(db, "select * from jobs where rowid = ?", rowid):
@@ -243,11 +243,11 @@ def _readable(path: Path) -> tuple[list[sqlite3.Row], list[tuple[str, float]]]:
 
 def _tolerant(db: sqlite3.Connection, command: str, *values: Any) -> list[sqlite3.Row]:
     """The rows of a query up to the first that cannot be read."""
-    found: list[sqlite3.Row] = []
+    rows: list[sqlite3.Row] = []
     with suppress(sqlite3.DatabaseError):
         for row in db.execute(command, values):
-            found.append(row)  # noqa: PERF402 (the rows before an error are wanted)
-    return found
+            rows.append(row)  # noqa: PERF402 (the rows before an error are wanted)
+    return rows
 
 
 def _write(path: Path, rows: list[sqlite3.Row], lost: list[tuple[str, float]], all_lost: str) -> None:

@@ -38,8 +38,8 @@ def torch_knows_cuda() -> bool:
 
     On a machine with a GPU, a PyTorch for CPUs alone computes on the CPU: two workers would share it.
     """
-    found = find_spec("torch")
-    folders = (found and found.submodule_search_locations) or ()
+    spec = find_spec("torch")
+    folders = (spec and spec.submodule_search_locations) or ()
     return any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders)
 
 

@@ -112,8 +112,8 @@ class AccessGuard:
         name = CLIENT_HEADER.encode()
         headers = [pair for pair in scope["headers"] if pair[0].lower() != name]
         headers.append((name, (client_id(connection.cookies) or NO_ID).encode()))
-        told = {**scope, "headers": headers}
-        await (answer or self.app)(told, receive, self._with_headers(connection, send))
+        request_scope = {**scope, "headers": headers}
+        await (answer or self.app)(request_scope, receive, self._with_headers(connection, send))
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
         """The answer to a request that must not reach the app; None for one that may."""

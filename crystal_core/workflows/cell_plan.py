@@ -67,12 +67,12 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
     """
     from crystal_core.chemistry.formula import atomic_number_of
 
-    kept = _kept_elements(request)
+    fixed = _fixed_elements(request)
     wanted = [atomic_number_of(symbol) for symbol in request.elements]
     excluded = {atomic_number_of(symbol) for symbol in request.exclude_elements}
     foreign = [
         symbol for symbol, z in zip(request.elements, wanted, strict=True) if z not in known
-    ] + _symbols(kept - set(known))
+    ] + _symbols(fixed - set(known))
     if foreign:
         raise RequestError(
             f"{request.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model."
@@ -82,7 +82,7 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
         raise RequestError(
             "The excluded elements leave none to build a crystal from; allow more elements or exclude fewer."
         )
-    if barred := _symbols(kept - set(left)):
+    if barred := _symbols(fixed - set(left)):
         raise RequestError(
             f"{', '.join(barred)} must not appear, but the given structure keeps it; allow it or keep other parts."
         )
@@ -112,12 +112,12 @@ def required_elements(request: CrystalGenerationRequest) -> list[int]:
 
 def _least_atoms(request: CrystalGenerationRequest) -> int:
     """Atoms of the smallest cell with the kept sites and all wished elements."""
-    kept = (
+    n_fixed = (
         0
         if request.fix is None
         else len(request.fix["atomic_numbers"] if request.fix_elements else set(request.fix_sites))
     )
-    return kept + len(set(required_elements(request)) - _kept_elements(request))
+    return n_fixed + len(set(required_elements(request)) - _fixed_elements(request))
 
 
 def _symbols(atomic_numbers: Collection[int]) -> list[str]:
@@ -126,7 +126,7 @@ def _symbols(atomic_numbers: Collection[int]) -> list[str]:
     return [Element.from_Z(z).symbol for z in sorted(atomic_numbers)]
 
 
-def _kept_elements(request: CrystalGenerationRequest) -> set[int]:
+def _fixed_elements(request: CrystalGenerationRequest) -> set[int]:
     """Atomic numbers of the kept part of the structure to complete."""
     if request.fix is None:
         return set()

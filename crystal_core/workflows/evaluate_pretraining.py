@@ -73,12 +73,12 @@ def evaluate_pretraining(
         run = _Run(study, data, chosen, out or Path(scratch), pick_device(device))
         cells = study.cells
         for done, cell in enumerate(cells):
-            if run.kept.result(cell) is None:
+            if run.folder.result(cell) is None:
                 if on_progress:
                     on_progress(
                         f"{cell.variant}, {100 * cell.fraction:g} %, seed {cell.seed}", done, len(cells)
                     )
-                run.kept.keep_result(cell, run.fine_tuned(cell))
+                run.folder.keep_result(cell, run.fine_tuned(cell))
         return {**run.report(), "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -128,7 +128,7 @@ class _Run:
                 k: v for k, v in asdict(self.config).items() if k not in ("name", "stage", "data")
             },
         }
-        self.kept = StudyFolder(out, settings)
+        self.folder = StudyFolder(out, settings)
 
     @cached_property
     def splits(self) -> tuple[PreparedCrystals, PreparedCrystals]:
@@ -247,8 +247,8 @@ class _Run:
         from crystal_core.predictors.crysldnet.training import fit_rows
         from crystal_core.training.fit import SNAPSHOT
 
-        folder = self.kept.run_folder(run)
-        if self.kept.validation(run) is None:
+        folder = self.folder.run_folder(run)
+        if self.folder.validation(run) is None:
             train, held = self.unlabelled
             done = fit_rows(
                 replace(config, fit=shortened(config.fit, self.study.pretrain_samples)),
@@ -259,7 +259,7 @@ class _Run:
                 resume=(folder / SNAPSHOT).is_file(),
                 initial=initial,
             )
-            self.kept.keep_validation(run, done.last["validation"])
+            self.folder.keep_validation(run, done.last["validation"])
         return torch.load(folder / SNAPSHOT, map_location=self.device, weights_only=True)["ema"]
 
     def report(self) -> dict[str, Any]:
@@ -298,7 +298,9 @@ class _Run:
                 }
                 for weight in study.kl_weights
             ],
-            "pretraining": {v: line for v in study.variants if (line := self.kept.validation(v)) is not None},
+            "pretraining": {
+                v: line for v in study.variants if (line := self.folder.validation(v)) is not None
+            },
         }
 
     def _words(self) -> str:
@@ -313,11 +315,11 @@ class _Run:
 
     def _over_seeds(self, variant: str, fraction: float) -> dict[str, Any]:
         results = [
-            self.kept.result(Cell(variant=variant, fraction=fraction, seed=s))
+            self.folder.result(Cell(variant=variant, fraction=fraction, seed=s))
             for s in range(self.study.seeds)
         ]
         return over_seeds([result for result in results if result is not None])
 
     def _latents(self, run: str) -> dict[str, Any]:
-        line = self.kept.validation(run) or {}
+        line = self.folder.validation(run) or {}
         return {key: line[key] for key in SEEN_LATENTS if key in line}

@@ -172,7 +172,7 @@ def evaluate_baseline(
             if on_progress:
                 on_progress(f"{predictor.name}: {name}", len(results), total)
             scored = [i for i, value in enumerate(table.truth[name]) if not math.isnan(value)]
-            told = predictor.predict(
+            prediction = predictor.predict(
                 spec,
                 training_rows(spec, training.train.get(name, ()), measured, limit_train),
                 training_rows(
@@ -181,14 +181,14 @@ def evaluate_baseline(
                 [table.rows[i] for i in scored],
             )
             values = np.full(len(table.rows), np.nan)
-            values[scored] = told.values
+            values[scored] = prediction.values
             results.append(
                 replace(
                     _measured(spec, table, Predicted(values=values), seed),
-                    n_train=told.n_train,
-                    settings=told.settings,
+                    n_train=prediction.n_train,
+                    settings=prediction.settings,
                     note="; ".join(
-                        filter(None, [f"training rows of {training.source.get(name, '?')}", told.note])
+                        filter(None, [f"training rows of {training.source.get(name, '?')}", prediction.note])
                     ),
                 )
             )

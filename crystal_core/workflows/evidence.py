@@ -74,9 +74,9 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
 
 def order_by_evidence(evidence: Mapping[str, Evidence]) -> list[tuple[str, float]]:
     """Ids, best first, each with its score."""
-    ids, told, weights = list(evidence), list(evidence.values()), load_weights()
-    values = scores(told, weights)
-    return [(ids[i], values[i]) for i in ranking_of(told, weights)]
+    ids, rows, weights = list(evidence), list(evidence.values()), load_weights()
+    values = scores(rows, weights)
+    return [(ids[i], values[i]) for i in ranking_of(rows, weights)]
 
 
 def settle_by_evidence(

@@ -289,7 +289,7 @@ class _Run:
         if self.drafts:
             own["draft"] = asdict(self.drafts[i])
         if self.redrafts.starts:
-            own["redraft"] = {"changes": self.redrafts.starts[i].told}
+            own["redraft"] = {"changes": self.redrafts.starts[i].changes_json}
         if self.stages[i]:
             own["stages"] = [asdict(stage) for stage in self.stages[i]]
         return cast("Provenance", own)
@@ -312,7 +312,7 @@ class _Run:
             return {}
         number = space_group_number(self.request.space_group)
         pairs = [(s, cell) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
-        kept = {
+        n_kept = {
             f"kept_within_{symprec}": sum(
                 has_operations(s, c.rotations, c.translations, symprec) for s, c in pairs
             )
@@ -320,7 +320,7 @@ class _Run:
         }
         return {
             "space_group": {"number": number, "symbol": space_group_symbol(number), "experimental": True}
-            | kept
+            | n_kept
         }
 
     def _request(self, cells: Cells, seed: int, known: KnownParts | None = None) -> DeNovoRequest:

@@ -27,8 +27,10 @@ def known_candidates(formula: str, cells: Mapping[int, tuple[int, ...]], n: int)
 
     units = {len(atoms): z for z, atoms in cells.items()}
     some = next(iter(cells.values()), ())
-    found = known_crystals(some, wanted_groups={group for group, _ in named_cells(formula)}) if some else []
-    fitting = [crystal for crystal in found if len(crystal.structure) in units]
+    crystals = (
+        known_crystals(some, wanted_groups={group for group, _ in named_cells(formula)}) if some else []
+    )
+    fitting = [crystal for crystal in crystals if len(crystal.structure) in units]
     order = ranking_of([evidence_of_known(crystal, formula) for crystal in fitting], load_weights())
     return [
         Candidate(units[len(fitting[i].structure)], "known", place, fitting[i].structure, known=fitting[i])

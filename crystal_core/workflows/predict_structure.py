@@ -135,11 +135,11 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     state.plan.reached(LOADING, 1.0, 0.0)
     evidence = state.evidence()
     first: dict[int, Candidate] = {}
-    for candidate, group in zip(state.found, state.groups(), strict=True):
+    for candidate, group in zip(state.candidates, state.groups(), strict=True):
         candidate.alike = first.setdefault(group, candidate)
     last_snapshot = time.monotonic()
     for now in settle_by_evidence(
-        state.found,
+        state.candidates,
         list(first.values()),
         evidence,
         potential,
@@ -167,7 +167,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
 
 def _keeps_path(state: PredictionRun) -> bool:
-    settled = sum(candidate.relaxed_energy is not None for candidate in state.found)
+    settled = sum(candidate.relaxed_energy is not None for candidate in state.candidates)
     return state.request.keep_trajectory and settled <= KEPT_RELAXATIONS
 
 
@@ -185,7 +185,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
     state.plan.reached(LOADING, 1.0, 0.0)
-    by_id = {c.id(state.request.formula): c for c in state.found}
+    by_id = {c.id(state.request.formula): c for c in state.candidates}
     first: dict[int, Candidate] = {}
     worth: dict[Candidate, tuple[bool, bool, int]] = {}
     for record in sorted((r for item in state.result()["results"] for r in item["candidates"]), key=rank_key):
@@ -194,7 +194,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
             first.setdefault(record["group"] or 0, candidate) if state.request.relax else candidate
         )
         worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
-    order = list(first.values()) if state.request.relax else state.found
+    order = list(first.values()) if state.request.relax else state.candidates
     n_relaxed = min(len(order), MOST_RELAXED) if state.request.relax else 0
     single_points = order if len(order) > n_relaxed else []
     for k, candidate in enumerate(single_points):

@@ -69,12 +69,16 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
                 n_steps=total,
                 snapshot=snapshot(moment.structure),
             )
-        told = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
+        provenance_of_cell = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
         known = novelty(
             cell.structure
         )  # of the relaxed cell: it may have become another crystal than the one it was
         record = crystal_record(
-            cell.structure, id=given["id"], provenance=told, origin=given.get("origin"), novelty=known
+            cell.structure,
+            id=given["id"],
+            provenance=provenance_of_cell,
+            origin=given.get("origin"),
+            novelty=known,
         )
         record.update(cell.outcome)
         result = {

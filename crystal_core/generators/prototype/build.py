@@ -147,19 +147,19 @@ def packed_pools(
     pools = {}
     for pattern, group in groups.items():
         own = geometry_of is not None
-        kept = [k for k in range(len(group.members)) if own or int(group.prototype[k]) in number_of]
-        if not kept:
+        chosen = [k for k in range(len(group.members)) if own or int(group.prototype[k]) in number_of]
+        if not chosen:
             continue
         geometry = [
             number_of[int(group.prototype[k])] if geometry_of is None else geometry_of[group.members[k]]
-            for k in kept
+            for k in chosen
         ]
         pools[pattern] = Pool(
             elements=np.array(
-                [[members[group.members[k]].elements[r] for r in group.orders[k]] for k in kept],
+                [[members[group.members[k]].elements[r] for r in group.orders[k]] for k in chosen],
                 dtype=np.uint8,
             ),
-            prototype=group.prototype[kept],
+            prototype=group.prototype[chosen],
             geometry=np.array(geometry),
         )
     return pools
