@@ -23,7 +23,7 @@ from crystal_core.requests import (
     to_json,
 )
 from pages._ui.run.calls import as_command, zip_of
-from pages._ui.run.generated import wished_elements
+from pages._ui.run.generated import requested_elements
 from pages._ui.run.runs import generated_of, summary
 from pages._ui.run.verdicts import (
     cohesion,
@@ -85,7 +85,7 @@ def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
     at.button_group(key="how").set_value("Table").run()
     assert crystal_table(at)["no."].tolist() == [2, 1, 3] and not at.exception
     assert [
-        wished_elements(asked) for asked in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})
+        requested_elements(request) for request in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})
     ] == [set(), {3}]
 
 

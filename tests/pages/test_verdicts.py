@@ -11,7 +11,7 @@ from pages._ui.run.verdicts import (
     is_credible,
     newness,
     stability,
-    told_reasons,
+    validity_reasons,
     verdicts,
 )
 from tests.pages.generation import ROCK_SALT
@@ -66,7 +66,7 @@ def test_the_verdict_on_charges_agrees_with_the_hint_of_the_formula(formula, pas
     }
     verdict = charge_balance(record)
     assert (verdict.tone, verdict.word) == (tone, word) and reason in verdict.reason
-    assert is_credible(record) == (tone != "bad") and told_reasons(record) == (
+    assert is_credible(record) == (tone != "bad") and validity_reasons(record) == (
         [] if passes else [verdict.reason]
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -76,8 +76,8 @@ def sentence(result: RunResult) -> str:
     """What was compared, on what."""
     targets = result.get("targets") or []
     settings = result["settings"]
-    shown = ", ".join(formula_text(target["label"]) for target in targets[:5])
-    of = f"{shown}{f' and {len(targets) - 5} more' if len(targets) > 5 else ''} · " if targets else ""
+    labels = ", ".join(formula_text(target["label"]) for target in targets[:5])
+    of = f"{labels}{f' and {len(targets) - 5} more' if len(targets) > 5 else ''} · " if targets else ""
     samples = "sample" if settings["n"] == 1 else "samples"
     return f"{of}{settings['n']} {samples}{' of each' if len(targets) > 1 else ''} · seed {settings['seed']}"
 
@@ -138,13 +138,13 @@ def _metrics_table(result: RunResult) -> str:
     for metric in result["metrics"]:
         cells = []
         for column in columns:
-            found = column["metrics"].get(metric["name"])
-            if found is None:
+            entry = column["metrics"].get(metric["name"])
+            if entry is None:
                 cells.append("–")
                 continue
-            text = plain(number_text(found["value"], metric["unit"], metric["kind"]))
-            text = f"**{text}**" if found["better"] else text
-            interval = interval_text(found["ci95"], metric["unit"])
+            text = plain(number_text(entry["value"], metric["unit"], metric["kind"]))
+            text = f"**{text}**" if entry["better"] else text
+            interval = interval_text(entry["ci95"], metric["unit"])
             cells.append(text + (f" :small[({plain(interval)})]" if interval else ""))
         lines.append(f"| {plain(metric['title'])} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -187,11 +187,10 @@ def _settings(result: RunResult) -> None:
         st.info("The columns have the same settings.")
         return
     heads = [f"{column['letter']} · {column['name']}" for column in result["columns"]]
-    rows = [
-        {"setting": name.replace("_", " ")}
-        | {h: None if v is None else str(v) for h, v in zip(heads, values, strict=True)}
-        for name, values in differ.items()
-    ]
+    rows: list[dict[str, str | None]] = []
+    for name, values in differ.items():
+        texts = [None if v is None else str(v) for v in values]
+        rows.append({"setting": name.replace("_", " "), **dict(zip(heads, texts, strict=True))})
     show_table(rows)
     st.caption("What is equal in all columns is left out.")
 
@@ -213,24 +212,23 @@ def _distributions(job_id: str, stamp: str, result: RunResult) -> None:
         key=f"quantity-{job_id}",
         label_visibility="collapsed",
     )
-    found = _surroundings(job_id, stamp) if chosen == "coordination" else values[chosen]
-    named = [(f"{letter}", "ABCD".index(letter), one) for letter, one in found]
+    by_letter: Sequence[tuple[str, list[Any]]] = (
+        _surroundings(job_id, stamp) if chosen == "coordination" else values[chosen]
+    )
+    named = [(f"{letter}", "ABCD".index(letter), one) for letter, one in by_letter]
     if chosen in COUNTED:
         words = [(letter, place, [str(x) for x in one]) for letter, place, one in named]
-        st.plotly_chart(
-            counts_figure(words, QUANTITIES[chosen]), width="stretch", key=f"spread-{job_id}-{chosen}"
-        )
+        figure = counts_figure(words, QUANTITIES[chosen])
     else:
-        st.plotly_chart(
-            distribution_figure(named, QUANTITIES[chosen]), width="stretch", key=f"spread-{job_id}-{chosen}"
-        )
+        figure = distribution_figure(named, QUANTITIES[chosen])
+    st.plotly_chart(figure, width="stretch", key=f"spread-{job_id}-{chosen}")
 
 
 @st.cache_data(max_entries=30, show_spinner="Counting neighbours …")
 def _surroundings(job_id: str, stamp: str) -> list[tuple[str, list[str]]]:  # noqa: ARG001 (a part of the key)
     """Of every site of every valid crystal, its element and its bonded neighbours, e.g. "Ti: 6 O"."""
     job = find_job(job_id)
-    found = []
+    by_letter = []
     for column in ((job.result if job else None) or {}).get("columns", []):
         words = []
         for record in column["crystals"]:
@@ -240,14 +238,14 @@ def _surroundings(job_id: str, stamp: str) -> list[tuple[str, list[str]]]:  # no
             for site, around in zip(scene["sites"], coordination(scene), strict=True):
                 neighbours = ", ".join(part.split(" at ")[0] for part in around.split(", "))
                 words.append(f"{site['e']}: {neighbours}")
-        found.append((column["letter"], words))
-    return found
+        by_letter.append((column["letter"], words))
+    return by_letter
 
 
 def _powder(job_id: str, stamp: str, result: RunResult) -> None:
     columns = {column["letter"]: column for column in result["columns"] if column["crystals"]}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = {}
+        chosen: dict[str, str] = {}
         for letter, column in columns.items():
             names = [record["id"] for record in column["crystals"] if record["validity"]["structure"]]
             if names:
@@ -256,7 +254,7 @@ def _powder(job_id: str, stamp: str, result: RunResult) -> None:
                     f"Crystal of {letter}",
                     names,
                     key=f"xrd-{job_id}-{letter}",
-                    format_func=words.get,
+                    format_func=words.__getitem__,
                     width=150,
                 )
         apart = st.toggle("One above the other", value=True, key=f"xrd-apart-{job_id}")

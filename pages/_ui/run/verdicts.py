@@ -71,10 +71,12 @@ def newness(record: CrystalRecord) -> Verdict:
     nearest, among = nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
         near = "nearest arrangement, of other elements:" if _is_of_others(record) else "the nearest is"
-        told = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
+        nearest_text = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
         if novelty.get("rmsd") is not None and novelty.get("volume_ratio"):
-            told = f"it has the arrangement of {nearest}, but {novelty['volume_ratio']:.2f} times its volume"
-        missing = f"It matches no crystal of the reference set ({among}); {told}.{by_distances_words(record)}"
+            nearest_text = (
+                f"it has the arrangement of {nearest}, but {novelty['volume_ratio']:.2f} times its volume"
+            )
+        missing = f"It matches no crystal of the reference set ({among}); {nearest_text}.{by_distances_words(record)}"
         if (word := unmatched_word(record)) == NEW:
             # an invalid structure is trivially new
             tone: Tone = "good" if is_credible(record) else "open"
@@ -157,10 +159,10 @@ def training_words(record: CrystalRecord) -> str:
 
 def stability(record: CrystalRecord) -> Verdict:
     """Where the energy lies against the known compounds, less the measured bias of the potential; open before it is known."""
-    energies, told = record.get("energies"), record.get("relaxation", {})
+    energies, relaxation = record.get("energies"), record.get("relaxation", {})
     if not energies:
-        if "error" in told:
-            return Verdict(tone="bad", word="cannot be relaxed", reason=told["error"])
+        if "error" in relaxation:
+            return Verdict(tone="bad", word="cannot be relaxed", reason=relaxation["error"])
         return Verdict(
             tone="open",
             word="stability unknown",
@@ -181,9 +183,9 @@ def stability(record: CrystalRecord) -> Verdict:
     against, end = products, "it would rather fall apart into these"
     if _is_of_itself(record):
         against, end = "a known form of this formula", "that form lies lower by so much"
-    told_error = f" ± {error:.2f}" if error else ""
+    error_text = f" ± {error:.2f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
-    place = f"{above:+.3f}{told_error} eV/atom against {against} (ML estimate{usual})"
+    place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
     if above - bias <= margin:
         return Verdict(
             tone="good",
@@ -267,7 +269,7 @@ def objection(record: CrystalRecord, *, several: bool = False) -> str:
     return "of one element only" if several and len(set(record["atomic_numbers"])) == 1 else ""
 
 
-def told_reasons(record: CrystalRecord) -> list[str]:
+def validity_reasons(record: CrystalRecord) -> list[str]:
     """The reasons of the checks as they are worded today: a run keeps those of its day."""
     reasons = list(record["validity"]["reasons"])
     return (
