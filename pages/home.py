@@ -16,7 +16,7 @@ from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, PROPERTIES, link_o
 from pages._ui.viewer import crystal_viewer
 
 RECENT = 5
-SHOWN = "titanium-dioxide"  # a recorded run
+HOME_DEMO = "titanium-dioxide"  # a recorded run
 CARDS_IN_A_ROW = 3
 CARDS = (
     (
@@ -94,7 +94,9 @@ def ask_formula() -> None:
 
 def show_crystal() -> None:
     """A recorded answer to the formula that the field suggests."""
-    crystal_viewer(card_scene(find_demo(SHOWN).best), key="home-crystal", height=420, rest=440, inviting=True)
+    crystal_viewer(
+        card_scene(find_demo(HOME_DEMO).best), key="home-crystal", height=420, rest=440, inviting=True
+    )
 
 
 def recent() -> None:

@@ -291,10 +291,10 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
 
 def _settings_of_link() -> dict[str, Any]:
     """The request of the run that the link names, its seed as text; of a list of runs the first, with all ``formulas``; empty without one."""
-    shown = st.query_params.get("job", "")
-    job = first_run("predict-structure", shown, st.query_params.get("fork", ""))
+    linked_id = st.query_params.get("job", "")
+    job = first_run("predict-structure", linked_id, st.query_params.get("fork", ""))
     if job is not None:
-        same = job.id == shown or job.id.startswith(DEMO)  # a run that is to be changed shall differ
+        same = job.id == linked_id or job.id.startswith(DEMO)  # a run that is to be changed shall differ
         return dict(job.request) | {"seed": seed_made_with(job) if same else ""}
     batch = (
         JobQueue().list_batch(st.query_params["batch"], results=False) if "batch" in st.query_params else []

@@ -18,7 +18,7 @@ IN_A_ROW = 3
 @st.cache_data(ttl=600, show_spinner=False)
 def _ready() -> list[dict[str, Any]]:
     """What is told of each, read once: a recorded run is a large file."""
-    found = []
+    ready = []
     for one in ready_comparisons():
         demo = one.recorded
         note = (
@@ -27,7 +27,7 @@ def _ready() -> list[dict[str, Any]]:
             else f"Recorded {demo.recorded}" + (f", {demo.weights_note}" if demo.weights_note else "")
         )
         query = {"job": f"{DEMO}{one.name}"} if demo else {"ready": one.name}
-        found.append(
+        ready.append(
             {
                 "title": one.title,
                 "words": one.words,
@@ -36,7 +36,7 @@ def _ready() -> list[dict[str, Any]]:
                 "recorded": demo is not None,
             }
         )
-    return found
+    return ready
 
 
 def show_ready() -> None:

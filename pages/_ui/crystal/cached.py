@@ -82,5 +82,5 @@ def draw_curve(text: str, key: str) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def draw_distances(text: str, key: str) -> None:
     """The radial distribution."""
-    found = radial_distribution(parse_text(text, purpose="view"))
-    st.plotly_chart(rdf_figure(found), width="stretch", key=f"{key}-rdf")
+    rdf = radial_distribution(parse_text(text, purpose="view"))
+    st.plotly_chart(rdf_figure(rdf), width="stretch", key=f"{key}-rdf")

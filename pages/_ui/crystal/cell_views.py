@@ -37,7 +37,7 @@ class CellView:
     what: str = ""
 
 
-def known_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
+def known_views(record: CrystalRecord, view_of_cell: CellView) -> dict[str, CellView]:
     """The nearest known crystal: pale over the one shown where both match, else by itself; nothing where its cell is not at hand."""
     from crystal_core.reference.known_cells import known_cell
 
@@ -46,14 +46,14 @@ def known_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
     known = known_cell(nearest) if nearest else None
     if known is None:
         return {}
-    view = laid_over(shown, known, "Solid: this crystal. Pale, with the dashed cell: the known one.")
+    view = laid_over(view_of_cell, known, "Solid: this crystal. Pale, with the dashed cell: the known one.")
     return {OVER: view} if view else {NEAREST: CellView(structure=known, origin=f"known crystal {nearest}")}
 
 
-def laid_over(shown: CellView, other: Structure, what: str) -> CellView | None:
+def laid_over(solid: CellView, other: Structure, what: str) -> CellView | None:
     """``other`` turned and repeated so that it lies pale over the crystal shown; None where the two do not match."""
-    pale = _superposed(structure_to_text(shown.structure, "json"), structure_to_text(other, "json"))
-    return None if pale is None else replace(shown, pale=pale, what=what)
+    pale = _superposed(structure_to_text(solid.structure, "json"), structure_to_text(other, "json"))
+    return None if pale is None else replace(solid, pale=pale, what=what)
 
 
 def show_views(views: Mapping[str, CellView], *, key: str, head: Callable[[], None] | None = None) -> None:

@@ -115,10 +115,12 @@ def _draw(
     width: float,
     key: str,
 ) -> None:
-    found = _pattern(text, kind, shares, radiation, window)
-    line = profile(found, fwhm=width, two_theta=window) if width else None
-    strongest = stick_height(found, line, fwhm=width) if line else 100.0
-    st.plotly_chart(xrd_figure(found, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd")
+    reflections = _pattern(text, kind, shares, radiation, window)
+    line = profile(reflections, fwhm=width, two_theta=window) if width else None
+    strongest = stick_height(reflections, line, fwhm=width) if line else 100.0
+    st.plotly_chart(
+        xrd_figure(reflections, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd"
+    )
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -57,9 +57,9 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
     )
     try:
         content = _file(text, "cif-symmetrised", provenance, symprec, structure)
-        found = next((row["space group"] for row in curve_of(text) if row["tolerance (Å)"] == symprec), "")
+        symbol = next((row["space group"] for row in curve_of(text) if row["tolerance (Å)"] == symprec), "")
         st.download_button(
-            f"CIF, symmetrised: {group_text(found)}" if found else "CIF, symmetrised",
+            f"CIF, symmetrised: {group_text(symbol)}" if symbol else "CIF, symmetrised",
             content,
             f"{name}.sym.cif",
             key=f"{key}-cif-symmetrised",

@@ -28,9 +28,9 @@ def error_words() -> str:
 
 def show_energies(record: CrystalRecord) -> None:
     """Energy of one crystal, above the lowest of its run where that is told, its hull and products, the published value of a known crystal, and what relaxing did."""
-    told = record.get("relaxation", {})
-    if "error" in told:
-        st.warning(plain(f"Not relaxed, shown as sampled. {told['error']}"))
+    relaxation = record.get("relaxation", {})
+    if "error" in relaxation:
+        st.warning(plain(f"Not relaxed, shown as sampled. {relaxation['error']}"))
     energies, published = record.get("energies"), published_above_hull(record)
     if not energies and published is None:
         return
@@ -42,13 +42,15 @@ def show_energies(record: CrystalRecord) -> None:
                 f"Of {record['novelty']['nearest_id']}, which this crystal is: Materials Project, DFT."
             )
             st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="stretch")
-        if energies and told and "error" not in told:
-            words = plain(f"{told['status']} {told['n_steps']} steps.")
-            st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="stretch")
+        if energies and relaxation and "error" not in relaxation:
+            words = plain(f"{relaxation['status']} {relaxation['n_steps']} steps.")
+            st.metric(
+                "Atoms moved (Å)", f"{relaxation['displacement_angstrom']:.2f}", help=words, width="stretch"
+            )
     if energies and energies["e_above_hull_ev"] is None:
         st.caption(plain(energies["note"]))
-    if energies and told and "error" not in told and not told["converged"]:
-        st.caption(plain(told["status"]))
+    if energies and relaxation and "error" not in relaxation and not relaxation["converged"]:
+        st.caption(plain(relaxation["status"]))
 
 
 def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:

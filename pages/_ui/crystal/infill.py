@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crystal_core.records import FittingElements
 
 KIND = "infill"
-SHOWN = 10  # elements, the likeliest
+MOST_ELEMENTS = 10  # elements, the likeliest
 WHAT = "A language model reads the crystal with every element at these sites; the likelier the text, the better it fits."
 
 
@@ -70,7 +70,7 @@ def choose_element(fitting: FittingElements, chosen: str) -> str:
     """Buttons with a bar each; the element that was pressed just now, else ``chosen``."""
     pressed = chosen
     with st.container(gap="xxsmall"):
-        for row in fitting["rows"][:SHOWN]:
+        for row in fitting["rows"][:MOST_ELEMENTS]:
             symbol, share = row["element"], row["probability"]
             present = " (present)" if symbol == fitting["present"] else ""
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):

@@ -60,11 +60,11 @@ def show_shared(structure: Structure, occupancy: Mapping[str, Any], *, key: str)
             st.dataframe(curve, hide_index=True, width="stretch")
     with diffraction:
         try:
-            found = _pattern(text, shares) if small else None
-            if found is not None:
-                line = profile(found, fwhm=WIDTH, two_theta=RANGE)
-                height = stick_height(found, line, fwhm=WIDTH)
-                figure = xrd_figure(found, line, RANGE, strongest=height)
+            reflections = _pattern(text, shares) if small else None
+            if reflections is not None:
+                line = profile(reflections, fwhm=WIDTH, two_theta=RANGE)
+                height = stick_height(reflections, line, fwhm=WIDTH)
+                figure = xrd_figure(reflections, line, RANGE, strongest=height)
                 st.plotly_chart(figure, width="stretch", key=f"{key}-xrd")
         except CrystalCoreError as error:
             st.info(plain(error))
@@ -94,13 +94,13 @@ def _files(structure: Structure, text: str, occupancy: Mapping[str, Any], key: s
     if not st.toggle("Make orderings", key=f"{key}-order"):
         return
     try:
-        found = _orderings(text, occupancy["shares"])
+        ordered_cells = _orderings(text, occupancy["shares"])
     except CrystalCoreError as error:
         st.info(plain(error))
         return
     st.download_button(
-        f"{len(found)} ordered cell{'' if len(found) == 1 else 's'} as CIF",
-        zip_texts({f"{name}-ordering-{k}.cif": cell for k, cell in enumerate(found, start=1)}),
+        f"{len(ordered_cells)} ordered cell{'' if len(ordered_cells) == 1 else 's'} as CIF",
+        zip_texts({f"{name}-ordering-{k}.cif": cell for k, cell in enumerate(ordered_cells, start=1)}),
         f"{name}-orderings.zip",
         "application/zip",
         key=f"{key}-orderings",

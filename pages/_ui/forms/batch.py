@@ -42,8 +42,8 @@ def ask_formulas(*, exact: bool) -> list[BatchLine]:
     words = f"{len(right)} formulas" if len(right) != 1 else "1 formula"
     cells = "as the exact cell" if exact else "with the numbers of formula units most frequent in training"
     st.caption(f"{words} will run, each {cells}." + (f" {len(wrong)} left out." if wrong else ""))
-    if not exact and (told := multiple_words([line.formula for line in right if line.formula])):
-        st.info(plain(told))
+    if not exact and (note := multiple_words([line.formula for line in right if line.formula])):
+        st.info(plain(note))
     return right
 
 
@@ -118,14 +118,14 @@ def _row(job: Job) -> dict[str, Any]:
 def _best(job_id: str, stamp: str) -> tuple[dict[str, str], str]:  # noqa: ARG001 (the stamp names the result)
     """What the first candidate of a run is, and what is wrong with its result."""
     job = JobQueue().get(job_id)
-    found = candidates_of(job) if job else []
-    if not found:
+    candidates = candidates_of(job) if job else []
+    if not candidates:
         return {}, (job.error or "") if job else ""
-    best, score = found[0], found[0]["score"]
+    best, score = candidates[0], candidates[0]["score"]
     mark = "" if best["validity"]["plausible"] else ", implausible"
     return {
         "best candidate": f"{group_of(best)}, Z = {best['z']}{mark}",
-        "alike": f"{best.get('n_alike', score['value'] if score else 1)} of {len(found)}",
+        "alike": f"{best.get('n_alike', score['value'] if score else 1)} of {len(candidates)}",
         "g/cm³": f"{best['density']:.2f}",
     }, ""
 

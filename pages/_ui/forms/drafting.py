@@ -23,14 +23,14 @@ STARTS = {
 }
 
 
-def adopt_drafting(asked: Mapping[str, Any]) -> dict[str, Any]:
+def adopt_drafting(request: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with what a request says, its own choice where it says nothing; numbers are filled at once."""
     for name, key in KEYS.items():
-        fill(key, asked.get(name))
+        fill(key, request.get(name))
     return {
-        "draft-refiner": asked.get("refiner") or OWN,
-        "draft-start": asked.get("start_draft") or OWN,
-        "draft-charge-balance": bool(asked.get("charge_balance")),
+        "draft-refiner": request.get("refiner") or OWN,
+        "draft-start": request.get("start_draft") or OWN,
+        "draft-charge-balance": bool(request.get("charge_balance")),
     }
 
 

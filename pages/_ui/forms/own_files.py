@@ -24,11 +24,14 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         args=(begin,),
         help=f"Up to 5 MB each, {most:,} files; they are read in a process of their own and stay on this machine.",
     )
-    kept = recall(f"{begin}uploaded") or []
-    if kept and not chosen:
+    uploads = recall(f"{begin}uploaded") or []
+    if uploads and not chosen:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
-                plain(f"Still here: {kept[0][0]}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else ""))
+                plain(
+                    f"Still here: {uploads[0][0]}"
+                    + (f" and {len(uploads) - 1} more" if len(uploads) > 1 else "")
+                )
             )
             st.button(
                 "Remove",
@@ -38,7 +41,7 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
                 on_click=remember,
                 args=(f"{begin}uploaded", None),
             )
-    return kept
+    return uploads
 
 
 def ask_text(begin: str = "") -> list[tuple[str, bytes]]:
@@ -60,10 +63,10 @@ def _keep_files(begin: str) -> None:
 
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
     """What the files hold, parsed in a child process; the next call tries again what the child was too slow for."""
-    found = _read(files, most, browser_id())
-    if any(item.unsettled for item in found):
+    items = _read(files, most, browser_id())
+    if any(item.unsettled for item in items):
         _read.clear(files, most, "")  # the browser is no part of the key
-    return found
+    return items
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading …")

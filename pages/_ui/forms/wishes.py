@@ -65,18 +65,18 @@ def ask_sentence(card: ModelCard, cards: Mapping[str, ModelCard]) -> bool:
         placeholder=example_of(card),
         help=f"Fills the fields below. For example: {example_of(card)}.",
     )
-    found, error = Understood(), ""
+    meaning, error = Understood(), ""
     try:
-        found = understand(text) if text.strip() else found
+        meaning = understand(text) if text.strip() else meaning
     except CrystalCoreError as refused:
         error = str(refused)
     if text != (recall(TAKEN) or ""):
-        _fill_form(found)
+        _fill_form(meaning)
         remember(TAKEN, text)
     if error:
         st.error(plain(error))
-    elif found.ignored:
-        st.caption(plain(f"Not understood: {', '.join(found.ignored)}."))
+    elif meaning.ignored:
+        st.caption(plain(f"Not understood: {', '.join(meaning.ignored)}."))
     if lacking := _left_out(card):
         st.warning(plain(_left_out_words(lacking, card, cards)))
     return not error
@@ -94,15 +94,15 @@ def adopt_sentence(text: str) -> dict[str, str]:
     return {SENTENCE: text}
 
 
-def adopt_wishes(asked: Mapping[str, Any]) -> dict[str, Any]:
+def adopt_wishes(request: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the form with the wishes of a request; numbers, which may be blank, are filled at once."""
     for name in NUMBERS:
-        fill(KEYS[name], asked.get(name))
+        fill(KEYS[name], request.get(name))
     return {
-        "make-formula": asked.get("formula") or "",
-        "make-group": asked.get("space_group") or "",
-        "make-system": asked.get("crystal_system") or ANY,
-        "contain": "-".join(asked.get("contain", ())),
+        "make-formula": request.get("formula") or "",
+        "make-group": request.get("space_group") or "",
+        "make-system": request.get("crystal_system") or ANY,
+        "contain": "-".join(request.get("contain", ())),
     }
 
 
@@ -115,7 +115,7 @@ def ask_wishes(card: ModelCard) -> dict[str, Any]:
         # a row of its own for each pair: a label of two lines moves both fields down
         places = [place for _ in range(4) for place in st.columns(2, vertical_alignment="bottom")]
         for name, place in zip(possible, places, strict=False):
-            wishes[name] = _ask_wish(name, place, kept=possible[name] == "kept")
+            wishes[name] = _ask_wish(name, place, is_kept=possible[name] == "kept")
         guided = [name for name, how in possible.items() if how == "guided" and wishes[name] is not None]
         if "guided" in possible.values():
             strength = field(
@@ -156,7 +156,7 @@ def show_wishes(request: CrystalGenerationRequest) -> None:
         st.markdown(" ".join(f":blue-badge[{plain(word)}]" for word in words))
 
 
-def _ask_wish(name: str, place: Any, *, kept: bool) -> Any:
+def _ask_wish(name: str, place: Any, *, is_kept: bool) -> Any:
     label, key = NAMES[name].capitalize(), KEYS[name]
     if name in NUMBERS:
         label = f"{label} ({UNITS[name]})"
@@ -165,14 +165,14 @@ def _ask_wish(name: str, place: Any, *, kept: bool) -> Any:
     if name == "crystal_system":
         system = field(place.selectbox, label, [ANY, *SPACE_GROUPS], key=key)
         return None if system == ANY else system
-    if kept:
+    if is_kept:
         label = f"{label} (experimental)"
-    told = {
+    help_text = {
         "formula": "For example SrTiO3; the cell holds one or more formula units.",
         "space_group": "A number or a symbol, such as 225 or Fm-3m."
-        + (" Kept while sampling, on sites of known prototypes." if kept else ""),
+        + (" Kept while sampling, on sites of known prototypes." if is_kept else ""),
     }[name]
-    return field(place.text_input, label, key=key, placeholder=ANY, help=told).strip() or None
+    return field(place.text_input, label, key=key, placeholder=ANY, help=help_text).strip() or None
 
 
 def _how_words(card: ModelCard, possible: Mapping[str, str]) -> str:
@@ -182,22 +182,22 @@ def _how_words(card: ModelCard, possible: Mapping[str, str]) -> str:
     return f"{card.name} is guided towards {guided}; it may miss them."
 
 
-def _fill_form(found: Understood) -> None:
+def _fill_form(meaning: Understood) -> None:
     """Put a sentence into the fields, and empty those that the sentence before it had filled."""
-    asked = found.fields
-    values: dict[str, Any] = {KEYS[name]: value for name, value in asked.items() if name in KEYS}
-    if "n" in asked:
-        values["make-n"] = asked["n"]
-    if "n_atoms" in asked:
-        low, high = asked["n_atoms"]
+    fields = meaning.fields
+    values: dict[str, Any] = {KEYS[name]: value for name, value in fields.items() if name in KEYS}
+    if "n" in fields:
+        values["make-n"] = fields["n"]
+    if "n_atoms" in fields:
+        low, high = fields["n_atoms"]
         values |= {"counts": FIXED if low == high else RANGE, "atoms": low}
         values |= {"atoms-range": (low, high)} if low < high else {}
-    if "elements" in asked:
-        values |= {"elements": "-".join(asked["elements"]), "require-all": "contain" in asked}
-    elif "contain" in asked:
-        values["contain"] = "-".join(asked["contain"])
-    if "exclude_elements" in asked:
-        values["exclude"] = ", ".join(asked["exclude_elements"])
+    if "elements" in fields:
+        values |= {"elements": "-".join(fields["elements"]), "require-all": "contain" in fields}
+    elif "contain" in fields:
+        values["contain"] = "-".join(fields["contain"])
+    if "exclude_elements" in fields:
+        values["exclude"] = ", ".join(fields["exclude_elements"])
     for key in recall(FILLED) or ():
         if key not in values and (key in BLANK or key in (KEYS[name] for name in NUMBERS)):
             fill(key, BLANK.get(key))

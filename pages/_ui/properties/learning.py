@@ -72,14 +72,14 @@ def _ask_file() -> OwnTable | None:
         max_upload_size=megabytes,
         help=WHAT,
     )
-    kept: tuple[str, OwnTable] | None = recall(f"{BEGIN}table")
-    if file is not None and (kept is None or kept[0] != file.file_id):
+    last_table: tuple[str, OwnTable] | None = recall(f"{BEGIN}table")
+    if file is not None and (last_table is None or last_table[0] != file.file_id):
         with st.spinner("Reading …"):
-            kept = (file.file_id, _read(file.name, file.getvalue()))
-        remember(f"{BEGIN}table", kept)
-    if file is None and kept is not None:
-        st.caption(plain(f"Still here: {kept[1].name}"))
-    return kept[1] if kept else None
+            last_table = (file.file_id, _read(file.name, file.getvalue()))
+        remember(f"{BEGIN}table", last_table)
+    if file is None and last_table is not None:
+        st.caption(plain(f"Still here: {last_table[1].name}"))
+    return last_table[1] if last_table else None
 
 
 def _read(name: str, content: bytes) -> OwnTable:

@@ -121,10 +121,10 @@ def show_card(
     if "error" in row:
         st.error(plain(row["error"]))
         return
-    told = RANGES[row["domain"]]
+    range_words = RANGES[row["domain"]]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        badge = f":{COLOURS[told.tone]}-badge[{told.sign} {told.word}]"
-        st.markdown(badge, help=told.meaning, width="content")
+        badge = f":{COLOURS[range_words.tone]}-badge[{range_words.sign} {range_words.word}]"
+        st.markdown(badge, help=range_words.meaning, width="content")
         if near := row.get("nearest"):
             words = f"closest known: {example_words(near[0])}, distance {near[0]['distance']:.2f}"
             st.markdown(plain(words), help=DISTANCE, width="content")

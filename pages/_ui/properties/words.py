@@ -170,7 +170,7 @@ def training_strip(
 
 
 def table_row(
-    row: PropertyRow, columns: Sequence[PropertyColumn], shown: Sequence[str] = ()
+    row: PropertyRow, columns: Sequence[PropertyColumn], extra_columns: Sequence[str] = ()
 ) -> dict[str, Any]:
     """One line of the table of crystals; ``shown`` adds columns for the intervals and the known values."""
     near = row.get("nearest")
@@ -186,9 +186,9 @@ def table_row(
         name = column["name"]
         predicted = row.get("predictions", {}).get(name)
         line[label_of(column)] = shown_value(predicted["value"], column) if predicted else None
-        if INTERVALS in shown:
+        if INTERVALS in extra_columns:
             line[f"{column['title']}, 90 %"] = interval_words(predicted, column) if predicted else ""
-        if KNOWN in shown:
+        if KNOWN in extra_columns:
             known = known_example(row, name)
             line[f"{column['title']}, known"] = shown_value(known["values"][name], column) if known else None
     return line | {"closest known": example_words(near[0]) if near else ""}

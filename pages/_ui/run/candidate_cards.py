@@ -54,8 +54,8 @@ def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | N
     group, (theirs, *rest) = (record or {}).get("space_group"), template["label"].split(" ")
     if group and rest and theirs != group["symbol"]:  # the full index labels cells by their ids alone
         return ""
-    told = AFLOW.search(template["label"])
-    name = f"the {ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')} arrangement" if told else "an arrangement"
+    match = AFLOW.search(template["label"])
+    name = f"the {ARRANGEMENTS.get(match[1], f'AFLOW {match[1]}')} arrangement" if match else "an arrangement"
     n = template["members"]
     return f"{name} of {n:,} known crystal{'' if n == 1 else 's'}"
 
@@ -70,8 +70,8 @@ def _common_name(record: CrystalRecord) -> str:
     template = record["provenance"].get("prototype")
     if not template or not arrangement_words(template, record):
         return ""
-    told = AFLOW.search(template["label"])
-    return ARRANGEMENTS.get(told[1], "") if told else ""
+    match = AFLOW.search(template["label"])
+    return ARRANGEMENTS.get(match[1], "") if match else ""
 
 
 def candidate_card(
@@ -98,10 +98,10 @@ def candidate_card(
     }
     above: Any = best.get("above_lowest_mev")
     if above is not None:
-        told = f"{above:+.0f} meV/atom" if above else "lowest energy"
+        energy_text = f"{above:+.0f} meV/atom" if above else "lowest energy"
         card["bar"] = {
             "share": min(1.0, max(0.0, above / FULL_BAR)),
-            "text": told,
+            "text": energy_text,
             "title": _energy_words(best),
         }
     return card
@@ -119,10 +119,10 @@ def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
 
 def _badges(best: CrystalRecord) -> list[tuple[str, str]]:
     """What a reader must know of the best before its picture: tone and word."""
-    told = best.get("relaxation")
+    relaxation = best.get("relaxation")
     badges = [] if best["validity"]["plausible"] else [("bad", "implausible")]
-    if told and not told["converged"]:
-        badges.append(("bad", "not relaxed" if "error" in told else "not converged"))
+    if relaxation and not relaxation["converged"]:
+        badges.append(("bad", "not relaxed" if "error" in relaxation else "not converged"))
     if novelty := best.get("novelty"):
         badges.append(("known", "known") if novelty["known"] else ("open", unmatched_word(best)))
     return badges
