@@ -119,7 +119,7 @@ def main(memory: int, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    _say(answers, {"ready": True})
+    send_answer(answers, {"ready": True})
     for line in sys.stdin:
         # the default action ends the process even inside compiled code; the parent kills first if it is alive
         signal.setitimer(signal.ITIMER_REAL, seconds + 5.0)
@@ -133,7 +133,7 @@ def main(memory: int, seconds: float) -> None:
                 "error": str(error) if known else "The file could not be read. Check it in a crystal viewer."
             }
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _say(answers, answer)
+        send_answer(answers, answer)
 
 
 def _leave_network() -> None:
@@ -148,7 +148,8 @@ def _leave_network() -> None:
                 return
 
 
-def _say(answers: Any, answer: dict[str, Any]) -> None:
+def send_answer(answers: Any, answer: dict[str, Any]) -> None:
+    """Write one answer as a line of JSON, at once."""
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

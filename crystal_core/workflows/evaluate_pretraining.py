@@ -70,7 +70,7 @@ def evaluate_pretraining(
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         chosen = _configuration(config, encoder, pdd_weight)
-        run = _Run(study, data, chosen, out or Path(scratch), pick_device(device))
+        run = PretrainingRun(study, data, chosen, out or Path(scratch), pick_device(device))
         cells = study.cells
         for done, cell in enumerate(cells):
             if run.folder.result(cell) is None:
@@ -107,7 +107,7 @@ def _configuration(config: Path, encoder: str | None, pdd_weight: str | None) ->
     return settings
 
 
-class _Run:
+class PretrainingRun:
     """One study on one file; graphs are built when the first training needs them."""
 
     def __init__(
@@ -223,9 +223,9 @@ class _Run:
             return None
         config = self.config
         if variant == "full":
-            return self._stage("full", replace(config, stage="latent"), self.pretrained("vae"))
+            return self.train_stage("full", replace(config, stage="latent"), self.pretrained("vae"))
         if variant == "latent":
-            return self._stage("latent", replace(config, stage="latent"), None)
+            return self.train_stage("latent", replace(config, stage="latent"), None)
         vae = config.vae
         if variant in SINGLE_TARGETS:
             vae = replace(
@@ -237,11 +237,16 @@ class _Run:
         weights = {kl_name(weight): weight for weight in self.study.kl_weights}
         if variant in weights:
             vae = replace(vae, kl_weight=weights[variant])
-        return self._stage(variant, replace(config, stage="vae", vae=vae), None)
+        return self.train_stage(variant, replace(config, stage="vae", vae=vae), None)
 
-    def _stage(
+    def train_stage(
         self, run: str, config: CrysldnetTraining, initial: dict[str, Tensor] | None
     ) -> dict[str, Tensor]:
+        """The weights of one pretraining, from its folder where it was finished before.
+
+        Args:
+            run: its name. initial: weights to begin with; None begins from random ones.
+        """
         import torch
 
         from crystal_core.predictors.crysldnet.training import fit_rows

@@ -333,7 +333,7 @@ def test_what_was_noted_of_a_run_is_shown_with_its_results():
     queue.update(queue.list_batch(batch)[0].id, state="done", result=queue.get(job).result)
     assert note not in words(page(batch=batch).info)  # nothing is selected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pages._ui.forms.batch._rows", lambda _: (0,))
+        patch.setattr("pages._ui.forms.batch.selected_rows", lambda _: (0,))
         at = page(batch=batch)
     assert note in words(at.info) and "✓ Finished" in words(at.markdown) and not at.exception
 

@@ -96,7 +96,7 @@ def _table(batch: str) -> None:
         key=f"batch-{batch}",
         width="stretch",
     )
-    if has_changed(f"batch-{batch}-shown", (_rows(batch), not live)):
+    if has_changed(f"batch-{batch}-shown", (selected_rows(batch), not live)):
         st.rerun()  # what stands below the table is not part of this fragment
 
 
@@ -130,13 +130,14 @@ def _best(job_id: str, stamp: str) -> tuple[dict[str, str], str]:  # noqa: ARG00
     }, ""
 
 
-def _rows(batch: str) -> tuple[int, ...]:
+def selected_rows(batch: str) -> tuple[int, ...]:
+    """Places of the rows of the table that are selected, from 0."""
     state = st.session_state.get(f"batch-{batch}")
     return tuple(state.selection.rows) if state else ()
 
 
 def _selected(batch: str, jobs: list[Job]) -> Job | None:
-    rows = _rows(batch)
+    rows = selected_rows(batch)
     return jobs[rows[0]] if rows and rows[0] < len(jobs) else None
 
 
