@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @guard()
 def ask() -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue."""
-    _adopt_link()
+    _fill_from_link()
     fields, foot = form_parts()
     with fields:
         request = ask_comparison()
@@ -60,7 +60,7 @@ def _link() -> str:
     )
 
 
-def _adopt_link() -> None:
+def _fill_from_link() -> None:
     """Fill the form from the link: a comparison to change, a ready one, a run or a crystal to compare, or a formula."""
     if is_link_applied(_link()):
         return

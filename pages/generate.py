@@ -17,31 +17,31 @@ from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.workflows.cell_plan import allowed_elements, check_atom_counts
-from crystal_core.workflows.wishes import check_wishes, plan_wishes
+from crystal_core.workflows.generation_conditions import check_conditions, plan_crystals
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import ask_fix, ask_start, handed_over
+from pages._ui.forms.conditions import (
+    FIXED,
+    RANGE,
+    USUAL,
+    ask_conditions,
+    ask_sentence,
+    condition_fields,
+    example_of,
+    sentence_field,
+    show_conditions,
+)
 from pages._ui.forms.drafting import (
     UNREFINED,
-    adopt_drafting,
     ask_charge_balance,
     ask_drafting,
+    drafting_fields,
     refines_drafts,
 )
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
-from pages._ui.forms.wishes import (
-    FIXED,
-    RANGE,
-    USUAL,
-    adopt_sentence,
-    adopt_wishes,
-    ask_sentence,
-    ask_wishes,
-    example_of,
-    show_wishes,
-)
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     apply_link,
@@ -94,7 +94,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
     """
     # here, because the first run of the page may end before this part, whose next run is then its own
-    adopt_link(cards)
+    fill_from_link(cards)
     fields, foot = form_parts()
     with fields:
         request = _ask_request(cards)
@@ -120,7 +120,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         counts = _ask_counts(card)
     n = field(left.number_input, CRYSTALS, step=1, key="make-n")
     elements = ask_elements(card)
-    wishes = ask_wishes(card)
+    conditions = ask_conditions(card)
     with field(
         st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
@@ -142,7 +142,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
                 seed=seed_of(seed),
                 **elements,
                 **settings,
-                **wishes,
+                **conditions,
                 **given,
             )
             _check(chosen_request, card)
@@ -151,7 +151,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         st.error(plain(error))
     if request is not None:
         with message:
-            show_wishes(request)
+            show_conditions(request)
     return request
 
 
@@ -164,7 +164,7 @@ def _check(request: CrystalGenerationRequest, card: ModelCard) -> None:
     if request.space_group:
         space_group_number(request.space_group)
     allowed_elements(request, card.elements)
-    check_wishes(request, card)
+    check_conditions(request, card)
     note = check_atom_counts(request, _counts_of(card))
     if card.writes_drafts:
         note = _size_words(request, card) or note
@@ -178,8 +178,11 @@ def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
     Raises:
         RequestError: no cell of the formula has the requested atoms.
     """
-    wishes, most = plan_wishes(request, card, frequencies=_counts_of(card)), max(_counts_of(card), default=0)
-    largest = max(wish.conditions.n_atoms for wish in wishes)
+    planned, most = (
+        plan_crystals(request, card, frequencies=_counts_of(card)),
+        max(_counts_of(card), default=0),
+    )
+    largest = max(crystal.conditions.n_atoms for crystal in planned)
     if not most or largest <= most:
         return ""
     cells = f"{formula_text(request.formula)} makes cells of {largest}"
@@ -227,7 +230,7 @@ def _link() -> str:
     return "generate|" + "|".join(st.query_params.get(name, "") for name in LINK)
 
 
-def adopt_link(cards: dict[str, ModelCard]) -> None:
+def fill_from_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the link: the run that it shows or that is to be changed, a crystal to complete, or what a first run is asked for."""
     if is_link_applied(_link()):
         return
@@ -248,9 +251,9 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     if request.get("density") is not None:
         request = request | {"density": _within(request["density"], *DENSITY_RANGE)}
     values: dict[str, Any] = {
-        **adopt_wishes(request),
-        **adopt_drafting(request),
-        **adopt_sentence("" if job else link["wish"]),
+        **condition_fields(request),
+        **drafting_fields(request),
+        **sentence_field("" if job else link["wish"]),
         "make-model": model if model in cards else next(iter(cards)),
         "make-n": min(request.get("n") or _whole(link["n"]) or 8, MOST),
         "elements": "-".join(request.get("elements", ())) or link["elements"],

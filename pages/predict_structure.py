@@ -22,7 +22,7 @@ from crystal_core.workflows.prediction_time import MOST_RELAXED
 from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
-from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
+from pages._ui.forms.drafting import UNREFINED, ask_drafting, drafting_fields, refines_drafts
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
@@ -83,7 +83,7 @@ def ask() -> None:
     starts = ["both", "noise", "prototype"] if has_prototypes() else ["noise"]
     if any(card.name == DRAFTER for card in cards):
         starts += ["draft", "all"] if has_prototypes() else ["draft"]
-    _adopt_link([card.name for card in cards], starts)
+    _fill_from_link([card.name for card in cards], starts)
     fields, foot = form_parts()
     with fields:
         requests = _ask_requests(cards, starts)
@@ -255,7 +255,7 @@ def _link() -> str:
     )
 
 
-def _adopt_link(models: list[str], starts: list[str]) -> None:
+def _fill_from_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
     if is_link_applied(_link()):
         return
@@ -286,7 +286,7 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             key, usual, _ = units_of(parse_formula(settings["formula"]), values["model"] or "")
             values[key] = list(settings.get("z") or usual)
     carry_pattern(settings.get("pattern"))
-    apply_link(_link(), values | adopt_drafting(settings))
+    apply_link(_link(), values | drafting_fields(settings))
 
 
 def _settings_of_link() -> dict[str, Any]:

@@ -50,7 +50,7 @@ NO_PREDICTOR = "No property predictor is installed: put the folder of its checkp
 @guard()
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form: crystals, properties, the button; what is done in it reruns only this part of the page."""
-    _adopt_link(cards)
+    _fill_from_link(cards)
     above = st.container()  # what grows in it must not mount the button anew
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     with above:
@@ -182,7 +182,7 @@ def _preview(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _adopt_link(cards: dict[str, ModelCard]) -> None:
+def _fill_from_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the property that is to be predicted, the run that is to be changed, or whose crystals are."""
     if name := st.query_params.get("property", ""):
         model = st.query_params.get("model", "")

@@ -150,7 +150,7 @@ def _show(report: dict[str, Any]) -> None:
                 continue
             correlation = "–" if entry["correlation"] is None else f"{entry['correlation']:.2f}"
             typer.echo(
-                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled wishes {entry['mae_shuffled']:.3f}, "
+                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled conditions {entry['mae_shuffled']:.3f}, "
                 f"correlation {correlation}, n = {entry['n']}"
             )
 

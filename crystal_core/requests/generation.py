@@ -166,13 +166,13 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             raise RequestError(f"require_all must be true or false, not {self.require_all!r}.")
         if self.contain and self.require_all:
             raise RequestError(
-                "To hold all wished elements already says what is contained; leave one of the two out."
+                "To hold all requested elements already says what is contained; leave one of the two out."
             )
         if self.require_all and not self.elements:
-            raise RequestError("To hold all wished elements, name them, e.g. Li,Fe,O.")
+            raise RequestError("To hold all requested elements, name them, e.g. Li,Fe,O.")
         if self.require_all and self.space_group is not None:
             raise RequestError(
-                "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
+                "A crystal can be made to hold all requested elements or to keep a space group, not both; leave one of the two out."
             )
 
     def _check_start_from(self) -> None:
@@ -193,7 +193,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             check_whole("site to redraft", site, 0, len(self.start_from["atomic_numbers"]) - 1)
         for name, what in SAID_BY_START.items():
             value = getattr(self, name)
-            if value is not None and value is not False and value != ():  # 0 eV is a wish
+            if value is not None and value is not False and value != ():  # 0 eV is a target
                 raise RequestError(
                     f"The structure to start from already says {what}; leave one of the two out."
                 )

@@ -129,7 +129,7 @@ class GenerationRequest(SamplerRun):
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
         start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
         symmetry: per crystal, the operations it must have; None for crystals without such. A start has them already.
-        guide: a wish for the crystals, or None.
+        guide: a target to guide the crystals towards, or None.
         draft: how a language model writes, for models that are one.
     """
 

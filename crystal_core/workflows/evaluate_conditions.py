@@ -172,18 +172,18 @@ def property_errors(
         pairs = [(t, s) for t, s in zip(targets, one.structures, strict=True) if s is not None]
         predictions = predictor.predict(from_structures([s for _, s in pairs]), (column,)) if pairs else []
         values = np.array([p.predictions[column].value for p in predictions], dtype=float)
-        wished = np.array([t for t, _ in pairs], dtype=float)
+        requested = np.array([t for t, _ in pairs], dtype=float)
         whole = np.isfinite(values)
-        values, wished = values[whole], wished[whole]
+        values, requested = values[whole], requested[whole]
         if len(values) < 2:
             errors[one.name] = {"n": len(values), "mae": None, "mae_shuffled": None, "correlation": None}
             continue
-        varies = values.std() > 0 and wished.std() > 0
+        varies = values.std() > 0 and requested.std() > 0
         errors[one.name] = {
             "n": len(values),
-            "mae": round(float(np.abs(values - wished).mean()), 4),
-            "mae_shuffled": round(float(np.abs(values - np.roll(wished, len(wished) // 2)).mean()), 4),
-            "correlation": round(float(np.corrcoef(values, wished)[0, 1]), 4) if varies else None,
+            "mae": round(float(np.abs(values - requested).mean()), 4),
+            "mae_shuffled": round(float(np.abs(values - np.roll(requested, len(requested) // 2)).mean()), 4),
+            "correlation": round(float(np.corrcoef(values, requested)[0, 1]), 4) if varies else None,
         }
     return errors
 

@@ -172,7 +172,7 @@ def _keeps_path(state: PredictionRun) -> bool:
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
-    """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
+    """Relax the most promising structures; of the others, or of all where relaxing is off, take the energy as sampled.
 
     Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
     a minute. Where there are more structures than are relaxed, those that most candidates agree on are, and of equals

@@ -289,6 +289,6 @@ def test_what_would_change_nothing_is_refused(tiny_writer):
         next(model.sample(GenerationRequest(compositions=((118, 11),))))
     with pytest.raises(RequestError, match="up to 59 atoms"):
         next(model.sample(GenerationRequest(compositions=((11,) * 60,))))
-    wish = Conditions(composition={8: 1})
+    conditions_of_oxygen = Conditions(composition={8: 1})
     with pytest.raises(RequestError, match="O must not appear, but the crystal must hold it"):
-        next(model.sample(DeNovoRequest(n_atoms=(1,), elements=(11,), conditions=(wish,))))
+        next(model.sample(DeNovoRequest(n_atoms=(1,), elements=(11,), conditions=(conditions_of_oxygen,))))

@@ -221,10 +221,10 @@ def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tin
         label="P1",
     )
     runs = [
-        [*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][
+        [*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=operations, sampler="em", steps=5, seed=3))][
             -1
         ].crystals
-        for wish in (None, (free,))
+        for operations in (None, (free,))
     ]
     assert torch.allclose(
         runs[0].frac_coords, runs[1].frac_coords, atol=1e-4
@@ -278,12 +278,14 @@ def test_space_groups_have_numbers_and_symbols():
             space_group_number(wrong)
 
 
-def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_wished_group():
+def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_requested_group():
     rng = np.random.default_rng(0)
     coords = np.array(RUTILE.frac_coords) + rng.uniform(-0.015, 0.015, (6, 3))
     rough = Structure(np.diag([4.6, 4.63, 2.96]), ["Ti"] * 2 + ["O"] * 4, coords)
     assert symmetrised(rough, (0.01,)).space_group == 1
-    assert symmetrised(rough, (0.01, 0.4)).space_group == 1  # without a wish, what the first tolerance shows
+    assert (
+        symmetrised(rough, (0.01, 0.4)).space_group == 1
+    )  # without a requested group, what the first tolerance shows
     found = symmetrised(rough, (0.01, 0.4), space_group=136)
     assert found.space_group == 136 and found.structure.get_space_group_info(symprec=1e-5)[1] == 136
     assert found.structure.species == rough.species and len(found.symmetry.rotations) == 16

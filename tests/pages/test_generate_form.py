@@ -67,19 +67,19 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
 
 def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     queue = JobQueue()
-    wishes = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
-    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **wishes)))
+    conditions = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **conditions)))
     assert title_of(queue.get(run)) == "2 new crystals near 6.5 g/cm³ (strength 3) in Pm-3m"
     at = page(fork=run)
     assert not at.exception and not at.error
     at.button(key="generate").click().run()
-    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == wishes
+    assert {name: queue.list_jobs()[0].request[name] for name in conditions} == conditions
     for text, part in (("Fm9m", "no space group"), (" 221 ", "")):
         at.text_input(key="make-group").set_value(text).run()
         assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
     at.number_input(key="make-density").set_value(None).run()
     at.button(key="generate").click().run()
-    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {
+    assert {name: queue.list_jobs()[0].request[name] for name in conditions} == {
         "density": None,
         "guidance": None,
         "space_group": "221",
@@ -87,7 +87,7 @@ def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     at = page(fork=run)
     at.query_params["fork"] = queue.submit(
         "generate", to_json(CrystalGenerationRequest(n=3))
-    )  # without wishes: none in the form
+    )  # without conditions: none in the form
     at.run()
     shown = {field.label: field.value for field in (*at.number_input, *at.text_input)}
     assert shown["Density (g/cm³)"] is None and shown["Space group (experimental)"] == ""
@@ -217,7 +217,7 @@ def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
     assert "whole number" in words(at.error) and not at.exception
 
 
-def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
+def test_the_form_asks_for_all_requested_elements(tiny_de_novo):
     tiny_de_novo()
     at = page()
     assert "require-all" not in [toggle.key for toggle in at.toggle]

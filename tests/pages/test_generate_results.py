@@ -69,7 +69,7 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
     assert "not charge-balanced" in table["why"][2] and "below 0.5" in table["why"][3] and not at.exception
 
 
-def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
+def test_crystals_with_more_of_the_requested_elements_come_first(tiny_de_novo):
     tiny_de_novo()
     job, queue = finished_run(), JobQueue()
     oxygen = Structure(Lattice.cubic(2.2), ["O"], [[0, 0, 0]])  # valid, and holds one of two

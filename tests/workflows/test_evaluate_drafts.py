@@ -141,8 +141,8 @@ def test_drafts_are_written_once_and_refined_by_each_refiner(table, tiny_pair, m
         "kldm": DraftOptions(refiner="kldm"),
         "tiny-refiner": DraftOptions(refiner="tiny-refiner", start_draft="inject", refine_from=20),
     }
-    wishes = [Conditions(elements=(38, 8)), Conditions(composition={22: 1, 8: 2}), Conditions()]
-    made = {one.name: one.structures for one in evaluate_conditions.make(model, wishes, 4, ways, seed=1)}
+    prompts = [Conditions(elements=(38, 8)), Conditions(composition={22: 1, 8: 2}), Conditions()]
+    made = {one.name: one.structures for one in evaluate_conditions.make(model, prompts, 4, ways, seed=1)}
     assert len(written) == 1 and set(made) == set(ways)
     assert set(written[0].elements) == set(range(1, 93))  # those that every refiner can place
     for alone, kldm, injected in zip(*made.values(), strict=True):
@@ -163,7 +163,7 @@ def test_space_groups_are_compared_with_those_of_the_prompts(table):
     assert found["alone"]["share"] == 0.0
 
 
-def test_a_property_is_judged_against_what_was_asked_for_and_against_another_wish():
+def test_a_property_is_judged_against_what_was_asked_for_and_against_another_condition():
     class Judge:
         def predict(self, crystals, properties):
             (name,) = properties

@@ -94,8 +94,8 @@ def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, mo
 
 
 @pytest.mark.parametrize("species", ["masking", "analog-bits"])
-def test_each_crystal_holds_all_wished_elements_where_that_is_asked_for(tiny_de_novo, species):
-    wish = {
+def test_each_crystal_holds_all_requested_elements_where_that_is_asked_for(tiny_de_novo, species):
+    settings = {
         "elements": ("Li", "Ti", "O"),
         "model": tiny_de_novo(species),
         "n": 12,
@@ -103,18 +103,18 @@ def test_each_crystal_holds_all_wished_elements_where_that_is_asked_for(tiny_de_
         "steps": 20,
         "seed": 2,
     }
-    *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True))
+    *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True))
     made = last.result["crystals"]
     assert made and all(
         set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made
     )  # cells of 2 atoms have no room
-    *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True, n_atoms=(2, 4)))
+    *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True, n_atoms=(2, 4)))
     assert {c["n_atoms"] for c in last.result["crystals"]} == {3, 4} and last.result["settings"][
         "require_all"
     ] is True
 
 
-def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
+def test_what_is_kept_of_a_structure_counts_among_the_requested_elements():
     given = {
         "lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]],
         "atomic_numbers": [22, 8, 8],
@@ -138,7 +138,7 @@ def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
         ({"require_all": 1}, "true or false"),
     ],
 )
-def test_all_wished_elements_are_refused_where_they_cannot_be(options, told):
+def test_all_requested_elements_are_refused_where_they_cannot_be(options, told):
     def check():
         asked = CrystalGenerationRequest(**({"elements": ("Li", "Ti", "O"), "require_all": True} | options))
         cell_plan.allowed_elements(asked, (3, 8, 22))

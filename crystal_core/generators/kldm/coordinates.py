@@ -92,7 +92,7 @@ class CoordinateProcess(ABC):
 
     @abstractmethod
     def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
-        """The score, with the gradient of a wish at the clean coordinates added."""
+        """The score, with the gradient of a guidance target at the clean coordinates added."""
 
     @abstractmethod
     def step(

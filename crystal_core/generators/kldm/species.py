@@ -279,7 +279,7 @@ class MaskedSpecies(SpeciesProcess):
         )
 
     def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
-        """To first order, the wish for an atom of type k differs from that for the mean type by its gradient at k."""
+        """The guidance of an atom of type k, to first order: its gradient at k against that at the mean type."""
         del value, t  # logits mean the same at all times
         return output + gradient
 

@@ -23,7 +23,7 @@ STARTS = {
 }
 
 
-def adopt_drafting(request: Mapping[str, Any]) -> dict[str, Any]:
+def drafting_fields(request: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with what a request says, its own choice where it says nothing; numbers are filled at once."""
     for name, key in KEYS.items():
         fill(key, request.get(name))

@@ -329,10 +329,10 @@ def _generate_words(request: dict[str, Any]) -> list[str]:
         else []
     )
     parts += ["--contain", ",".join(request["contain"])] if request.get("contain") else []
-    wishes = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
+    conditions = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
     parts += [
         word
-        for name in (*wishes, "density", "guidance")
+        for name in (*conditions, "density", "guidance")
         if request.get(name) is not None
         for word in (f"--{name.replace('_', '-')}", str(request[name]))
     ]

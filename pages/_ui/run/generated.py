@@ -179,7 +179,7 @@ def requested_elements(request: Mapping[str, Any]) -> set[int]:
 
 
 def _filtered(records: list[NumberedCrystal], groups: Groups, requested: set[int]) -> list[NumberedCrystal]:
-    """What the reader wants to see, the most promising first; before all, those with the most of the ``wished`` elements."""
+    """What the reader wants to see, the most promising first; before all, those with the most of the ``requested`` elements."""
     tests: dict[str, Callable[[NumberedCrystal], bool]] = {
         "valid": is_credible,
         "distinct": lambda r: groups[r["group"]][0] is r,

@@ -12,8 +12,8 @@ from crystal_core.conditions import SPACE_GROUPS
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
 from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.workflows.generation_conditions import possible_conditions
 from crystal_core.workflows.sentence import Understood, understand
-from crystal_core.workflows.wishes import possible_wishes
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.link.session import field, fill, recall, remember
 from pages._ui.plain import plain
@@ -33,7 +33,7 @@ KEYS = {
     "e_above_hull": "make-hull",
     "density": "make-density",
 }
-NUMBERS = ("band_gap", "formation_energy", "e_above_hull", "density")  # blank where nothing is wished for
+NUMBERS = ("band_gap", "formation_energy", "e_above_hull", "density")  # blank where there is no target
 UNITS = {"band_gap": "eV", "formation_energy": "eV/atom", "e_above_hull": "eV/atom", "density": "g/cm³"}
 NAMES = {
     "formula": "formula",
@@ -87,15 +87,15 @@ def example_of(card: ModelCard) -> str:
     return f"{EXAMPLE}, space group 225" if "space_group" in card.conditions else EXAMPLE
 
 
-def adopt_sentence(text: str) -> dict[str, str]:
+def sentence_field(text: str) -> dict[str, str]:
     """The field of the sentence as a link fills it; what it means goes into the form in the run that follows."""
     remember(TAKEN, "")
     remember(FILLED, ())
     return {SENTENCE: text}
 
 
-def adopt_wishes(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the form with the wishes of a request; numbers, which may be blank, are filled at once."""
+def condition_fields(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the form with the conditions of a request; numbers, which may be blank, are filled at once."""
     for name in NUMBERS:
         fill(KEYS[name], request.get(name))
     return {
@@ -106,17 +106,17 @@ def adopt_wishes(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def ask_wishes(card: ModelCard) -> dict[str, Any]:
-    """The fields of the request that the model understands or can be guided by; None where nothing is wished for."""
-    possible = possible_wishes(card)
-    wishes: dict[str, Any] = {}
+def ask_conditions(card: ModelCard) -> dict[str, Any]:
+    """The fields of the request that the model understands or can be guided by; None where there is no target."""
+    possible = possible_conditions(card)
+    conditions: dict[str, Any] = {}
     with field(st.expander, "Composition, symmetry, properties", key="make-wishes", on_change="rerun"):
         st.caption(plain(_how_words(card, possible)))
         # a row of its own for each pair: a label of two lines moves both fields down
         places = [place for _ in range(4) for place in st.columns(2, vertical_alignment="bottom")]
         for name, place in zip(possible, places, strict=False):
-            wishes[name] = _ask_wish(name, place, is_kept=possible[name] == "kept")
-        guided = [name for name, how in possible.items() if how == "guided" and wishes[name] is not None]
+            conditions[name] = _ask_condition(name, place, is_kept=possible[name] == "kept")
+        guided = [name for name, how in possible.items() if how == "guided" and conditions[name] is not None]
         if "guided" in possible.values():
             strength = field(
                 places[len(possible)].number_input,
@@ -126,11 +126,11 @@ def ask_wishes(card: ModelCard) -> dict[str, Any]:
                 disabled=not guided,
                 help="Of the guidance: 1 bends gently, 5 firmly. A strong one costs validity.",
             )
-            wishes["guidance"] = strength if guided else None
-    return wishes
+            conditions["guidance"] = strength if guided else None
+    return conditions
 
 
-def wish_words(request: CrystalGenerationRequest) -> list[str]:
+def condition_words(request: CrystalGenerationRequest) -> list[str]:
     """The conditions on the crystals, a few words each."""
     words = [formula_text(request.formula)] if request.formula else []
     if request.space_group:
@@ -150,13 +150,13 @@ def wish_words(request: CrystalGenerationRequest) -> list[str]:
     return words
 
 
-def show_wishes(request: CrystalGenerationRequest) -> None:
+def show_conditions(request: CrystalGenerationRequest) -> None:
     """What the run will ask for, as badges; nothing where any crystal will do."""
-    if words := wish_words(request):
+    if words := condition_words(request):
         st.markdown(" ".join(f":blue-badge[{plain(word)}]" for word in words))
 
 
-def _ask_wish(name: str, place: Any, *, is_kept: bool) -> Any:
+def _ask_condition(name: str, place: Any, *, is_kept: bool) -> Any:
     label, key = NAMES[name].capitalize(), KEYS[name]
     if name in NUMBERS:
         label = f"{label} ({UNITS[name]})"
@@ -207,13 +207,13 @@ def _fill_form(meaning: Understood) -> None:
 
 
 def _left_out(card: ModelCard) -> list[str]:
-    """Wishes of the sentence that the model cannot take."""
-    possible, filled = possible_wishes(card), recall(FILLED) or ()
+    """Conditions of the sentence that the model cannot take."""
+    possible, filled = possible_conditions(card), recall(FILLED) or ()
     return [name for name, key in KEYS.items() if key in filled and name not in possible]
 
 
 def _left_out_words(lacking: list[str], card: ModelCard, cards: Mapping[str, ModelCard]) -> str:
-    able = [name for name, other in cards.items() if set(lacking) <= set(possible_wishes(other))]
+    able = [name for name, other in cards.items() if set(lacking) <= set(possible_conditions(other))]
     instead = f" {able[0]} does." if able else ""
     return f"Left out: {card.name} takes no {_listed(lacking, 'or')}.{instead}"
 
