@@ -25,10 +25,10 @@ from pages._ui.link.session import (
     restore_link,
     set_link,
 )
-from pages._ui.plain import plain
 from pages._ui.run.calls import seed_made_with
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import find_job, first_run
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def ask() -> None:
     with foot, st.container(horizontal=True, vertical_alignment="center"):
         pressed = action_button("Compare", type="primary", disabled=request is None, key="compare", width=180)
         if request is not None:
-            st.caption(plain(names_of(request)))
+            st.caption(escape_markdown(names_of(request)))
     if pressed and request is not None:
         submit(request)
         st.rerun()

@@ -46,19 +46,19 @@ from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     apply_link,
     field,
+    get_state,
     is_link_applied,
     mark_link_applied,
-    recall,
-    remember,
     restore_link,
     set_link,
+    set_state,
 )
-from pages._ui.plain import plain
 from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     card = cards[field(st.selectbox, "Model", list(cards), key="make-model")]
     if card.good_for or card.limits:
         purpose, *_ = card.good_for.split(";")
-        st.caption(plain(purpose.rstrip(".") or "Its limits"), help=plain(f"{card.good_for} {card.limits}"))
+        st.caption(
+            escape_markdown(purpose.rstrip(".") or "Its limits"),
+            help=escape_markdown(f"{card.good_for} {card.limits}"),
+        )
     meant = ask_sentence(card, cards)
     message = st.container()  # beside the sentence stands what it came to
     left, right = st.columns([1, 2.9])
@@ -148,7 +151,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
             _check(chosen_request, card)
             request = chosen_request
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
     if request is not None:
         with message:
             show_conditions(request)
@@ -169,7 +172,7 @@ def _check(request: CrystalGenerationRequest, card: ModelCard) -> None:
     if card.writes_drafts:
         note = _size_words(request, card) or note
     if note:
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
 
 
 def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
@@ -278,7 +281,7 @@ def fill_from_link(cards: dict[str, ModelCard]) -> None:
         "redraft-all": request.get("redraft_all", False) and not basis,
         "make-advanced": True if basis else None,  # where it stands
     }
-    remember("given", basis or request.get("fix") or request.get("start_from"))
+    set_state("given", basis or request.get("fix") or request.get("start_from"))
     apply_link(_link(), values)
 
 
@@ -309,7 +312,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 def welcome(cards: dict[str, ModelCard]) -> None:
     """What stands here before the first run."""
-    given, own = recall("given"), st.query_params.get("own")
+    given, own = get_state("given"), st.query_params.get("own")
     if given is None and own and handed_over(own) is None:
         st.info("This crystal was kept only in the browser tab that opened it; upload it under Advanced.")
     elif given is None:
@@ -317,7 +320,9 @@ def welcome(cards: dict[str, ModelCard]) -> None:
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))
         st.info(
-            plain(f"{formula} is in the form, under Advanced: say there which sites of it stay or change.")
+            escape_markdown(
+                f"{formula} is in the form, under Advanced: say there which sites of it stay or change."
+            )
         )
     card = next(iter(cards.values()))
     counts = card.sampling.get("atom_count_frequencies", {})

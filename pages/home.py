@@ -9,10 +9,10 @@ from pages._ui.crystal.cached import card_scene
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
-from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.overview import overview
 from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, PROPERTIES, link_of, title_of
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 RECENT = 5
@@ -114,7 +114,7 @@ def recent() -> None:
             state, result = overview(job)
             words = [title_of(job), state, *([result] if result != NO_SUMMARY else [])]
             icon = ":material/star:" if job.starred else ":material/open_in_new:"
-            st.page_link(page, label=plain(" · ".join(words)), query_params=query, icon=icon)
+            st.page_link(page, label=escape_markdown(" · ".join(words)), query_params=query, icon=icon)
 
 
 with guard():

@@ -38,11 +38,11 @@ from pages._ui.link.session import (
     set_link,
     value_of,
 )
-from pages._ui.plain import plain
 from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         ]
         return within_reach(requests, model, models)
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
         return []
 
 
@@ -233,17 +233,17 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
         )
         formula = parse_formula(text)
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
         return []
     st.caption(
-        plain(
+        escape_markdown(
             f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"
         )
     )
     if formula.note:
-        st.info(plain(formula.note))
+        st.info(escape_markdown(formula.note))
     if not value_of("exact") and (message := multiple_words([formula])):
-        st.info(plain(message))
+        st.info(escape_markdown(message))
     _domain(formula)
     return [formula]
 

@@ -27,13 +27,13 @@ from pages._ui.link.session import (
     restore_link,
     set_link,
 )
-from pages._ui.plain import plain
 from pages._ui.properties import learning
 from pages._ui.properties.results import show_predictions
 from pages._ui.properties.sending import KIND, item_of, own_item, submit_properties
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import PROPERTIES, find_job, latest_of, title_of
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
@@ -114,7 +114,7 @@ def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
     """What is to be predicted, and the id of the run it belongs to, or ""."""
     if how == EXAMPLE:
         examples = {name: parse_text(text) for name, text in EXAMPLES.items()}
-        st.caption(plain(", ".join(examples)))
+        st.caption(escape_markdown(", ".join(examples)))
         return [own_item(structure, name) for name, structure in examples.items()], ""
     if how == RUN:
         return _ask_run()

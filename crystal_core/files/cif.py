@@ -19,7 +19,7 @@ from crystal_core.files.cif_modulation import modulation_note
 from crystal_core.files.cif_moments import site_values_in
 from crystal_core.files.cif_symmetry import named_group, operations_of
 from crystal_core.files.cif_text import Block, blocks_of
-from crystal_core.files.diagnosis import ANGLES, LENGTHS, POSITIONS, UNKNOWN_TROUBLE, trouble_of
+from crystal_core.files.diagnosis import ANGLES, LENGTHS, POSITIONS, UNKNOWN_PROBLEM, problem_of
 from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.remarks import far_positions
 
@@ -31,12 +31,12 @@ SYMPREC = 0.01  # Å; files hold coordinates to three decimals and better
 
 
 def read_cif(text: str) -> list[Callable[[], Structure]]:
-    """Every data block that holds positions, or else the one whose trouble is to be told."""
+    """Every data block that holds positions, or else the one whose problem the error names."""
     all_blocks = blocks_of(text)
-    blocks = [block for block in all_blocks if block.trouble or POSITIONS[0] in block.tags]
+    blocks = [block for block in all_blocks if block.problem or POSITIONS[0] in block.tags]
     if not blocks:
         first = next((block for block in all_blocks if block.tags), all_blocks[0])
-        raise StructureParseError(trouble_of(first) or UNKNOWN_TROUBLE)
+        raise StructureParseError(problem_of(first) or UNKNOWN_PROBLEM)
     return [partial(_structure, block) for block in blocks]
 
 
@@ -45,8 +45,8 @@ def _structure(block: Block) -> Structure:
     if len(known) == 6:
         # before symmetry operations multiply atoms in a cell that is no cell
         check_cell(known[:3], known[3:])
-    if trouble := trouble_of(block):
-        raise StructureParseError(trouble)
+    if problem := problem_of(block):
+        raise StructureParseError(problem)
     from pymatgen.core import Lattice, Structure
 
     lattice = Lattice.from_parameters(*known)

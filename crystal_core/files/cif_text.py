@@ -42,7 +42,7 @@ class Block:
         values: tag → value of the entries outside loops, :data:`UNKNOWN` for ``.`` and ``?``.
         columns: tag → values of a column of a loop; columns of one loop are equally long.
         notes: what was mended or left out, as sentences.
-        trouble: why the block cannot be read, as a sentence; empty otherwise.
+        problem: why the block cannot be read, as a sentence; empty otherwise.
         is_macromolecular: whether its atoms have mmCIF's Cartesian positions.
     """
 
@@ -50,7 +50,7 @@ class Block:
     values: dict[str, str] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    trouble: str = ""
+    problem: str = ""
     is_macromolecular: bool = False
 
     @property
@@ -76,7 +76,7 @@ class Block:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The data blocks of a CIF, in order, at least one; a block that breaks the rules of CIF has its ``trouble``."""
+    """The data blocks of a CIF, in order, at least one; a block that breaks the rules of CIF has its ``problem``."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n").translate(_BLANKS)
     lines = in_ascii(plain).split("\n")
     return [block for part in _parts(lines) for block in _read(part)]
@@ -108,14 +108,14 @@ def _read(part: tuple[int, list[str]]) -> list[Block]:
         try:
             blocks = [_block(one) for one in cif.read_string(source, check_level=0)]
         except (ValueError, RuntimeError) as error:
-            if trouble := _mend(lines, str(error), notes, before):
-                return [Block(trouble=trouble)]
+            if problem := _mend(lines, str(error), notes, before):
+                return [Block(problem=problem)]
         else:
             for block in blocks:
                 block.notes += notes
             return blocks
     return [
-        Block(trouble=f"More than {MOST_REPAIRS} lines of this CIF break its rules: correct them, {AGAIN}")
+        Block(problem=f"More than {MOST_REPAIRS} lines of this CIF break its rules: correct them, {AGAIN}")
     ]
 
 
@@ -219,7 +219,7 @@ def _add(block: Block, kind: dict[str, T], tag: str, value: T) -> None:
         kind[tag] = value
     elif tag.startswith(("_cell_length", "_cell_angle", "_atom_site_fract", "_atom_site_cartn")):
         words = f" ({first} and {value})" if isinstance(first, str) else ""
-        block.trouble = (
+        block.problem = (
             f"This CIF gives {tag} twice{printable(words)[:60]} in one data block: keep one, {AGAIN}"
         )
     elif tag.startswith(VITAL):

@@ -65,7 +65,7 @@ class Candidate:
         self.template_rank, self.known = template_rank, known
         self.single_point: float | None = None
         self.relaxed_energy: float | None = None
-        self.converged = self.is_settled = False
+        self.converged = self.has_final_energy = False
         self.draft, self.stages = draft, tuple(stages)
         self.sampled = structure
         self.alike = self
@@ -81,11 +81,11 @@ class Candidate:
 
     def weigh(self, potential: Potential) -> None:
         """Take the energy of the cell as sampled."""
-        for _ in self.settle(potential, seconds=WEIGHING_SECONDS, relax=False):
+        for _ in self.compute_energy(potential, seconds=WEIGHING_SECONDS, relax=False):
             pass
-        self.is_settled = False
+        self.has_final_energy = False
 
-    def settle(
+    def compute_energy(
         self,
         potential: Potential,
         *,
@@ -100,7 +100,7 @@ class Candidate:
         """
         cell = RelaxationRun(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax, give_up=give_up)
-        self.is_settled = True
+        self.has_final_energy = True
         self._record = None
         if cell.status is RelaxStatus.OUTRUN:
             self.mark_not_relaxed(str(cell.status))

@@ -79,7 +79,7 @@ def order_by_evidence(evidence: Mapping[str, Evidence]) -> list[tuple[str, float
     return [(ids[i], values[i]) for i in ranking_of(rows, weights)]
 
 
-def settle_by_evidence(
+def relax_by_evidence(
     every: Sequence[Candidate],
     candidates: Sequence[Candidate],
     evidence: Mapping[Candidate, Evidence],
@@ -144,7 +144,7 @@ def _relaxed(
     costs = [seconds_per_call(len(c.sampled)) for c in candidates]
     steps = [0] * len(costs)
     runners = {
-        k: c.settle(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
+        k: c.compute_energy(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
         for k, c in enumerate(candidates)
     }
     open_ones = set(runners)
@@ -162,7 +162,7 @@ def _relaxed(
 
     for k, moment in by_turns(runners):
         steps[k] = moment.step
-        settled = [i for i in open_ones if candidates[i].is_settled]
+        settled = [i for i in open_ones if candidates[i].has_final_energy]
         for i in settled:
             open_ones.remove(i)
             yield progress(settled=candidates[i])

@@ -128,7 +128,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     """Energies of all different structures; then the promising ones are relaxed against each other."""
     from crystal_core.files.records import snapshot
     from crystal_core.relax.potential import load_potential
-    from crystal_core.workflows.evidence import settle_by_evidence
+    from crystal_core.workflows.evidence import relax_by_evidence
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
@@ -138,7 +138,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     for candidate, group in zip(state.candidates, state.groups(), strict=True):
         candidate.alike = first.setdefault(group, candidate)
     last_snapshot = time.monotonic()
-    for now in settle_by_evidence(
+    for now in relax_by_evidence(
         state.candidates,
         list(first.values()),
         evidence,
@@ -199,7 +199,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     single_points = order if len(order) > n_relaxed else []
     for k, candidate in enumerate(single_points):
         stage = f"energy of structure {k + 1} of {len(order)}"
-        yield from _settle(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
+        yield from _compute_energy(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
         if n_relaxed:
             candidate.mark_not_relaxed(
                 f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
@@ -210,13 +210,13 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     for k, candidate in enumerate(order[:n_relaxed]):
         stage = f"relaxing structure {k + 1} of {n_relaxed}"
         keep = state.request.keep_trajectory and k < KEPT_RELAXATIONS
-        yield from _settle(
+        yield from _compute_energy(
             state, candidate, potential, stage, order[k + 1 : n_relaxed], relax=True, keep=keep
         )
     state.plan.left[RELAXING] = 0.0
 
 
-def _settle(
+def _compute_energy(
     state: PredictionRun,
     candidate: Candidate,
     potential: Potential,
@@ -226,14 +226,14 @@ def _settle(
     relax: bool,
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
-    """Settle one candidate; the ``others`` still wait for the same."""
+    """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same."""
     from crystal_core.files.records import snapshot
 
     phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
     waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
     taken = 1
-    for moment in candidate.settle(potential, seconds=state.request.relax_seconds, relax=relax):
+    for moment in candidate.compute_energy(potential, seconds=state.request.relax_seconds, relax=relax):
         taken = max(1, moment.step)
         # how long a relaxation goes on does not depend on how long it has gone on
         state.plan.reached(phase, before + cost * taken, waiting + cost * steps)

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from crystal_core.errors import CrystalCoreError
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def guard() -> Iterator[None]:
     try:
         yield
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
     except Exception as error:
         if type(error).__module__.startswith("streamlit"):
             raise

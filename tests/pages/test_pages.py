@@ -17,9 +17,9 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
-from pages._ui.plain import duration
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.progress import _live
+from pages._ui.text import duration
 from tests.pages.opening import run_page as page
 
 ROOT = Path(__file__).parents[2]

@@ -29,9 +29,9 @@ from crystal_core.workflows.prediction_plan import has_prototypes
 from pages._ui.forms.own_files import ask_uploads, read_files
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.browser import own_queue
-from pages._ui.link.session import field, recall, remember, value_of
-from pages._ui.plain import plain
+from pages._ui.link.session import field, get_state, set_state, value_of
 from pages._ui.run.runs import DEMO, as_job, find_job, title_of
+from pages._ui.text import escape_markdown
 
 SOURCES = {"model": "Model", "run": "A run", "files": "Files"}
 UNCHANGED = "As it was"
@@ -71,7 +71,7 @@ def fields_of(request: Mapping[str, Any], seed: str) -> dict[str, Any]:
     columns = list(request.get("columns") or ())
     targets = [item.get("id", "") for item in request.get("targets") or ()]
     # what the form has no field for is kept as long as what it belongs to stays
-    remember(f"{BEGIN}asked", dict(request))
+    set_state(f"{BEGIN}asked", dict(request))
     values: dict[str, Any] = {
         f"{BEGIN}formula": ", ".join(request.get("formulas") or ([] if targets else ["TiO2"])),
         f"{BEGIN}z": request.get("z") or 0,
@@ -98,7 +98,7 @@ def fields_of(request: Mapping[str, Any], seed: str) -> dict[str, Any]:
             f"{BEGIN}{i}-temperature": float(given.get("temperature") or 0.0),
             f"{BEGIN}{i}-start": start if start in STARTS else "noise",
         }
-    remember(f"{BEGIN}kept", given_columns)
+    set_state(f"{BEGIN}kept", given_columns)
     return values
 
 
@@ -149,7 +149,7 @@ def ask_comparison() -> ComparisonRequest | None:
                 columns.append(_ask_column(i, installed, narrow=int(count or 2) > 3))
             except CrystalCoreError as error:
                 problems = True
-                st.caption(f":red[{plain(error)}]")
+                st.caption(f":red[{escape_markdown(error)}]")
     with st.container(horizontal=True):
         energies = has_potential() and field(
             st.toggle,
@@ -168,7 +168,7 @@ def ask_comparison() -> ComparisonRequest | None:
         check_whole(SAMPLES, int(n), 1, MAX_SAMPLES)
         if problems:
             return None  # the column says why
-        request = recall(f"{BEGIN}asked") or {}
+        request = get_state(f"{BEGIN}asked") or {}
         same = formulas == tuple(request.get("formulas") or ())
         exact = same and not z and bool(request.get("exact_cell"))
         return ComparisonRequest(
@@ -184,7 +184,7 @@ def ask_comparison() -> ComparisonRequest | None:
             properties=tuple(request.get("properties") or ()) or None if predicted else (),
         )
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
         return None
 
 
@@ -205,7 +205,7 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     Raises:
         RequestError: nothing is chosen yet, or the files hold no crystal.
     """
-    given_column = (recall(f"{BEGIN}kept") or {}).get(i)
+    given_column = (get_state(f"{BEGIN}kept") or {}).get(i)
     sources = [*SOURCES, *([UNCHANGED] if given_column else [])]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":{_colour(i)}[●] **{LETTERS[i]}**", width="content")
@@ -221,7 +221,7 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
         )
     if source == UNCHANGED and given_column:
         st.caption(
-            plain(
+            escape_markdown(
                 f"{given_column.get('name') or given_column['source']}: {len(given_column['crystals'])} crystals"
             )
         )
@@ -254,7 +254,7 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
 
 def _with_other_settings(i: int, given: dict[str, Any]) -> dict[str, Any]:
     """The column with those settings of the run to be changed that the form has no field for, while model and sampler stay."""
-    columns = list((recall(f"{BEGIN}asked") or {}).get("columns") or ())
+    columns = list((get_state(f"{BEGIN}asked") or {}).get("columns") or ())
     before: dict[str, Any] = dict(columns[i]) if i < len(columns) else {}
     was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}
     if was["model"] != given["model"] or was["sampler"] != given.get("sampler", was["sampler"]):
@@ -269,7 +269,7 @@ def _with_other_settings(i: int, given: dict[str, Any]) -> dict[str, Any]:
         if k not in ("name", "sampler", "start")
     ]
     if words:
-        st.caption(plain("Also: " + ", ".join(words)))
+        st.caption(escape_markdown("Also: " + ", ".join(words)))
     return given | other_settings
 
 
@@ -334,7 +334,7 @@ def _ask_files(i: int) -> dict[str, Any]:
     crystals = [item for item in read_files(ask_uploads(f"{BEGIN}{i}-")) if not item.limitation]
     for item in crystals:
         if item.error:
-            st.error(plain(f"{item.name}: {item.error}"))
+            st.error(escape_markdown(f"{item.name}: {item.error}"))
     good = [item for item in crystals if item.structure is not None]
     if not good:
         raise RequestError("Upload at least one crystal.")

@@ -18,8 +18,8 @@ from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
 from pages._ui.crystal.typeset import group_of
 from pages._ui.errors import guard
-from pages._ui.plain import plain
 from pages._ui.run.runs import VIEWER, find_job
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_comparison
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def show_crystals(job_id: str) -> None:
         )
     drawn = _panes(job_id, job.result_stamp, place, paths=way == PATHS, aligned=aligned)
     for sentence in drawn["missing"]:
-        st.caption(plain(sentence))
+        st.caption(escape_markdown(sentence))
     if not drawn["panes"]:
         return
     look = crystal_comparison(

@@ -24,11 +24,11 @@ from crystal_core.workflows.compare.export import (
 from pages._ui.compare.form import COLOUR_NAMES
 from pages._ui.compare.panes import show_crystals
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, zip_of
 from pages._ui.run.runs import COMPARE, DEMO, find_job
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from crystal_core.jobs.job import Job
@@ -53,10 +53,10 @@ def show_comparison(job: Job) -> None:
     if not result or not result.get("columns"):
         return
     for note in result.get("notes", []):
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
     show_crystals(job.id)
     st.markdown(_metrics_table(result))
-    st.caption(plain(READING))
+    st.caption(escape_markdown(READING))
     pairs, spread, powder, settings, calls = st.tabs(
         ["Paired differences", "Distributions", "Powder diffraction", "Settings that differ", "The same call"]
     )
@@ -93,7 +93,7 @@ def show_head(job: Job | None) -> None:
             query = {"fork": job.id}
             st.page_link(COMPARE, label="Change and run", icon=":material/edit:", query_params=query)
     if result.get("columns"):
-        st.caption(f"{plain(sentence(result))}{_recorded(job)}" if job else "")
+        st.caption(f"{escape_markdown(sentence(result))}{_recorded(job)}" if job else "")
 
 
 def _recorded(job: Job) -> str:
@@ -102,7 +102,7 @@ def _recorded(job: Job) -> str:
         return ""
     demo = find_demo(job.id.removeprefix(DEMO))
     note = f"; {demo.weights_note}, so a new run will differ" if demo.weights_note else ""
-    return " · " + plain(f"recorded {demo.recorded}, not one of your runs{note}")
+    return " · " + escape_markdown(f"recorded {demo.recorded}, not one of your runs{note}")
 
 
 def _export(job: Job, result: RunResult) -> None:
@@ -125,7 +125,7 @@ def _json(result: RunResult) -> str:
 
 def _head(column: Mapping[str, Any]) -> str:
     place = "ABCD".index(column["letter"])
-    return f":{COLOUR_NAMES[place]}[●] {column['letter']} · {plain(column['name'])}"
+    return f":{COLOUR_NAMES[place]}[●] {column['letter']} · {escape_markdown(column['name'])}"
 
 
 def _metrics_table(result: RunResult) -> str:
@@ -142,11 +142,11 @@ def _metrics_table(result: RunResult) -> str:
             if entry is None:
                 cells.append("–")
                 continue
-            text = plain(number_text(entry["value"], metric["unit"], metric["kind"]))
+            text = escape_markdown(number_text(entry["value"], metric["unit"], metric["kind"]))
             text = f"**{text}**" if entry["better"] else text
             interval = interval_text(entry["ci95"], metric["unit"])
-            cells.append(text + (f" :small[({plain(interval)})]" if interval else ""))
-        lines.append(f"| {plain(metric['title'])} | " + " | ".join(cells) + " |")
+            cells.append(text + (f" :small[({escape_markdown(interval)})]" if interval else ""))
+        lines.append(f"| {escape_markdown(metric['title'])} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -178,7 +178,7 @@ def _paired(result: RunResult) -> None:
         st.info("No two columns were made from the same seeds, so nothing is paired.")
         return
     show_table(rows)
-    st.caption(plain(PAIRING))
+    st.caption(escape_markdown(PAIRING))
 
 
 def _settings(result: RunResult) -> None:
@@ -262,7 +262,7 @@ def _powder(job_id: str, stamp: str, result: RunResult) -> None:
     for letter, name in chosen.items():
         line = _pattern(job_id, stamp, letter, name)
         if isinstance(line, str):
-            st.caption(plain(f"{letter}: {line}"))
+            st.caption(escape_markdown(f"{letter}: {line}"))
         else:
             label = f"{letter} · {columns[letter]['name']}"
             patterns.append((label, "ABCD".index(letter), line))

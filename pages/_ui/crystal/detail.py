@@ -26,9 +26,9 @@ from pages._ui.crystal.infill import language_model, offer_infill
 from pages._ui.crystal.phases import show_phases
 from pages._ui.crystal.shared import show_shared
 from pages._ui.crystal.typeset import formula_text, group_text
-from pages._ui.plain import plain
 from pages._ui.run.badges import COLOURS, SIGNS, show_verdict
 from pages._ui.run.verdicts import Tone, Verdict, charge_balance, newness
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def show_structure(
             return
         _show(structure, key, provenance, origin, pale, occupancy, compare, head)
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
 
 
 def _show(
@@ -161,7 +161,7 @@ def _tabs(
         if st.toggle("Oxidation states and bond-valence sums", key=f"{key}-valences", help=VALENCES):
             valences = _valences(text)
             if valences.reason:
-                st.caption(plain(valences.reason))
+                st.caption(escape_markdown(valences.reason))
         chosen = st.dataframe(
             _sites(text, valences),
             hide_index=True,
@@ -204,7 +204,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
     mixed = dict(occupancy or {})
     if mixed:
         rest = "Formula and density are those of the file; files and models have hydrogen there."
-        st.caption(plain(f"The crystal has {mixed['sites']}. {rest}"))
+        st.caption(escape_markdown(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
     with st.container(
@@ -212,7 +212,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
     ):  # side by side as far as they fit, two by two on a phone
         st.metric(
             "Formula",
-            plain(formula_text(mixed.get("formula") or formula_of(structure.composition))),
+            escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition))),
             width="content",
         )
         st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")

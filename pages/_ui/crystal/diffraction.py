@@ -21,7 +21,7 @@ from crystal_core.evaluation.xrd import (
 )
 from crystal_core.files.parse import parse_text, with_shares
 from pages._ui.crystal.cached import curve_of
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -57,7 +57,7 @@ def show_diffraction(
         cell = _diffracting(given, kind, key) if is_generated else kind
         _draw(given, cell, shares, radiation, window, width, key)
     except CrystalCoreError as error:  # the tabs after this one are still to be shown
-        st.info(plain(error))
+        st.info(escape_markdown(error))
 
 
 def _radiation(place: DeltaGenerator, key: str) -> str | float:

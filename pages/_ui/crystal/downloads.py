@@ -16,7 +16,7 @@ from crystal_core.files.records import zip_texts
 from crystal_core.files.writers import structure_to_text
 from pages._ui.crystal.cached import curve_of
 from pages._ui.crystal.typeset import group_text
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -65,7 +65,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
             key=f"{key}-cif-symmetrised",
         )
     except CrystalCoreError as error:
-        st.caption(plain(error))
+        st.caption(escape_markdown(error))
     with st.container(horizontal=True):
         vasp, refusal = _vasp(text)
         if vasp:
@@ -85,7 +85,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
             help="For pw.x",
         )
     if refusal:
-        st.caption(plain(refusal))
+        st.caption(escape_markdown(refusal))
     st.caption(
         "Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them. "
         "Elements with an open d or f shell start ferromagnetic in the Quantum ESPRESSO input, which has no Hubbard U."

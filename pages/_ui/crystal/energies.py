@@ -9,7 +9,7 @@ import streamlit as st
 from crystal_core.records import published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, EnergyRecord
@@ -30,7 +30,7 @@ def show_energies(record: CrystalRecord) -> None:
     """Energy of one crystal, above the lowest of its run where that is told, its hull and products, the published value of a known crystal, and what relaxing did."""
     relaxation = record.get("relaxation", {})
     if "error" in relaxation:
-        st.warning(plain(f"Not relaxed, shown as sampled. {relaxation['error']}"))
+        st.warning(escape_markdown(f"Not relaxed, shown as sampled. {relaxation['error']}"))
     energies, published = record.get("energies"), published_above_hull(record)
     if not energies and published is None:
         return
@@ -38,19 +38,19 @@ def show_energies(record: CrystalRecord) -> None:
         if energies:
             _show_estimates(record, energies)
         if published is not None:
-            words = plain(
+            words = escape_markdown(
                 f"Of {record['novelty']['nearest_id']}, which this crystal is: Materials Project, DFT."
             )
             st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="stretch")
         if energies and relaxation and "error" not in relaxation:
-            words = plain(f"{relaxation['status']} {relaxation['n_steps']} steps.")
+            words = escape_markdown(f"{relaxation['status']} {relaxation['n_steps']} steps.")
             st.metric(
                 "Atoms moved (Å)", f"{relaxation['displacement_angstrom']:.2f}", help=words, width="stretch"
             )
     if energies and energies["e_above_hull_ev"] is None:
-        st.caption(plain(energies["note"]))
+        st.caption(escape_markdown(energies["note"]))
     if energies and relaxation and "error" not in relaxation and not relaxation["converged"]:
-        st.caption(plain(relaxation["status"]))
+        st.caption(escape_markdown(relaxation["status"]))
 
 
 def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
@@ -68,7 +68,7 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
-    words = plain(
+    words = escape_markdown(
         f"Against {products} (shares of the atoms), the best known. It carries the full error of the potential."
     )
     as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""

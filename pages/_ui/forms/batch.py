@@ -16,10 +16,10 @@ from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.forms.units import multiple_words
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, has_changed
-from pages._ui.plain import plain
 from pages._ui.run.archive import timed_name
 from pages._ui.run.candidates import show_results
 from pages._ui.run.runs import WORDS, candidates_of, title_of
+from pages._ui.text import escape_markdown
 from pages._ui.theme import run_panel
 
 POLL_SECONDS = 1.5
@@ -37,13 +37,13 @@ def ask_formulas(*, exact: bool) -> list[BatchLine]:
     lines = parse_formulas(text)
     wrong = [line for line in lines if line.error]
     for line in wrong:
-        st.error(plain(line.error))
+        st.error(escape_markdown(line.error))
     right = [line for line in lines if line.formula]
     words = f"{len(right)} formulas" if len(right) != 1 else "1 formula"
     cells = "as the exact cell" if exact else "with the numbers of formula units most frequent in training"
     st.caption(f"{words} will run, each {cells}." + (f" {len(wrong)} left out." if wrong else ""))
     if not exact and (note := multiple_words([line.formula for line in right if line.formula])):
-        st.info(plain(note))
+        st.info(escape_markdown(note))
     return right
 
 
@@ -65,9 +65,9 @@ def show_batch(batch: str) -> None:
 
 
 def _show_run(job: Job) -> None:
-    st.subheader(plain(formula_text(title_of(job))))
+    st.subheader(escape_markdown(formula_text(title_of(job))))
     if job.error:
-        st.error(plain(job.error))
+        st.error(escape_markdown(job.error))
     if job.result:
         show_outcome(job)
     elif job.live:
@@ -77,7 +77,7 @@ def _show_run(job: Job) -> None:
 def show_outcome(job: Job) -> None:
     """What is to be known of the cells of a run, and what it found."""
     for note in (job.result or {}).get("notes", ()):
-        st.info(plain(note))
+        st.info(escape_markdown(note))
     show_results(job)
 
 

@@ -15,8 +15,8 @@ from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.generation_conditions import possible_conditions
 from crystal_core.workflows.sentence import Understood, understand
 from pages._ui.crystal.typeset import formula_text, group_text
-from pages._ui.link.session import field, fill, recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import field, fill, get_state, set_state
+from pages._ui.text import escape_markdown
 
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"  # of the atoms per cell
 ANY = "any"
@@ -70,15 +70,15 @@ def ask_sentence(card: ModelCard, cards: Mapping[str, ModelCard]) -> bool:
         meaning = understand(text) if text.strip() else meaning
     except CrystalCoreError as refused:
         error = str(refused)
-    if text != (recall(TAKEN) or ""):
+    if text != (get_state(TAKEN) or ""):
         _fill_form(meaning)
-        remember(TAKEN, text)
+        set_state(TAKEN, text)
     if error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
     elif meaning.ignored:
-        st.caption(plain(f"Not understood: {', '.join(meaning.ignored)}."))
+        st.caption(escape_markdown(f"Not understood: {', '.join(meaning.ignored)}."))
     if lacking := _left_out(card):
-        st.warning(plain(_left_out_words(lacking, card, cards)))
+        st.warning(escape_markdown(_left_out_words(lacking, card, cards)))
     return not error
 
 
@@ -89,8 +89,8 @@ def example_of(card: ModelCard) -> str:
 
 def sentence_field(text: str) -> dict[str, str]:
     """The field of the sentence as a link fills it; what it means goes into the form in the run that follows."""
-    remember(TAKEN, "")
-    remember(FILLED, ())
+    set_state(TAKEN, "")
+    set_state(FILLED, ())
     return {SENTENCE: text}
 
 
@@ -111,7 +111,7 @@ def ask_conditions(card: ModelCard) -> dict[str, Any]:
     possible = possible_conditions(card)
     conditions: dict[str, Any] = {}
     with field(st.expander, "Composition, symmetry, properties", key="make-wishes", on_change="rerun"):
-        st.caption(plain(_how_words(card, possible)))
+        st.caption(escape_markdown(_how_words(card, possible)))
         # a row of its own for each pair: a label of two lines moves both fields down
         places = [place for _ in range(4) for place in st.columns(2, vertical_alignment="bottom")]
         for name, place in zip(possible, places, strict=False):
@@ -153,7 +153,7 @@ def condition_words(request: CrystalGenerationRequest) -> list[str]:
 def show_conditions(request: CrystalGenerationRequest) -> None:
     """What the run will ask for, as badges; nothing where any crystal will do."""
     if words := condition_words(request):
-        st.markdown(" ".join(f":blue-badge[{plain(word)}]" for word in words))
+        st.markdown(" ".join(f":blue-badge[{escape_markdown(word)}]" for word in words))
 
 
 def _ask_condition(name: str, place: Any, *, is_kept: bool) -> Any:
@@ -198,17 +198,17 @@ def _fill_form(meaning: Understood) -> None:
         values["contain"] = "-".join(fields["contain"])
     if "exclude_elements" in fields:
         values["exclude"] = ", ".join(fields["exclude_elements"])
-    for key in recall(FILLED) or ():
+    for key in get_state(FILLED) or ():
         if key not in values and (key in BLANK or key in (KEYS[name] for name in NUMBERS)):
             fill(key, BLANK.get(key))
     for key, value in values.items():
         fill(key, value)
-    remember(FILLED, tuple(values))
+    set_state(FILLED, tuple(values))
 
 
 def _left_out(card: ModelCard) -> list[str]:
     """Conditions of the sentence that the model cannot take."""
-    possible, filled = possible_conditions(card), recall(FILLED) or ()
+    possible, filled = possible_conditions(card), get_state(FILLED) or ()
     return [name for name, key in KEYS.items() if key in filled and name not in possible]
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from crystal_core.jobs import estimate
 from crystal_core.jobs.queue import JobQueue
 from pages._ui.link.session import action_button
-from pages._ui.plain import duration
+from pages._ui.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

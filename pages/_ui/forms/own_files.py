@@ -6,8 +6,8 @@ import streamlit as st
 
 from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.link.browser import browser_id
-from pages._ui.link.session import field, recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import field, get_state, set_state
+from pages._ui.text import escape_markdown
 
 
 def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes]]:
@@ -24,11 +24,11 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         args=(begin,),
         help=f"Up to 5 MB each, {most:,} files; they are read in a process of their own and stay on this machine.",
     )
-    uploads = recall(f"{begin}uploaded") or []
+    uploads = get_state(f"{begin}uploaded") or []
     if uploads and not chosen:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
-                plain(
+                escape_markdown(
                     f"Still here: {uploads[0][0]}"
                     + (f" and {len(uploads) - 1} more" if len(uploads) > 1 else "")
                 )
@@ -38,7 +38,7 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
                 key=f"{begin}remove",
                 type="tertiary",
                 icon=":material/close:",
-                on_click=remember,
+                on_click=set_state,
                 args=(f"{begin}uploaded", None),
             )
     return uploads
@@ -57,8 +57,8 @@ def ask_text(begin: str = "") -> list[tuple[str, bytes]]:
 
 
 def _keep_files(begin: str) -> None:
-    chosen = recall(f"{begin}file") or []
-    remember(f"{begin}uploaded", [(file.name, file.getvalue()) for file in chosen])
+    chosen = get_state(f"{begin}file") or []
+    set_state(f"{begin}uploaded", [(file.name, file.getvalue()) for file in chosen])
 
 
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:

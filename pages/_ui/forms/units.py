@@ -17,7 +17,7 @@ from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.prediction_plan import cells_of
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.link.session import field, value_of
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 FREQUENT = 4  # as many formula units as crystals often have in their cell
 EXACT = "Exact cell"  # the label of its toggle
@@ -44,7 +44,7 @@ def ask_units(formula: Formula, model: str) -> list[int]:
     largest = most // formula.n_atoms if most else FREQUENT
     if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
         st.caption(
-            plain(
+            escape_markdown(
                 f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."
             )
         )
@@ -100,7 +100,7 @@ def within_reach(
                 z: len(atoms) for z, atoms in cells_of(request, card.sampling.get("atom_counts")).items()
             }
         except RequestError as error:
-            st.warning(plain(f"{of}{error}"))
+            st.warning(escape_markdown(f"{of}{error}"))
             continue
         possible.append(request)
         beyond = [
@@ -110,7 +110,7 @@ def within_reach(
         ]
         if beyond:
             larger = f"Larger ones ({', '.join(beyond)}) run, but take longer and are a guess."
-            st.warning(plain(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
+            st.warning(escape_markdown(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
     return possible
 
 

@@ -129,12 +129,12 @@ def _as_argument(argument: str, value: Any, options: tuple[Any, ...]) -> Any:
     return value
 
 
-def remember(key: str, value: Any) -> None:
+def set_state(key: str, value: Any) -> None:
     """Keep a value for as long as the page is open in this browser."""
     st.session_state[key] = value
 
 
-def recall(key: str) -> Any:
+def get_state(key: str) -> Any:
     """What was kept under this key, or None."""
     return st.session_state.get(key)
 
@@ -145,23 +145,23 @@ def action_button(label: str, *, key: str, **options: Any) -> bool:
     Something else on the page may ask for a run at any moment (a picture that has come, a clock); ``st.button`` would be False in that one.
     Whoever gets True must act at once, before the next element is drawn.
     """
-    st.button(label, key=key, on_click=remember, args=(f"pressed-{key}", True), **options)
+    st.button(label, key=key, on_click=set_state, args=(f"pressed-{key}", True), **options)
     return bool(st.session_state.pop(f"pressed-{key}", False))
 
 
 def set_link(page: str, /, **link: str) -> None:
     """Give ``page``, which is shown, another link, which :func:`restore_link` defends."""
-    remember(
+    set_state(
         f"gone-to-{page}", (time.monotonic(), link)
     )  # first: the run may be cut short where the browser is told
     if "job" in link:
-        remember("begun", link["job"])
+        set_state("begun", link["job"])
     st.query_params.from_dict(link)
 
 
 def restore_link(page: str) -> None:
     """Restore the new query of ``page`` when a late request brings back the old one; call it first."""
-    when, link = recall(f"gone-to-{page}") or (0.0, {})
+    when, link = get_state(f"gone-to-{page}") or (0.0, {})
     if time.monotonic() - when < ON_ITS_WAY and any(
         st.query_params.get(name) != value for name, value in link.items()
     ):

@@ -15,13 +15,13 @@ from crystal_core.files.property_table import property_csv
 from crystal_core.files.records import structure_from_record
 from crystal_core.reference.known_cells import known_cell
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
 from pages._ui.properties.known import show_known
 from pages._ui.properties.sending import histograms_of, show_card
 from pages._ui.properties.words import INTERVALS, KNOWN, RANGES, label_of, note_of, table_row
 from pages._ui.run.archive import timed_name
 from pages._ui.run.runs import link_of, title_of
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -41,10 +41,13 @@ def show_predictions(job: Job, parent: Job | None) -> None:
     if parent is not None:
         page, query = link_of(parent)
         st.page_link(
-            page, label=plain(f"Run: {title_of(parent)}"), query_params=query, icon=":material/arrow_back:"
+            page,
+            label=escape_markdown(f"Run: {title_of(parent)}"),
+            query_params=query,
+            icon=":material/arrow_back:",
         )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(plain(result_words(rows)), help=WHAT, width="stretch")
+        st.markdown(escape_markdown(result_words(rows)), help=WHAT, width="stretch")
         more = _extra_columns(job) if len(rows) > 1 else []
         _downloads(job, rows, columns)
     chosen = _table(job, rows, columns, more) if len(rows) > 1 else 0
@@ -123,7 +126,9 @@ def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], mor
 
 def _show_crystal(job: Job, row: PropertyRow, item: dict[str, Any], columns: list[PropertyColumn]) -> None:
     """One crystal beside what is predicted of it."""
-    st.subheader(plain(" · ".join(filter(None, (formula_text(row.get("formula", "")), row["source"])))))
+    st.subheader(
+        escape_markdown(" · ".join(filter(None, (formula_text(row.get("formula", "")), row["source"]))))
+    )
     left, right = st.columns([2, 3], gap="medium")
     with right:
         show_card(row, columns, histograms_of(job.request["model"]), key=f"card-{job.id}-{row['source']}")

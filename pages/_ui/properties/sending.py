@@ -15,12 +15,12 @@ from crystal_core.registry.property_cards import is_installed, training_histogra
 from crystal_core.requests import PropertyPredictionRequest, to_json
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
-from pages._ui.plain import plain
 from pages._ui.properties import property_card
 from pages._ui.properties.words import DISTANCE, RANGES, card_rows, example_words
 from pages._ui.run.badges import COLOURS
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import PROPERTIES, link_of
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -119,7 +119,7 @@ def show_card(
 ) -> None:
     """All that is predicted of one crystal: its range, the closest known one, and a line per property."""
     if "error" in row:
-        st.error(plain(row["error"]))
+        st.error(escape_markdown(row["error"]))
         return
     range_words = RANGES[row["domain"]]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
@@ -127,9 +127,9 @@ def show_card(
         st.markdown(badge, help=range_words.meaning, width="content")
         if near := row.get("nearest"):
             words = f"closest known: {example_words(near[0])}, distance {near[0]['distance']:.2f}"
-            st.markdown(plain(words), help=DISTANCE, width="content")
+            st.markdown(escape_markdown(words), help=DISTANCE, width="content")
     for note in row.get("notes", ()):
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
     lines = card_rows(row, columns, histograms)
     property_card(lines, key=key)
     if not any(line["interval"] for line in lines):

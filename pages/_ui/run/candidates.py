@@ -18,8 +18,7 @@ from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
 from pages._ui.crystal.typeset import formula_text, group_of
-from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import get_state, set_state
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -48,6 +47,7 @@ from pages._ui.run.verdicts import (
     was_trained_on,
 )
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def show_results(job: Job) -> None:
     crystal, cards, more = st.container(), st.container(gap="xsmall"), st.container()
     with more:
         ranking, caveats = ranking_words(candidates)
-        st.caption(plain(ranking), help=plain(caveats))
+        st.caption(escape_markdown(ranking), help=escape_markdown(caveats))
         show_left_out(result)
         reference = ask_reference(job.request["formula"])
     if reference is not None:
@@ -133,13 +133,13 @@ def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRe
     computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
     alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
     words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
-    st.subheader(plain(" · ".join(filter(None, words))))
+    st.subheader(escape_markdown(" · ".join(filter(None, words))))
     st.caption(f"{origin_words(record).capitalize()}.")
     show_verdict(identity_of(record))
     if stages := stage_words(record):
-        st.caption(plain(stages))
+        st.caption(escape_markdown(stages))
     if "reference" in record:
-        st.info(plain(reference_words(record["reference"])))
+        st.info(escape_markdown(reference_words(record["reference"])))
     show_energies(record)
     show_draft(record)
 
@@ -181,7 +181,7 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
 
 def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> CrystalRecord:
     """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
-    last = recall(f"chosen-{job.id}")
+    last = get_state(f"chosen-{job.id}")
     numbered = [
         (place, group)
         for place, group in enumerate(clusters, start=1)
@@ -210,7 +210,7 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> Crys
         )
         record = next(r for r in cluster if r["id"] == picked)
     if last is not None or record is not clusters[0][0]:
-        remember(f"chosen-{job.id}", record["id"])
+        set_state(f"chosen-{job.id}", record["id"])
     return record
 
 

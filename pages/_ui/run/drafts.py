@@ -12,9 +12,9 @@ from crystal_core.evaluation.symmetry import space_group_number, space_group_sym
 from crystal_core.files.records import structure_from_record
 from pages._ui.crystal.cell_views import CellView, laid_over
 from pages._ui.crystal.typeset import group_text
-from pages._ui.plain import plain
 from pages._ui.run.runs import ORIGINS
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, RunResult
@@ -34,7 +34,7 @@ def show_draft(record: CrystalRecord) -> None:
     if draft is None:
         return
     lines = "Lengths (Å), angles (°), then an element and its place for each atom."
-    st.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
+    st.markdown("**Draft**", help=escape_markdown(f"{lines} Prompt: {draft['prompt']}"))
     long = draft["text"].count("\n") >= MOST_LINES
     st.code(draft["text"], language=None, height=TEXT_HEIGHT if long else "content")
 

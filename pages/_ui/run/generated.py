@@ -20,8 +20,7 @@ from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.typeset import formula_text, group_of, group_text
 from pages._ui.forms.completing import generation_query
-from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import get_state, set_state
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -56,6 +55,7 @@ from pages._ui.run.verdicts import (
     verdicts,
 )
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 Groups = dict[int | None, list[NumberedCrystal]]  # the number of a group of like crystals → its members
@@ -137,7 +137,7 @@ def _show_notes(job: Job, records: list[NumberedCrystal]) -> None:
         "Worth a look: valid, distinct and new, with nothing else against it.",
     )
     for sentence in filter(None, [*_notes(result["summary"]), symmetry_words(job.request, records)]):
-        st.caption(plain(sentence))
+        st.caption(escape_markdown(sentence))
     show_left_out(result)
 
 
@@ -236,7 +236,7 @@ def _choose(
         page = st.pagination((len(records) + MAX_CARDS - 1) // MAX_CARDS, key="cards-page")
         records = records[(page - 1) * MAX_CARDS : page * MAX_CARDS]
     names = [record["id"] for record in records]
-    last = recall(f"chosen-{job.id}")
+    last = get_state(f"chosen-{job.id}")
     first = names.index(last) if last in names else 0
     key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
     if rows is not None:
@@ -250,7 +250,7 @@ def _choose(
         picked = state.selection.rows[0] if state.selection.rows else first
     else:
         picked = crystal_gallery([_card(r, groups) for r in records], key=key, first=first, strip=True)
-    remember(f"chosen-{job.id}", names[picked])
+    set_state(f"chosen-{job.id}", names[picked])
     return records[picked]
 
 
@@ -322,7 +322,9 @@ def _row(
 def _head(record: NumberedCrystal, groups: Groups) -> None:
     """What the crystal is, each verdict with its reason, and its energies."""
     members = groups[record["group"]]
-    st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · crystal {record['number']}"))
+    st.subheader(
+        escape_markdown(f"{formula_text(record['formula'])} · {_group(record)} · crystal {record['number']}")
+    )
     with st.container(gap="xxsmall"):
         all_verdicts = verdicts(record, [r["number"] for r in members if r is not record])
         notes = [
@@ -335,10 +337,10 @@ def _head(record: NumberedCrystal, groups: Groups) -> None:
             if verdict.tone != "good":
                 show_verdict(verdict, more)
     if words := stage_words(record):
-        st.caption(plain(words))
+        st.caption(escape_markdown(words))
     if "energies" in record:
         show_energies(record)
-        st.caption(plain(error_words()))
+        st.caption(escape_markdown(error_words()))
     show_draft(record)
 
 

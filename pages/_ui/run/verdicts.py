@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from crystal_core.chemistry.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.chemistry.metals import all_metals
 from crystal_core.drawing.style import symbol_of
-from crystal_core.evaluation.connectivity import LINK, loose_pieces
+from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
@@ -298,15 +298,17 @@ def _distances(record: CrystalRecord) -> Verdict:
 
 
 def cohesion(record: CrystalRecord) -> Verdict:
-    """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.loose_pieces`; no part of the validity, which stays the published one."""
+    """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.finite_fragments`; no part of the validity, which stays the published one."""
     if not record["validity"]["structure"]:
         return Verdict(
             tone="open",
             word="not in question",
             reason="The cell is not valid, so its connectivity is unknown.",
         )
-    pieces = _pieces(*(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords")))
-    alone = [sites[0] for sites in pieces if len(sites) == 1]
+    fragments = _fragments(
+        *(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords"))
+    )
+    alone = [sites[0] for sites in fragments if len(sites) == 1]
     if alone:
         names = ", ".join(f"{symbol_of(record['atomic_numbers'][site])}{site + 1}" for site in alone)
         one = len(alone) == 1
@@ -315,9 +317,9 @@ def cohesion(record: CrystalRecord) -> Verdict:
             word="isolated atom" if one else "isolated atoms",
             reason=f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
         )
-    if pieces:
+    if fragments:
         formulas = dict.fromkeys(
-            _molecule([record["atomic_numbers"][site] for site in sites]) for sites in pieces
+            _molecule([record["atomic_numbers"][site] for site in sites]) for sites in fragments
         )
         reason = f"It holds separate molecules ({', '.join(formulas)}), farther apart than {LINK:g} × the sum of the covalent radii."
         return Verdict(tone="open", word="molecules", reason=reason)
@@ -326,10 +328,10 @@ def cohesion(record: CrystalRecord) -> Verdict:
 
 
 @lru_cache(maxsize=1000)
-def _pieces(lattice: str, atomic_numbers: str, frac_coords: str) -> list[tuple[int, ...]]:
-    """The loose pieces of a cell, given as JSON: a page asks for them at every click."""
+def _fragments(lattice: str, atomic_numbers: str, frac_coords: str) -> list[tuple[int, ...]]:
+    """The finite fragments of a cell, given as JSON: a page asks for them at every click."""
     names = ("lattice", "atomic_numbers", "frac_coords")
-    return loose_pieces(
+    return finite_fragments(
         structure_from_record(
             dict(zip(names, map(json.loads, (lattice, atomic_numbers, frac_coords)), strict=True))
         )
