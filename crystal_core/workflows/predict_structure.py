@@ -148,14 +148,14 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
         seconds=state.request.relax_seconds,
     ):
         state.plan.reached(now.phase, now.done, now.left)
-        fresh = now.settled is not None or (
+        fresh = now.relaxed_candidate is not None or (
             now.moment is None and time.monotonic() - last_snapshot > SECONDS_BETWEEN_RESULTS
         )
         last_snapshot = time.monotonic() if fresh else last_snapshot
         path = None
-        if now.settled is not None:
-            label = f"Relaxation of {now.settled.id(state.request.formula)}"
-            path = path_for_player(label, now.settled.frames, keep=_keeps_path(state))
+        if now.relaxed_candidate is not None:
+            label = f"Relaxation of {now.relaxed_candidate.id(state.request.formula)}"
+            path = path_for_player(label, now.relaxed_candidate.frames, keep=_keeps_path(state))
         yield RunUpdate(
             stage=now.stage,
             step=0,
@@ -167,8 +167,8 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
 
 def _keeps_path(state: PredictionRun) -> bool:
-    settled = sum(candidate.relaxed_energy is not None for candidate in state.candidates)
-    return state.request.keep_trajectory and settled <= KEPT_RELAXATIONS
+    n_relaxed = sum(candidate.relaxed_energy is not None for candidate in state.candidates)
+    return state.request.keep_trajectory and n_relaxed <= KEPT_RELAXATIONS
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:

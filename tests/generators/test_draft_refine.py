@@ -213,7 +213,7 @@ def rough_rutile():
     )
 
 
-@pytest.mark.parametrize("wished", [136, None])
+@pytest.mark.parametrize("requested_group", [136, None])
 def test_a_requested_space_group_of_a_draft_outlasts_its_refinement(tiny_pair, monkeypatch, requested_group):
     model = load_generator(tiny_pair(), "cpu")
     monkeypatch.setattr(model.drafter, "sample", writing(rough_rutile()))
