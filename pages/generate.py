@@ -205,7 +205,7 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     """Atoms per cell; None as often as in training."""
     trained = sorted(_counts_of(card))
     if len(trained) == 1:
-        st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
+        st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model makes no other cells.")
         return None
     how = field(
         st.segmented_control,
@@ -320,9 +320,7 @@ def welcome(cards: dict[str, ModelCard]) -> None:
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))
         st.info(
-            escape_markdown(
-                f"{formula} is in the form, under Advanced: say there which sites of it stay or change."
-            )
+            escape_markdown(f"{formula} is in the form: choose under Advanced which sites to keep or change.")
         )
     card = next(iter(cards.values()))
     counts = card.sampling.get("atom_count_frequencies", {})
@@ -344,8 +342,8 @@ def welcome(cards: dict[str, ModelCard]) -> None:
         for label, query in prompts:
             st.page_link(GENERATE, label=label, query_params=query, icon=":material/grain:")
     st.caption(
-        "Ordered cells, at 0 K and no pressure. A valid crystal need not be a stable one.",
-        help="The model knows nothing of synthesis. Relax what looks promising, and compute what you rely on.",
+        "Ordered cells at 0 K and zero pressure. Valid does not mean stable.",
+        help="The model does not consider synthesis. Relax promising crystals and check them by DFT.",
     )
     st.caption("Recorded runs")
     with st.container(width=340):
@@ -361,8 +359,8 @@ def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
 def no_model() -> None:
     """What to do where no model is installed."""
     st.warning(
-        "No model that invents crystals is installed. Put the folder of a checkpoint (its card.toml and its weights) into checkpoints/ beside this "
-        "program, or train one: the README says how. Then this page offers it."
+        "No generative model is installed. Put the folder of a checkpoint (card.toml and weights) into "
+        "checkpoints/, or train one; see the README."
     )
 
 

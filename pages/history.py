@@ -129,7 +129,9 @@ def show_note(job: Job, *, own: bool) -> None:
 def end_run(job: Job, *, own: bool) -> None:
     """The button that cancels or deletes a run, for its own browser."""
     if not own:
-        st.caption("Another browser's run: only that one can cancel or delete it.", width="content")
+        st.caption(
+            "This run belongs to another browser, which alone can cancel or delete it.", width="content"
+        )
     elif job.live and not is_stuck(job):
         if st.button("Cancel", key="cancel"):
             own_queue().cancel(job.id)
@@ -171,7 +173,7 @@ def confirm_delete(job: Job) -> None:
         if (n := kinds[kind])
     ]
     more = f", and its {' and '.join(words)} with it" if words else ""
-    st.write(f"{escape_markdown(title_of(job))}: its entry and its link will be gone{more}.")
+    st.write(f"{escape_markdown(title_of(job))}: this deletes its entry and its link{more}.")
     if st.button("Delete", type="primary", key="really"):
         try:
             if is_stuck(job):

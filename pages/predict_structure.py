@@ -129,7 +129,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         "Model",
         models,
         key="model",
-        help="The page Models tells what each is for, and how good it is.",
+        help="The page Models describes each model and its accuracy.",
     )
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
     by_hand = effort not in EFFORTS or effort == BY_HAND  # without a potential there is no other way
@@ -188,7 +188,7 @@ def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
         SAMPLES,
         step=1,
         key="n",
-        help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most; known crystals of the formula always are.",
+        help=f"Also the number of known prototypes tried per Z, likeliest first, at most {MOST_PROTOTYPES}; known crystals of the formula are always tried.",
     )
     start = field(st.selectbox, "Start from", starts, format_func=(STARTS | words).__getitem__, key="start")
     relax = is_installed() and field(
@@ -332,8 +332,8 @@ def welcome() -> None:
                 icon=":material/science:",
             )
     st.caption(
-        f"Ordered cells of up to {MAX_ATOMS} atoms, at 0 K and no pressure.",
-        help="The models know nothing of synthesis, and a plausible cell need not be a stable one.",
+        f"Ordered cells of up to {MAX_ATOMS} atoms at 0 K and zero pressure.",
+        help="The models do not consider synthesis, and a plausible cell may be unstable.",
     )
     st.caption("Recorded runs")
     demo_gallery("predict-structure")

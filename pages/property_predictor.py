@@ -43,7 +43,7 @@ UPLOAD, PASTE, EXAMPLE, RUN = "Upload", "Paste", "Example", "From a run"
 BEGIN = "property-"  # of this page's keys
 MOST_FILES = 1000
 MOST_RUNS = 30  # that can be chosen from
-NO_PREDICTOR = "No property predictor is installed: put the folder of its checkpoint into checkpoints/ beside this program."
+NO_PREDICTOR = "No property predictor is installed: put the folder of its checkpoint into checkpoints/."
 
 
 @st.fragment
@@ -80,9 +80,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
             disabled=too_many,
         )
     if pressed and not good:
-        st.error(
-            "There is no readable crystal yet: upload files, paste the text of one, or take the examples."
-        )
+        st.error("No readable crystal yet: upload files, paste the text of one, or choose the examples.")
     elif pressed:
         job = submit_properties(items, parent, properties=tuple(chosen), model=model)
         set_link("properties", job=job)

@@ -128,7 +128,7 @@ def of_infill(job: Job) -> None:
         st.subheader(escape_markdown(f"Elements that fit at {places}"))
         st.caption(
             escape_markdown(
-                f"Probability by {job.request['model']}, with all other atoms and the cell as they stand."
+                f"Probability by {job.request['model']}, with all other atoms and the cell unchanged."
             )
         )
         picked = choose_element(fitting, chosen)
@@ -142,7 +142,7 @@ def of_infill(job: Job) -> None:
             escape_markdown(formula if chosen == present else f"{formula}: {chosen} in place of {present}")
         )
         if chosen != present:
-            st.caption("The cell is that of the crystal before: relax it before you rely on it.")
+            st.caption("The cell is still that of the original crystal: relax it before you use it.")
         send_on(crystal, f"{formula_of(crystal.composition)}")
         show_structure(crystal, key=f"fitting-{job.id}-{chosen}", compare=True)
 

@@ -153,7 +153,7 @@ def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(stat
         "noise",
     ]
     assert at.number_input(key="steps").value == 33 and at.text_input(key="seed").value == "41"
-    assert at.toggle(key="rank-pattern").value and "of the run is taken along" in words(at.caption)
+    assert at.toggle(key="rank-pattern").value and "of the run is used" in words(at.caption)
     at.number_input(key="n").set_value(3).run()
     assert at.number_input(key="n").value == 3  # what is typed afterwards stays
 
@@ -229,7 +229,7 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
     run = JobQueue().submit("predict-structure", to_json(request))
     at = page(fork=run, formula="TiO2")
     assert (
-        "Pattern anatase.xy (10–69.95° 2θ, Mo Kα, 0.7107 Å) of the run is taken along." in words(at.caption)
+        "Pattern anatase.xy (10–69.95° 2θ, Mo Kα, 0.7107 Å) of the run is used." in words(at.caption)
         and not at.exception
         and not at.error
     )
@@ -244,7 +244,7 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
     assert (
         asked[-1]["pattern"] is None
         and asked[-1]["guide"] is False
-        and "taken along" not in words(at.caption)
+        and "of the run is used" not in words(at.caption)
     )
     at = page(fork=run, formula="TiO2")
     at.query_params["fork"] = ""  # another link: a new request

@@ -80,8 +80,8 @@ def show_crystals(job_id: str) -> None:
             "align",
             lambda on: "1" if on else "0",
             key=f"align-{job_id}",
-            help="Finished cells in their conventional form, equal crystals laid onto each other; paths in one orientation. "
-            "A turned or differently chosen cell is then not mistaken for another crystal.",
+            help="Conventional cells, equal crystals in one orientation; "
+            "a turned cell then does not look like another crystal.",
         )
     drawn = _panes(job_id, job.result_stamp, place, paths=way == PATHS, aligned=aligned)
     for sentence in drawn["missing"]:

@@ -175,7 +175,7 @@ def _paired(result: RunResult) -> None:
             }
         )
     if not rows:
-        st.info("No two columns were made from the same seeds, so nothing is paired.")
+        st.info("No two columns share their seeds, so there are no pairs.")
         return
     show_table(rows)
     st.caption(escape_markdown(PAIRING))
@@ -192,7 +192,7 @@ def _settings(result: RunResult) -> None:
         texts = [None if v is None else str(v) for v in values]
         rows.append({"setting": name.replace("_", " "), **dict(zip(heads, texts, strict=True))})
     show_table(rows)
-    st.caption("What is equal in all columns is left out.")
+    st.caption("Settings equal in all columns are left out.")
 
 
 def _distributions(job_id: str, stamp: str, result: RunResult) -> None:

@@ -175,7 +175,7 @@ def _tabs(
             offer_infill(structure, selected, key=key)
     with symmetry:
         st.caption(
-            "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."
+            "The space group depends on the tolerance. Models place atoms inexactly, so a tight tolerance finds P1."
         )
         draw_curve(text, key)
     with diffraction:
@@ -203,7 +203,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.caption(f"Origin: {origin}")
     mixed = dict(occupancy or {})
     if mixed:
-        rest = "Formula and density are those of the file; files and models have hydrogen there."
+        rest = "Formula and density are those of the file; models and written files have H in place of D."
         st.caption(escape_markdown(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters

@@ -84,7 +84,7 @@ def _check_reflections(volume: float, wavelength: float, highest: float) -> None
     reach = 2 * math.sin(math.radians(highest / 2)) / wavelength  # in reciprocal space, 1/Å
     if 4 / 3 * math.pi * reach**3 * volume > MAX_REFLECTIONS:
         raise RequestError(
-            "No pattern: it has too many reflections to wait for. Take a longer wavelength, or end the range at a lower angle."
+            "No pattern: too many reflections. Take a longer wavelength or end the range at a lower angle."
         )
 
 
@@ -95,7 +95,7 @@ def _diffracting(given: str, kind: str, key: str) -> str:
     if st.toggle(
         "Pattern of the cell as given",
         key=f"{key}-as-given",
-        help="Models place atoms inexactly, which splits reflections that symmetry makes one. Off, the cell is idealised within 0.1 Å first.",
+        help="Models place atoms inexactly, which splits equivalent reflections. Off: the cell is idealised within 0.1 Å first.",
     ):
         return CELL_KINDS[0]
     st.caption(

@@ -39,7 +39,7 @@ def show_energies(record: CrystalRecord) -> None:
             _show_estimates(record, energies)
         if published is not None:
             words = escape_markdown(
-                f"Of {record['novelty']['nearest_id']}, which this crystal is: Materials Project, DFT."
+                f"Materials Project (DFT) value of {record['novelty']['nearest_id']}, the same crystal."
             )
             st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="stretch")
         if energies and relaxation and "error" not in relaxation:

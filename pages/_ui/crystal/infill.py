@@ -51,7 +51,9 @@ def offer_infill(structure: Structure, sites: Sequence[int], *, key: str) -> Non
         every = len(set(sites)) < symbols.count(symbol) and st.toggle(
             f"At all {symbols.count(symbol)} sites of {symbol}", key=f"{key}-all-alike"
         )
-        like = st.toggle("Like ions only", key=f"{key}-exchangeable", help="Of a like charge and radius.")
+        like = st.toggle(
+            "Like ions only", key=f"{key}-exchangeable", help="Only elements of similar charge and radius."
+        )
     if pressed:
         request = InfillRequest(
             crystal=cell_json(structure),

@@ -19,8 +19,8 @@ from pages._ui.forms.own_files import read_files
 from pages._ui.link.session import field, get_state, set_state
 from pages._ui.text import escape_markdown
 
-COMPLETE = "Puts it into the form of Generate: say there what of it stays, and the rest is sampled."
-REDRAFT = "Puts it into the form of Generate: a language model changes elements, and the cell is refined."
+COMPLETE = "Opens Generate with this crystal: choose what to keep, and the rest is sampled."
+REDRAFT = "Opens Generate with this crystal: a language model changes elements, then the cell is refined."
 
 
 def generation_query(made_by: str = "") -> dict[str, str] | None:
@@ -67,7 +67,9 @@ def ask_fix() -> dict[str, Any] | None:
     )
     if given is None:
         return None if own else {}
-    st.caption(escape_markdown(f"{_words(given)}. Crystals get as many, unless a number is chosen above."))
+    st.caption(
+        escape_markdown(f"{_words(given)}. New crystals get the same number, unless you choose one above.")
+    )
     sites = _ask_sites("Sites that stay", given, "fix-sites")
     elements = field(st.toggle, "All its elements stay", key="fix-elements")
     lattice = field(st.toggle, "Its cell stays", key="fix-lattice")

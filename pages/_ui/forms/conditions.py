@@ -124,7 +124,7 @@ def ask_conditions(card: ModelCard) -> dict[str, Any]:
                 step=1.0,
                 key="make-guidance",
                 disabled=not guided,
-                help="Of the guidance: 1 bends gently, 5 firmly. A strong one costs validity.",
+                help="Strength of the guidance: 1 is gentle, 5 is firm. Strong guidance lowers validity.",
             )
             conditions["guidance"] = strength if guided else None
     return conditions
@@ -177,7 +177,7 @@ def _ask_condition(name: str, place: Any, *, is_kept: bool) -> Any:
 
 def _how_words(card: ModelCard, possible: Mapping[str, str]) -> str:
     if "guided" not in possible.values():
-        return f"{card.name} is told these in its prompt; it may miss them."
+        return f"{card.name} reads these in its prompt; it may miss them."
     guided = _listed([name for name, how in possible.items() if how == "guided"], "and")
     return f"{card.name} is guided towards {guided}; it may miss them."
 

@@ -42,7 +42,7 @@ def submit_button(label: str, requests: Sequence[Mapping[str, Any]], *, key: str
 
 def _time_words(requests: Sequence[Mapping[str, Any]]) -> str:
     if not requests:
-        return "Not ready: the form says above what is missing."
+        return "Not ready: see the message above."
     known = JobQueue().list_jobs(limit=40, results=False)
     seconds = [estimate.estimate_seconds(request, known) for request in requests]
     if not all(seconds):

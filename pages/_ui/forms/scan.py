@@ -50,7 +50,7 @@ def ask_pattern() -> AskedPattern:
             help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
         )
         if upload is None and carried is not None:
-            st.caption(escape_markdown(f"Pattern {pattern_words(carried)} of the run is taken along."))
+            st.caption(escape_markdown(f"Pattern {pattern_words(carried)} of the run is used."))
             st.button("Without this pattern", key="forget-pattern", on_click=carry_pattern, args=(None,))
         none = upload is None and carried is None
         wavelength = field(
@@ -67,7 +67,7 @@ def ask_pattern() -> AskedPattern:
             "Let the pattern guide sampling (experimental)",
             key="guide",
             disabled=none,
-            help="Bends each step towards cells whose computed pattern is like the measured one. More likeness, at times less plausible cells.",
+            help="Guides each step towards cells whose computed pattern resembles the measured one. Cells may be less plausible.",
         )
         pattern = carried
         if upload is not None:

@@ -109,7 +109,7 @@ def within_reach(
             if most and n > most
         ]
         if beyond:
-            larger = f"Larger ones ({', '.join(beyond)}) run, but take longer and are a guess."
+            larger = f"Larger ones ({', '.join(beyond)}) take longer and are a guess."
             st.warning(escape_markdown(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
     return possible
 

@@ -242,7 +242,11 @@ def show_learned(job: Job) -> None:
     with right:
         unit = f" {about['unit']}".rstrip()
         st.metric(f"Mean error, {learned['n_held_out']:,} held out", f"{learned['mae']:.3g}{unit}")
-        st.metric("Always the mean", f"{learned['mae_of_mean']:.3g}{unit}", help="The error without a model.")
+        st.metric(
+            "Always the mean",
+            f"{learned['mae_of_mean']:.3g}{unit}",
+            help="Error of predicting the mean for every crystal.",
+        )
         st.metric("Learned from", f"{learned['n_train']:,} crystals")
         st.caption(HELD_OUT[learned["held_out_by"]])
     if learned["skipped"]:
@@ -265,7 +269,7 @@ def _own_actions(model: str, name: str) -> None:
 
 @st.dialog("Remove this property?")
 def _confirm_removal(model: str, name: str) -> None:
-    st.write(f"{escape_markdown(name)}: the predictor will no longer have it. Its run stays in the history.")
+    st.write(f"{escape_markdown(name)}: removes it from the predictor. Its run stays in the history.")
     if st.button("Remove", type="primary", key="really"):
         remove_own_property(model, name)
         st.rerun()

@@ -159,7 +159,7 @@ def _picture(row: PropertyRow, item: dict[str, Any], *, key: str) -> None:
     if view == CLOSEST and near is not None:
         known = known_cell(near["id"])
         if known is None:
-            st.caption("Its cell is in none of the tables on this machine.")
+            st.caption("No table on this machine has its cell.")
             return
         structure = known
     crystal_viewer(build_scene(structure), key=f"{key}-{view == THIS}", height=340)

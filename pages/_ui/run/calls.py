@@ -202,8 +202,8 @@ def as_python(job: Job) -> str:
             "from crystal_core.registry.store import load_predictor\n"
             "from crystal_core.structures import from_structures\n\n"
             'crystals = from_structures([Structure.from_file(path) for path in sorted(Path().glob("*.cif"))])\n'
-            f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
-            "print(found[0].predictions, found[0].domain)\n"
+            f"predictions = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
+            "print(predictions[0].predictions, predictions[0].domain)\n"
         )
     own_calls = {"learn-property": _learning_python, "infill": _infill_python}
     if job.kind in own_calls:
@@ -270,8 +270,8 @@ def _infill_python(job: Job) -> str:
     return (
         "from pymatgen.core import Structure\n"
         "from crystal_core.workflows.infill import infill\n\n"
-        f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
-        'print(found["rows"][:10])\n'
+        f'fitting = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
+        'print(fitting["rows"][:10])\n'
     )
 
 

@@ -219,8 +219,8 @@ def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
     score = _score(candidates[0])
     if "pattern" in score["name"]:
         return "Ranked by likeness to the measured powder pattern.", (
-            "1 is the same; peaks more than half a degree apart have nothing in common; the cell may be up to 3 % larger or smaller. "
-            "Nothing was refined, and a mixture of phases resembles none of them."
+            "1 is identical; peaks more than 0.5° apart do not overlap; the cell is scaled by up to 3 %. "
+            "Nothing was refined; a mixture of phases resembles no single phase."
         )
     if score["unit"] == EVIDENCE:
         return "Ranked by all evidence.", (

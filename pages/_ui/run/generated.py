@@ -72,7 +72,7 @@ def show_generated(job: Job) -> None:
     records = generated_of(job)
     result = job.result or {}
     if not records:
-        st.warning("No crystal came out: none of the cells was a lattice. Try more samples or more steps.")
+        st.warning("No crystal: no sampled cell has a volume. Try more samples or more steps.")
         show_left_out(result)
         return
     lost = f" · {result['n_failed']} no cell at all" if result.get("n_failed") else ""
@@ -161,8 +161,8 @@ def _notes(run_summary: Mapping[str, Any]) -> list[str]:
 def _excused_words(records: list[NumberedCrystal]) -> str:
     """A sentence on the crystals that are shown with the valid ones without being counted; empty where there are none."""
     n = sum(is_credible(r) and not is_valid(r) for r in records)
-    fail = f"{n} {'fails' if n == 1 else 'fail'} this test alone, with charges that are no fault"
-    return f"{fail}: not counted as valid, but shown with the valid ones." if n else ""
+    fail = f"{n} {'fails' if n == 1 else 'fail'} only the charge test, with plausible charges"
+    return f"{fail}: shown with the valid ones, but not counted as valid." if n else ""
 
 
 def _groups(records: list[NumberedCrystal]) -> Groups:

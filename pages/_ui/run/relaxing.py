@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, Snapshot
 
 NO_ID = re.compile(r"[^A-Za-z0-9]+")
-WHAT = "Moves atoms and cell to rest with CHGNet, and estimates the energy above the hull."
+WHAT = "Relaxes atoms and cell with CHGNet and estimates the energy above the hull."
 
 
 def show_relaxing(job: Job) -> bool:

@@ -86,11 +86,11 @@ def newness(record: CrystalRecord) -> Verdict:
             if _is_of_known(record)
             else ""
         )
-        more = "" if known else ", so it may be known all the same"
+        more = "" if known else ", so it may still be a known crystal"
         return Verdict(
             tone="open",
             word=word,
-            reason=f"{known}{missing} The set holds a part of what is known{more}.",
+            reason=f"{known}{missing} The set holds a part of the known crystals{more}.",
         )
     rmsd = (
         f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
@@ -154,7 +154,7 @@ def training_words(record: CrystalRecord) -> str:
     """A sentence where the known crystal that it is was seen in training; else empty."""
     if not was_trained_on(record):
         return ""
-    return " It was among the training crystals of this model or of the one it began from."
+    return " The training set of this model, or of the one it began from, contains it."
 
 
 def stability(record: CrystalRecord) -> Verdict:
@@ -180,9 +180,9 @@ def stability(record: CrystalRecord) -> Verdict:
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
-    against, end = products, "it would rather fall apart into these"
+    against, end = products, "it is predicted to decompose into these"
     if _is_of_itself(record):
-        against, end = "a known form of this formula", "that form lies lower by so much"
+        against, end = "a known form of this formula", "that form is lower in energy by this much"
     error_text = f" ± {error:.2f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
     place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
@@ -196,7 +196,7 @@ def stability(record: CrystalRecord) -> Verdict:
         return Verdict(
             tone="open",
             word="near the hull",
-            reason=f"{place}: compounds this far above the hull are sometimes made.",
+            reason=f"{place}: compounds this far above the hull are sometimes synthesised.",
         )
     return Verdict(tone="bad", word="likely unstable", reason=f"{place}: {end}.")
 

@@ -46,7 +46,7 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
         "Contains",
         key="contain",
         placeholder="any",
-        help="For example O. Every crystal holds these; others may be there, too.",
+        help="For example O. Every crystal contains these; others may occur.",
     )
     left, right = st.columns(2, vertical_alignment="bottom")
     without = field(left.text_input, "Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
