@@ -76,7 +76,7 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
 def test_the_number_of_samples_says_that_it_counts_the_prototypes_too():
     at = page()
     at.button_group(key="effort").set_value("by hand").run()
-    assert "known crystals of the formula always are" in at.number_input(key="n").help
+    assert "known crystals of the formula are always tried" in at.number_input(key="n").help
 
 
 def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():

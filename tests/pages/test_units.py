@@ -115,7 +115,7 @@ def test_an_exact_cell_has_no_formula_units_to_choose():
     at.toggle(key="exact").set_value(True).run()
     assert not [group for group in at.button_group if str(group.key).startswith("z-")] and not at.warning
     at.text_input(key="formula").set_value("Ti8O16").run()
-    assert "Larger ones (24 atoms) run" in words(at.warning)
+    assert "Larger ones (24 atoms) take longer" in words(at.warning)
     at.text_input(key="formula").set_value("Ti24O48").run()
     assert "The formula makes a cell of 72 atoms" in words(at.warning) and at.button(key="predict").disabled
     at.toggle(key="exact").set_value(False).run()

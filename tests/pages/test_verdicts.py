@@ -26,7 +26,7 @@ def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
     novelty = {"known": True, "nearest_id": "mp-1", "training_of": of}
     assert (
         any(
-            "training crystals of this model" in verdict.reason
+            "training set of this model" in verdict.reason
             for verdict in verdicts(record | {"novelty": novelty})
         )
         == told
