@@ -267,7 +267,7 @@ def fill_from_link(cards: dict[str, ModelCard]) -> None:
         "atoms-range": (low, high) if low < high else (4, 12),
         "make-sampler": request.get("sampler", "fast"),
         "make-steps": request.get("steps") or 0,
-        # the same once more, while a run that is to be changed shall differ
+        # the same once more, while a changed run gets a new seed
         "make-seed": seed_made_with(job)
         if job and (job.id == link["job"] or job.id.startswith(DEMO))
         else "",

@@ -294,7 +294,7 @@ def _settings_of_link() -> dict[str, Any]:
     linked_id = st.query_params.get("job", "")
     job = first_run("predict-structure", linked_id, st.query_params.get("fork", ""))
     if job is not None:
-        same = job.id == linked_id or job.id.startswith(DEMO)  # a run that is to be changed shall differ
+        same = job.id == linked_id or job.id.startswith(DEMO)  # a changed run gets a new seed
         return dict(job.request) | {"seed": seed_made_with(job) if same else ""}
     batch = (
         JobQueue().list_batch(st.query_params["batch"], results=False) if "batch" in st.query_params else []

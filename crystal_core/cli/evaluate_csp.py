@@ -202,7 +202,7 @@ def _rates(report: dict[str, Any]) -> str:
 def _cache(
     out: Path, settings: dict[str, Any], references: Any, generator: Any, potential: Any, relax_seconds: float
 ) -> Any:
-    """The folder of what is finished, for these settings and no others."""
+    """The folder of finished results for these settings only."""
     from crystal_core.workflows.evaluation_cache import EvaluationCache
     from crystal_core.workflows.references import digest
 

@@ -195,7 +195,7 @@ def dng(
 def _check_source(
     structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
 ) -> None:
-    """Raise RequestError where the options disagree on what is scored, or where it is kept."""
+    """Raise RequestError if the options contradict each other on the crystals to score or the folder to keep them in."""
     from crystal_core.errors import RequestError
     from crystal_core.workflows.naive_baselines import check_baseline
 

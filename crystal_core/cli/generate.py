@@ -211,7 +211,7 @@ def generate(
 
 
 def _understood(sentence: str | None) -> dict[str, Any]:
-    """The fields of a sentence; what was understood is said, and what was not."""
+    """The fields of a sentence; prints the understood and the ignored words."""
     if sentence is None:
         return {}
     from crystal_core.workflows.sentence import understand

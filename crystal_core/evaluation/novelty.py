@@ -56,7 +56,7 @@ def are_known(
     workers: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[bool]:
-    """Whether each crystal matches one of the known set; no crystal matches none.
+    """Whether each crystal matches one of the known set; False for a missing crystal.
 
     Args:
         known: reduced formula → the known crystals.

@@ -137,7 +137,7 @@ def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OX
     Args:
         table: SMACT's name of an oxidation-state list: smact14, icsd16, icsd24 or pymatgen_sp. The scripts use the
             default of SMACT 2, which is today's ``smact14`` (SMACT 4 defaults to icsd24). Of the 7,302 MP-20 validation
-            rows at hand, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
+            available rows, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
     """
     if len(composition) == 1:
         return True

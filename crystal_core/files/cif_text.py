@@ -1,6 +1,6 @@
 """Text of a CIF → data blocks through gemmi's grammar, with every tag in lower case and underscores in place of dots.
 
-Slips outside the list of atoms, the cell and the symmetry are mended, each with a note; any other line that breaks the
+Slips outside the list of atoms, the cell and the symmetry are repaired, each with a note; any other line that breaks the
 rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
 """
 
@@ -41,7 +41,7 @@ class Block:
         name: what follows ``data_``.
         values: tag → value of the entries outside loops, :data:`UNKNOWN` for ``.`` and ``?``.
         columns: tag → values of a column of a loop; columns of one loop are equally long.
-        notes: what was mended or left out, as sentences.
+        notes: repairs and omissions, as sentences.
         problem: why the block cannot be read, as a sentence; empty otherwise.
         is_macromolecular: whether its atoms have mmCIF's Cartesian positions.
     """

@@ -27,7 +27,7 @@ class KnownCrystal:
 
     Attributes:
         id: of the Materials Project. structure: its primitive cell. space_group: number, as tabulated.
-        e_above_hull: published, eV/atom; None where none is at hand.
+        e_above_hull: published, eV/atom; None if unknown.
         novelty: what a record says of a cell that is this crystal.
     """
 

@@ -52,10 +52,10 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
         contain: symbols that every crystal holds, beside any others that may appear.
         require_all: each crystal holds every one of ``elements``: as many of its atoms have their types given, the rest is free.
-        space_group: number or symbol of the group of the crystals, or None; models that are told in a prompt write it,
+        space_group: number or symbol of the group of the crystals, or None; models with a prompt write it,
             others keep its operations (experimental). crystal_system: any group of it, in place of a group.
         formula: what the crystals are made of. formation_energy, e_above_hull: in eV/atom. band_gap: in eV. None leaves each open.
-            Models that are told nothing are guided towards the last three by the property predictor, where it is installed.
+            Models without a prompt are guided towards the last three by the property predictor, where it is installed.
         density: target in g/cm³, or None. guidance: strength of all targets; None is 1, and 0 is none.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.

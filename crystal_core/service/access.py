@@ -36,11 +36,11 @@ NO_ID = (
 YEAR = 365 * 24 * 3600
 CLOSED = (
     "This app is protected by a token. Open the whole link that 'crystal-core serve' printed, "
-    "or ask whoever started the app for it.\n"
+    "or ask the person who started the app for it.\n"
 )
 WRONG_LINK = (
     "The token in this link is wrong, perhaps because the link was cut short or the app was started anew. "
-    "Ask whoever started the app for the whole link.\n"
+    "Ask the person who started the app for the whole link.\n"
 )
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -210,7 +210,7 @@ def is_known_host(host: str, names: Iterable[str] = ()) -> bool:
 def client_id(cookies: Mapping[str, str]) -> str:
     """The id of the browser with these cookies, as runs are marked with it; "" for a browser without one.
 
-    It is a digest of the cookie, so whoever reads the database cannot pass for that browser.
+    It is a digest of the cookie, so a reader of the database cannot impersonate that browser.
     """
     value = cookies.get(CLIENT, "")
     return _digest("client", value)[:32] if CLIENT_ID.fullmatch(value) else ""

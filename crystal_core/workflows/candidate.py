@@ -93,7 +93,7 @@ class Candidate:
         relax: bool,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Generator[RelaxStep]:
-        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason.
+        """Relax the cell or compute its single-point energy; on failure the sampled cell stays, with the reason.
 
         Args:
             give_up: whether a step shows that the cell cannot become the best any more, which ends its relaxation.

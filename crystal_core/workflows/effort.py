@@ -65,7 +65,7 @@ FALLBACK_SAMPLES = 4  # per Z, where no prototype is known and the effort has no
 
 
 def with_effort(request: StructurePredictionRequest, *, prototypes_known: bool) -> StructurePredictionRequest:
-    """The request with what its effort stands for; as it is without one."""
+    """The request with the settings of its effort; unchanged without an effort."""
     if request.effort is None:
         return request
     effort = EFFORTS[request.effort]

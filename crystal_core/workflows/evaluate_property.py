@@ -36,7 +36,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured of one property, and on what.
+    """Errors of one property and the rows they were measured on.
 
     Attributes:
         rows: number and short hash of the rows and their true values. n_train, settings, note: of a baseline.

@@ -50,7 +50,7 @@ def _loaded(name: str, device: str, parts: tuple[tuple[str, str], ...]) -> Prope
 
 
 def run(request: PropertyPredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
-    """Predict some crystals after the others; what is finished follows every few seconds, so stopping keeps it.
+    """Predict crystals in batches; finished rows are yielded every few seconds, so stopping keeps them.
 
     Raises:
         RequestError: an option is wrong. CheckpointMissing: the model is not installed.

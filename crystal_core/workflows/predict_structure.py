@@ -77,7 +77,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     if request.wants_energies:
         from crystal_core.relax.potential import check_installed
 
-        check_installed(request.potential)  # what is missing is told before an hour of sampling
+        check_installed(request.potential)  # a missing package raises before an hour of sampling
     model = load_structure_generator(request.model, request.device)
     drafter = drafter_of(request, model)
     if drafter is not None and model.card.writes_drafts:

@@ -118,7 +118,7 @@ class RelaxationRun:
         relax: bool = True,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Iterator[RelaxStep]:
-        """Relax, or take the energy as it is; what the potential cannot take stays as given, with the reason."""
+        """Relax the cell or compute its single-point energy; on failure the given cell stays, with the reason."""
         from crystal_core.files.records import cell_json
         from crystal_core.relax.energies import energies_of
         from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of

@@ -1,4 +1,4 @@
-"""From one English sentence to the fields of a generation, by plain rules; what was understood is shown, and what was not is named."""
+"""From one English sentence to the fields of a generation, by fixed rules; names the understood and the ignored words."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SILENT = set(
 
 @dataclass(frozen=True, kw_only=True)
 class Understood:
-    """What a sentence asks for.
+    """The meaning of a sentence.
 
     Attributes:
         fields: of :class:`crystal_core.requests.CrystalGenerationRequest`. words: the same, in words.
@@ -114,7 +114,7 @@ def understand(sentence: str) -> Understood:
 
 
 class _Reader:
-    """The part of a sentence that no rule took yet, and what the rules made of the others."""
+    """The unread part of a sentence, and the fields read so far."""
 
     def __init__(self, text: str) -> None:
         self.rest = text

@@ -17,5 +17,5 @@ def freeze_modules() -> None:
     global _n_modules  # noqa: PLW0603 (the collector is one for the process, too)
     if len(sys.modules) != _n_modules:
         _n_modules = len(sys.modules)
-        gc.collect()  # what is garbage now would otherwise stay for ever
+        gc.collect()  # garbage left now would never be freed
         gc.freeze()

@@ -106,7 +106,7 @@ def test_an_upload_is_handed_over_to_be_completed(tiny_de_novo):
     at.button(key="complete").click().run()
     assert at.query_params["own"]
     at.switch_page("pages/generate.py").run()  # the browser's page, which the harness does not follow
-    assert "MgO is in the form, under Advanced" in words(at.info)
+    assert "MgO is in the form: choose under Advanced" in words(at.info)
     assert "MgO, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.exception
     at.multiselect(key="fix-sites").set_value([1]).run()
     at.button(key="generate").click().run()

@@ -120,7 +120,7 @@ KNOWN = (
         unit="",
         kind="mean",
         better="lower",
-        meaning="Of samples that are a known crystal whose cell is at hand, in units of (V/N)^(1/3).",
+        meaning="Of samples that are a known crystal with an installed cell, in units of (V/N)^(1/3).",
         value=_number("known_rmsd"),
     ),
 )

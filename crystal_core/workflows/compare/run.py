@@ -147,7 +147,7 @@ class _Comparison:
         return rows, records
 
     def _row(self, drawn: DrawnColumn, slot: Slot, place: int) -> tuple[dict[str, Any], CrystalRecord | None]:
-        """What is known of one sample, and its record."""
+        """The measured row of one sample, and its crystal record."""
         from crystal_core.evaluation.alike import rms_distance
         from crystal_core.evaluation.matching import MATCHER
         from crystal_core.files.records import crystal_record
@@ -287,7 +287,7 @@ def _add_predictions(
 
 
 def _energies(structure: Any, device: str) -> Any:
-    """Energies of a crystal as it is; None where the potential cannot take it."""
+    """Single-point energies of a crystal; None if the potential fails."""
     from crystal_core.relax.energies import energies_of
     from crystal_core.relax.potential import load_potential
 

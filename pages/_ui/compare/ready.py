@@ -17,7 +17,7 @@ IN_A_ROW = 3
 
 @st.cache_data(ttl=600, show_spinner=False)
 def _ready() -> list[dict[str, Any]]:
-    """What is told of each, read once: a recorded run is a large file."""
+    """Title, words and link of each recorded comparison, read once: a recorded run is a large file."""
     ready = []
     for one in ready_comparisons():
         demo = one.recorded

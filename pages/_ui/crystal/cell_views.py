@@ -38,7 +38,7 @@ class CellView:
 
 
 def known_views(record: CrystalRecord, view_of_cell: CellView) -> dict[str, CellView]:
-    """The nearest known crystal: pale over the one shown where both match, else by itself; nothing where its cell is not at hand."""
+    """The nearest known crystal: pale over the one shown where both match, else alone; empty if its cell is not installed."""
     from crystal_core.reference.known_cells import known_cell
 
     novelty = record.get("novelty")

@@ -27,7 +27,7 @@ def error_words() -> str:
 
 
 def show_energies(record: CrystalRecord) -> None:
-    """Energy of one crystal, above the lowest of its run where that is told, its hull and products, the published value of a known crystal, and what relaxing did."""
+    """Energy of one crystal above the lowest of its run and above the hull, the published value of a known crystal, and its relaxation."""
     relaxation = record.get("relaxation", {})
     if "error" in relaxation:
         st.warning(escape_markdown(f"Not relaxed, shown as sampled. {relaxation['error']}"))

@@ -143,7 +143,7 @@ def action_button(label: str, *, key: str, **options: Any) -> bool:
     """A button whose press is dealt with even where the run of the page that it started is cut short by another one.
 
     Something else on the page may ask for a run at any moment (a picture that has come, a clock); ``st.button`` would be False in that one.
-    Whoever gets True must act at once, before the next element is drawn.
+    A caller that gets True must act at once, before the next element is drawn.
     """
     st.button(label, key=key, on_click=set_state, args=(f"pressed-{key}", True), **options)
     return bool(st.session_state.pop(f"pressed-{key}", False))
@@ -153,7 +153,7 @@ def set_link(page: str, /, **link: str) -> None:
     """Give ``page``, which is shown, another link, which :func:`restore_link` defends."""
     set_state(
         f"gone-to-{page}", (time.monotonic(), link)
-    )  # first: the run may be cut short where the browser is told
+    )  # first: the run may be cut short when the query changes
     if "job" in link:
         set_state("begun", link["job"])
     st.query_params.from_dict(link)

@@ -331,7 +331,7 @@ def _head(record: NumberedCrystal, groups: Groups) -> None:
             " (As generated.)" if "original" in record and k in VERDICTS_AS_GENERATED else ""
             for k in range(len(all_verdicts))
         ]
-        # what speaks for it takes a line; what does not is told with its reason
+        # passed checks share one line; failed ones get a line each with the reason
         show_passed([replace(v, reason=v.reason + more) for v, more in zip(all_verdicts, notes, strict=True)])
         for verdict, more in zip(all_verdicts, notes, strict=True):
             if verdict.tone != "good":

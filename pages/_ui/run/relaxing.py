@@ -66,7 +66,7 @@ def offer_relaxing_own(structure: Structure, name: str) -> str | None:
     """A button that puts the relaxation of a crystal of the reader's own into the queue: id of the run when pressed, else None.
 
     Args:
-        name: of the file it came from; it is told as provenance.
+        name: of its file, recorded as provenance.
     """
     if not is_installed() or not action_button(
         "Relax, energy above the hull", key="relax-own", icon=":material/bolt:", help=WHAT

@@ -304,7 +304,7 @@ def _answer_summary(job: Job) -> str:
 def promising(job: Job) -> tuple[int, Counter[str]]:
     """How many crystals are valid, distinct and new without an objection, and how many more there are of each objection."""
     several = len(job.request.get("elements") or ()) > 1
-    against: dict[int | None, str] = {}  # of each distinct crystal; none where one of its like has none
+    against: dict[int | None, str] = {}  # group → objection; empty if one crystal of the group has none
     for record in crystals_of(job.result or {}):
         if (
             is_valid(record)
