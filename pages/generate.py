@@ -91,7 +91,8 @@ def models() -> dict[str, ModelCard]:
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue.
 
-    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
+    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would
+    run.
     """
     # here, because the first run of the page may end before this part, whose next run is then its own
     fill_from_link(cards)

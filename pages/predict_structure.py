@@ -74,7 +74,8 @@ SAMPLES_BEGIN = 4  # what the form begins with
 def ask() -> None:
     """The form; what is typed reruns only this part, and the button puts the requests into the queue.
 
-    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
+    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would
+    run.
     """
     cards = sorted(filter(_takes_formulas, list_cards("generator")), key=_generality)
     if not cards:
@@ -202,7 +203,10 @@ def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
 
 
 def _takes_formulas(card: ModelCard) -> bool:
-    """Whether a model predicts structures by learning; the table of prototypes is no model of its own here."""
+    """Whether a model predicts structures by learning.
+
+    The table of prototypes is no model of its own here.
+    """
     return card.loader != "prototype" and (
         card.task == "structure prediction" or "composition" in card.conditions
     )
@@ -249,7 +253,10 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
 
 
 def _link() -> str:
-    """What tells one link to this page from another; the run to show comes first, as its settings do in the form."""
+    """What tells one link to this page from another.
+
+    The run to show comes first, as its settings do in the form.
+    """
     return "predict|" + "|".join(
         st.query_params.get(name, "") for name in ("job", "fork", "formula", "batch")
     )
@@ -290,7 +297,10 @@ def _fill_from_link(models: list[str], starts: list[str]) -> None:
 
 
 def _settings_of_link() -> dict[str, Any]:
-    """The request of the run that the link names, its seed as text; of a list of runs the first, with all ``formulas``; empty without one."""
+    """The request of the run that the link names, its seed as text.
+
+    Of a list of runs the first, with all ``formulas``; empty without one.
+    """
     linked_id = st.query_params.get("job", "")
     job = first_run("predict-structure", linked_id, st.query_params.get("fork", ""))
     if job is not None:

@@ -67,7 +67,10 @@ def of_run(job: Job, record: CrystalRecord) -> None:
 
 
 def show_job(job_id: str) -> bool:
-    """What a link names: a crystal of a run, or a relaxation that began here. Returns False where it names nothing that is there."""
+    """What a link names: a crystal of a run, or a relaxation that began here.
+
+    Returns False where it names nothing that is there.
+    """
     job = find_job(job_id)
     if job is None:
         return False

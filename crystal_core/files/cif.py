@@ -1,7 +1,7 @@
 """Reader of CIF: data blocks become lists of calls, and each call gives one pymatgen structure.
 
-gemmi reads the text and knows the space groups. What was read is then compared with what the file says of itself;
-differences are listed in ``structure.properties["notes"]``.
+gemmi reads the text and knows the space groups. What was read is then compared with what the file says of
+itself; differences are listed in ``structure.properties["notes"]``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ def _structure(block: Block) -> Structure:
 
 
 def _other_group(block: Block, structure: Structure) -> list[str]:
-    """Whether the atoms have another space group than the file names, as a sentence; empty where it names P 1."""
+    """Whether the atoms have another space group than the file names, as a sentence.
+
+    Empty where it names P 1.
+    """
     import spglib
 
     named = named_group(block, np.array(structure.lattice.matrix))

@@ -1,4 +1,7 @@
-"""The list of atoms in a CIF: which element each row names, and with which share; what does not fit is said."""
+"""The list of atoms in a CIF: which element each row names, and with which share.
+
+Notes name what does not fit.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
     """The atoms that the block lists, and notes on what was left out or interpreted.
 
     Args:
-        formula: elements of the file's formula, which tell two readings of a label apart; empty where there is none.
+        formula: elements of the file's formula, which tell two readings of a label apart; empty where there
+            is none.
 
     Raises:
         StructureParseError: a row names no element or several, or its occupancy is no number from 0 to 1.

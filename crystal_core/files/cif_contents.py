@@ -199,7 +199,9 @@ def _formula_of(text: str) -> dict[str, float]:
 
 
 def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: float | None) -> list[str]:
-    """How the atoms of a cell differ from the formula and the number of its units, as sentences; empty if they agree.
+    """How the atoms of a cell differ from the formula and the number of its units, as sentences.
+
+    Empty if they agree.
 
     Args:
         counts: element → atoms in the cell, shares added up.

@@ -1,7 +1,7 @@
 """Modulated crystals in a CIF (superspace groups): what of them stands in three dimensions, and the note that says so.
 
-The basic structure has the superspace operations without their fourth and further coordinates; the waves of positions and
-occupancies are not read.
+The basic structure has the superspace operations without their fourth and further coordinates; the waves of
+positions and occupancies are not read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def basic_operations(block: Block) -> list[str]:
 
 
 def basic_symbol(block: Block) -> str:
-    """The symbol of the basic space group in front of the wave vector, as ``Pnma`` in ``Pnma(0b0)s00``; empty without one."""
+    """The symbol of the basic space group in front of the wave vector, as ``Pnma`` in ``Pnma(0b0)s00``.
+
+    Empty without one.
+    """
     return block.value(*NAMES).split("(")[0].strip()
 
 

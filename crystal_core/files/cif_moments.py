@@ -1,7 +1,7 @@
 """Magnetic moments and other site values of a CIF: the listed ones, and those that its magnetic symmetry makes of them.
 
-Components are those of magCIF: along the unit vectors of a, b and c, in µB. A moment is an axial vector, so an operation
-W with time reversal θ makes θ det(W) W m of it.
+Components are those of magCIF: along the unit vectors of a, b and c, in µB. A moment is an axial vector, so
+an operation W with time reversal θ makes θ det(W) W m of it.
 """
 
 from __future__ import annotations

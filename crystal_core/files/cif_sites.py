@@ -51,8 +51,9 @@ class Sites:
 def sites_of(atoms: Sequence[Atom], operations: Operations, matrix: np.ndarray) -> Sites:
     """Every site that the operations make of the atoms.
 
-    An atom within 0.4 Å of its own images lies on the special position between them and is moved onto it exactly;
-    a partly occupied atom whose images need not be one atom stays split where more than rounding parts them.
+    An atom within 0.4 Å of its own images lies on the special position between them and is moved onto it
+    exactly; a partly occupied atom whose images need not be one atom stays split where more than rounding
+    parts them.
 
     Args:
         matrix: cell, rows a, b, c in Å.
@@ -139,7 +140,10 @@ def _gaps(place: np.ndarray, operations: Operations) -> np.ndarray:
 
 
 def _clusters(points: np.ndarray, filling: np.ndarray, matrix: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices of the points of each site, in the order of their first; ``filling`` is the occupancy of each."""
+    """Indices of the points of each site, in the order of their first.
+
+    ``filling`` is the occupancy of each.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree

@@ -1,7 +1,8 @@
 """Which symmetry operations hold in a CIF: those it lists, or those of the space group it names, or neither for certain.
 
-A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the distances
-between the atoms decide among them; where they do not, the file is refused. It is never read as P1 in their place.
+A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the
+distances between the atoms decide among them; where they do not, the file is refused. It is never read as P1
+in their place.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         contents: what the block lists and says of the crystal.
 
     Raises:
-        StructureParseError: no operations are listed and the named group is not known for certain, or those that are
-            listed are no operations.
+        StructureParseError: no operations are listed and the named group is not known for certain, or those
+            that are listed are no operations.
     """
     texts = _listed(block)
     named = named_group(block, matrix)

@@ -1,7 +1,7 @@
 """Text of a CIF → data blocks through gemmi's grammar, with every tag in lower case and underscores in place of dots.
 
-Slips outside the list of atoms, the cell and the symmetry are repaired, each with a note; any other line that breaks the
-rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
+Slips outside the list of atoms, the cell and the symmetry are repaired, each with a note; any other line that
+breaks the rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ class Block:
         return UNKNOWN
 
     def column(self, *tags: str) -> list[str]:
-        """The first column among the tags that holds a known value; an entry outside loops counts as one row."""
+        """The first column among the tags that holds a known value.
+
+        An entry outside loops counts as one row.
+        """
         for tag in tags:
             column = self.columns.get(tag) or ([self.values[tag]] if self.values.get(tag) else [])
             if any(column):
@@ -76,7 +79,10 @@ class Block:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The data blocks of a CIF, in order, at least one; a block that breaks the rules of CIF has its ``problem``."""
+    """The data blocks of a CIF, in order, at least one.
+
+    A block that breaks the rules of CIF has its ``problem``.
+    """
     plain = text.replace("\r\n", "\n").replace("\r", "\n").translate(_BLANKS)
     lines = in_ascii(plain).split("\n")
     return [block for part in _parts(lines) for block in _read(part)]
@@ -211,7 +217,10 @@ def _block(block: gemmi.cif.Block) -> Block:
 
 
 def _add(block: Block, kind: dict[str, T], tag: str, value: T) -> None:
-    """Keep a tag's value; of two that differ the first, with a note, or a refusal where the crystal depends on it."""
+    """Keep a tag's value.
+
+    Of two that differ the first, with a note, or a refusal where the crystal depends on it.
+    """
     first = kind.setdefault(tag, value)
     if first == value or not value:
         return

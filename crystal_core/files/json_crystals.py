@@ -1,6 +1,7 @@
 """Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE, ASE, and CRYSTAL records.
 
-Crystals are looked for at any depth and rebuilt key by key, never through a decoder that imports classes by name.
+Crystals are looked for at any depth and rebuilt key by key, never through a decoder that imports classes by
+name.
 """
 
 from __future__ import annotations

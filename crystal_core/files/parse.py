@@ -61,14 +61,14 @@ def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Stru
     Args:
         text: the file's content; the content decides the format, never ``name``.
         name: only used in the error sentence.
-        purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate sites);
-            "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible, and with
-            ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
+        purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate
+            sites); "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is
+            not possible, and with ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
 
     Returns:
-        The crystal; ``structure.properties["notes"]`` lists, as sentences, what in the file does not fit what was read;
-        ``["site_values"]`` holds moments and other numbers of the sites, where the file gives any, see
-        :class:`~crystal_core.files.site_values.SiteValues`.
+        The crystal; ``structure.properties["notes"]`` lists, as sentences, what in the file does not fit what
+        was read; ``["site_values"]`` holds moments and other numbers of the sites, where the file gives any,
+        see :class:`~crystal_core.files.site_values.SiteValues`.
 
     Raises:
         StructureParseError: what is wrong, why, and what to do.
@@ -80,7 +80,8 @@ def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[
     """Every crystal in the text (several CIF blocks, several XYZ frames, a whole ``run.json``), at least one.
 
     Raises:
-        StructureParseError: what is wrong with the first bad one, why, and what to do; see :func:`parse_text`.
+        StructureParseError: what is wrong with the first bad one, why, and what to do; see
+            :func:`parse_text`.
     """
     return [_or_raise(parsed) for parsed in parse_each(text, name, purpose=purpose)]
 
@@ -179,7 +180,9 @@ def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
 
 
 def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structure:
-    """The crystal with elements and wrapped coordinates alone, if its cell is one; ``purpose`` as in :func:`parse_text`.
+    """The crystal with elements and wrapped coordinates alone, if its cell is one.
+
+    ``purpose`` as in :func:`parse_text`.
 
     Raises:
         StructureParseError: what is wrong with its cell or its sites.
@@ -243,7 +246,8 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
     """What sites hold that are partly occupied, shared, or filled with deuterium or tritium.
 
     Returns:
-        formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe 0.6, Ni 0.4";
+        formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe
+            0.6, Ni 0.4";
         density: g/cm3; shares: element → share of every site, in order, see :func:`with_shares`.
     """
     kinds: dict[tuple[tuple[str, float], ...], int] = {}

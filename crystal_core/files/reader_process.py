@@ -74,7 +74,8 @@ class ParserProcess:
         """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, a bad one as ``{"error": sentence}``.
 
         Raises:
-            StructureParseError: the text is none of the formats, took longer than the limit, or needed more memory than allowed.
+            StructureParseError: the text is none of the formats, took longer than the limit, or needed more
+                memory than allowed.
         """
         return self._answer({"text": text})
 

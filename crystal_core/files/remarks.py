@@ -69,7 +69,10 @@ def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
 
 
 def _nearest(structure: Structure, symbols: list[str]) -> np.ndarray | None:
-    """Distance of each site to its nearest neighbour over the sum of covalent radii; infinite beyond the search."""
+    """Distance of each site to its nearest neighbour over the sum of covalent radii.
+
+    Infinite beyond the search.
+    """
     from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
     from pymatgen.core import Element, Structure
 

@@ -1,6 +1,7 @@
 """``python -m crystal_core.files.settings_table``: every tabulated setting, named in seven ways in a CIF without operations, read back.
 
-The sites that are read are compared with those that spglib's operations make (gemmi's, where spglib does not list a setting).
+The sites that are read are compared with those that spglib's operations make (gemmi's, where spglib does not
+list a setting).
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ MOST_MOMENT = 100.0  # µB; no atom has more, so the column holds something else
 class SiteValues(TypedDict):
     """What a file says of its sites, in their order; it travels as JSON.
 
-    columns: name → a number per site, None where the file has none; the magnitude of what the file gives as a vector.
+    columns: name → a number per site, None where the file has none; the magnitude of what the file gives as a
+    vector.
     moments: Cartesian, µB, per site or None; empty where the file gives none.
     along_c: the file gives signed sizes only, and ``moments`` point along c or against it.
     """

@@ -1,8 +1,8 @@
 """Space-group symbols, Hall symbols and numbers → the settings they may mean, with the symmetry operations of each.
 
-The table is gemmi's: 564 settings of the 230 types, the 530 of International Tables B among them, whose full symbols
-come from spglib. A name that fits several settings (an origin choice that is not stated, a unique axis) gives them all;
-:mod:`crystal_core.files.cif_symmetry` decides with what else the file says.
+The table is gemmi's: 564 settings of the 230 types, the 530 of International Tables B among them, whose full
+symbols come from spglib. A name that fits several settings (an origin choice that is not stated, a unique
+axis) gives them all; :mod:`crystal_core.files.cif_symmetry` decides with what else the file says.
 """
 
 from __future__ import annotations
@@ -87,11 +87,14 @@ def settings() -> tuple[Setting, ...]:
 
 
 def of_symbol(text: str) -> tuple[Setting, ...]:
-    """The settings that a Hermann–Mauguin symbol may name, with or without its extension; empty for an unknown one.
+    """The settings that a Hermann–Mauguin symbol may name, with or without its extension.
 
-    Spaces may be missing (``P21/n``), screw axes may be written ``2_1`` or ``2(1)``, the overbar of 3 in cubic symbols
-    may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are known. Overbars and
-    subscripts may be Unicode's or TeX's, and the number of the group may stand behind (``Fm-3m (225)``).
+    Empty for an unknown one.
+
+    Spaces may be missing (``P21/n``), screw axes may be written ``2_1`` or ``2(1)``, the overbar of 3 in
+    cubic symbols may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are
+    known. Overbars and subscripts may be Unicode's or TeX's, and the number of the group may stand behind
+    (``Fm-3m (225)``).
     """
     symbol = _LATEX_BAR.sub(r"-\1", in_ascii(text)).replace("$", "")
     symbol = " ".join(symbol.replace("_", "").split())
@@ -143,7 +146,10 @@ def tabulated(number: int) -> tuple[Setting, ...]:
 
 
 def standard_of(number: int) -> tuple[Setting, ...]:
-    """The setting that a number alone stands for: unique axis b; both origin choices, and both cells of an R group."""
+    """The setting that a number alone stands for: unique axis b.
+
+    Both origin choices, and both cells of an R group.
+    """
     choices = tabulated(number)
     return tuple(
         s for s in choices if s is choices[0] or (choices[0].choice, s.choice) in (("1", "2"), ("h", "r"))

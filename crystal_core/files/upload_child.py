@@ -1,8 +1,9 @@
 """The process behind :mod:`crystal_core.files.uploads`: reads JSON lines with a text or two crystals and answers each.
 
-``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its libraries are
-imported, so the time of a text holds no import. It cannot write files, start processes or outgrow its memory, has no
-network where the system allows that, and ends itself when one text takes too long, so it never outlives the app.
+``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its
+libraries are imported, so the time of a text holds no import. It cannot write files, start processes or
+outgrow its memory, has no network where the system allows that, and ends itself when one text takes too long,
+so it never outlives the app.
 """
 
 from __future__ import annotations

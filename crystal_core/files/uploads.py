@@ -1,8 +1,9 @@
 """Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
 
-It also compares crystals and lays them over each other for pages, whose threads know no time limit. The children are
-fresh interpreters (never forks of the app) that are started when first needed and reused. Both ways only plain JSON
-crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
+It also compares crystals and lays them over each other for pages, whose threads know no time limit. The
+children are fresh interpreters (never forks of the app) that are started when first needed and reused. Both
+ways only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and
+replaced.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class ParsedUpload:
 def parse_uploads(
     files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES, client: str = ""
 ) -> list[ParsedUpload]:
-    """Every crystal in the uploaded files (zip archives are opened), in order; a bad file never loses the others.
+    """Every crystal in the uploaded files (zip archives are opened), in order.
+
+    A bad file never loses the others.
 
     Args:
         files: name and content of each file. most: files that are read.
@@ -102,7 +105,10 @@ def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]
 
 
 def superposed(structure: Structure, other: Structure) -> Structure | None:
-    """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread; None also where that takes too long."""
+    """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread.
+
+    None also where that takes too long.
+    """
     try:
         answer = PARSER.superpose(cell_json(structure), cell_json(other))
     except StructureParseError:
@@ -114,7 +120,8 @@ def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
     """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal, told by the child, from any thread.
 
     Returns:
-        ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None where it took too long.
+        ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None
+        where it took too long.
     """
     try:
         rmsd = PARSER.match(cell, reference)["rmsd"]

@@ -1,4 +1,7 @@
-"""Crystals → text in the formats chemists exchange; all carry lattice and fractional coordinates to ten decimals."""
+"""Crystals → text in the formats chemists exchange.
+
+All carry lattice and fractional coordinates to ten decimals.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,9 @@ def structure_to_text(
 ) -> str:
     """The crystal as text: ``cif``, ``cif-symmetrised``, ``poscar``, ``extxyz`` or ``json`` (pymatgen's).
 
-    All but ``cif-symmetrised`` (which idealises the cell within ``symprec``, in Å) hold the same numbers to ten decimals.
-    ``provenance`` adds its short form (model, seed, version, hash) as comments of the CIF and info of the XYZ.
+    All but ``cif-symmetrised`` (which idealises the cell within ``symprec``, in Å) hold the same numbers to
+    ten decimals. ``provenance`` adds its short form (model, seed, version, hash) as comments of the CIF and
+    info of the XYZ.
 
     Raises:
         RequestError: unknown format. StructureParseError: partial occupancy, or no symmetry found.

@@ -69,7 +69,8 @@ def connect(home: Path) -> Iterator[sqlite3.Connection]:
     """A connection whose open transaction is committed at the end of the block and rolled back by an error.
 
     Raises:
-        StorageFault: the file is locked or cannot be written. A damaged file raises ``sqlite3.DatabaseError``.
+        StorageFault: the file is locked or cannot be written. A damaged file raises
+            ``sqlite3.DatabaseError``.
     """
     with storage_faults(home), closing(_open(home / FILE)) as db:
         yield db
@@ -78,7 +79,10 @@ def connect(home: Path) -> Iterator[sqlite3.Connection]:
 
 
 def prepare(home: Path) -> None:
-    """Make the tables, and add the columns that the file of an earlier version lacks; nothing where that was done before."""
+    """Make the tables, and add the columns that the file of an earlier version lacks.
+
+    Nothing where that was done before.
+    """
     with connect(home) as db:
         if db.execute("pragma user_version").fetchone()[0] == VERSION:
             return  # pages ask many times a second, and each of the statements below takes a lock
@@ -167,10 +171,13 @@ def rescued(
 
 
 def rescue(home: Path) -> None:
-    """Replace a damaged database by one with every row that can still be read; nothing where the file is whole.
+    """Replace a damaged database by one with every row that can still be read.
 
-    A row that cannot be read keeps its id and becomes a run without settings, which every list shows as damaged. The
-    damaged file is kept beside the new one; as long as it lies there, no sweep takes the results of lost rows.
+    Nothing where the file is whole.
+
+    A row that cannot be read keeps its id and becomes a run without settings, which every list shows as
+    damaged. The damaged file is kept beside the new one; as long as it lies there, no sweep takes the results
+    of lost rows.
     """
     path = home / FILE
     with storage_faults(home), (home / "rescue.lock").open("a") as lock:

@@ -1,7 +1,9 @@
-"""The worker runs the queued jobs of one device in order and records their progress; a crashing job does not stop it.
+"""The worker runs the queued jobs of one device in order and records their progress.
 
-``python -m crystal_core.jobs.worker --device cpu``; pages start it through :func:`ensure_worker`. A worker that
-``crystal-core serve`` has started through its pages ends with it.
+A crashing job does not stop it.
+
+``python -m crystal_core.jobs.worker --device cpu``; pages start it through :func:`ensure_worker`. A worker
+that ``crystal-core serve`` has started through its pages ends with it.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
 
 def ensure_worker(home: Path | None = None, runners: str | None = None) -> None:
-    """Start a worker for every device that has something to do, unless one holds its lock; says that a client is there.
+    """Start a worker for every device that has something to do, unless one holds its lock.
+
+    Says that a client is there.
 
     Runs that a dead worker has left running become interrupted.
     """
@@ -66,7 +70,10 @@ def ensure_worker(home: Path | None = None, runners: str | None = None) -> None:
 
 
 def resume_jobs(home: Path | None = None) -> None:
-    """Start the workers that waiting jobs need and mark what dead ones left running; nothing where no job is live."""
+    """Start the workers that waiting jobs need and mark what dead ones left running.
+
+    Nothing where no job is live.
+    """
     if JobQueue(home).workers_wanted():
         ensure_worker(home)
 
@@ -138,7 +145,10 @@ def owner_pipe() -> int | None:
 
 
 def _end_with(owner: int, queue: JobQueue, device: str) -> None:
-    """Wait until the owner has ended, then end this worker at once; its run becomes interrupted and keeps what is finished."""
+    """Wait until the owner has ended, then end this worker at once.
+
+    Its run becomes interrupted and keeps what is finished.
+    """
     os.read(owner, 1)  # the owner never writes: this returns when its end of the pipe is closed
     try:
         queue.interrupt_orphans(device)

@@ -1,7 +1,7 @@
 """The ASGI layer in front of every route and socket of the app: host names, token, browser ids and security headers.
 
-It knows nothing of the app behind it. A page of another site cannot reach the app through a name of its own (DNS
-rebinding), because such a name is refused; a number address is never such a name.
+It knows nothing of the app behind it. A page of another site cannot reach the app through a name of its own
+(DNS rebinding), because such a name is refused; a number address is never such a name.
 """
 
 from __future__ import annotations
@@ -85,8 +85,10 @@ class AccessGuard:
     """An ASGI app that lets through what is allowed and answers everything else with one plain sentence.
 
     Args:
-        app: what is guarded. names: host names by which the app is reached, besides localhost and number addresses.
-        token: what a browser must show once, as ``?token=``; it then gets a cookie. Empty: everyone may enter.
+        app: what is guarded. names: host names by which the app is reached, besides localhost and number
+            addresses.
+        token: what a browser must show once, as ``?token=``; it then gets a cookie. Empty: everyone may
+            enter.
         scripts: see :func:`content_policy`.
     """
 
@@ -144,8 +146,8 @@ class AccessGuard:
     def _is_own_page(self, connection: HTTPConnection) -> bool:
         """Whether a socket is asked for by a page of this app, or by no page at all.
 
-        Streamlit refuses foreign pages, too, but lets those of other servers on this machine pass, and asks a server on
-        the internet for its own address before it refuses one.
+        Streamlit refuses foreign pages, too, but lets those of other servers on this machine pass, and asks a
+        server on the internet for its own address before it refuses one.
         """
         origin = connection.headers.get("origin")
         if origin is None:
@@ -217,7 +219,10 @@ def client_id(cookies: Mapping[str, str]) -> str:
 
 
 def _set_cookie(answer: Response, connection: HTTPConnection, name: str, value: str) -> None:
-    """A cookie for a year, which no script reads and no other site sends; over HTTPS it never travels unencrypted."""
+    """A cookie for a year, which no script reads and no other site sends.
+
+    Over HTTPS it never travels unencrypted.
+    """
     secure = connection.url.scheme == "https"
     answer.set_cookie(name, value, YEAR, httponly=True, samesite="lax", secure=secure)
 

@@ -1,4 +1,7 @@
-"""Numbers of a model card as rows of tables, and their names in words; most have two to five short columns, so that a phone shows them whole."""
+"""Numbers of a model card as rows of tables, and their names in words.
+
+Most have two to five short columns, so that a phone shows them whole.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,9 @@ _NUMBERS = {
 
 
 def metric_words(name: str, metric: Mapping[str, Any]) -> str:
-    """The name of a measured number in words: what was measured, and on what; of a name unknown here, its own words.
+    """The name of a measured number in words: what was measured, and on what.
+
+    An unknown name is split into its words.
 
     >>> metric_words("cov_recall_val", {"protocol": "100 crystals, pc, 50 steps"})
     'coverage, recall (validation, 100 made)'

@@ -283,7 +283,10 @@ def _thinned(frames: Sequence[Any]) -> list[Any]:
 
 
 def _upright(frame: Mapping[str, Any]) -> dict[str, Any]:
-    """The same cell with c along z and a in the plane of x and z; as it is where its lattice is too flat for that."""
+    """The same cell with c along z and a in the plane of x and z.
+
+    As it is where its lattice is too flat for that.
+    """
     import numpy as np
     from pymatgen.core import Lattice
 

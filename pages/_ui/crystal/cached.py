@@ -1,4 +1,7 @@
-"""What the detail view computes and draws of one crystal, once for all readers; the crystal is named by its JSON."""
+"""What the detail view computes and draws of one crystal, once for all readers.
+
+The crystal is named by its JSON.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""By what the atoms of a crystal are coloured: the reader's choice, kept in the link; moments of its file as arrows."""
+"""By what the atoms of a crystal are coloured: the reader's choice, kept in the link.
+
+Moments of its file as arrows.
+"""
 
 from __future__ import annotations
 

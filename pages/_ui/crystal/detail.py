@@ -56,7 +56,9 @@ def show_structure(
     compare: bool = False,
     head: Callable[[], None] | None = None,
 ) -> None:
-    """The detail view, the picture beside its facts; what is clicked inside reruns only this part of the page.
+    """The detail view, the picture beside its facts.
+
+    What is clicked inside reruns only this part of the page.
 
     Args:
         pale: drawn pale over the crystal as given: the same sites in the same order, in a cell of its own.
@@ -266,7 +268,10 @@ def _sentence(text: str, words: str, group: str) -> str:
 
 @st.cache_data(max_entries=64, show_spinner="Comparing with known crystals …")
 def _newness(text: str) -> Verdict:
-    """Whether the crystal is a known one; large cells, which take long and which no known crystal has, are not compared."""
+    """Whether the crystal is a known one.
+
+    Large cells, which take long and which no known crystal has, are not compared.
+    """
     from crystal_core.reference.known import novelty
 
     structure = parse_text(text, purpose="view")

@@ -1,4 +1,7 @@
-"""What the energy of a relaxed crystal means, and how far it can be trusted; shared by predictions and generations."""
+"""What the energy of a relaxed crystal means, and how far it can be trusted.
+
+Shared by predictions and generations.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,10 @@ def language_model() -> str:
 
 
 def offer_infill(structure: Structure, sites: Sequence[int], *, key: str) -> None:
-    """The question for the sites that are selected; it opens its answer in the viewer. Nothing without a language model."""
+    """The question for the sites that are selected; it opens its answer in the viewer.
+
+    Nothing without a language model.
+    """
     model = language_model()
     if not model or not sites:
         return

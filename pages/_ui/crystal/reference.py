@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def ask_reference(formula: str) -> Structure | None:
-    """The structure to compare with, or None; what is wrong with it, was left out of it, or cannot match ``formula`` is said."""
+    """The structure to compare with, or None.
+
+    Messages say what is wrong with it, what was left out, or why it cannot match ``formula``.
+    """
     with st.expander("Compare with a known structure"):
         upload = st.file_uploader(
             "Known structure to compare with",

@@ -26,7 +26,10 @@ POLL_SECONDS = 1.5
 
 
 def ask_formulas(*, exact: bool) -> list[BatchLine]:
-    """The field for a list of formulas, each the ``exact`` cell or not; what is wrong with one is said beneath, and the others remain."""
+    """The field for a list of formulas, each the ``exact`` cell or not.
+
+    What is wrong with one is said beneath, and the others remain.
+    """
     text = field(
         st.text_area,
         "Formulas",

@@ -60,7 +60,10 @@ def handed_over(word: str) -> dict[str, Any] | None:
 
 
 def ask_fix() -> dict[str, Any] | None:
-    """A structure to complete: the fields of the request that say what of it stays; empty without one, None where it is unreadable."""
+    """A structure to complete: the fields of the request that say what of it stays.
+
+    Empty without one, None where it is unreadable.
+    """
     st.markdown("**Complete a structure**")
     given, own = _ask_structure(
         "Structure to complete (optional)", "What you keep stays; the rest is sampled."
@@ -95,7 +98,10 @@ def ask_start() -> dict[str, Any] | None:
 
 
 def _ask_structure(label: str, what: str) -> tuple[Mapping[str, Any] | None, bool]:
-    """The cell that was uploaded, or handed over by another page, and whether it was uploaded; None for none or an unreadable one."""
+    """The cell that was uploaded, or handed over by another page, and whether it was uploaded.
+
+    None for none or an unreadable one.
+    """
     upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ or JSON. {what}")
     if upload is None:
         return get_state("given"), False

@@ -88,14 +88,20 @@ def example_of(card: ModelCard) -> str:
 
 
 def sentence_field(text: str) -> dict[str, str]:
-    """The field of the sentence as a link fills it; what it means goes into the form in the run that follows."""
+    """The field of the sentence as a link fills it.
+
+    What it means goes into the form in the run that follows.
+    """
     set_state(TAKEN, "")
     set_state(FILLED, ())
     return {SENTENCE: text}
 
 
 def condition_fields(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the form with the conditions of a request; numbers, which may be blank, are filled at once."""
+    """The fields of the form with the conditions of a request.
+
+    Numbers, which may be blank, are filled at once.
+    """
     for name in NUMBERS:
         fill(KEYS[name], request.get(name))
     return {
@@ -107,7 +113,10 @@ def condition_fields(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ask_conditions(card: ModelCard) -> dict[str, Any]:
-    """The fields of the request that the model understands or can be guided by; None where there is no target."""
+    """The fields of the request that the model understands or can be guided by.
+
+    None where there is no target.
+    """
     possible = possible_conditions(card)
     conditions: dict[str, Any] = {}
     with field(st.expander, "Composition, symmetry, properties", key="make-wishes", on_change="rerun"):

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 def form_parts() -> tuple[DeltaGenerator, DeltaGenerator]:
     """The places of a form's fields and of its foot, which stays in sight while a longer form scrolls.
 
-    Both exist before the first field is drawn: a field that appears among the others then leaves the foot where it is
-    in the page's tree. A button that moves there is mounted anew, and a press that had begun on it is lost.
+    Both exist before the first field is drawn: a field that appears among the others then leaves the foot
+    where it is in the page's tree. A button that moves there is mounted anew, and a press that had begun on
+    it is lost.
     """
     return st.container(key="form-fields", gap="xsmall"), st.container(key="form-foot", gap="xxsmall")
 
 
 def submit_button(label: str, requests: Sequence[Mapping[str, Any]], *, key: str, **options: Any) -> bool:
-    """One line on the time of the runs and, below it, the button; True once it was pressed with something to run.
+    """One line on the time of the runs and, below it, the button.
+
+    True once it was pressed with something to run.
 
     The line is always there, so that the button keeps its place.
 

@@ -11,7 +11,9 @@ from pages._ui.text import escape_markdown
 
 
 def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes]]:
-    """Name and content of the files last uploaded; the field itself is empty again after another page was shown.
+    """Name and content of the files last uploaded.
+
+    The field itself is empty again after another page was shown.
 
     Args:
         begin: of the keys, which tell one page's files from another's. most: files that will be read.
@@ -62,7 +64,10 @@ def _keep_files(begin: str) -> None:
 
 
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
-    """What the files hold, parsed in a child process; the next call tries again what the child was too slow for."""
+    """What the files hold, parsed in a child process.
+
+    The next call tries again what the child was too slow for.
+    """
     items = _read(files, most, browser_id())
     if any(item.unsettled for item in items):
         _read.clear(files, most, "")  # the browser is no part of the key

@@ -24,7 +24,10 @@ EXACT = "Exact cell"  # the label of its toggle
 
 
 def ask_units(formula: Formula, model: str) -> list[int]:
-    """The numbers of formula units chosen; empty where those most frequent in training are to run, which is said beneath."""
+    """The numbers of formula units chosen.
+
+    Empty where those most frequent in training are to run, which is said beneath.
+    """
     key, usual, offered = units_of(formula, model)
     chosen: list[int] = field(
         st.pills,
@@ -54,8 +57,8 @@ def ask_units(formula: Formula, model: str) -> list[int]:
 def units_of(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
     """Key of the field of formula units, those chosen beforehand, and those offered.
 
-    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for one model may
-    be out of another's reach.
+    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for
+    one model may be out of another's reach.
     """
     key, upto_8 = f"z-{formula.reduced_formula}", list(range(1, 9))
     counts = find_card(model).sampling.get("atom_counts") if model else None
@@ -85,7 +88,9 @@ def multiple_words(formulas: Sequence[Formula]) -> str:
 def within_reach(
     requests: Sequence[StructurePredictionRequest], model: str, models: Sequence[str]
 ) -> list[StructurePredictionRequest]:
-    """The requests that can run; which cannot, and which make larger cells than the model was trained on, is said here.
+    """The requests that can run.
+
+    Messages name those that cannot, and those with larger cells than the model was trained on.
 
     Args:
         models: those that the form offers, to name one that knows what ``model`` does not.

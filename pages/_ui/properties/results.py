@@ -35,7 +35,10 @@ WHAT = "With calibrated 90 % intervals: of crystals held out of the training, ni
 
 
 def show_predictions(job: Job, parent: Job | None) -> None:
-    """Everything a finished (or partly finished) prediction tells; ``parent`` is the run whose crystals they are."""
+    """Everything a finished (or partly finished) prediction tells.
+
+    ``parent`` is the run whose crystals they are.
+    """
     result = job.result or {}
     rows, columns = result["rows"], result["properties"]
     if parent is not None:
@@ -98,7 +101,10 @@ def _extra_columns(job: Job) -> list[str]:
 
 
 def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], more: Sequence[str]) -> int:
-    """The table, and the index of the crystal that is chosen in it; the first that was predicted until then."""
+    """The table, and the index of the crystal that is chosen in it.
+
+    The first that was predicted until then.
+    """
     number = st.column_config.NumberColumn
     formats: dict[str, Any] = {
         "crystal": st.column_config.TextColumn(pinned=True),

@@ -59,7 +59,10 @@ def _cell_of(crystal: Mapping[str, Any]) -> tuple[Any, ...]:
 def predicted_of(
     job: Job, records: Sequence[CrystalRecord]
 ) -> tuple[dict[str, PropertyRow], list[PropertyColumn]]:
-    """What is predicted of the crystals of a run, by their ids, and the properties; of a cell that has changed since, nothing."""
+    """What is predicted of the crystals of a run, by their ids, and the properties.
+
+    Of a cell that has changed since, nothing.
+    """
     latest = {record["id"]: _cell_of(record) for record in records}
     rows: dict[str, PropertyRow] = {}
     columns: dict[str, PropertyColumn] = {}
@@ -77,7 +80,10 @@ def predicted_of(
 
 
 def show_predicting(job: Job) -> bool:
-    """The latest prediction for the run's crystals, while it is going on or if it ended early; whether one is going on."""
+    """The latest prediction for the run's crystals, while it is going on or if it ended early.
+
+    Whether one is going on.
+    """
     children = JobQueue().list_children(job.id, KIND)
     if not children:
         return False

@@ -27,7 +27,10 @@ def offer_archive(job: Job) -> None:
 
 
 def zip_name(job: Job) -> str:
-    """E.g. ``TiO2-2026-11-25-1410.zip``, ``new-crystals-Li-Fe-O-….zip``; the time is that of the request, local."""
+    """E.g.
+
+    ``TiO2-2026-11-25-1410.zip``, ``new-crystals-Li-Fe-O-….zip``; the time is that of the request, local.
+    """
     request = job.request
     if job.kind == "relax":
         words = "relaxed-crystals"

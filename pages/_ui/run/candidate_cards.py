@@ -50,7 +50,10 @@ KNOWN_SIGN = "⌂"
 
 
 def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> str:
-    """The prototype that a candidate was laid out on: its name, and how many crystals have it; empty where relaxing led elsewhere."""
+    """The prototype that a candidate was laid out on: its name, and how many crystals have it.
+
+    Empty where relaxing led elsewhere.
+    """
     group, (theirs, *rest) = (record or {}).get("space_group"), template["label"].split(" ")
     if group and rest and theirs != group["symbol"]:  # the full index labels cells by their ids alone
         return ""
@@ -61,7 +64,10 @@ def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | N
 
 
 def arrangement_name(group: Sequence[CrystalRecord]) -> str:
-    """The common name of the arrangement that like candidates have, e.g. rutile; empty where none of them tells it."""
+    """The common name of the arrangement that like candidates have, e.g. rutile.
+
+    Empty where none of them tells it.
+    """
     names = (_common_name(record) for record in group)
     return next(filter(None, names), "")
 

@@ -273,8 +273,8 @@ def identity_of(record: CrystalRecord) -> Verdict:
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
     """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
 
-    Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken among the plausible
-    ones, if any has an energy: atoms on top of each other mislead a potential.
+    Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken
+    among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.
     """
     some_relaxed = any("original" in r for r in candidates)
     energy_of: dict[str, float] = {}

@@ -19,7 +19,10 @@ PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
     ttl=600, show_spinner=False
 )  # a card may change: the weights that made a run are looked up again
 def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, object]]]:
-    """Page, query and picture of each; what the page leads with first, then what was made from nothing, then the smallest cells."""
+    """Page, query and picture of each.
+
+    What the page leads with first, then what was made from nothing, then the smallest cells.
+    """
     demos = [demo for demo in list_demos() if demo.kind in kinds]
     demos.sort(
         key=lambda demo: (

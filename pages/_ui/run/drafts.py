@@ -40,7 +40,10 @@ def show_draft(record: CrystalRecord) -> None:
 
 
 def draft_views(record: CrystalRecord, refined: CellView) -> dict[str, CellView]:
-    """The cell of a draft that was refined: pale under the one shown where both match, and by itself; nothing without one."""
+    """The cell of a draft that was refined: pale under the one shown where both match, and by itself.
+
+    Nothing without one.
+    """
     cell = (draft_of(record) or {}).get("cell")
     if not cell:
         return {}
@@ -51,7 +54,10 @@ def draft_views(record: CrystalRecord, refined: CellView) -> dict[str, CellView]
 
 
 def stage_words(record: CrystalRecord) -> str:
-    """Which models worked on a crystal, one after the other, and what was changed; empty where it was one model."""
+    """Which models worked on a crystal, one after the other, and what was changed.
+
+    Empty where it was one model.
+    """
     provenance: Mapping[str, Any] = record["provenance"]
     stages = {stage["stage"]: stage for stage in provenance.get("stages", ())}
     words = [
@@ -76,7 +82,10 @@ def _start_words(settings: Mapping[str, Any]) -> str:
 
 
 def symmetry_words(request: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:
-    """How many drafts have the space group or the crystal system that the prompt named; empty where it named none."""
+    """How many drafts have the space group or the crystal system that the prompt named.
+
+    Empty where it named none.
+    """
     if request.get("space_group"):
         first = last = space_group_number(request["space_group"])
         name = f"{group_text(space_group_symbol(first))} ({first})"

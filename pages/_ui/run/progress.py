@@ -1,4 +1,7 @@
-"""A running job on a page: bar, stage, time left, place in the queue, cancel; polls only while there is something to poll."""
+"""A running job on a page: bar, stage, time left, place in the queue, cancel.
+
+Polls only while there is something to poll.
+"""
 
 from __future__ import annotations
 

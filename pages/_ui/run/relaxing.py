@@ -31,7 +31,10 @@ WHAT = "Relaxes atoms and cell with CHGNet and estimates the energy above the hu
 
 
 def show_relaxing(job: Job) -> bool:
-    """The latest relaxation of the run's crystals, while it is going on or if it ended early; whether one is going on."""
+    """The latest relaxation of the run's crystals, while it is going on or if it ended early.
+
+    Whether one is going on.
+    """
     children = JobQueue().list_children(job.id, "relax")
     if not children:
         return False
@@ -50,7 +53,10 @@ def draw_relaxing(snapshot: Snapshot) -> None:
 
 
 def offer_relaxing(job: Job, records: Sequence[CrystalRecord], label: str, *, key: str, busy: bool) -> None:
-    """A button that puts the relaxation of ``records`` into the queue; nothing where there is no potential or nothing to do."""
+    """A button that puts the relaxation of ``records`` into the queue.
+
+    Nothing where there is no potential or nothing to do.
+    """
     if not records or not is_installed():
         return
     words = "A relaxation of this run is going on." if busy else WHAT

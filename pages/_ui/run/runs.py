@@ -199,7 +199,10 @@ def _count(n: int, word: str) -> str:
 
 
 def relaxed_of(job: Job) -> dict[str, CrystalRecord]:
-    """The crystals of a run that were relaxed afterwards, by their id; one that failed hides none that went well."""
+    """The crystals of a run that were relaxed afterwards, by their id.
+
+    One that failed hides none that went well.
+    """
     relaxed = {
         record["id"]: record for record in (job.result or {}).get("relaxed", ())
     }  # recorded with the run
@@ -216,7 +219,10 @@ def latest_of(job: Job) -> dict[str, CrystalRecord]:
 
 
 class NumberedCrystal(CrystalRecord):
-    """A crystal of a generation; ``number`` counts from 1, ``generated`` is its record before any relaxation."""
+    """A crystal of a generation.
+
+    ``number`` counts from 1, ``generated`` is its record before any relaxation.
+    """
 
     number: int
     generated: CrystalRecord
@@ -241,7 +247,10 @@ def generated_of(job: Job) -> list[NumberedCrystal]:
 
 
 def candidates_of(job: Job) -> list[CrystalRecord]:
-    """All candidates over all Z, best first; runs of earlier versions name no order, so their scores make it."""
+    """All candidates over all Z, best first.
+
+    Runs of earlier versions name no order, so their scores make it.
+    """
     candidates = crystals_of(job.result or {})
     place = {name: k for k, name in enumerate((job.result or {}).get("ranking") or ())}
     if len(place) < len(candidates):

@@ -34,7 +34,8 @@ class Verdict:
     """One verdict.
 
     Attributes:
-        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or three words for a badge. reason: one sentence.
+        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or
+            three words for a badge. reason: one sentence.
     """
 
     tone: Tone
@@ -46,7 +47,8 @@ def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
     """Valid, charge-balanced, plausible, no loose atoms, distinct, new, stable: in this order.
 
     Args:
-        record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it was relaxed.
+        record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it
+            was relaxed.
         twins: numbers of the other crystals of its run that are the same structure.
     """
     return [
@@ -61,7 +63,9 @@ def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
 
 
 def newness(record: CrystalRecord) -> Verdict:
-    """Whether it is a known crystal, which one is nearest, and whether the model was trained on that; open where nobody compared it.
+    """Whether it is a known crystal, which one is nearest, and whether the model was trained on that.
+
+    Open where nobody compared it.
 
     A candidate for a formula (it has a ``z``) is never called new: the set holds a part of what is known.
     """
@@ -132,7 +136,10 @@ def by_distances_words(record: CrystalRecord) -> str:
 
 
 def unmatched_word(record: CrystalRecord) -> str:
-    """The badge of a crystal that matches nothing in the reference set; a refined prototype may have become another arrangement."""
+    """The badge of a crystal that matches nothing in the reference set.
+
+    A refined prototype may have become another arrangement.
+    """
     if record.get("origin") == "prototype" and _is_of_known(record):
         return "known arrangement"
     return "not in the reference set" if "z" in record else NEW
@@ -158,7 +165,10 @@ def training_words(record: CrystalRecord) -> str:
 
 
 def stability(record: CrystalRecord) -> Verdict:
-    """Where the energy lies against the known compounds, less the measured bias of the potential; open before it is known."""
+    """Where the energy lies against the known compounds, less the measured bias of the potential.
+
+    Open before it is known.
+    """
     energies, relaxation = record.get("energies"), record.get("relaxation", {})
     if not energies:
         if "error" in relaxation:
@@ -212,7 +222,10 @@ def _is_of_itself(record: CrystalRecord) -> bool:
 
 
 def charge_balance(record: CrystalRecord) -> Verdict:
-    """SMACT's published test of a record's ``atomic_numbers``, and what is known beyond it; open where the two differ."""
+    """SMACT's published test of a record's ``atomic_numbers``, and what is known beyond it.
+
+    Open where the two differ.
+    """
     counts = tuple(sorted((symbol_of(z), n) for z, n in Counter(record["atomic_numbers"]).items()))
     balance = balance_of(counts)
     if not record["validity"]["composition"]:
@@ -298,7 +311,10 @@ def _distances(record: CrystalRecord) -> Verdict:
 
 
 def cohesion(record: CrystalRecord) -> Verdict:
-    """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.finite_fragments`; no part of the validity, which stays the published one."""
+    """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.finite_fragments`.
+
+    No part of the validity, which stays the published one.
+    """
     if not record["validity"]["structure"]:
         return Verdict(
             tone="open",

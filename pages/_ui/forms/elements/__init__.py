@@ -76,7 +76,10 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
 
 @st.dialog("Periodic table", width="medium", on_dismiss="rerun")
 def _choose(card: ModelCard) -> None:
-    """The table over the page, with room on a phone too; what was clicked goes into the two fields when it is closed."""
+    """The table over the page, with room on a phone too.
+
+    What was clicked goes into the two fields when it is closed.
+    """
 
     def apply_choice() -> None:
         chosen = getattr(st.session_state["periodic-table"], "chosen", None)
