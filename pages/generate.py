@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for
+# what of a link fills the form
 LINK = (
     "job",
     "fork",
@@ -77,7 +78,7 @@ LINK = (
     "exclude",
     "atoms",
     "wish",
-)  # what of a link fills the form
+)
 
 
 def models() -> dict[str, ModelCard]:

@@ -206,9 +206,8 @@ def main() -> None:
         st.info("No run fits this filter.")
         return
     st.caption("Runs stay on this machine until you delete them. Select one.")
-    listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[
-        :12
-    ]  # a row of another list is another run
+    # a row of another list is another run
+    listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[:12]
     chosen = st.dataframe(
         [row(job) for job in jobs],
         hide_index=True,

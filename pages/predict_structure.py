@@ -57,10 +57,11 @@ STARTS = {
     "draft": "drafts of a language model",
     "all": "noise, prototypes and drafts",
 }
+# what a model that writes begins with
 OF_DRAFTS = {
     "both": "drafts and known prototypes",
     "noise": "drafts only",
-}  # what a model that writes begins with
+}
 SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
@@ -317,9 +318,8 @@ def _settings_of_link() -> dict[str, Any]:
 
 def _domain(formula: Formula) -> None:
     """Warn where predictions are weak, before anything is run."""
-    rare = {
-        element: n for element, n in rare_elements(formula).items() if n
-    }  # what no crystal holds is refused by the models
+    # what no crystal holds is refused by the models
+    rare = {element: n for element, n in rare_elements(formula).items() if n}
     if rare:
         words = ", ".join(f"{element} ({n})" for element, n in rare.items())
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")

@@ -25,10 +25,11 @@ PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 DEUTERIUM = 2.014  # g/mol
+# characters of a formula that is corrected, ways to do so that are compared
 MAX_RESPELT, MAX_SPELLINGS = (
     40,
     60,
-)  # characters of a formula that is corrected, ways to do so that are compared
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,9 +84,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         try:
             with warnings.catch_warnings():
                 if not os.environ.get("CRYSTAL_DEBUG"):
-                    warnings.simplefilter(
-                        "ignore"
-                    )  # libraries warn developers; stderr here is for sentences and progress
+                    # libraries warn developers; stderr here is for sentences and progress
+                    warnings.simplefilter("ignore")
                 refuse_idle(name, kwargs, defaults, spellings)
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):

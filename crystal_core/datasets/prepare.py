@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
-Reduced = tuple[
-    "np.ndarray", "np.ndarray", "np.ndarray"
-]  # cell, coordinates (atoms, 3), atomic numbers (atoms,)
+# cell, coordinates (atoms, 3), atomic numbers (atoms,)
+Reduced = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 
 
 @dataclass(frozen=True, kw_only=True)

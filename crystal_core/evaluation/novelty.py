@@ -17,10 +17,11 @@ from crystal_core.evaluation.parallel import in_parallel, time_limit
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+# MatterGen's; that of structure prediction
 TOLERANCES: dict[str, dict[str, Any]] = {
     "strict": SAME,
     "loose": MATCHER,
-}  # MatterGen's; that of structure prediction
+}
 
 
 def group_numbers(

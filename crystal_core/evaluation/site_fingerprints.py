@@ -85,9 +85,8 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
     """(61,) fingerprint of one site; see the module for the order."""
     finder, motifs = _tools()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # CrystalNN warns that no oxidation states are given, which the protocol wants
+        # CrystalNN warns that no oxidation states are given, which the protocol wants
+        warnings.simplefilter("ignore")
         neighbours = finder.get_nn_data(structure, site)
         values: list[float] = []
         for n in range(1, MAX_NEIGHBOURS + 1):

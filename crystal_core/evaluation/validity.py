@@ -18,11 +18,12 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+# Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
 MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
     0.5,
     0.1,
     40.0,
-)  # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
+)
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
 SMACT_LISTS = {

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
 
 NO_REFINER = "none"
+# of a refiner that the card says nothing about
 USUAL: Mapping[str, Any] = {
     "start": "renoise",
     "start_time": 0.1,
-}  # of a refiner that the card says nothing about
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,9 +93,8 @@ def prepare(home: Path) -> None:
             with suppress(sqlite3.OperationalError):  # another process added it in between
                 db.execute(f"alter table jobs add column {column} {ADDED[column]}")
         db.execute(BY_OWNER)
-        db.execute(
-            f"pragma user_version = {VERSION}"
-        )  # last: a process killed before this line migrates again
+        # last: a process killed before this line migrates again
+        db.execute(f"pragma user_version = {VERSION}")
 
 
 @contextmanager

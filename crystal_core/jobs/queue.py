@@ -306,9 +306,8 @@ class JobQueue:
             columns["snapshot"] = json.dumps(columns["snapshot"])
         columns = {k: v for k, v in columns.items() if v is not None}
         with self._connect() as db:
-            db.execute(
-                "begin immediate"
-            )  # two writers that read the same list of paths would each lose the other's
+            # two writers that read the same list of paths would each lose the other's
+            db.execute("begin immediate")
             if path is not None:
                 row = db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()
                 columns["trajectories"] = json.dumps(

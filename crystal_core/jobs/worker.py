@@ -219,9 +219,8 @@ class JobWriter:
         stop = time.monotonic() + FAULT_SECONDS
         while (fault := self.write(**columns)) is not None:
             if time.monotonic() > stop:
-                self._queue.update(
-                    self._job, state="failed", error=str(fault), finished=time.time()
-                )  # a few bytes may fit where a result does not
+                # a few bytes may fit where a result does not
+                self._queue.update(self._job, state="failed", error=str(fault), finished=time.time())
                 return
             time.sleep(RETRY_SECONDS)
 
@@ -309,9 +308,8 @@ def main() -> None:
     )
     parser.add_argument("--runners", help="module:MAPPING of job kinds to module:function")
     options = parser.parse_args()
-    os.environ.setdefault(
-        "OPENBLAS_NUM_THREADS", "1"
-    )  # numpy's own threads fight with torch's for the same cores
+    # numpy's own threads fight with torch's for the same cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.nice(NICE)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     runners: Mapping[str, str] = RUNNERS

@@ -11,9 +11,8 @@ from crystal_core.workflows.candidate import Candidate
 if TYPE_CHECKING:
     from crystal_core.reference.known_crystals import KnownCrystal
 
-SHARE = (
-    2 / 3
-)  # of the candidates laid out; the rest are arrangements that nobody has reported for the formula
+# of the candidates laid out; the rest are arrangements that nobody has reported for the formula
+SHARE = 2 / 3
 
 
 def known_candidates(formula: str, cells: Mapping[int, tuple[int, ...]], n: int) -> list[Candidate]:

@@ -141,9 +141,8 @@ def summarise(done: list[dict[str, Any]]) -> dict[str, Any]:
 def _errors(energies: dict[str, float], labels: dict[str, float]) -> dict[str, Any]:
     value, label = np.array([(energies[name], labels[name]) for name in energies]).T
     error = value - label
-    low, high = np.percentile(
-        error, [15.87, 84.13]
-    )  # one standard deviation of a normal law; a single failure does not set it
+    # one standard deviation of a normal law; a single failure does not set it
+    low, high = np.percentile(error, [15.87, 84.13])
     return {
         "n": len(error),
         "bias_ev": _r(error.mean()),

@@ -336,9 +336,8 @@ class PredictionRun:
         )
         settings = asdict(self.request) | sampler_used(self.model, with_tuning_in_use(self.model, request))
         if self.measured is not None:
-            settings |= {
-                "pattern": self.measured.summary()
-            }  # thousands of points are not repeated with every candidate
+            # thousands of points are not repeated with every candidate
+            settings |= {"pattern": self.measured.summary()}
         if self.potential_label:
             settings |= {"potential_used": self.potential_label}
         return provenance(

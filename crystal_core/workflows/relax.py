@@ -60,9 +60,8 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         stage = f"relaxing {formula_of(structure.composition)}, {k + 1} of {len(structures)}"
         cell = RelaxationRun(structure)
         for moment in cell.steps(potential, seconds=request.relax_seconds):
-            inner = moment.step / (
-                moment.step + 20
-            )  # how many steps a relaxation takes is not known beforehand
+            # how many steps a relaxation takes is not known beforehand
+            inner = moment.step / (moment.step + 20)
             yield RunUpdate(
                 stage=stage,
                 step=round(CRYSTAL_STEPS * (k + inner)),
@@ -70,9 +69,8 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
                 snapshot=snapshot(moment.structure),
             )
         provenance_of_cell = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
-        known = novelty(
-            cell.structure
-        )  # of the relaxed cell: it may have become another crystal than the one it was
+        # of the relaxed cell: it may have become another crystal than the one it was
+        known = novelty(cell.structure)
         record = crystal_record(
             cell.structure,
             id=given["id"],

@@ -123,9 +123,8 @@ def test_the_clean_estimate_of_a_perfect_prediction_is_near_the_truth(options):
     t = 0.05
     now, target = process.noisy(clean, torch.full((50,), t), packing, RNG)
     error = wrap(process.clean(target, now, t) - clean)
-    error = error - error.view(50, 4, 3).mean(1).repeat_interleave(
-        4, 0
-    )  # centred noise hides a common translation
+    # centred noise hides a common translation
+    error = error - error.view(50, 4, 3).mean(1).repeat_interleave(4, 0)
     noise = wrap(now.frac_coords - clean)
     assert error.abs().median() < 0.2 * noise.abs().median()
 

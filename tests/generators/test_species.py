@@ -51,9 +51,8 @@ def test_codes_that_are_no_type_decode_to_the_nearest_one():
     """28 of the 128 codes lie beyond the vocabulary; the published code fails there."""
     numbers = AnalogBitsSpecies().decode(2.0 * torch.randint(0, 2, (500, 7)).float() - 1.0)
     assert numbers.min() >= 1 and numbers.max() <= N_TYPES
-    beyond = torch.tensor(
-        [[1.0, 1.0, 1.0, 0.1, -1.0, -1.0, 1.0]]
-    )  # 113, of which the fourth bit is the least certain
+    # 113, of which the fourth bit is the least certain
+    beyond = torch.tensor([[1.0, 1.0, 1.0, 0.1, -1.0, -1.0, 1.0]])
     assert int(AnalogBitsSpecies().decode(beyond)) - 1 in range(N_TYPES)
 
 

@@ -40,9 +40,8 @@ def test_the_true_structure_is_alike_and_others_are_less(wavelength, last):
     target = PowderTarget(measured(wavelength, last))
     best = float(target.value(soft(RUTILE))) * 0.05
     assert best > 0.97
-    assert float(target.value(soft(RUTILE, shift=0.31))) * 0.05 == pytest.approx(
-        best, abs=1e-6
-    )  # a common translation is nothing
+    # a common translation is nothing
+    assert float(target.value(soft(RUTILE, shift=0.31))) * 0.05 == pytest.approx(best, abs=1e-6)
     for other in (RUTILE.lattice.matrix * 1.03, RUTILE.lattice.matrix * 0.97):
         assert float(target.value(soft(RUTILE, lattice=other))) * 0.05 < best - 0.1
     moved = RUTILE.copy()

@@ -37,9 +37,8 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
     at.text_input(key="formula").set_value("SrTi3Xx").run()
     assert "unknown symbol" in words(at.error) and at.button(key="predict").disabled
     at.text_input(key="formula").set_value("KMgF3").run()
-    assert (
-        at.number_input(key="n").value == 9 and at.text_input(key="seed").value == "3"
-    )  # a slip of the pen costs no setting
+    # a slip of the pen costs no setting
+    assert at.number_input(key="n").value == 9 and at.text_input(key="seed").value == "3"
     at.button(key="predict").click().run()
     (job,) = JobQueue().list_jobs()
     assert (job.request["formula"], job.request["n_samples"], job.request["seed"]) == ("KMgF3", 9, 3)
@@ -54,9 +53,8 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
     at = page()
     at.button_group(key="effort").set_value("by hand").run()
     field = at.number_input(key=key)
-    assert (
-        field.max is None and field.min is None
-    )  # what is beyond a field's own limits never leaves the browser
+    # what is beyond a field's own limits never leaves the browser
+    assert field.max is None and field.min is None
     for number in (9999, -1):
         at.number_input(key=key).set_value(number).run()
         assert (
@@ -196,9 +194,8 @@ def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
         queue.update(job.id, state="done", result=dict(find_demo("zinc-sulphide").result))
         at.run()
     assert "✓ Finished" in words(at.markdown)
-    at = page(
-        job=job.id, fork="demo-strontium-titanate"
-    )  # a link of an earlier version: the run it shows comes first
+    # a link of an earlier version: the run it shows comes first
+    at = page(job=job.id, fork="demo-strontium-titanate")
     assert (
         "Recorded run" not in words(at.markdown)
         and at.text_input(key="formula").value == "KMgF3"

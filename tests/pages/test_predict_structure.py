@@ -307,9 +307,8 @@ def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch
         "streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None
     )
     at = page()
-    assert not [
-        box for box in at.expander if "Compare" in box.label
-    ]  # nothing to compare before there is a run
+    # nothing to compare before there is a run
+    assert not [box for box in at.expander if "Compare" in box.label]
     at = page(job=finished_run())
     assert [box.label for box in at.expander if "Compare" in box.label] == ["Compare with a known structure"]
     assert "Matches the reference (RMSD" in words(at.info) and not at.exception and not at.error

@@ -199,9 +199,8 @@ def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pai
         and "not refined" in kept["valid_none_val"]["protocol"]
     )
     assert "--start inject --tau 50" in kept["valid_val"]["command"]
-    entry = kept[
-        "valid_none_charge_balanced_val"
-    ]  # beside the figures without the switch, not in their place
+    # beside the figures without the switch, not in their place
+    entry = kept["valid_none_charge_balanced_val"]
     assert "--refiner none --charge-balance --seed 1" in entry["command"]
     assert "charge-balanced by SMACT's test" in entry["protocol"]
     assert used[3]["draft"]["charge_balance"] and used[3]["charge_balance_used"]
@@ -216,9 +215,8 @@ def test_the_refiner_of_a_structure_prediction_is_named_on_the_card(table, tiny_
     )
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert (
-        report["n"] == 3 and report["n_failed"] >= 1
-    )  # Pu is no element of the refiner: a failure, not an end
+    # Pu is no element of the refiner: a failure, not an end
+    assert report["n"] == 3 and report["n_failed"] >= 1
     assert (
         "refined by tiny-refiner (renoise at t = 0.2)"
         in find_card(name).metrics["match_rate_val"]["protocol"]

@@ -80,10 +80,11 @@ def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, mo
     updates = list(
         generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2))
     )
+    # the second batch shows one
     assert {len(u.snapshot.get("cells", [u.snapshot])) for u in updates if u.snapshot} == {
         2,
         1,
-    }  # the second batch shows one
+    }
     paths = [u.trajectory for u in updates if u.trajectory]
     assert [path["label"] for path in paths] == ["crystal 1", "crystal 2"] and all(
         len(path["frames"]) > 1 for path in paths
@@ -105,9 +106,8 @@ def test_each_crystal_holds_all_requested_elements_where_that_is_asked_for(tiny_
     }
     *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True))
     made = last.result["crystals"]
-    assert made and all(
-        set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made
-    )  # cells of 2 atoms have no room
+    # cells of 2 atoms have no room
+    assert made and all(set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made)
     *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True, n_atoms=(2, 4)))
     assert {c["n_atoms"] for c in last.result["crystals"]} == {3, 4} and last.result["settings"][
         "require_all"
@@ -182,9 +182,8 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
         fix_lattice=True,
     )
     *updates, last = generate.run(asked)
-    cells = [update.snapshot["cells"] for update in updates if update.snapshot][
-        -1
-    ]  # as drawn when they have formed
+    # as drawn when they have formed
+    cells = [update.snapshot["cells"] for update in updates if update.snapshot][-1]
     assert len(cells) == 2 and all(
         np.allclose(Lattice(cell["lattice"]).parameters, given.lattice.parameters, atol=2e-3)
         for cell in cells
@@ -195,6 +194,5 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
         made = structure_from_record(crystal)
         assert np.allclose(made.lattice.parameters, given.lattice.parameters, atol=1e-3)
         apart = made.frac_coords[:2] - given.frac_coords[:2]
-        assert (
-            np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3
-        )  # up to a shift of the whole cell
+        # up to a shift of the whole cell
+        assert np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3

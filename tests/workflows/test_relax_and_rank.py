@@ -200,9 +200,8 @@ def test_the_command_line_relaxes_and_ranks(tmp_path):
     ]
     result = CliRunner().invoke(build_app(), [*words, "--json", "--quiet", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.stderr
-    record, other = json.loads(result.stdout)["results"][0][
-        "candidates"
-    ]  # sodium chloride is known in two arrangements
+    # sodium chloride is known in two arrangements
+    record, other = json.loads(result.stdout)["results"][0]["candidates"]
     assert [r["provenance"]["prototype"]["distance"] for r in (record, other)] == [0, 0]
     assert (
         record["energies"]["e_above_hull_ev"] is not None

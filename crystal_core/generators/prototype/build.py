@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
+# relative length or degrees/90, fractional: only then may two members be averaged
 ALIKE_CELL, ALIKE_POINT = (
     0.08,
     0.05,
-)  # relative length or degrees/90, fractional: only then may two members be averaged
+)
 
 logger = logging.getLogger(__name__)
 

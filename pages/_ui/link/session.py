@@ -155,9 +155,8 @@ def action_button(label: str, *, key: str, **options: Any) -> bool:
 
 def set_link(page: str, /, **link: str) -> None:
     """Give ``page``, which is shown, another link, which :func:`restore_link` defends."""
-    set_state(
-        f"gone-to-{page}", (time.monotonic(), link)
-    )  # first: the run may be cut short when the query changes
+    # first: the run may be cut short when the query changes
+    set_state(f"gone-to-{page}", (time.monotonic(), link))
     if "job" in link:
         set_state("begun", link["job"])
     st.query_params.from_dict(link)

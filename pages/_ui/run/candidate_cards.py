@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 AFLOW = re.compile(r", AFLOW (\S+)")  # of a prototype, see :class:`crystal_core.requests.Template`
 FULL_BAR = 100.0  # meV/atom above the best candidate at which its bar is full
+# of AFLOW names (Mehl et al. 2017)
 ARRANGEMENTS = {
     "A_cF4_225_a": "face-centred cubic",
     "A_cI2_229_a": "body-centred cubic",
@@ -36,7 +37,8 @@ ARRANGEMENTS = {
     "AB3C_hR10_148_c_f_c": "ilmenite",
     "A2BC4_cF56_227_d_a_e": "spinel",
     "AB2C_cF16_225_a_c_b": "Heusler",
-}  # of AFLOW names (Mehl et al. 2017)
+}
+# of origins, each with its word on hover
 SIGNS = {
     "known": "⌂",
     "noise": "✶",
@@ -45,7 +47,7 @@ SIGNS = {
     "draft": "✎",
     "draft refined": "✎",
     "given refined": "◆",
-}  # of origins, each with its word on hover
+}
 KNOWN_SIGN = "⌂"
 
 

@@ -60,11 +60,12 @@ from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 Groups = dict[int | None, list[NumberedCrystal]]  # the number of a group of like crystals → its members
 GENERATED, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
+# the verdicts on cell, distances and twins: those of the crystal as generated
 VERDICTS_AS_GENERATED = (
     0,
     2,
     4,
-)  # the verdicts on cell, distances and twins: those of the crystal as generated
+)
 
 
 def show_generated(job: Job) -> None:

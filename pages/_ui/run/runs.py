@@ -203,9 +203,8 @@ def relaxed_of(job: Job) -> dict[str, CrystalRecord]:
 
     One that failed hides none that went well.
     """
-    relaxed = {
-        record["id"]: record for record in (job.result or {}).get("relaxed", ())
-    }  # recorded with the run
+    # recorded with the run
+    relaxed = {record["id"]: record for record in (job.result or {}).get("relaxed", ())}
     for child in JobQueue().list_children(job.id, "relax"):
         for record in crystals_of(child.result or {}):
             if "energies" in record or record["id"] not in relaxed:

@@ -180,9 +180,8 @@ def stability(record: CrystalRecord) -> Verdict:
         )
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
     measured = measured_error("chgnet") or {"bias_ev": 0.0, "spread_ev": 0.0}
-    margin = (
-        measured["spread_ev"] if error is None else error
-    )  # of a cell that is not at rest, at least that of one that is
+    # of a cell that is not at rest, at least that of one that is
+    margin = measured["spread_ev"] if error is None else error
     known = bool(_novelty(record).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
     if above is None:
@@ -285,9 +284,8 @@ def objection(record: CrystalRecord, *, several: bool = False) -> str:
 def validity_reasons(record: CrystalRecord) -> list[str]:
     """The reasons of the checks as they are worded today: a run keeps those of its day."""
     reasons = list(record["validity"]["reasons"])
-    return (
-        reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]
-    )  # that of the charges comes last
+    # that of the charges comes last
+    return reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]
 
 
 def _sound(record: CrystalRecord) -> Verdict:
