@@ -234,9 +234,8 @@ class PrototypeIndex:
         pattern = tuple(c // match.copies for c in counts)
         relative: dict[int, int] = {}
         for z, count in zip(self.pools[pattern].elements[match.member].tolist(), pattern, strict=True):
-            relative[z] = (
-                relative.get(z, 0) + count
-            )  # in a pool's own order of roles counts stay, whatever the permutation
+            # in a pool's own order of roles counts stay, whatever the permutation
+            relative[z] = relative.get(z, 0) + count
         return Candidate(
             lattice=lattice,
             frac_coords=in_cell(frac_coords),
