@@ -116,17 +116,17 @@ def ask_wishes(card: ModelCard) -> dict[str, Any]:
         places = [place for _ in range(4) for place in st.columns(2, vertical_alignment="bottom")]
         for name, place in zip(possible, places, strict=False):
             wishes[name] = _ask_wish(name, place, kept=possible[name] == "kept")
-        guided = [name for name, how in possible.items() if how == "guided" and wishes[name] is not None]
+        strong = [name for name, how in possible.items() if how != "kept" and wishes[name] is not None]
         if "guided" in possible.values():
             strength = field(
                 places[len(possible)].number_input,
                 "Strength",
                 step=1.0,
                 key="make-guidance",
-                disabled=not guided,
+                disabled=not strong,
                 help="Of the guidance: 1 bends gently, 5 firmly. A strong one costs validity.",
             )
-            wishes["guidance"] = strength if guided else None
+            wishes["guidance"] = strength if strong else None
     return wishes
 
 
@@ -179,7 +179,9 @@ def _how_words(card: ModelCard, possible: Mapping[str, str]) -> str:
     if "guided" not in possible.values():
         return f"{card.name} is told these in its prompt; it may miss them."
     guided = _listed([name for name, how in possible.items() if how == "guided"], "and")
-    return f"{card.name} is guided towards {guided}; it may miss them."
+    told = [name for name, how in possible.items() if how == "prompt"]
+    also = f"is told {_listed(told, 'and')} and " if told else ""
+    return f"{card.name} {also}is guided towards {guided}; it may miss them."
 
 
 def _fill_form(found: Understood) -> None:
