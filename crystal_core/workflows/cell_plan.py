@@ -55,8 +55,8 @@ def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cel
     possible = room_for_all(request) if assignments is None else assignments.atom_counts
     counts = draw_atom_counts(request, frequencies, possible)
     symmetry = None if assignments is None else draw_symmetry(assignments, counts, request.seed)
-    wishes = told_wishes(request, model.card, counts)
-    return Cells(counts=tuple(counts), symmetry=symmetry, wishes=wishes)
+    told = told_wishes(request, model.card, counts)
+    return Cells(counts=tuple(counts), symmetry=symmetry, wishes=told)
 
 
 def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
