@@ -102,13 +102,23 @@ class ModelCard:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Conditions that the model's prompt takes, names of :data:`crystal_core.conditions.WORDS`; empty for most models."""
+        """Conditions that the model takes, in a prompt or as numbers, names of :data:`crystal_core.conditions.WORDS`; empty for most models."""
         return tuple(self.sampling.get("conditions", ()))
 
     @property
     def writes_drafts(self) -> bool:
         """Whether a language model writes the crystals."""
         return "draft" in self.sampling
+
+    @property
+    def keeps_parts(self) -> bool:
+        """Whether it can keep given parts of a crystal, given elements or a space group while it makes new crystals."""
+        return not self.writes_drafts and "placer" not in self.network
+
+    @property
+    def is_experimental(self) -> bool:
+        """Whether its numbers are too weak for a first choice."""
+        return bool(self.extra.get("experimental"))
 
     @property
     def balances_charges(self) -> bool:

@@ -84,7 +84,8 @@ LINK = (
 def models() -> dict[str, ModelCard]:
     """The installed models that invent crystals, the most general first."""
     cards = [card for card in list_cards("generator") if card.task == "de novo generation"]
-    return {card.name: card for card in sorted(cards, key=lambda card: -len(card.elements))}
+    cards.sort(key=lambda card: (card.is_experimental, -len(card.elements)))
+    return {card.name: card for card in cards}
 
 
 @st.fragment
@@ -135,7 +136,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
-        given = ask_start() if refines_drafts(card) else {} if card.writes_drafts else ask_fix()
+        given = ask_start() if refines_drafts(card) else ask_fix() if card.keeps_parts else {}
     request = None
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)

@@ -204,7 +204,8 @@ class DeNovoRequest(SamplerRun):
     Attributes:
         n_atoms: atoms of each crystal. at_least: the fewest atoms of each, where the model may choose a number up to ``n_atoms``.
         elements: proton numbers that may appear; None for all the model was trained on.
-        conditions: of each crystal, for models with a prompt; None for none. draft: how a language model writes.
+        conditions: of each crystal, for models trained with conditions; None for none. draft: how a language model writes.
+        guidance: strength of the conditions, for models that learned with and without them; None is the card's.
         known: what is given of the crystals; the rest is completed.
         symmetry: per crystal, the operations it must have; None for crystals without such. guide: guidance target, or None.
     """
@@ -213,6 +214,7 @@ class DeNovoRequest(SamplerRun):
     at_least: tuple[int, ...] | None = None
     elements: tuple[int, ...] | None = None
     conditions: tuple[Conditions, ...] | None = None
+    guidance: float | None = None
     draft: DraftOptions = CARD_DRAFT
     known: KnownParts | None = None
     symmetry: tuple[CellSymmetry, ...] | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from crystal_core.errors import RequestError
 from crystal_core.requests import MAX_ATOMS
-from crystal_core.workflows.generation_conditions import plan_crystals
+from crystal_core.workflows.generation_conditions import crystals_of_counts, plan_crystals
 
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
@@ -55,7 +55,8 @@ def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cel
     possible = room_for_all(request) if assignments is None else assignments.atom_counts
     counts = draw_atom_counts(request, frequencies, possible)
     symmetry = None if assignments is None else draw_symmetry(assignments, counts, request.seed)
-    return Cells(counts=tuple(counts), symmetry=symmetry)
+    planned = crystals_of_counts(request, model.card, counts)
+    return Cells(counts=tuple(counts), symmetry=symmetry, planned=planned)
 
 
 def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:

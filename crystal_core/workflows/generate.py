@@ -41,6 +41,7 @@ from crystal_core.workflows.sampling_run import (
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.cards import ModelCard
     from crystal_core.frames import Draft, Stage
     from crystal_core.guides.protocol import DifferentiablePredictor
     from crystal_core.protocols import DeNovoGenerator
@@ -97,7 +98,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
-def _guide(request: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
+def _guide(request: CrystalGenerationRequest, card: ModelCard) -> Guide | None:
     """All guidance targets as one guide; None without a target, and for a model with a prompt."""
     from crystal_core.guides.density import DensityTarget
     from crystal_core.guides.protocol import AllOf
@@ -105,7 +106,7 @@ def _guide(request: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide |
     targets: list[DifferentiablePredictor] = []
     if request.density is not None:
         targets.append(DensityTarget(request.density))
-    guided = {} if writes_drafts else guided_properties(request)
+    guided = {} if card.writes_drafts else guided_properties(request, card)
     if guided:
         from crystal_core.workflows.predict_properties import load_property_predictor
 
@@ -139,7 +140,7 @@ class _Run:
 
         self.request, self.model, self.elements, self.symmetry = request, model, elements, symmetry
         self.notes = [note] if note else []
-        self.guide = _guide(request, writes_drafts=model.card.writes_drafts)
+        self.guide = _guide(request, model.card)
         given = request.fix or request.start_from
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
         self.began = time.monotonic()
@@ -158,7 +159,9 @@ class _Run:
         from crystal_core.structures import to_structures
 
         counts = cells.counts
-        known = None if cells.planned else known_parts(self.request, counts)
+        known = (
+            None if cells.planned or not self.model.card.keeps_parts else known_parts(self.request, counts)
+        )
         seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         request: DeNovoRequest | GenerationRequest = self._request(cells, seed, known)
         if cells.starts:
@@ -329,6 +332,7 @@ class _Run:
             n_atoms=cells.counts,
             at_least=tuple(crystal.least for crystal in cells.planned) if cells.planned else None,
             conditions=tuple(crystal.conditions for crystal in cells.planned) if cells.planned else None,
+            guidance=self.request.guidance,
             draft=DraftOptions(**self.request.draft_fields),
             known=known,
             symmetry=cells.symmetry,

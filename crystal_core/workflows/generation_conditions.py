@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
     from crystal_core.requests import CrystalGenerationRequest
 
-How = Literal["prompt", "guided", "kept"]
+How = Literal["prompt", "guided", "kept"]  # "prompt": the model was trained with it
 DIFFUSION_ONLY = {  # field of a request that no model with a prompt takes → what it would have to do
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
@@ -59,7 +59,13 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
     """
     named = conditions_of(request)
     if not card.writes_drafts:
-        named = tuple(name for name in named if name not in guided_properties(request))
+        guided = guided_properties(request, card)
+        named = tuple(name for name in named if name not in guided)
+        if not card.keeps_parts and (request.fix or request.space_group is not None or request.must_hold):
+            raise RequestError(
+                f"{card.name} cannot keep parts of a structure, a space group or elements that every crystal holds; "
+                "leave them out or choose kldm-dng-mp."
+            )
         if request.space_group is not None and request.must_hold:
             raise RequestError(
                 f"{card.name} keeps a space group or makes every crystal hold {', '.join(request.must_hold)}, not both; "
@@ -74,15 +80,17 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
     check_declared(card, named, request)
 
 
-def guided_properties(request: CrystalGenerationRequest) -> dict[str, tuple[str, float]]:
-    """Conditions of a request that a property predictor can guide any diffusion model towards → name of the property, target.
+def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dict[str, tuple[str, float]]:
+    """Conditions of a request that a property predictor can guide a diffusion model towards → name of the property, target.
 
-    Empty where no predictor is installed.
+    Empty where no predictor is installed; a condition that the model itself takes is not among them.
     """
     from crystal_core.registry.property_cards import declared_properties, is_installed
 
     targets = {
-        name: (GUIDED[name], getattr(request, name)) for name in GUIDED if getattr(request, name) is not None
+        name: (GUIDED[name], getattr(request, name))
+        for name in GUIDED
+        if getattr(request, name) is not None and name not in card.conditions
     }
     if not targets or not is_installed(PREDICTOR):
         return {}
@@ -99,8 +107,13 @@ def possible_conditions(card: ModelCard) -> dict[str, How]:
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
         return {field: "prompt" for name, field in fields.items() if name in card.conditions}
     known = {spec.name for spec in declared_properties(PREDICTOR)} if is_installed(PREDICTOR) else set()
-    guided = [name for name, label in GUIDED.items() if label in known]
-    return {"space_group": "kept", **dict.fromkeys(guided, "guided"), "density": "guided"}
+    kept: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
+    ways: dict[str, How] = {
+        name: "prompt" if name in card.conditions else "guided"
+        for name, label in GUIDED.items()
+        if name in card.conditions or label in known
+    }
+    return {**kept, **ways, "density": "guided"}
 
 
 def plan_crystals(
@@ -136,6 +149,18 @@ def plan_crystals(
         else:
             crystals.append(PlannedCrystal(least=least, most=most, conditions=Conditions(**fixed)))
     return crystals
+
+
+def crystals_of_counts(
+    request: CrystalGenerationRequest, card: ModelCard, counts: list[int]
+) -> tuple[PlannedCrystal, ...]:
+    """The conditions of crystals of given sizes, for a model without a prompt that was trained with some; empty for none."""
+    conditions = {name: getattr(request, name) for name in GUIDED if name in card.conditions}
+    if all(value is None for value in conditions.values()):
+        return ()
+    return tuple(
+        PlannedCrystal(least=count, most=count, conditions=Conditions(**conditions)) for count in counts
+    )
 
 
 def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:

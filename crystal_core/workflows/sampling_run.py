@@ -23,7 +23,13 @@ AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
 PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
-STAGES = {"draft": "drafting", "refine": "refining"}  # of models that work in two of them
+# of models that work in two of them
+STAGES = {
+    "draft": "drafting",
+    "refine": "refining",
+    "propose": "proposing atoms and cells",
+    "place": "placing atoms",
+}
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 
 

@@ -26,6 +26,9 @@ _QUANTITIES = {
     "metastable": "at most 0.1 eV/atom above the hull",
     "sun": "on or below the hull, distinct and new",
     "msun": "at most 0.1 eV/atom above the hull, distinct and new",
+    "elements_right": "elements read from true latents",
+    "compositions_right": "compositions read from true latents",
+    "rebuilt": "crystals rebuilt from true latents",
 }
 _CIRCUMSTANCES = {
     r"val(?=_|$)": "validation",
@@ -46,6 +49,7 @@ _SIZES = re.compile(r"atoms_(\d+)_to_(\d+)")
 _SHARES = {
     "unique_loose": "different, by the loose tolerances",
     "novel_loose": "new, by the loose tolerances",
+    "by_chance": "the most frequent element alone",
 }
 _OF_SAMPLES = {
     "before_relaxing": "before relaxing",
@@ -56,6 +60,10 @@ _NUMBERS = {
     "wdist_density": ("distance of the densities", " g/cm³"),
     "wdist_n_elements": ("distance of the numbers of elements", ""),
     "rmsd_relaxed": ("moved by relaxing", " Å"),
+    "lengths_off": ("lengths of the cell off by", " %"),
+    "angles_off": ("its angles off by", "°"),
+    "volume_off": ("its volume off by", " %"),
+    "volume_by_count": ("volume off by, from the number of atoms alone", " %"),
 }
 
 

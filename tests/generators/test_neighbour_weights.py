@@ -11,7 +11,6 @@ from crystal_core.generators.prototype.index import Geometry, Pool, PrototypeInd
 from crystal_core.generators.prototype.neighbour_weights import NeighbourWeights, load_neighbour_weights
 
 
-
 def toy_index(distance=None, weights=None):
     """Crystals AB whose arrangement depends on whether B is odd; chemical distances say nothing of it."""
     pairs = [(a, b) for a in range(3, 43) for b in range(50, 70)]

@@ -6,6 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
+from crystal_core.cards import write_card
 from crystal_core.errors import RequestError
 from crystal_core.files.records import cell_json, crystal_record, structure_from_record
 from crystal_core.jobs.queue import JobQueue
@@ -251,6 +252,46 @@ def test_charge_balance_is_offered_where_the_model_can_keep_it(tiny_de_novo):
     assert [toggle.value for toggle in at.toggle if toggle.label == "Charge-balanced (SMACT)"] == [True]
     at = page(model="tiny-one-hot")
     assert "Charge-balanced (SMACT)" not in [toggle.label for toggle in at.toggle]
+
+
+def test_an_experimental_model_that_keeps_nothing_comes_last_and_asks_only_for_its_conditions(
+    tiny_de_novo, tiny_refiner, tmp_path
+):
+    tiny_de_novo()
+    placer = tiny_refiner(tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints" / "a-proposer"  # first by name, and by its number of elements
+    folder.mkdir()
+    card = {
+        "name": folder.name,
+        "kind": "generator",
+        "task": "de novo generation",
+        "method": "test",
+        "loader": "placed",
+        "parameters": 1,
+        "network": {"proposer": "crysldnet", "placer": placer},
+        "sampling": {
+            "conditions": ["band_gap"],
+            "elements": list(range(1, 90)),
+            "atom_count_frequencies": {"4": 1.0},
+        },
+        "extra": {"experimental": True},
+    }
+    write_card(folder, card)
+    at = page()
+    (models,) = (field for field in at.selectbox if field.label == "Model")
+    assert models.options == ["tiny-masking", "a-proposer"] and models.value == "tiny-masking"
+    assert "**Complete a structure**" in words(at.markdown)
+    models.set_value("a-proposer").run()
+    assert not at.exception and "**Complete a structure**" not in words(at.markdown)
+    labels = {field.label for field in (*at.text_input, *at.number_input)}
+    assert any("Band gap" in label for label in labels) and not any(
+        "Space group" in label for label in labels
+    )
+    (gap,) = (field for field in at.number_input if "Band gap" in field.label)
+    gap.set_value(2.0).run()
+    at.button(key="generate").click().run()
+    (job,) = JobQueue().list_jobs()
+    assert job.request["model"] == "a-proposer" and job.request["band_gap"] == 2.0
 
 
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):

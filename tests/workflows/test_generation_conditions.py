@@ -33,7 +33,7 @@ KLDM = ModelCard(
 
 def test_a_predictor_that_is_installed_guides_models_that_are_told_nothing(composition_predictor):
     asked = CrystalGenerationRequest(band_gap=2.0, formation_energy=-1.5, guidance=3.0)
-    assert guided_properties(asked) == {
+    assert guided_properties(asked, KLDM) == {
         "band_gap": ("band_gap_ev", 2.0),
         "formation_energy": ("formation_energy_per_atom_ev", -1.5),
     }
@@ -46,7 +46,7 @@ def test_without_a_predictor_the_condition_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     asked = CrystalGenerationRequest(band_gap=2.0)
-    assert guided_properties(asked) == {}
+    assert guided_properties(asked, KLDM) == {}
     with pytest.raises(RequestError, match="not trained to be told a band gap"):
         check_conditions(asked, KLDM)
 

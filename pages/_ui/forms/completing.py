@@ -32,7 +32,7 @@ def generation_query(made_by: str = "") -> dict[str, str] | None:
     cards = [card for card in list_cards("generator") if card.task == "de novo generation"]
     # the run's own model, else the one that knows most elements
     cards.sort(key=lambda card: (card.name != made_by, -len(card.elements)))
-    completes = next((card.name for card in cards if not card.writes_drafts), "")
+    completes = next((card.name for card in cards if card.keeps_parts), "")
     redrafts = next((card.name for card in cards if refines_drafts(card)), "")
     query = None
     if completes and st.button(

@@ -125,17 +125,17 @@ def ask_conditions(card: ModelCard) -> dict[str, Any]:
         places = [place for _ in range(4) for place in st.columns(2, vertical_alignment="bottom")]
         for name, place in zip(possible, places, strict=False):
             conditions[name] = _ask_condition(name, place, is_kept=possible[name] == "kept")
-        guided = [name for name, how in possible.items() if how == "guided" and conditions[name] is not None]
+        strong = [name for name, how in possible.items() if how != "kept" and conditions[name] is not None]
         if "guided" in possible.values():
             strength = field(
                 places[len(possible)].number_input,
                 "Strength",
                 step=1.0,
                 key="make-guidance",
-                disabled=not guided,
+                disabled=not strong,
                 help="Strength of the guidance: 1 is gentle, 5 is firm. Strong guidance lowers validity.",
             )
-            conditions["guidance"] = strength if guided else None
+            conditions["guidance"] = strength if strong else None
     return conditions
 
 
@@ -188,7 +188,9 @@ def _how_words(card: ModelCard, possible: Mapping[str, str]) -> str:
     if "guided" not in possible.values():
         return f"{card.name} reads these in its prompt; it may miss them."
     guided = _listed([name for name, how in possible.items() if how == "guided"], "and")
-    return f"{card.name} is guided towards {guided}; it may miss them."
+    learned = [name for name, how in possible.items() if how == "prompt"]
+    also = f"was trained with {_listed(learned, 'and')} and " if learned else ""
+    return f"{card.name} {also}is guided towards {guided}; it may miss them."
 
 
 def _fill_form(meaning: Understood) -> None:
