@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from crystal_core.cli import options
-from crystal_core.cli._evaluation import shown
+from crystal_core.cli._evaluation import named_path
 from crystal_core.cli._run import command, emit, progress, set_threads
 
 
@@ -59,7 +59,7 @@ def latents(
             device=device,
             on_progress=show,
         )
-    words = [f"crystal-core evaluate latents --data {shown(data)} --model {model} --split {split}"]
+    words = [f"crystal-core evaluate latents --data {named_path(data)} --model {model} --split {split}"]
     words += [f"--limit {limit}"] if limit else []
     words += [f"--rebuild {rebuild}"] if rebuild else []
     words += [f"--start-time {start_time:g}"] if start_time is not None else []
