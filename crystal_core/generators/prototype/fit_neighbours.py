@@ -11,7 +11,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,10 @@ class Votes(NamedTuple):
     prototype: NDArray[np.int64]
     popularity: NDArray[np.float32]
     own: NDArray[np.int64]
+
+    def rows(self, some: NDArray[Any]) -> Votes:
+        """Those of some targets."""
+        return Votes._make(part[some] for part in self)
 
 
 def draw_targets(index: PrototypeIndex, n: int, seed: int) -> list[tuple[tuple[int, ...], int, bool]]:
@@ -134,7 +138,7 @@ def fit(index: PrototypeIndex, *, targets: int, epochs: int, seed: int = 0) -> N
         order = np.random.default_rng([seed, epoch]).permutation(len(fitted.own))
         for first in range(0, len(order), BATCH):
             rows = order[first : first + BATCH]
-            loss, _ = _loss(learned, distance, Votes(*(part[rows] for part in fitted)))
+            loss, _ = _loss(learned, distance, fitted.rows(rows))
             (loss + PULL * (learned["vectors"] ** 2).sum()).backward()
             optimiser.step()
             optimiser.zero_grad()
@@ -172,7 +176,7 @@ def _start(index: PrototypeIndex) -> dict[str, torch.Tensor]:
     return {name: value.requires_grad_() for name, value in start.items()}
 
 
-def _plain(learned: dict[str, torch.Tensor]) -> dict[str, NDArray[np.float64] | float]:
+def _plain(learned: dict[str, torch.Tensor]) -> dict[str, Any]:
     out = {name: value.detach().double().numpy() for name, value in learned.items()}
     out["spread"], out["spread_apart"] = np.exp(out["spread"]), np.exp(out["spread_apart"])
     return {name: value if value.ndim else float(value) for name, value in out.items()}

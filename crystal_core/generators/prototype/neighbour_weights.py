@@ -94,7 +94,8 @@ def load_neighbour_weights(path: Path) -> NeighbourWeights:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            data: dict[str, Any] = {name: archive[name].astype(float) for name in archive.files}
-        return NeighbourWeights(**{name: x if x.ndim else float(x) for name, x in data.items()})
+            arrays = {name: archive[name].astype(float) for name in archive.files}
+        data: dict[str, Any] = {name: x if x.ndim else float(x) for name, x in arrays.items()}
+        return NeighbourWeights(**data)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointMismatch(f"The table {path.name} cannot be read: {error}.") from error
