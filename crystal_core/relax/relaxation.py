@@ -98,6 +98,7 @@ def relax_steps(
     steps: int = STEPS,
     seconds: float = SECONDS,
     give_up: Callable[[RelaxStep], bool] | None = None,
+    forces: bool = True,
 ) -> Iterator[RelaxStep]:
     """The relaxation step by step; the last step carries a status. Nothing runs before the first ``next``; closing stops it.
 
@@ -106,6 +107,7 @@ def relax_steps(
         steps: at most this many; 0 gives the energy of the cell as it is.
         seconds: no step begins later than this after the first.
         give_up: whether a step is to be the last because the cell cannot become the best of its rivals any more.
+        forces: with no steps, whether the forces are computed too, which takes as long again; else ``max_force`` is nan.
 
     Raises:
         RequestError: an option is out of range. RelaxationFailed: the potential cannot take the cell as given.
@@ -114,11 +116,11 @@ def relax_steps(
     start = _sound(structure)
     stop = time.monotonic() + seconds
     if steps == 0:
-        outputs = potential.predict(start, "efs")
+        outputs = potential.predict(start, "efs" if forces else "e")
         yield RelaxStep(
             step=0,
             energy=float(outputs["e"]),
-            max_force=_largest(outputs["f"]),
+            max_force=_largest(outputs["f"]) if forces else float("nan"),
             structure=start,
             status=RelaxStatus.SINGLE_POINT,
         )
