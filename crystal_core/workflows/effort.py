@@ -34,7 +34,7 @@ SECONDS_PER_CALL = (
     0.0045,
 )  # of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
 USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
-STEPS_IN_A_RACE = 20  # on average, with those that stop early
+STEPS_IN_A_RACE = 12  # on average, with those that stop early
 SINGLE_ENERGIES, RELAXING = "single energies", "relaxing"  # phases of a run
 
 

@@ -39,7 +39,7 @@ from crystal_core.workflows.prediction_plan import (
     plan_parts,
 )
 from crystal_core.workflows.prediction_run import PredictionRun
-from crystal_core.workflows.prediction_time import LOADING, MOST_RELAXED, planned_work
+from crystal_core.workflows.prediction_time import LAYING_OUT, LOADING, MOST_RELAXED, planned_work
 from crystal_core.workflows.sampling_run import (
     BATCH,
     path_for_player,
@@ -105,7 +105,7 @@ def run(
         cells = cells_beside(known, request, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
     parts = plan_parts(request, cells, batch, model, laid_out=known is not None)
-    clock.add(planned_work(request, parts, cells, known))
+    clock.add(planned_work(request, parts, cells, known), once=(LAYING_OUT, LOADING))
     notes = notes_on(request, formula, cells, model)
     state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
     yield from timed(_phases(state, parts, cells, known), clock)
@@ -233,6 +233,7 @@ def _settle(
 ) -> Iterator[RunUpdate]:
     """Settle one candidate; the ``others`` still wait for the same."""
     from crystal_core.files.records import snapshot
+    from crystal_core.relax.relaxation import steps_to_rest
 
     phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
@@ -240,8 +241,8 @@ def _settle(
     taken = 1
     for moment in candidate.settle(potential, seconds=state.request.relax_seconds, relax=relax):
         taken = max(1, moment.step)
-        # how long a relaxation goes on does not depend on how long it has gone on
-        state.plan.reached(phase, before + cost * taken, waiting + cost * steps)
+        rest = steps_to_rest(moment.max_force) if relax else 0.0
+        state.plan.reached(phase, before + cost * taken, waiting + cost * rest)
         yield RunUpdate(stage=stage, step=0, n_steps=1, snapshot=snapshot(moment.structure))
     state.plan.reached(phase, before + cost * taken, waiting)
     path = path_for_player(
