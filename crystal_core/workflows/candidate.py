@@ -178,9 +178,15 @@ class Candidate:
             self._record["z"] = self.z
             self._record.update(self._outcome)
         if self.alike is not self and (outcome := self.alike._outcome):
+            weighed = "energies" in self._outcome
+            if weighed and "original" not in outcome:
+                reason = {"relaxation": outcome["relaxation"]} if "relaxation" in outcome else {}
+                return {**self._record, **reason}  # type: ignore[typeddict-item]
             what = "which the potential cannot take"
             if "energies" in outcome and not self._is_still_alike():
-                what = "which was relaxed in its place and has become another cell; this one has no energy of its own"
+                what = "which was relaxed in its place and has become another cell; this one has " + (
+                    "the energy of the cell as sampled" if weighed else "no energy of its own"
+                )
             elif "energies" in outcome:
                 what = (
                     "which was relaxed and whose energy ranks both"
