@@ -25,6 +25,7 @@ from crystal_core.requests import (
 )
 from crystal_core.workflows.cell_plan import Cells, allowed_elements, check_atom_counts, plan_cells
 from crystal_core.workflows.completion import in_axes, in_given_setting, known_parts, reduction_of
+from crystal_core.workflows.generation_conditions import PREDICTOR, check_conditions, guided_properties
 from crystal_core.workflows.redraft import Redraft, Redrafts, plan_redrafts
 from crystal_core.workflows.sampling_run import (
     BATCH,
@@ -36,7 +37,6 @@ from crystal_core.workflows.sampling_run import (
     sampler_used,
     with_back_end,
 )
-from crystal_core.workflows.wishes import PREDICTOR, check_wishes, guided_properties
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -78,7 +78,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     request = from_json(CrystalGenerationRequest, request)
     model = with_back_end(load_de_novo(request.model, request.device), request.back_end)
     request = replace(request, seed=seed_or_drawn(request.seed))
-    check_wishes(request, model.card)
+    check_conditions(request, model.card)
     elements = allowed_elements(request, model.elements)
     note = check_atom_counts(request, model.atom_count_frequencies)
     use_threads(request.threads)
@@ -105,12 +105,12 @@ def _guide(request: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide |
     targets: list[DifferentiablePredictor] = []
     if request.density is not None:
         targets.append(DensityTarget(request.density))
-    wished = {} if writes_drafts else guided_properties(request)
-    if wished:
+    guided = {} if writes_drafts else guided_properties(request)
+    if guided:
         from crystal_core.workflows.predict_properties import load_property_predictor
 
         predictor = load_property_predictor(PREDICTOR, request.device)
-        targets += [predictor.guide(name, target) for name, target in wished.values()]
+        targets += [predictor.guide(name, target) for name, target in guided.values()]
     if not targets:
         return None
     strength = 1.0 if request.guidance is None else request.guidance
@@ -158,7 +158,7 @@ class _Run:
         from crystal_core.structures import to_structures
 
         counts = cells.counts
-        known = None if cells.wishes else known_parts(self.request, counts)
+        known = None if cells.planned else known_parts(self.request, counts)
         seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         request: DeNovoRequest | GenerationRequest = self._request(cells, seed, known)
         if cells.starts:
@@ -289,7 +289,7 @@ class _Run:
         if self.drafts:
             own["draft"] = asdict(self.drafts[i])
         if self.redrafts.starts:
-            own["redraft"] = {"changes": self.redrafts.starts[i].told}
+            own["redraft"] = {"changes": self.redrafts.starts[i].changes_json}
         if self.stages[i]:
             own["stages"] = [asdict(stage) for stage in self.stages[i]]
         return cast("Provenance", own)
@@ -312,7 +312,7 @@ class _Run:
             return {}
         number = space_group_number(self.request.space_group)
         pairs = [(s, cell) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
-        kept = {
+        n_kept = {
             f"kept_within_{symprec}": sum(
                 has_operations(s, c.rotations, c.translations, symprec) for s, c in pairs
             )
@@ -320,20 +320,20 @@ class _Run:
         }
         return {
             "space_group": {"number": number, "symbol": space_group_symbol(number), "experimental": True}
-            | kept
+            | n_kept
         }
 
     def _request(self, cells: Cells, seed: int, known: KnownParts | None = None) -> DeNovoRequest:
-        wished = bool(self.request.elements or self.request.exclude_elements)
+        limits_elements = bool(self.request.elements or self.request.exclude_elements)
         return DeNovoRequest(
             n_atoms=cells.counts,
-            at_least=tuple(conditions.least for conditions in cells.wishes) if cells.wishes else None,
-            conditions=tuple(conditions.conditions for conditions in cells.wishes) if cells.wishes else None,
+            at_least=tuple(crystal.least for crystal in cells.planned) if cells.planned else None,
+            conditions=tuple(crystal.conditions for crystal in cells.planned) if cells.planned else None,
             draft=DraftOptions(**self.request.draft_fields),
             known=known,
             symmetry=cells.symmetry,
             guide=self.guide,
-            elements=self.elements if wished else None,
+            elements=self.elements if limits_elements else None,
             sampler=self.request.sampler,
             steps=self.request.steps,
             seed=seed,

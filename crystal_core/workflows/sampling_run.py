@@ -179,7 +179,7 @@ def check_tuning(
 def provenance(
     name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False
 ) -> Provenance:
-    """What a crystal must carry to be made again: model and weights, seed, settings, versions, device."""
+    """The record from which a crystal can be sampled again: model, weights, seed, settings, versions, device."""
     return {
         "model": name,
         "weights_sha256": model.card.weights_sha256,
@@ -193,7 +193,7 @@ def provenance(
 
 
 def library_versions(*, with_energies: bool = False) -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Versions of the libraries that a result depends on."""
     names = ("torch", "numpy", "pymatgen", *(("chgnet", "ase") if with_energies else ()))
     return {name: _version(name) for name in names}
 

@@ -1,4 +1,7 @@
-"""Numbers of a model card as rows of tables, and their names in words; most have two to five short columns, so that a phone shows them whole."""
+"""Numbers of a model card as rows of tables, and their names in words.
+
+Most have two to five short columns, so that a phone shows them whole.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,9 @@ _NUMBERS = {
 
 
 def metric_words(name: str, metric: Mapping[str, Any]) -> str:
-    """The name of a measured number in words: what was measured, and on what; of a name unknown here, its own words.
+    """The name of a measured number in words: what was measured, and on what.
+
+    An unknown name is split into its words.
 
     >>> metric_words("cov_recall_val", {"protocol": "100 crystals, pc, 50 steps"})
     'coverage, recall (validation, 100 made)'
@@ -71,17 +76,17 @@ def metric_words(name: str, metric: Mapping[str, Any]) -> str:
     for pattern, words in _CIRCUMSTANCES.items():
         rest = re.sub(f"_{pattern}", f"|{words}|", rest)
     parts = [part.replace("_", " ").strip() for part in rest.split("|") if part.strip("_")]
-    if made := re.match(r"(\d+) crystals,", metric.get("protocol", "")):  # recall, for one, rises with it
-        parts.append(f"{int(made[1]):,} made")
+    if match := re.match(r"(\d+) crystals,", metric.get("protocol", "")):  # recall, for one, rises with it
+        parts.append(f"{int(match[1]):,} made")
     return _QUANTITIES[key] + (f" ({', '.join(parts)})" if parts else "")
 
 
 def measured(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The measured numbers of a card, those on validation rows last."""
-    found = {
+    entries = {
         name: value for name, value in metrics.items() if isinstance(value, Mapping) and "value" in value
     }
-    return dict(sorted(found.items(), key=lambda item: "val" in item[0].split("_")))
+    return dict(sorted(entries.items(), key=lambda item: "val" in item[0].split("_")))
 
 
 def metric_row(name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,8 +118,8 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
 
     A single size class says what the number itself says, and is left out.
     """
-    found = [(size, value) for key, value in metric.items() if (size := _SIZES.fullmatch(key))]
-    sizes = sorted((int(size[1]), int(size[2]), value) for size, value in found)
+    values_of_size = [(size, value) for key, value in metric.items() if (size := _SIZES.fullmatch(key))]
+    sizes = sorted((int(size[1]), int(size[2]), value) for size, value in values_of_size)
     rows = (
         [(f"cells of {low} to {high} atoms", percent(value)) for low, high, value in sizes]
         if len(sizes) > 1

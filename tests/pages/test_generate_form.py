@@ -67,27 +67,26 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
 
 def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     queue = JobQueue()
-    wishes = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
-    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **wishes)))
+    conditions = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **conditions)))
     assert title_of(queue.get(run)) == "2 new crystals near 6.5 g/cm³ (strength 3) in Pm-3m"
     at = page(fork=run)
     assert not at.exception and not at.error
     at.button(key="generate").click().run()
-    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == wishes
+    assert {name: queue.list_jobs()[0].request[name] for name in conditions} == conditions
     for text, part in (("Fm9m", "no space group"), (" 221 ", "")):
         at.text_input(key="make-group").set_value(text).run()
         assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
     at.number_input(key="make-density").set_value(None).run()
     at.button(key="generate").click().run()
-    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {
+    assert {name: queue.list_jobs()[0].request[name] for name in conditions} == {
         "density": None,
         "guidance": None,
         "space_group": "221",
     }
     at = page(fork=run)
-    at.query_params["fork"] = queue.submit(
-        "generate", to_json(CrystalGenerationRequest(n=3))
-    )  # without wishes: none in the form
+    # without conditions: none in the form
+    at.query_params["fork"] = queue.submit("generate", to_json(CrystalGenerationRequest(n=3)))
     at.run()
     shown = {field.label: field.value for field in (*at.number_input, *at.text_input)}
     assert shown["Density (g/cm³)"] is None and shown["Space group (experimental)"] == ""
@@ -191,9 +190,8 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_nov
     at = page(atoms="5")
     at.number_input(key="make-density").set_value(5.0).run()
     field = at.number_input(key=key)
-    assert (
-        field.max is None and field.min is None
-    )  # what is beyond a field's own limits never leaves the browser
+    # what is beyond a field's own limits never leaves the browser
+    assert field.max is None and field.min is None
     field.set_value(9999).run()
     assert told in words(at.error) and at.button(key="generate").disabled and not at.exception
     at.number_input(key=key).set_value(5).run()
@@ -217,7 +215,7 @@ def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
     assert "whole number" in words(at.error) and not at.exception
 
 
-def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
+def test_the_form_asks_for_all_requested_elements(tiny_de_novo):
     tiny_de_novo()
     at = page()
     assert "require-all" not in [toggle.key for toggle in at.toggle]
@@ -271,9 +269,8 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
     at = page(fork=run, crystal="kldm-1")
     assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
     at.multiselect(key="fix-sites").set_value([1]).run()
-    assert (
-        "Cl must not appear" in words(at.error) and at.button(key="generate").disabled
-    )  # the run was of Li and O
+    # the run was of Li and O
+    assert "Cl must not appear" in words(at.error) and at.button(key="generate").disabled
     at.text_input(key="elements").set_value("").run()
     at.button(key="generate").click().run()
     request = JobQueue().list_jobs()[0].request
@@ -310,9 +307,8 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     assert "Recorded run, not one of yours] :small[kldm-dng-mp, seed 0" in words(at.markdown)
     assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
     assert "5 worth a look" in words(at.markdown)
-    assert all(
-        symbol in words(at.subheader) for symbol in ("Li", "Fe", "O")
-    )  # all three elements come before all else
+    # all three elements come before all else
+    assert all(symbol in words(at.subheader) for symbol in ("Li", "Fe", "O"))
     at.button_group(key="only").set_value(["near the hull"]).run()
     assert "eV/atom against" in words(at.markdown)
     at = run_page("viewer", job=run, crystal="kldm-dng-mp-0-1")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crystal_core.requests import CrystalGenerationRequest
 
 How = Literal["prompt", "guided", "kept"]
-KEPT = {
+DIFFUSION_ONLY = {  # field of a request that no model with a prompt takes → what it would have to do
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
 }
@@ -31,7 +31,7 @@ PREDICTOR = PropertyPredictionRequest.model  # its default
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class PlannedCrystal:
     """One crystal of a generation. least, most: its atoms."""
 
     least: int
@@ -51,7 +51,7 @@ def conditions_of(request: CrystalGenerationRequest) -> tuple[str, ...]:
     return tuple(name for name in WORDS if given.get(name) is not None)
 
 
-def check_wishes(request: CrystalGenerationRequest, card: ModelCard) -> None:
+def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None:
     """Check that the model can take the conditions and drafting options of a request.
 
     Raises:
@@ -68,7 +68,7 @@ def check_wishes(request: CrystalGenerationRequest, card: ModelCard) -> None:
     if card.writes_drafts:
         named += ("space_group",) if request.space_group is not None else ()
         named += tuple(name for name, numbers in _required(request).items() if numbers)
-        for name, what in KEPT.items():
+        for name, what in DIFFUSION_ONLY.items():
             if getattr(request, name) is not None:
                 raise RequestError(f"{card.name} cannot {what}; leave it out or choose a KLDM model.")
     check_declared(card, named, request)
@@ -90,7 +90,7 @@ def guided_properties(request: CrystalGenerationRequest) -> dict[str, tuple[str,
     return {name: target for name, target in targets.items() if target[0] in known}
 
 
-def possible_wishes(card: ModelCard) -> dict[str, How]:
+def possible_conditions(card: ModelCard) -> dict[str, How]:
     """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling, or kept by operations."""
     from crystal_core.registry.property_cards import declared_properties, is_installed
 
@@ -103,9 +103,9 @@ def possible_wishes(card: ModelCard) -> dict[str, How]:
     return {"space_group": "kept", **dict.fromkeys(guided, "guided"), "density": "guided"}
 
 
-def plan_wishes(
+def plan_crystals(
     request: CrystalGenerationRequest, card: ModelCard, *, frequencies: Mapping[int, float]
-) -> list[Wish]:
+) -> list[PlannedCrystal]:
     """The crystals of a run: the conditions of each, and how many atoms it may have.
 
     The model chooses the number of atoms between the requested limits, or takes that of a training cell. A formula
@@ -119,7 +119,7 @@ def plan_wishes(
     least, most = request.n_atoms or (1, max(frequencies, default=20))
     cells = _cells_of(request, least, most, card) if request.formula else []
     groups = _groups_of(request, card)
-    wishes = []
+    crystals = []
     for _ in range(request.n):
         fixed: dict[str, Any] = _required(request) | {
             name: getattr(request, name) for name in ("formation_energy", "band_gap", "e_above_hull")
@@ -128,12 +128,14 @@ def plan_wishes(
             fixed["space_group"] = draw.choices(list(groups), list(groups.values()))[0]
         if cells:
             cell = draw.choice(cells)
-            wishes.append(
-                Wish(least=cell.total(), most=cell.total(), conditions=Conditions(composition=cell, **fixed))
+            crystals.append(
+                PlannedCrystal(
+                    least=cell.total(), most=cell.total(), conditions=Conditions(composition=cell, **fixed)
+                )
             )
         else:
-            wishes.append(Wish(least=least, most=most, conditions=Conditions(**fixed)))
-    return wishes
+            crystals.append(PlannedCrystal(least=least, most=most, conditions=Conditions(**fixed)))
+    return crystals
 
 
 def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
