@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from math import gcd
 
 from crystal_core.chemistry.charges import balance_of, charge_hint, periodic_table
@@ -66,6 +67,7 @@ class Formula:
         return sorted(numbers[s].number for s, n in chosen for _ in range(n))
 
 
+@lru_cache(maxsize=1000)
 def parse_formula(text: str) -> Formula:
     """Element symbols with whole counts, brackets, hydrates with a dot, subscript digits.
 

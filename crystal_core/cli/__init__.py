@@ -38,6 +38,7 @@ COMMANDS = {
     "benchmark text": ("benchmark", "text"),
     "benchmark train": ("benchmark", "train"),
     "benchmark predict": ("benchmark", "predict"),
+    "benchmark predict-structure": ("benchmark", "predict_structure"),
     "benchmark relax": ("benchmark", "relax"),
     "benchmark graph": ("benchmark", "graph"),
     "benchmark encoder": ("benchmark", "encoder"),

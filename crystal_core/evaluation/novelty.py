@@ -76,9 +76,9 @@ def are_known(
 def _is_among(structure: Structure | None, known: Sequence[Structure], tolerances: dict[str, Any]) -> bool:
     if structure is None or not known:
         return False
-    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
-    matcher = StructureMatcher(**tolerances)
+    matcher = ReducedMatcher(**tolerances)
     for other in known:
         try:
             with time_limit(PAIR_SECONDS):

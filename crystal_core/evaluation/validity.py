@@ -13,6 +13,7 @@ import numpy as np
 from crystal_core.chemistry.charges import balance_of, hint_of_metals
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.chemistry.metals import all_metals
+from crystal_core.chemistry.smact_lists import LISTS, smact_elements
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
 )
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
-SMACT_LISTS = {
-    "smact14": "oxidation_states_smact14",
-    "icsd16": "oxidation_states_icsd16",
-    "icsd24": "oxidation_states_icsd24",
-    "pymatgen_sp": "oxidation_states_sp",
-}
 MAX_COMBINATIONS = 10_000_000
 
 
@@ -155,15 +150,14 @@ def is_balanced(counts: Mapping[str, int]) -> bool:
 
 def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:
     """The total charge nearest to 0 that the oxidation states allow under the Pauling test; None where nothing is allowed."""
-    import smact
-
+    assert table in LISTS
     divisor = math.gcd(*(count for _, count in composition))
     try:
-        elements = [smact.Element(symbol) for symbol, _ in composition]
-    except (KeyError, NameError):
+        elements = [smact_elements()[symbol] for symbol, _ in composition]
+    except KeyError:
         return None  # beyond SMACT's 103 elements
-    states = [getattr(e, SMACT_LISTS[table]) or [] for e in elements]
-    affinities = [e.pauling_eneg for e in elements if e.pauling_eneg is not None]
+    states = [e.states.get(table, []) for e in elements]
+    affinities = [e.electronegativity for e in elements if e.electronegativity is not None]
     if math.prod(len(s) for s in states) > MAX_COMBINATIONS or len(affinities) < len(elements):
         return None  # both fail in the published scripts
     best: int | None = None

@@ -43,7 +43,7 @@ RUNNERS = {
 }
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5
-IDLE_SECONDS = 120.0
+IDLE_SECONDS = 600.0  # a reader looks at a result for minutes, and a new worker would load everything again
 NICE = (
     10  # a page is a short burst and somebody waits for it: it comes before any run that wants the same core
 )

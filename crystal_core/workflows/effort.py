@@ -35,7 +35,7 @@ SECONDS_PER_CALL = (
     0.0045,
 )
 USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
-STEPS_IN_A_RACE = 20  # on average, with those that stop early
+STEPS_IN_A_RACE = 12  # on average, with those that stop early
 SINGLE_ENERGIES, RELAXING = "single energies", "relaxing"  # phases of a run
 
 
@@ -110,21 +110,13 @@ class LaidOut:
     templates: Mapping[int, list[Template | None]]
 
 
-def knows_cells(request: StructurePredictionRequest) -> bool:
-    """Whether a known crystal or arrangement fits the formula in a cell that the request allows."""
-    cells = _cells(request)
-    if _prototypes().index.candidates_over(cells, 1, repeats=_is_fixed(request)):
-        return True
-    return bool(known_candidates(parse_formula(request.formula).reduced_formula, cells, 1))
-
-
 def _is_fixed(request: StructurePredictionRequest) -> bool:
     """Whether the request itself names the cells."""
     return request.exact_cell or request.z is not None
 
 
 def lay_out(request: StructurePredictionRequest) -> LaidOut:
-    """The known crystals of a request with an effort, then its best prototypes that are none of them."""
+    """The known crystals of a request with an effort, then its best prototypes that are none of them; empty without any."""
     from crystal_core.crystal import CrystalBatch
     from crystal_core.structures import to_structures
     from crystal_core.workflows.candidate import Candidate

@@ -142,7 +142,7 @@ def _relaxed(
         priors={k: log_prior(one, weights) for k, one in enumerate(evidence)},
     )
     costs = [seconds_per_call(len(c.sampled)) for c in candidates]
-    steps = [0] * len(costs)
+    taken, expected = [0] * len(costs), [float(STEPS_IN_A_RACE)] * len(costs)
     runners = {
         k: c.compute_energy(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
         for k, c in enumerate(candidates)
@@ -153,15 +153,15 @@ def _relaxed(
         return Progress(
             stage=f"relaxing the {len(candidates)} most promising structures",
             phase=RELAXING,
-            done=sum(n * cost for n, cost in zip(steps, costs, strict=True)),
-            # how long a relaxation goes on does not depend on how long it has gone on
-            left=STEPS_IN_A_RACE * sum(costs[i] for i in open_ones),
+            done=sum(n * cost for n, cost in zip(taken, costs, strict=True)),
+            left=sum(expected[i] * costs[i] for i in open_ones),
             moment=moment,
             relaxed_candidate=relaxed_candidate,
         )
 
     for k, moment in by_turns(runners):
-        steps[k] = moment.step
+        taken[k] = moment.step + 1  # the cell as laid out is computed too
+        expected[k] = 0.0 if moment.status is not None else race.steps_left(k, moment)
         finished = [i for i in open_ones if candidates[i].has_final_energy]
         for i in finished:
             open_ones.remove(i)

@@ -24,7 +24,6 @@ from crystal_core.workflows.effort import (
     SINGLE_ENERGIES,
     USUAL_STEPS,
     cells_beside,
-    knows_cells,
     lay_out,
     seconds_per_call,
     with_effort,
@@ -40,7 +39,7 @@ from crystal_core.workflows.prediction_plan import (
     plan_parts,
 )
 from crystal_core.workflows.prediction_run import PredictionRun
-from crystal_core.workflows.prediction_time import LOADING, MOST_RELAXED, planned_work
+from crystal_core.workflows.prediction_time import LAYING_OUT, LOADING, MOST_RELAXED, planned_work
 from crystal_core.workflows.sampling_run import (
     BATCH,
     path_for_player,
@@ -59,8 +58,14 @@ SECONDS_BETWEEN_RESULTS = 2.0  # while single energies come in
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
-def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+def run(
+    request: StructurePredictionRequest | Mapping[str, Any], *, plan: TimePlan | None = None
+) -> Iterator[RunUpdate]:
     """Work through a request; every update tells the stage, and with each finished part the result so far.
+
+    Args:
+        plan: an empty one that follows the phases of this run, for a measurement. Without it the run takes the pace of
+            earlier ones and adds its own to it.
 
     Raises:
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
@@ -73,7 +78,10 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     measured = None if request.pattern is None else MeasuredPattern.from_json(request.pattern)
     start = "noise" if request.start == "both" and not has_prototypes() else request.start
     request = replace(request, seed=seed_or_drawn(request.seed), start=start)
-    request = with_effort(request, prototypes_known=has_prototypes() and knows_cells(request))
+    began, clock = time.monotonic(), TimePlan({}, usual_pace()) if plan is None else plan
+    known = lay_out(request) if request.effort is not None and has_prototypes() else None
+    request = with_effort(request, prototypes_known=known is not None and bool(known.candidates))
+    known = None if request.start == "noise" else known
     if request.wants_energies:
         from crystal_core.relax.potential import check_installed
 
@@ -91,21 +99,18 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     for one in filter(None, dict.fromkeys((model, drafter))):
         check_elements(request, formula, one)
     use_threads(request.threads)
-    began, clock = time.monotonic(), TimePlan({}, usual_pace())
-    known = None if request.effort is None or request.start == "noise" else lay_out(request)
     if known is None:
         cells = cells_of(request, model.card.sampling.get("atom_counts"))
     else:
         cells = cells_beside(known, request, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
-    parts = plan_parts(request, cells, batch, model)
-    if known is not None:
-        parts = [part for part in parts if part.origin != "prototype"]
-    clock.add(planned_work(request, parts, cells, known))
+    parts = plan_parts(request, cells, batch, model, laid_out=known is not None)
+    clock.add(planned_work(request, parts, cells, known), once=(LAYING_OUT, LOADING))
     notes = notes_on(request, formula, cells, model)
     state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
     yield from timed(_phases(state, parts, cells, known), clock)
-    remember(clock)
+    if plan is None:
+        remember(clock)
 
 
 def _phases(
@@ -228,6 +233,7 @@ def _compute_energy(
 ) -> Iterator[RunUpdate]:
     """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same."""
     from crystal_core.files.records import snapshot
+    from crystal_core.relax.relaxation import steps_to_rest
 
     phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
@@ -235,8 +241,8 @@ def _compute_energy(
     taken = 1
     for moment in candidate.compute_energy(potential, seconds=state.request.relax_seconds, relax=relax):
         taken = max(1, moment.step)
-        # how long a relaxation goes on does not depend on how long it has gone on
-        state.plan.reached(phase, before + cost * taken, waiting + cost * steps)
+        rest = steps_to_rest(moment.max_force) if relax else 0.0
+        state.plan.reached(phase, before + cost * taken, waiting + cost * rest)
         yield RunUpdate(stage=stage, step=0, n_steps=1, snapshot=snapshot(moment.structure))
     state.plan.reached(phase, before + cost * taken, waiting)
     path = path_for_player(

@@ -106,8 +106,9 @@ class PredictionRun:
         """Take in the prototypes of all Z that an effort lays out at once."""
         self.candidates += known.candidates
         self.starts, self.templates = dict(known.starts), dict(known.templates)
+        result = self.result()  # which finds their symmetry and what is known: a part of the same work
         self.plan.reached(LAYING_OUT, 1.0, 0.0)
-        return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=self.result())
+        return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=result)
 
     def part(self, part: Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""

@@ -124,7 +124,7 @@ class RelaxationRun:
         began, path, given = time.monotonic(), [], self.structure
         try:
             limits = {"steps": STEPS if relax else 0, "seconds": seconds}
-            for moment in relax_steps(given, potential, **limits, give_up=give_up):  # type: ignore[arg-type]
+            for moment in relax_steps(given, potential, **limits, give_up=give_up, forces=relax):  # type: ignore[arg-type]
                 path.append(moment)
                 yield moment
             done = relaxation_of(path, time.monotonic() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crystal_core import __version__
@@ -199,9 +200,12 @@ def provenance(
 
 def library_versions(*, with_energies: bool = False) -> dict[str, str]:
     """Versions of the libraries that a result depends on."""
+    names = ("torch", "numpy", "pymatgen", *(("chgnet", "ase") if with_energies else ()))
+    return {name: _version(name) for name in names}
+
+
+@lru_cache(maxsize=16)
+def _version(name: str) -> str:
     from importlib.metadata import version
 
-    return {
-        name: version(name)
-        for name in ("torch", "numpy", "pymatgen", *(("chgnet", "ase") if with_energies else ()))
-    }
+    return version(name)

@@ -36,28 +36,29 @@ LABELLED = re.compile(r", AFLOW (\S+)")
 
 def is_named_after(label: str, formula: str) -> bool:
     """Whether the AFLOW name in a prototype's label was given for this very compound, as caesium chloride's was."""
-    from pymatgen.core import Composition
-
     name = LABELLED.search(label)
-    compound = _compounds().get(name[1]) if name else None
-    return (
-        compound is not None and Composition(compound).reduced_formula == Composition(formula).reduced_formula
-    )
+    return name is not None and _compounds().get(name[1]) == _reduced(formula)
 
 
-def named_cells(formula: str) -> set[tuple[int, int]]:
+@lru_cache(maxsize=256)
+def named_cells(formula: str) -> frozenset[tuple[int, int]]:
     """Space group and atoms per primitive cell of the arrangements that AFLOW names after a compound, of both hands."""
-    from pymatgen.core import Composition
-
-    reduced = Composition(formula).reduced_formula
+    reduced = _reduced(formula)
     cells = set()
     for name, compound in _compounds().items():
         parts = name.split("_")
         pearson = PEARSON.fullmatch(parts[1]) if len(parts) > 2 else None
-        if pearson and parts[2].isdecimal() and Composition(compound).reduced_formula == reduced:
+        if compound == reduced and pearson and parts[2].isdecimal():
             cells.add((int(parts[2]), int(pearson[2]) // CENTRED[pearson[1]]))
     other_hand = {a: b for pair in MIRRORED for a, b in (pair, pair[::-1])}
-    return cells | {(other_hand[group], n) for group, n in cells if group in other_hand}
+    return frozenset(cells | {(other_hand[group], n) for group, n in cells if group in other_hand})
+
+
+@lru_cache(maxsize=256)
+def _reduced(formula: str) -> str:
+    from pymatgen.core import Composition
+
+    return Composition(formula).reduced_formula
 
 
 @lru_cache(maxsize=1)
