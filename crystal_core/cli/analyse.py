@@ -23,7 +23,7 @@ NOT_JUDGED = "Not judged, because sites are shared or partly occupied."
 
 @command
 def analyse(
-    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
+    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ, PDB or JSON files.")],
     wavelength: Annotated[
         str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å.")
     ] = "CuKa",

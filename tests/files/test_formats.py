@@ -182,3 +182,37 @@ def test_lengths_in_bohr_a_lonely_atom_and_a_light_salt_are_remarked_on():
     )
     lonely = remarks(9.0, ["K", "F", "F"], ((0, 0, 0), (0.3, 0, 0), (0.5, 0.5, 0.5)))
     assert "F (site 3) has no neighbour within 1.5" in lonely and "very low for an ionic solid" in lonely
+
+
+PLAIN = {
+    "lattice": STRUCTURE["lattice"]["matrix"],
+    "atomic_numbers": [55, 35],
+    "frac_coords": [[0, 0, 0], [0.5] * 3],
+}
+ATOMS = {"cell": PLAIN["lattice"], "numbers": [55, 35], "positions": [[0, 0, 0], [2.1] * 3]}
+
+
+def test_json_lines_hold_one_document_each():
+    documents = [STRUCTURE, {"attributes": OPTIMADE}, ATOMS, {"id": 1, "structure": STRUCTURE}, PLAIN]
+    text = "\n".join(map(json.dumps, documents))
+    for written in (text, text + "\n", text.replace("\n", "\n\n"), text.replace("\n", "\r\n")):
+        found = parse_all(written)
+        assert [one.composition.formula for one in found] == ["Cs1 Br1"] * 5
+
+
+def test_a_bad_line_of_json_lines_loses_no_other():
+    good = json.dumps(STRUCTURE)
+    assert "Line 1 is not valid JSON" in str(parse_each(f"{good[:-9]}\n{good}")[0])
+    first, second, third, fourth = parse_each("\n".join([good, good[:-9], '{"a": 1}', good]))
+    assert first.composition == fourth.composition
+    assert "Line 2 is not valid JSON" in str(second) and "JSON of line 3 holds no crystal" in str(third)
+    with pytest.raises(StructureParseError, match="201 crystals; at most 200"):
+        parse_all("\n".join([good] * 201))
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(STRUCTURE, indent=1)[:-9], json.dumps(STRUCTURE)[:-9], "[1]\n[2]"]
+)
+def test_a_json_text_that_breaks_off_is_no_json_lines(text):
+    with pytest.raises(StructureParseError, match="This is not valid JSON"):
+        parse_each(text)

@@ -92,7 +92,7 @@ def ask_start() -> dict[str, Any] | None:
 
 def _ask_structure(label: str, what: str) -> tuple[Mapping[str, Any] | None, bool]:
     """The cell that was uploaded, or handed over by another page, and whether it was uploaded; None for none or an unreadable one."""
-    upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ or JSON. {what}")
+    upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ, PDB or JSON. {what}")
     if upload is None:
         return recall("given"), False
     (first, *_) = read_files([(upload.name, upload.getvalue())])
