@@ -216,3 +216,37 @@ def test_a_bad_line_of_json_lines_loses_no_other():
 def test_a_json_text_that_breaks_off_is_no_json_lines(text):
     with pytest.raises(StructureParseError, match="This is not valid JSON"):
         parse_each(text)
+
+
+def test_a_damaged_frame_of_an_xdatcar_is_refused_and_never_read_in_another_cell():
+    text = (
+        xdatcar([0.5, 0.52, 0.55], repeat=True)
+        .replace("4.2 0 0", "4.4 0 0", 2)
+        .replace("4.4 0 0", "4.2 0 0", 1)
+    )
+    assert [round(one.lattice.a, 1) for one in parse_all(text)] == [4.2, 4.4, 4.2]
+    lines = text.splitlines()
+    for lost in range(7, len(lines)):  # any line after the first cell
+        found = parse_each("\n".join(lines[:lost] + lines[lost + 1 :]))
+        for one in found:
+            if not isinstance(one, StructureParseError) and len(found) == 3:
+                frame = one.properties["frame"]["index"]
+                assert round(one.lattice.a, 1) == (4.4 if frame == 1 else 4.2), lost
+    first, second, third = parse_each("\n".join(lines[:12] + lines[13:]))
+    assert "before frame 2 of this XDATCAR" in str(second) and first.lattice.a == third.lattice.a
+
+
+def test_rows_of_xyz_have_the_columns_that_it_announces():
+    frame = '1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:forces:R:3\n{}\n'
+    assert parse_text(frame.format("Fe 0 0 0 0 0 1")).properties.get("notes") is None
+    with pytest.raises(StructureParseError, match="Atom 1 of this XYZ file has too few values"):
+        parse_text(frame.format("Fe 0 0 0 0 1"))
+    assert "8 values for 7 columns" in parse_text(frame.format("Fe 0 0 0 0 0 1 1")).properties["notes"][0]
+    plain = '1\nLattice="3 0 0 0 3 0 0 0 3"\nFe 0 0 0 0.5\n'
+    assert parse_text(plain).properties.get("notes") is None
+
+
+def test_what_follows_the_positions_of_a_poscar_is_said_unless_it_is_of_a_run():
+    for rest in ("\n0 0 1\n0 0 0\n", "Lattice velocities and vectors\n1\n", "Cartesian\n0 0 1\n"):
+        assert parse_text(poscar() + rest).properties.get("notes") is None
+    assert "The line 'CsBr' follows the 2 atoms" in parse_text(poscar() + "CsBr\n").properties["notes"][0]
