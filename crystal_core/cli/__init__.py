@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate property": ("evaluate_property", "evaluate_property"),
     "evaluate adapters": ("evaluate_adapters", "adapters"),
     "evaluate pretraining": ("evaluate_pretraining", "pretraining"),
+    "evaluate latents": ("evaluate_latents", "latents"),
     "evaluate text": ("evaluate_text", "text"),
     "evaluate conditions": ("evaluate_conditions", "conditions"),
     "evaluate refinement": ("evaluate_refinement", "refinement"),

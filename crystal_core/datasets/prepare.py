@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPLITS = ("train", "val", "test")
-Reduced = tuple[
-    "np.ndarray", "np.ndarray", "np.ndarray"
-]  # cell, coordinates (atoms, 3), atomic numbers (atoms,)
+# cell, coordinates (atoms, 3), atomic numbers (atoms,)
+Reduced = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ def niggli_reduce(lattice: np.ndarray, frac_coords: np.ndarray) -> tuple[np.ndar
 def primitive_cell(
     lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float = 0.1
 ) -> Reduced:
-    """Lattice, coordinates and atomic numbers of spglib's primitive cell; the given ones where it finds none."""
+    """Lattice, coordinates and atomic numbers of spglib's primitive cell; the input if it finds none."""
     import numpy as np
     import spglib
 

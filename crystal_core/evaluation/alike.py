@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
+# pymatgen's defaults; MatterGen's for unique and novel
 SAME: dict[str, Any] = {
     "ltol": 0.2,
     "stol": 0.3,
     "angle_tol": 5,
-}  # pymatgen's defaults; MatterGen's for unique and novel
+}
 
 
 def alike_groups(
@@ -176,7 +177,6 @@ def superposed(
     if moved is None or len(moved) != len(structure):
         return None
     matrix = np.asarray(moved.lattice.matrix)
-    left, _, right = np.linalg.svd(
-        matrix.T @ np.asarray(structure.lattice.matrix)
-    )  # the rotation nearest to both cells
+    # the rotation nearest to both cells
+    left, _, right = np.linalg.svd(matrix.T @ np.asarray(structure.lattice.matrix))
     return Structure(Lattice(matrix @ left @ right), moved.species, moved.frac_coords)

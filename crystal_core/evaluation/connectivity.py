@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 LINK = 1.5
 
 
-def loose_pieces(structure: Structure) -> list[tuple[int, ...]]:
-    """The finite pieces of a crystal: sites linked to each other and to no periodic image of themselves; one site alone is an isolated atom.
+def finite_fragments(structure: Structure) -> list[tuple[int, ...]]:
+    """The finite fragments of a crystal: sites linked to each other and to no periodic image of themselves; one site alone is an isolated atom.
 
     Two atoms are linked up to :data:`LINK` × the sum of their covalent radii (Cordero et al. 2008, 1.5 Å where unknown), so
-    chains, layers and frameworks are no pieces. A noble-gas crystal is one of isolated atoms.
+    chains, layers and frameworks are no fragments. A noble-gas crystal is one of isolated atoms.
 
     Returns:
-        site numbers, counted from 0, of each piece; empty where all sites belong to something periodic.
+        site numbers, counted from 0, of each fragment; empty where all sites belong to something periodic.
 
     >>> from pymatgen.core import Lattice, Structure
-    >>> loose_pieces(Structure(Lattice.cubic(6.0), ["O", "O", "Xe"], [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0.5]]))
+    >>> finite_fragments(Structure(Lattice.cubic(6.0), ["O", "O", "Xe"], [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0.5]]))
     [(0, 1), (2,)]
     """
     if thickness(structure.lattice.matrix) < MIN_DISTANCE:
         structure = compact(structure)
-    return [sites for sites, periods in _pieces(structure) if not periods]
+    return [sites for sites, periods in _fragments(structure) if not periods]
 
 
 def linked_directions(structure: Structure) -> NDArray[np.float64]:
     """The directions in which linked atoms run on without end: all three in a framework, those in the layer in a layered crystal.
 
     Returns:
-        (k, 3) orthonormal vectors, k from 0 (molecules, isolated atoms) to 3; links as in :func:`loose_pieces`.
+        (k, 3) orthonormal vectors, k from 0 (molecules, isolated atoms) to 3; links as in :func:`finite_fragments`.
     """
-    periods = sorted({period for _, found in _pieces(structure) for period in found})
+    periods = sorted({period for _, found in _fragments(structure) for period in found})
     if not periods:
         return np.zeros((0, 3))
     _, sizes, directions = np.linalg.svd(np.array(periods) @ structure.lattice.matrix)
     return np.asarray(directions[: int((sizes > 1e-6 * sizes.max()).sum())])
 
 
-def _pieces(structure: Structure) -> Iterator[tuple[tuple[int, ...], set[tuple[int, ...]]]]:
-    """Site numbers of each piece, and the cells by which it is linked to copies of itself."""
+def _fragments(structure: Structure) -> Iterator[tuple[tuple[int, ...], set[tuple[int, ...]]]]:
+    """Site numbers of each fragment, finite or not, and the cells by which it is linked to copies of itself."""
     from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 
     radius = np.array([CovalentRadius.radius.get(site.specie.symbol, 1.5) for site in structure])

@@ -18,11 +18,12 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+# Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
 MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
     0.5,
     0.1,
     40.0,
-)  # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
+)
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
 SMACT_LISTS = {
@@ -137,7 +138,7 @@ def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OX
     Args:
         table: SMACT's name of an oxidation-state list: smact14, icsd16, icsd24 or pymatgen_sp. The scripts use the
             default of SMACT 2, which is today's ``smact14`` (SMACT 4 defaults to icsd24). Of the 7,302 MP-20 validation
-            rows at hand, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
+            available rows, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
     """
     if len(composition) == 1:
         return True

@@ -1,7 +1,8 @@
 """Readers of POSCAR, CONTCAR and XDATCAR: each gives a list of calls, and each call gives one pymatgen structure.
 
-VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers may have
-Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales Cartesian positions too.
+VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers
+may have Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales
+Cartesian positions too.
 """
 
 from __future__ import annotations
@@ -161,7 +162,10 @@ def _symbols(named: Sequence[str], counts: Sequence[int], title: str, rows: Sequ
 
 
 def _element(word: str) -> str:
-    """The element of a symbol in any case, also of a pseudopotential's name such as ``Na_pv``; empty for another word."""
+    """The element of a symbol in any case, also of a pseudopotential's name such as ``Na_pv``.
+
+    Empty for another word.
+    """
     from pymatgen.core import Element
 
     symbol = re.split(r"[_/.]", word)[0].title()
@@ -175,7 +179,7 @@ def _counts(line: str) -> list[int]:
 
 def _floats(line: str) -> list[float]:
     """The numbers at the beginning of a line."""
-    found = []
+    values = []
     for word in line.split():
         try:
             value = float(re.sub(r"(?<=[\d.])[dD](?=[-+\d])", "e", word))
@@ -183,5 +187,5 @@ def _floats(line: str) -> list[float]:
             break
         if not math.isfinite(value):
             break
-        found.append(value)
-    return found
+        values.append(value)
+    return values

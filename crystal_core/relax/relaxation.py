@@ -124,15 +124,15 @@ def relax_steps(
         )
         return
     for moment in _fire(start, potential, fmax, steps):
-        shown = moment
+        reported = moment
         if moment.status is None and moment.step >= steps:
-            shown = replace(moment, status=RelaxStatus.STEP_LIMIT)
+            reported = replace(moment, status=RelaxStatus.STEP_LIMIT)
         elif moment.status is None and time.monotonic() > stop:
-            shown = replace(moment, status=RelaxStatus.TIME_LIMIT)
+            reported = replace(moment, status=RelaxStatus.TIME_LIMIT)
         elif moment.status is None and give_up is not None and give_up(moment):
-            shown = replace(moment, status=RelaxStatus.OUTRUN)
-        yield shown
-        if shown.status is not None:
+            reported = replace(moment, status=RelaxStatus.OUTRUN)
+        yield reported
+        if reported.status is not None:
             return
 
 

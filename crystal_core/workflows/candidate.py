@@ -65,7 +65,7 @@ class Candidate:
         self.template_rank, self.known = template_rank, known
         self.single_point: float | None = None
         self.relaxed_energy: float | None = None
-        self.converged = self.is_settled = False
+        self.converged = self.has_final_energy = False
         self.draft, self.stages = draft, tuple(stages)
         self.sampled = structure
         self.alike = self
@@ -81,11 +81,11 @@ class Candidate:
 
     def weigh(self, potential: Potential) -> None:
         """Take the energy of the cell as sampled."""
-        for _ in self.settle(potential, seconds=WEIGHING_SECONDS, relax=False):
+        for _ in self.compute_energy(potential, seconds=WEIGHING_SECONDS, relax=False):
             pass
-        self.is_settled = False
+        self.has_final_energy = False
 
-    def settle(
+    def compute_energy(
         self,
         potential: Potential,
         *,
@@ -93,14 +93,14 @@ class Candidate:
         relax: bool,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Generator[RelaxStep]:
-        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason.
+        """Relax the cell or compute its single-point energy; on failure the sampled cell stays, with the reason.
 
         Args:
             give_up: whether a step shows that the cell cannot become the best any more, which ends its relaxation.
         """
         cell = RelaxationRun(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax, give_up=give_up)
-        self.is_settled = True
+        self.has_final_energy = True
         self._record = None
         if cell.status is RelaxStatus.OUTRUN:
             self.mark_not_relaxed(str(cell.status))

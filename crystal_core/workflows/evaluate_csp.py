@@ -42,7 +42,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Relaxed:
-    """Candidates after relaxing, in the same places; what could not be relaxed is there as it was, with the energy None."""
+    """Candidates after relaxing, in the same order; one that failed keeps its cell, with the energy None."""
 
     candidates: list[list[Structure | None]]
     energies: list[list[float | None]]

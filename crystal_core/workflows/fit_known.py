@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEXTBOOK = WEIGHTS.with_name("textbook.json")
-SCALES = np.array(
-    [50.0, 0.5, 3.0, 4.0]
-)  # 1/eV, 1/Å3, log units: usual sizes of the weights, for the pull towards 0
+# 1/eV, 1/Å3, log units: usual sizes of the weights, for the pull towards 0
+SCALES = np.array([50.0, 0.5, 3.0, 4.0])
 
 
 class Formula(NamedTuple):

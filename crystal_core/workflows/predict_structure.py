@@ -77,7 +77,7 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     if request.wants_energies:
         from crystal_core.relax.potential import check_installed
 
-        check_installed(request.potential)  # what is missing is told before an hour of sampling
+        check_installed(request.potential)  # a missing package raises before an hour of sampling
     model = load_structure_generator(request.model, request.device)
     drafter = drafter_of(request, model)
     if drafter is not None and model.card.writes_drafts:
@@ -128,18 +128,18 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     """Energies of all different structures; then the promising ones are relaxed against each other."""
     from crystal_core.files.records import snapshot
     from crystal_core.relax.potential import load_potential
-    from crystal_core.workflows.evidence import settle_by_evidence
+    from crystal_core.workflows.evidence import relax_by_evidence
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
     state.plan.reached(LOADING, 1.0, 0.0)
     evidence = state.evidence()
     first: dict[int, Candidate] = {}
-    for candidate, group in zip(state.found, state.groups(), strict=True):
+    for candidate, group in zip(state.candidates, state.groups(), strict=True):
         candidate.alike = first.setdefault(group, candidate)
     last_snapshot = time.monotonic()
-    for now in settle_by_evidence(
-        state.found,
+    for now in relax_by_evidence(
+        state.candidates,
         list(first.values()),
         evidence,
         potential,
@@ -148,14 +148,14 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
         seconds=state.request.relax_seconds,
     ):
         state.plan.reached(now.phase, now.done, now.left)
-        fresh = now.settled is not None or (
+        fresh = now.relaxed_candidate is not None or (
             now.moment is None and time.monotonic() - last_snapshot > SECONDS_BETWEEN_RESULTS
         )
         last_snapshot = time.monotonic() if fresh else last_snapshot
         path = None
-        if now.settled is not None:
-            label = f"Relaxation of {now.settled.id(state.request.formula)}"
-            path = path_for_player(label, now.settled.frames, keep=_keeps_path(state))
+        if now.relaxed_candidate is not None:
+            label = f"Relaxation of {now.relaxed_candidate.id(state.request.formula)}"
+            path = path_for_player(label, now.relaxed_candidate.frames, keep=_keeps_path(state))
         yield RunUpdate(
             stage=now.stage,
             step=0,
@@ -167,12 +167,12 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
 
 def _keeps_path(state: PredictionRun) -> bool:
-    settled = sum(candidate.relaxed_energy is not None for candidate in state.found)
-    return state.request.keep_trajectory and settled <= KEPT_RELAXATIONS
+    n_relaxed = sum(candidate.relaxed_energy is not None for candidate in state.candidates)
+    return state.request.keep_trajectory and n_relaxed <= KEPT_RELAXATIONS
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
-    """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
+    """Relax the most promising structures; of the others, or of all where relaxing is off, take the energy as sampled.
 
     Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
     a minute. Where there are more structures than are relaxed, those that most candidates agree on are, and of equals
@@ -185,7 +185,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
     state.plan.reached(LOADING, 1.0, 0.0)
-    by_id = {c.id(state.request.formula): c for c in state.found}
+    by_id = {c.id(state.request.formula): c for c in state.candidates}
     first: dict[int, Candidate] = {}
     worth: dict[Candidate, tuple[bool, bool, int]] = {}
     for record in sorted((r for item in state.result()["results"] for r in item["candidates"]), key=rank_key):
@@ -194,12 +194,12 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
             first.setdefault(record["group"] or 0, candidate) if state.request.relax else candidate
         )
         worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
-    order = list(first.values()) if state.request.relax else state.found
+    order = list(first.values()) if state.request.relax else state.candidates
     n_relaxed = min(len(order), MOST_RELAXED) if state.request.relax else 0
     single_points = order if len(order) > n_relaxed else []
     for k, candidate in enumerate(single_points):
         stage = f"energy of structure {k + 1} of {len(order)}"
-        yield from _settle(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
+        yield from _compute_energy(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
         if n_relaxed:
             candidate.mark_not_relaxed(
                 f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
@@ -210,13 +210,13 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     for k, candidate in enumerate(order[:n_relaxed]):
         stage = f"relaxing structure {k + 1} of {n_relaxed}"
         keep = state.request.keep_trajectory and k < KEPT_RELAXATIONS
-        yield from _settle(
+        yield from _compute_energy(
             state, candidate, potential, stage, order[k + 1 : n_relaxed], relax=True, keep=keep
         )
     state.plan.left[RELAXING] = 0.0
 
 
-def _settle(
+def _compute_energy(
     state: PredictionRun,
     candidate: Candidate,
     potential: Potential,
@@ -226,14 +226,14 @@ def _settle(
     relax: bool,
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
-    """Settle one candidate; the ``others`` still wait for the same."""
+    """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same."""
     from crystal_core.files.records import snapshot
 
     phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
     waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
     taken = 1
-    for moment in candidate.settle(potential, seconds=state.request.relax_seconds, relax=relax):
+    for moment in candidate.compute_energy(potential, seconds=state.request.relax_seconds, relax=relax):
         taken = max(1, moment.step)
         # how long a relaxation goes on does not depend on how long it has gone on
         state.plan.reached(phase, before + cost * taken, waiting + cost * steps)

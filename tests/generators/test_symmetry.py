@@ -82,12 +82,10 @@ def test_displacements_are_projected_onto_what_the_operations_leave(symmetry):
     projected = symmetry.displacement(v)
     assert torch.allclose(symmetry.displacement(projected), projected, atol=1e-6)
     assert projected[:5].abs().max() < 1e-6  # every site of the perovskite is fixed
-    assert (
-        projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0
-    )  # the next two move along the axis alone
-    assert (
-        projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0
-    )  # and two atoms of the last against each other
+    # the next two move along the axis alone
+    assert projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0
+    # and two atoms of the last against each other
+    assert projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0
     index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5 + [3] * 3)
     assert torch.allclose(symmetry.displacement(centre(v, index, 4)), centre(projected, index, 4), atol=1e-6)
 
@@ -126,11 +124,12 @@ RUTILE = cell_of(
     [[0, 0, 0], [0.5] * 3, [0.3, 0.3, 0], [0.7, 0.7, 0], [0.2, 0.8, 0.5], [0.8, 0.2, 0.5]],
     [1, 1, 2, 2, 2, 2],
 )
+# R3m
 RHOMBOHEDRAL = cell_of(
     np.eye(3) * 4 + 0.3,
     [[0.01] * 3, [0.49] * 3, [0.52, 0.52, 0.03], [0.52, 0.03, 0.52], [0.03, 0.52, 0.52]],
     [1, 2, 3, 3, 3],
-)  # R3m
+)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +141,10 @@ RHOMBOHEDRAL = cell_of(
     ],
 )
 def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
-    copies, n = 2000, len(cell.frac_coords)
-    uniform = torch.rand(copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
-    found = (
-        Symmetry.of([cell] * copies, CODEC, "cpu").positions(uniform).double().numpy().reshape(copies, n, 3)
-    )
+    copies, draws, n = 100, 20, len(cell.frac_coords)
+    uniform = torch.rand(draws, copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
+    positions = Symmetry.of([cell] * copies, CODEC, "cpu").positions
+    found = torch.cat([positions(one) for one in uniform]).double().numpy().reshape(draws * copies, n, 3)
     shift = found - cell.frac_coords
     # with their own translations: that of the image is the shift, rotated
     missed = np.einsum("kij,cnj->ckni", cell.rotations, shift) - shift[:, cell.permutations]
@@ -155,23 +153,24 @@ def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
     drawn -= np.round(drawn)
     assert np.abs(drawn.std(0) - 12**-0.5).max() < 0.01  # the error of 2,000 draws is 0.003
     waves = np.exp(2j * np.pi * drawn)
-    assert max(np.abs((waves**k).mean(0)).max() for k in (1, 2, 3)) < 4 / copies**0.5
+    assert max(np.abs((waves**k).mean(0)).max() for k in (1, 2, 3)) < 4 / len(drawn) ** 0.5
     # and independent of each other
-    assert np.abs(waves.T @ waves.conj() / copies - np.eye(len(free))).max() < 4 / copies**0.5
-    assert np.abs(waves.T @ waves / copies).max() < 4 / copies**0.5
+    assert np.abs(waves.T @ waves.conj() / len(drawn) - np.eye(len(free))).max() < 4 / len(drawn) ** 0.5
+    assert np.abs(waves.T @ waves / len(drawn)).max() < 4 / len(drawn) ** 0.5
 
 
 def test_noise_keeps_the_operations_and_the_strength_it_has_without_them():
-    copies = 2000
+    copies, draws = 100, 20
     for cell in CELLS:
         n = len(cell.frac_coords)
-        normal = torch.randn(copies * n, 3, generator=torch.Generator().manual_seed(5))
         symmetry = Symmetry.of([cell] * copies, CODEC, "cpu")
-        drawn = symmetry.noise(normal)
-        assert torch.allclose(symmetry.displacement(drawn), drawn, atol=1e-5)
+        normal = torch.randn(draws, copies * n, 3, generator=torch.Generator().manual_seed(5))
+        drawn = torch.stack([symmetry.noise(one) for one in normal])
+        for one in drawn:
+            assert torch.allclose(symmetry.displacement(one), one, atol=1e-5)
         stays = cell.permutations == np.arange(n)
         projectors = np.einsum("ka,kij->aij", stays, cell.rotations) / stays.sum(0)[:, None, None]
-        variance = drawn.double().numpy().reshape(copies, n, 3).var(0).sum(-1)
+        variance = drawn.double().numpy().reshape(draws * copies, n, 3).var(0).sum(-1)
         if all(
             np.allclose(p, p.T) for p in projectors
         ):  # orthogonal axes: as many unit numbers as the site has free directions
@@ -221,14 +220,13 @@ def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tin
         label="P1",
     )
     runs = [
-        [*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][
+        [*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=operations, sampler="em", steps=5, seed=3))][
             -1
         ].crystals
-        for wish in (None, (free,))
+        for operations in (None, (free,))
     ]
-    assert torch.allclose(
-        runs[0].frac_coords, runs[1].frac_coords, atol=1e-4
-    )  # in P1 every projection is the identity
+    # in P1 every projection is the identity
+    assert torch.allclose(runs[0].frac_coords, runs[1].frac_coords, atol=1e-4)
     known = KnownParts(crystals=runs[0], places=(True,) * 5, types=(True,) * 5)
     with pytest.raises(RequestError, match="not both"):
         DeNovoRequest(n_atoms=(5,), symmetry=(free,), known=known)
@@ -278,12 +276,13 @@ def test_space_groups_have_numbers_and_symbols():
             space_group_number(wrong)
 
 
-def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_wished_group():
+def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_requested_group():
     rng = np.random.default_rng(0)
     coords = np.array(RUTILE.frac_coords) + rng.uniform(-0.015, 0.015, (6, 3))
     rough = Structure(np.diag([4.6, 4.63, 2.96]), ["Ti"] * 2 + ["O"] * 4, coords)
     assert symmetrised(rough, (0.01,)).space_group == 1
-    assert symmetrised(rough, (0.01, 0.4)).space_group == 1  # without a wish, what the first tolerance shows
+    # without a requested group, what the first tolerance shows
+    assert symmetrised(rough, (0.01, 0.4)).space_group == 1
     found = symmetrised(rough, (0.01, 0.4), space_group=136)
     assert found.space_group == 136 and found.structure.get_space_group_info(symprec=1e-5)[1] == 136
     assert found.structure.species == rough.species and len(found.symmetry.rotations) == 16
@@ -305,7 +304,6 @@ def test_a_renoised_start_keeps_the_operations_and_is_noisy_along_what_they_leav
         assert defects(start.frac_coords[atoms].double().numpy(), cell) < 1e-5
     assert torch.allclose(symmetry.displacement(start.velocity), start.velocity, atol=1e-5)
     moved = (start.frac_coords - home + 0.5) % 1 - 0.5
-    assert (
-        moved[:2].abs().max() < 1e-6 and moved[2, 0].abs() > 1e-3
-    )  # Ti lies fixed, O is free along one line
+    # Ti lies fixed, O is free along one line
+    assert moved[:2].abs().max() < 1e-6 and moved[2, 0].abs() > 1e-3
     assert float(moved[2, 0]) == pytest.approx(float(moved[2, 1]), abs=1e-6)

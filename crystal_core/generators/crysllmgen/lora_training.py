@@ -118,9 +118,8 @@ class Tasks:
                 f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [tasks]."
             )
         self._known = {name: rows.labels[column].tolist() for name, column in columns.items()}
-        grid_of(
-            rows, torch.arange(len(rows)), torch.zeros(len(rows), 3)
-        )  # what cannot be written is refused now
+        # what cannot be written is refused now
+        grid_of(rows, torch.arange(len(rows)), torch.zeros(len(rows), 3))
 
     def batches(
         self, size: int, generator: torch.Generator, repeats: Tensor | None = None

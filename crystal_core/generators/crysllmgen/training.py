@@ -117,9 +117,8 @@ class Sequences:
             raise RequestError(
                 f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [prompts]."
             )
-        crystal_tokens(
-            _grid_of(rows)
-        )  # a row that cannot be written is refused now, not in the middle of a run
+        # a row that cannot be written is refused now, not in the middle of a run
+        crystal_tokens(_grid_of(rows))
         self._known = {name: rows.labels[column].tolist() for name, column in columns.items()}
         self._compositions = [
             Counter(numbers.tolist()) for numbers in rows.atomic_numbers.split(rows.n_atoms.tolist())

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.symmetry_form import SymmetryForm
 
-COMPOUNDS = Path(__file__).with_name(
-    "aflow_compounds.json"
-)  # AFLOW name → formula; pymatgen needs 7 s to read it
+# AFLOW name → formula; pymatgen needs 7 s to read it
+COMPOUNDS = Path(__file__).with_name("aflow_compounds.json")
 CENTRED = {"P": 1, "R": 1, "C": 2, "A": 2, "S": 2, "I": 2, "F": 4}  # AFLOW counts hR in the rhombohedral cell
+# space groups of the two hands of one crystal
 MIRRORED = (
     (76, 78),
     (91, 95),
@@ -29,7 +29,7 @@ MIRRORED = (
     (178, 179),
     (180, 181),
     (212, 213),
-)  # space groups of the two hands of one crystal
+)
 PEARSON = re.compile(r"[a-z]([A-Z])(\d+)")
 LABELLED = re.compile(r", AFLOW (\S+)")
 
@@ -93,9 +93,8 @@ def name_fits(name: str, form: SymmetryForm) -> bool:
     number = space_group_of_hall(form.hall_number)
     if pearson is None or parts[2] != str(number):
         return False
-    atoms = int(pearson[1]) * (
-        3 if parts[1].startswith("hR") else 1
-    )  # AFLOW counts those of the rhombohedral cell
+    # AFLOW counts those of the rhombohedral cell
+    atoms = int(pearson[1]) * (3 if parts[1].startswith("hR") else 1)
     if atoms != int(form.multiplicities.sum()):
         return False
     sites = [Counter[str]() for _ in range(int(form.roles.max()) + 1)]

@@ -20,7 +20,7 @@ SPEED = Path(__file__).parents[2] / "benchmarks" / "measured.json"
 
 
 def models() -> str:
-    """What is shipped: name, method, task and size, with what each is good for."""
+    """Table of the shipped models: name, method, task, size and intended use."""
     rows = []
     for name in SHIPPED:
         card = find_card(name)
@@ -83,7 +83,7 @@ def headline() -> str:
         metrics.append(metric)
         rows.append(
             {
-                "task": f"{words}, MEGNet test rows at hand",
+                "task": f"{words}, available MEGNet test rows",
                 "model": "`crysldnet`",
                 "result (95 % interval)": f"MAE {measured(metric)} {metric['unit']}",
                 "n": f"{plain(metric['n'])} crystals",

@@ -59,9 +59,9 @@ def zip_of(job: Job) -> bytes:
         }
         return zip_texts(run_files(crystals_of(job.result), job.result, job.trajectories) | more)
     result, relaxed = job.result or {}, relaxed_of(job)
-    told = result | {"relaxed": list(relaxed.values())} if relaxed else result
+    whole_result = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
-    return zip_texts(run_files(records, told, job.trajectories) | _files_of_call(job))
+    return zip_texts(run_files(records, whole_result, job.trajectories) | _files_of_call(job))
 
 
 def _property_files(job: Job) -> dict[str, str]:
@@ -79,11 +79,11 @@ def _property_files(job: Job) -> dict[str, str]:
 
 def _learning_files(job: Job) -> dict[str, str]:
     """The crystals with their values as the table that :func:`as_command` names, the held-out errors, and the run as JSON."""
-    result, asked, text = job.result or {}, job.request, io.StringIO()
+    result, request, text = job.result or {}, job.request, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["material_id", "cif", "split", spreadsheet_text(asked["column"])])
-    splits = asked.get("splits") or [""] * len(asked["crystals"])
-    for item, value, split in zip(asked["crystals"], asked["values"], splits, strict=True):
+    writer.writerow(["material_id", "cif", "split", spreadsheet_text(request["column"])])
+    splits = request.get("splits") or [""] * len(request["crystals"])
+    for item, value, split in zip(request["crystals"], request["values"], splits, strict=True):
         with suppress(StructureParseError):  # the result says why
             cif = structure_to_text(structure_from_record(item), "cif")
             writer.writerow([spreadsheet_text(item["source"]), cif, spreadsheet_text(split), float(value)])
@@ -105,10 +105,10 @@ def _infill_files(job: Job) -> dict[str, str]:
     }
 
 
-def _cif_names(asked: Mapping[str, Any]) -> list[str]:
+def _cif_names(request: Mapping[str, Any]) -> list[str]:
     """A file name for each crystal of a prediction, after what it is called."""
     names: list[str] = []
-    for item in asked["crystals"]:
+    for item in request["crystals"]:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", item["source"].removesuffix(".cif")).strip("-.")[:80]
         names.append(unique_name(stem or "crystal", names))
     return [f"{name}.cif" for name in names]
@@ -116,13 +116,13 @@ def _cif_names(asked: Mapping[str, Any]) -> list[str]:
 
 def _files_of_call(job: Job) -> dict[str, str]:
     """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
-    files, asked = {}, job.request
+    files, request = {}, job.request
     for name in ("fix", "start_from"):
-        if asked.get(name):
+        if request.get(name):
             # not as CIF, whose sites are read back in another order than --fix-sites and --redraft-sites count
-            files["structure.json"] = structure_to_text(structure_from_record(asked[name]), "json")
-    if asked.get("pattern"):
-        points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
+            files["structure.json"] = structure_to_text(structure_from_record(request[name]), "json")
+    if request.get("pattern"):
+        points = zip(request["pattern"]["two_theta"], request["pattern"]["intensity"], strict=True)
         files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
     return files
 
@@ -141,53 +141,55 @@ def seed_made_with(job: Job) -> str:
 
 def as_command(job: Job) -> str:
     """The call on the command line."""
-    asked = settings_of(job)
+    settings = settings_of(job)
     if job.kind == "generate":
-        return shlex.join([*_generate_words(asked), "--out", "results"])
+        return shlex.join([*_generate_words(settings), "--out", "results"])
     if job.kind == "predict-property":
-        chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
-        words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
-        return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
+        chosen = ["--properties", ",".join(settings["properties"])] if settings.get("properties") else []
+        words = ["--model", settings["model"], *chosen, "--csv", "properties.csv"]
+        return shlex.join(["crystal-core", "predict-property", *_cif_names(settings), *words])
     own = {"learn-property": _learning_words, "infill": _infill_words, "compare": compare_words}
     if job.kind in own:
-        return shlex.join(own[job.kind](asked))
+        return shlex.join(own[job.kind](settings))
     if job.kind == "relax":
-        files = [f"{record['id']}.cif" for record in asked["crystals"]]
+        files = [f"{record['id']}.cif" for record in settings["crystals"]]
         return shlex.join(
-            ["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"]
+            ["crystal-core", "relax", *files, "--seconds", str(settings["relax_seconds"]), "--out", "results"]
         )
     parts = [
         "crystal-core",
         "predict-structure",
-        asked["formula"],
+        settings["formula"],
         "--model",
-        asked["model"],
+        settings["model"],
         "--n",
-        str(asked["n_samples"]),
+        str(settings["n_samples"]),
     ]
     parts += (
         ["--cell"]
-        if asked.get("exact_cell")
-        else ["--z", ",".join(map(str, asked["z"]))]
-        if asked.get("z")
+        if settings.get("exact_cell")
+        else ["--z", ",".join(map(str, settings["z"]))]
+        if settings.get("z")
         else []
     )
-    parts += ["--sampler", asked["sampler"]]
+    parts += ["--sampler", settings["sampler"]]
     # for a model that writes drafts, one option says both where it starts and how its refiner does
-    parts += [] if asked.get("start_draft") and asked["start"] == "both" else ["--start", asked["start"]]
-    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked) + _draft_words(asked)
-    parts += ["--effort", asked["effort"]] if asked.get("effort") else []
-    parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern", "evidence") else []
     parts += (
-        ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
-        if asked.get("pattern")
+        [] if settings.get("start_draft") and settings["start"] == "both" else ["--start", settings["start"]]
+    )
+    parts += ["--steps", str(settings["steps"])] if settings.get("steps") else []
+    parts += tuning_words(settings) + _draft_words(settings)
+    parts += ["--effort", settings["effort"]] if settings.get("effort") else []
+    parts += ["--relax"] if settings.get("relax") else []
+    parts += ["--rank", settings["rank"]] if settings.get("rank") in ("energy", "pattern", "evidence") else []
+    parts += (
+        ["--pattern", "pattern.xy", "--wavelength", str(settings["pattern"]["wavelength"])]
+        if settings.get("pattern")
         else []
     )
-    parts += ["--guide"] if asked.get("guide") else []
-    parts += _dtype_words(asked)
-    parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
+    parts += ["--guide"] if settings.get("guide") else []
+    parts += _dtype_words(settings)
+    parts += ["--seed", str(settings["seed"])] if settings.get("seed") is not None else []
     return shlex.join([*parts, "--out", "results"])
 
 
@@ -200,8 +202,8 @@ def as_python(job: Job) -> str:
             "from crystal_core.registry.store import load_predictor\n"
             "from crystal_core.structures import from_structures\n\n"
             'crystals = from_structures([Structure.from_file(path) for path in sorted(Path().glob("*.cif"))])\n'
-            f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
-            "print(found[0].predictions, found[0].domain)\n"
+            f"predictions = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
+            "print(predictions[0].predictions, predictions[0].domain)\n"
         )
     own_calls = {"learn-property": _learning_python, "infill": _infill_python}
     if job.kind in own_calls:
@@ -222,13 +224,15 @@ def as_python(job: Job) -> str:
             f'done = relax(Structure.from_file("{job.request["crystals"][0]["id"]}.cif"), load_potential())\n'
             "print(done.energy, done.structure)\n"
         )
-    kept: dict[str, Any] = {
+    arguments_given: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None
     }
     request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
     unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
-    measured = kept.pop("pattern", None)
-    arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
+    measured = arguments_given.pop("pattern", None)
+    arguments = ", ".join(
+        f"{k}={v!r}" for k, v in arguments_given.items() if k not in unsaid or v != unsaid[k]
+    )
     if job.kind == "generate":
         return (
             "from crystal_core.requests import CrystalGenerationRequest\n"
@@ -266,34 +270,36 @@ def _infill_python(job: Job) -> str:
     return (
         "from pymatgen.core import Structure\n"
         "from crystal_core.workflows.infill import infill\n\n"
-        f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
-        'print(found["rows"][:10])\n'
+        f'fitting = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
+        'print(fitting["rows"][:10])\n'
     )
 
 
-def _infill_words(asked: Mapping[str, Any]) -> list[str]:
-    parts = ["crystal-core", "infill", "structure.json", "--model", asked["model"]]
-    parts += [word for site in asked["sites"] for word in ("--site", str(site))]
-    parts += [f"--{name}" for name in ("all-alike", "exchangeable") if asked.get(name.replace("-", "_"))]
-    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
+def _infill_words(request: Mapping[str, Any]) -> list[str]:
+    parts = ["crystal-core", "infill", "structure.json", "--model", request["model"]]
+    parts += [word for site in request["sites"] for word in ("--site", str(site))]
+    parts += [f"--{name}" for name in ("all-alike", "exchangeable") if request.get(name.replace("-", "_"))]
+    return parts + (["--seed", str(request["seed"])] if request.get("seed") is not None else [])
 
 
-def _learning_words(asked: Mapping[str, Any]) -> list[str]:
+def _learning_words(request: Mapping[str, Any]) -> list[str]:
     parts = ["crystal-core", "train", "adapter", "--data", TABLE]
-    parts += ["--target", spreadsheet_text(asked["column"])]
+    parts += ["--target", spreadsheet_text(request["column"])]
     for name in ("title", "unit", "rank", "samples", "minutes", "seed"):
-        parts += [] if asked.get(name) in (None, "") else [f"--{name}", str(asked[name])]
-    return parts + (["--log"] if asked.get("logarithmic") else [])
+        parts += [] if request.get(name) in (None, "") else [f"--{name}", str(request[name])]
+    return parts + (["--log"] if request.get("logarithmic") else [])
 
 
-def _learning_arguments(asked: Mapping[str, Any]) -> str:
+def _learning_arguments(request: Mapping[str, Any]) -> str:
     given = {
-        name: asked[name] for name in ("rank", "samples", "minutes", "seed") if asked.get(name) is not None
+        name: request[name]
+        for name in ("rank", "samples", "minutes", "seed")
+        if request.get(name) is not None
     }
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
-def _draft_words(asked: Mapping[str, Any]) -> list[str]:
+def _draft_words(request: Mapping[str, Any]) -> list[str]:
     """How drafts are written and refined; none for requests from before there were drafts."""
     options = {
         "temperature": "--temperature",
@@ -303,39 +309,41 @@ def _draft_words(asked: Mapping[str, Any]) -> list[str]:
         "start_draft": "--start",
         "refine_from": "--tau",
     }
-    given = {option: asked[name] for name, option in options.items() if asked.get(name) is not None}
+    given = {option: request[name] for name, option in options.items() if request.get(name) is not None}
     words = [word for option, value in given.items() for word in (option, str(value))]
-    return words + (["--charge-balance"] if asked.get("charge_balance") else [])
+    return words + (["--charge-balance"] if request.get("charge_balance") else [])
 
 
-def _dtype_words(asked: dict[str, Any]) -> list[str]:
-    return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
+def _dtype_words(request: dict[str, Any]) -> list[str]:
+    return ["--dtype", request["dtype"]] if request.get("dtype", "float32") != "float32" else []
 
 
-def _generate_words(asked: dict[str, Any]) -> list[str]:
-    parts = ["crystal-core", "generate", "--model", asked["model"], "--n", str(asked["n"])]
-    parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
-    parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
-    parts += ["--require-all"] if asked.get("require_all") else []
+def _generate_words(request: dict[str, Any]) -> list[str]:
+    parts = ["crystal-core", "generate", "--model", request["model"], "--n", str(request["n"])]
+    parts += ["--n-atoms", "-".join(map(str, request["n_atoms"]))] if request.get("n_atoms") else []
+    parts += ["--elements", ",".join(request["elements"])] if request.get("elements") else []
+    parts += ["--require-all"] if request.get("require_all") else []
     parts += (
-        ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
+        ["--exclude-elements", ",".join(request["exclude_elements"])]
+        if request.get("exclude_elements")
+        else []
     )
-    parts += ["--contain", ",".join(asked["contain"])] if asked.get("contain") else []
-    wishes = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
+    parts += ["--contain", ",".join(request["contain"])] if request.get("contain") else []
+    conditions = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
     parts += [
         word
-        for name in (*wishes, "density", "guidance")
-        if asked.get(name) is not None
-        for word in (f"--{name.replace('_', '-')}", str(asked[name]))
+        for name in (*conditions, "density", "guidance")
+        if request.get(name) is not None
+        for word in (f"--{name.replace('_', '-')}", str(request[name]))
     ]
-    parts += ["--fix", "structure.json"] if asked.get("fix") else []
-    parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
-    parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
-    parts += ["--start-from", "structure.json"] if asked.get("start_from") else []
-    sites = "all" if asked.get("redraft_all") else ",".join(map(str, asked.get("redraft_sites") or ()))
+    parts += ["--fix", "structure.json"] if request.get("fix") else []
+    parts += ["--fix-sites", ",".join(map(str, request["fix_sites"]))] if request.get("fix_sites") else []
+    parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if request.get(name.replace("-", "_"))]
+    parts += ["--start-from", "structure.json"] if request.get("start_from") else []
+    sites = "all" if request.get("redraft_all") else ",".join(map(str, request.get("redraft_sites") or ()))
     parts += ["--redraft-sites", sites] if sites else []
-    parts += ["--sampler", asked["sampler"]]
-    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked) + _draft_words(asked)
-    parts += _dtype_words(asked)
-    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
+    parts += ["--sampler", request["sampler"]]
+    parts += ["--steps", str(request["steps"])] if request.get("steps") else []
+    parts += tuning_words(request) + _draft_words(request)
+    parts += _dtype_words(request)
+    return parts + (["--seed", str(request["seed"])] if request.get("seed") is not None else [])
