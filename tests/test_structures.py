@@ -181,7 +181,7 @@ def without(*words):
         ("", "The file is empty: there is nothing to read. Export the crystal again."),
         (
             "Dear reader,\nthis is a letter.\n",
-            "none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats.",
+            "none of CIF, POSCAR, extended XYZ, PDB or JSON. Export the crystal in one of these formats.",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import command, emit, sentence_of
 from crystal_core.errors import RequestError
+from crystal_core.records import difference_words
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -23,7 +24,7 @@ NOT_JUDGED = "Not judged, because sites are shared or partly occupied."
 
 @command
 def analyse(
-    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
+    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ, PDB or JSON files.")],
     wavelength: Annotated[
         str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å.")
     ] = "CuKa",
@@ -218,6 +219,6 @@ def _known_sentence(known_crystal: dict[str, Any] | None) -> str:
     if known_crystal["rmsd"] is not None:
         return (
             f". Not known: it has the arrangement of {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}), "
-            f"but {known_crystal['volume_ratio']:.2f} times its volume"
+            f"but {difference_words(known_crystal)}"
         )
     return f". Not known; nearest is {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}) among {known_crystal['reference']}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
     from crystal_core.workflows.references import Reference
 
-SUFFIXES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json")
+SUFFIXES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".pdb", ".json", ".jsonl")
 
 
 @command
@@ -170,7 +170,7 @@ def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any
                 crystals.append(structure)
     if not crystals:
         raise RequestError(
-            f"{folder_name} holds no readable crystal; it needs CIF, POSCAR, extended XYZ or JSON files."
+            f"{folder_name} holds no readable crystal; it needs CIF, POSCAR, extended XYZ, PDB or JSON files."
         )
     return column_of_files(crystals, name or folder_name)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @command
 def predict_property(
-    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
+    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ, PDB or JSON files.")],
     properties: Annotated[
         str | None,
         typer.Option("--properties", help="Comma-separated names, e.g. band_gap_ev; all when absent."),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @command
 def relax(
-    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
+    files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ, PDB or JSON files.")],
     potential: Annotated[str, typer.Option("--potential", help="chgnet.")] = "chgnet",
     fmax: Annotated[float, typer.Option("--fmax", help="Done when no force is larger, eV/Å.")] = 0.05,
     steps: Annotated[

@@ -89,11 +89,13 @@ class SiteShifts(NamedTuple):
     Attributes:
         rmsd: root mean square, in units of (V/N)^(1/3). furthest: the largest, in the same units.
         of_bond: the largest share that a shift is of the distance from its atom to the nearest one, the shorter of both cells.
+        deformation: (3, 3), what turns and stretches vectors (rows, Å) of the lattice of ``other`` into those of the first.
     """
 
     rmsd: float
     furthest: float
     of_bond: float
+    deformation: NDArray[np.float64]
 
 
 def site_shifts(
@@ -130,7 +132,20 @@ def site_shifts(
         rmsd=float(np.sqrt(np.mean(shifts**2)) / unit),
         furthest=float(shifts.max() / unit),
         of_bond=float((shifts / np.maximum(bonds, 1e-6)).max()),
+        deformation=np.linalg.solve(other.lattice.matrix, basis @ structure.lattice.matrix),
     )
+
+
+def strain_of(deformation: NDArray[np.float64], directions: NDArray[np.float64] | None = None) -> float:
+    """The largest change of a length that a deformation makes, as the logarithm of the ratio: 0.05 is 5 %.
+
+    Args:
+        deformation: see :class:`SiteShifts`. directions: (k, 3), orthonormal; only lengths in their span count; None for all.
+    """
+    stretches = np.linalg.svd(
+        deformation if directions is None else directions @ deformation, compute_uv=False
+    )
+    return float(np.abs(np.log(np.maximum(stretches, 1e-9))).max(initial=0.0))
 
 
 def _to_nearest(structure: Structure) -> NDArray[np.float64]:

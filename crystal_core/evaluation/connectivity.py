@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from crystal_core.evaluation.validity import MIN_DISTANCE, compact, thickness
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from pymatgen.core import Structure
 
 # Of the sum of the covalent radii. Bonds of any kind are shorter, gaps between molecules longer: of 1,000 MP-20 test rows none
@@ -30,10 +32,28 @@ def finite_fragments(structure: Structure) -> list[tuple[int, ...]]:
     >>> finite_fragments(Structure(Lattice.cubic(6.0), ["O", "O", "Xe"], [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0.5]]))
     [(0, 1), (2,)]
     """
-    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
-
     if thickness(structure.lattice.matrix) < MIN_DISTANCE:
         structure = compact(structure)
+    return [sites for sites, periods in _fragments(structure) if not periods]
+
+
+def linked_directions(structure: Structure) -> NDArray[np.float64]:
+    """The directions in which linked atoms run on without end: all three in a framework, those in the layer in a layered crystal.
+
+    Returns:
+        (k, 3) orthonormal vectors, k from 0 (molecules, isolated atoms) to 3; links as in :func:`finite_fragments`.
+    """
+    periods = sorted({period for _, found in _fragments(structure) for period in found})
+    if not periods:
+        return np.zeros((0, 3))
+    _, sizes, directions = np.linalg.svd(np.array(periods) @ structure.lattice.matrix)
+    return np.asarray(directions[: int((sizes > 1e-6 * sizes.max()).sum())])
+
+
+def _fragments(structure: Structure) -> Iterator[tuple[tuple[int, ...], set[tuple[int, ...]]]]:
+    """Site numbers of each fragment, finite or not, and the cells by which it is linked to copies of itself."""
+    from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
+
     radius = np.array([CovalentRadius.radius.get(site.specie.symbol, 1.5) for site in structure])
     first, second, image, distance = structure.get_neighbor_list(LINK * 2 * float(radius.max()))
     linked = distance <= LINK * (radius[first] + radius[second])
@@ -42,19 +62,18 @@ def finite_fragments(structure: Structure) -> list[tuple[int, ...]]:
         first[linked].tolist(), second[linked].tolist(), image[linked].astype(int).tolist(), strict=True
     ):
         links[i].append((j, tuple(cell)))
-    fragments = []
     cells: dict[int, tuple[int, ...]] = {}  # of the copy of each site by which it was reached
     for start in range(len(structure)):
         if start in cells:
             continue
-        cells[start], reached, periodic = (0, 0, 0), [start], False
+        cells[start], reached = (0, 0, 0), [start]
+        periods: set[tuple[int, ...]] = set()
         for i in reached:  # grows while it is walked
             for j, step in links[i]:
                 cell = tuple(a + b for a, b in zip(cells[i], step, strict=True))
                 if j not in cells:
                     cells[j] = cell
                     reached.append(j)
-                periodic |= cells[j] != cell  # two copies of one site hang together
-        if not periodic:
-            fragments.append(tuple(sorted(reached)))
-    return fragments
+                elif cells[j] != cell:  # two copies of one site hang together
+                    periods.add(tuple(a - b for a, b in zip(cell, cells[j], strict=True)))
+        yield tuple(sorted(reached)), periods

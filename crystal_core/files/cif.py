@@ -37,10 +37,15 @@ def read_cif(text: str) -> list[Callable[[], Structure]]:
     if not blocks:
         first = next((block for block in all_blocks if block.tags), all_blocks[0])
         raise StructureParseError(problem_of(first) or UNKNOWN_PROBLEM)
-    return [partial(_structure, block) for block in blocks]
+    return [partial(structure_of_block, block) for block in blocks]
 
 
-def _structure(block: Block) -> Structure:
+def structure_of_block(block: Block) -> Structure:
+    """The crystal that a block describes, with its notes and site values.
+
+    Raises:
+        StructureParseError: what is wrong with it, why, and what to do.
+    """
     known = [value for tag in (*LENGTHS, *ANGLES) if (value := number_of(block.value(tag))) is not None]
     if len(known) == 6:
         # before symmetry operations multiply atoms in a cell that is no cell

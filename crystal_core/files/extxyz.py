@@ -62,8 +62,8 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     place = {name: first for name, (_, first, _) in columns.items()}
     label = place.get("species", place.get("z", 0))
     cells = [row.split() for row in rows]
-    needed = max(label + 1, place["pos"] + 3)
-    short = next((k for k, row in enumerate(cells, start=1) if len(row) < needed), 0)
+    n_columns = max(first + width for _, first, width in columns.values())
+    short = next((k for k, row in enumerate(cells, start=1) if len(row) < n_columns), 0)
     if short:
         raise StructureParseError(f"Atom {short} of this XYZ file has too few values. Complete its line.")
     species = [_symbol(row[label]) for row in cells]
@@ -72,7 +72,7 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     lattice = Lattice([matrix[0:3], matrix[3:6], matrix[6:9]])
     structure = Structure(lattice, species, coords, coords_are_cartesian=True, to_unit_cell=True)
     values, notes = sorted_values(_values(columns, cells), np.array(lattice.matrix))
-    structure.properties["notes"] = _notes(info) + notes
+    structure.properties["notes"] = _notes(info) + _surplus(info, cells, n_columns) + notes
     if values:
         structure.properties["site_values"] = values
     energy = next((info[key] for key in ENERGIES if key in info), "")
@@ -134,6 +134,16 @@ def _notes(info: Mapping[str, str]) -> list[str]:
             "it is read as a crystal that is."
         )
     return notes
+
+
+def _surplus(info: Mapping[str, str], cells: Sequence[Sequence[str]], n_columns: int) -> list[str]:
+    """That rows hold more than Properties announces; a file without it may hold anything after the positions."""
+    longer = next((k for k, row in enumerate(cells, start=1) if len(row) > n_columns), 0)
+    if not longer or "properties" not in info:
+        return []
+    return [
+        f"Atom {longer} of this XYZ file has {len(cells[longer - 1])} values for {n_columns} columns of its Properties. Check its line."
+    ]
 
 
 def _symbol(label: str) -> str:

@@ -1,7 +1,7 @@
 """Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE, ASE, and CRYSTAL records.
 
-Crystals are looked for at any depth and rebuilt key by key, never through a decoder that imports classes by
-name.
+A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt key by
+key, never through a decoder that imports classes by name.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
     """Every crystal in the text.
 
     Raises:
-        StructureParseError: the text is no JSON, or holds no crystal.
+        StructureParseError: the text is neither JSON nor JSON lines, or holds no crystal.
     """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if lines := _lines_in(text):
+            return lines
         raise StructureParseError(f"This is not valid JSON: {error}.") from error
     crystal_readers: list[Callable[[], Structure]] = [
         partial(_structure, item) for item in _crystals_in(data, 0)
@@ -49,6 +51,27 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
             "a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
         )
     return crystal_readers
+
+
+def _lines_in(text: str) -> list[Callable[[], Structure]]:
+    """Every crystal of JSON lines, and a refusal for each line without one; empty where no line is a document with a crystal."""
+    found: list[Callable[[], Structure]] = []
+    n_crystals = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        refusal, crystals = f"The JSON of line {number} holds no crystal.", []
+        try:
+            crystals = list(_crystals_in(json.loads(line), 0))
+        except (ValueError, RecursionError) as error:
+            refusal = f"Line {number} is not valid JSON: {error}."
+        n_crystals += len(crystals)
+        found += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
+    return found if n_crystals else []
+
+
+def _refuse(sentence: str) -> Structure:
+    raise StructureParseError(sentence)
 
 
 def _crystals_in(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:

@@ -56,7 +56,7 @@ HEAVY_HYDROGEN = ("D", "T")
 
 
 def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Structure:
-    """The crystal in a CIF, POSCAR, extended XYZ or JSON text; the first one if it holds several.
+    """The crystal in a CIF, POSCAR, extended XYZ, PDB or JSON text; the first one if it holds several.
 
     Args:
         text: the file's content; the content decides the format, never ``name``.
@@ -98,7 +98,9 @@ def parse_each(
     name = printable(name)
     prefix = f"{name}: " if name else ""
     if "\0" in text:
-        raise StructureParseError(f"{prefix}This is a binary file; give CIF, POSCAR, extended XYZ or JSON.")
+        raise StructureParseError(
+            f"{prefix}This is a binary file; give CIF, POSCAR, extended XYZ, PDB or JSON."
+        )
     try:
         kind = readers.detect_format(text)
         frame_readers = _attempt(kind, partial(readers.READERS[kind], text))
@@ -138,10 +140,10 @@ def _mark_frames(
 ) -> None:
     """Give each crystal its ``properties["frame"]``, ``{"index", "of", "energy"?}``, where they are one path.
 
-    They are in an XDATCAR, and in an XYZ file whose frames all have an energy and the same atoms in order.
+    They are in an XDATCAR and a PDB file, and in an XYZ file whose frames all have an energy and the same atoms in order.
     """
     read = [one for one in crystals if not isinstance(one, StructureParseError)]
-    numbered = kind == "xdatcar" or all("energy" in one.properties for one in read)
+    numbered = kind != "extxyz" or all("energy" in one.properties for one in read)
     if not numbered or any(one.species != read[0].species for one in read):
         return
     for one, index in zip(crystals, frames, strict=True):

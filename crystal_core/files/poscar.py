@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 _FRAME = re.compile(r"^\s*(direct|cartesian)\s+configuration\s*=", re.IGNORECASE)
+# velocities and lattices of a run follow after an empty line or one of these
+_VELOCITIES = re.compile(r"^\s*(lattice velocities|direct|cartesian)", re.IGNORECASE)
 _UNNAMED = "This POSCAR names no elements. Add a line of element symbols above the line of counts."
 
 
@@ -47,17 +49,32 @@ def read_poscar(text: str) -> list[Callable[[], Structure]]:
 def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
     """The frames of an XDATCAR; a cell that changes stands before each of its frames."""
     lines = text.splitlines()
-    n_atoms = sum(next(filter(None, map(_counts, lines[5:7])), []))
+    n_head = 6 if _counts(lines[5]) else 7
+    n_atoms = sum(_counts(lines[n_head - 1]))
     check_atom_count(n_atoms)
-    starts = [k for k, line in enumerate(lines) if _FRAME.match(line)]
-    frame_readers: list[Callable[[], Structure]] = []
-    head = lines[: starts[0]]
-    for k, start in enumerate(starts):
-        if k and start - starts[k - 1] > n_atoms + len(head):
-            head = lines[start - len(head) : start]
-        frame = [*head, lines[start].split()[0], *lines[start + 1 : start + 1 + n_atoms]]
-        frame_readers.append(partial(_structure, frame))
-    return frame_readers
+    found: list[Callable[[], Structure]] = []
+    head, end = lines[:n_head], n_head
+    for k, start in enumerate((k for k, line in enumerate(lines) if _FRAME.match(line)), start=1):
+        between = [line for line in lines[end:start] if line.strip()]
+        if _is_head(lines[start - n_head : start]) and len(between) <= n_head:
+            head, between = lines[start - n_head : start], between[n_head:]
+        end = start + 1 + n_atoms
+        frame = [*head, lines[start].split()[0], *lines[start + 1 : end]]
+        found.append(partial(_refused_frame, k, between[0]) if between else partial(_structure, frame))
+    return found
+
+
+def _is_head(lines: Sequence[str]) -> bool:
+    """Whether the lines are those above the positions: title, scale, vectors, symbols where there are any, counts."""
+    numbers = [len(_floats(line)) for line in lines[1:5]]
+    return numbers[0] in (1, 3) and min(numbers[1:]) >= 3 and bool(_counts(lines[-1]))
+
+
+def _refused_frame(number: int, line: str) -> Structure:
+    raise StructureParseError(
+        f"The line '{printable(line.strip())[:40]}' before frame {number} of this XDATCAR belongs neither to a cell nor to the "
+        "positions of a frame: write the file again."
+    )
 
 
 def _single(lines: Sequence[str]) -> Structure:
@@ -66,9 +83,13 @@ def _single(lines: Sequence[str]) -> Structure:
     notes = [] if structure.properties["is_cartesian"] else far_positions(structure.frac_coords)
     n = len(structure)
     following = lines[structure.properties["end"] :][:1]
-    # velocities and lattices of a run follow after an empty line
     if following and len(_floats(following[0])) >= 3:
         notes.append(f"Further positions follow the {n} atoms that the POSCAR counts; they are not read.")
+    elif following and following[0].strip() and not _VELOCITIES.match(following[0]):
+        shown = printable(following[0].strip())[:40]
+        notes.append(
+            f"The line '{shown}' follows the {n} atoms that the POSCAR counts; nothing from there on is read."
+        )
     structure.properties = {"notes": notes}
     return structure
 

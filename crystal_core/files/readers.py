@@ -15,21 +15,28 @@ from crystal_core.errors import StructureParseError
 from crystal_core.files.cif import read_cif
 from crystal_core.files.extxyz import read_extxyz
 from crystal_core.files.json_crystals import read_json
+from crystal_core.files.pdb import MARK as PDB_MARK
+from crystal_core.files.pdb import read_pdb
 from crystal_core.files.poscar import is_poscar, is_xdatcar, read_poscar, read_xdatcar
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-Format = Literal["cif", "poscar", "xdatcar", "extxyz", "json"]
+Format = Literal["cif", "poscar", "xdatcar", "extxyz", "pdb", "json"]
 
 READERS: dict[Format, Callable[[str], list[Callable[[], Structure]]]] = {
     "cif": read_cif,
     "poscar": read_poscar,
     "xdatcar": read_xdatcar,
     "extxyz": read_extxyz,
+    "pdb": read_pdb,
     "json": read_json,
 }
-TRAJECTORIES: tuple[Format, ...] = ("xdatcar", "extxyz")  # formats whose crystals may be frames of one path
+TRAJECTORIES: tuple[Format, ...] = (
+    "xdatcar",
+    "extxyz",
+    "pdb",
+)  # formats whose crystals may be frames of one path
 
 _CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell[._]length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)
 
@@ -51,8 +58,10 @@ def detect_format(text: str) -> Format:
         return "json"
     if _CIF_MARK.search(text):
         return "cif"
+    if PDB_MARK.search(text):
+        return "pdb"
     if re.fullmatch(r"\d+", stripped.splitlines()[0].strip()):
         return "extxyz"
     raise StructureParseError(
-        "This is none of CIF, POSCAR, extended XYZ or JSON. Export the crystal in one of these formats."
+        "This is none of CIF, POSCAR, extended XYZ, PDB or JSON. Export the crystal in one of these formats."
     )

@@ -53,8 +53,12 @@ Br1 Br 0.5 0.5 0.5 0.5
 """
 _POSCAR = "CsCl\n4.1\n1 0 0\n0 1 0\n0 0 1\nCs Cl\n1 1\nDirect\n0 0 0\n.5 .5 .5\n"
 _XYZ = '2\nLattice="4.1 0 0 0 4.1 0 0 0 4.1" Properties=species:S:1:pos:R:3\nCs 0 0 0\nCl 2.05 2.05 2.05\n'
+_PDB = (
+    "CRYST1    4.100    4.100    4.100  90.00  90.00  90.00 P 1\n"
+    "ATOM      1 CS   MOL     1       0.000   0.000   0.000  1.00  0.00          CS\n"
+)
 PRACTICE: tuple[dict[str, Any], ...] = (
-    *({"text": text} for text in (_CIF, _POSCAR, _XYZ, json.dumps(_CELL))),
+    *({"text": text} for text in (_CIF, _POSCAR, _XYZ, _PDB, json.dumps(_CELL))),
     {"match": [_CELL, _CELL]},
     {"superpose": [_CELL, _CELL]},
 )

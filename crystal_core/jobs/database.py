@@ -47,6 +47,9 @@ ADDED = {
     "text": "text not null default ''",
     "owner": "text not null default ''",
 }
+BASIC = tuple(
+    "id kind request state created started finished stage step n_steps error snapshot result trajectories".split()
+)
 ALL_LOST = (
     "The database of runs was damaged beyond repair, so its runs are no longer listed. It is kept as {copy}, and "
     "the results stay in the folder store beside it. Delete this line when you have read it."
@@ -84,8 +87,12 @@ def prepare(home: Path) -> None:
     Nothing where that was done before.
     """
     with connect(home) as db:
-        if db.execute("pragma user_version").fetchone()[0] == VERSION:
+        version = db.execute("pragma user_version").fetchone()[0]
+        if version == VERSION:
             return  # pages ask many times a second, and each of the statements below takes a lock
+        if version > VERSION:
+            _check_newer(home, db)
+            return
         db.execute("pragma journal_mode = wal")  # the file keeps this mode
         db.executescript(SCHEMA)
         present = {row["name"] for row in db.execute("pragma table_info(jobs)")}
@@ -95,6 +102,18 @@ def prepare(home: Path) -> None:
         db.execute(BY_OWNER)
         # last: a process killed before this line migrates again
         db.execute(f"pragma user_version = {VERSION}")
+
+
+def _check_newer(home: Path, db: sqlite3.Connection) -> None:
+    """Raise StorageFault unless a file of a newer version takes the rows that this one writes."""
+    columns = {row["name"]: row for row in db.execute("pragma table_info(jobs)")}
+    own = {*BASIC, *ADDED}
+    needed = {name for name, row in columns.items() if row["notnull"] and row["dflt_value"] is None}
+    if not own <= columns.keys() or not needed <= own:
+        raise StorageFault(
+            f"The database of runs in {home} was made by a newer version of this program. "
+            "Update this one, or name another folder of runs in CRYSTAL_HOME."
+        )
 
 
 @contextmanager
@@ -111,12 +130,12 @@ def storage_faults(home: Path) -> Iterator[None]:
             raise StorageFault(sentence) from error
         raise
     except OSError as error:
-        if sentence := _sentence(home, number=error.errno):
+        if sentence := _sentence(home, number=error.errno, path=error.filename):
             raise StorageFault(sentence) from error
         raise
 
 
-def _sentence(home: Path, code: int = 0, number: int | None = 0) -> str:
+def _sentence(home: Path, code: int = 0, number: int | None = 0, path: object = None) -> str:
     """What a fault means for the user; empty for one of another kind."""
     if code in BUSY:
         return (
@@ -133,11 +152,21 @@ def _sentence(home: Path, code: int = 0, number: int | None = 0) -> str:
             f"The folder of runs, {home}, cannot be written. "
             "Make it writable for your account, or name another folder in CRYSTAL_HOME."
         )
-    if number in (errno.EEXIST, errno.ENOTDIR):
-        return f"{home} is not a folder. Name the folder of runs in CRYSTAL_HOME."
     if code == sqlite3.SQLITE_IOERR or number == errno.EIO:
         return f"The disk that holds {home} reports an error. Check the disk and try again."
-    return ""
+    return _sentence_of_folder(home, number, path) if number else ""
+
+
+def _sentence_of_folder(home: Path, number: int, path: object) -> str:
+    name = f": {Path(str(path)).name}" if path else ""
+    if number in (errno.EEXIST, errno.ENOTDIR) and not home.is_dir():
+        return f"{home} is not a folder. Name the folder of runs in CRYSTAL_HOME."
+    if number == errno.EISDIR:
+        return f"A folder lies in {home} where a file belongs{name}. Move it away and try again."
+    if number in (errno.EEXIST, errno.ENOTDIR):
+        return f"A file lies in {home} where a folder belongs{name}. Move it away and try again."
+    why = os.strerror(number).lower()
+    return f"The folder of runs, {home}, cannot be used ({why}{name}). Check it and try again."
 
 
 def _free(home: Path) -> int:

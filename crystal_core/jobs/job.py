@@ -97,7 +97,7 @@ def read_job(row: sqlite3.Row, blobs: BlobStore, *, place: int = 0, result: bool
     Args:
         place: in the queue. result: whether to read its result, which may be large.
     """
-    kind, created = _text(row["kind"]), _moment(row["created"])
+    kind, created = _text(row["kind"]), moment(row["created"])
     request, snapshot = _json(row["request"]), _json(row["snapshot"])
     value = blobs.get(row["result"] if result else None)
     fault = ""
@@ -115,8 +115,8 @@ def read_job(row: sqlite3.Row, blobs: BlobStore, *, place: int = 0, result: bool
         request=request,
         state=_text(row["state"]),
         created=created or 0.0,
-        started=_moment(row["started"]),
-        finished=_moment(row["finished"]),
+        started=moment(row["started"]),
+        finished=moment(row["finished"]),
         stage=_text(row["stage"]),
         step=_whole(row["step"], 0),
         n_steps=_whole(row["n_steps"], 0),
@@ -161,7 +161,7 @@ def _whole(value: Any, otherwise: int) -> int:
     return value if isinstance(value, int) else otherwise
 
 
-def _moment(value: Any) -> float | None:
+def moment(value: Any) -> float | None:
     """Seconds since 1970, or None where a column holds no such moment."""
     if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < LATEST:
         return None

@@ -15,7 +15,7 @@ from typing import Any
 
 from crystal_core.errors import RequestError
 from crystal_core.jobs.database import connect, last_rescue, prepare, rescued, storage_faults
-from crystal_core.jobs.job import LIVE, Job, blob_names, read_job
+from crystal_core.jobs.job import LIVE, Job, blob_names, moment, read_job
 from crystal_core.jobs.store import BlobStore
 from crystal_core.jobs.turns import DEVICE, check_stored, check_waiting, places_in_queue, waiting_in_order
 from crystal_core.paths import home_dir, private_folder
@@ -338,17 +338,17 @@ class JobQueue:
     @rescued
     def client_seen(self) -> None:
         """A page or command is there: the worker stays."""
-        if time.time() - self.last_client() < SEEN_SECONDS:
+        if 0 <= time.time() - self.last_client() < SEEN_SECONDS:
             return  # pages poll often, and every write waits for the disk
         with self._connect() as db:
             db.execute("insert or replace into clients (id, seen) values (1, ?)", (time.time(),))
 
     @rescued
     def last_client(self) -> float:
-        """When a page or command was last there (Unix time)."""
+        """When a page or command was last there (Unix time); 0 where that cannot be read."""
         with self._connect() as db:
             row = db.execute("select seen from clients where id = 1").fetchone()
-            return row["seen"] if row else 0.0
+            return (moment(row["seen"]) if row else None) or 0.0
 
     def _jobs(self, db: sqlite3.Connection, rows: Iterable[sqlite3.Row], *, result: bool = True) -> list[Job]:
         rows = [row for row in rows if isinstance(row["id"], str)]  # nothing can be done with any other

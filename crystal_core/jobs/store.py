@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 import re
+import secrets
+import stat
 import tempfile
 import time
 import zlib
@@ -46,7 +49,7 @@ class BlobStore:
                 file.flush()
                 # before the rename: after a power cut the name would otherwise stand for an empty file
                 os.fsync(file.fileno())
-            os.replace(part, path)
+            _put_in_place(part, path)
         except BaseException:
             Path(part).unlink(missing_ok=True)
             raise
@@ -94,12 +97,12 @@ class BlobStore:
         unfinished = [*self.folder.glob(f"??/*{PART}"), *self.folder.glob("??/tmp????????")]
         for path in [*self.folder.glob("??/*.json.gz"), *unfinished]:
             with suppress(FileNotFoundError):  # another process sweeps, too
-                if (
-                    path.name.removesuffix(".json.gz") not in wanted
-                    and newer_than <= path.stat().st_mtime < limit
-                ):
-                    path.unlink()
-                    removed += 1
+                about = path.lstat()
+                is_old = newer_than <= about.st_mtime < limit
+                if path.name.removesuffix(".json.gz") in wanted or not is_old or stat.S_ISDIR(about.st_mode):
+                    continue
+                path.unlink()
+                removed += 1
         return removed
 
     def _text(self, name: str) -> bytes | None:
@@ -107,7 +110,7 @@ class BlobStore:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             return None
         try:
-            text = gzip.decompress(self._path(name).read_bytes())
+            text = gzip.decompress(_content(self._path(name)))
         except (OSError, EOFError, zlib.error):
             return None
         return text if hashlib.sha256(text).hexdigest() == name else None
@@ -136,6 +139,28 @@ class StoredValues(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a plain file.
+
+    Raises:
+        OSError: there is none, or a folder, a link, a pipe or a device lies in its place; reading these may never end.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "no plain file", str(path))
+        return file.read()
+
+
+def _put_in_place(part: str, path: Path) -> None:
+    """Give a file its name; a folder that lies in its place is kept under another name."""
+    try:
+        os.replace(part, path)
+    except IsADirectoryError:
+        path.rename(path.with_name(f"{path.name}-{secrets.token_hex(4)}"))
+        os.replace(part, path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -162,13 +162,15 @@ def work(
     """Take the jobs of a device until none has come for ``idle_seconds``."""
     idle_since, broken_since = time.time(), 0.0
     while True:
+        now = time.time()
+        idle_since = min(idle_since, now)  # the clock may be set back
         try:
             job = queue.take(device)
             broken_since = 0.0
             if job is not None:
                 run_job(queue, job, runners)
                 idle_since = time.time()
-            elif time.time() - max(idle_since, queue.last_client()) > idle_seconds:
+            elif now - max(idle_since, min(queue.last_client(), now)) > idle_seconds:
                 return
             else:
                 time.sleep(0.2)
@@ -329,7 +331,10 @@ def main() -> None:
             threading.Thread(target=_end_with, args=(owner, queue, options.device), daemon=True).start()
         queue.interrupt_orphans(options.device)
         (queue.home / f"worker-{options.device}.starts").unlink(missing_ok=True)
-        queue.sweep()
+        try:
+            queue.sweep()
+        except StorageFault as fault:  # runs do not need the room
+            log.warning("%s", fault)
         work(queue, runners, device=options.device)
 
 

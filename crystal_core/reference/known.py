@@ -3,7 +3,8 @@
 The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
 atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:
 StructureMatcher finds the same arrangement, no atom is further from its place than ``stol`` or than :data:`MAX_OF_BOND` of its
-shortest bond, and the volumes agree within :data:`MAX_VOLUME_RATIO`. *Training* marks the rows that
+shortest bond, the volumes agree within :data:`MAX_VOLUME_RATIO`, and lengths along linked atoms within :data:`MAX_STRAIN`. The
+spacing of layers, chains and molecules may differ more, as it does between functionals. *Training* marks the rows that
 models of their data set were trained on, and names these models.
 """
 
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from crystal_core.evaluation.alike import SAME, site_shifts, superposed
+from crystal_core.evaluation.alike import SAME, site_shifts, strain_of, superposed
+from crystal_core.evaluation.connectivity import linked_directions
 from crystal_core.reference.known_file import KnownIndex, load_known
 from crystal_core.reference.pair_histogram import distances, pair_histogram
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 MAX_ATOMS = 500
 MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
 MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
+MAX_STRAIN = (
+    0.06  # of lengths, as a logarithm; measure_known says how many crystals computed twice differ by more
+)
 MAX_OF_BOND = 0.4  # shift of an atom over the distance to its nearest neighbour; half way along a bond it is 0.5 or more
 AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
 SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
@@ -66,7 +71,8 @@ class KnownNeighbour:
         known: both are the same crystal.
         nearest_id: as :meth:`KnownIndex.name` gives it. formula: its reduced formula. space_group: its number.
         rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement. That it is given and ``known``
-            is false means that the volumes differ too much.
+            is false means that the volumes or the lengths differ too much.
+        strain: the largest relative difference of lengths between both, along linked atoms; given with ``rmsd``.
         volume_ratio: volume per atom of the cell asked about over that of the nearest; None where the formulas differ.
         e_above_hull: published energy of the nearest above the hull, eV/atom; None if unknown.
         training: the nearest crystal is a training row of its data set; its being known does not imply it.
@@ -81,6 +87,7 @@ class KnownNeighbour:
     formula: str
     space_group: int
     rmsd: float | None
+    strain: float | None
     volume_ratio: float | None
     e_above_hull: float | None
     training: bool
@@ -95,6 +102,7 @@ class KnownNeighbour:
             "known": self.known,
             "nearest_id": self.nearest_id,
             "rmsd": self.rmsd,
+            "strain": self.strain,
             "nearest_formula": self.formula,
             "nearest_space_group": self.space_group,
             "nearest_e_above_hull_ev": self.e_above_hull,
@@ -122,11 +130,12 @@ class _Compared(NamedTuple):
     rmsd: float
     row: int
     volume_ratio: float
+    strain: float
 
     @property
     def is_same(self) -> bool:
-        """Whether it is the same crystal: the volumes agree too."""
-        return 1 / MAX_VOLUME_RATIO < self.volume_ratio < MAX_VOLUME_RATIO
+        """Whether it is the same crystal: volumes and lengths agree too."""
+        return _is_near(self.volume_ratio) and self.strain <= MAX_STRAIN
 
 
 def known_matches(structure: Structure) -> list[KnownMatch]:
@@ -170,12 +179,9 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
     same = next((match for match in matches if match.is_same), None)
     if same is not None:
         laid = superposed(query.cell, index.cell(same.row), seconds=SECONDS) if overlay else None
-        return _neighbour(index, query, same.row, known=True, rmsd=same.rmsd, structure=laid)
-    return (
-        _neighbour(index, query, matches[0].row, rmsd=matches[0].rmsd)
-        if matches
-        else _neighbour(index, query, rows[0])
-    )
+        return _neighbour(index, query, same.row, known=True, match=same, structure=laid)
+    nearest = matches[0] if matches else None
+    return _neighbour(index, query, nearest.row if nearest else rows[0], match=nearest)
 
 
 def known_row(row: int) -> KnownNeighbour:
@@ -188,6 +194,7 @@ def known_row(row: int) -> KnownNeighbour:
         formula=index.reduced_formula(index.formula_of_row(row)),
         space_group=int(index.space_groups[row]),
         rmsd=0.0,
+        strain=0.0,
         volume_ratio=1.0,
         e_above_hull=index.e_above_hull(row),
         training=bool(training_of),
@@ -261,7 +268,7 @@ def _alike(index: KnownIndex, query: _Query, rows: list[int]) -> list[_Compared]
     Rows whose volumes differ too much are compared only where no other matches.
     """
     ratios = {row: query.volume_per_atom / _features(index, row).volume_per_atom for row in rows}
-    near = [row for row in rows if _Compared(0.0, row, ratios[row]).is_same]
+    near = [row for row in rows if _is_near(ratios[row])]
     far = [row for row in rows if row not in set(near)]
     reduced = _reduced(query.cell)
     for part in (near, far):
@@ -272,10 +279,23 @@ def _alike(index: KnownIndex, query: _Query, rows: list[int]) -> list[_Compared]
                 continue
             shifts = site_shifts(reduced, cell, seconds=SECONDS)
             if shifts and shifts.furthest <= SAME["stol"] and shifts.of_bond <= MAX_OF_BOND:
-                matches.append(_Compared(shifts.rmsd, row, ratios[row]))
+                strain = _strain(shifts.deformation, cell)
+                matches.append(_Compared(shifts.rmsd, row, ratios[row], strain))
         if matches:
             return _in_order(matches, index, reduced)
     return []
+
+
+def _is_near(volume_ratio: float) -> bool:
+    return 1 / MAX_VOLUME_RATIO < volume_ratio < MAX_VOLUME_RATIO
+
+
+def _strain(deformation: NDArray[Any], cell: Structure) -> float:
+    """Of all lengths where these agree, else of those along linked atoms of the known crystal, which take longer to find."""
+    strain = float(np.expm1(strain_of(deformation)))
+    return (
+        strain if strain <= MAX_STRAIN else float(np.expm1(strain_of(deformation, linked_directions(cell))))
+    )
 
 
 def _in_order(ordered: list[_Compared], index: KnownIndex, query: Structure) -> list[_Compared]:
@@ -304,7 +324,7 @@ def _neighbour(
     *,
     method: Method = "structure matcher",
     known: bool = False,
-    rmsd: float | None = None,
+    match: _Compared | None = None,
     structure: Structure | None = None,
 ) -> KnownNeighbour:
     ratio = query.volume_per_atom / _features(index, row).volume_per_atom
@@ -314,7 +334,8 @@ def _neighbour(
         nearest_id=index.name(row),
         formula=index.reduced_formula(query.formula),
         space_group=int(index.space_groups[row]),
-        rmsd=None if rmsd is None else round(rmsd, 4),
+        rmsd=None if match is None else round(match.rmsd, 4),
+        strain=None if match is None else round(match.strain, 4),
         volume_ratio=round(ratio, 4) if query.same_formula else None,
         e_above_hull=index.e_above_hull(row),
         training=bool(training_of),

@@ -25,7 +25,7 @@ from crystal_core.evaluation.statistics import wilson
 from crystal_core.paths import data_dir
 from crystal_core.reference.known import MAX_VOLUME_RATIO, known_matches
 from crystal_core.reference.known_file import KnownIndex, load_known
-from crystal_core.reference.traps import EXCHANGED, spoiled
+from crystal_core.reference.traps import EXCHANGED, spoiled, strained
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -42,9 +42,12 @@ CELLS = (  # integer combinations of the lattice vectors: sheared cells, and cel
 
 
 def main() -> None:
-    """Measure on random rows (seed 0), write ``known_measured.json``, and print it."""
+    """Measure on random rows, write ``known_measured.json`` (seed 0), and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1000, help="crystals of each kind")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the random rows; another one than 0 writes no file"
+    )
     parser.add_argument(
         "--pairs", type=int, help="pairs of rows with one formula; as many as --rows when absent"
     )
@@ -53,7 +56,7 @@ def main() -> None:
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
     n_pairs = options.rows if options.pairs is None else options.pairs
-    index, rng = load_known(), np.random.default_rng(0)
+    index, rng = load_known(), np.random.default_rng(options.seed)
     rows = list(read_rows(folder / MP_TABLE))
     report: dict[str, Any] = {
         "copies": copies(index, options.rows, rng),
@@ -63,11 +66,12 @@ def main() -> None:
         "protocol": (
             f"Copies: strained by up to {100 * STRAIN:.0f} %, every atom moved by {NOISE} Å, 1, 2 or 4 cells, turned, shifted, atoms shuffled. Found: the "
             "crystal itself is among the matches. Pairs: at most one random pair of a formula; equal by StructureMatcher(0.2, 0.3, 5) on the raw rows and a "
-            f"ratio of volumes within {MAX_VOLUME_RATIO}. Random rows, seed 0; 95 % Wilson intervals."
+            f"ratio of volumes within {MAX_VOLUME_RATIO}. Random rows, seed {options.seed}; 95 % Wilson intervals."
         ),
         "command": f"python -m crystal_core.reference.measure_known --rows {options.rows} --pairs {n_pairs}",
     }
-    MEASURED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if not options.seed:
+        MEASURED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))
 
 
@@ -141,7 +145,7 @@ def traps(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]
     caught: list[str] = []
     for row in rng.choice(len(index), n, replace=False).tolist():
         cell = index.cell(row)
-        for kind, structure in spoiled(cell):
+        for kind, structure in (*spoiled(cell), *strained(cell, rng)):
             totals[kind] += 1
             ids = {match.id for match in known_matches(structure)}
             # an exchange may give another known crystal, as of A and B in a perovskite, but not the same one

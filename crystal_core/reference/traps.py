@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.evaluation.connectivity import linked_directions
 from crystal_core.reference.pair_histogram import distances, pair_histogram
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 ATOMS = 160  # of a cell repeated here; larger ones take long to reduce
 OTHER = 0.15  # between pair histograms: below it an exchange may give the same crystal, a little distorted
+MOST_STRAIN = 0.15
 EXCHANGED = "two unlike atoms exchanged"
 
 
@@ -40,6 +42,30 @@ def spoiled(cell: Structure) -> Iterator[tuple[str, Structure]]:
         yield "an atom of a double cell half way along its bond", half_way(double, *_shortest_bond(double))
     if 8 * len(cell) <= ATOMS:
         yield "a formula unit short in a cell of eight", one_unit_less(cell * (2, 2, 2))
+
+
+def strained(cell: Structure, rng: np.random.Generator) -> Iterator[tuple[str, Structure]]:
+    """Kind and cell of copies with another lattice: along one direction in which linked atoms run on, and alike along all.
+
+    The spacing of layers, chains and molecules is no trap: functionals differ by as much.
+    """
+    directions = linked_directions(cell)
+    if not len(directions):
+        return
+    along = rng.normal(size=len(directions)) @ directions
+    along /= np.linalg.norm(along)
+    yield "strained by 6 to 15 % along one direction", _stretched(cell, np.outer(along, along), 0.06, rng)
+    if len(directions) == 3:
+        yield "strained by 8 to 15 % alike", _stretched(cell, np.eye(3), 0.08, rng)
+
+
+def _stretched(cell: Structure, along: NDArray[Any], least: float, rng: np.random.Generator) -> Structure:
+    from pymatgen.core import Lattice, Structure
+
+    strain = rng.choice([-1, 1]) * rng.uniform(least, MOST_STRAIN)
+    return Structure(
+        Lattice(cell.lattice.matrix @ (np.eye(3) + strain * along)), cell.species, cell.frac_coords
+    )
 
 
 def half_way(cell: Structure, atom: int, other: int) -> Structure:

@@ -1,30 +1,48 @@
 """Mutated and hostile structure files through the reader of uploads: it must read them, refuse them, and never change them silently.
 
-A file that still states its formula and Z is read with those contents, or with a note, or refused. Files are mutated in
-ways that change nothing (ends of lines, encodings, comments, capital tags) and in ways that damage them.
+Files are mutated in ways that change nothing (ends of lines, encodings, comments, packing), which must give the same crystals,
+and in ways that damage them. What a file states of itself (formula and Z of a CIF, the number of atoms of other formats) is
+then read with these contents, or with a note, or refused.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import random
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from crystal_core.errors import StructureParseError
-from crystal_core.files.encoding import text_of
-from crystal_core.files.reader_process import ParserProcess, ReaderFailed
-from crystal_core.files.writers import structure_to_text
+import numpy as np
 
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
+from crystal_core.files.uploads import PARSER, ParsedUpload, parse_uploads
+from crystal_core.workflows.fuzz_corpus import own_corpus
 
-SECONDS = 10.0
 MOST_KEPT = 50  # examples of what went wrong
 PIECES = (
     *("", "\0", "nan", "1e999", "-1", "9" * 300, "\n", "\r", "loop_\n", "data_x\n", "x,y,z", "'", '"', ";"),
     *("{", "]", "null", "Xx", "Og", "0.5", "</script>", "é…\u202e", "#", "?", ".", "0", "-x,-y,z", "save_"),
+    *(
+        "END\n",
+        "CRYST1",
+        "MODEL\n",
+        "Direct\n",
+        "Lattice=",
+        ":",
+        "Properties=pos:R:3",
+        "[[",
+        "{}",
+        "true",
+        "=",
+        "D+2",
+    ),
 )
+COUNTED = (".poscar", ".extxyz", ".xdatcar")  # formats in which each row and each of its numbers is announced
 
 Mutation = Callable[[str, random.Random], str | bytes]
 
@@ -58,7 +76,7 @@ def fuzz_files(
     corpus: Mapping[str, str] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> FuzzReport:
-    """Send ``n`` mutated files to the reader's child process.
+    """Upload ``n`` mutated files.
 
     Args:
         corpus: name → text of the files that are mutated; None for crystals of our own in every format.
@@ -66,68 +84,114 @@ def fuzz_files(
     """
     rng, report = random.Random(seed), FuzzReport()  # noqa: S311 (not for secrets)
     texts = dict(corpus) if corpus else own_corpus()
-    parser = ParserProcess(seconds=SECONDS)
     try:
-        contents = {name: _contents(parser, text) for name, text in texts.items()}
+        originals = {name: parse_uploads([(name, text.encode())]) for name, text in texts.items()}
         for k in range(n):
             name = rng.choice(sorted(texts))
             kind = rng.choice(sorted(MUTATIONS))
             mutated = MUTATIONS[kind](texts[name], rng)
-            text = text_of(mutated) if isinstance(mutated, bytes) else mutated
-            _try(parser, report, f"{name}, {kind}, number {k}", text, texts[name], contents[name])
+            _try(report, name, kind, k, mutated, texts[name], originals[name])
             if on_step:
                 on_step(k + 1)
     finally:
-        parser.close()
+        PARSER.close()
     return report
 
 
 def _try(
-    parser: ParserProcess, report: FuzzReport, name: str, text: str, original: str, expected: dict[int, float]
+    report: FuzzReport,
+    name: str,
+    kind: str,
+    number: int,
+    mutated: str | bytes,
+    original: str,
+    before: Sequence[ParsedUpload],
 ) -> None:
     report.tried += 1
+    label = f"{name}, {kind}, number {number}"
+    content = mutated if isinstance(mutated, bytes) else mutated.encode("utf-8", "replace")
     try:
-        crystals = parser.ask(text)["crystals"]
-    except ReaderFailed as error:
-        kind = "hung" if "longer" in str(error) else "crashed"
-        setattr(report, kind, getattr(report, kind) + 1)
-        _keep(report, name, kind, str(error), text)
+        found = parse_uploads([(name, content)])
+    except Exception as error:  # noqa: BLE001 (whatever comes through would end the page)
+        report.crashed += 1
+        _keep(report, label, "crashed", f"{type(error).__name__}: {error}", content)
         return
-    except StructureParseError as error:
-        report.refused += 1
-        if "\n" in str(error) or "Traceback" in str(error):
-            report.crashed += 1
-            _keep(report, name, "no sentence", str(error), text)
-        return
-    good = [one for one in crystals if "error" not in one]
-    report.read += bool(good)
-    report.refused += not good
-    if expected and good and _still_says(text, original):
-        for one in good:
-            if not one["notes"] and not one["limitation"] and _counts(one) != expected:
-                report.changed_silently += 1
-                _keep(report, name, "changed silently", str(_counts(one)), text)
-                break
+    report.read += any(one.structure is not None for one in found)
+    report.refused += all(one.structure is None for one in found)
+    for one in found:
+        fault = _fault(one)
+        if fault:
+            setattr(report, fault, getattr(report, fault) + 1)
+            _keep(report, label, fault, one.error or "", content)
+            return
+    changed = _changed(kind, name, mutated, original, before, found)
+    if changed:
+        report.changed_silently += 1
+        _keep(report, label, "changed silently", changed, content)
 
 
-def _keep(report: FuzzReport, name: str, kind: str, what: str, text: str) -> None:
+def _fault(one: ParsedUpload) -> str:
+    """The count of the report that goes up; empty for a crystal or a refusal in one sentence."""
+    error = one.error or ""
+    if one.unsettled:
+        return "hung" if "longer" in error else "crashed"
+    return "crashed" if "\n" in error or "Traceback" in error else ""
+
+
+def _changed(
+    kind: str,
+    name: str,
+    mutated: str | bytes,
+    original: str,
+    before: Sequence[ParsedUpload],
+    found: Sequence[ParsedUpload],
+) -> str:
+    """What was read instead of the file's contents without a word; empty where nothing was."""
+    if kind in HARMLESS:
+        same = len(found) == len(before) and all(map(_same, found, before))
+        return "" if same else "; ".join(_words(one) for one in found) or "nothing"
+    silent = [one for one in found if one.structure is not None and not _remarks(one) and not one.limitation]
+    if kind in LOSSES and name.endswith(COUNTED):
+        other = [one for one in silent if not any(_same(one, first) for first in before)]
+        return _words(other[0]) if other else ""
+    expected = _counts(before[0]) if len(before) == 1 and not before[0].limitation else Counter()
+    if isinstance(mutated, str) and expected and not before[0].notes and _still_says(mutated, original):
+        other = [one for one in silent if _counts(one) != expected]
+        return _words(other[0]) if other else ""
+    return ""
+
+
+def _same(one: ParsedUpload, other: ParsedUpload) -> bool:
+    """Whether both are the same cell with the same atoms, or both refused."""
+    if one.structure is None or other.structure is None:
+        return one.structure is other.structure
+    return (
+        one.structure.atomic_numbers == other.structure.atomic_numbers
+        and one.occupancy == other.occupancy
+        and np.allclose(one.structure.lattice.matrix, other.structure.lattice.matrix)
+        and np.allclose(one.structure.frac_coords, other.structure.frac_coords)
+    )
+
+
+def _remarks(one: ParsedUpload) -> list[str]:
+    return [note for note in one.notes if not note.startswith("Frame ")]
+
+
+def _counts(one: ParsedUpload) -> Counter[str]:
+    return Counter(site.specie.symbol for site in one.structure or ())
+
+
+def _words(one: ParsedUpload) -> str:
+    if one.structure is None:
+        return one.error or ""
+    cell = ", ".join(f"{x:.3f}" for x in one.structure.lattice.parameters)
+    return f"{one.structure.composition.formula} in {cell}"
+
+
+def _keep(report: FuzzReport, name: str, kind: str, what: str, content: bytes) -> None:
     if len(report.examples) < MOST_KEPT:
-        report.examples.append({"name": name, "kind": kind, "what": what[:300], "text": text[:5000]})
-
-
-def _contents(parser: ParserProcess, text: str) -> dict[int, float]:
-    """Atomic number → atoms of the unchanged file; empty where it is not one ordered crystal that states its formula."""
-    try:
-        crystals = parser.ask(text)["crystals"]
-    except StructureParseError:
-        return {}
-    whole = len(crystals) == 1 and "error" not in crystals[0] and not crystals[0]["limitation"]
-    return _counts(crystals[0]) if whole and not crystals[0]["notes"] else {}
-
-
-def _counts(crystal: Mapping[str, Any]) -> dict[int, float]:
-    numbers = crystal["atomic_numbers"]
-    return {z: float(numbers.count(z)) for z in sorted(set(numbers))}
+        text = content[:5000].decode("utf-8", "backslashreplace")
+        report.examples.append({"name": name, "kind": kind, "what": what[:300], "text": text})
 
 
 def _still_says(text: str, original: str) -> bool:
@@ -138,36 +202,6 @@ def _still_says(text: str, original: str) -> bool:
     lowered = text.lower()
     return (
         len(stated) == 2 and all(line.lower() in lowered for line in stated) and lowered.count("data_") == 1
-    )
-
-
-def own_corpus() -> dict[str, str]:
-    """Crystals of several systems in every format that is read."""
-    texts: dict[str, str] = {}
-    for structure in _crystals():
-        name = structure.composition.reduced_formula
-        for fmt in ("cif", "cif-symmetrised", "poscar", "extxyz", "json"):
-            texts[f"{name}.{fmt}"] = structure_to_text(structure, fmt)
-    return texts
-
-
-def _crystals() -> Iterator[Structure]:
-    from pymatgen.core import Lattice, Structure
-
-    rutile, spinel = Lattice.tetragonal(4.6, 2.96), Lattice.cubic(8.08)
-    yield Structure.from_spacegroup("P4_2/mnm", rutile, ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]])
-    yield Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    yield Structure.from_spacegroup(
-        "P2_1/c",
-        Lattice.monoclinic(5.15, 5.21, 5.32, 99.2),
-        ["Zr", "O", "O"],
-        [[0.2754, 0.0395, 0.2083], [0.07, 0.3317, 0.3447], [0.4496, 0.7569, 0.4792]],
-    )
-    yield Structure.from_spacegroup(
-        "Fd-3m", spinel, ["Mg", "Al", "O"], [[0, 0, 0], [0.625, 0.625, 0.625], [0.3876, 0.3876, 0.3876]]
-    )
-    yield Structure.from_spacegroup(
-        "R-3c", Lattice.hexagonal(4.99, 17.06), ["Ca", "C", "O"], [[0, 0, 0], [0, 0, 0.25], [0.257, 0, 0.25]]
     )
 
 
@@ -228,21 +262,53 @@ def _commented(text: str, rng: random.Random) -> str:
     return "\n".join([*lines[:k], "# a comment: data_none loop_ _cell_length_a 3", *lines[k:]]) if k else text
 
 
-MUTATIONS: dict[str, Mutation] = {
-    "pieces spliced in": _spliced,
-    "cut off": lambda text, rng: text[: rng.randint(0, len(text))],
-    "a line lost": _lost_line,
-    "a line twice": lambda text, rng: _rows(text, rng, lambda lines, k: lines.insert(k, lines[k])),
-    "a word lost": _lost_word,
-    "another word": _other_word,
+def _zipped(**files: str | bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def _damaged(content: bytes, rng: random.Random) -> bytes:
+    """A few bytes of a packed file changed, or its end cut off."""
+    changed = bytearray(content)
+    if rng.random() < 0.3:
+        return bytes(changed[: rng.randrange(len(changed))])
+    for _ in range(rng.randint(1, 8)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed)
+
+
+_PACKERS: tuple[Callable[[bytes], bytes], ...] = (
+    lambda content: _zipped(a=content),
+    gzip.compress,
+    bz2.compress,
+    lzma.compress,
+)
+HARMLESS: dict[str, Mutation] = {
     "capital tags": _capital_tags,
     "a comment": _commented,
     "Mac line ends": lambda text, _: text.replace("\n", "\r").encode(),
     "Windows line ends": lambda text, _: text.replace("\n", "\r\n").encode(),
     "UTF-16": lambda text, _: text.encode("utf-16"),
     "a byte order mark": lambda text, _: b"\xef\xbb\xbf" + text.encode(),
+    "blanks at the ends of lines": lambda text, _: text.replace("\n", "  \n"),
+    "empty lines at the end": lambda text, rng: text + "\n" * rng.randint(1, 9),
+    "packed": lambda text, rng: rng.choice(_PACKERS)(text.encode()),
+}
+LOSSES: dict[str, Mutation] = {"a line lost": _lost_line, "a word lost": _lost_word}
+MUTATIONS: dict[str, Mutation] = {
+    **HARMLESS,
+    **LOSSES,
+    "pieces spliced in": _spliced,
+    "cut off": lambda text, rng: text[: rng.randint(0, len(text))],
+    "a line twice": lambda text, rng: _rows(text, rng, lambda lines, k: lines.insert(k, lines[k])),
+    "another word": _other_word,
     "twice": lambda text, _: text + text,
     "bytes": lambda text, rng: bytes(
         rng.randrange(256) if rng.random() < 0.02 else ord(ch) % 256 for ch in text
     ),
+    "an archive in an archive": lambda text, _: _zipped(a=_zipped(b=text), c=text),
+    "packed and damaged": lambda text, rng: _damaged(rng.choice(_PACKERS)(text.encode()), rng),
 }

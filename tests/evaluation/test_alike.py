@@ -6,7 +6,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.drawing.scene import overlay_scene
-from crystal_core.evaluation.alike import SAME, rms_distance, site_shifts, superposed
+from crystal_core.evaluation.alike import SAME, rms_distance, site_shifts, strain_of, superposed
 from crystal_core.evaluation.matching import MATCHER
 
 PEROVSKITE = Structure(
@@ -69,6 +69,17 @@ def test_shifts_are_those_of_structure_matcher(seed):
     found = site_shifts(one, other)
     rmsd, furthest = StructureMatcher(**SAME).get_rms_dist(one, other)
     assert (found.rmsd, found.furthest) == pytest.approx((rmsd, furthest), abs=1e-4)
+
+
+def test_strain_is_that_between_the_lattices_in_any_setting():
+    other = PEROVSKITE.apply_strain([0.05, 0, -0.02], inplace=False)
+    for turned in (other, other * [[1, 1, 0], [0, 1, 0], [0, 0, 1]]):
+        deformation = site_shifts(PEROVSKITE, turned.get_reduced_structure()).deformation
+        assert strain_of(deformation) == pytest.approx(np.log(1.05))
+    along = np.array([[0.6, 0.8, 0]])
+    squeeze = np.diag([0.9, 1.0, 1.3])
+    assert strain_of(squeeze) == pytest.approx(np.log(1.3)) and strain_of(squeeze, np.zeros((0, 3))) == 0.0
+    assert strain_of(squeeze, along) == pytest.approx(-np.log(np.hypot(0.6 * 0.9, 0.8)))
 
 
 def test_a_shift_is_told_against_the_shorter_bond_of_both_cells():

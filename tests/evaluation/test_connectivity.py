@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.evaluation.connectivity import finite_fragments
+from crystal_core.evaluation.connectivity import finite_fragments, linked_directions
 
 BCC = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
@@ -50,3 +50,22 @@ def test_a_molecule_across_the_border_of_its_cell_is_one_piece_in_any_cell_and_o
         coords_are_cartesian=True,
     )
     assert finite_fragments(skewed) == [(0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("structure", "directions"),
+    [
+        (Structure(Lattice.cubic(4.12), ["Cs", "Cl"], BCC), np.eye(3)),
+        (Structure(Lattice.tetragonal(8.0, 2.4), ["Se"], [[0, 0, 0]]), [[0, 0, 1]]),
+        (
+            Structure(Lattice.hexagonal(2.46, 12.0), ["C", "C"], [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]]),
+            [[1, 0, 0], [0, 1, 0]],
+        ),
+        (Structure(Lattice.cubic(6.0), ["N", "N"], [[0, 0, 0], [0.18, 0, 0]]), np.zeros((0, 3))),
+    ],
+)
+def test_linked_directions_span_frameworks_layers_and_chains(structure, directions):
+    for cell in (structure, structure * (1, 2, 1)):
+        found = linked_directions(cell)
+        assert found @ found.T == pytest.approx(np.eye(len(directions)), abs=1e-9)
+        assert found.T @ found == pytest.approx(np.transpose(directions) @ np.asarray(directions), abs=1e-9)

@@ -182,3 +182,71 @@ def test_lengths_in_bohr_a_lonely_atom_and_a_light_salt_are_remarked_on():
     )
     lonely = remarks(9.0, ["K", "F", "F"], ((0, 0, 0), (0.3, 0, 0), (0.5, 0.5, 0.5)))
     assert "F (site 3) has no neighbour within 1.5" in lonely and "very low for an ionic solid" in lonely
+
+
+PLAIN = {
+    "lattice": STRUCTURE["lattice"]["matrix"],
+    "atomic_numbers": [55, 35],
+    "frac_coords": [[0, 0, 0], [0.5] * 3],
+}
+ATOMS = {"cell": PLAIN["lattice"], "numbers": [55, 35], "positions": [[0, 0, 0], [2.1] * 3]}
+
+
+def test_json_lines_hold_one_document_each():
+    documents = [STRUCTURE, {"attributes": OPTIMADE}, ATOMS, {"id": 1, "structure": STRUCTURE}, PLAIN]
+    text = "\n".join(map(json.dumps, documents))
+    for written in (text, text + "\n", text.replace("\n", "\n\n"), text.replace("\n", "\r\n")):
+        found = parse_all(written)
+        assert [one.composition.formula for one in found] == ["Cs1 Br1"] * 5
+
+
+def test_a_bad_line_of_json_lines_loses_no_other():
+    good = json.dumps(STRUCTURE)
+    assert "Line 1 is not valid JSON" in str(parse_each(f"{good[:-9]}\n{good}")[0])
+    first, second, third, fourth = parse_each("\n".join([good, good[:-9], '{"a": 1}', good]))
+    assert first.composition == fourth.composition
+    assert "Line 2 is not valid JSON" in str(second) and "JSON of line 3 holds no crystal" in str(third)
+    with pytest.raises(StructureParseError, match="201 crystals; at most 200"):
+        parse_all("\n".join([good] * 201))
+
+
+@pytest.mark.parametrize(
+    "text", [json.dumps(STRUCTURE, indent=1)[:-9], json.dumps(STRUCTURE)[:-9], "[1]\n[2]"]
+)
+def test_a_json_text_that_breaks_off_is_no_json_lines(text):
+    with pytest.raises(StructureParseError, match="This is not valid JSON"):
+        parse_each(text)
+
+
+def test_a_damaged_frame_of_an_xdatcar_is_refused_and_never_read_in_another_cell():
+    text = (
+        xdatcar([0.5, 0.52, 0.55], repeat=True)
+        .replace("4.2 0 0", "4.4 0 0", 2)
+        .replace("4.4 0 0", "4.2 0 0", 1)
+    )
+    assert [round(one.lattice.a, 1) for one in parse_all(text)] == [4.2, 4.4, 4.2]
+    lines = text.splitlines()
+    for lost in range(7, len(lines)):  # any line after the first cell
+        found = parse_each("\n".join(lines[:lost] + lines[lost + 1 :]))
+        for one in found:
+            if not isinstance(one, StructureParseError) and len(found) == 3:
+                frame = one.properties["frame"]["index"]
+                assert round(one.lattice.a, 1) == (4.4 if frame == 1 else 4.2), lost
+    first, second, third = parse_each("\n".join(lines[:12] + lines[13:]))
+    assert "before frame 2 of this XDATCAR" in str(second) and first.lattice.a == third.lattice.a
+
+
+def test_rows_of_xyz_have_the_columns_that_it_announces():
+    frame = '1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:forces:R:3\n{}\n'
+    assert parse_text(frame.format("Fe 0 0 0 0 0 1")).properties.get("notes") is None
+    with pytest.raises(StructureParseError, match="Atom 1 of this XYZ file has too few values"):
+        parse_text(frame.format("Fe 0 0 0 0 1"))
+    assert "8 values for 7 columns" in parse_text(frame.format("Fe 0 0 0 0 0 1 1")).properties["notes"][0]
+    plain = '1\nLattice="3 0 0 0 3 0 0 0 3"\nFe 0 0 0 0.5\n'
+    assert parse_text(plain).properties.get("notes") is None
+
+
+def test_what_follows_the_positions_of_a_poscar_is_said_unless_it_is_of_a_run():
+    for rest in ("\n0 0 1\n0 0 0\n", "Lattice velocities and vectors\n1\n", "Cartesian\n0 0 1\n"):
+        assert parse_text(poscar() + rest).properties.get("notes") is None
+    assert "The line 'CsBr' follows the 2 atoms" in parse_text(poscar() + "CsBr\n").properties["notes"][0]

@@ -25,7 +25,18 @@ DAMAGE = {
     "no JSON": lambda path: path.write_bytes(gzip.compress(b"{")),
     "another shape": lambda path: path.write_bytes(gzip.compress(b'{"crystals": [1]}')),
     "missing": lambda path: path.unlink(),
+    "a folder": lambda path: instead(path, lambda: path.mkdir()),
+    "a folder of files": lambda path: instead(path, lambda: (path.mkdir(), (path / "a").write_text("a"))),
+    "a link to nothing": lambda path: instead(path, lambda: path.symlink_to("nothing")),
+    "a link to itself": lambda path: instead(path, lambda: path.symlink_to(path.name)),
+    "a link without end": lambda path: instead(path, lambda: path.symlink_to("/dev/zero")),
+    "a pipe": lambda path: instead(path, lambda: os.mkfifo(path)),
 }
+
+
+def instead(path, make):
+    path.unlink()
+    make()
 
 
 def sql(home, command, *values):
@@ -57,7 +68,35 @@ def test_putting_a_value_again_heals_its_file(tmp_path, damage):
     DAMAGE[damage](path)
     assert store.get(name) is None
     assert store.put({"crystals": [1, 2]}) == name and store.get(name) == {"crystals": [1, 2]}
-    assert list(tmp_path.glob("*/*")) == [path]
+    assert path.is_file() and not path.is_symlink()
+    assert all(
+        other.is_dir() for other in tmp_path.glob("*/*") if other != path
+    )  # kept, for it may hold something
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_sweep_goes_on_past_whatever_lies_in_the_store(tmp_path, damage):
+    store = BlobStore(tmp_path)
+    names = [store.put({"crystals": k}) for k in range(6)]
+    for path in sorted(tmp_path.glob("*/*"))[:3]:
+        DAMAGE[damage](path)
+    store.sweep({names[5]}, older_than=-1)
+    left = [path for path in tmp_path.glob("*/*") if not path.is_dir()]
+    assert len(left) <= 1 and store.sweep([], older_than=-1) == len(left)
+
+
+@pytest.mark.parametrize("damage", ["a folder", "a link without end", "a pipe", "truncated"])
+def test_a_run_goes_on_over_a_result_that_something_else_lies_on(tmp_path, monkeypatch, damage):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    queue = JobQueue(tmp_path)
+    first, second = queue.submit("count", {"n": 2}), queue.submit("count", {"n": 2})
+    run_job(queue, queue.take(), {"count": "slow_runner:count"})
+    for path in list(queue.blobs.folder.glob("*/*")):
+        DAMAGE[damage](path)
+    assert queue.get(first).error == RESULT_DAMAGED
+    run_job(queue, queue.take(), {"count": "slow_runner:count"})
+    ended = queue.get(second)
+    assert (ended.state, ended.result["finished"], ended.error) == ("done", 2, None)
 
 
 def test_what_is_put_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):

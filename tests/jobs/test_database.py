@@ -6,17 +6,19 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from crystal_core.errors import StorageFault
-from crystal_core.jobs import database, worker
+from crystal_core.jobs import database, store, worker
 from crystal_core.jobs.job import ENTRY_DAMAGED
 from crystal_core.jobs.queue import JobQueue
 
 N_RUNS = 40
 PAGE = 4096
+CELL = {"lattice": [[3, 0, 0], [0, 3, 0], [0, 0, 3]], "atomic_numbers": [26], "frac_coords": [[0, 0, 0]]}
 DAMAGE = {"zeroed": bytes(PAGE), "junk": b"\xa5" * PAGE}
 
 
@@ -126,6 +128,110 @@ def test_the_folder_of_runs_is_closed_to_others_and_a_shared_one_stays(tmp_path)
     for home, mode in ((new, 0o700), (open_to_all, 0o700), (shared, 0o1777)):
         JobQueue(home).submit("count", {})
         assert home.stat().st_mode & 0o7777 == mode
+
+
+def test_a_folder_in_place_of_a_file_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        worker.subprocess, "Popen", lambda *_, **__: pytest.fail("no worker without its files")
+    )
+    JobQueue(tmp_path).submit("count", {})
+    for name in ("worker-cpu.lock", "worker.log", "store"):
+        folder = tmp_path / f"home of {name}"
+        (folder / name).mkdir(parents=True)
+        if name != "store":
+            JobQueue(folder).submit("count", {})
+            with pytest.raises(StorageFault, match=f"A folder lies in .* where a file belongs: {name}"):
+                worker.ensure_worker(folder)
+            continue
+        (folder / name).rmdir()
+        (folder / name).write_text("")
+        queue = JobQueue(folder)
+        with pytest.raises(StorageFault, match=r"A file lies in .* where a folder belongs"):
+            queue.update(queue.submit("count", {}), result={"finished": 1})
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.ENOSPC, "is full"), (errno.EROFS, "cannot be written"), (errno.EIO, "reports an error")]
+    + [(number, "cannot be used") for number in (errno.ESTALE, errno.ELOOP, errno.EMFILE, errno.ENOENT)],
+)
+def test_whatever_the_disk_refuses_is_one_sentence(tmp_path, monkeypatch, number, says):
+    queue = JobQueue(tmp_path)
+    job = queue.submit("count", {})
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number), str(tmp_path / "secret" / "a.part"))
+
+    monkeypatch.setattr(store.tempfile, "mkstemp", refuse)
+    with pytest.raises(StorageFault, match=says) as fault:
+        queue.update(job, result={"finished": 1})
+    assert "\n" not in str(fault.value) and "secret" not in str(fault.value)
+
+
+@pytest.mark.parametrize("seen", ["soon", b"\xff", 1e300, -5.0, time.time() + 1e6])
+def test_a_damaged_or_future_sign_of_life_stops_neither_pages_nor_the_end_of_a_worker(tmp_path, seen):
+    queue = JobQueue(tmp_path)
+    queue.client_seen()
+    with sqlite3.connect(tmp_path / database.FILE) as db:
+        db.execute("update clients set seen = ?", (seen,))
+    db.close()
+    worker.work(queue, {}, idle_seconds=-1.0)  # it ends
+    queue.client_seen()
+    assert abs(queue.last_client() - time.time()) < 60
+
+
+def test_a_clock_that_is_set_back_loses_no_run_and_no_place(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    queue, now = JobQueue(tmp_path), [2e9]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    first = queue.submit("count", {"n": 1})
+    job = queue.take()
+    now[0] -= 1e6
+    second = queue.submit("count", {"n": 1})
+    worker.run_job(queue, job, RUNNERS)
+    ended = queue.get(first)
+    assert (ended.state, ended.result["finished"], ended.seconds) == ("done", 1, None)
+    assert queue.get(second).place == 1 and queue.sweep() == 0
+    worker.work(queue, RUNNERS, idle_seconds=-1.0)
+    assert queue.get(second).state == "done" and {one.id for one in queue.list_jobs()} == {first, second}
+
+
+def test_a_file_of_a_newer_version_is_used_or_refused_in_a_sentence(tmp_path):
+    job = JobQueue(tmp_path).submit("count", {"n": 1})
+
+    def newer(statement):
+        with sqlite3.connect(tmp_path / database.FILE) as db:
+            db.execute(statement)
+            db.execute(f"pragma user_version = {database.VERSION + 1}")
+        db.close()
+
+    newer("alter table jobs add column colour text not null default 'red'")
+    assert JobQueue(tmp_path).submit("count", {}) and JobQueue(tmp_path).get(job).request == {"n": 1}
+    newer("alter table jobs rename column note to remark")
+    with pytest.raises(StorageFault, match="made by a newer version"):
+        JobQueue(tmp_path)
+
+
+def test_a_request_of_a_newer_version_fails_in_a_sentence_and_the_next_one_runs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    queue = JobQueue(tmp_path)
+    runners = worker.RUNNERS | RUNNERS
+    future = [
+        ("dream", {"formula": "TiO2"}),
+        ("predict-structure", {"formula": "TiO2", "quantum_computer": True}),
+        ("generate", {"n": 1, "quantum_computer": True}),
+        ("relax", {"crystals": [], "quantum_computer": True}),
+        ("predict-property", {"crystals": [], "quantum_computer": True}),
+        ("infill", {"crystal": CELL, "sites": [0], "quantum_computer": True}),
+        ("compare", {"columns": [], "n": 1, "quantum_computer": True}),
+    ]
+    jobs = [queue.submit(kind, request) for kind, request in future]
+    last = queue.submit("count", {"n": 1})
+    worker.work(queue, runners, idle_seconds=-1.0)
+    assert queue.get(last).state == "done"
+    for job, (kind, _) in zip(jobs, future, strict=True):
+        ended = queue.get(job)
+        assert ended.state == "failed" and "Something unexpected" not in ended.error, (kind, ended.error)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser may become somebody else")

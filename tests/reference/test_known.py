@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure, SymmOp
 from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
 from crystal_core.evaluation.alike import SAME, rms_distance, site_shifts
 from crystal_core.paths import data_dir
+from crystal_core.records import difference_words
 from crystal_core.reference import build_known, known
 from crystal_core.reference.asymmetric_unit import (
     AsymmetricUnit,
@@ -24,7 +25,7 @@ from crystal_core.reference.known_cells import known_cell
 from crystal_core.reference.known_file import FILE, PREFIXES, KnownIndex, load_known
 from crystal_core.reference.measure_known import disguised
 from crystal_core.reference.packed_cells import STEPS, PackedCells, pack_units
-from crystal_core.reference.traps import EXCHANGED, half_way, spoiled
+from crystal_core.reference.traps import EXCHANGED, half_way, spoiled, strained
 
 
 def rock_salt(a=5.64, metal="Na", other="Cl"):
@@ -85,6 +86,10 @@ def squeezed(structure, factor):
 NOT_KNOWN = {
     "rock salt at 0.3 g/cm3": squeezed(rock_salt(), 6.7),
     "rock salt a tenth too long": squeezed(rock_salt(), 1.1**3),
+    "rock salt a fourteenth too long": squeezed(rock_salt(), 1.075**3),
+    "rock salt stretched along one edge": rock_salt().apply_strain([0.08, 0, 0], inplace=False),
+    "rutile pressed along c": RUTILE.apply_strain([0, 0, -0.09], inplace=False),
+    "graphite stretched in its layers": GRAPHITE.apply_strain([0.08, 0.08, 0], inplace=False),
     "diamond squeezed to half": squeezed(DIAMOND, 0.5),
     "lengths in bohr": squeezed(RUTILE, 1.88973**3),
     "caesium chloride of nickel oxide": Structure(Lattice.cubic(2.6), ["Ni", "O"], [[0] * 3, [0.5] * 3]),
@@ -125,6 +130,30 @@ def test_no_known_crystal_with_one_fault_is_called_known():
             assert not (found & itself if kind == EXCHANGED else found), (kind, index.name(row))
             asked += 1
     assert asked > 180
+
+
+def test_no_known_crystal_with_another_lattice_is_that_crystal():
+    index, rng, kinds = load_known(), np.random.default_rng(11), []
+    for row in rng.choice(len(index), 8, replace=False).tolist():
+        cell = index.cell(row)
+        for kind, structure in strained(cell, rng):
+            assert index.name(row) not in {match.id for match in known_matches(structure)}, (
+                kind,
+                index.name(row),
+            )
+            kinds.append(kind)
+    assert len(kinds) > 8 and len(set(kinds)) == 2
+
+
+def test_layers_may_lie_further_apart_but_not_stretch():
+    """The experimental cell of graphite has 14 % less along c than the relaxed one of the index."""
+    assert find_known(GRAPHITE, overlay=False).known
+    apart = find_known(GRAPHITE.apply_strain([0, 0, 0.05], inplace=False), overlay=False)
+    assert apart.known and apart.strain < 0.01
+    stretched = find_known(rock_salt().apply_strain([0.09, 0, 0], inplace=False), overlay=False)
+    assert not stretched.known and stretched.rmsd < 0.01 and 0.06 < stretched.strain < 0.15
+    assert "lengths that differ by up to " in difference_words(stretched.to_json())
+    assert difference_words({"volume_ratio": 1.2}) == "1.20 times its volume"
 
 
 def test_a_shift_counts_against_the_bond_and_not_only_against_the_volume_of_an_atom():
@@ -191,6 +220,7 @@ def test_novelty_has_the_keys_of_the_contract():
         "training",
         "nearest_e_above_hull_ev",
         "volume_ratio",
+        "strain",
     }
     assert wanted <= set(said) and "structure" not in said
 

@@ -1,7 +1,12 @@
 """Mutated files through the reader: none crashes it, and the report tells what must not happen."""
 
+from dataclasses import replace
+
+import pytest
+
 from crystal_core.workflows import fuzz_files
-from crystal_core.workflows.fuzz_files import FuzzReport, own_corpus
+from crystal_core.workflows.fuzz_corpus import own_corpus
+from crystal_core.workflows.fuzz_files import FuzzReport
 
 
 def test_mutated_files_are_read_or_refused_and_never_changed_silently():
@@ -10,25 +15,71 @@ def test_mutated_files_are_read_or_refused_and_never_changed_silently():
     assert report.tried == 150 and report.read > 30 and report.refused > 30
 
 
-class Reader:
-    """A reader that loses every second atom and says nothing."""
+def test_every_format_and_dialect_is_in_the_corpus_and_is_read_or_refused():
+    found = {name: fuzz_files.parse_uploads([(name, text.encode())]) for name, text in own_corpus().items()}
+    refused = {name for name, some in found.items() if any(one.structure is None for one in some)}
+    assert refused == {"macromolecule.cif", "macromolecule.json"}
+    assert {name.rpartition(".")[2] for name in found} >= {
+        "cif",
+        "poscar",
+        "xdatcar",
+        "extxyz",
+        "pdb",
+        "json",
+        "jsonl",
+    }
 
-    def __init__(self, **_):
-        self.asked = 0
 
-    def ask(self, text):
-        self.asked += 1
-        numbers = [22, 8] if self.asked == 1 else [22]
-        return {"crystals": [{"atomic_numbers": numbers, "notes": [], "limitation": None}]}
+def spoiling(change):
+    """A reader that changes every crystal but those of the unchanged files."""
+    read, corpus = fuzz_files.parse_uploads, {text.encode() for text in own_corpus().values()}
 
-    def close(self):
-        pass
+    def spoiled(files):
+        found = read(files)
+        return found if files[0][1] in corpus else [change(one) for one in found]
+
+    return spoiled
 
 
-def test_a_reader_that_loses_atoms_is_found_out(monkeypatch):
-    monkeypatch.setattr(fuzz_files, "ParserProcess", Reader)
-    monkeypatch.setattr(fuzz_files, "MUTATIONS", {"UTF-16": fuzz_files.MUTATIONS["UTF-16"]})
-    name, text = next((name, text) for name, text in own_corpus().items() if name.endswith(".cif"))
-    report = fuzz_files.fuzz_files(3, corpus={name: text})
-    assert report.changed_silently == 3 and not report.is_clean
+def without_an_atom(one):
+    structure = one.structure and one.structure.copy()
+    if structure is not None:
+        structure.remove_sites([0])
+    return replace(one, structure=structure)
+
+
+def stretched(one):
+    structure = one.structure and one.structure.copy()
+    if structure is not None:
+        structure.scale_lattice(1.1 * structure.volume)
+    return replace(one, structure=structure)
+
+
+def broken(one):
+    raise ValueError("a bug")
+
+
+def refused(sentence, **more):
+    return lambda one: replace(one, structure=None, error=sentence, **more)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "name", "outcome"),
+    [
+        (without_an_atom, "UTF-16", "NaCl.poscar", "changed_silently"),
+        (stretched, "packed", "models.pdb", "changed_silently"),
+        (refused("no"), "a byte order mark", "NaCl.json", "changed_silently"),
+        (without_an_atom, "another word", "TiO2.cif", "changed_silently"),
+        (stretched, "a line lost", "selective.poscar", "changed_silently"),
+        (refused("Two\nlines."), "twice", "TiO2.cif", "crashed"),
+        (refused("took longer than 10 s", unsettled=True), "twice", "TiO2.cif", "hung"),
+        (refused("broke off", unsettled=True), "twice", "TiO2.cif", "crashed"),
+        (broken, "twice", "TiO2.cif", "crashed"),
+    ],
+)
+def test_a_reader_that_does_wrong_is_found_out(monkeypatch, change, kind, name, outcome):
+    monkeypatch.setattr(fuzz_files, "parse_uploads", spoiling(change))
+    monkeypatch.setattr(fuzz_files, "MUTATIONS", {kind: fuzz_files.MUTATIONS[kind]})
+    report = fuzz_files.fuzz_files(12, corpus={name: own_corpus()[name]}, seed=4)
+    assert getattr(report, outcome) >= 1 and not report.is_clean and report.examples
     assert FuzzReport(tried=1, read=1).is_clean

@@ -31,7 +31,7 @@ def ask_reference(formula: str) -> Structure | None:
         upload = st.file_uploader(
             "Known structure to compare with",
             key="reference",
-            help="CIF, POSCAR, extended XYZ or JSON. Nothing is run again.",
+            help="CIF, POSCAR, extended XYZ, PDB or JSON. Nothing is run again.",
         )
         if upload is None:
             return None

@@ -102,7 +102,7 @@ def _ask_structure(label: str, what: str) -> tuple[Mapping[str, Any] | None, boo
 
     None for none or an unreadable one.
     """
-    upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ or JSON. {what}")
+    upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ, PDB or JSON. {what}")
     if upload is None:
         return get_state("given"), False
     (first, *_) = read_files([(upload.name, upload.getvalue())])

@@ -16,7 +16,7 @@ from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
-from crystal_core.records import published_above_hull
+from crystal_core.records import difference_words, published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 
@@ -77,9 +77,7 @@ def newness(record: CrystalRecord) -> Verdict:
         near = "nearest arrangement, of other elements:" if _is_of_others(record) else "the nearest is"
         nearest_text = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
         if novelty.get("rmsd") is not None and novelty.get("volume_ratio"):
-            nearest_text = (
-                f"it has the arrangement of {nearest}, but {novelty['volume_ratio']:.2f} times its volume"
-            )
+            nearest_text = f"it has the arrangement of {nearest}, but {difference_words(novelty)}"
         missing = f"It matches no crystal of the reference set ({among}); {nearest_text}.{by_distances_words(record)}"
         if (word := unmatched_word(record)) == NEW:
             # an invalid structure is trivially new

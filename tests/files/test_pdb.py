@@ -1,0 +1,141 @@
+"""PDB files with a cell: columns, symmetry, models; what is damaged or ambiguous is refused and never misread."""
+
+import numpy as np
+import pytest
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.parse import parse_all, parse_each, parse_text
+
+
+def cryst(a=4.2, b=4.2, c=4.2, angles=(90, 90, 90), group="P 1"):
+    return f"CRYST1{a:9.3f}{b:9.3f}{c:9.3f}" + "".join(f"{x:7.2f}" for x in angles) + f" {group:<11s}{1:4d}"
+
+
+def atom(name, place, element="", share="  1.00", **more):
+    record, n, residue = more.get("record", "ATOM"), more.get("n", 1), more.get("residue", "MOL A   1")
+    start = f"{record:<6s}{n:5d} {name:<4s} {residue:<10s}   "
+    return start + "".join(f"{x:8.3f}" for x in place) + f"{share:>6s}  0.00          {element:>2s}"
+
+
+def pdb(*atoms, head=None):
+    return "\n".join(["HEADER    CRYSTAL", head or cryst(), *atoms, "END", ""])
+
+
+CAESIUM = atom("CS", (0, 0, 0), "CS")
+BROMIDE = atom("BR", (2.1, 2.1, 2.1), "BR", n=2)
+
+
+def test_a_pdb_with_a_cell_is_a_crystal():
+    found = parse_text(pdb(CAESIUM, BROMIDE))
+    assert found.composition.formula == "Cs1 Br1" and found.lattice.abc == pytest.approx((4.2,) * 3)
+    assert found.get_distance(0, 1) == pytest.approx(3.637, abs=1e-3)
+    assert not found.properties.get("notes")
+
+
+def test_pdb_files_of_ase_come_back():
+    import io
+
+    import ase.io
+    from ase.build import bulk
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    for atoms in (bulk("ZnO", "wurtzite", a=3.25, c=5.2), bulk("NaCl", "rocksalt", a=5.64)):
+        text = io.StringIO()
+        ase.io.write(text, [atoms, atoms], format="proteindatabank")
+        first, second = parse_all(text.getvalue())
+        assert second.properties["frame"] == {"index": 1, "of": 2} and first.composition == second.composition
+        right = AseAtomsAdaptor.get_structure(atoms)
+        assert np.allclose(
+            np.sort(first.distance_matrix.ravel()), np.sort(right.distance_matrix.ravel()), atol=5e-3
+        )
+
+
+def test_the_space_group_of_a_pdb_makes_the_whole_cell():
+    found = parse_text(
+        pdb(
+            atom("MG", (0, 0, 0), "MG"),
+            atom("O", (2.106, 2.106, 2.106), "O", n=2),
+            head=cryst(4.212, 4.212, 4.212, group="F m -3 m"),
+        )
+    )
+    assert found.composition.formula == "Mg4 O4" and found.density == pytest.approx(3.58, abs=0.01)
+    rhombohedral = cryst(4.913, 4.913, 5.405, (90, 90, 120), group="P 32 2 1")
+    quartz = [atom("SI", (1.1546, 1.9998, 0), "SI"), atom("O", (1.3725, 1.1365, 0.643), "O", n=2)]
+    assert parse_text(pdb(*quartz, head=rhombohedral)).composition.formula.count("Si") == 1
+
+
+def test_each_model_has_its_own_cell_and_a_bad_one_loses_no_other():
+    models = []
+    for a in (4.2, 4.4, 4.6):
+        models += [cryst(a, a, a), "SCALE1" + " " * 4 + f"{1 / a:10.6f}  0.000000  0.000000        0.00000"]
+        models += ["MODEL     1", CAESIUM, atom("BR", (a / 2,) * 3, "BR", n=2), "ENDMDL"]
+    found = parse_each("\n".join(models))
+    assert [round(one.lattice.a, 1) for one in found] == [4.2, 4.4, 4.6]
+    assert all(np.allclose(one.frac_coords[1], 0.5, atol=1e-3) for one in found)
+    models[10] = models[10].replace("BR  ", "??  ").replace("BR", "??")
+    assert [isinstance(one, StructureParseError) for one in parse_each("\n".join(models))] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_shares_and_split_atoms_of_a_pdb_are_kept():
+    mixed = pdb(
+        CAESIUM, atom("BR", (2.1,) * 3, "BR", " 0.60", n=2), atom("CL", (2.1,) * 3, "CL", " 0.40", n=3)
+    )
+    found = parse_text(mixed, purpose="view")
+    assert found.properties["occupancy"]["formula"] == "CsBr0.6Cl0.4"
+    empty = pdb(*(one[:54] + "  0.00" + one[60:] for one in (CAESIUM, BROMIDE)))
+    assert "All occupancies of this PDB file are 0" in " ".join(parse_text(empty).properties["notes"])
+
+
+def test_atoms_of_several_chains_keep_their_elements():
+    found = parse_text(
+        pdb(
+            atom("CS", (0, 0, 0), "CS", residue="MOL B   1"),
+            atom("BR", (2.1, 2.1, 2.1), "BR", residue="MOL A   1"),
+            atom("CS", (4.2, 0, 0), "CS", residue="MOL B   1"),
+            atom("BR", (6.3, 2.1, 2.1), "BR", residue="MOL A   1"),
+            head=cryst(8.4),
+        )
+    )
+    assert [site.specie.symbol for site in found] == ["Cs", "Br", "Cs", "Br"]
+
+
+@pytest.mark.parametrize(
+    ("name", "element"),
+    [("CS", "Cs"), ("NA", "Na"), ("FE", "Fe"), (" O", "O"), (" Na ", "Na"), ("SI", "Si"), (" H1", "H")],
+)
+def test_an_element_is_taken_from_the_name_where_only_one_is_possible(name, element):
+    found = parse_text(pdb(atom(name, (0, 0, 0)), BROMIDE))
+    assert found[0].specie.symbol == element
+    assert "elements in columns 77 and 78" in " ".join(found.properties["notes"])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (pdb(CAESIUM, BROMIDE, head="REMARK"), "has no cell, so it is a molecule"),
+        (pdb(CAESIUM, BROMIDE, head=cryst(1, 1, 1)), "has no cell, so it is a molecule"),
+        (pdb(CAESIUM, BROMIDE, head=cryst()[:40]), "line CRYST1 of this PDB file"),
+        (pdb(CAESIUM, BROMIDE, head=cryst(group="Q 7")), "space group of this PDB file, 'Q 7', is not known"),
+        (pdb(CAESIUM, BROMIDE, head=cryst(0.2, 0.2, 0.2)), "sliver|span no cell"),
+        (pdb(), "lists no atoms"),
+        (
+            pdb(CAESIUM, BROMIDE.replace("2.100", "2.1z0")),
+            "Line 4 of this PDB file .* position in columns 31 to 54",
+        ),
+        (pdb(CAESIUM, BROMIDE[:44]), "Line 4 of this PDB file"),
+        (pdb(CAESIUM, BROMIDE[:20] + BROMIDE[24:]), "Line 4 of this PDB file"),
+        (pdb(atom("CS", (0, 0, 0), "CS", " many")), "Line 3 of this PDB file"),
+        (pdb(atom("CS", (0, 0, 0), "XX")), "'XX' in line 3 of this PDB file names no element"),
+        (pdb(atom("WAT", (0, 0, 0))), "'WAT' in line 3 of this PDB file"),
+        (pdb(atom(" CL", (0, 0, 0))), "' ?CL' in line 3 of this PDB file may mean C or Cl"),
+        (pdb(CAESIUM, BROMIDE, atom("CL", (2.1,) * 3, "CL")), "on one site"),
+        (pdb(*[CAESIUM] * 5001), "5,001 atoms"),
+    ],
+)
+def test_a_pdb_that_is_no_crystal_is_refused_in_a_sentence(text, says):
+    with pytest.raises(StructureParseError, match=says):
+        parse_text(text)
