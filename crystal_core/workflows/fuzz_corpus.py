@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crystal_core.files.writers import structure_to_text
 
@@ -235,7 +235,7 @@ _MMJSON = {
 def own_corpus() -> dict[str, str]:
     """Name → text: crystals of several systems in every format, and one file of each dialect."""
     texts: dict[str, str] = {}
-    documents = []
+    documents: list[Any] = []
     for structure in _crystals():
         name = structure.composition.reduced_formula
         for fmt in ("cif", "cif-symmetrised", "poscar", "extxyz", "json"):
