@@ -28,45 +28,33 @@ def compare(
     column: Annotated[
         list[str],
         typer.Option(
-            "--column",
             help="model=NAME[,sampler=NAME][,steps=N][,start=noise|prototype][,tau=X][,name=TEXT], run=ID or folder=DIR; "
-            "give two to four.",
+            "give two to four."
         ),
     ],
-    formula: Annotated[
-        list[str] | None, typer.Option("--formula", help="Formula to predict; may be repeated.")
-    ] = None,
+    formula: Annotated[list[str] | None, typer.Option(help="Formula to predict; may be repeated.")] = None,
     z: Annotated[
-        int | None,
-        typer.Option("--z", help="Formula units per cell; the most frequent in training when absent."),
+        int | None, typer.Option(help="Formula units per cell; the most frequent in training when absent.")
     ] = None,
     cell: Annotated[bool, typer.Option("--cell", help="Each formula is the exact cell content.")] = False,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Known crystals to find, in place of formulas: a Parquet or CSV file."),
+        Path | None, typer.Option(help="Known crystals to find, in place of formulas: a Parquet or CSV file.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Split of --data.")] = "test",
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Size of a fixed random subset of --data.")
-    ] = None,
-    n: Annotated[int, typer.Option("--n", help="Samples of each formula or known crystal.")] = 4,
-    reference: Annotated[
-        Path | None, typer.Option("--reference", help="Known crystal of a single formula.")
-    ] = None,
+    split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Size of a fixed random subset of --data.")] = None,
+    n: Annotated[int, typer.Option(help="Samples of each formula or known crystal.")] = 4,
+    reference: Annotated[Path | None, typer.Option(help="Known crystal of a single formula.")] = None,
     energies: Annotated[
         bool, typer.Option("--energies", help="Single-point energies of the plausible crystals with CHGNet.")
     ] = False,
     properties: Annotated[
         str | None,
         typer.Option(
-            "--properties",
-            help="Comma-separated properties that CrysLDNet predicts, or 'none'; the usual ones when absent.",
+            help="Comma-separated properties that CrysLDNet predicts, or 'none'; the usual ones when absent."
         ),
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page.")] = None,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Also write metrics and differences as a table.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write an HTML page.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write metrics and differences as a table.")] = None,
     out: options.Out = None,
     queue: options.Queue = False,
     seed: options.Seed = None,

@@ -21,7 +21,7 @@ def prepare(
             "--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output")],
+    output: Annotated[Path, typer.Option()],
     without_matches_of_test: Annotated[
         bool,
         typer.Option(
@@ -29,7 +29,7 @@ def prepare(
             help="Leave out training rows equal to a test row of the same formula and space group.",
         ),
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -54,12 +54,12 @@ def prepare(
 
 @command
 def prepare_properties(
-    output: Annotated[Path, typer.Option("--output")],
+    output: Annotated[Path, typer.Option()],
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Folder of the raw tables; default: CRYSTAL_DATA.")
+        Path | None, typer.Option(help="Folder of the raw tables; default: CRYSTAL_DATA.")
     ] = None,
-    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="ID of a training crystal.")] = 40,
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    max_atoms: Annotated[int, typer.Option(min=1, help="ID of a training crystal.")] = 40,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -87,8 +87,8 @@ def prepare_properties(
 @command
 def estimate_hull(
     source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
-    output: Annotated[Path, typer.Option("--output")],
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    output: Annotated[Path, typer.Option()],
+    workers: Annotated[int, typer.Option(min=1)] = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -161,9 +161,7 @@ def describe(
 @command
 def download(
     name: Annotated[str, typer.Argument(help="mp_20, perov_5, carbon_24 or mpts_52.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the files; default: the app's own.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the files; default: the app's own.")] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:

@@ -17,35 +17,29 @@ ALONE = "alone"
 def conditions(
     data: options.Data,
     model: Annotated[
-        str, typer.Option("--model", help="A language model, or one that drafts and refines.")
+        str, typer.Option(help="A language model, or one that drafts and refines.")
     ] = "crysllmgen-mp",
     split: options.Split = None,
     n: Annotated[
-        int, typer.Option("--n", min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
+        int, typer.Option(min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
     ] = 500,
     refiner: Annotated[
         str | None,
         typer.Option(
-            "--refiner",
-            help="Comma-separated refiners to compare with the language model alone; those of the card when absent.",
+            help="Comma-separated refiners to compare with the language model alone; those of the card when absent."
         ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(
-            "--start", help="How the refiners begin: inject, renoise or none; that of the card when absent."
-        ),
+        typer.Option(help="How the refiners begin: inject, renoise or none; that of the card when absent."),
     ] = None,
     tau: Annotated[
         float | None,
-        typer.Option("--tau", help="First step of the refiners, 1 to 1000; that of the card when absent."),
+        typer.Option(help="First step of the refiners, 1 to 1000; that of the card when absent."),
     ] = None,
     properties: Annotated[
         str,
-        typer.Option(
-            "--properties",
-            help="formation_energy, band_gap and e_above_hull, with commas; judged by crysldnet.",
-        ),
+        typer.Option(help="formation_energy, band_gap and e_above_hull, with commas; judged by crysldnet."),
     ] = "",
     temperature: options.Temperature = None,
     top_p: options.TopP = None,

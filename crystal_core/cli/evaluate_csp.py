@@ -29,10 +29,10 @@ START_TIME = typer.Option(
 @command
 def csp(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
+    model: str = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, max=100, help="Candidates per reference.")] = 1,
     sampler: options.Sampler = "fast",
     steps: options.Steps = None,
     tuning: options.Tuning = "card",
@@ -40,17 +40,15 @@ def csp(
     noise_scale: options.NoiseScale = None,
     remasking: options.Remasking = None,
     start: Annotated[
-        str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
+        str, typer.Option(help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
     refiner: options.Refiner = None,
     structures: Annotated[
-        Path | None,
-        typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
+        Path | None, typer.Option(help="Score a folder of CIFs named after the rows' ids instead.")
     ] = None,
     seen: Annotated[
-        Path | None,
-        typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart."),
+        Path | None, typer.Option(help="Prepared file of the training: formulas seen and unseen in it apart.")
     ] = None,
     relax: Annotated[
         bool,
@@ -63,8 +61,7 @@ def csp(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
-            help="Folder that stores each finished cell as CIF; the same call later continues from it.",
+            help="Folder that stores each finished cell as CIF; the same call later continues from it."
         ),
     ] = None,
     workers: options.Workers = 2,

@@ -22,7 +22,7 @@ MAX_CRYSTALS = 20_000
 @command
 def dng(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
+    model: str = "kldm-dng-mp",
     split: options.Split = None,
     limit: options.Limit = None,
     n: Annotated[
@@ -40,40 +40,31 @@ def dng(
     back_end: options.BackEnd = None,
     refiner: options.Refiner = None,
     start: Annotated[
-        str | None,
-        typer.Option("--start", help="How the refiner begins: inject, renoise or none, as in generate."),
+        str | None, typer.Option(help="How the refiner begins: inject, renoise or none, as in generate.")
     ] = None,
-    structures: Annotated[
-        Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")
-    ] = None,
+    structures: Annotated[Path | None, typer.Option(help="Score the CIFs of a folder instead.")] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline",
-            help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training).",
+            help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training)."
         ),
     ] = None,
     reference_set: Annotated[
         Path | None,
         typer.Option(
-            "--reference-set",
             callback=lambda path: path and data_file(path),
             help="Crystals that do not count as new: Parquet, CSV or prepared training file; default: --data.",
         ),
     ] = None,
     cutoffs: Annotated[
-        str | None,
-        typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data."),
+        str | None, typer.Option(help="mp-20, perov-5 or carbon-24; default: by the name of --data.")
     ] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
     relax_seconds: options.RelaxSeconds = RELAX_SECONDS,
     write_card: options.WriteCard = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            help="Folder that stores each sampled crystal as CIF; --structures scores it later.",
-        ),
+        typer.Option(help="Folder that stores each sampled crystal as CIF; --structures scores it later."),
     ] = None,
     workers: options.Workers = 2,
     device: options.Device = "auto",

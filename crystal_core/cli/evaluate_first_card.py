@@ -26,19 +26,13 @@ RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": 
 def first_card(
     data: options.Data,
     split: options.Split = None,
-    effort: Annotated[
-        str, typer.Option("--effort", help="prior (no energies), quick, normal or thorough.")
-    ] = "normal",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows.")] = 100,
+    effort: Annotated[str, typer.Option(help="prior (no energies), quick, normal or thorough.")] = "normal",
+    limit: Annotated[int, typer.Option(min=1, help="Rows.")] = 100,
     first: Annotated[
         int,
-        typer.Option(
-            "--first", min=0, help="Number of the first row in the drawn order, to continue an earlier call."
-        ),
+        typer.Option(min=0, help="Number of the first row in the drawn order, to continue an earlier call."),
     ] = 0,
-    max_atoms: Annotated[
-        int, typer.Option("--max-atoms", min=1, help="Only rows of at most this many atoms.")
-    ] = 20,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Only rows of at most this many atoms.")] = 20,
     open_z: Annotated[
         bool,
         typer.Option("--open-z", help="Give the formula alone; otherwise the cell size is given too."),
@@ -46,13 +40,12 @@ def first_card(
     drafts: Annotated[
         int,
         typer.Option(
-            "--drafts",
             min=0,
             help="Refined drafts of a language model among the candidates of each row; also compared with none.",
         ),
     ] = 0,
     drafter: Annotated[
-        str, typer.Option("--drafter", help="Model that writes and refines the --drafts.")
+        str, typer.Option(help="Model that writes and refines the --drafts.")
     ] = "crysllmgen-mp",
     out: Out = None,
     device: options.Device = "auto",

@@ -29,14 +29,12 @@ def evaluate_property(
     model: Annotated[
         str,
         typer.Option(
-            "--model",
-            help="A predictor; or a baseline without one: mean, composition, nearest or chgnet-features.",
+            help="A predictor; or a baseline without one: mean, composition, nearest or chgnet-features."
         ),
     ] = "crysldnet",
     data: Annotated[
         Path,
         typer.Option(
-            "--data",
             callback=data_file,
             help="default: the published splits of the raw data (CRYSTAL_DATA); or a Parquet file, CSV or folder of the data schema.",
         ),
@@ -44,40 +42,28 @@ def evaluate_property(
     split: Annotated[
         str | None,
         typer.Option(
-            "--split",
-            help="train, val or test; of a file also all. Default: test, or all where the file has no test rows.",
+            help="train, val or test; of a file also all. Default: test, or all where the file has no test rows."
         ),
     ] = None,
     properties: Annotated[
-        str,
-        typer.Option("--properties", help="Comma-separated names; every measurable property when absent."),
+        str, typer.Option(help="Comma-separated names; every measurable property when absent.")
     ] = "",
-    fold: Annotated[
-        int, typer.Option("--fold", min=0, max=4, help="Fold of Matbench that is the test split.")
-    ] = 0,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Fold of Matbench that is the test split.")] = 0,
     structures: Annotated[
-        Path | None,
-        typer.Option(
-            "--structures", help="Predict on the CIFs of a folder, named after the rows' ids, instead."
-        ),
+        Path | None, typer.Option(help="Predict on the CIFs of a folder, named after the rows' ids, instead.")
     ] = None,
     train: Annotated[
         Path | None,
-        typer.Option(
-            "--train", help="Baselines only: prepared file to learn from; default: the raw data's own split."
-        ),
+        typer.Option(help="Baselines only: prepared file to learn from; default: the raw data's own split."),
     ] = None,
     limit_train: Annotated[
         int | None,
-        typer.Option(
-            "--limit-train", min=10, help="Baselines only: at most this many training rows of a property."
-        ),
+        typer.Option(min=10, help="Baselines only: at most this many training rows of a property."),
     ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
-            "--features",
-            help="chgnet-features only: file (.npz) that stores the features; a later call continues from it.",
+            help="chgnet-features only: file (.npz) that stores the features; a later call continues from it."
         ),
     ] = None,
     limit: options.Limit = None,

@@ -19,27 +19,21 @@ COLUMNS = ("start", "start_time", "match_rate", "rmse", "structure_valid", "plau
 @command
 def refinement(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model", help="A model that drafts and refines.")] = "crysllmgen-mp",
+    model: Annotated[str, typer.Option(help="A model that drafts and refines.")] = "crysllmgen-mp",
     split: options.Split = "val",
-    n: Annotated[
-        int, typer.Option("--n", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
-    ] = 100,
-    start: Annotated[
-        str, typer.Option("--start", help="inject, renoise or both with a comma.")
-    ] = "inject,renoise",
+    n: Annotated[int, typer.Option(min=1, help="Size of a fixed random subset (seed 0) of the rows.")] = 100,
+    start: Annotated[str, typer.Option(help="inject, renoise or both with a comma.")] = "inject,renoise",
     start_time: Annotated[
-        str,
-        typer.Option("--start-time", help="Start times in (0, 1]; 0.1 is --tau 100 of the other commands."),
+        str, typer.Option(help="Start times in (0, 1]; 0.1 is --tau 100 of the other commands.")
     ] = "0.02,0.05,0.1,0.2,0.4",
     source: Annotated[
         str,
         typer.Option(
-            "--source",
-            help="Refine drafts for the formulas of the rows, or the rows themselves, rounded as text.",
+            help="Refine drafts for the formulas of the rows, or the rows themselves, rounded as text."
         ),
     ] = "drafts",
     refiner: Annotated[
-        str | None, typer.Option("--refiner", help="As in 'generate'; that of the card when absent.")
+        str | None, typer.Option(help="As in 'generate'; that of the card when absent.")
     ] = None,
     sampler: options.Sampler = "fast",
     steps: options.Steps = None,

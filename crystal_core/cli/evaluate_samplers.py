@@ -20,13 +20,13 @@ CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 @command
 def csp_samplers(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
+    model: str = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = 300,
-    samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
-    calls: Annotated[
-        str, typer.Option("--calls", help="Network calls per crystal, comma separated.")
-    ] = ",".join(map(str, CALLS)),
+    samplers: str = "em,exp-em,pc,pc-pf,ode",
+    calls: Annotated[str, typer.Option(help="Network calls per crystal, comma separated.")] = ",".join(
+        map(str, CALLS)
+    ),
     start_time: Annotated[float | None, START_TIME] = None,
     confirm: Annotated[
         bool,

@@ -15,10 +15,10 @@ from crystal_core.errors import RequestError
 
 @command
 def fuzz(
-    n: Annotated[int, typer.Option("--n", min=1, max=1_000_000, help="Number of files to try.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed mutates in the same way.")] = 0,
+    n: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of files to try.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed mutates in the same way.")] = 0,
     corpus: Annotated[
-        Path | None, typer.Option("--corpus", help="Folder of files to mutate; default: built-in crystals.")
+        Path | None, typer.Option(help="Folder of files to mutate; default: built-in crystals.")
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,

@@ -29,7 +29,7 @@ def _row(card: Any, *, check: bool) -> dict[str, Any]:
 
 @command
 def list_models(
-    kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None,
+    kind: Annotated[str | None, typer.Option(help="generator or predictor.")] = None,
     json: options.Json = False,
 ) -> None:
     """List the shipped and installed checkpoints."""
@@ -64,9 +64,9 @@ def show(name: str, json: options.Json = False) -> None:
 def import_model(
     method: Annotated[str, typer.Argument(help="Method of the checkpoint: kldm, crysldnet or diffcsp.")],
     file: Annotated[Path, typer.Argument(help="The official checkpoint.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the new checkpoint.")],
+    name: Annotated[str, typer.Option(help="Name of the new checkpoint.")],
     statistics: Annotated[
-        Path | None, typer.Option("--statistics", help="kldm: train_loc_scale.json of the same run.")
+        Path | None, typer.Option(help="kldm: train_loc_scale.json of the same run.")
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 def predict_property(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ or JSON files.")],
     properties: Annotated[
-        str | None,
-        typer.Option("--properties", help="Comma-separated names, e.g. band_gap_ev; all when absent."),
+        str | None, typer.Option(help="Comma-separated names, e.g. band_gap_ev; all when absent.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows into this table.")] = None,
-    model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows into this table.")] = None,
+    model: Annotated[str, typer.Option(help="A property predictor.")] = "crysldnet",
     queue: options.Queue = False,
     device: options.Device = "auto",
     threads: options.Threads = None,

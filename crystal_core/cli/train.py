@@ -23,43 +23,36 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="Repeat the recorded training slices of this checkpoint.")
+        str | None, typer.Option(help="Repeat the recorded training slices of this checkpoint.")
     ] = None,
     minutes: Annotated[
-        float | None,
-        typer.Option("--minutes", min=0.01, help="Stop cleanly and save after this many minutes."),
+        float | None, typer.Option(min=0.01, help="Stop cleanly and save after this many minutes.")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of an earlier slice to continue.")] = None,
     samples: Annotated[
         int | None,
-        typer.Option(
-            "--samples", min=1, help="Crystals of the whole run, instead of the configuration's plan."
-        ),
+        typer.Option(min=1, help="Crystals of the whole run, instead of the configuration's plan."),
     ] = None,
     branch: Annotated[
         Path | None,
         typer.Option(
-            "--branch",
-            help="Folder of a run: copy it and let the learning rate fall to zero over the next tenth of its samples.",
+            help="Folder of a run: copy it and let the learning rate fall to zero over the next tenth of its samples."
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
-            help="Prepared file; overrides the configuration's. For 'adapter': Parquet of the data schema, or CSV with a column cif.",
+            help="Prepared file; overrides the configuration's. For 'adapter': Parquet of the data schema, or CSV with a column cif."
         ),
     ] = None,
-    target: Annotated[str | None, typer.Option("--target", help="adapter: the column to learn.")] = None,
-    unit: Annotated[str, typer.Option("--unit", help="adapter: of the column.")] = "",
-    title: Annotated[str, typer.Option("--title", help="adapter: name for display.")] = "",
+    target: Annotated[str | None, typer.Option(help="adapter: the column to learn.")] = None,
+    unit: Annotated[str, typer.Option(help="adapter: of the column.")] = "",
+    title: Annotated[str, typer.Option(help="adapter: name for display.")] = "",
     logarithmic: Annotated[
         bool, typer.Option("--log", help="adapter: learn the logarithm of a positive column.")
     ] = False,
     rank: Annotated[
-        int, typer.Option("--rank", min=0, help="adapter: of its changes to the encoder; 0 for heads alone.")
+        int, typer.Option(min=0, help="adapter: of its changes to the encoder; 0 for heads alone.")
     ] = 8,
     full: Annotated[
         bool, typer.Option("--full", help="adapter: train the whole encoder instead of low-rank changes.")
@@ -72,8 +65,7 @@ def train(
         ),
     ] = None,
     fold: Annotated[
-        int,
-        typer.Option("--fold", min=0, max=4, help="adapter: fold of Matbench whose test rows are left out."),
+        int, typer.Option(min=0, max=4, help="adapter: fold of Matbench whose test rows are left out.")
     ] = 0,
     recalibrate: Annotated[
         bool,
@@ -81,22 +73,17 @@ def train(
             "--recalibrate", help="adapter --property: keep the weights and measure their intervals anew."
         ),
     ] = False,
-    start: Annotated[
-        str, typer.Option("--start", help="adapter: property whose heads the new ones begin with.")
-    ] = "",
+    start: Annotated[str, typer.Option(help="adapter: property whose heads the new ones begin with.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")
+        Path | None, typer.Option(help="Folder for log and snapshot; runs/NAME when absent.")
     ] = None,
     export: Annotated[
-        str | None,
-        typer.Option("--export", help="Write the averaged (EMA) weights as a checkpoint of this name."),
+        str | None, typer.Option(help="Write the averaged (EMA) weights as a checkpoint of this name.")
     ] = None,
     device: options.Device = "auto",
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed", help="Seed of weights, order and noise; that of the configuration when absent."
-        ),
+        typer.Option(help="Seed of weights, order and noise; that of the configuration when absent."),
     ] = None,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
