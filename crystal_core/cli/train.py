@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli import options
+from crystal_core.cli._idle import ADAPTER
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
@@ -90,36 +92,28 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a model; stdout is one JSON object, the last line of the log: step, epoch, loss, validation, seconds."""
+    from crystal_core.workflows.property_adapter import recalibrate_property, train_property
     from crystal_core.workflows.train import run_training
+    from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
 
     del json  # it is JSON always
-    if config is not None and str(config) == "adapter" and measured is not None and recalibrate:
-        from crystal_core.workflows.property_adapter import recalibrate_property
-
+    shared: dict[str, Any] = {"minutes": minutes, "samples": samples, "device": device, "threads": threads}
+    of_adapter = shared | {"seed": seed or 0, "on_line": None if quiet else lambda line: say(dumps(line))}
+    is_adapter = str(config) == ADAPTER
+    if is_adapter and measured is not None and recalibrate:
         recalibrate_property(measured, device=device, threads=threads)
         emit({"property": measured, "recalibrated": True})
         return
-    if config is not None and str(config) == "adapter" and measured is not None:
-        _property_adapter(
-            measured,
-            refused={
-                "--data": data,
-                "--target": target,
-                "--export": export,
-                "--unit": unit,
-                "--title": title,
-            },
-            rank=rank,
-            full=full,
-            fold=fold,
-            start=start,
-            minutes=minutes,
-            samples=samples,
-            device=device,
-            threads=threads,
-            seed=seed,
-            quiet=quiet,
-        )
+    if is_adapter and measured is not None:
+        refused = {"--data": data, "--target": target, "--export": export, "--unit": unit, "--title": title}
+        if named := [option for option, value in refused.items() if value]:
+            raise RequestError(
+                f"--property takes rows, name and unit from the raw data; leave out {', '.join(named)}."
+            )
+        from crystal_core.predictors.crysldnet.adapters import AdapterConfig
+
+        adapter = AdapterConfig(rank=rank, full=full)
+        emit(asdict(train_property(measured, config=adapter, fold=fold, start=start, **of_adapter)))
         return
     for option, value in (
         ("--property", measured),
@@ -129,22 +123,12 @@ def train(
     ):
         if value:
             raise RequestError(f"{option} belongs to 'crystal-core train adapter --property NAME'.")
-    if config is not None and str(config) == "adapter":
-        _adapter(
-            data,
-            target,
-            unit=unit,
-            title=title,
-            logarithmic=logarithmic,
-            rank=rank,
-            full=full,
-            minutes=minutes,
-            samples=samples,
-            name=export,
-            device=device,
-            threads=threads,
-            seed=seed,
-            quiet=quiet,
+    if is_adapter:
+        if data is None or target is None:
+            raise RequestError("Name the table with --data and its column with --target.")
+        own = OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic)
+        emit(
+            asdict(train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_adapter))
         )
         return
     if not quiet:
@@ -153,94 +137,13 @@ def train(
         run_training(
             config,
             recipe=recipe,
-            minutes=minutes,
-            samples=samples,
             resume=resume,
             branch=branch,
             data=data,
             out=out,
             export=export,
-            device=device,
-            threads=threads,
             seed=seed,
             quiet=quiet,
+            **shared,
         )
     )
-
-
-def _adapter(
-    data: Path | None,
-    target: str | None,
-    *,
-    unit: str,
-    title: str,
-    logarithmic: bool,
-    rank: int,
-    full: bool,
-    minutes: float | None,
-    samples: int | None,
-    name: str | None,
-    device: str,
-    threads: int | None,
-    seed: int | None,
-    quiet: bool,
-) -> None:
-    from dataclasses import asdict
-
-    from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
-
-    if data is None or target is None:
-        raise RequestError("Name the table with --data and its column with --target.")
-    report = train_adapter(
-        data_file(data),
-        OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic),
-        name=name or "",
-        rank=rank,
-        full=full,
-        minutes=minutes,
-        samples=samples,
-        device=device,
-        threads=threads,
-        seed=seed or 0,
-        on_line=None if quiet else lambda line: say(dumps(line)),
-    )
-    emit(asdict(report))
-
-
-def _property_adapter(
-    name: str,
-    *,
-    refused: dict[str, object],
-    rank: int,
-    full: bool,
-    fold: int,
-    start: str,
-    minutes: float | None,
-    samples: int | None,
-    device: str,
-    threads: int | None,
-    seed: int | None,
-    quiet: bool,
-) -> None:
-    from dataclasses import asdict
-
-    from crystal_core.predictors.crysldnet.adapters import AdapterConfig
-    from crystal_core.workflows.property_adapter import train_property
-
-    if named := [option for option, value in refused.items() if value]:
-        raise RequestError(
-            f"--property takes rows, name and unit from the raw data; leave out {', '.join(named)}."
-        )
-    report = train_property(
-        name,
-        config=AdapterConfig(rank=rank, full=full),
-        fold=fold,
-        start=start,
-        samples=samples,
-        minutes=minutes,
-        device=device,
-        threads=threads,
-        seed=seed or 0,
-        on_line=None if quiet else lambda line: say(dumps(line)),
-    )
-    emit(asdict(report))
