@@ -41,6 +41,18 @@ USUAL = (
     "tuning",
     "redraft_all",
 )
+# fields of a request that have another name on the command line
+OPTIONS = {
+    "n_samples": "--n",
+    "exact_cell": "--cell",
+    "start_draft": "--start",
+    "refine_from": "--tau",
+    "logarithmic": "--log",
+}
+DRAFTING = ("temperature", "top_p", "back_end", "refiner", "start_draft", "refine_from", "charge_balance")
+ELEMENTS = ("n_atoms", "elements", "require_all", "exclude_elements", "contain")
+WISHES = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
+GIVEN = ("fix", "fix_sites", "fix_elements", "fix_lattice", "start_from", "redraft_sites")
 
 
 def zip_of(job: Job) -> bytes:
@@ -156,39 +168,7 @@ def as_command(job: Job) -> str:
         return shlex.join(
             ["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"]
         )
-    parts = [
-        "crystal-core",
-        "predict-structure",
-        asked["formula"],
-        "--model",
-        asked["model"],
-        "--n",
-        str(asked["n_samples"]),
-    ]
-    parts += (
-        ["--cell"]
-        if asked.get("exact_cell")
-        else ["--z", ",".join(map(str, asked["z"]))]
-        if asked.get("z")
-        else []
-    )
-    parts += ["--sampler", asked["sampler"]]
-    # for a model that writes drafts, one option says both where it starts and how its refiner does
-    parts += [] if asked.get("start_draft") and asked["start"] == "both" else ["--start", asked["start"]]
-    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked) + _draft_words(asked)
-    parts += ["--effort", asked["effort"]] if asked.get("effort") else []
-    parts += ["--relax"] if asked.get("relax") else []
-    parts += ["--rank", asked["rank"]] if asked.get("rank") in ("energy", "pattern", "evidence") else []
-    parts += (
-        ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
-        if asked.get("pattern")
-        else []
-    )
-    parts += ["--guide"] if asked.get("guide") else []
-    parts += _dtype_words(asked)
-    parts += ["--seed", str(asked["seed"])] if asked.get("seed") is not None else []
-    return shlex.join([*parts, "--out", "results"])
+    return shlex.join([*_prediction_words(asked), "--out", "results"])
 
 
 def as_python(job: Job) -> str:
@@ -271,19 +251,29 @@ def _infill_python(job: Job) -> str:
     )
 
 
+def _words(asked: Mapping[str, Any], *names: str) -> list[str]:
+    """The options of those fields that say something: true ones as flags, lists with commas."""
+    words: list[str] = []
+    for name in names:
+        value = asked.get(name)
+        if value is None or value is False or value in ("", [], ()):
+            continue
+        words.append(OPTIONS.get(name, f"--{name.replace('_', '-')}"))
+        if value is not True:
+            words.append(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    return words
+
+
 def _infill_words(asked: Mapping[str, Any]) -> list[str]:
-    parts = ["crystal-core", "infill", "structure.json", "--model", asked["model"]]
-    parts += [word for site in asked["sites"] for word in ("--site", str(site))]
-    parts += [f"--{name}" for name in ("all-alike", "exchangeable") if asked.get(name.replace("-", "_"))]
-    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
+    sites = [word for site in asked["sites"] for word in ("--site", str(site))]
+    parts = ["crystal-core", "infill", "structure.json", "--model", asked["model"], *sites]
+    return parts + _words(asked, "all_alike", "exchangeable", "seed")
 
 
 def _learning_words(asked: Mapping[str, Any]) -> list[str]:
     parts = ["crystal-core", "train", "adapter", "--data", TABLE]
     parts += ["--target", spreadsheet_text(asked["column"])]
-    for name in ("title", "unit", "rank", "samples", "minutes", "seed"):
-        parts += [] if asked.get(name) in (None, "") else [f"--{name}", str(asked[name])]
-    return parts + (["--log"] if asked.get("logarithmic") else [])
+    return parts + _words(asked, "title", "unit", "rank", "samples", "minutes", "seed", "logarithmic")
 
 
 def _learning_arguments(asked: Mapping[str, Any]) -> str:
@@ -293,49 +283,38 @@ def _learning_arguments(asked: Mapping[str, Any]) -> str:
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
-def _draft_words(asked: Mapping[str, Any]) -> list[str]:
-    """How drafts are written and refined; none for requests from before there were drafts."""
-    options = {
-        "temperature": "--temperature",
-        "top_p": "--top-p",
-        "back_end": "--back-end",
-        "refiner": "--refiner",
-        "start_draft": "--start",
-        "refine_from": "--tau",
-    }
-    given = {option: asked[name] for name, option in options.items() if asked.get(name) is not None}
-    words = [word for option, value in given.items() for word in (option, str(value))]
-    return words + (["--charge-balance"] if asked.get("charge_balance") else [])
+def _sampling_words(asked: dict[str, Any], *before: str) -> list[str]:
+    """Sampler, fields ``before`` the steps, tuning, and how drafts are written and refined; none of drafts for requests from before there were any."""
+    words = _words(asked, "sampler", *before, "steps") + tuning_words(asked)
+    return words + _words(asked, *DRAFTING)
 
 
-def _dtype_words(asked: dict[str, Any]) -> list[str]:
-    return ["--dtype", asked["dtype"]] if asked.get("dtype", "float32") != "float32" else []
+def _end_words(asked: dict[str, Any]) -> list[str]:
+    usual = asked.get("dtype", "float32") == "float32"
+    return _words(asked, "seed") if usual else _words(asked, "dtype", "seed")
+
+
+def _prediction_words(asked: dict[str, Any]) -> list[str]:
+    parts = ["crystal-core", "predict-structure", asked["formula"]]
+    parts += _words(asked, "model", "n_samples", "exact_cell" if asked.get("exact_cell") else "z")
+    # for a model that writes drafts, one option says both where it starts and how its refiner does
+    one = asked.get("start_draft") and asked["start"] == "both"
+    parts += _sampling_words(asked, *(() if one else ("start",))) + _words(asked, "effort", "relax")
+    parts += _words(asked, "rank") if asked.get("rank") in ("energy", "pattern", "evidence") else []
+    if asked.get("pattern"):
+        parts += ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
+    return parts + _words(asked, "guide") + _end_words(asked)
 
 
 def _generate_words(asked: dict[str, Any]) -> list[str]:
-    parts = ["crystal-core", "generate", "--model", asked["model"], "--n", str(asked["n"])]
-    parts += ["--n-atoms", "-".join(map(str, asked["n_atoms"]))] if asked.get("n_atoms") else []
-    parts += ["--elements", ",".join(asked["elements"])] if asked.get("elements") else []
-    parts += ["--require-all"] if asked.get("require_all") else []
-    parts += (
-        ["--exclude-elements", ",".join(asked["exclude_elements"])] if asked.get("exclude_elements") else []
-    )
-    parts += ["--contain", ",".join(asked["contain"])] if asked.get("contain") else []
-    wishes = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
-    parts += [
-        word
-        for name in (*wishes, "density", "guidance")
-        if asked.get(name) is not None
-        for word in (f"--{name.replace('_', '-')}", str(asked[name]))
-    ]
-    parts += ["--fix", "structure.json"] if asked.get("fix") else []
-    parts += ["--fix-sites", ",".join(map(str, asked["fix_sites"]))] if asked.get("fix_sites") else []
-    parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if asked.get(name.replace("-", "_"))]
-    parts += ["--start-from", "structure.json"] if asked.get("start_from") else []
-    sites = "all" if asked.get("redraft_all") else ",".join(map(str, asked.get("redraft_sites") or ()))
-    parts += ["--redraft-sites", sites] if sites else []
-    parts += ["--sampler", asked["sampler"]]
-    parts += ["--steps", str(asked["steps"])] if asked.get("steps") else []
-    parts += tuning_words(asked) + _draft_words(asked)
-    parts += _dtype_words(asked)
-    return parts + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
+    atoms = asked.get("n_atoms")
+    sites = "all" if asked.get("redraft_all") else asked.get("redraft_sites")
+    as_typed = {
+        "n_atoms": atoms and "-".join(map(str, atoms)),
+        "fix": asked.get("fix") and "structure.json",
+        "start_from": asked.get("start_from") and "structure.json",
+        "redraft_sites": sites,
+    }
+    fields = ("model", "n", *ELEMENTS, *WISHES, "density", "guidance", *GIVEN)
+    parts = ["crystal-core", "generate", *_words(asked | as_typed, *fields)]
+    return parts + _sampling_words(asked) + _end_words(asked)
