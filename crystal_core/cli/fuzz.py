@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def fuzz(
     with progress(quiet=quiet) as show:
         report = fuzz_files(n, seed=seed, corpus=texts, on_step=lambda k: show("trying files", k, n))
     if json:
-        emit(report.as_json())
+        emit(asdict(report))
     else:
         typer.echo(
             f"{report.tried} files: {report.read} read, {report.refused} refused, {report.crashed} crashed, "

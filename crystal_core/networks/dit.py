@@ -7,8 +7,8 @@ batch, and a padded row changes nothing in the others.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -49,10 +49,6 @@ class DitConfig:
             check_whole(name, getattr(self, name), 1, high)
         if self.width % (2 * self.n_heads):
             raise RequestError(f"width {self.width} is no even multiple of {self.n_heads} heads.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 CRYSLDNET_DIT = DitConfig(width=768, n_layers=12, n_heads=12, time_scale=1.0, positions=True)

@@ -8,8 +8,8 @@ pair is multiplied once; features do not depend on the layer. :mod:`crystal_core
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -43,10 +43,6 @@ class PairNetworkConfig:
     n_types: int = 101
     n_type_inputs: int = 0
     n_type_outputs: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class TimeRow(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import StructureParseError
@@ -40,10 +40,6 @@ class FuzzReport:
     hung: int = 0
     changed_silently: int = 0
     examples: list[dict[str, str]] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return asdict(self)
 
     @property
     def is_clean(self) -> bool:

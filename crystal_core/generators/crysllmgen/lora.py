@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,10 +38,6 @@ class LoraSettings:
         if not 0 <= self.dropout < 1:
             raise RequestError("The dropout of an adapter lies in [0, 1).")
         object.__setattr__(self, "targets", tuple(self.targets))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class Adapter(nn.Module):

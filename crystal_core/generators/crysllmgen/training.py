@@ -290,7 +290,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: TextTraining, lo
             "task": "de novo generation",
             "method": "CrysLLMGen (NeurIPS 2025)",
             "loader": "crysllmgen",
-            "network": settings.network.to_dict(),
+            "network": asdict(settings.network),
             "sampling": statistics | {"conditions": conditions, "draft": PUBLISHED},
         },
         about_training={"prompts": asdict(settings.prompts)},

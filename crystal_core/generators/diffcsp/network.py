@@ -13,8 +13,8 @@ features.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -60,10 +60,6 @@ class CspNetworkConfig:
             ("n_types", 1, 118),
         ):
             check_whole(name, getattr(self, name), low, high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class CspLayer(MessageLayer):

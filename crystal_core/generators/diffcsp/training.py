@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
@@ -169,10 +169,10 @@ def export_checkpoint(name: str, *, trained: Trained, settings: DiffcspTraining,
             "task": "structure prediction",
             "method": "DiffCSP (NeurIPS 2023), the refiner of CrysLLMGen (NeurIPS 2025)",
             "loader": "diffcsp",
-            "network": settings.network.to_dict(),
+            "network": asdict(settings.network),
             "sampling": sampling,
         },
-        about_training={"process": settings.process.to_dict()},
+        about_training={"process": asdict(settings.process)},
         save_files={SCORE_NORMS: partial(write_score_norms, schedules_of(settings.process).norms)},
     )
 

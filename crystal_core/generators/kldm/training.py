@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
@@ -216,10 +216,10 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
             "task": "structure prediction" if settings.task == "csp" else "de novo generation",
             "method": "KLDM (ICML 2025)",
             "loader": "kldm",
-            "network": settings.network.to_dict(),
+            "network": asdict(settings.network),
             "sampling": seen | {"most_atoms": codec.most_atoms},
         },
-        about_training={"process": settings.process.to_dict()},
+        about_training={"process": asdict(settings.process)},
         files={LATTICE: codec.to_json()},
         exact=EXACT,
     )

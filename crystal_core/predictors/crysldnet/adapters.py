@@ -8,8 +8,8 @@ fine-tuning, the published way, trains a copy of the whole encoder instead and k
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -74,10 +74,6 @@ class AdapterConfig:
     def scaling(self) -> float:
         """The factor on the products of the low-rank factors."""
         return self.alpha / max(1, self.rank)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class AdapterNetwork(nn.Module):

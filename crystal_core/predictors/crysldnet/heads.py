@@ -8,8 +8,8 @@ gradient of that last one stops at the features, so the encoder serves the value
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -48,10 +48,6 @@ class HeadsConfig:
         check_whole("hidden", self.hidden, 1, 4096)
         check_choice("loss", self.loss, ("l1", "mse"))
         check_choice("form", self.form, ("mlp", "residual"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ units of their running spread, holds the target still, and keeps the losses of s
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -46,10 +46,6 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, ("kept", "published"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
 
@@ -284,10 +284,10 @@ def export_checkpoint(name: str, *, trained: TrainedOnRows, settings: CrysldnetT
             trainer=trained.trainer,
             train=trained.train,
             validation=trained.validation,
-            configuration={**configuration, "heads": settings.heads.to_dict()},
+            configuration={**configuration, "heads": asdict(settings.heads)},
             log=log,
         )
-    flow = {"flow": settings.flow.to_dict()} if settings.stage == "latent" else {}
+    flow = {"flow": asdict(settings.flow)} if settings.stage == "latent" else {}
     return write_checkpoint(
         name,
         trainer=trained.trainer,
@@ -297,7 +297,7 @@ def export_checkpoint(name: str, *, trained: TrainedOnRows, settings: CrysldnetT
             "task": "pretraining",
             "method": METHOD,
             "loader": f"crysldnet-{settings.stage}",
-            "network": {**configuration, "vae": settings.vae.to_dict(), **flow},
+            "network": {**configuration, "vae": asdict(settings.vae), **flow},
         },
         about_training={},
         exact=tuple(key for key in network.state_dict() if "running_" in key),

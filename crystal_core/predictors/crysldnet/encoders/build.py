@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from crystal_core.checks import check_choice
@@ -37,7 +38,7 @@ def build_encoder(config: PddformerConfig | MatformerConfig, graph: GraphConfig)
 def encoder_tables(config: PddformerConfig | MatformerConfig, graph: GraphConfig) -> dict[str, Any]:
     """What a card says of an encoder; :func:`encoder_of` reads it."""
     kind = "matformer" if isinstance(config, MatformerConfig) else "pddformer"
-    return {"encoder_kind": kind, "encoder": config.to_dict(), "graph": graph.to_dict()}
+    return {"encoder_kind": kind, "encoder": asdict(config), "graph": asdict(graph)}
 
 
 def encoder_of(network: Mapping[str, Any]) -> Pddformer | Matformer:

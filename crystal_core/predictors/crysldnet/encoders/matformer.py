@@ -9,8 +9,8 @@ their element, as in CrysLDNet, where it has CGCNN's table of 92 properties; and
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -47,10 +47,6 @@ class MatformerConfig:
     def __post_init__(self) -> None:
         for name, high in (("width", 4096), ("n_layers", 64), ("n_heads", 64), ("n_centres", 4096)):
             check_whole(name, getattr(self, name), 1, high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class DistanceBasis(nn.Module):

@@ -9,8 +9,8 @@ applied per atom and its edge part, folded with W_e, once per contact, since bot
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from torch import nn
@@ -64,10 +64,6 @@ class PddformerConfig:
         check_choice("atom_input", self.atom_input, ("linear", "mlp"))
         check_number("basis_scale", self.basis_scale, 0.01, 100.0)
         check_number("basis_reach", self.basis_reach, 0.01, 100.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 CRYSLDNET_SIZE = PddformerConfig(width=256, pdd_weight="share")  # 4,332,800 parameters
