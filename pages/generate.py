@@ -8,6 +8,7 @@ import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
+from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
@@ -345,8 +346,6 @@ def welcome(cards: dict[str, ModelCard]) -> None:
 
 
 def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
-    from crystal_core.chemistry.formula import atomic_number_of
-
     return {atomic_number_of(symbol) for symbol in symbols} <= set(card.elements)
 
 

@@ -12,6 +12,7 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.device import pick_device, use_threads
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.ranking import load_weights
+from crystal_core.registry.store import load_generator
 from crystal_core.relax.potential import Potential, load_potential
 from crystal_core.relax.race import TURNS, Race, by_turns
 from crystal_core.relax.relaxation import RelaxStatus, RelaxStep, relax_steps
@@ -69,7 +70,6 @@ def benchmark_relax(
 
 
 def _candidates(formula: str, n_atoms: int, n: int) -> list[Structure]:
-    from crystal_core.registry.store import load_generator
     from crystal_core.structures import to_structures
 
     parsed = parse_formula(formula)

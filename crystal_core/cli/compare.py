@@ -15,6 +15,9 @@ from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted, work_through
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
+from crystal_core.paths import data_file
+from crystal_core.records import crystals_of
+from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
@@ -65,7 +68,6 @@ def compare(
 ) -> None:
     """Compare models, samplers, runs or files: metrics with 95 % intervals and paired differences."""
     from crystal_core.device import pick_device
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows.compare.request import ComparisonRequest
     from crystal_core.workflows.compare.run import run
 
@@ -95,7 +97,6 @@ def compare(
 
 
 def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:
-    from crystal_core.paths import data_file
     from crystal_core.workflows.references import read_references
 
     if data is None:
@@ -186,7 +187,6 @@ def _finish(
     json: bool,
 ) -> None:
     from crystal_core.files.records import write_run, write_whole
-    from crystal_core.records import crystals_of
     from crystal_core.workflows.compare.export import comparison_csv, comparison_html
 
     if result is None:

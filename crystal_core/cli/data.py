@@ -10,7 +10,8 @@ import typer
 from crystal_core.cli import options
 from crystal_core.cli._files import check_output
 from crystal_core.cli._run import command, emit, progress
-from crystal_core.paths import data_file
+from crystal_core.errors import RequestError
+from crystal_core.paths import data_file, home_dir
 
 
 @command
@@ -125,7 +126,6 @@ def describe(
     from collections import Counter
 
     from crystal_core.datasets.rows import read_table
-    from crystal_core.errors import RequestError
 
     table, bad = read_table(path)
     if not len(table):
@@ -168,7 +168,6 @@ def download(
     """Fetch a public data set by name; checksums are recorded on the first download and verified on later ones."""
     from crystal_core.datasets.download import count_rows
     from crystal_core.datasets.download import download as run
-    from crystal_core.paths import home_dir
 
     folder = output or home_dir() / "datasets"
     with progress(quiet=quiet) as show:

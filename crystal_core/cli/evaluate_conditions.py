@@ -6,9 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._lists import words
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
+from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.errors import RequestError
+from crystal_core.requests import seed_or_drawn
 
 ALONE = "alone"
 
@@ -52,11 +56,7 @@ def conditions(
     json: options.Json = False,
 ) -> None:
     """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts and of refined drafts."""
-    from crystal_core.checks import check_choice
-    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import read_rows, split_named
-    from crystal_core.errors import RequestError
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_conditions as workflow
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import with_back_end
@@ -113,7 +113,6 @@ def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling:
         RequestError: the model has no refiner, or none of that name.
     """
     from crystal_core.cli.evaluate_refinement import refinement_of
-    from crystal_core.conditions import DraftOptions
 
     if not hasattr(loaded, "refinement"):
         if refiners is not None or begins:

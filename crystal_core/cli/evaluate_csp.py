@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._csp_card import keep_report
 from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, shown
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import command, emit, say, set_threads
-
-if TYPE_CHECKING:
-    from crystal_core.requests import SamplerTuning
+from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.errors import RequestError
+from crystal_core.requests import GenerationRequest, SamplerTuning, seed_or_drawn
 
 START_TIME = typer.Option(
     "--start-time",
@@ -72,11 +73,8 @@ def csp(
     json: options.Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
-    from crystal_core.checks import check_choice
-    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.matching import judge_all, summarise
-    from crystal_core.requests import SamplerTuning
     from crystal_core.workflows import evaluate_csp
     from crystal_core.workflows.references import read_candidates, read_references, training_formulas
 
@@ -178,8 +176,6 @@ def csp(
 
 def _check_source(structures: Path | None, out: Path | None, *, write_card: bool) -> None:
     """Raise RequestError where an option stores sampled crystals, but --structures reads them from files."""
-    from crystal_core.errors import RequestError
-
     if structures is None:
         return
     if out is not None:
@@ -229,7 +225,6 @@ def _cache(
 
 def _seed(seed: int | None, out: Path | None) -> int:
     """The given seed; else that of the folder's first call, or a random one."""
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows.evaluation_cache import BEGUN, read_run
 
     begun = {} if out is None else read_run(out).get(BEGUN, {})
@@ -250,8 +245,6 @@ def start_time_of(model: str, generator: Any, wanted: float | None) -> float:
     Raises:
         RequestError: the model refines nothing.
     """
-    from crystal_core.errors import RequestError
-
     default: float | None = getattr(generator, "start_time", None)
     if default is None:
         raise RequestError(
@@ -275,7 +268,6 @@ def _used(
     Raises:
         RequestError: a value of the tuning changes nothing.
     """
-    from crystal_core.requests import GenerationRequest
     from crystal_core.structures import from_structures
     from crystal_core.workflows.sampling_run import check_tuning
 

@@ -14,7 +14,10 @@ from crystal_core.cli._dng_card import AFTER_RELAXING, DISTANCES, SHARES, keep_r
 from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, shown
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
+from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
+from crystal_core.requests import DeNovoRequest, SamplerTuning, seed_or_drawn
 
 MAX_CRYSTALS = 20_000
 
@@ -74,11 +77,9 @@ def dng(
     json: options.Json = False,
 ) -> None:
     """New crystals: validity, coverage, distances of distributions, repeats, novelty and, with --relax, stability."""
-    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import DeNovoRequest, SamplerTuning, seed_or_drawn
     from crystal_core.workflows import evaluate_dng, known_sets
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import check_tuning, with_back_end
@@ -187,7 +188,6 @@ def _check_source(
     structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
 ) -> None:
     """Raise RequestError where the options disagree on what is scored, or where it is kept."""
-    from crystal_core.errors import RequestError
     from crystal_core.workflows.naive_baselines import check_baseline
 
     if baseline is not None:

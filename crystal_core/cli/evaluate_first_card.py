@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential
 from crystal_core.cli._run import command, emit, say, set_threads
+from crystal_core.errors import RequestError
 
 Out = Annotated[
     Path | None,
@@ -54,7 +56,6 @@ def first_card(
     json: options.Json = False,
 ) -> None:
     """Match of the first card, the first three and ten, with candidates from prototypes, and drafts where asked for."""
-    from crystal_core.checks import check_choice
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
@@ -138,7 +139,6 @@ def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
     Raises:
         RequestError: the model writes none, or the cell is open, which a draft needs.
     """
-    from crystal_core.errors import RequestError
     from crystal_core.workflows.first_card_drafts import Drafts
     from crystal_core.workflows.generate import load_de_novo
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential, shown
 from crystal_core.cli._files import check_output
 from crystal_core.cli._run import command, emit, progress, set_threads
-from crystal_core.paths import data_file
+from crystal_core.errors import RequestError
+from crystal_core.paths import data_dir, data_file
+from crystal_core.properties import PROPERTIES, chosen_properties
+from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,7 +80,6 @@ def evaluate_property(
 ) -> None:
     """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by domain and by size."""
     from crystal_core.datasets.rows import splits_of
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_property as workflow
     from crystal_core.workflows.property_baselines import BASELINES
 
@@ -135,8 +138,6 @@ def evaluate_property(
 
 
 def _check_split(data: Path, split: str) -> None:
-    from crystal_core.checks import check_choice
-
     check_choice(
         "split", split, ("train", "val", "test") if data == DEFAULT else ("train", "val", "test", "all")
     )
@@ -146,8 +147,6 @@ def _check_training(
     train: Path | None, limit_train: int | None, features: Path | None, *, is_baseline: bool
 ) -> None:
     """Raise RequestError where training rows are named for a predictor that is trained already."""
-    from crystal_core.errors import RequestError
-
     if not is_baseline and any(value is not None for value in (train, limit_train, features)):
         raise RequestError(
             "--train, --limit-train and --features are of a baseline; a predictor is trained already. Leave them out."
@@ -156,7 +155,6 @@ def _check_training(
 
 def _check_fold(model: str, names: Sequence[str], fold: int) -> None:
     """Raise RequestError where a property was trained on rows that another fold of Matbench measures."""
-    from crystal_core.errors import RequestError
     from crystal_core.registry.property_cards import property_parts
 
     parts = property_parts(model)
@@ -171,8 +169,6 @@ def _check_fold(model: str, names: Sequence[str], fold: int) -> None:
 
 def _check_whole(data: Path, split: str, structures: Path | None, limit: int | None, fold: int) -> None:
     """Raise RequestError where a baseline's numbers would be of other rows than those that predictors are measured on."""
-    from crystal_core.errors import RequestError
-
     if data != DEFAULT or split != "test" or structures is not None or limit is not None or fold:
         raise RequestError(
             "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, --split, --structures, --limit and --fold."
@@ -192,7 +188,6 @@ def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: P
         RequestError: the predictor has no such property.
     """
     from crystal_core.datasets.property_splits import TABLES
-    from crystal_core.properties import PROPERTIES, chosen_properties
 
     known = tuple(PROPERTIES.values()) if predictor is None else predictor.properties
     names = tuple(spec.name for spec in chosen_properties(chosen, known))
@@ -203,8 +198,6 @@ def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: P
 
 def _tables(data: Path, names: tuple[str, ...], split: str, fold: int) -> list[MeasuredRows]:
     from crystal_core.datasets.property_splits import default_rows, file_rows
-    from crystal_core.errors import RequestError
-    from crystal_core.paths import data_dir
 
     if data != DEFAULT:
         return [file_rows(data, names, split)]
@@ -228,7 +221,6 @@ def _baseline(
     device: str,
     tell: Callable[[str, int, int], None],
 ) -> list[Measured]:
-    from crystal_core.paths import data_dir
     from crystal_core.workflows.evaluate_property import evaluate_baseline, training_pool
     from crystal_core.workflows.property_baselines import BaselinePredictor, check_baseline
 

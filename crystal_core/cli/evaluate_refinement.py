@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import command, emit, progress, say, set_threads
+from crystal_core.conditions import DraftOptions
+from crystal_core.errors import RequestError
+from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
@@ -49,10 +53,7 @@ def refinement(
     json: options.Json = False,
 ) -> None:
     """Match rate and RMSE of refined drafts by start and start time, on known rows."""
-    from crystal_core.checks import check_choice
-    from crystal_core.conditions import DraftOptions
     from crystal_core.datasets.rows import split_named
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_refinement as workflow
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.references import read_references
@@ -112,9 +113,6 @@ def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
     Raises:
         RequestError: it does not.
     """
-    from crystal_core.conditions import DraftOptions
-    from crystal_core.errors import RequestError
-
     chosen = loaded.refinement(DraftOptions(refiner=refiner)) if hasattr(loaded, "refinement") else None
     if chosen is None:
         raise RequestError(f"{model} refines no drafts here; choose crysllmgen-mp, with a refiner.")

@@ -14,6 +14,8 @@ from crystal_core.cli._files import make_output_folder, read_crystal
 from crystal_core.cli._lists import whole_numbers, words
 from crystal_core.cli._queue import submitted, work_through
 from crystal_core.cli._run import command, emit, refiner_step, say
+from crystal_core.errors import RequestError
+from crystal_core.requests import CrystalGenerationRequest, seed_or_drawn
 
 if TYPE_CHECKING:
     from crystal_core.records import Cell, RunResult, Trajectory
@@ -128,7 +130,6 @@ def generate(
     """Generate new crystals."""
     from crystal_core.device import pick_device
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import CrystalGenerationRequest, seed_or_drawn
     from crystal_core.workflows.generate import run
 
     make_output_folder(out, trajectory=trajectory)
@@ -201,8 +202,6 @@ def _understood(wish: str | None) -> dict[str, Any]:
 
 
 def _range(text: str | None) -> tuple[int, int] | None:
-    from crystal_core.errors import RequestError
-
     if text is None:
         return None
     match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", text)
@@ -212,8 +211,6 @@ def _range(text: str | None) -> tuple[int, int] | None:
 
 
 def _symbols(text: str | None, option: str) -> tuple[str, ...]:
-    from crystal_core.errors import RequestError
-
     if text is None:
         return ()
     symbols = words(text)

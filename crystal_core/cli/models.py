@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._run import command, emit
+from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 
 
 def _row(card: Any, *, check: bool) -> dict[str, Any]:
@@ -33,7 +35,6 @@ def list_models(
     json: options.Json = False,
 ) -> None:
     """List the shipped and installed checkpoints."""
-    from crystal_core.checks import check_choice
     from crystal_core.registry.store import list_cards
 
     if kind is not None:
@@ -94,7 +95,6 @@ def import_model(
 def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: options.Json = False) -> None:
     """Compare the hash of every weight file with its card."""
     from crystal_core.cards import checkpoint_folders
-    from crystal_core.errors import CheckpointMismatch, CheckpointMissing
     from crystal_core.registry.store import find_card
 
     rows: list[dict[str, Any]] = []

@@ -14,6 +14,8 @@ from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import command, emit, progress, say
 from crystal_core.errors import RequestError
+from crystal_core.properties import shown_unit, shown_value
+from crystal_core.requests import PropertyPredictionRequest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -38,7 +40,6 @@ def predict_property(
     """Predict properties with units, calibrated 90 % intervals, training range and the closest known crystal."""
     from crystal_core.device import pick_device
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import PropertyPredictionRequest
     from crystal_core.workflows.predict_properties import run
 
     if csv is not None:
@@ -119,7 +120,6 @@ def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
 
 def _line(row: PropertyRow, column: PropertyColumn) -> str:
     from crystal_core.files.property_table import known_example
-    from crystal_core.properties import shown_unit, shown_value
 
     prediction, digits = row["predictions"][column["name"]], column["decimals"]
 

@@ -17,7 +17,10 @@ from crystal_core.cli._files import make_output_folder, read_crystal, read_text
 from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import command, emit, progress, refiner_step, say, sentence_of
+from crystal_core.conditions import DraftStart
+from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.records import FORMAT, published_above_hull
+from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
@@ -98,12 +101,9 @@ def predict_structure(
     json: options.Json = False,
 ) -> None:
     """Predict the structure of a formula."""
-    from crystal_core.conditions import DraftStart
     from crystal_core.device import pick_device
-    from crystal_core.errors import CrystalCoreError, RequestError
     from crystal_core.files.records import write_run
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
     from crystal_core.workflows.predict_structure import compare_with_reference, run
 
     units = whole_numbers("--z", z) if z else None
@@ -207,7 +207,6 @@ def predict_structure(
 
 
 def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:
-    from crystal_core.errors import RequestError
     from crystal_core.evaluation.powder_pattern import read_pattern, wavelength_of
     from crystal_core.structures import printable
 

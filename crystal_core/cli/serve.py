@@ -20,6 +20,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._run import command, say
+from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
 from crystal_core.shares import Shares
 
 DRAWN = "new"  # instead of a token: one is drawn
@@ -67,7 +68,6 @@ def serve(
 ) -> None:
     """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
     del no_api  # scripts may give it
-    from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY, SERVER
     from crystal_core.service import health

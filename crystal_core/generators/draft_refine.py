@@ -15,6 +15,8 @@ import torch
 from crystal_core.conditions import CARD_DRAFT, REFINER_STEPS, DraftOptions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler, RequestError
+from crystal_core.evaluation.validity import is_structurally_valid
+from crystal_core.files.records import snapshot
 from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
 from crystal_core.generators.stages import drafting, kept_symmetry, lone_atom, refining
@@ -192,7 +194,6 @@ class DraftRefineGenerator:
         Raises:
             RequestError: ``request`` names no refiner.
         """
-        from crystal_core.files.records import snapshot
         from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
         refinement = self.refinement(request.draft)
@@ -360,7 +361,6 @@ class DraftRefineGenerator:
 
 def _overlaps(crystal: CrystalBatch) -> bool:
     """Whether a cell fails the published check of distances, or has no volume."""
-    from crystal_core.evaluation.validity import is_structurally_valid
     from crystal_core.structures import to_structures
 
     (structure,) = to_structures(crystal)

@@ -14,7 +14,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from crystal_core.chemistry.formula import parse_formula
+from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
+from crystal_core.registry.store import load_generator
 from crystal_core.workflows.known_candidates import SHARE, known_candidates
 
 if TYPE_CHECKING:
@@ -163,8 +165,6 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
 
 def _is_one_of(structure: Structure, known: Sequence[Candidate]) -> bool:
     """Whether a cell as laid out is a known crystal that is among the candidates already."""
-    from crystal_core.evaluation.alike import rms_distance
-
     same_size = [c.sampled for c in known if len(c.sampled) == len(structure)]
     return any(rms_distance(structure, other) is not None for other in same_size)
 
@@ -241,6 +241,4 @@ def _cells(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
 
 @lru_cache(maxsize=1)
 def _prototypes() -> PrototypeGenerator:
-    from crystal_core.registry.store import load_generator
-
     return cast("PrototypeGenerator", load_generator("prototype", "cpu"))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crystal_core.errors import RelaxationFailed, RequestError
+from crystal_core.relax.energies import energies_of
 from crystal_core.training.data import SPLITS
 
 if TYPE_CHECKING:
@@ -114,8 +115,6 @@ def estimate_hull(
 def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:
     """Energy above the hull of each cell as it is, in eV/atom; NaN where there is none."""
     from pymatgen.core import Lattice, Structure
-
-    from crystal_core.relax.energies import energies_of
 
     distances = []
     for numbers, coords, parameters in cells:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.evaluation.statistics import wilson
+from crystal_core.files.records import space_group
 from crystal_core.requests import DeNovoRequest
+from crystal_core.structures import from_structures
+from crystal_core.workflows.sampling_run import last_frame, last_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -71,7 +74,6 @@ def make(
             written, each other one names a refiner. Drafts have only elements that every refiner can place.
     """
     from crystal_core.structures import to_structures
-    from crystal_core.workflows.sampling_run import last_frame, last_of
 
     drafts = {name: Made(name=name, structures=[]) for name in ways}
     alone, *refined = ways
@@ -138,8 +140,6 @@ def formula_matches(
 
 def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[Made]) -> dict[str, dict[str, Any]]:
     """Share of crystals with the space group of their prompt within 0.2 Å, for each way of making them."""
-    from crystal_core.files.records import space_group
-
     rates = {}
     for one in drafts:
         hits = []
@@ -164,8 +164,6 @@ def property_errors(
         that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
     """
     import numpy as np
-
-    from crystal_core.structures import from_structures
 
     errors: dict[str, dict[str, Any]] = {}
     for one in drafts:

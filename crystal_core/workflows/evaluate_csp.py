@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
+from crystal_core.errors import RelaxationFailed
+from crystal_core.evaluation.matching import judge_all, summarise
+from crystal_core.evaluation.validity import check_structure
+from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, GenerationRequest, SamplerTuning
+from crystal_core.workflows.sampling_run import last_frame
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -137,8 +142,6 @@ def _sample(
 
 
 def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
-    from crystal_core.workflows.sampling_run import last_frame
-
     return last_frame(generator, request).crystals, getattr(generator, "network_calls", 0)
 
 
@@ -225,8 +228,6 @@ def relax_candidates(
 
 
 def _relaxed_cell(structure: Structure, done: Relaxation | None, potential: Potential) -> RelaxedCell:
-    from crystal_core.errors import RelaxationFailed
-    from crystal_core.relax.energies import energies_of
     from crystal_core.workflows.evaluation_cache import RelaxedCell
 
     if done is None:
@@ -250,8 +251,6 @@ def report_relaxed(
     formulas: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """The report of the relaxed candidates, with that before relaxing, the pairs gained and lost, and (several samples) the lowest energy alone."""
-    from crystal_core.evaluation.matching import judge_all, summarise
-
     after = judge_all(references, relaxed.candidates, workers=workers)
     n = sum(energy is not None for part in relaxed.energies for energy in part)
     report = summarise(after, formulas) | {
@@ -283,8 +282,6 @@ def report_relaxed(
 
 def _lowest(relaxed: Relaxed) -> list[list[Structure | None]]:
     """Per reference the one plausible candidate of lowest energy (any candidate where none is plausible or has an energy)."""
-    from crystal_core.evaluation.validity import check_structure
-
     chosen: list[list[Structure | None]] = []
     for part, energies in zip(relaxed.candidates, relaxed.energies, strict=True):
         order = sorted(
@@ -318,7 +315,6 @@ def compare_samplers(
     Raises:
         RequestError: an unknown sampler or a number of calls out of range, told before the first is measured.
     """
-    from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.generators.kldm.samplers import SamplerSettings
 
     plan = [

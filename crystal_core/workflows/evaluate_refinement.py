@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.conditions import DraftOptions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.matching import judge_all, summarise
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.requests import GenerationRequest
+from crystal_core.workflows.sampling_run import last_frame
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -78,7 +81,6 @@ def write_drafts(
 ) -> Drafts:
     """Drafts of the language model for compositions, the atoms in their order."""
     from crystal_core.structures import to_structures
-    from crystal_core.workflows.sampling_run import last_frame
 
     written = Drafts()
     only = DraftOptions(temperature=options.temperature, top_p=options.top_p)
@@ -125,7 +127,6 @@ def refine_drafts(
         refiner: as on the command line; None takes the card's.
     """
     from crystal_core.structures import from_structures, niggli_reduced, to_structures
-    from crystal_core.workflows.sampling_run import last_frame
 
     if begin.start == "draft":
         return list(drafts), 0
@@ -176,8 +177,6 @@ def evaluate_refinement(
         source: "drafts" refines what the language model writes for the formulas of the rows; "rows" the known crystals
             themselves, rounded as their text, which tells how much of a right draft a refinement loses.
     """
-    from crystal_core.evaluation.matching import judge_all, summarise
-
     known = [reference.structure for reference in references]
     if source == "rows":
         drafts = as_text(known)
@@ -212,8 +211,6 @@ def evaluate_refinement(
 
 def _sound(structures: Sequence[Structure | None]) -> dict[str, float]:
     """Shares of crystals that pass the published check of distances, and ours; a missing one passes none."""
-    from crystal_core.evaluation.validity import check_structure
-
     checks = [check_structure(structure) for structure in structures if structure is not None]
     n = max(1, len(structures))
     return {

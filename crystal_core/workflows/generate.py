@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
+from crystal_core.files.records import crystal_record, is_valid, structure_from_record
 from crystal_core.frames import RunUpdate, few_of_each
 from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT
+from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import (
     CrystalGenerationRequest,
     DeNovoRequest,
@@ -57,8 +59,6 @@ def load_de_novo(name: str, device: str) -> DeNovoGenerator:
     Raises:
         RequestError: it needs a formula. CheckpointMissing: it is not installed.
     """
-    from crystal_core.registry.store import find_card, load_generator
-
     card = find_card(name)
     if card.task != "de novo generation":
         raise RequestError(
@@ -135,8 +135,6 @@ class _Run:
         note: str | None = None,
         redrafts: Redrafts | None = None,
     ) -> None:
-        from crystal_core.files.records import structure_from_record
-
         self.request, self.model, self.elements, self.symmetry = request, model, elements, symmetry
         self.notes = [note] if note else []
         self.guide = _guide(request, writes_drafts=model.card.writes_drafts)
@@ -228,7 +226,6 @@ class _Run:
         like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
         how many crystals have it or a supergroup of it; a ``note`` where something is to be said, as of atom counts beyond the training.
         """
-        from crystal_core.files.records import crystal_record, is_valid
         from crystal_core.reference.known import novelty
         from crystal_core.reference.known_file import load_known
 

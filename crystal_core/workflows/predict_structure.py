@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.chemistry.formula import parse_formula
 from crystal_core.conditions import check_declared
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
+from crystal_core.files.records import rank_key, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
 from crystal_core.requests import (
     StructurePredictionRequest,
@@ -65,7 +67,6 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     Raises:
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
     """
-    from crystal_core.chemistry.formula import parse_formula
     from crystal_core.device import use_threads
 
     request = from_json(StructurePredictionRequest, request)
@@ -126,7 +127,6 @@ def _phases(
 
 def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     """Energies of all different structures; then the promising ones are relaxed against each other."""
-    from crystal_core.files.records import snapshot
     from crystal_core.relax.potential import load_potential
     from crystal_core.workflows.evidence import settle_by_evidence
 
@@ -179,7 +179,6 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     those lowest in energy as sampled; that energy alone says little, because a small error of the cell costs electronvolts.
     The result follows each, so a cancel loses none.
     """
-    from crystal_core.files.records import rank_key
     from crystal_core.relax.potential import load_potential
 
     potential = load_potential(state.request.potential, state.request.device)
@@ -227,8 +226,6 @@ def _settle(
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
     """Settle one candidate; the ``others`` still wait for the same."""
-    from crystal_core.files.records import snapshot
-
     phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
     waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
@@ -247,8 +244,6 @@ def _settle(
 
 def compare_with_reference(records: list[CrystalRecord], reference: Structure) -> None:
     """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
-    from crystal_core.files.records import structure_from_record
-
     for record in records:
         rmsd = rms_distance(reference, structure_from_record(record), MATCHER)
         record["reference"] = {"matches": rmsd is not None, "rmsd": None if rmsd is None else round(rmsd, 4)}

@@ -15,6 +15,7 @@ from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import MemoryFull
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
+from crystal_core.files.records import ranked
 from crystal_core.frames import RunUpdate, few_of_each
 from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT
@@ -250,8 +251,6 @@ class PredictionRun:
 
     def result(self) -> RunResult:
         """All finished candidates, ranked, as the JSON of cli.md."""
-        from crystal_core.files.records import ranked
-
         made_by = self._provenance()
         groups = self.groups()
         sizes = {g: groups.count(g) for g in groups}

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from crystal_core.chemistry.formula import atomic_number_of, default_z, parse_formula
 from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
 from crystal_core.errors import RequestError
+from crystal_core.registry.property_cards import declared_properties, is_installed
 from crystal_core.requests import PropertyPredictionRequest
 
 if TYPE_CHECKING:
@@ -79,8 +81,6 @@ def guided_properties(request: CrystalGenerationRequest) -> dict[str, tuple[str,
 
     Empty where no predictor is installed.
     """
-    from crystal_core.registry.property_cards import declared_properties, is_installed
-
     targets = {
         name: (GUIDED[name], getattr(request, name)) for name in GUIDED if getattr(request, name) is not None
     }
@@ -92,8 +92,6 @@ def guided_properties(request: CrystalGenerationRequest) -> dict[str, tuple[str,
 
 def possible_wishes(card: ModelCard) -> dict[str, How]:
     """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling, or kept by operations."""
-    from crystal_core.registry.property_cards import declared_properties, is_installed
-
     if card.writes_drafts:
         fields = {"composition": "formula", "space_group": "space_group", "crystal_system": "crystal_system"}
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
@@ -137,8 +135,6 @@ def plan_wishes(
 
 
 def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
-    from crystal_core.chemistry.formula import atomic_number_of
-
     numbers = tuple(sorted(set(map(atomic_number_of, request.must_hold))))
     alone = bool(request.elements) and set(map(atomic_number_of, request.elements)) == set(numbers)
     return {"elements" if alone else "contain": numbers}
@@ -147,8 +143,6 @@ def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
 def _cells_of(
     request: CrystalGenerationRequest, least: int, most: int, card: ModelCard
 ) -> list[Counter[int]]:
-    from crystal_core.chemistry.formula import default_z, parse_formula
-
     formula = parse_formula(request.formula or "")
     if request.n_atoms is None:
         counts = default_z(formula, max_atoms=most)

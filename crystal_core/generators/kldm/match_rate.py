@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crystal_core.evaluation.matching import judge_all, summarise
 from crystal_core.generators.kldm.codec import LatticeCodec, decode
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.samplers import LatentSampler, SamplerSettings
@@ -35,7 +36,6 @@ def match_rate(
     ):  # the modules below load it only when it is needed, so importing them tells nothing
         log.info("no match rate: pymatgen is not installed")
         return {}
-    from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.structures import to_structures
 
     everything = torch.arange(len(rows), device=rows.n_atoms.device)

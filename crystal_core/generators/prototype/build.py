@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.cards import sha256_of, write_card
 from crystal_core.datasets.prepare import training_rows
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, read_rows, reason_not_to_train
 from crystal_core.generators.prototype.aflow_names import COMPOUNDS, library_compounds, name_fits
@@ -27,6 +28,7 @@ from crystal_core.generators.prototype.index import Pool
 from crystal_core.generators.prototype.library import Cell, Prototype, save_library
 from crystal_core.generators.prototype.similarity import count_replacements, distances
 from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, to_form
+from crystal_core.paths import checkpoints_dir, data_dir, home_dir
 from crystal_core.reference.known_file import PREFIXES, load_known
 from crystal_core.structures import in_cell
 
@@ -277,9 +279,7 @@ def _space_group(hall_number: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    from crystal_core.cards import sha256_of, write_card
     from crystal_core.generators.prototype.generator import TABLE, full_index_path
-    from crystal_core.paths import checkpoints_dir, data_dir, home_dir
 
     parser = argparse.ArgumentParser(
         prog="python -m crystal_core.generators.prototype.build", description=__doc__

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crystal_core.errors import RequestError
+from crystal_core.geometry import lattice_parameters
 from crystal_core.predictors.crysldnet.adapters import AdapterConfig, AdapterNetwork
 from crystal_core.predictors.crysldnet.export import as_stored, export_adapter, outputs_of, physical
 from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
@@ -274,7 +275,6 @@ def _error(network: nn.Module, held: GraphRows, spec: PropertySpec) -> float:
 
 def crystals_of(rows: Sequence[CrystalRow], column: str, spec: PropertySpec) -> PreparedCrystals:
     """Rows of a table as tensors, with the label of one column in the form that is learned."""
-    from crystal_core.geometry import lattice_parameters
     from crystal_core.training.data import PreparedCrystals
 
     n_atoms = torch.tensor([len(row.atomic_numbers) for row in rows])

@@ -7,8 +7,10 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
+from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
 from crystal_core.requests import MAX_ATOMS, GenerationRequest
 from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, GivenColumn, ModelColumn
@@ -17,6 +19,7 @@ from crystal_core.workflows.sampling_run import (
     PART_STEPS,
     check_tuning,
     last_frame,
+    library_versions,
     path_for_player,
     provenance,
     sampled,
@@ -84,9 +87,6 @@ def targets_of(request: ComparisonRequest) -> list[Target]:
         RequestError: a formula cannot be read, or makes a cell that is too large.
     """
     from pymatgen.core import Composition
-
-    from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
-    from crystal_core.files.records import structure_from_record
 
     targets = []
     for row in request.targets:
@@ -314,9 +314,6 @@ def path_label(letter: str, sample: int) -> str:
 
 def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str, name: str) -> DrawnColumn:
     """A column of crystals that exist already; those without a target belong to the one of their formula, if any."""
-    from crystal_core.files.records import structure_from_record
-    from crystal_core.workflows.sampling_run import library_versions
-
     by_formula = {target.formula: i for i, target in reversed([*enumerate(targets)])}
     slots = []
     for crystal in column.crystals:
