@@ -91,13 +91,8 @@ class AdapterTraining(RowSettings):
 
 
 def settings_from(text: str) -> AdapterTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"tasks": TaskSettings, "lora": LoraSettings, "fit": FitConfig}
-    return parse_settings(text, AdapterTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, AdapterTraining)
 
 
 class Tasks:

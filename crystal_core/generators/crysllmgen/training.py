@@ -93,13 +93,8 @@ class TextTraining(RowSettings):
 
 
 def settings_from(text: str) -> TextTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"prompts": PromptSettings, "network": TinyConfig, "fit": FitConfig}
-    return parse_settings(text, TextTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, TextTraining)
 
 
 class Sequences:

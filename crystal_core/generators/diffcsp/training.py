@@ -68,13 +68,8 @@ class DiffcspTraining(RowSettings):
 
 
 def settings_from(text: str) -> DiffcspTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"network": CspNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
-    return parse_settings(text, DiffcspTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, DiffcspTraining)
 
 
 @torch.no_grad()

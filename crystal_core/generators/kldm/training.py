@@ -86,13 +86,8 @@ class KldmTraining(RowSettings):
 
 
 def settings_from(text: str) -> KldmTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"network": PairNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
-    return parse_settings(text, KldmTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, KldmTraining)
 
 
 def kldm_loss(

@@ -13,7 +13,6 @@ from torch import nn
 from crystal_core.checks import check_choice
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.graphs.crystal_graphs import GraphConfig
-from crystal_core.networks.dit import DitConfig
 from crystal_core.predictors.crysldnet.encoders.build import KINDS, EncoderKind, build_encoder, encoder_tables
 from crystal_core.predictors.crysldnet.encoders.matformer import MatformerConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import PddformerConfig
@@ -78,22 +77,8 @@ class CrysldnetTraining(RowSettings):
 
 
 def settings_from(text: str) -> CrysldnetTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {
-        "encoder": PddformerConfig,
-        "matformer": MatformerConfig,
-        "graph": GraphConfig,
-        "vae": VaeConfig,
-        "flow": FlowConfig,
-        "flow.dit": DitConfig,
-        "heads": HeadsConfig,
-        "fit": FitConfig,
-    }
-    return parse_settings(text, CrysldnetTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, CrysldnetTraining)
 
 
 def build_network(settings: CrysldnetTraining, names: tuple[str, ...] = ()) -> nn.Module:
