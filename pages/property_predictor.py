@@ -19,14 +19,7 @@ from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
 from pages._ui.link.browser import own_queue
-from pages._ui.link.session import (
-    action_button,
-    apply_link,
-    field,
-    is_link_applied,
-    restore_link,
-    set_link,
-)
+from pages._ui.link.session import action_button, apply_link, field, is_link_applied, restore_link, set_link
 from pages._ui.plain import plain
 from pages._ui.properties import learning
 from pages._ui.properties.results import show_predictions

@@ -15,11 +15,7 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.files.records import rank_key, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.requests import (
-    StructurePredictionRequest,
-    from_json,
-    seed_or_drawn,
-)
+from crystal_core.requests import StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
     RELAXING,
@@ -43,10 +39,7 @@ from crystal_core.workflows.prediction_plan import (
 )
 from crystal_core.workflows.prediction_run import PredictionRun
 from crystal_core.workflows.prediction_time import LOADING, MOST_RELAXED, planned_work
-from crystal_core.workflows.sampling_run import (
-    BATCH,
-    path_for_player,
-)
+from crystal_core.workflows.sampling_run import BATCH, path_for_player
 from crystal_core.workflows.time_plan import TimePlan, remember, timed, usual_pace
 
 if TYPE_CHECKING:

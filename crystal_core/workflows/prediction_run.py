@@ -19,22 +19,11 @@ from crystal_core.files.records import ranked
 from crystal_core.frames import RunUpdate, few_of_each
 from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT
-from crystal_core.requests import (
-    GenerationRequest,
-    StructurePredictionRequest,
-)
+from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.evidence import evidence_of, order_by_evidence
-from crystal_core.workflows.prediction_plan import (
-    Part,
-    draft_options,
-    load_structure_generator,
-)
-from crystal_core.workflows.prediction_time import (
-    LAYING_OUT,
-    sampling_phase,
-    sampling_work,
-)
+from crystal_core.workflows.prediction_plan import Part, draft_options, load_structure_generator
+from crystal_core.workflows.prediction_time import LAYING_OUT, sampling_phase, sampling_work
 from crystal_core.workflows.sampling_run import (
     HALVED,
     PART_STEPS,

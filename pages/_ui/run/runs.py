@@ -12,10 +12,7 @@ from crystal_core.demos import Demo, find_demo
 from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
-from crystal_core.files.records import (
-    is_valid,
-    ranked,
-)
+from crystal_core.files.records import is_valid, ranked
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of
