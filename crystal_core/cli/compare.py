@@ -68,19 +68,21 @@ def compare(
 ) -> None:
     """Compare models, samplers, runs or files: metrics with 95 % intervals and paired differences."""
     from crystal_core.device import pick_device
+    from crystal_core.workflows.compare.given import target_json
     from crystal_core.workflows.compare.request import ComparisonRequest
     from crystal_core.workflows.compare.run import run
+    from crystal_core.workflows.references import read_references
 
     for file, option in ((html, "--html"), (csv, "--csv")):
         if file is not None:
             check_output(file, option)
-    known = _references(data, split, limit)
+    known = [] if data is None else read_references(data_file(data), split, limit)
     request = ComparisonRequest(
         columns=tuple(_column(text, known) for text in column),
         formulas=tuple(formula or ()),
         z=z,
         exact_cell=cell,
-        targets=tuple(_target(one) for one in known),
+        targets=tuple(map(target_json, known)),
         reference=_reference(reference),
         n=n,
         seed=seed_or_drawn(seed),
@@ -94,20 +96,6 @@ def compare(
     make_output_folder(out, trajectory=False)
     updates = submitted("compare", request) if queue else run(request)
     work_through(updates, partial(_finish, html=html, csv=csv, out=out, json=json), quiet=quiet)
-
-
-def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:
-    from crystal_core.workflows.references import read_references
-
-    if data is None:
-        return []
-    return read_references(data_file(data), split, limit)
-
-
-def _target(reference: Reference) -> Any:
-    from crystal_core.workflows.compare.given import target_json
-
-    return target_json(reference)
 
 
 def _column(text: str, known: list[Reference]) -> dict[str, Any]:

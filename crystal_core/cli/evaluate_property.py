@@ -80,13 +80,14 @@ def evaluate_property(
 ) -> None:
     """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by domain and by size."""
     from crystal_core.datasets.rows import splits_of
+    from crystal_core.registry.store import load_predictor
     from crystal_core.workflows import evaluate_property as workflow
     from crystal_core.workflows.property_baselines import BASELINES
 
     began = time.monotonic()
     is_baseline = model in BASELINES
     split = split or ("test" if data == DEFAULT or "test" in splits_of(data) else "all")
-    _check_split(data, split)
+    check_choice("split", split, ("train", "val", "test", *(() if data == DEFAULT else ("all",))))
     _check_training(train, limit_train, features, is_baseline=is_baseline)
     if features is not None:
         check_output(features, "--features")
@@ -103,7 +104,7 @@ def evaluate_property(
         "seed": seed,
     }
     settings |= {"properties": ",".join(chosen) or "all", "fold": fold}
-    predictor = None if is_baseline else _load(model, device)
+    predictor = None if is_baseline else load_predictor(model, device)
     names = _names(predictor, chosen, data)
     if predictor is not None and data == DEFAULT:
         _check_fold(predictor.card.name, names, fold)
@@ -137,12 +138,6 @@ def evaluate_property(
         _print(report)
 
 
-def _check_split(data: Path, split: str) -> None:
-    check_choice(
-        "split", split, ("train", "val", "test") if data == DEFAULT else ("train", "val", "test", "all")
-    )
-
-
 def _check_training(
     train: Path | None, limit_train: int | None, features: Path | None, *, is_baseline: bool
 ) -> None:
@@ -173,12 +168,6 @@ def _check_whole(data: Path, split: str, structures: Path | None, limit: int | N
         raise RequestError(
             "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, --split, --structures, --limit and --fold."
         )
-
-
-def _load(model: str, device: str) -> PropertyPredictor:
-    from crystal_core.registry.store import load_predictor
-
-    return load_predictor(model, device)
 
 
 def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from crystal_core.cli._run import command, emit
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 
 
-def _row(card: Any, *, check: bool) -> dict[str, Any]:
+def _row(card: Any) -> dict[str, Any]:
     return {
         "name": card.name,
         "kind": card.kind,
@@ -25,7 +25,7 @@ def _row(card: Any, *, check: bool) -> dict[str, Any]:
         "metrics": dict(card.metrics),
         "licence": card.licence,
         "limits": card.limits,
-        "sha256_ok": card.problem() is None if check else None,
+        "sha256_ok": card.problem() is None,
     }
 
 
@@ -39,7 +39,7 @@ def list_models(
 
     if kind is not None:
         check_choice("kind", kind, ("generator", "predictor"))
-    rows = [_row(card, check=True) for card in list_cards(kind)]
+    rows = [_row(card) for card in list_cards(kind)]
     if json:
         emit({"models": rows})
         return
@@ -56,7 +56,7 @@ def show(name: str, json: options.Json = False) -> None:
 
     card = find_card(name)
     if json:
-        emit({"models": [_row(card, check=True) | {"source": card.source, "training": dict(card.training)}]})
+        emit({"models": [_row(card) | {"source": card.source, "training": dict(card.training)}]})
         return
     typer.echo((card.folder / "card.toml").read_text(encoding="utf-8") if card.folder else card.name)
 

@@ -125,18 +125,29 @@ def draw_candidates(
 def _sample(
     generator: Generator, compositions: tuple[tuple[int, ...], ...], options: dict[str, Any]
 ) -> tuple[list[Structure | None], int]:
-    from crystal_core.structures import to_structures
 
     known = set(range(1, 119))
     if generator.card.writes_drafts:
         known = set(getattr(generator, "elements", known))
     possible = [i for i, cell in enumerate(compositions) if known.issuperset(cell)]
+    return _run_on(possible, generator, compositions, options)
+
+
+def _run_on(
+    places: Sequence[int],
+    generator: Generator,
+    compositions: tuple[tuple[int, ...], ...],
+    options: dict[str, Any],
+) -> tuple[list[Structure | None], int]:
+    """The structures of the compositions at ``places``, None elsewhere, and the network calls that they took."""
+    from crystal_core.structures import to_structures
+
     structures: list[Structure | None] = [None] * len(compositions)
-    if not possible:
+    if not places:
         return structures, 0
-    request = GenerationRequest(compositions=tuple(compositions[i] for i in possible), **options)
+    request = GenerationRequest(compositions=tuple(compositions[i] for i in places), **options)
     crystals, calls = _run(generator, request)
-    for i, structure in zip(possible, to_structures(crystals), strict=True):
+    for i, structure in zip(places, to_structures(crystals), strict=True):
         structures[i] = structure
     return structures, calls
 
@@ -157,20 +168,11 @@ def _refine(
 
     placed, _ = _run(prototypes, GenerationRequest(compositions=compositions))
     usable = [i for i, structure in enumerate(to_structures(placed)) if structure is not None]
-    structures: list[Structure | None] = [None] * len(compositions)
-    if not usable:
-        return structures, 0
-    cells = list(placed)
-    request = GenerationRequest(
-        compositions=tuple(compositions[i] for i in usable),
-        start=CrystalBatch.concat([cells[i] for i in usable]),
-        start_time=start_time,
-        **options,
-    )
-    crystals, calls = _run(generator, request)
-    for i, structure in zip(usable, to_structures(crystals), strict=True):
-        structures[i] = structure
-    return structures, calls
+    if usable:
+        cells = list(placed)
+        start = CrystalBatch.concat([cells[i] for i in usable])
+        options = options | {"start": start, "start_time": start_time}
+    return _run_on(usable, generator, compositions, options)
 
 
 def relax_candidates(
@@ -211,15 +213,10 @@ def relax_candidates(
                 last_message = time.monotonic()
                 say(f"{len(cells)}/{len(given)} relaxed, {last_message - began:.0f} s")
     relaxed = list(cells.values())
+    found = [[cells.get((i, k)) for k in range(len(part))] for i, part in enumerate(candidates)]
     return Relaxed(
-        candidates=[
-            [cells[i, k].structure if (i, k) in cells else None for k in range(len(part))]
-            for i, part in enumerate(candidates)
-        ],
-        energies=[
-            [cells[i, k].energy if (i, k) in cells else None for k in range(len(part))]
-            for i, part in enumerate(candidates)
-        ],
+        candidates=[[cell.structure if cell else None for cell in part] for part in found],
+        energies=[[cell.energy if cell else None for cell in part] for part in found],
         n_converged=sum(cell.converged for cell in relaxed),
         n_not_relaxed=sum(cell.energy is None for cell in relaxed),
         n_steps=sum(cell.n_steps for cell in relaxed),
@@ -253,6 +250,10 @@ def report_relaxed(
     """The report of the relaxed candidates, with that before relaxing, the pairs gained and lost, and (several samples) the lowest energy alone."""
     after = judge_all(references, relaxed.candidates, workers=workers)
     n = sum(energy is not None for part in relaxed.energies for energy in part)
+    matched = [
+        (one.structural is not None, other.structural is not None)
+        for one, other in zip(before, after, strict=True)
+    ]
     report = summarise(after, formulas) | {
         "before_relaxing": summarise(before, formulas),
         "relaxation": {
@@ -262,12 +263,8 @@ def report_relaxed(
             "n_not_relaxed": relaxed.n_not_relaxed,
             "steps_mean": round(relaxed.n_steps / max(1, n), 1),
             "seconds": round(relaxed.seconds, 1),
-            "gained": sum(
-                a.structural is not None and b.structural is None for a, b in zip(after, before, strict=True)
-            ),
-            "lost": sum(
-                a.structural is None and b.structural is not None for a, b in zip(after, before, strict=True)
-            ),
+            "gained": matched.count((False, True)),
+            "lost": matched.count((True, False)),
         },
     }
     if max(map(len, relaxed.candidates), default=0) > 1:

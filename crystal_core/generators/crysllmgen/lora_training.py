@@ -27,9 +27,15 @@ from crystal_core.generators.crysllmgen.conditions import (
 )
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
 from crystal_core.generators.crysllmgen.lora import Adapter, LoraSettings
-from crystal_core.generators.crysllmgen.training import PUBLISHED, STATISTICS, space_group_statistics
+from crystal_core.generators.crysllmgen.training import (
+    PUBLISHED,
+    STATISTICS,
+    initial_weights,
+    known_labels,
+    space_group_statistics,
+)
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
-from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.training.checkpoint import write_checkpoint
 from crystal_core.training.data import (
     PreparedCrystals,
     RowSettings,
@@ -47,8 +53,13 @@ from crystal_core.training.slices import SliceOptions, fit
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from crystal_core.cards import ModelCard
 
+__all__ = [
+    "export_checkpoint",
+    "initial_weights",
+    "settings_from",
+    "train",
+]  # what every method of training has
 Pair = tuple[list[int], int]  # ids of a prompt, its answer and the end; tokens of the prompt
 
 
@@ -106,13 +117,7 @@ class Tasks:
         self, rows: PreparedCrystals, settings: TaskSettings, wording: Wording, texts: Texts
     ) -> None:
         self.rows, self.settings, self.wording, self.texts = rows, settings, wording, texts
-        columns = {name: PROPERTIES[name][1] for name in settings.properties}
-        missing = [column for column in columns.values() if column not in rows.labels]
-        if missing:
-            raise RequestError(
-                f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [tasks]."
-            )
-        self._known = {name: rows.labels[column].tolist() for name, column in columns.items()}
+        self._known = known_labels(rows, settings.properties, "tasks")
         grid_of(
             rows, torch.arange(len(rows)), torch.zeros(len(rows), 3)
         )  # what cannot be written is refused now
@@ -242,12 +247,3 @@ def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining,
         about_training={"tasks": asdict(settings.tasks)},
         files={BESIDE: json.dumps(asdict(read_wording()), indent=1)},
     )
-
-
-def initial_weights(card: ModelCard) -> dict[str, Tensor]:
-    """The adapter of a checkpoint.
-
-    Raises:
-        CheckpointMismatch: a file is missing or changed.
-    """
-    return read_shards(card)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -106,21 +106,15 @@ class Sequences:
 
     def __init__(self, rows: PreparedCrystals, settings: TextTraining) -> None:
         self.rows, self.prompts, self.shuffled = rows, settings.prompts, settings.shuffled
-        columns = {name: PROPERTIES[name][1] for name in self.prompts.properties}
-        missing = [column for column in columns.values() if column not in rows.labels]
-        if missing:
-            raise RequestError(
-                f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [prompts]."
-            )
+        self._known = known_labels(rows, self.prompts.properties, "prompts")
         crystal_tokens(
             _grid_of(rows)
         )  # a row that cannot be written is refused now, not in the middle of a run
-        self._known = {name: rows.labels[column].tolist() for name, column in columns.items()}
         self._compositions = [
             Counter(numbers.tolist()) for numbers in rows.atomic_numbers.split(rows.n_atoms.tolist())
         ]
         most = max(map(len, self._compositions))
-        longest = 4 + 3 * most + 9 * len(columns) + CELL + ATOM * int(rows.n_atoms.max()) + 1
+        longest = 4 + 3 * most + 9 * len(self._known) + CELL + ATOM * int(rows.n_atoms.max()) + 1
         if longest > settings.network.max_tokens:
             raise RequestError(
                 f"A sequence may have {longest} tokens and [network] max_tokens is {settings.network.max_tokens}; raise it."
@@ -170,6 +164,21 @@ class Sequences:
         shift = torch.rand(len(crystals), 3, generator=generator)
         moved = batch.frac_coords + torch.repeat_interleave(shift, batch.n_atoms, 0)
         return assemble(prompts, _grid_of(replace(batch, frac_coords=moved)))
+
+
+def known_labels(rows: PreparedCrystals, properties: Sequence[str], table: str) -> dict[str, list[float]]:
+    """The values of conditions on properties, one per row, NaN where unknown.
+
+    Raises:
+        RequestError: the file lacks a label; ``table`` names the conditions in the configuration.
+    """
+    columns = {name: PROPERTIES[name][1] for name in properties}
+    missing = [column for column in columns.values() if column not in rows.labels]
+    if missing:
+        raise RequestError(
+            f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [{table}]."
+        )
+    return {name: rows.labels[column].tolist() for name, column in columns.items()}
 
 
 def shuffle_sites(batch: Batch, share: float, generator: torch.Generator) -> Batch:

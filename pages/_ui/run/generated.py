@@ -282,7 +282,7 @@ def _card(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict
         "scene": card_scene(record),
         "title": formula_text(record["formula"]),
         "many": n,
-        "caption": f"{record['number']} · {_group(record)} · {record['n_atoms']} atoms",
+        "caption": f"{record['number']} · {group_of(record)} · {record['n_atoms']} atoms",
         "badges": badges,
     }
 
@@ -296,7 +296,7 @@ def _row(
     return {
         "no.": record["number"],
         "formula": formula_text(record["formula"]),
-        "space group": _group(record),
+        "space group": group_of(record),
         "atoms": record["n_atoms"],
         "density (g/cm³)": round(record["density"], 2),
         "valid": "yes" if is_valid(record) else "no",
@@ -314,7 +314,9 @@ def _row(
 def _head(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> None:
     """What the crystal is, each verdict with its reason, and its energies."""
     members = groups[record["group"]]
-    st.subheader(plain(f"{formula_text(record['formula'])} · {_group(record)} · crystal {record['number']}"))
+    st.subheader(
+        plain(f"{formula_text(record['formula'])} · {group_of(record)} · crystal {record['number']}")
+    )
     with st.container(gap="xxsmall"):
         told = verdicts(record, [r["number"] for r in members if r is not record])
         of = [" (As generated.)" if "original" in record and k in AS_MADE else "" for k in range(len(told))]
@@ -378,7 +380,3 @@ def _cell(record: CrystalRecord, head: Callable[[], None]) -> None:
         views = {RELAXED: shown, BOTH: both, MADE: made}
     views |= draft_views(record["generated"], made)
     show_views(views | known_views(record, shown), key=record["id"], head=head)
-
-
-def _group(record: CrystalRecord) -> str:
-    return group_of(record)

@@ -87,11 +87,8 @@ def as_job(demo: Demo) -> Job:
         stage="done",
         step=1,
         n_steps=1,
-        error=None,
-        snapshot=None,
         result=dict(demo.result),
         trajectories=list(demo.trajectories),
-        place=0,
     )
 
 
