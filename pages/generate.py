@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -15,6 +15,7 @@ from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import Snapshot
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.workflows.cell_plan import allowed_elements, check_atom_counts
@@ -61,9 +62,6 @@ from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
 from pages._ui.viewer import crystal_viewer
-
-if TYPE_CHECKING:
-    from crystal_core.records import Snapshot
 
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for

@@ -16,11 +16,10 @@ from crystal_core.cli._queue import submitted, work_through
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
-from crystal_core.records import crystals_of
+from crystal_core.records import RunResult, Trajectory, crystals_of
 from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
-    from crystal_core.records import RunResult, Trajectory
     from crystal_core.workflows.references import Reference
 
 SUFFIXES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json")

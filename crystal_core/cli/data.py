@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -94,8 +96,6 @@ def estimate_hull(
     json: options.Json = False,
 ) -> None:
     """Give training rows without a label an energy above the hull by CHGNet, in a column of its own."""
-    from dataclasses import asdict
-
     from crystal_core.workflows.estimate_hull import estimate_hull as run
 
     check_output(output)
@@ -123,8 +123,6 @@ def describe(
     json: options.Json = False,
 ) -> None:
     """Rows, splits, atom counts and labels of a raw table."""
-    from collections import Counter
-
     from crystal_core.datasets.rows import read_table
 
     table, bad = read_table(path)

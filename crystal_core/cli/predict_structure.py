@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -19,11 +19,8 @@ from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import command, emit, progress, refiner_step, say, sentence_of
 from crystal_core.conditions import DraftStart
 from crystal_core.errors import CrystalCoreError, RequestError
-from crystal_core.records import FORMAT, published_above_hull
+from crystal_core.records import FORMAT, RunResult, Trajectory, published_above_hull
 from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
-
-if TYPE_CHECKING:
-    from crystal_core.records import RunResult, Trajectory
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 

@@ -21,6 +21,7 @@ from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
 from crystal_core.generators.stages import drafting, kept_symmetry, lone_atom, refining
 from crystal_core.requests import DeNovoRequest, GenerationRequest
+from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -194,8 +195,6 @@ class DraftRefineGenerator:
         Raises:
             RequestError: ``request`` names no refiner.
         """
-        from crystal_core.structures import from_structures, niggli_reduced, to_structures
-
         refinement = self.refinement(request.draft)
         if refinement is None:
             raise RequestError("Nothing is refined without a refiner; name one.")
@@ -361,8 +360,6 @@ class DraftRefineGenerator:
 
 def _overlaps(crystal: CrystalBatch) -> bool:
     """Whether a cell fails the published check of distances, or has no volume."""
-    from crystal_core.structures import to_structures
-
     (structure,) = to_structures(crystal)
     return structure is None or not is_structurally_valid(structure)
 

@@ -14,14 +14,13 @@ import torch
 from crystal_core.checks import check_choice, check_whole
 from crystal_core.errors import RequestError
 from crystal_core.graphs.lattice_edges import LatticeEdges, lattice_images
-from crystal_core.graphs.neighbours import find_neighbours
+from crystal_core.graphs.neighbours import Neighbours, find_neighbours
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.graphs.neighbours import Neighbours
 
 MAX_NEIGHBOURS = 200
 

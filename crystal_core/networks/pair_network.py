@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.geometry import TWO_PI, centre, mean_per_crystal
@@ -20,7 +20,6 @@ from crystal_core.networks.segments import EdgeInput, SumOverEdges
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-    from torch import Tensor
 
     from crystal_core.networks.packing import Packing
 

@@ -11,7 +11,7 @@ from crystal_core.chemistry.formula import SUBSCRIPTS
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.records import crystal_record
-from crystal_core.relax.relaxation import RelaxStatus
+from crystal_core.relax.relaxation import RelaxStatus, RelaxStep
 from crystal_core.workflows.relax import RelaxationRun
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     )
     from crystal_core.reference.known_crystals import KnownCrystal
     from crystal_core.relax.potential import Potential
-    from crystal_core.relax.relaxation import RelaxStep
 
 KNOWN_CRYSTALS = "known crystals"  # in place of a model's name
 STILL_ALIKE = 0.1

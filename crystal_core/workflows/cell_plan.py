@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
-from crystal_core.requests import MAX_ATOMS
-from crystal_core.workflows.wishes import plan_wishes
+from crystal_core.requests import MAX_ATOMS, CellSymmetry, CrystalGenerationRequest
+from crystal_core.workflows.wishes import Wish, plan_wishes
 
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
     from crystal_core.protocols import DeNovoGenerator
-    from crystal_core.requests import CellSymmetry, CrystalGenerationRequest
     from crystal_core.workflows.redraft import Redraft
-    from crystal_core.workflows.wishes import Wish
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.files.records import structure_from_record
-from crystal_core.requests import KnownParts
+from crystal_core.requests import CrystalGenerationRequest, KnownParts
 from crystal_core.structures import from_structures, in_cell
 from crystal_core.workflows.cell_plan import required_elements
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pymatgen.core import Structure
 
-    from crystal_core.requests import CrystalGenerationRequest
 
 WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
 

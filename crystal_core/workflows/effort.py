@@ -17,6 +17,8 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
 from crystal_core.registry.store import load_generator
+from crystal_core.structures import to_structures
+from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.known_candidates import SHARE, known_candidates
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from crystal_core.frames import Frame, Template
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.requests import EffortName, StructurePredictionRequest
-    from crystal_core.workflows.candidate import Candidate
 
 MOST_LOOKED_AT = 60  # prototypes of a formula from which an effort takes the likeliest
 MOST_ATOMS = 40  # of the cells that prototypes and relaxation try on their own
@@ -127,8 +128,6 @@ def _is_fixed(request: StructurePredictionRequest) -> bool:
 def lay_out(request: StructurePredictionRequest) -> LaidOut:
     """The known crystals of a request with an effort, then its best prototypes that are none of them."""
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.structures import to_structures
-    from crystal_core.workflows.candidate import Candidate
 
     assert request.effort is not None
     n, cells = EFFORTS[request.effort].prototypes, _cells(request)

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from safetensors import SafetensorError, safe_open
+
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.relax.energies import energies_of
 from crystal_core.training.data import SPLITS
@@ -62,7 +64,6 @@ def estimate_hull(
         RequestError: ``source`` is no prepared file.
     """
     import numpy as np
-    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save_file
 
     from crystal_core.relax.many import over_processes

@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.evaluation.statistics import wilson
 from crystal_core.files.records import space_group
 from crystal_core.requests import DeNovoRequest
-from crystal_core.structures import from_structures
+from crystal_core.structures import from_structures, to_structures
 from crystal_core.workflows.sampling_run import last_frame, last_of
 
 if TYPE_CHECKING:
@@ -73,8 +74,6 @@ def make(
         most: atoms of a crystal without a composition. ways: name → options; the first one leaves the drafts as they are
             written, each other one names a refiner. Drafts have only elements that every refiner can place.
     """
-    from crystal_core.structures import to_structures
-
     drafts = {name: Made(name=name, structures=[]) for name in ways}
     alone, *refined = ways
     common = [set(model.common_elements(ways[name])) for name in refined]
@@ -243,8 +242,6 @@ def _free_drafts(
 
 def _reduced(atomic_numbers: Sequence[int]) -> frozenset[tuple[int, int]]:
     """A formula: elements with the smallest whole numbers of atoms."""
-    from math import gcd
-
     counts = Counter(atomic_numbers)
     common = gcd(*counts.values()) if counts else 1
     return frozenset((z, n // common) for z, n in counts.items())

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import RelaxationFailed
-from crystal_core.evaluation.matching import judge_all, summarise
+from crystal_core.evaluation.matching import Outcome, judge_all, summarise
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, GenerationRequest, SamplerTuning
+from crystal_core.structures import to_structures
 from crystal_core.workflows.sampling_run import last_frame
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.evaluation.matching import Outcome
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation
@@ -140,8 +140,6 @@ def _run_on(
     options: dict[str, Any],
 ) -> tuple[list[Structure | None], int]:
     """The structures of the compositions at ``places``, None elsewhere, and the network calls that they took."""
-    from crystal_core.structures import to_structures
-
     structures: list[Structure | None] = [None] * len(compositions)
     if not places:
         return structures, 0
@@ -164,7 +162,6 @@ def _refine(
     options: dict[str, Any],
 ) -> tuple[list[Structure | None], int]:
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.structures import to_structures
 
     placed, _ = _run(prototypes, GenerationRequest(compositions=compositions))
     usable = [i for i, structure in enumerate(to_structures(placed)) if structure is not None]

@@ -37,9 +37,11 @@ from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
 from crystal_core.files.records import write_whole
 from crystal_core.files.writers import structure_to_text
+from crystal_core.reference.hull import measured_error
 from crystal_core.registry.store import load_generator
 from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, SamplerTuning
+from crystal_core.structures import to_structures
 from crystal_core.workflows.references import read_cell
 from crystal_core.workflows.sampling_run import last_frame, sampler_used, with_back_end
 
@@ -89,7 +91,6 @@ def draw_crystals(
     Raises:
         RequestError: the model needs a formula, or its card tells no atom counts.
     """
-    from crystal_core.structures import to_structures
     from crystal_core.workflows.generate import load_de_novo
 
     generator = with_back_end(load_de_novo(model, device), draft.back_end)
@@ -190,7 +191,6 @@ def relax_crystals(
 
     A crystal that cannot be relaxed, or holds an element without a reference energy, is not stable.
     """
-    from crystal_core.reference.hull import measured_error
     from crystal_core.relax.many import relax_many
 
     began = time.monotonic()

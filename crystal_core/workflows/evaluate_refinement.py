@@ -18,6 +18,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import judge_all, summarise
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.requests import GenerationRequest
+from crystal_core.structures import from_structures, niggli_reduced, to_structures
 from crystal_core.workflows.sampling_run import last_frame
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def write_drafts(
     on_progress: Progress | None = None,
 ) -> Drafts:
     """Drafts of the language model for compositions, the atoms in their order."""
-    from crystal_core.structures import to_structures
-
     written = Drafts()
     only = DraftOptions(temperature=options.temperature, top_p=options.top_p)
     for first in range(0, len(compositions), CHUNK):
@@ -104,7 +103,6 @@ def write_drafts(
 def as_text(structures: Sequence[Structure]) -> Drafts:
     """Known crystals rounded as their text rounds them: drafts that are right."""
     from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, from_lines, to_lines
-    from crystal_core.structures import from_structures, to_structures
 
     lines = to_lines(GridCrystals.from_crystals(from_structures(structures)))
     return Drafts(structures=[to_structures(from_lines(text))[0] for text in lines])
@@ -126,8 +124,6 @@ def refine_drafts(
     Args:
         refiner: as on the command line; None takes the card's.
     """
-    from crystal_core.structures import from_structures, niggli_reduced, to_structures
-
     if begin.start == "draft":
         return list(drafts), 0
     refinement = model.refinement(DraftOptions(refiner=refiner))

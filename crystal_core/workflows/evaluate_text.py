@@ -13,6 +13,7 @@ from crystal_core.evaluation.statistics import wilson
 from crystal_core.evaluation.validity import check_structure, is_balanced
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 from crystal_core.requests import seed_or_drawn
+from crystal_core.structures import to_structures
 from crystal_core.workflows.generate import load_de_novo
 from crystal_core.workflows.sampling_run import provenance, with_back_end
 
@@ -124,8 +125,6 @@ def _unbalanced(drafts: list[Written]) -> int:
 
 def _valid(drafts: list[Written]) -> dict[str, Any]:
     """Shares of the published checks among the drafts that are crystals, and their mean number of atoms."""
-    from crystal_core.structures import to_structures
-
     structures = [to_structures(draft.crystal)[0] for draft in drafts if draft.crystal is not None]
     checks = [check_structure(structure) for structure in structures if structure is not None]
     count = max(1, len(checks))

@@ -27,8 +27,9 @@ from crystal_core.evaluation.ranking import Evidence
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.registry.store import load_generator
 from crystal_core.relax.race import Race, by_turns
-from crystal_core.workflows.first_card_drafts import with_agreement
-from crystal_core.workflows.references import read_references
+from crystal_core.structures import to_structures
+from crystal_core.workflows.first_card_drafts import Drafts, with_agreement
+from crystal_core.workflows.references import Reference, read_references
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
-    from crystal_core.workflows.first_card_drafts import Drafts
-    from crystal_core.workflows.references import Reference
 
 CANDIDATES = 8  # prototypes of each row
 STEPS = 100  # of a relaxation
@@ -204,7 +203,6 @@ def prototype_candidates(
     Args:
         cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
     """
-    from crystal_core.structures import to_structures
     from crystal_core.workflows.effort import evidence_of_template
 
     _, frame = prototypes.lay_out(cells, n, repeats=repeats)

@@ -13,11 +13,12 @@ from crystal_core.conditions import DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.files.records import crystal_record, is_valid, structure_from_record
-from crystal_core.frames import RunUpdate, few_of_each
-from crystal_core.guides.protocol import Guide
-from crystal_core.records import FORMAT
+from crystal_core.frames import Draft, RunUpdate, Stage, few_of_each
+from crystal_core.guides.protocol import AllOf, DifferentiablePredictor, Guide
+from crystal_core.records import FORMAT, Novelty, Origin, Provenance, RunResult, Snapshot
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import (
+    CellSymmetry,
     CrystalGenerationRequest,
     DeNovoRequest,
     GenerationRequest,
@@ -43,11 +44,7 @@ from crystal_core.workflows.wishes import PREDICTOR, check_wishes, guided_proper
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.frames import Draft, Stage
-    from crystal_core.guides.protocol import DifferentiablePredictor
     from crystal_core.protocols import DeNovoGenerator
-    from crystal_core.records import Novelty, Origin, Provenance, RunResult, Snapshot
-    from crystal_core.requests import CellSymmetry
 
 WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
 
@@ -100,7 +97,6 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
 def _guide(request: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
     """All guidance targets as one guide; None without a target, and for a model with a prompt."""
     from crystal_core.guides.density import DensityTarget
-    from crystal_core.guides.protocol import AllOf
 
     targets: list[DifferentiablePredictor] = []
     if request.density is not None:

@@ -11,7 +11,7 @@ from crystal_core.checks import check_whole
 from crystal_core.errors import RequestError
 from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, RunResult
 from crystal_core.requests import MAX_SEED, MAX_THREADS, from_json, seed_or_drawn
 from crystal_core.structures import atomic_numbers, from_structures
 from crystal_core.workflows.generate import load_de_novo
@@ -20,7 +20,6 @@ from crystal_core.workflows.sampling_run import provenance, with_back_end
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import RunResult
 
 MODEL = "crysllmgen-tiny"
 

@@ -5,26 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from crystal_core import __version__
+from crystal_core.cards import ModelCard
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.datasets.rows import CrystalRow
 from crystal_core.errors import CheckpointMissing, RequestError, StructureParseError
 from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
 from crystal_core.paths import home_dir
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, LearnedProperty, PropertyColumn, Provenance, RunResult
 from crystal_core.registry.store import find_card
 from crystal_core.requests import MIN_LEARNED, LearnPropertyRequest, from_json, seed_or_drawn
 from crystal_core.structures import atomic_numbers
 from crystal_core.workflows.sampling_run import library_versions
-from crystal_core.workflows.train_adapter import OwnProperty, adapter_steps, reason_left_out
-
-if TYPE_CHECKING:
-    from crystal_core.cards import ModelCard
-    from crystal_core.records import LearnedProperty, PropertyColumn, Provenance, RunResult
-    from crystal_core.workflows.train_adapter import AdapterReport
+from crystal_core.workflows.train_adapter import AdapterReport, OwnProperty, adapter_steps, reason_left_out
 
 CHECKED = 100  # crystals between two moves of the progress line
 

@@ -15,8 +15,8 @@ from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CrystalCoreError
 from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.properties import chosen_properties
-from crystal_core.records import FORMAT
+from crystal_core.properties import CrystalPredictions, Domain, Prediction, PropertySpec, chosen_properties
+from crystal_core.records import FORMAT, PropertyColumn, PropertyRow, PropertyValue, Provenance, RunResult
 from crystal_core.registry.property_cards import installed_parts
 from crystal_core.registry.store import load_predictor
 from crystal_core.requests import PropertyPredictionRequest, from_json
@@ -26,9 +26,7 @@ from crystal_core.workflows.sampling_run import library_versions
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.properties import CrystalPredictions, Domain, Prediction, PropertySpec
     from crystal_core.protocols import PropertyPredictor
-    from crystal_core.records import PropertyColumn, PropertyRow, PropertyValue, Provenance, RunResult
 
 log = logging.getLogger(__name__)
 CHUNK = 50  # crystals between two moves of the progress bar

@@ -21,13 +21,16 @@ from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
     USUAL_STEPS,
+    LaidOut,
     cells_beside,
     knows_cells,
     lay_out,
     seconds_per_call,
     with_effort,
 )
+from crystal_core.workflows.evidence import settle_by_evidence
 from crystal_core.workflows.prediction_plan import (
+    Part,
     cells_of,
     check_elements,
     check_tuning_of,
@@ -47,8 +50,6 @@ if TYPE_CHECKING:
 
     from crystal_core.records import CrystalRecord
     from crystal_core.relax.potential import Potential
-    from crystal_core.workflows.effort import LaidOut
-    from crystal_core.workflows.prediction_plan import Part
 
 SECONDS_BETWEEN_RESULTS = 2.0  # while single energies come in
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
@@ -121,7 +122,6 @@ def _phases(
 def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     """Energies of all different structures; then the promising ones are relaxed against each other."""
     from crystal_core.relax.potential import load_potential
-    from crystal_core.workflows.evidence import settle_by_evidence
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label

@@ -16,9 +16,9 @@ from crystal_core.errors import MemoryFull
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.files.records import ranked
-from crystal_core.frames import RunUpdate, few_of_each
+from crystal_core.frames import Draft, Frame, RunUpdate, Template, few_of_each
 from crystal_core.guides.protocol import Guide
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, CrystalRecord, Origin, Provenance, RunResult, Score, Snapshot
 from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.evidence import evidence_of, order_by_evidence
@@ -37,9 +37,7 @@ from crystal_core.workflows.sampling_run import (
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.evaluation.ranking import Evidence
-    from crystal_core.frames import Draft, Frame, Template
     from crystal_core.protocols import Generator
-    from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score, Snapshot
     from crystal_core.workflows.effort import LaidOut
     from crystal_core.workflows.time_plan import TimePlan
 

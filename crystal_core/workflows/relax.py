@@ -13,7 +13,7 @@ from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.files.records import cell_json, crystal_record, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, Provenance, RelaxationOutcome, RelaxationRecord, RunResult, Snapshot
 from crystal_core.relax.energies import energies_of
 from crystal_core.requests import RelaxationRequest, from_json
 from crystal_core.workflows.sampling_run import library_versions, path_for_player
@@ -21,7 +21,6 @@ from crystal_core.workflows.sampling_run import library_versions, path_for_playe
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import Provenance, RelaxationOutcome, RelaxationRecord, RunResult, Snapshot
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation, RelaxStatus, RelaxStep
 

@@ -11,11 +11,10 @@ from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.validity import OXIDATION_TABLE
 from crystal_core.files.records import snapshot
-from crystal_core.frames import RunUpdate
+from crystal_core.frames import Frame, RunUpdate
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest, SamplerTuning, tuning_words
 
 if TYPE_CHECKING:
-    from crystal_core.frames import Frame
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.records import Provenance, Snapshot, Trajectory

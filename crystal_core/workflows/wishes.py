@@ -6,17 +6,14 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from crystal_core.cards import ModelCard
 from crystal_core.chemistry.formula import atomic_number_of, default_z, parse_formula
 from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
 from crystal_core.errors import RequestError
 from crystal_core.registry.property_cards import declared_properties, is_installed
-from crystal_core.requests import PropertyPredictionRequest
-
-if TYPE_CHECKING:
-    from crystal_core.cards import ModelCard
-    from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.requests import CrystalGenerationRequest, PropertyPredictionRequest
 
 How = Literal["prompt", "guided", "kept"]
 KEPT = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,6 @@ def distribution_figure(columns: Sequence[tuple[str, int, Sequence[float]]], lab
 
 def counts_figure(columns: Sequence[tuple[str, int, Sequence[str]]], label: str) -> Figure:
     """How often each category comes in each column, in percent of its crystals, the most frequent first."""
-    from collections import Counter
-
     from plotly import graph_objects as go
 
     counted = [(name, place, Counter(values), max(1, len(values))) for name, place, values in columns]

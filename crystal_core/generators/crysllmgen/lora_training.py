@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import torch
+from torch import Tensor
 
 from crystal_core.checks import check_choice
 from crystal_core.conditions import Conditions
@@ -49,10 +50,6 @@ from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.precision import pick_dtype
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 __all__ = [
     "export_checkpoint",

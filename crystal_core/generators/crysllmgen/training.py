@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from crystal_core.cards import ModelCard
@@ -37,9 +38,6 @@ from crystal_core.training.data import (
 from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 STATISTICS = "statistics.json"  # of the training crystals, in a run's folder
 TIED = "lm_head.weight"  # the embedding once more

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_whole
@@ -27,7 +27,6 @@ from crystal_core.networks.segments import EdgeInput, SumOverEdges
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-    from torch import Tensor
 
     from crystal_core.networks.packing import Packing
 

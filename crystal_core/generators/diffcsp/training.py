@@ -6,9 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack, cast
 
 import torch
+from torch import Tensor
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
@@ -32,9 +33,6 @@ from crystal_core.training.data import (
 from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 STATISTICS = "statistics.json"  # of the training crystals, in a run's folder
 MIN_MEMBERS = 10  # training crystals of an atom count that count as known

@@ -7,9 +7,10 @@ import logging
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack, cast
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from crystal_core.cards import ModelCard
@@ -38,9 +39,6 @@ from crystal_core.training.data import (
 from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 T_MIN = 0.001

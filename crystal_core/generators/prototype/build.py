@@ -15,9 +15,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crystal_core.cards import sha256_of, write_card
 from crystal_core.datasets.prepare import training_rows
@@ -31,9 +32,6 @@ from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_f
 from crystal_core.paths import checkpoints_dir, data_dir, home_dir
 from crystal_core.reference.known_file import PREFIXES, load_known
 from crystal_core.structures import in_cell
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_core.cards import sha256_of
+from crystal_core.cards import ModelCard, sha256_of
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
 from crystal_core.frames import Frame, Template
@@ -22,7 +22,6 @@ from crystal_core.structures import in_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crystal_core.cards import ModelCard
 
 TABLE = "prototypes.npz"
 LARGE_TABLE = "large.npz"  # prototypes of 21 to 40 atoms

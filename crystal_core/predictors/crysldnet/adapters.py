@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crystal_core.checks import check_whole
 from crystal_core.errors import CheckpointMismatch
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jaxtyping import Float
-    from torch import Tensor
 
     from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer

@@ -18,6 +18,7 @@ from crystal_core.predictors.crysldnet.training import standardise
 from crystal_core.predictors.latent_index import INDEX, LatentIndex
 from crystal_core.properties import PropertySpec, spec_of
 from crystal_core.training.checkpoint import read_shards
+from crystal_core.training.data import PreparedCrystals
 from crystal_core.training.fit import FitConfig, Trainer
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from crystal_core.graphs.crystal_graphs import GraphConfig
     from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
-    from crystal_core.training.data import PreparedCrystals
 
 BATCH = 32
 RATE = 1e-3
@@ -275,8 +275,6 @@ def _error(network: nn.Module, held: GraphRows, spec: PropertySpec) -> float:
 
 def crystals_of(rows: Sequence[CrystalRow], column: str, spec: PropertySpec) -> PreparedCrystals:
     """Rows of a table as tensors, with the label of one column in the form that is learned."""
-    from crystal_core.training.data import PreparedCrystals
-
     n_atoms = torch.tensor([len(row.atomic_numbers) for row in rows])
     lattice = torch.stack([torch.tensor(row.lattice) for row in rows])
     return PreparedCrystals(

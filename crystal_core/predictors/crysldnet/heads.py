@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_choice, check_whole
@@ -20,7 +20,6 @@ from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
 IS_METAL = "is_metal"  # a probability: its heads give the logarithm of the odds
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import Literal, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from crystal_core.cards import ModelCard
 from crystal_core.checks import check_choice
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.graphs.crystal_graphs import GraphConfig
@@ -28,11 +29,6 @@ from crystal_core.training.data import PreparedCrystals, RowSettings, draws_per_
 from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from crystal_core.cards import ModelCard
 
 Stage = Literal["vae", "latent", "properties"]
 ENCODER = "encoder."

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_choice, check_number, check_whole
@@ -21,7 +21,6 @@ from crystal_core.predictors.crysldnet.encoders.pddformer import N_TYPES
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-    from torch import Tensor
 
     from crystal_core.graphs.crystal_graphs import CrystalGraphs
     from crystal_core.predictors.crysldnet.encoders.protocol import Encoder

@@ -13,7 +13,7 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.files.records import crystal_record
 from crystal_core.frames import RunUpdate
 from crystal_core.properties import PROPERTIES, chosen_properties
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, ComparedColumn, CrystalRecord, RunResult
 from crystal_core.relax.energies import energies_of
 from crystal_core.requests import from_json, seed_or_drawn
 from crystal_core.workflows.compare.draw import (
@@ -33,7 +33,6 @@ from crystal_core.workflows.sampling_run import PART_STEPS
 
 if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
-    from crystal_core.records import ComparedColumn, CrystalRecord, RunResult
 
 USUAL_PROPERTIES = ("formation_energy_per_atom_ev", "e_above_hull_ev", "band_gap_ev")
 PREDICTOR = "crysldnet"

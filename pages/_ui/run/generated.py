@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -14,6 +14,7 @@ from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
 from crystal_core.jobs.job import Job
+from crystal_core.records import CrystalRecord
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
@@ -56,9 +57,6 @@ from pages._ui.run.verdicts import (
 )
 from pages._ui.tables import show_table
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord
 
 MADE, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
 AS_MADE = (0, 2, 4)  # the verdicts on cell, distances and twins: those of the crystal as generated
@@ -241,12 +239,7 @@ def _choose(
     first = names.index(last) if last in names else 0
     key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
     if rows is not None:
-        state = show_table(
-            rows,
-            on_select="rerun",
-            selection_mode="single-row",
-            key=f"{key}-table",
-        )
+        state = show_table(rows, on_select="rerun", selection_mode="single-row", key=f"{key}-table")
         st.caption("A click on a column's head sorts; a row selects its crystal.")
         picked = state.selection.rows[0] if state.selection.rows else first
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crystal_core.chemistry.formula import typed_and_computed
 from crystal_core.demos import Demo, find_demo
@@ -15,12 +15,9 @@ from crystal_core.evaluation.symmetry import space_group_number, space_group_sym
 from crystal_core.files.records import is_valid, ranked
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.records import crystals_of
+from crystal_core.records import CrystalRecord, Snapshot, crystals_of
 from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord, Snapshot
 
 ORIGINS = {
     "known": "known crystal, not generated",

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from crystal_core.chemistry.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.chemistry.metals import all_metals
@@ -16,12 +16,9 @@ from crystal_core.evaluation.connectivity import LINK, loose_pieces
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
-from crystal_core.records import published_above_hull
+from crystal_core.records import CrystalRecord, Novelty, published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord, Novelty
 
 Tone = Literal["good", "bad", "open", "known"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")

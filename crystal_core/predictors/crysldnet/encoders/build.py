@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from crystal_core.checks import check_choice
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.graphs.crystal_graphs import GraphConfig
 from crystal_core.predictors.crysldnet.encoders.matformer import Matformer, MatformerConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer, PddformerConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EncoderKind = Literal["pddformer", "matformer"]
 KINDS: tuple[EncoderKind, ...] = ("pddformer", "matformer")

@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_whole
-from crystal_core.graphs.crystal_graphs import MATFORMER_GRAPH, GraphConfig
+from crystal_core.graphs.crystal_graphs import MATFORMER_GRAPH, CrystalGraphs, EdgeIndex, GraphConfig
 from crystal_core.networks.segments import ContactInput, GatherReceivers, GatherSenders, SumOverEdges
 from crystal_core.predictors.crysldnet.encoders.pddformer import N_TYPES, gaussians
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
-
-    from crystal_core.graphs.crystal_graphs import CrystalGraphs, EdgeIndex
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_choice, check_number, check_whole
-from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, PDDFORMER_GRAPH, GraphConfig
+from crystal_core.graphs.crystal_graphs import (
+    CRYSLDNET_GRAPH,
+    PDDFORMER_GRAPH,
+    CrystalGraphs,
+    EdgeIndex,
+    GraphConfig,
+)
 from crystal_core.graphs.pdd import PddWeight, pdd_rows
 from crystal_core.networks.segments import ContactInput, GatherReceivers, SumOverEdges
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
-    from crystal_core.graphs.crystal_graphs import CrystalGraphs, EdgeIndex
 
 N_TYPES = 119  # atomic numbers, and 0 for a hidden element
 DROPOUT = 0.1
