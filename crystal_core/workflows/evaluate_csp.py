@@ -125,7 +125,6 @@ def draw_candidates(
 def _sample(
     generator: Generator, compositions: tuple[tuple[int, ...], ...], options: dict[str, Any]
 ) -> tuple[list[Structure | None], int]:
-
     known = set(range(1, 119))
     if generator.card.writes_drafts:
         known = set(getattr(generator, "elements", known))

@@ -51,12 +51,8 @@ from crystal_core.training.precision import pick_dtype
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
 
-__all__ = [
-    "export_checkpoint",
-    "initial_weights",
-    "settings_from",
-    "train",
-]  # what every method of training has
+# what every method of training has
+__all__ = ["export_checkpoint", "initial_weights", "settings_from", "train"]
 Pair = tuple[list[int], int]  # ids of a prompt, its answer and the end; tokens of the prompt
 
 
