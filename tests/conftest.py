@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import asdict
+from functools import cache
 
 import pytest
 
@@ -12,6 +14,38 @@ from tests import shapes
 shapes.install()  # before any test imports the core
 UNITS = ("tests/browser/", "tests/predictors/")  # one server and browser; one small trained predictor
 BROWSER_SECONDS = 600  # several waits of a page, each with a limit of its own, may add up on a slow machine
+
+
+@cache
+def keep_space_groups():
+    """Keep each space group of pymatgen, which forgets one that nobody holds and takes a second to build Fm-3m again."""
+    from pymatgen.symmetry.groups import SpaceGroup
+
+    new, groups = SpaceGroup.__new__, {}
+
+    def keep(cls, *args, **kwargs):
+        group = new(cls, *args, **kwargs)
+        return groups.setdefault(id(group), group)
+
+    SpaceGroup.__new__ = keep
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import all tests and the core without the garbage collector, and keep what they are out of its later rounds.
+
+    Nearly nothing of it becomes garbage, and every full round walks through all of it.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_collectstart():  # not at import: xdist's controller collects nothing, and needs no pymatgen
+    keep_space_groups()
 
 
 def pytest_collection_modifyitems(items):

@@ -26,6 +26,13 @@ PRESSES = """window.__presses = [];
 for (const kind of ["mousedown", "mouseup", "click"]) document.addEventListener(kind, (event) => window.__presses.push(
   [kind, Math.round(performance.now()), (event.target.closest("button") ?? event.target).innerText?.slice(0, 40)].join(" ")), true);"""
 
+# An endless animation (a spinner, what stands for a page on its way) takes a core for as long as it runs where the
+# processor draws. Here each runs once, in a moment, and tells its end as always.
+STILL = """const still = new CSSStyleSheet();
+still.replaceSync(`*, *::before, *::after { animation-duration: 1ms !important; animation-delay: 0s !important;
+  animation-iteration-count: 1 !important; }`);
+document.adoptedStyleSheets = [...document.adoptedStyleSheets, still];"""
+
 
 @pytest.fixture(scope="session")
 def server_home(tmp_path_factory):
@@ -81,8 +88,9 @@ def browser():
         if os.environ.get("CI"):
             pytest.fail("Chromium is missing, and under CI the browser tests must run")
         pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # ms; five seconds, as usual, tell of the machine and not of the page
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -98,6 +106,18 @@ def browser():
         )
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def new_context(browser):
+    """A function: a browser without history, cookies and endless animations."""
+
+    def new_context(**options):
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        context.add_init_script(STILL)
+        return context
+
+    return new_context
 
 
 @pytest.hookimpl(wrapper=True)
@@ -119,11 +139,11 @@ def tell(page):
 
 
 @pytest.fixture
-def open_page(request, server, server_home, browser):
+def open_page(request, server, server_home, new_context):
     contexts = []
 
     def open_page(path="", **options):
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+        context = new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(180_000)

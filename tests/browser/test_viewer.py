@@ -32,8 +32,8 @@ EXAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def page(server, browser):
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+def page(server, new_context):
+    context = new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(120_000)
     page.goto(server + "/viewer")

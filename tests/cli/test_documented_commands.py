@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,8 +32,9 @@ def commands_of(text):
     return [re.sub(r"\s+#.*|\s+…", " ", " ".join(one.split())).strip() for one in found]
 
 
+@cache
 def parameters_of(path):
-    """The options of a command: name → whether it exists."""
+    """The options of a command."""
     command = typer.main.get_command(build_app())
     for word in path.split():
         command = command.commands[word]

@@ -1,8 +1,11 @@
 """Which rows measure which property: the published splits, Matbench's folds, and no row that is in two splits."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
+from crystal_core.datasets import property_splits
 from crystal_core.datasets.property_splits import (
     FOLDS,
     MEGNET_TABLE,
@@ -21,6 +24,30 @@ from crystal_core.paths import data_dir
 from crystal_core.properties import PROPERTIES
 
 needs_data = pytest.mark.skipif(data_dir() is None, reason="needs the raw data sets (CRYSTAL_DATA)")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """Reads each raw table once, not once for every split of every fold."""
+    read = property_splits.read_rows
+
+    @cache
+    def whole(path):
+        unreadable = []
+        return list(read(path, unreadable=unreadable)), unreadable
+
+    def read_rows(path, split=None, *, unreadable=None):
+        if split is not None or path.parent != data_dir():
+            return read(path, split, unreadable=unreadable)
+        rows, bad = whole(path)
+        unreadable.extend(bad)
+        return iter(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(property_splits, "read_rows", read_rows)
+        held_out = cache(property_splits.held_out_ids)
+        patch.setattr(property_splits, "held_out_ids", lambda paths: held_out(tuple(paths)))
+        yield
 
 
 def row(name, split="", mp20_split="", **labels):

@@ -1,6 +1,7 @@
 """Who took part in the prototype table: the usable rows of the raw data, by id, and the AFLOW library."""
 
 from dataclasses import replace
+from functools import cache
 from zlib import crc32
 
 import numpy as np
@@ -57,6 +58,12 @@ def usable_rows():
         return build.training_rows(data_dir(), 1)
 
 
+@pytest.fixture(scope="module")
+def aflow_members():
+    return build.aflow_members()
+
+
+@cache
 def marked():
     """Ids of the Materials Project that the file of known crystals marks as rows that trained the shipped models."""
     index = load_known()
@@ -81,8 +88,8 @@ def test_the_rows_marked_as_trained_are_the_usable_ones_and_none_is_held_out(usa
 
 
 @pytest.mark.weights
-def test_the_file_of_known_crystals_marks_as_many_rows_as_the_shipped_table_has():
-    members = len(marked()) + len(build.aflow_members())
+def test_the_file_of_known_crystals_marks_as_many_rows_as_the_shipped_table_has(aflow_members):
+    members = len(marked()) + len(aflow_members)
     # a prototype whose averaged cell has no closed symmetry form leaves the table with its members
     assert 0 <= members - find_card("prototype").training["members"] <= 3
 
@@ -114,20 +121,20 @@ def test_the_full_index_is_built_from_the_file_of_known_crystals(tmp_path, monke
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # what comes first also makes the rows, beside whatever else runs
-def test_the_shipped_members_are_the_usable_rows(usable_rows):
+def test_the_shipped_members_are_the_usable_rows(usable_rows, aflow_members):
     """As many members, of the very same formulas, as usable rows and AFLOW prototypes give."""
     from pymatgen.core import Composition
 
     seen = [row.atomic_numbers for row in usable_rows]
-    aflow = build.aflow_members()
     card = find_card("prototype")
     shipped = load_index(card.folder / "prototypes.npz")
     # a prototype whose averaged cell has no closed symmetry form leaves the table with its members
-    assert 0 <= len(seen) + len(aflow) - card.training["members"] <= 3
+    assert 0 <= len(seen) + len(aflow_members) - card.training["members"] <= 3
     formulas = {tuple(sorted(zip(*np.unique(z, return_counts=True), strict=True))) for z in seen}
     symbols = frozenset(
         Composition({int(z): int(n) for z, n in pairs}).reduced_formula for pairs in formulas
     ) | {
-        Composition({e: n for e, n in zip(m.elements, m.pattern, strict=True)}).reduced_formula for m in aflow
+        Composition({e: n for e, n in zip(m.elements, m.pattern, strict=True)}).reduced_formula
+        for m in aflow_members
     }
     assert reduced_formulas(shipped) == symbols

@@ -142,11 +142,10 @@ RHOMBOHEDRAL = cell_of(
     ],
 )
 def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
-    copies, n = 2000, len(cell.frac_coords)
-    uniform = torch.rand(copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
-    found = (
-        Symmetry.of([cell] * copies, CODEC, "cpu").positions(uniform).double().numpy().reshape(copies, n, 3)
-    )
+    copies, draws, n = 100, 20, len(cell.frac_coords)
+    uniform = torch.rand(draws, copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
+    positions = Symmetry.of([cell] * copies, CODEC, "cpu").positions
+    found = torch.cat([positions(one) for one in uniform]).double().numpy().reshape(draws * copies, n, 3)
     shift = found - cell.frac_coords
     # with their own translations: that of the image is the shift, rotated
     missed = np.einsum("kij,cnj->ckni", cell.rotations, shift) - shift[:, cell.permutations]
@@ -155,23 +154,24 @@ def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
     drawn -= np.round(drawn)
     assert np.abs(drawn.std(0) - 12**-0.5).max() < 0.01  # the error of 2,000 draws is 0.003
     waves = np.exp(2j * np.pi * drawn)
-    assert max(np.abs((waves**k).mean(0)).max() for k in (1, 2, 3)) < 4 / copies**0.5
+    assert max(np.abs((waves**k).mean(0)).max() for k in (1, 2, 3)) < 4 / len(drawn) ** 0.5
     # and independent of each other
-    assert np.abs(waves.T @ waves.conj() / copies - np.eye(len(free))).max() < 4 / copies**0.5
-    assert np.abs(waves.T @ waves / copies).max() < 4 / copies**0.5
+    assert np.abs(waves.T @ waves.conj() / len(drawn) - np.eye(len(free))).max() < 4 / len(drawn) ** 0.5
+    assert np.abs(waves.T @ waves / len(drawn)).max() < 4 / len(drawn) ** 0.5
 
 
 def test_noise_keeps_the_operations_and_the_strength_it_has_without_them():
-    copies = 2000
+    copies, draws = 100, 20
     for cell in CELLS:
         n = len(cell.frac_coords)
-        normal = torch.randn(copies * n, 3, generator=torch.Generator().manual_seed(5))
         symmetry = Symmetry.of([cell] * copies, CODEC, "cpu")
-        drawn = symmetry.noise(normal)
-        assert torch.allclose(symmetry.displacement(drawn), drawn, atol=1e-5)
+        normal = torch.randn(draws, copies * n, 3, generator=torch.Generator().manual_seed(5))
+        drawn = torch.stack([symmetry.noise(one) for one in normal])
+        for one in drawn:
+            assert torch.allclose(symmetry.displacement(one), one, atol=1e-5)
         stays = cell.permutations == np.arange(n)
         projectors = np.einsum("ka,kij->aij", stays, cell.rotations) / stays.sum(0)[:, None, None]
-        variance = drawn.double().numpy().reshape(copies, n, 3).var(0).sum(-1)
+        variance = drawn.double().numpy().reshape(draws * copies, n, 3).var(0).sum(-1)
         if all(
             np.allclose(p, p.T) for p in projectors
         ):  # orthogonal axes: as many unit numbers as the site has free directions
